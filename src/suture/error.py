@@ -1,0 +1,60 @@
+"""The one root of every error that Suture raises, and the exit codes that `cli` gives them.
+
+Libraries raise; only `suture.cli` catches. Each subclass fixes an exit code; each instance says what went wrong, where,
+and what a person can do. Nothing matches on message text.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """Process exit codes of the `suture` command (docs/exit-codes.md)."""
+
+    OK = 0
+    FAILED = 1  # an unforeseen failure; a defect in Suture
+    USAGE = 2  # bad command line
+    REFUSED = 3  # the verdict or a precondition says no; nothing was changed
+    BUSY = 4  # a thread stayed inside a replaced function; nothing was changed
+    PARTIAL = 5  # some of what was asked for was done, the rest is listed
+    BAD_PATCH = 6  # the patch file is truncated, altered or foreign
+    WRONG_TARGET = 7  # build-id or code bytes are not what the patch was made for
+    NO_PROCESS = 8  # the process is gone or was never there
+    NO_PERMISSION = 9  # not allowed to trace the process or to read the file
+    NOT_FOUND = 10  # a source, package, recipe or file is not to be had
+    NO_MATCH = 11  # the compiled code is not the code that runs
+    COMMAND = 12  # another program failed; the message has its command line
+    UNSUPPORTED = 13  # this architecture, kernel or file kind is not handled
+
+
+class SutureError(Exception):
+    """Something that a person can act on.
+
+    `what` names the thing and what is wrong with it; `remedy` says what to do, as a command where there is one.
+    """
+
+    exit_code: ExitCode = ExitCode.FAILED
+
+    def __init__(self, what: str, remedy: str) -> None:
+        super().__init__(what)
+        self.what = what
+        self.remedy = remedy
+
+
+class Refused(SutureError):
+    """The verdict or a precondition says no. Nothing was changed."""
+
+    exit_code = ExitCode.REFUSED
+
+
+class NotFound(SutureError):
+    """A source, package, recipe or file is not to be had."""
+
+    exit_code = ExitCode.NOT_FOUND
+
+
+class Unsupported(SutureError):
+    """This architecture, kernel or file kind is not handled."""
+
+    exit_code = ExitCode.UNSUPPORTED
