@@ -21,7 +21,10 @@ class CommandFailed(SutureError):
         if cwd is not None:
             line = f"cd {shlex.quote(str(cwd))} && {line}"
         tail = "\n".join(output.strip().splitlines()[-20:])
-        super().__init__(f"command ended with status {status}: {line}\n{tail}", "run the command above by hand to see all that it prints")
+        super().__init__(
+            f"command ended with status {status}: {line}\n{tail}",
+            "run the command above by hand to see all that it prints",
+        )
         self.status = status
         self.output = output
 

@@ -1,0 +1,108 @@
+"""Reading a live patch file and checking that it keeps to the format, before anything looks at a process."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from suture.elf import abi
+from suture.elf.abi import GOT_LOADS, R, SectionType
+from suture.elf.fact import Section, Symbol
+from suture.elf.file import BadElf, ElfFile
+from suture.error import NotFound, Unsupported
+from suture.patch.manifest import BadPatch, Manifest, SymbolKind, parse_manifest
+
+MANIFEST_SECTION = ".suture.manifest"
+SUFFIX = ".suture.o"
+ALLOWED_RELOCATIONS = frozenset({R.R_64, R.PC32, R.PLT32, R.PC64, R.R_32, R.R_32S}) | GOT_LOADS
+_MAX_SIZE = 256 << 20
+
+
+@dataclass(frozen=True)
+class PatchFile:
+    """A checked live patch. `id` is the first 16 hex digits of the file's SHA-256."""
+
+    id: str
+    manifest: Manifest
+    object: ElfFile
+
+    @property
+    def sections(self) -> tuple[Section, ...]:
+        """The sections that are placed in a process, in file order."""
+        return tuple(s for s in self.object.sections if s.is_alloc and s.sh_size)
+
+    def symbol(self, name: str) -> Symbol:
+        """A defined symbol of the object; raises KeyError."""
+        return self._symbols()[name]
+
+    def _symbols(self) -> dict[str, Symbol]:
+        return {s.name: s for s in self.object.symbols if s.is_defined and s.name}
+
+
+def read_patch(path: Path) -> PatchFile:
+    """Read and check a patch file. Raises `NotFound`, `BadPatch`, or OSError when it may not be read."""
+    try:
+        size = path.stat().st_size
+        if size > _MAX_SIZE:
+            raise BadPatch(str(path), f"{size} bytes is more than any patch has")
+        data = path.read_bytes()
+    except FileNotFoundError as problem:
+        raise NotFound(f"{path}: no such patch file", "give the path of a file that `suture make` wrote") from problem
+    except IsADirectoryError as problem:
+        raise BadPatch(str(path), "is a folder") from problem
+    return parse_patch(data, str(path))
+
+
+def parse_patch(data: bytes, name: str) -> PatchFile:
+    """Check the bytes of a patch file. Raises `BadPatch`."""
+    try:
+        elf = ElfFile(data, name)
+        section = elf.section(MANIFEST_SECTION)
+        if elf.e_type != abi.ET_REL or section is None:
+            raise BadPatch(name, "an ELF file, but no live patch")
+        manifest = parse_manifest(elf.bytes_of(section), name)
+        _check_object(elf, manifest, name)
+    except (BadElf, Unsupported) as problem:
+        raise BadPatch(name, f"no live patch: {problem.what}") from problem
+    return PatchFile(hashlib.sha256(data).hexdigest()[:16], manifest, elf)
+
+
+def _check_object(elf: ElfFile, manifest: Manifest, name: str) -> None:
+    defined = {s.name for s in elf.symbols if s.is_defined}
+    for function in manifest.functions:
+        if function.new not in defined or function.orig not in defined:
+            raise BadPatch(name, f"no code for {function.name}")
+        if (
+            function.entry not in (0, 4)
+            or function.displaced < 5
+            or function.entry + function.displaced > function.size
+        ):
+            raise BadPatch(name, f"impossible entry of {function.name}")
+    if not manifest.functions:
+        raise BadPatch(name, "replaces no function")
+    _check_sections(elf, manifest, name)
+
+
+def _check_sections(elf: ElfFile, manifest: Manifest, name: str) -> None:
+    for section in elf.sections:
+        if section.is_alloc and section.has_bits:
+            elf.bytes_of(section)
+        if section.sh_type != SectionType.RELA:
+            continue
+        if section.sh_info >= len(elf.sections):
+            raise BadPatch(name, f"{section.name} applies to no section")
+        size = elf.sections[section.sh_info].sh_size
+        for row in elf.relocations(section):
+            if row.r_type not in ALLOWED_RELOCATIONS:
+                raise BadPatch(name, f"relocation type {row.r_type} in {section.name}")
+            if row.symbol >= len(elf.symbols) or row.r_offset + abi.field_width(row.r_type) > size:
+                raise BadPatch(name, f"relocation out of range in {section.name}")
+            symbol = elf.symbols[row.symbol]
+            if not symbol.is_defined and symbol.name not in manifest.symbols:
+                raise BadPatch(name, f"symbol {symbol.name} has no resolution")
+            if symbol.has_section and symbol.st_shndx >= len(elf.sections):
+                raise BadPatch(name, f"symbol {symbol.name} is in no section")
+    for symbol_name, symbol_row in manifest.symbols.items():
+        if symbol_row.kind is SymbolKind.IMPORT and not symbol_row.name:
+            raise BadPatch(name, f"import {symbol_name} has no name")

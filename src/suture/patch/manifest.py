@@ -1,0 +1,276 @@
+"""The manifest of a live patch as typed facts, and its JSON form (docs/patch-format.md).
+
+Parsed once, here; no dict goes past this module. Standard library only.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from enum import Enum
+from typing import Any
+
+from suture.error import ExitCode, SutureError
+
+FORMAT = 1
+
+
+class BadPatch(SutureError):
+    """The patch file is truncated, altered, foreign, or breaks the format."""
+
+    exit_code = ExitCode.BAD_PATCH
+
+    def __init__(self, name: str, reason: str) -> None:
+        super().__init__(f"{name}: {reason}", "fetch the patch again, or make it again with: suture make")
+
+
+class SymbolKind(Enum):
+    """How an undefined symbol of the patch is resolved in a process."""
+
+    IMAGE = "image"
+    SLOT = "slot"
+    IMPORT = "import"
+
+
+class Consistency(Enum):
+    """STRICT: no thread inside the old function. RELAXED: old frames may finish in old code."""
+
+    STRICT = "strict"
+    RELAXED = "relaxed"
+
+
+@dataclass(frozen=True)
+class Target:
+    """The binary that the patch is for. `version` is the source package's."""
+
+    build_id: str
+    file: str
+    package: str
+    source: str
+    version: str
+    architecture: str
+
+
+@dataclass(frozen=True)
+class Fix:
+    """One fix that went in. `sha256` is that of the patch text that was applied."""
+
+    name: str
+    cves: tuple[str, ...]
+    sha256: str
+
+
+@dataclass(frozen=True)
+class ReplacedFunction:
+    """An old function and what takes its place. Addresses are link-time, sizes in bytes; `new` and `orig` are symbols of the object."""
+
+    name: str
+    address: int
+    size: int
+    sha256: str
+    entry: int
+    displaced: int
+    new: str
+    orig: str
+    consistency: Consistency = Consistency.STRICT
+
+
+@dataclass(frozen=True)
+class Group:
+    """Functions that switch in one stop."""
+
+    name: str
+    functions: tuple[ReplacedFunction, ...]
+
+
+@dataclass(frozen=True)
+class ImportedSymbol:
+    """An undefined symbol's resolution. `address` counts for IMAGE and SLOT; `name` and `version` for IMPORT."""
+
+    kind: SymbolKind
+    address: int = 0
+    name: str = ""
+    version: str = ""
+
+
+@dataclass(frozen=True)
+class RefusedFunction:
+    """A changed function that is not in the patch, and why."""
+
+    function: str
+    file: str
+    line: int
+    reason: str
+    remedy: str
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """`safe` says that everything the fix changes is in the patch."""
+
+    safe: bool
+    notes: tuple[str, ...] = ()
+    refused: tuple[RefusedFunction, ...] = ()
+
+
+@dataclass(frozen=True)
+class MatchedSection:
+    """A section of a compiled unit found at `address` in the target: `size` bytes, `compared` of them fixed, `relocations` unified."""
+
+    name: str
+    size: int
+    compared: int
+    address: int
+
+
+@dataclass(frozen=True)
+class MatchedUnit:
+    """One translation unit's proof. `whole` says that every code section was found, not only single functions."""
+
+    source: str
+    object: str
+    whole: bool
+    sections: tuple[MatchedSection, ...]
+    agreed_symbols: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ProvenSymbol:
+    """A symbol's address and the places whose filled-in fields imply it."""
+
+    name: str
+    address: int
+    implied_by: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Proof:
+    units: tuple[MatchedUnit, ...] = ()
+    symbols: tuple[ProvenSymbol, ...] = ()
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """Everything that a live patch says about itself."""
+
+    name: str
+    target: Target
+    fixes: tuple[Fix, ...]
+    groups: tuple[Group, ...]
+    symbols: dict[str, ImportedSymbol]
+    supersedes: tuple[str, ...] = ()
+    verdict: Verdict = Verdict(True)
+    proof: Proof = Proof()
+    toolchain: dict[str, str] | None = None
+
+    @property
+    def functions(self) -> tuple[ReplacedFunction, ...]:
+        return tuple(f for g in self.groups for f in g.functions)
+
+    @property
+    def cves(self) -> tuple[str, ...]:
+        return tuple(sorted({c for fix in self.fixes for c in fix.cves}))
+
+    def to_json(self) -> bytes:
+        """Canonical JSON: keys sorted, no spaces, UTF-8."""
+        return json.dumps(
+            {"format": FORMAT, **_plain(asdict(self))}, sort_keys=True, separators=(",", ":"), ensure_ascii=False
+        ).encode()
+
+
+def parse_manifest(raw: bytes, name: str) -> Manifest:
+    """Raises `BadPatch` for anything that is not a manifest of this format."""
+    try:
+        top = json.loads(raw)
+        if top["format"] != FORMAT:
+            raise BadPatch(name, f"manifest format {top['format']} is not {FORMAT}")
+        return _manifest(top)
+    except (ValueError, KeyError, TypeError, AttributeError) as problem:
+        raise BadPatch(name, f"the manifest is malformed ({problem!r})") from problem
+
+
+def _manifest(top: dict[str, Any]) -> Manifest:
+    return Manifest(
+        name=_str(top["name"]),
+        target=Target(**{k: _str(v) for k, v in top["target"].items()}),
+        fixes=tuple(Fix(_str(f["name"]), _strs(f["cves"]), _str(f["sha256"])) for f in top["fixes"]),
+        groups=tuple(Group(_str(g["name"]), tuple(_function(f) for f in g["functions"])) for g in top["groups"]),
+        symbols={_str(n): _symbol(s) for n, s in top["symbols"].items()},
+        supersedes=_strs(top["supersedes"]),
+        verdict=_verdict(top["verdict"]),
+        proof=_proof(top["proof"]),
+        toolchain=None if top["toolchain"] is None else {_str(k): _str(v) for k, v in top["toolchain"].items()},
+    )
+
+
+def _function(row: dict[str, Any]) -> ReplacedFunction:
+    return ReplacedFunction(
+        _str(row["name"]),
+        _address(row["address"]),
+        _address(row["size"]),
+        _str(row["sha256"]),
+        _address(row["entry"]),
+        _address(row["displaced"]),
+        _str(row["new"]),
+        _str(row["orig"]),
+        Consistency(row["consistency"]),
+    )
+
+
+def _symbol(row: dict[str, Any]) -> ImportedSymbol:
+    return ImportedSymbol(SymbolKind(row["kind"]), _address(row["address"]), _str(row["name"]), _str(row["version"]))
+
+
+def _verdict(row: dict[str, Any]) -> Verdict:
+    refused = tuple(
+        RefusedFunction(_str(r["function"]), _str(r["file"]), _address(r["line"]), _str(r["reason"]), _str(r["remedy"]))
+        for r in row["refused"]
+    )
+    return Verdict(bool(row["safe"]), _strs(row["notes"]), refused)
+
+
+def _proof(row: dict[str, Any]) -> Proof:
+    units = tuple(
+        MatchedUnit(
+            _str(u["source"]),
+            _str(u["object"]),
+            bool(u["whole"]),
+            tuple(
+                MatchedSection(_str(s["name"]), _address(s["size"]), _address(s["compared"]), _address(s["address"]))
+                for s in u["sections"]
+            ),
+            _strs(u["agreed_symbols"]),
+        )
+        for u in row["units"]
+    )
+    symbols = tuple(
+        ProvenSymbol(_str(s["name"]), _address(s["address"]), _strs(s["implied_by"])) for s in row["symbols"]
+    )
+    return Proof(units, symbols)
+
+
+def _plain(value: Any) -> Any:
+    """JSON-ready copy: enums become their values."""
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, dict):
+        return {k: _plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
+    return value
+
+
+def _str(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} is not a string")
+    return value
+
+
+def _strs(value: Any) -> tuple[str, ...]:
+    return tuple(_str(v) for v in value)
+
+
+def _address(value: Any) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 1 << 64:
+        raise TypeError(f"{value!r} is not an address or size")
+    return value
