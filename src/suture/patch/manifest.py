@@ -11,6 +11,7 @@ from enum import Enum
 from typing import Any
 
 from suture.error import ExitCode, SutureError
+from suture.match.proof import MatchedSection, MatchedUnit, Proof, ProvenSymbol
 
 FORMAT = 1
 
@@ -111,42 +112,6 @@ class Verdict:
     safe: bool
     notes: tuple[str, ...] = ()
     refused: tuple[RefusedFunction, ...] = ()
-
-
-@dataclass(frozen=True)
-class MatchedSection:
-    """A section of a compiled unit found at `address` in the target: `size` bytes, `compared` of them fixed, `relocations` unified."""
-
-    name: str
-    size: int
-    compared: int
-    address: int
-
-
-@dataclass(frozen=True)
-class MatchedUnit:
-    """One translation unit's proof. `whole` says that every code section was found, not only single functions."""
-
-    source: str
-    object: str
-    whole: bool
-    sections: tuple[MatchedSection, ...]
-    agreed_symbols: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class ProvenSymbol:
-    """A symbol's address and the places whose filled-in fields imply it."""
-
-    name: str
-    address: int
-    implied_by: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Proof:
-    units: tuple[MatchedUnit, ...] = ()
-    symbols: tuple[ProvenSymbol, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,377 @@
+"""Correlating one compiled unit with the shipped binary: where its sections are and what the filled-in fields imply.
+
+Whole sections first. Where a section as a whole is not found, its functions are looked for one by one, and the proof says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from suture.elf.abi import SectionType, SymbolBind, SymbolType
+from suture.elf.fact import Relocation, Section, Symbol
+from suture.elf.file import ElfFile
+from suture.error import ExitCode, SutureError
+from suture.match.book import Book
+from suture.match.linker_edit import Implied, Kind, implied, open_range, swallows_next
+from suture.match.pattern import Pattern
+from suture.match.proof import MatchedSection, MatchedUnit
+from suture.match.run import Run, SlotKind
+
+_MIN_UNIQUE = 24  # fixed bytes that a lone function needs before one hit counts as proof
+
+
+class NoMatch(SutureError):
+    """The code just compiled is not the code that runs."""
+
+    exit_code = ExitCode.NO_MATCH
+
+    def __init__(self, unit: str, binary: str, reason: str) -> None:
+        super().__init__(
+            f"{unit}: not found in {binary}: {reason}",
+            "check that version, compiler and build dependencies are those of the shipped binary (suture make --keep shows the tree)",
+        )
+
+
+@dataclass(frozen=True)
+class PlacedFunction:
+    """A function of the unit and where it runs: link-time address, size in bytes."""
+
+    name: str
+    address: int
+    size: int
+
+
+@dataclass
+class Match:
+    """One unit found in one binary."""
+
+    unit: MatchedUnit
+    book: Book
+    functions: dict[str, PlacedFunction] = field(default_factory=dict)
+    verified: frozenset[str] = frozenset()
+
+    def address_of(self, name: str) -> int | None:
+        """Link-time address of a function or variable that the unit defines or refers to directly."""
+        placed = self.functions.get(name)
+        return placed.address if placed else self.book.get(Kind.ADDRESS, name)
+
+
+class _Object:
+    """One object file of the unit under a tag, since section numbers differ between its compiles."""
+
+    def __init__(self, elf: ElfFile, tag: str) -> None:
+        self.elf = elf
+        self.tag = tag
+
+    @cached_property
+    def code(self) -> tuple[Section, ...]:
+        return tuple(
+            s for s in self.elf.sections if s.is_code and s.is_alloc and s.sh_size and s.sh_type == SectionType.PROGBITS
+        )
+
+    @cached_property
+    def functions(self) -> dict[int, tuple[Symbol, ...]]:
+        """Function symbols by section index, in address order."""
+        found: dict[int, list[Symbol]] = {}
+        for symbol in self.elf.symbols:
+            if symbol.has_section and symbol.st_size and symbol.type in (SymbolType.FUNC, SymbolType.GNU_IFUNC):
+                found.setdefault(symbol.st_shndx, []).append(symbol)
+        return {i: tuple(sorted(rows, key=lambda s: (s.st_value, s.st_size))) for i, rows in found.items()}
+
+    def relocations(self, section: Section) -> tuple[Relocation, ...]:
+        return self.elf.relocations_by_section.get(section.index, ())
+
+    def pattern(self, section: Section, low: int = 0, high: int | None = None) -> Pattern:
+        data = self.elf.bytes_of(section)
+        end = len(data) if high is None else high
+        ranges = (open_range(data, r.r_offset, r.r_type) for r in self.relocations(section))
+        return Pattern.of(data[low:end], ((a - low, b - low) for a, b in ranges if b > low and a < end))
+
+    def key(self, symbol: Symbol) -> tuple[str, int]:
+        """Name under which a reference is noted, and what to subtract from the implied value to get the named thing's.
+
+        Local symbols are noted by their section's base, except in merged sections, whose pieces move independently.
+        """
+        if not symbol.has_section or symbol.bind != SymbolBind.LOCAL:
+            return symbol.name, 0
+        section = self.elf.sections[symbol.st_shndx]
+        if section.is_merge:
+            return f"{self.tag}:{section.name}#{section.index}+{symbol.st_value:#x}", 0
+        return self.base_key(section), symbol.st_value
+
+    def base_key(self, section: Section) -> str:
+        return f"{self.tag}:{section.name}#{section.index}"
+
+
+def correlate(source: str, obj: str, plain: ElfFile, sectioned: ElfFile | None, run: Run) -> Match:
+    """Find a unit in the shipped binary.
+
+    `plain` is compiled with the archive's flags, `sectioned` also with -ffunction-sections -fdata-sections; the latter's
+    functions are compared at the addresses that the former gives, which resolves every reference of theirs.
+    Raises `NoMatch` when no section or function is found, `Contradiction` when places disagree.
+    """
+    work = _Correlation(source, run)
+    one = _Object(plain, "plain")
+    work.place_sections(one)
+    if not work.placed:
+        raise NoMatch(source, run.elf.name, work.reason or "none of its functions is there")
+    if sectioned is not None:
+        work.verify_functions(_Object(sectioned, "sectioned"))
+    work.book.check()
+    unit = MatchedUnit(source, obj, work.whole, tuple(work.placed), tuple(sorted(work.agreed)))
+    return Match(unit, work.book, work.functions, frozenset(work.verified))
+
+
+class _Correlation:
+    def __init__(self, source: str, run: Run) -> None:
+        self.run = run
+        self.book = Book(source)
+        self.placed: list[MatchedSection] = []
+        self.functions: dict[str, PlacedFunction] = {}
+        self.verified: set[str] = set()
+        self.agreed: set[str] = set()
+        self.whole = True
+        self.reason = ""
+
+    def place_sections(self, obj: _Object) -> None:
+        """Locate each code section: at exported symbols, by its only hit, or where placed code says it is."""
+        left = [s for s in obj.code if not s.in_group]
+        progress = True
+        while left and progress:
+            progress = False
+            for section in list(left):
+                address = self._locate(obj, section)
+                if address is not None:
+                    left.remove(section)
+                    progress = True
+                    self._place(obj, section, address)
+        for section in left:
+            self.whole = False
+            self._place_functions(obj, section)
+
+    def _locate(self, obj: _Object, section: Section) -> int | None:
+        pattern = obj.pattern(section)
+        for base in self._candidates(obj, section):
+            if self._fits(obj, section, pattern, base):
+                return base
+        hits = [c.address + h for c in self.run.code for h in pattern.find(c.data, 8)]
+        fitting = [h for h in hits if h % max(section.sh_addralign, 1) == 0 and self._fits(obj, section, pattern, h)]
+        if len(fitting) == 1 and pattern.compared >= _MIN_UNIQUE:
+            return fitting[0]
+        found = (
+            "found nowhere"
+            if not fitting
+            else f"found {len(fitting)} times"
+            if len(fitting) > 1
+            else "too short to be proved by one hit"
+        )
+        self.reason = f"{section.name} ({section.sh_size} bytes) {found}"
+        return None
+
+    def _candidates(self, obj: _Object, section: Section) -> Iterator[int]:
+        known = self.book.get(Kind.ADDRESS, obj.base_key(section))
+        if known is not None:
+            yield known
+        for symbol in obj.functions.get(section.index, ()):
+            if symbol.bind != SymbolBind.LOCAL:
+                for export in self.run.exports.get(symbol.name, ()):
+                    yield export.st_value - symbol.st_value
+                value = self.book.get(Kind.ADDRESS, symbol.name)
+                if value is not None:
+                    yield value - symbol.st_value
+
+    def _fits(self, obj: _Object, section: Section, pattern: Pattern, base: int) -> bool:
+        """Bytes agree, every field is a known linker edit, and nothing known is contradicted."""
+        run = self.run.code_at(base, section.sh_size)
+        if run is None or not pattern.matches(run, 0):
+            return False
+        rows = self._implied(obj, section, base, run)
+        return (
+            rows is not None
+            and self.book.agrees((k, n, v) for k, n, v, _ in rows)
+            and self._exports_agree(obj, section, base)
+        )
+
+    def _exports_agree(self, obj: _Object, section: Section, base: int) -> bool:
+        for symbol in obj.functions.get(section.index, ()):
+            exports = self.run.exports.get(symbol.name)
+            if symbol.bind == SymbolBind.LOCAL or not exports:
+                continue
+            if all(e.st_value != base + symbol.st_value for e in exports):
+                return False
+        return True
+
+    def _place(self, obj: _Object, section: Section, base: int) -> None:
+        pattern = obj.pattern(section)
+        run = self.run.code_at(base, section.sh_size)
+        rows = self._implied(obj, section, base, run) if run is not None else None
+        assert rows is not None  # `_fits` held
+        self.placed.append(MatchedSection(section.name, section.sh_size, pattern.compared, base))
+        self.book.add(Kind.ADDRESS, obj.base_key(section), base, f"{self.book.unit} {section.name} found")
+        for symbol in obj.functions.get(section.index, ()):
+            self._name(symbol, base + symbol.st_value)
+        self._note(obj, rows)
+
+    def _place_functions(self, obj: _Object, section: Section) -> None:
+        """The fallback: functions of a section that is not found as a whole."""
+        for symbol in obj.functions.get(section.index, ()):
+            end = symbol.st_value + symbol.st_size
+            pattern = obj.pattern(section, symbol.st_value, end)
+            exported = (
+                [e.st_value for e in self.run.exports.get(symbol.name, ())] if symbol.bind != SymbolBind.LOCAL else []
+            )
+            hits = exported or [c.address + h for c in self.run.code for h in pattern.find(c.data, 3)]
+            good = [
+                a for a in hits if (run := self.run.code_at(a, symbol.st_size)) is not None and pattern.matches(run, 0)
+            ]
+            if len(set(good)) != 1 or (not exported and pattern.compared < _MIN_UNIQUE):
+                continue
+            base = good[0] - symbol.st_value
+            run = self.run.code_at(good[0], symbol.st_size)
+            rows = self._implied(obj, section, base, run, symbol.st_value, end) if run is not None else None
+            if rows is None or not self.book.agrees((k, n, v) for k, n, v, _ in rows):
+                continue
+            self.placed.append(
+                MatchedSection(f"{section.name}:{symbol.name}", symbol.st_size, pattern.compared, good[0])
+            )
+            self._name(symbol, good[0])
+            self._note(obj, rows)
+
+    def verify_functions(self, obj: _Object) -> None:
+        """Compare each separately compiled function at its address and note all that it implies."""
+        for section in obj.code:
+            symbols = obj.functions.get(section.index, ())
+            for symbol in symbols:
+                base = self._address(symbol)
+                if base is None:
+                    continue
+                base -= symbol.st_value
+                pattern = obj.pattern(section)
+                if not self._fits(obj, section, pattern, base):
+                    continue
+                run = self.run.code_at(base, section.sh_size)
+                rows = self._implied(obj, section, base, run) if run is not None else None
+                if rows is not None:
+                    self.verified.update(s.name for s in symbols)
+                    self.book.add(
+                        Kind.ADDRESS, obj.base_key(section), base, f"{self.book.unit} {section.name} verified"
+                    )
+                    for other in symbols:
+                        self._name(other, base + other.st_value)
+                    self._note(obj, rows)
+                break
+        self._name_variables(obj)
+
+    def _address(self, symbol: Symbol) -> int | None:
+        placed = self.functions.get(symbol.name)
+        if placed is not None:
+            return placed.address
+        known = self.book.get(Kind.ADDRESS, symbol.name)
+        if known is not None:
+            return known
+        called = self.book.get(Kind.CALL, symbol.name)
+        if called is not None and called not in self.run.plt:
+            return called
+        exports = self.run.exports.get(symbol.name, ()) if symbol.bind != SymbolBind.LOCAL else ()
+        return exports[0].st_value if len(exports) == 1 else None
+
+    def _name(self, symbol: Symbol, address: int) -> None:
+        self.functions[symbol.name] = PlacedFunction(symbol.name, address, symbol.st_size)
+        if symbol.bind != SymbolBind.LOCAL and any(
+            e.st_value == address for e in self.run.exports.get(symbol.name, ())
+        ):
+            self.agreed.add(symbol.name)
+
+    def _name_variables(self, obj: _Object) -> None:
+        """Named data from the bases of its sections."""
+        for symbol in obj.elf.symbols:
+            if (
+                not symbol.has_section
+                or symbol.name.startswith(".L")
+                or symbol.type not in (SymbolType.OBJECT, SymbolType.NOTYPE)
+                or not symbol.name
+            ):
+                continue
+            section = obj.elf.sections[symbol.st_shndx]
+            base = self.book.get(Kind.ADDRESS, obj.base_key(section))
+            if base is not None and not section.is_merge and not section.is_code:
+                place = self.book.places(Kind.ADDRESS, obj.base_key(section))[0]
+                self.book.add(Kind.ADDRESS, symbol.name, base + symbol.st_value, place)
+
+    def _note(self, obj: _Object, rows: list[tuple[Kind, str, int, str]]) -> None:
+        for kind, name, value, place in rows:
+            self.book.add(kind, name, value, place)
+
+    def _implied(
+        self, obj: _Object, section: Section, base: int, run: bytes, low: int = 0, high: int | None = None
+    ) -> list[tuple[Kind, str, int, str]] | None:
+        """What the fields of a section placed at `base` imply: kind, name, value, place. None when one is no known edit.
+
+        `run` holds the shipped bytes of the section's range from `low` to `high`.
+        """
+        data = obj.elf.bytes_of(section)[low:high]
+        rows: list[tuple[Kind, str, int, str]] = []
+        skip_until = -1
+        for row in obj.relocations(section):
+            at = row.r_offset - low
+            if row.r_offset < low or (high is not None and row.r_offset >= high) or at < skip_until:
+                continue
+            found = implied(data, run, at, row.r_type, row.r_addend, base + row.r_offset)
+            if found is None:
+                return None
+            if swallows_next(run, at, row.r_type):
+                skip_until = at + 12
+            symbol = obj.elf.symbols[row.symbol]
+            place = f"{self.book.unit} {section.name}+{row.r_offset:#x}"
+            noted = self._read(obj, symbol, found, place)
+            if noted is None:
+                return None
+            rows.extend(noted)
+        return rows
+
+    def _read(
+        self, obj: _Object, symbol: Symbol, found: Implied, place: str
+    ) -> list[tuple[Kind, str, int, str]] | None:
+        name, offset = obj.key(symbol)
+        kind, value = found.kind, found.value - offset
+        if kind is Kind.LOCAL_MODULE_SLOT:
+            return [(kind, "", found.value, place)]
+        if kind is Kind.ADDRESS or kind is Kind.CALL:
+            slot = self.run.slots.get(self.run.plt.get(found.value, -1))
+            if slot is not None and kind is Kind.CALL:
+                return [(kind, name, value, place)] if _names(slot.symbol, symbol) else None
+            if symbol.bind == SymbolBind.LOCAL and symbol.has_section:
+                kind = Kind.ADDRESS
+            if (
+                kind is Kind.ADDRESS
+                and symbol.has_section
+                and obj.elf.sections[symbol.st_shndx].in_group
+                and symbol.bind == SymbolBind.LOCAL
+            ):
+                return []  # another unit's copy of a COMDAT may stand there
+            return [(kind, name, value, place)]
+        if kind is Kind.SLOT:
+            slot = self.run.slots.get(found.value)
+            rows = [(Kind.SLOT, name, found.value, place)]
+            if slot is None or slot.kind is SlotKind.INDIRECT:
+                return rows
+            if slot.kind is SlotKind.RELATIVE:
+                rows.append((Kind.ADDRESS, name, slot.value - offset, place + " through its slot"))
+            elif not _names(slot.symbol, symbol):
+                return None
+            return rows
+        return [
+            (
+                kind,
+                name if kind is not Kind.MODULE_SLOT else symbol.name,
+                value if kind is Kind.ADDRESS else found.value,
+                place,
+            )
+        ]
+
+
+def _names(slot_symbol: str, symbol: Symbol) -> bool:
+    """Whether a slot's symbol is the one that the code refers to; a slot without a name says nothing."""
+    return not slot_symbol or not symbol.name or slot_symbol == symbol.name

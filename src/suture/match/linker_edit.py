@@ -1,0 +1,148 @@
+"""What the x86-64 linker may do to a relocated field, and what the result implies.
+
+The one module of this room that depends on the architecture. Sources: psABI chapter 4.11 (TLS relaxation) and appendix B
+(GOTPCRELX), and what binutils 2.40 emits for them.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from enum import Enum
+
+from suture.elf.abi import R, field_width
+
+_LOAD_FS0 = bytes.fromhex("64488b042500000000")  # mov %fs:0, %rax
+
+
+class Kind(Enum):
+    """What an implied number is."""
+
+    ADDRESS = "address"  # of the symbol itself
+    CALL = "call"  # where a call to the symbol goes: itself or its PLT entry
+    SLOT = "slot"  # of the GOT slot that holds the symbol's address
+    THREAD_OFFSET = "thread offset"  # from the thread pointer
+    THREAD_SLOT = "thread slot"  # of the GOT slot that holds the offset from the thread pointer
+    MODULE_SLOT = "module slot"  # of the GOT pair that __tls_get_addr is given for the symbol
+    LOCAL_MODULE_SLOT = "local module slot"  # of the GOT pair for the module itself
+    MODULE_OFFSET = "module offset"  # from the start of the module's thread-local block
+
+
+@dataclass(frozen=True, slots=True)
+class Implied:
+    """A number that a filled-in field implies for the relocation's symbol."""
+
+    kind: Kind
+    value: int
+
+
+def open_range(data: bytes, r_offset: int, r_type: int) -> tuple[int, int]:
+    """Byte range (start, end) of the object's section that the linker may write for one relocation."""
+    end = r_offset + field_width(r_type)
+    if r_type == R.REX_GOTPCRELX:
+        return r_offset - 3, end
+    if r_type in (R.GOTPCRELX, R.GOTPCREL):
+        return r_offset - 2, end
+    if r_type == R.TLSGD:
+        return r_offset - 4, r_offset + 12
+    if r_type == R.TLSLD:
+        indirect = data[r_offset + 4 : r_offset + 5] == b"\xff"
+        return r_offset - 3, r_offset + (10 if indirect else 9)
+    if r_type == R.GOTTPOFF:
+        return r_offset - 3, end
+    return r_offset, end
+
+
+def implied(data: bytes, run: bytes, r_offset: int, r_type: int, addend: int, place: int) -> Implied | None:
+    """Read back a relocation.
+
+    `data` and `run` are the section as compiled and as shipped (same length), `place` the link-time address of the field.
+    None: the bytes are no edit that is known for this relocation, so the code does not match.
+    """
+    pc = place + _s32(run, r_offset) - addend if r_offset + 4 <= len(run) else 0
+    if r_type == R.PC32:
+        return Implied(Kind.ADDRESS, pc)
+    if r_type == R.PLT32:
+        return Implied(Kind.CALL, pc)
+    if r_type == R.R_64:
+        return Implied(Kind.ADDRESS, struct.unpack_from("<q", run, r_offset)[0] - addend)
+    if r_type == R.PC64:
+        return Implied(Kind.ADDRESS, place + struct.unpack_from("<q", run, r_offset)[0] - addend)
+    if r_type in (R.R_32, R.R_32S):
+        fmt = "<I" if r_type == R.R_32 else "<i"
+        return Implied(Kind.ADDRESS, struct.unpack_from(fmt, run, r_offset)[0] - addend)
+    if r_type in (R.GOTPCREL, R.GOTPCRELX, R.REX_GOTPCRELX):
+        return _got_load(data, run, r_offset, place, pc)
+    if r_type == R.TLSGD:
+        return _general_dynamic(data, run, r_offset, place, pc)
+    if r_type == R.TLSLD:
+        return _local_dynamic(data, run, r_offset, pc)
+    if r_type == R.GOTTPOFF:
+        return _initial_exec(data, run, r_offset, pc)
+    if r_type == R.TPOFF32:
+        return Implied(Kind.THREAD_OFFSET, _s32(run, r_offset) - addend)
+    if r_type == R.DTPOFF32:
+        return Implied(Kind.MODULE_OFFSET, _s32(run, r_offset) - addend)
+    return None
+
+
+def swallows_next(run: bytes, r_offset: int, r_type: int) -> bool:
+    """Whether a relaxed TLSGD or TLSLD took the following call of __tls_get_addr with it."""
+    if r_type == R.TLSGD:
+        return run[r_offset - 4 : r_offset + 5] == _LOAD_FS0
+    if r_type == R.TLSLD:
+        return _LOAD_FS0 in run[max(0, r_offset - 3) : r_offset + 10]
+    return False
+
+
+def _got_load(data: bytes, run: bytes, at: int, place: int, pc: int) -> Implied | None:
+    old, new = data[at - 2 : at], run[at - 2 : at]
+    if new == old and data[max(0, at - 3) : at - 2] == run[max(0, at - 3) : at - 2]:
+        return Implied(Kind.SLOT, pc)
+    if old[0] == 0x8B and new[0] == 0x8D and new[1] == old[1]:
+        return Implied(Kind.ADDRESS, pc)
+    if old == b"\xff\x15" and new == b"\x67\xe8":
+        return Implied(Kind.CALL, pc)
+    if old == b"\xff\x15" and new[0] == 0xE8 and run[at + 3] == 0x90:
+        return Implied(Kind.CALL, place + 3 + _s32(run, at - 1))
+    if old == b"\xff\x25" and new[0] == 0xE9 and run[at + 3] == 0x90:
+        return Implied(Kind.CALL, place + 3 + _s32(run, at - 1))
+    if old[0] == 0x8B and new[0] == 0xC7:
+        return Implied(Kind.ADDRESS, _s32(run, at))
+    if old[0] in (0x85, 0x03, 0x0B, 0x13, 0x1B, 0x23, 0x2B, 0x33, 0x3B) and new[0] in (0xF7, 0x81):
+        return Implied(Kind.ADDRESS, _s32(run, at))
+    return None
+
+
+def _general_dynamic(data: bytes, run: bytes, at: int, place: int, pc: int) -> Implied | None:
+    window = run[at - 4 : at + 12]
+    if window[:9] == _LOAD_FS0:
+        if window[9:12] == b"\x48\x8d\x80":
+            return Implied(Kind.THREAD_OFFSET, _s32(window, 12))
+        if window[9:12] == b"\x48\x03\x05":
+            return Implied(Kind.THREAD_SLOT, place + 12 + _s32(window, 12))
+        return None
+    if window[:4] == data[at - 4 : at]:
+        return Implied(Kind.MODULE_SLOT, pc)
+    return None
+
+
+def _local_dynamic(data: bytes, run: bytes, at: int, pc: int) -> Implied | None:
+    if swallows_next(run, at, R.TLSLD):
+        return Implied(Kind.LOCAL_MODULE_SLOT, 0)
+    if run[at - 3 : at] == data[at - 3 : at]:
+        return Implied(Kind.LOCAL_MODULE_SLOT, pc)
+    return None
+
+
+def _initial_exec(data: bytes, run: bytes, at: int, pc: int) -> Implied | None:
+    if run[at - 3 : at] == data[at - 3 : at]:
+        return Implied(Kind.THREAD_SLOT, pc)
+    if run[at - 2] in (0xC7, 0x81, 0x8D):
+        return Implied(Kind.THREAD_OFFSET, _s32(run, at))
+    return None
+
+
+def _s32(data: bytes, at: int) -> int:
+    value: int = struct.unpack_from("<i", data, at)[0]
+    return value

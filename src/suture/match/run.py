@@ -1,0 +1,203 @@
+"""*run*: the shipped binary as matching sees it: its code, its GOT, its PLT, its dynamic symbols. Stripped is normal."""
+
+from __future__ import annotations
+
+import re
+import struct
+from collections import defaultdict
+from dataclasses import dataclass
+from enum import Enum
+from functools import cached_property
+from pathlib import Path
+
+from suture.elf import abi
+from suture.elf.abi import R, SectionType, SymbolType
+from suture.elf.fact import Section, Symbol
+from suture.elf.file import ElfFile
+
+# jmp *slot(%rip), with or without endbr64 and bnd (psABI, procedure linkage table; binutils elf_x86_64 PLT layouts)
+_PLT_JUMP = re.compile(rb"(?:\xf3\x0f\x1e\xfa)?\xf2?\xff\x25(.{4})", re.DOTALL)
+
+
+class SlotKind(Enum):
+    """What the loader puts into a GOT slot."""
+
+    RELATIVE = "relative"
+    SYMBOL = "symbol"
+    THREAD_OFFSET = "thread offset"
+    MODULE = "module"
+    MODULE_OFFSET = "module offset"
+    INDIRECT = "indirect"
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """A field that a dynamic relocation fills in. `value` is the addend (for RELATIVE the address) plus a defined symbol's value."""
+
+    address: int
+    kind: SlotKind
+    symbol: str
+    version: str
+    value: int
+    jump: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Code:
+    """One executable section of the binary: link-time address and bytes."""
+
+    name: str
+    address: int
+    data: bytes
+
+
+_SLOT_KINDS: dict[int, SlotKind] = {
+    R.RELATIVE: SlotKind.RELATIVE,
+    R.GLOB_DAT: SlotKind.SYMBOL,
+    R.JUMP_SLOT: SlotKind.SYMBOL,
+    R.R_64: SlotKind.SYMBOL,
+    R.TPOFF64: SlotKind.THREAD_OFFSET,
+    R.DTPMOD64: SlotKind.MODULE,
+    R.DTPOFF64: SlotKind.MODULE_OFFSET,
+    R.IRELATIVE: SlotKind.INDIRECT,
+}
+
+
+class Run:
+    """The shipped binary. Addresses are link-time."""
+
+    def __init__(self, elf: ElfFile) -> None:
+        self.elf = elf
+
+    @classmethod
+    def read(cls, path: Path) -> Run:
+        """Raises OSError, BadElf or Unsupported."""
+        return cls(ElfFile.read(path))
+
+    @cached_property
+    def code(self) -> tuple[Code, ...]:
+        """Executable sections without PLTs, the largest first."""
+        rows = [
+            s for s in self.elf.sections if s.is_code and s.is_alloc and s.has_bits and not s.name.startswith(".plt")
+        ]
+        rows.sort(key=lambda s: -s.sh_size)
+        return tuple(Code(s.name, s.sh_addr, self.elf.bytes_of(s)) for s in rows)
+
+    def code_at(self, address: int, size: int) -> bytes | None:
+        """Code bytes, None where they are not all in one executable section."""
+        for code in self.code:
+            start = address - code.address
+            if start >= 0 and start + size <= len(code.data):
+                return code.data[start : start + size]
+        return None
+
+    def section_at(self, address: int) -> Section | None:
+        """The loaded section that holds an address (thread-local ones excepted)."""
+        for section in self.elf.sections:
+            if (
+                section.is_alloc
+                and not section.sh_flags & abi.SectionFlag.TLS
+                and section.sh_addr <= address < section.sh_addr + section.sh_size
+            ):
+                return section
+        return None
+
+    @cached_property
+    def exports(self) -> dict[str, tuple[Symbol, ...]]:
+        """Defined dynamic symbols that are not thread-local, by name; several versions may share one."""
+        found: dict[str, list[Symbol]] = defaultdict(list)
+        for symbol in self.elf.dynamic_symbols:
+            if symbol.is_defined and symbol.type != SymbolType.TLS and symbol.name:
+                found[symbol.name].append(symbol)
+        return {name: tuple(rows) for name, rows in found.items()}
+
+    @cached_property
+    def symbols(self) -> dict[str, tuple[Symbol, ...]]:
+        """`.symtab` by name, where the binary is not stripped: used to check a match, never to make one."""
+        found: dict[str, list[Symbol]] = defaultdict(list)
+        for symbol in self.elf.symbols:
+            if symbol.has_section and symbol.name:
+                found[symbol.name].append(symbol)
+        return {name: tuple(rows) for name, rows in found.items()}
+
+    @cached_property
+    def slots(self) -> dict[int, Slot]:
+        """Every field that a dynamic relocation fills in, by address."""
+        found: dict[int, Slot] = {}
+        names = self.elf.dynamic_symbols
+        for section in self.elf.sections:
+            if section.sh_type == SectionType.RELA and section.is_alloc:
+                for row in self.elf.relocations(section):
+                    kind = _SLOT_KINDS.get(row.r_type)
+                    if kind is None:
+                        continue
+                    symbol = names[row.symbol] if 0 < row.symbol < len(names) else None
+                    base = symbol.st_value if symbol is not None and symbol.is_defined else 0
+                    found[row.r_offset] = Slot(
+                        row.r_offset,
+                        kind,
+                        symbol.name if symbol else "",
+                        symbol.version if symbol else "",
+                        base + row.r_addend,
+                        row.r_type == R.JUMP_SLOT,
+                    )
+            elif section.sh_type == SectionType.RELR:
+                for address in _relr(self.elf.bytes_of(section)):
+                    value = struct.unpack("<Q", self.elf.read_at(address, 8))[0]
+                    found[address] = Slot(address, SlotKind.RELATIVE, "", "", value, False)
+        return found
+
+    @cached_property
+    def slots_of(self) -> dict[str, tuple[Slot, ...]]:
+        """Symbol slots by symbol name."""
+        found: dict[str, list[Slot]] = defaultdict(list)
+        for slot in self.slots.values():
+            if slot.symbol and slot.kind is SlotKind.SYMBOL:
+                found[slot.symbol].append(slot)
+        return {name: tuple(sorted(rows, key=lambda s: s.address)) for name, rows in found.items()}
+
+    @cached_property
+    def plt(self) -> dict[int, int]:
+        """PLT entry address to the address of the slot that it jumps through."""
+        found: dict[int, int] = {}
+        for section in self.elf.sections:
+            if not section.name.startswith(".plt") or not section.is_code:
+                continue
+            data = self.elf.bytes_of(section)
+            step = max(section.sh_entsize, 8)
+            for at in range(0, len(data), step):
+                hit = _PLT_JUMP.match(data, at)
+                if hit and hit.end() <= at + step:
+                    slot = section.sh_addr + hit.end() + struct.unpack("<i", hit.group(1))[0]
+                    if slot in self.slots:
+                        found[section.sh_addr + at] = slot
+        return found
+
+    @cached_property
+    def is_symbolic(self) -> bool:
+        """Whether the loader binds references inside the binary to itself: an executable, or DF_SYMBOLIC (gABI, dynamic section)."""
+        if (
+            any(s.p_type == abi.PT_INTERP for s in self.elf.segments)
+            and self.elf.section(".interp")
+            and not self.elf.section(".gnu.version_d")
+        ):
+            return True
+        dynamic = self.elf.section(".dynamic")
+        if dynamic is None:
+            return True
+        rows = dict(struct.iter_unpack("<QQ", self.elf.bytes_of(dynamic)[: dynamic.sh_size // 16 * 16]))
+        return 16 in rows or bool(rows.get(30, 0) & 2)
+
+
+def _relr(raw: bytes) -> list[int]:
+    """Addresses in a RELR table (gABI proposal as implemented by glibc 2.36: an address, then bitmaps of the 63 words after it)."""
+    found: list[int] = []
+    base = 0
+    for (word,) in struct.iter_unpack("<Q", raw[: len(raw) // 8 * 8]):
+        if word & 1 == 0:
+            found.append(word)
+            base = word + 8
+            continue
+        found.extend(base + 8 * n for n in range(63) if word >> (n + 1) & 1)
+        base += 63 * 8
+    return found
