@@ -1,0 +1,1 @@
+"""The demo: a real server on a vulnerable library, the hole open, closed and open again, without a restart."""

@@ -1,0 +1,187 @@
+"""The payment service: nginx with TLS in front of php-fpm, both unmodified, both on the same libcrypto."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import socket
+import subprocess
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+from demo_files import message
+from demo_files.packages import LIBRARY, Programs
+from suture.error import SutureError
+
+SCRIPT = Path(__file__).with_name("payments.php")
+USER = "www-data"  # in every Debian system (base-passwd)
+STARTUP_SECONDS = 10.0
+
+NGINX_CONF = """\
+worker_processes 2;
+daemon off;
+error_log {run}/nginx.log warn;
+pid {run}/nginx.pid;
+user {user};
+events {{ worker_connections 256; }}
+http {{
+    access_log off;
+    client_body_temp_path {run}/body;
+    fastcgi_temp_path {run}/fastcgi;
+    proxy_temp_path {run}/proxy;
+    uwsgi_temp_path {run}/uwsgi;
+    scgi_temp_path {run}/scgi;
+    ssl_session_cache off;
+    ssl_session_tickets off;
+    server {{
+        listen 127.0.0.1:{port} ssl;
+        ssl_certificate {certificate};
+        ssl_certificate_key {key};
+        location / {{
+            add_header X-Worker $pid always;
+            fastcgi_pass unix:{run}/php.sock;
+            fastcgi_param REQUEST_METHOD $request_method;
+            fastcgi_param CONTENT_TYPE $content_type;
+            fastcgi_param CONTENT_LENGTH $content_length;
+            fastcgi_param SCRIPT_FILENAME {run}/payments.php;
+            fastcgi_param SERVICE_CERTIFICATE {certificate};
+            fastcgi_param SERVICE_KEY {key};
+        }}
+    }}
+}}
+"""
+
+FPM_CONF = """\
+[global]
+error_log = {run}/php.log
+daemonize = no
+[payments]
+user = {user}
+listen = {run}/php.sock
+listen.owner = {user}
+pm = static
+pm.max_children = 2
+env[TMPDIR] = {run}/spool
+"""
+
+
+class ServerFailed(SutureError):
+    """nginx or php-fpm did not come up; the message has its last words."""
+
+
+@dataclass(frozen=True)
+class Running:
+    """One process of the service."""
+
+    pid: int
+    name: str
+    started: int  # clock ticks since boot: with the pid, the identity of a process
+
+
+class Server:
+    """Owns both programs while it is entered: they listen on 127.0.0.1:`port` and are gone afterwards.
+
+    `certificate` is the service's own, made for this run.
+    """
+
+    def __init__(self, programs: Programs) -> None:
+        self.programs = programs
+        self.port = _free_port()
+        # Not under a caller's folder: the workers, which are not root, must reach it.
+        self._holder = tempfile.TemporaryDirectory(prefix="suture-demo-")
+        self.run_folder = Path(self._holder.name)
+        self.certificate, self._key = message.make_identity(self.run_folder)
+        self._programs: list[subprocess.Popen[bytes]] = []
+
+    def __enter__(self) -> Server:
+        self._prepare()
+        try:
+            env = {**os.environ, "LD_LIBRARY_PATH": self.programs.library_path}
+            fpm = [str(self.programs.php), "--no-php-ini", "--fpm-config", str(self.run_folder / "fpm.conf")]
+            nginx = [str(self.programs.nginx), "-p", str(self.run_folder), "-c", str(self.run_folder / "nginx.conf")]
+            # -e: the log that the archive's build would open before it reads its configuration is the machine's own.
+            for command in (fpm, [*nginx, "-e", str(self.run_folder / "nginx.log")]):
+                quiet = subprocess.DEVNULL
+                self._programs.append(subprocess.Popen(command, env=env, stdin=quiet, stdout=quiet, stderr=quiet))
+            self._await()
+        except BaseException:
+            self._stop()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop()
+
+    def _prepare(self) -> None:
+        owner = pwd.getpwnam(USER).pw_uid
+        spool = self.run_folder / "spool"
+        spool.mkdir()
+        os.chown(spool, owner, -1)
+        (self.run_folder / "payments.php").write_bytes(SCRIPT.read_bytes())
+        values = {"run": self.run_folder, "user": USER, "certificate": self.certificate, "key": self._key}
+        (self.run_folder / "nginx.conf").write_text(NGINX_CONF.format(port=self.port, **values))
+        (self.run_folder / "fpm.conf").write_text(FPM_CONF.format(**values))
+        # The key is made for this run and thrown away after it; php-fpm's workers are not root and read it.
+        os.chown(self._key, owner, -1)
+        self.run_folder.chmod(0o755)
+
+    def _await(self) -> None:
+        """Until both answer; raises `ServerFailed` when one ends first or the time is over."""
+        end = time.monotonic() + STARTUP_SECONDS
+        while time.monotonic() < end:
+            if any(program.poll() is not None for program in self._programs):
+                break
+            if (self.run_folder / "php.sock").exists() and _listens(self.port):
+                return
+            time.sleep(0.02)
+        logs = [path.read_text().strip() for path in self.run_folder.glob("*.log")]
+        raise ServerFailed("nginx or php-fpm did not start: " + "\n".join(filter(None, logs)), "see the lines above")
+
+    def _stop(self) -> None:
+        for program in self._programs:
+            if program.poll() is None:
+                program.terminate()
+        for program in self._programs:
+            try:
+                program.wait(timeout=5)
+            except subprocess.TimeoutExpired:
+                program.kill()
+                program.wait()
+        self._programs.clear()
+        self._holder.cleanup()
+
+    def processes(self) -> list[Running]:
+        """Every process of the service that has the library mapped, masters first."""
+        masters = [program.pid for program in self._programs]
+        found = []
+        for pid in [*masters, *(child for master in masters for child in _children(master))]:
+            if LIBRARY in Path(f"/proc/{pid}/maps").read_text():
+                found.append(_identify(pid))
+        return found
+
+
+def _children(pid: int) -> list[int]:
+    return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def _identify(pid: int) -> Running:
+    # proc(5): the name in parentheses may hold anything, so split after the last one; starttime is field 22.
+    head, _, tail = Path(f"/proc/{pid}/stat").read_text().rpartition(")")
+    return Running(pid, head.split("(", 1)[1], int(tail.split()[19]))
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0

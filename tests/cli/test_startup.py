@@ -1,0 +1,41 @@
+"""How fast the command answers, measured through the installed start script, as a person meets it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from suture.cli import main as cli
+
+SUTURE = Path(sys.executable).with_name("suture")
+LIMIT = 0.2  # seconds
+ROUNDS = 5
+
+HEAVY = ("rich", "capstone", "elftools", "debian", "sqlite3", "hypothesis")
+
+
+def fastest(*words: str) -> float:
+    """Seconds of the fastest of some runs: other work on the machine only ever adds."""
+    times = []
+    for _ in range(ROUNDS):
+        start = time.monotonic()
+        subprocess.run([SUTURE, *words], stdout=subprocess.DEVNULL, check=True)
+        times.append(time.monotonic() - start)
+    return min(times)
+
+
+@pytest.mark.parametrize("words", [("--help",), ("--version",)])
+def test_help_answers_at_once(words):
+    assert fastest(*words) < LIMIT
+
+
+def test_help_imports_no_verb_and_nothing_heavy():
+    program = "import sys, contextlib\nfrom suture.cli.main import main\nwith contextlib.suppress(SystemExit): main(['--help'])\nprint(*sys.modules, file=sys.stderr)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    loaded = set(done.stderr.split())
+    assert not loaded & set(HEAVY)
+    assert not loaded & {verb.module for verb in cli.VERBS}
