@@ -40,6 +40,15 @@ def test_a_refusal_prints_error_and_remedy_and_ends_with_its_code(install_verb, 
     assert err == "error: f() in a.c:12: its type changed\nremedy: restart the program\n"
 
 
+def test_an_error_that_quotes_a_hostile_name_does_not_reach_the_terminal_raw(install_verb, capsys):
+    def fail(args: argparse.Namespace) -> int:
+        raise Refused("\x1b]0;owned\x07 (pid 812)", "kill 812")
+
+    install_verb(fail)
+    assert cli.main(["probe"]) == ExitCode.REFUSED
+    assert "\x1b" not in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("argv", [["--json", "probe"], ["probe", "--json"]])
 def test_json_prints_a_refusal_as_one_document_wherever_the_option_stands(install_verb, capsys, argv):
     install_verb(refuse)

@@ -134,7 +134,9 @@ def _print_error(error: SutureError, as_json: bool) -> int:
             flush=True,
         )
     else:
-        print(f"error: {error.what}\nremedy: {error.remedy}", file=sys.stderr)
+        from suture.cli.output import visible
+
+        print(visible(f"error: {error.what}\nremedy: {error.remedy}", keep="\n\t"), file=sys.stderr)
     return int(error.exit_code)
 
 

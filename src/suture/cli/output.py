@@ -19,6 +19,14 @@ from typing import Any
 from suture.progress import Progress, silent
 
 
+def visible(text: str, keep: str = "") -> str:
+    """Text whose control characters, but those in `keep`, are written as escapes.
+
+    Names and paths of other processes may hold anything, also what a terminal would obey or what is not Unicode.
+    """
+    return "".join(c if c.isprintable() or c in keep else c.encode("unicode_escape").decode() for c in text)
+
+
 def print_json(value: object) -> None:
     """One JSON document on stdout. Dataclasses, enums, paths, bytes (as hex) and sets are understood."""
     print(json.dumps(value, indent=2, default=_plain, sort_keys=False))
@@ -42,7 +50,7 @@ def _plain(value: Any) -> object:
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     """Rows under headings on stdout. On a terminal the cells wrap to its width; in a pipe each row is one line."""
-    cells = [[str(cell) for cell in row] for row in rows]
+    cells = [[visible(str(cell)) for cell in row] for row in rows]
     if sys.stdout.isatty():
         _draw_table(columns, cells)
     else:
@@ -77,12 +85,13 @@ def progress(args: argparse.Namespace) -> Iterator[Progress]:
         yield silent
     elif sys.stderr.isatty():
         from rich.console import Console
+        from rich.text import Text
 
         with Console(stderr=True).status("") as status:
-            yield lambda step: status.update(step, spinner_style="cyan")
+            yield lambda step: status.update(Text(visible(step)))
     else:
         yield _print_step
 
 
 def _print_step(step: str) -> None:
-    print(f"{step} ...", file=sys.stderr, flush=True)
+    print(f"{visible(step)} ...", file=sys.stderr, flush=True)

@@ -1,0 +1,26 @@
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_the_page_names_every_pin_and_no_other():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    pins = {
+        tuple(requirement.split("=="))
+        for requirement in project["dependencies"] + project["optional-dependencies"]["dev"]
+    }
+    page = (ROOT / "docs" / "dependencies.md").read_text()
+    rows = {match.groups() for match in re.finditer(r"^\| ([a-z-]+) \| ([0-9.]+) \|", page, re.M)}
+    assert rows == pins
+
+
+def test_the_page_names_every_debian_package_that_the_set_up_installs():
+    script = (ROOT / "setup").read_text()
+    packages = " ".join(re.findall(r"packages\+?=\((.*?)\)", script)).split()
+    page = (ROOT / "docs" / "dependencies.md").read_text()
+    assert len(packages) > 10
+    assert [package for package in packages if f"`{package}`" not in page] == []
