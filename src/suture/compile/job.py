@@ -1,0 +1,101 @@
+"""Compiling: many commands in one entry of a room, in parallel, with a cache of objects by all that goes into them."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shlex
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from suture.compile.room import INSIDE
+from suture.compile.unit import Unit, Variant
+from suture.error import ExitCode, SutureError
+from suture.source import cache
+
+Enter = Callable[[str, Sequence[tuple[Path, str]]], str]
+"""Runs a script with binds (host path, place in the room) and returns its output."""
+
+
+class CompileFailed(SutureError):
+    """The compiler rejects a TU."""
+
+    exit_code = ExitCode.COMMAND
+
+    def __init__(self, unit: Unit, output: str) -> None:
+        tail = "\n".join(output.strip().splitlines()[:30])
+        super().__init__(f"{unit.source}: the compiler rejects it\n{tail}", "correct the fix, or check that it belongs to this version")
+        self.unit = unit
+        self.output = output
+
+
+@dataclass(frozen=True)
+class CompiledObject:
+    """An object file made from a unit; `path` lies in the cache and never changes."""
+
+    unit: Unit
+    variant: Variant
+    path: Path
+
+
+@dataclass(frozen=True)
+class Job:
+    """One command of the compiler whose single output is wanted. `ending` are the arguments before the output's path."""
+
+    unit: Unit
+    flags: tuple[str, ...]
+    ending: tuple[str, ...]
+
+    def key(self, state: str) -> str:
+        """What the output depends on, as a hash; `state` names the contents of the room."""
+        parts = (state, self.unit.directory, *self.unit.command, *self.flags, *self.ending)
+        return hashlib.sha256("\0".join(parts).encode(errors="surrogateescape")).hexdigest()
+
+
+def outputs(
+    jobs: Sequence[Job],
+    state: str,
+    enter: Enter,
+    env: Mapping[str, str],
+    inside: str = INSIDE,
+    place: Path | None = None,
+) -> list[Path]:
+    """The output file of each job, from the cache or made now, all missing ones in one entry of the room.
+
+    `inside` is the folder that the outputs are bound to. Raises `CompileFailed` for the first job
+    that fails; the outputs of those that did not are kept.
+    """
+    store = place or cache.root() / "object"
+    paths = [store / key[:2] / key for key in (job.key(state) for job in jobs)]
+    missing = {path: job for path, job in zip(paths, jobs, strict=True) if not path.exists()}
+    if missing:
+        store.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=store) as name:
+            _make(missing, Path(name), enter, env, inside)
+    return paths
+
+
+def _make(missing: Mapping[Path, Job], folder: Path, enter: Enter, env: Mapping[str, str], inside: str) -> None:
+    for number, job in enumerate(missing.values()):
+        (folder / f"{number}.sh").write_text(_script(job, f"{inside}/out/{number}", env), errors="surrogateescape")
+    workers = len(os.sched_getaffinity(0))
+    numbers = " ".join(str(n) for n in range(len(missing)))
+    one = f"if sh {inside}/out/$1.sh >{inside}/out/$1.log 2>&1; then : >{inside}/out/$1.ok; fi"
+    enter(f"printf '%s\\n' {numbers} | xargs -P {workers} -n 1 sh -c {shlex.quote(one)} job\n", [(folder, f"{inside}/out")])
+    failed: list[tuple[int, Job]] = []
+    for number, (path, job) in enumerate(missing.items()):
+        if (folder / f"{number}.ok").exists():
+            path.parent.mkdir(exist_ok=True)
+            (folder / str(number)).rename(path)
+        else:
+            failed.append((number, job))
+    for number, job in failed:
+        raise CompileFailed(job.unit, (folder / f"{number}.log").read_text(errors="replace"))
+
+
+def _script(job: Job, output: str, env: Mapping[str, str]) -> str:
+    settings = "".join(f"export {k}={shlex.quote(v)}\n" for k, v in env.items())
+    command = shlex.join([*job.unit.command, *job.flags, *job.ending, output])
+    return f"{settings}cd {shlex.quote(job.unit.directory)}\nexec {command}\n"

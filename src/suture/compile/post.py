@@ -1,0 +1,65 @@
+"""Post: the files that a fix changes, as a layer to be put over a tree that itself never changes."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from suture.command import CommandFailed, run
+from suture.error import Refused
+from suture.source import cache
+from suture.source.fix import FilePatch, Fix
+
+
+def layer(key: str, files: Path, root: str, fix: Fix, built_path: Callable[[str], str]) -> Path:
+    """The layer of a fix over the tree named `key`, made once. `files` are the tree's files on this host, `root` its place in
+    the room.
+
+    Raises `Refused` for a hunk that does not apply: offsets are allowed, fuzz is not.
+    """
+    name = hashlib.sha256(f"{key} {fix.sha256}".encode()).hexdigest()[:32]
+
+    def make(folder: Path) -> None:
+        target = folder / root.lstrip("/")
+        target.mkdir(parents=True)
+        for part in fix.files:
+            apply(part, files, target, built_path(part.path), fix.name)
+
+    return cache.item(cache.root() / "post" / name, make)
+
+
+def apply(part: FilePatch, files: Path, target: Path, path: str, name: str) -> None:
+    """Apply the change of one file: read from `files` (or from `target`, if it was changed before), written to `target`."""
+    place = target / path
+    place.parent.mkdir(parents=True, exist_ok=True)
+    origin = files / path
+    if not place.exists() and origin.is_file():
+        shutil.copy2(origin, place, follow_symlinks=True)
+    if part.deletes:
+        raise Refused(f"{name}: deletes {part.path}", "leave that file out with --only: a unit that is gone cannot be patched")
+    if not part.creates and not place.exists():
+        raise Refused(f"{name}: {part.path}: the source has no such file", "check that the fix belongs to this version")
+    options = ["--batch", "--forward", "--fuzz=0", "--no-backup-if-mismatch", "--reject-file=-", "--quiet"]
+    try:
+        run(["patch", *options, place.name], cwd=place.parent, stdin=part.text.encode(errors="surrogateescape"))
+    except CommandFailed as failed:
+        hunk = _first_failed(part, place)
+        raise Refused(
+            f"{name}: {part.path}: hunk {hunk} does not apply",
+            "bring the patch to this version first (its context must agree; line numbers need not)",
+        ) from failed
+
+
+def _first_failed(part: FilePatch, place: Path) -> str:
+    """Number and header of the first hunk whose old lines are nowhere in the file."""
+    text = place.read_text(errors="surrogateescape") if place.exists() else ""
+    hunks = re.split(r"^(?=@@ )", part.text, flags=re.M)[1:]
+    for number, hunk in enumerate(hunks, 1):
+        head, _, body = hunk.partition("\n")
+        old = "".join(x[1:] for x in body.splitlines(keepends=True) if x[:1] in {" ", "-"})
+        if old not in text:
+            return f"{number} ({head.strip()})"
+    return "1"

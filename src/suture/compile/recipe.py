@@ -1,0 +1,110 @@
+"""Recipes: one small data file per source package that tells how its tree is made ready (docs/recipes.md)."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+
+import suture
+from suture.error import ExitCode, NotFound, SutureError
+
+MULTIARCH = "x86_64-linux-gnu"
+_BUILD_KEYS = frozenset({"profiles", "configure", "generate", "record", "moved"})
+_BINARY_KEYS = frozenset({"package", "file", "output"})
+
+
+class BadRecipe(SutureError):
+    """A recipe lacks a field or has one that is not known."""
+
+    exit_code = ExitCode.USAGE
+
+
+@dataclass(frozen=True)
+class ShippedBinary:
+    """A file of a binary package, and the link output in the built tree that becomes it.
+
+    `output` is relative to the tree's root; `file` to that of the package.
+    """
+
+    package: str
+    file: str
+    output: str
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How one source package's tree is configured, its headers generated and its commands recorded.
+
+    The three scripts are POSIX shell, run in the tree's root with the variables that debian/rules exports.
+    `moved` are pairs of a folder in the source and the folder of the built tree that holds the copy which is compiled.
+    """
+
+    source: str
+    profiles: tuple[str, ...]
+    configure: str
+    generate: str
+    record: str
+    moved: tuple[tuple[str, str], ...]
+    binaries: tuple[ShippedBinary, ...]
+    digest: str
+
+    def built_path(self, path: str) -> str:
+        """Where the file that a fix calls `path` lies in the tree that is compiled."""
+        for source, built in self.moved:
+            if path.startswith(source + "/"):
+                return built + path[len(source) :]
+        return path
+
+
+def folder() -> Path:
+    """Where recipes lie: `$SUTURE_RECIPES`, else `recipes/` beside `src/`."""
+    own = os.environ.get("SUTURE_RECIPES")
+    return Path(own) if own else Path(suture.__file__).resolve().parents[2] / "recipes"
+
+
+def load(source: str, where: Path | None = None) -> Recipe:
+    """The recipe of a source package. Raises `NotFound` and `BadRecipe`."""
+    path = (where or folder()) / f"{source}.toml"
+    if not path.is_file():
+        raise NotFound(f"no recipe for the source package {source} ({path})", "write one: docs/recipes.md tells how")
+    return parse(path.read_text(), source)
+
+
+def parse(text: str, source: str) -> Recipe:
+    """A recipe from its text. Raises `BadRecipe`."""
+    text = text.replace("{multiarch}", MULTIARCH)
+    try:
+        data = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as bad:
+        raise BadRecipe(f"recipe of {source}: {bad}", "correct the file; docs/recipes.md has the fields") from bad
+    build, rows = data.get("build"), data.get("binary")
+    if data.keys() - {"build", "binary"} or not isinstance(build, dict) or not isinstance(rows, list):
+        raise _bad(source, "needs one [build] and at least one [[binary]], and nothing else")
+    if build.keys() - _BUILD_KEYS:
+        raise _bad(source, f"[build] has the unknown field {min(build.keys() - _BUILD_KEYS)}")
+    if any(set(row) != _BINARY_KEYS for row in rows):
+        raise _bad(source, "each [[binary]] needs package, file and output")
+    moved = build.get("moved", {})
+    return Recipe(
+        source=source,
+        profiles=tuple(str(x) for x in build.get("profiles", ())),
+        configure=_script(build, "configure", source),
+        generate=str(build.get("generate", "")),
+        record=_script(build, "record", source),
+        moved=tuple((str(a).rstrip("/"), str(b).rstrip("/")) for a, b in moved.items()),
+        binaries=tuple(ShippedBinary(str(r["package"]), str(r["file"]), str(r["output"])) for r in rows),
+        digest=hashlib.sha256(text.encode()).hexdigest(),
+    )
+
+
+def _script(build: dict[str, object], key: str, source: str) -> str:
+    if not build.get(key):
+        raise _bad(source, f"[build] needs {key}")
+    return str(build[key])
+
+
+def _bad(source: str, what: str) -> BadRecipe:
+    return BadRecipe(f"recipe of {source}: {what}", "correct the file; docs/recipes.md has the fields")

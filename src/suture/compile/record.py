@@ -1,0 +1,171 @@
+"""Recording a build: which command compiles each TU, and which objects each link puts together.
+
+Stand-ins for compilers and archivers are put in front of PATH. In a clean room they write down their arguments and only
+touch their outputs, so a whole package is recorded in seconds with any make system, libtool included (what libtool
+calls is recorded). For a tree of a user's own they write down and pass on. Questions to the compiler (`-E`, `-S`, `-M`, `-v` …)
+always go to the real one. The log is one file per process, records of NUL-terminated strings: the count of arguments,
+what was done, the directory, the program, the arguments.
+"""
+
+from __future__ import annotations
+
+import os
+import posixpath
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from suture.compile.unit import LANGUAGES, Unit, positional, sources_in, value_of
+
+_COMPILERS = [f"{p}{c}{v}" for p in ("", "x86_64-linux-gnu-") for c in ("gcc", "g++") for v in ("", "-10", "-11", "-12", "-13", "-14")]
+COMPILERS = (*_COMPILERS, "cc", "c++", "c99", "c89", *(f"clang{v}" for v in ("", "++", "-11", "-13", "-14", "-15", "-16", "-19")))
+ARCHIVERS = tuple(f"{p}{a}" for p in ("", "x86_64-linux-gnu-", "gcc-", "x86_64-linux-gnu-gcc-", "llvm-") for a in ("ar", "ranlib"))
+
+STUB, PASS = "stub", "pass"
+
+# dash keeps this at about a millisecond per call: no program is started, and $$ names a log file that nobody else writes.
+_STAND_IN = r"""#!/bin/sh
+name=${0##*/}
+mode=link out= dep= want= first=
+for a do
+  case $want in
+    out) out=$a want=; continue;;
+    dep) dep=$a want=; continue;;
+    skip) want=; continue;;
+  esac
+  case $a in
+    -c) mode=compile;;
+    -E|-S|-M|-MM|-fsyntax-only|--version|-v|-V|-\#\#\#|-print-*|--print-*|-dump*|--help*) mode=ask; break;;
+    -o) want=out;;
+    -o*) out=${a#-o};;
+    -MF) want=dep;;
+    -MF*) dep=${a#-MF};;
+    -Wp,-MD,*|-Wp,-MMD,*) dep=${a##*,};;
+    -MT|-MQ|-I|-D|-U|-x|-include|-isystem|-idirafter|-iquote|-imacros|-Xlinker|-T|-L|-l|-u|-z) want=skip;;
+    -*) ;;
+    *) first=${first:-$a};;
+  esac
+done
+case $name in *ar|*ranlib) mode=archive;; esac
+if [ "$mode" != ask ]; then
+  printf '%s\0' "$#" "$mode" "$PWD" "$name" "$@" >>"$SUTURE_RECORD/$$"
+fi
+if [ "$mode" = ask ] || [ "$SUTURE_RECORD_MODE" = pass ]; then
+  PATH=$SUTURE_RECORD_PATH
+  export PATH
+  exec "$name" "$@"
+fi
+case $mode in
+  archive)
+    for a do case $a in *.a) [ -e "$a" ] || : >"$a"; exit 0;; esac; done
+    exit 0;;
+  compile)
+    if [ -z "$out" ]; then out=${first##*/}; out=${out%.*}.o; fi
+    : >"$out"
+    [ -z "$dep" ] || : >"$dep";;
+  link)
+    [ -n "$out" ] || exit 0
+    : >"$out"
+    chmod +x "$out";;
+esac
+"""
+
+
+@dataclass(frozen=True)
+class Recording:
+    """What a build did: its TUs, and for each output of a link or archive its input files (all relative to the root)."""
+
+    units: tuple[Unit, ...]
+    links: Mapping[str, tuple[str, ...]]
+
+    def objects_of(self, output: str) -> frozenset[str]:
+        """The objects that an output is linked from, through archives and partial links."""
+        known = {u.object for u in self.units}
+        found: set[str] = set()
+        seen: set[str] = set()
+        todo = [output]
+        while todo:
+            name = todo.pop()
+            if name in seen:
+                continue
+            seen.add(name)
+            if name in known:
+                found.add(name)
+            else:
+                todo += self.links.get(name, ())
+        return frozenset(found)
+
+    def objects_of_pattern(self, pattern: str) -> frozenset[str]:
+        """The objects of all outputs whose path matches a shell pattern."""
+        return frozenset().union(*(self.objects_of(x) for x in self.links if fnmatchcase(x, pattern)))
+
+
+def install(folder: Path) -> None:
+    """Write the stand-ins into an empty folder, to be put in front of PATH."""
+    script = folder / "sh"
+    script.write_text(_STAND_IN)
+    script.chmod(0o755)
+    for name in (*COMPILERS, *ARCHIVERS):
+        os.link(script, folder / name)
+    script.unlink()
+
+
+def environment(log: str, mode: str, path: str) -> dict[str, str]:
+    """Variables that the stand-ins need: folder of the log, `STUB` or `PASS`, and PATH without the stand-ins."""
+    return {"SUTURE_RECORD": log, "SUTURE_RECORD_MODE": mode, "SUTURE_RECORD_PATH": path}
+
+
+def read(log: Path, root: str) -> Recording:
+    """The recording in a log folder, of a tree whose root (absolute, as the build saw it) is given.
+
+    A source outside the root is left out, as is one that was compiled by clang beside gcc (bitcode). When an object was
+    compiled more than once the last command counts.
+    """
+    units: dict[str, Unit] = {}
+    links: dict[str, list[str]] = {}
+    for path in sorted(log.iterdir(), key=lambda p: (p.stat().st_mtime_ns, p.name)):
+        for mode, directory, name, arguments in _records(path.read_bytes()):
+            here = posixpath.normpath(directory)
+            if mode == "compile" and not ("clang" in name and "-emit-llvm" in arguments):
+                unit = _unit(root, here, name, arguments)
+                if unit:
+                    units[unit.object] = unit
+            elif mode == "link":
+                output = relative(root, here, value_of("-o", arguments) or "a.out")
+                links[output] = [relative(root, here, x) for x in positional(arguments)]
+            elif mode == "archive":
+                files = [x for x in positional(arguments) if "." in x]
+                if len(files) > 1:
+                    members = links.setdefault(relative(root, here, files[0]), [])
+                    members += [relative(root, here, x) for x in files[1:]]
+    ordered = sorted(units.values(), key=lambda u: u.object)
+    return Recording(tuple(ordered), {k: tuple(dict.fromkeys(v)) for k, v in links.items()})
+
+
+def relative(root: str, directory: str, path: str) -> str:
+    """A path as a build in `directory` names it, relative to the root; absolute if it lies outside."""
+    whole = posixpath.normpath(posixpath.join(directory, path))
+    return whole[len(root) + 1 :] if whole.startswith(root + "/") else whole
+
+
+def _unit(root: str, directory: str, name: str, arguments: list[str]) -> Unit | None:
+    sources = sources_in(arguments)
+    if len(sources) != 1:
+        return None
+    source = relative(root, directory, sources[0])
+    stem, suffix = posixpath.splitext(posixpath.basename(sources[0]))
+    output = relative(root, directory, value_of("-o", arguments) or f"{stem}.o")
+    if source.startswith("/"):
+        return None
+    return Unit(source, output, directory, (name, *arguments), LANGUAGES[suffix])
+
+
+def _records(data: bytes) -> Iterator[tuple[str, str, str, list[str]]]:
+    fields = [x.decode(errors="surrogateescape") for x in data.split(b"\0")]
+    at = 0
+    while at + 4 < len(fields):
+        count = int(fields[at])
+        mode, directory, name = fields[at + 1 : at + 4]
+        yield mode, directory, name, fields[at + 4 : at + 4 + count]
+        at += 4 + count

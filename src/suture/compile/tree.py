@@ -1,0 +1,212 @@
+"""A configured source tree in its clean room: its units, and objects compiled from it before and after a fix.
+
+A tree is prepared once per source version and recipe and then never changes. A fix is a layer over it at the same path, so
+pre and post differ in the fix and in nothing else.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from suture.command import run
+from suture.compile import depend, job, post, record, room
+from suture.compile.job import CompiledObject, Job
+from suture.compile.recipe import Recipe
+from suture.compile.recipe import load as load_recipe
+from suture.compile.room import INSIDE, Room
+from suture.compile.unit import Binary, Unit, Variant
+from suture.error import NotFound
+from suture.progress import Progress, silent
+from suture.source import cache
+from suture.source.archive import Archive, SourceVersion
+from suture.source.fix import Fix
+
+_FORMAT = 1  # of the facts beside a tree; a change makes trees anew
+
+_STEP = "suture-step:\n\t@sh -eu {inside}/step.sh\n"
+
+
+@dataclass(frozen=True)
+class Tree:
+    """A configured tree, or one with a fix over it (`post`).
+
+    `root` is the tree's absolute path inside the room; `source` its files on this host; `key` names its whole contents.
+    """
+
+    name: str
+    version: str
+    units: tuple[Unit, ...]
+    binaries: tuple[Binary, ...]
+    compiler: str
+    key: str
+    root: str
+    place: Path
+    room: Room
+    env: Mapping[str, str]
+    moved: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def files(self) -> Path:
+        """The tree's files on this host, without any fix."""
+        return self.place / "upper" / self.root.lstrip("/")
+
+    @cached_property
+    def _dependencies(self) -> depend.Dependencies:
+        return depend.Dependencies(self.place, self.files, self.units)
+
+    def built_path(self, path: str) -> str:
+        """Where the file that the source calls `path` lies in the tree that is compiled."""
+        for source, built in self.moved:
+            if path.startswith(source + "/"):
+                return built + path[len(source) :]
+        return path
+
+    def has(self, path: str) -> bool:
+        """Whether the source has a file of this path."""
+        return (self.files / self.built_path(path)).is_file()
+
+    def units_of(self, path: str) -> tuple[Unit, ...]:
+        """The units that a changed file affects: those that compile it, and those that include it, as `gcc -M` tells."""
+        target = self.built_path(path)
+        possible = self._dependencies.candidates(target)
+        sure = [u for u in possible if u.source == target]
+        asked = [u for u in possible if u.source != target]
+        lists = self._outputs([Job(u, ("-w",), ("-M", "-MF")) for u in asked])
+        sure += [u for u, listed in zip(asked, lists, strict=True) if depend.names(listed.read_text(), u, self.root, target)]
+        return tuple(sorted(sure, key=lambda u: u.object))
+
+    def units_in(self, binary: Binary) -> tuple[Unit, ...]:
+        """The units whose objects a shipped binary is linked from."""
+        return tuple(u for u in self.units if u.object in binary.objects)
+
+    def post(self, fix: Fix) -> Tree:
+        """The tree with a fix applied over it. Raises `Refused` naming the file and hunk that do not apply."""
+        layer = post.layer(self.key, self.files, self.root, fix, self.built_path)
+        key = hashlib.sha256(f"{self.key} {fix.sha256}".encode()).hexdigest()
+        fields = {k: v for k, v in self.__dict__.items() if k != "_dependencies"}
+        return Tree(**{**fields, "key": key, "room": self.room.with_layer(layer)})
+
+    def compile(self, jobs: Sequence[tuple[Unit, Variant]]) -> list[CompiledObject]:
+        """Objects in the order of the jobs, compiled in parallel or taken from the cache. Raises `CompileFailed`."""
+        paths = self._outputs([Job(unit, variant.value, ("-c", "-o")) for unit, variant in jobs])
+        return [CompiledObject(unit, variant, path) for (unit, variant), path in zip(jobs, paths, strict=True)]
+
+    def preprocessed(self, unit: Unit) -> str:
+        """The unit after the preprocessor, with line markers. Raises `CompileFailed`."""
+        return self._outputs([Job(unit, ("-w",), ("-E", "-o"))])[0].read_text(errors="surrogateescape")
+
+    def _outputs(self, jobs: Sequence[Job]) -> list[Path]:
+        def enter(script: str, binds: Sequence[tuple[Path, str]]) -> str:
+            return self.room.enter(script, binds=binds)
+
+        return job.outputs(jobs, self.key, enter, self.env)
+
+
+def prepare(source: SourceVersion, progress: Progress = silent, recipe: Recipe | None = None) -> Tree:
+    """The configured tree of a source version: made now (seconds to a minute), or opened from the cache.
+
+    Raises `NotFound` when there is no recipe or a build dependency is gone, `CommandFailed` when a step fails.
+    """
+    chosen = recipe or load_recipe(source.name)
+    archive = Archive(source.release, progress)
+    index = cache.root() / "tree" / source.name / cache.safe(source.version) / f"{chosen.digest[:16]}-{_FORMAT}"
+    # The index remembers which room the tree was made in, so that a warm start asks neither apt nor dpkg.
+    if not index.exists():
+        own = room.for_source(source, archive, chosen.profiles, progress)
+        cache.item(index, lambda folder: _make(folder, source, chosen, own, progress))
+    return _open(index, source, chosen)
+
+
+def _make(folder: Path, source: SourceVersion, recipe: Recipe, own: Room, progress: Progress) -> None:
+    folder.mkdir()
+    upper, root = folder / "upper", f"/build/reproducible-path/{source.name}-{source.upstream}"
+    env = {"SOURCE_DATE_EPOCH": str(source.epoch_seconds), "DEB_BUILD_OPTIONS": f"parallel={_cores()}", "DEB_RULES_REQUIRES_ROOT": "no"}
+    env["MAKEFLAGS"] = f"-j{_cores()}"
+    (upper / root.lstrip("/")).parent.mkdir(parents=True)
+    run(["cp", "--archive", "--reflink=auto", str(source.tree), str(upper / root.lstrip("/"))])
+    progress(f"configuring {source.name} {source.version}")
+    steps = [recipe.configure, recipe.generate] if recipe.generate else [recipe.configure]
+    _step(own, folder, root, env, "\n".join(steps), keep=upper)
+    progress("recording the compile commands")
+    tools, log = folder / "tools", folder / "log"
+    tools.mkdir()
+    log.mkdir()
+    record.install(tools)
+    recording_env = {**env, **record.environment(f"{INSIDE}/log", record.STUB, room.PATH)}
+    script = f"PATH={INSIDE}/tools:$PATH\n{recipe.record}\n"
+    # Programs that the build makes and runs are only touched here, so some of its rules fail; what counts is the record.
+    tolerant = f"({script}) >{INSIDE}/log.txt 2>&1 || true\n"
+    _step(own.with_layer(upper), folder, root, recording_env, tolerant, binds=[(tools, f"{INSIDE}/tools"), (log, f"{INSIDE}/log")])
+    recording = record.read(log, root)
+    facts = _facts(source, recipe, root, own, recording)
+    for place in (tools, log):
+        cache.discard(place)
+    (folder / "facts.json").write_text(json.dumps(facts, separators=(",", ":")))
+
+
+def _step(
+    own: Room,
+    folder: Path,
+    root: str,
+    env: Mapping[str, str],
+    script: str,
+    keep: Path | None = None,
+    binds: Sequence[tuple[Path, str]] = (),
+) -> str:
+    """Run a recipe's script as a line of debian/rules, so that it sees the variables which that exports."""
+    (folder / "step.mk").write_text(_STEP.format(inside=INSIDE))
+    (folder / "step.sh").write_text(script)
+    places = [(folder / "step.mk", f"{INSIDE}/step.mk"), (folder / "step.sh", f"{INSIDE}/step.sh"), *binds]
+    command = f"make --no-print-directory --file=debian/rules --file={INSIDE}/step.mk suture-step 2>&1\n"
+    return own.enter(command, keep=keep, directory=root, binds=places, env=env)
+
+
+def _facts(source: SourceVersion, recipe: Recipe, root: str, own: Room, recording: record.Recording) -> dict[str, Any]:
+    binaries = []
+    for shipped in recipe.binaries:
+        objects = recording.objects_of_pattern(shipped.output)
+        if not objects:
+            raise NotFound(
+                f"{source.name} {source.version}: the build links no {shipped.output}",
+                f"correct `output` in the recipe; outputs seen: {', '.join(sorted(recording.links)[:20])}",
+            )
+        binaries.append([shipped.package, shipped.file, sorted(objects)])
+    compilers = {u.argv[0] for u in recording.units}
+    version = own.enter(f"{min(compilers)} --version | head -n 1\n").strip()
+    key = hashlib.sha256("\0".join([recipe.digest, source.dsc.read_text(), *(str(x) for x in own.layers)]).encode()).hexdigest()
+    units = [[u.source, u.object, u.directory, list(u.argv), u.language] for u in recording.units]
+    layers = [str(x.relative_to(cache.root())) for x in own.layers]
+    return {"root": root, "layers": layers, "compiler": version, "key": key, "units": units, "binaries": binaries}
+
+
+def _open(index: Path, source: SourceVersion, recipe: Recipe) -> Tree:
+    facts = json.loads((index / "facts.json").read_text())
+    layers = tuple(cache.root() / x for x in facts["layers"])
+    units = tuple(Unit(u[0], u[1], u[2], tuple(u[3]), u[4]) for u in facts["units"])
+    binaries = tuple(Binary(b[0], b[1], frozenset(b[2])) for b in facts["binaries"])
+    env = {"SOURCE_DATE_EPOCH": str(source.epoch_seconds)}
+    return Tree(
+        name=source.name,
+        version=source.version,
+        units=units,
+        binaries=binaries,
+        compiler=facts["compiler"],
+        key=facts["key"],
+        root=facts["root"],
+        place=index,
+        room=Room((index / "upper", *layers)),
+        env=env,
+        moved=recipe.moved,
+    )
+
+
+def _cores() -> int:
+    import os
+
+    return len(os.sched_getaffinity(0))

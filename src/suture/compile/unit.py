@@ -1,0 +1,102 @@
+"""Translation units and the binaries that their objects go into, as facts of a built or recorded tree."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import Literal
+
+Language = Literal["c", "c++", "asm"]
+LANGUAGES: Mapping[str, Language] = {
+    ".c": "c", ".i": "c",
+    ".cc": "c++", ".cpp": "c++", ".cxx": "c++", ".C": "c++", ".c++": "c++", ".ii": "c++",
+    ".S": "asm", ".s": "asm", ".sx": "asm",
+}  # fmt: skip
+
+_WITH_VALUE = frozenset(
+    {"-o", "-MF", "-MT", "-MQ", "-I", "-D", "-U", "-x", "-include", "-isystem", "-idirafter", "-iquote", "-imacros"}
+    | {"-Xlinker", "-Xassembler", "-Xpreprocessor", "-T", "-L", "-l", "-u", "-z", "-e", "-h", "--param", "-aux-info", "-A"}
+)
+_DROPPED = frozenset({"-MD", "-MMD", "-MP", "-MG", "-M", "-MM", "-c"})
+_DROPPED_WITH_VALUE = frozenset({"-o", "-MF", "-MT", "-MQ"})
+
+
+class Variant(Enum):
+    """Flags that are added to the archive's own."""
+
+    PLAIN = ()  # exactly the archive's, for the match
+    SECTIONS = ("-ffunction-sections", "-fdata-sections")  # to cut functions out
+    COMPARE = ("-ffunction-sections", "-fdata-sections", "-D__LINE__=7", "-w")  # line numbers do not count as a change
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One translation unit as the build compiles it.
+
+    `source` and `object` are relative to the tree's root, `directory` is where the compiler runs (absolute, in the room),
+    `argv` the compiler's recorded arguments, the compiler's name first.
+    """
+
+    source: str
+    object: str
+    directory: str
+    argv: tuple[str, ...]
+    language: Language
+
+    @property
+    def command(self) -> tuple[str, ...]:
+        """`argv` without `-c`, the output and dependency options: what `-c -o`, `-E` or `-M` is added to."""
+        kept: list[str] = []
+        skip = False
+        for argument in self.argv:
+            if skip:
+                skip = False
+            elif argument in _DROPPED_WITH_VALUE:
+                skip = True
+            elif argument not in _DROPPED and not argument.startswith(("-MF", "-Wp,-MD", "-Wp,-MMD")):
+                kept.append(argument)
+        return tuple(kept)
+
+
+@dataclass(frozen=True)
+class Binary:
+    """A shipped file of a package, and the objects (paths relative to the tree's root) that it is linked from."""
+
+    package: str
+    file: str
+    objects: frozenset[str]
+
+
+def sources_in(arguments: Iterable[str]) -> list[str]:
+    """The input files among compiler arguments that have the suffix of a C, C++ or assembly source."""
+    return [x for x in positional(arguments) if posixpath.splitext(x)[1] in LANGUAGES]
+
+
+def positional(arguments: Iterable[str]) -> list[str]:
+    """Compiler or linker arguments that are neither options nor values of options."""
+    found: list[str] = []
+    skip = False
+    for argument in arguments:
+        if skip:
+            skip = False
+        elif argument in _WITH_VALUE:
+            skip = True
+        elif not argument.startswith("-"):
+            found.append(argument)
+    return found
+
+
+def value_of(option: str, arguments: Iterable[str]) -> str | None:
+    """The value of `-o x` or `-ox` (the last one counts)."""
+    value = None
+    take = False
+    for argument in arguments:
+        if take:
+            value, take = argument, False
+        elif argument == option:
+            take = True
+        elif argument.startswith(option) and len(option) == 2:
+            value = argument[2:]
+    return value

@@ -1,0 +1,1 @@
+"""Where source and binaries come from: the archive's deb-src and .deb, quilt series, fixes, build-ids."""

@@ -1,0 +1,243 @@
+"""The Debian archive: which versions it has, sources and binaries of a version, extracted and cached.
+
+apt downloads and verifies; dpkg-source applies the quilt series. The host's apt configuration is not touched
+(`suture.source.mirror`).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from debian.deb822 import Deb822
+
+from suture.command import CommandFailed, run
+from suture.error import NotFound
+from suture.progress import Progress, silent
+from suture.source import cache, mirror
+
+_FRESH = 24 * 3600.0
+_KEYRINGS = ("debian-keyring.gpg", "debian-maintainers.gpg")
+
+
+@dataclass(frozen=True)
+class SourceVersion:
+    """A source package of one version, unpacked with all its patches applied."""
+
+    name: str
+    version: str
+    release: str
+    dsc: Path
+    tree: Path
+
+    @property
+    def upstream(self) -> str:
+        """The version without epoch and Debian revision, as in the name of the unpacked folder."""
+        return upstream_of(self.version)
+
+    @property
+    def epoch_seconds(self) -> int:
+        """SOURCE_DATE_EPOCH as dpkg-buildpackage sets it: the time of the newest changelog entry."""
+        out = run(["dpkg-parsechangelog", f"--file={self.tree / 'debian/changelog'}", "--show-field=Timestamp"])
+        return int(out)
+
+
+@dataclass(frozen=True)
+class SourceEntry:
+    """A source package that the archive's indexes list."""
+
+    name: str
+    version: str
+    directory: str
+
+
+@dataclass(frozen=True)
+class BinaryEntry:
+    """A binary package that the archive's indexes list, with the source that it was built from."""
+
+    package: str
+    version: str
+    source: str
+    source_version: str
+
+
+def upstream_of(version: str) -> str:
+    """`1:2.36-9+deb12u7` gives `2.36` (deb-version(7))."""
+    return version.partition(":")[2].rpartition("-")[0] if ":" in version else version.rpartition("-")[0] or version
+
+
+def release_of(version: str) -> str:
+    """The release that a version was made for: named in it (`+deb12u7`), else the host's own if that is Debian.
+
+    Raises `NotFound` if neither tells.
+    """
+    found = re.search(r"[~+]deb(\d+)u\d", version)
+    if found:
+        for name, number in mirror.RELEASES.items():
+            if number == int(found[1]):
+                return name
+    own = re.search(r"^VERSION_CODENAME=(\w+)", Path("/etc/os-release").read_text(), re.M)
+    if own and own[1] in mirror.RELEASES:
+        return own[1]
+    raise NotFound(f"version {version} does not tell its release", f"give it: --release {'|'.join(mirror.RELEASES)}")
+
+
+class Archive:
+    """The archive of one release, through an apt of our own under the cache folder."""
+
+    def __init__(self, release: str, progress: Progress = silent) -> None:
+        self.release = release
+        self.progress = progress
+        self.folder = cache.root() / "apt" / release
+
+    @cached_property
+    def _ready(self) -> dict[str, str]:
+        """Environment for apt, after the indexes have been brought up to date (once a day)."""
+        env = {"APT_CONFIG": str(self.folder / "apt.conf"), "LC_ALL": "C.UTF-8", "DEBIAN_FRONTEND": "noninteractive"}
+        sources = mirror.sources_list(mirror.find(), self.release)
+        stamp = self.folder / "stamp"
+        with cache.locked(self.folder):
+            known = self.folder / "sources.list"
+            fresh = stamp.exists() and time.time() - stamp.stat().st_mtime < _FRESH and known.read_text() == sources
+            if not fresh:
+                for name in ("state/lists/partial", "cache/archives/partial"):
+                    (self.folder / name).mkdir(parents=True, exist_ok=True)
+                (self.folder / "state/status").touch()
+                known.write_text(sources)
+                (self.folder / "apt.conf").write_text(mirror.configuration(self.folder))
+                self.progress(f"reading the indexes of {self.release}")
+                run(["apt-get", "--quiet", "--error-on=any", "update"], env=env)
+                run(["apt-cache", "gencaches"], env=env)
+                stamp.touch()
+        return env
+
+    @property
+    def lists(self) -> Path:
+        """Folder of the verified indexes, for the apt inside a clean room."""
+        _ = self._ready
+        return self.folder / "state/lists"
+
+    @property
+    def debs(self) -> Path:
+        """Folder of downloaded .deb files, for the apt inside a clean room."""
+        _ = self._ready
+        return self.folder / "cache/archives"
+
+    @property
+    def sources_list(self) -> Path:
+        """The apt sources of this release."""
+        _ = self._ready
+        return self.folder / "sources.list"
+
+    @property
+    def configuration(self) -> Path:
+        """The apt.conf that points at our own folders."""
+        _ = self._ready
+        return self.folder / "apt.conf"
+
+    def sources(self, name: str) -> tuple[SourceEntry, ...]:
+        """All versions of a source package in the indexes, newest first. Empty if there is none."""
+        text = run(["apt-cache", "showsrc", "--only-source", name], env=self._ready, accept=frozenset({0, 100}))
+        rows = [SourceEntry(b["Package"], b["Version"], b["Directory"]) for b in Deb822.iter_paragraphs(text)]
+        return tuple(dict.fromkeys(r for r in rows if r.name == name))
+
+    def binaries(self, package: str) -> tuple[BinaryEntry, ...]:
+        """All versions of a binary package in the indexes, newest first. Empty if there is none."""
+        text = run(["apt-cache", "show", "--all-versions", package], env=self._ready, accept=frozenset({0, 100}))
+        rows = []
+        for block in Deb822.iter_paragraphs(text):
+            name, _, version = str(block.get("Source", block["Package"])).partition(" ")
+            rows.append(BinaryEntry(block["Package"], block["Version"], name, version.strip("() ") or block["Version"]))
+        return tuple(dict.fromkeys(rows))
+
+    def source(self, name: str, version: str) -> SourceVersion:
+        """Download, verify and unpack a source package, once.
+
+        Raises `NotFound` when the archive does not have it (any more).
+        """
+        place = cache.root() / "source" / name / cache.safe(version)
+
+        def make(folder: Path) -> None:
+            self.progress(f"fetching the source of {name} {version}")
+            folder.mkdir()
+            dsc = self._download_source(name, version, folder)
+            run(["dpkg-source", "--no-check", "--extract", dsc.name, "tree"], cwd=folder)
+
+        cache.item(place, make)
+        return SourceVersion(name, version, self.release, next(place.glob("*.dsc")), place / "tree")
+
+    def binary(self, package: str, version: str) -> Path:
+        """Download, verify and extract a binary package, once; the folder that holds its files.
+
+        Raises `NotFound` when the archive does not have it (any more).
+        """
+        place = cache.root() / "binary" / package / cache.safe(version)
+
+        def make(folder: Path) -> None:
+            self.progress(f"fetching {package} {version}")
+            folder.mkdir()
+            try:
+                run(["apt-get", "--quiet", "download", f"{package}={version}"], env=self._ready, cwd=folder)
+            except CommandFailed as failed:
+                raise self._gone(f"binary package {package}", version, [b.version for b in self.binaries(package)]) from failed
+            deb = next(folder.glob("*.deb"))
+            run(["dpkg-deb", "--extract", deb.name, "root"], cwd=folder)
+            deb.unlink()
+
+        return cache.item(place, make) / "root"
+
+    def _download_source(self, name: str, version: str, folder: Path) -> Path:
+        command = ["apt-get", "--quiet", "--download-only", "--only-source", "source", f"{name}={version}"]
+        listed = self.sources(name)
+        try:
+            run(command, env=self._ready, cwd=folder)
+        except CommandFailed as failed:
+            if not any(e.version == version for e in listed):
+                found = self._from_pool(name, version, listed, folder)
+                if found:
+                    return found
+            raise self._gone(f"source package {name}", version, [e.version for e in listed]) from failed
+        return next(folder.glob("*.dsc"))
+
+    def _from_pool(self, name: str, version: str, listed: tuple[SourceEntry, ...], folder: Path) -> Path | None:
+        """A source that the indexes no longer list may still lie beside those that they do; its uploader's signature
+        stands in for that of the index, so without the uploaders' keyrings nothing is taken."""
+        keyrings = [p for p in (Path("/usr/share/keyrings") / k for k in _KEYRINGS) if p.exists()]
+        if not keyrings:
+            return None
+        places = mirror.find()
+        dsc = f"{name}_{version.partition(':')[2] or version}.dsc"
+        for directory in dict.fromkeys(e.directory for e in listed):
+            base = f"{places.security if directory.startswith('pool/updates') else places.main}/{directory}"
+            try:
+                self._get(f"{base}/{dsc}", folder / dsc)
+                run(["gpgv", "--quiet", *(f"--keyring={k}" for k in keyrings), dsc], cwd=folder)
+                block = Deb822((folder / dsc).read_text())
+                for row in str(block["Checksums-Sha256"]).split("\n"):
+                    if row.strip():
+                        self._get(f"{base}/{row.split()[2]}", folder / row.split()[2])
+                run(["dscverify", "--no-sig-check", dsc] if os.path.exists("/usr/bin/dscverify") else ["true"], cwd=folder)
+            except CommandFailed:
+                continue
+            return folder / dsc
+        return None
+
+    def _get(self, address: str, target: Path) -> None:
+        run(["/usr/lib/apt/apt-helper", "download-file", address.replace("+", "%2b"), str(target)], env=self._ready)
+
+    def _gone(self, what: str, version: str, listed: list[str]) -> NotFound:
+        known = f"it lists {', '.join(listed)}" if listed else "it lists no version of it"
+        return NotFound(
+            f"{what} {version} does not arrive from the archive of {self.release} ({known})",
+            "choose a version that both the source and the binary indexes list, or set SUTURE_SNAPSHOT to the address of "
+            "an archive that still has it (main, then security)",
+        )
+
+
+def archive_for(version: str, release: str | None = None, progress: Progress = silent) -> Archive:
+    """The archive of the release that a version belongs to."""
+    return Archive(release or release_of(version), progress)

@@ -1,0 +1,69 @@
+"""The cache folder, and how an item comes into it: whole or not at all, made once however many ask at a time.
+
+An item is a file or folder that never changes once it has its name. It is made under another name and renamed, while a lock
+on a file beside it is held, so an interrupted make leaves nothing half-made and two makes do the work once.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+def root() -> Path:
+    """The cache folder: `$SUTURE_CACHE`, else `$XDG_CACHE_HOME/suture`, else `~/.cache/suture`."""
+    own = os.environ.get("SUTURE_CACHE")
+    if own:
+        return Path(own).absolute()
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "suture"
+
+
+def safe(name: str) -> str:
+    """A version or name as one path component that overlayfs options can hold: no `:`, `,` or `/`."""
+    return name.replace("%", "%25").replace(":", "%3a").replace(",", "%2c").replace("/", "%2f")
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold the exclusive lock that belongs to `path`; wait for it if another process has it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path.parent / f".{path.name}.lock", "w") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+
+
+def item(path: Path, make: Callable[[Path], None]) -> Path:
+    """Return `path`, after `make(temporary)` if it does not exist yet.
+
+    `make` gets a path that does not exist, on the same file system, and creates a file or folder there. Whatever it
+    raises is passed on and leaves no trace under `path`.
+    """
+    if path.exists():
+        return path
+    with locked(path):
+        if path.exists():
+            return path
+        for stale in path.parent.glob(f".{path.name}.new-*"):
+            discard(stale)
+        holder = Path(tempfile.mkdtemp(prefix=f".{path.name}.new-", dir=path.parent))
+        try:
+            made = holder / path.name
+            make(made)
+            made.rename(path)
+        finally:
+            discard(holder)
+    return path
+
+
+def discard(path: Path) -> None:
+    """Remove a file or folder that may be gone or may still be written to by an orphan; never raises for that."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
