@@ -362,14 +362,7 @@ class _Correlation:
             elif not _names(slot.symbol, symbol):
                 return None
             return rows
-        return [
-            (
-                kind,
-                name if kind is not Kind.MODULE_SLOT else symbol.name,
-                value if kind is Kind.ADDRESS else found.value,
-                place,
-            )
-        ]
+        return [(kind, symbol.name or name, found.value, place)]
 
 
 def _names(slot_symbol: str, symbol: Symbol) -> bool:

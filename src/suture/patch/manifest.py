@@ -6,7 +6,7 @@ Parsed once, here; no dict goes past this module. Standard library only.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from enum import Enum
 from typing import Any
 
@@ -125,7 +125,7 @@ class Manifest:
     symbols: dict[str, ImportedSymbol]
     supersedes: tuple[str, ...] = ()
     verdict: Verdict = Verdict(True)
-    proof: Proof = Proof()
+    proof: Proof = field(default_factory=Proof)
     toolchain: dict[str, str] | None = None
 
     @property

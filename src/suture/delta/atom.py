@@ -1,0 +1,221 @@
+"""An object compiled with -ffunction-sections -fdata-sections, cut into atoms: one section is one function part or one datum.
+
+References are kept as facts about their targets, so that two compiles can be compared and parts of one can be moved.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from functools import cached_property
+
+from suture.elf.abi import SHN_ABS, SHN_COMMON, R, SectionFlag, SectionType, SymbolBind, SymbolType, Visibility
+from suture.elf.fact import Section, Symbol
+from suture.elf.file import ElfFile
+
+
+class AtomKind(Enum):
+    """What a section holds. RELRO is written by the loader only, so it counts as constant."""
+
+    CODE = "code"
+    CONST = "constant"
+    RELRO = "constant with addresses"
+    DATA = "variable"
+    BSS = "zeroed variable"
+    THREAD = "thread-local variable"
+    MERGED = "merged constants"
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """A relocation of an atom. `section` is the target's section index in the same object, None for an external `symbol`.
+
+    `value` is the target symbol's offset in its section (0 for externals), `addend` the relocation's own.
+    """
+
+    offset: int
+    r_type: int
+    section: int | None
+    symbol: str
+    value: int
+    addend: int
+
+
+@dataclass(frozen=True)
+class Atom:
+    """One allocated section. `label` is its main symbol, or the section name where it has none."""
+
+    section: Section
+    kind: AtomKind
+    label: str
+    symbols: tuple[Symbol, ...]
+    data: bytes
+    references: tuple[Reference, ...]
+
+    @property
+    def index(self) -> int:
+        return self.section.index
+
+    @property
+    def size(self) -> int:
+        return self.section.sh_size
+
+    @property
+    def is_constant(self) -> bool:
+        return self.kind in (AtomKind.CONST, AtomKind.RELRO, AtomKind.MERGED)
+
+    @property
+    def is_global(self) -> bool:
+        """Whether other units may refer to it."""
+        return any(s.bind != SymbolBind.LOCAL for s in self.symbols)
+
+    @property
+    def is_hidden(self) -> bool:
+        """Whether no other binary may refer to it."""
+        return all(
+            s.bind == SymbolBind.LOCAL or s.visibility in (Visibility.HIDDEN, Visibility.INTERNAL) for s in self.symbols
+        )
+
+
+@dataclass(frozen=True)
+class Function:
+    """A function with its cold part, which is replaced and checked together with it."""
+
+    name: str
+    hot: Atom
+    cold: Atom | None
+
+    @property
+    def atoms(self) -> tuple[Atom, ...]:
+        return (self.hot,) if self.cold is None else (self.hot, self.cold)
+
+    @property
+    def aliases(self) -> tuple[str, ...]:
+        return tuple(s.name for s in self.hot.symbols if s.type in (SymbolType.FUNC, SymbolType.GNU_IFUNC))
+
+    @property
+    def is_ifunc(self) -> bool:
+        return any(s.type == SymbolType.GNU_IFUNC for s in self.hot.symbols)
+
+
+class AtomObject:
+    """All atoms of one object, by section index, and its functions by name."""
+
+    def __init__(self, elf: ElfFile) -> None:
+        self.elf = elf
+
+    @cached_property
+    def atoms(self) -> dict[int, Atom]:
+        by_section: dict[int, list[Symbol]] = {}
+        for symbol in self.elf.symbols:
+            if symbol.has_section and symbol.name and symbol.type != SymbolType.SECTION:
+                by_section.setdefault(symbol.st_shndx, []).append(symbol)
+        found: dict[int, Atom] = {}
+        for section in self.elf.sections:
+            if (
+                section.is_alloc
+                and section.sh_size
+                and section.sh_type in _HELD
+                and not section.name.startswith((".eh_frame", ".note"))
+            ):
+                symbols = tuple(sorted(by_section.get(section.index, ()), key=lambda s: (s.st_value, s.index)))
+                found[section.index] = self._atom(section, symbols)
+        return found
+
+    @cached_property
+    def functions(self) -> dict[str, Function]:
+        """Functions by main name; a cold part belongs to the function whose name it carries."""
+        hot: dict[str, Atom] = {}
+        cold: dict[str, Atom] = {}
+        for atom in self.atoms.values():
+            if atom.kind is AtomKind.CODE:
+                (cold if atom.label.endswith(".cold") else hot)[atom.label] = atom
+        return {name: Function(name, atom, cold.get(name + ".cold")) for name, atom in hot.items()}
+
+    @cached_property
+    def function_of(self) -> dict[int, Function]:
+        """Function by section index of any of its parts."""
+        return {a.index: f for f in self.functions.values() for a in f.atoms}
+
+    @cached_property
+    def users(self) -> dict[int, frozenset[str]]:
+        """For each atom the names of functions that refer to it directly or through constant data."""
+        direct: dict[int, set[str]] = {}
+        through: dict[int, set[int]] = {}
+        for atom in self.atoms.values():
+            for ref in atom.references:
+                if ref.section is None:
+                    continue
+                if atom.index in self.function_of:
+                    direct.setdefault(ref.section, set()).add(self.function_of[atom.index].name)
+                else:
+                    through.setdefault(ref.section, set()).add(atom.index)
+        for target, sources in through.items():
+            for source in sources:
+                direct.setdefault(target, set()).update(direct.get(source, ()))
+        return {i: frozenset(names) for i, names in direct.items()}
+
+    @cached_property
+    def common(self) -> frozenset[str]:
+        """Names of tentative definitions (-fcommon), which have no section."""
+        return frozenset(s.name for s in self.elf.symbols if s.st_shndx == SHN_COMMON)
+
+    def string_at(self, section: int, offset: int) -> bytes:
+        """The piece of a merged section at an offset: a string with its NUL, or one constant."""
+        atom = self.atoms[section]
+        if not atom.section.is_strings:
+            return atom.data[offset : offset + max(atom.section.sh_entsize, 1)]
+        width = max(atom.section.sh_entsize, 1)
+        end = offset
+        while end < len(atom.data) and any(atom.data[end : end + width]):
+            end += width
+        return atom.data[offset : end + width]
+
+    def _atom(self, section: Section, symbols: tuple[Symbol, ...]) -> Atom:
+        references = []
+        for row in self.elf.relocations_by_section.get(section.index, ()):
+            symbol = self.elf.symbols[row.symbol]
+            if symbol.has_section:
+                references.append(
+                    Reference(row.r_offset, row.r_type, symbol.st_shndx, symbol.name, symbol.st_value, row.r_addend)
+                )
+            else:
+                value = symbol.st_value if symbol.st_shndx == SHN_ABS else 0
+                references.append(Reference(row.r_offset, row.r_type, None, symbol.name, value, row.r_addend))
+        return Atom(
+            section, _kind(section), _label(section, symbols), symbols, self.elf.bytes_of(section), tuple(references)
+        )
+
+
+_HELD = frozenset({SectionType.PROGBITS, SectionType.NOBITS, SectionType.INIT_ARRAY, SectionType.FINI_ARRAY})
+
+
+def _kind(section: Section) -> AtomKind:
+    if section.is_code:
+        return AtomKind.CODE
+    if section.sh_flags & SectionFlag.TLS:
+        return AtomKind.THREAD
+    if section.is_merge:
+        return AtomKind.MERGED
+    if not section.is_writable:
+        return AtomKind.CONST
+    if section.name.startswith((".data.rel.ro", ".init_array", ".fini_array", ".ctors", ".dtors")):
+        return AtomKind.RELRO
+    return AtomKind.DATA if section.has_bits else AtomKind.BSS
+
+
+def _label(section: Section, symbols: tuple[Symbol, ...]) -> str:
+    """The symbol that the section is named after, else the first global, else the first that is no local label."""
+    named = [s for s in symbols if not s.name.startswith(".L") and s.st_value == 0]
+    wanted = [s.name for s in named if section.name.endswith("." + s.name)]
+    if wanted:
+        return max(wanted, key=len)
+    globals_ = [s.name for s in named if s.bind != SymbolBind.LOCAL]
+    if globals_:
+        return globals_[0]
+    return named[0].name if named else section.name
+
+
+def is_pc_relative(r_type: int) -> bool:
+    """Whether the field counts from its own place, so that the addend includes the way to the instruction's end."""
+    return r_type in (R.PC32, R.PLT32, R.GOTPCREL, R.GOTPCRELX, R.REX_GOTPCRELX, R.TLSGD, R.TLSLD, R.GOTTPOFF, R.PC64)

@@ -1,0 +1,78 @@
+"""One translation unit with its fix: both compiles cut into atoms, what differs, and where the old code runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from suture.delta.atom import Atom, AtomKind, AtomObject
+from suture.delta.compare import Difference
+from suture.delta.correlation import Pairs, pair_atoms
+from suture.match.correlate import Match
+from suture.match.linker_edit import Kind
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Why something can't be replaced live, and what a person can do."""
+
+    reason: str
+    remedy: str
+
+
+@dataclass(frozen=True)
+class UnitChange:
+    """`source` is the unit's path in the tree; `pre` and `post` are compiled with sections; `match` places pre in the target."""
+
+    source: str
+    object: str
+    pre: AtomObject
+    post: AtomObject
+    difference: Difference
+    match: Match
+
+    @cached_property
+    def pairs(self) -> Pairs:
+        return pair_atoms(self.pre, self.post)
+
+    def address_of(self, post: Atom) -> int | None:
+        """Link-time address of the running counterpart of an atom of post; None where nothing implies one."""
+        index = self.pairs.pre_of.get(post.index)
+        if index is None:
+            return None
+        return self.address_of_pre(self.pre.atoms[index])
+
+    def address_of_pre(self, atom: Atom) -> int | None:
+        """Link-time address of an atom of pre."""
+        base = self.match.book.get(Kind.ADDRESS, f"sectioned:{atom.section.name}#{atom.index}")
+        if base is not None:
+            return base
+        for symbol in atom.symbols:
+            if not symbol.name.startswith(".L"):
+                address = self.match.address_of(symbol.name)
+                if address is not None:
+                    return address - symbol.st_value
+        return None
+
+    def size_in_run(self, name: str) -> int | None:
+        """Size in bytes of an old function as it runs."""
+        placed = self.match.functions.get(name)
+        return placed.size if placed else None
+
+    @cached_property
+    def replaced(self) -> frozenset[str]:
+        """Functions of post whose code differs."""
+        return self.difference.changed & self.post.functions.keys()
+
+    @cached_property
+    def new(self) -> frozenset[str]:
+        """Functions that only post has."""
+        return self.difference.new & self.post.functions.keys()
+
+    def is_copied(self, atom: Atom) -> bool:
+        """Whether a reference to a datum of post gets a fresh copy of it in the patch, rather than the running one."""
+        if atom.kind is AtomKind.MERGED or (atom.kind is AtomKind.CONST and atom.label == atom.section.name):
+            return True
+        if atom.kind in (AtomKind.CONST, AtomKind.RELRO):
+            return atom.label in self.difference.changed_constants or self.address_of(atom) is None
+        return atom.index not in self.pairs.pre_of and atom.index not in self.pairs.ambiguous

@@ -1,0 +1,174 @@
+"""Which functions and data differ between *pre* and *post*, after references are reduced to what they mean.
+
+Strings and constants are compared by contents, switch tables with the function that owns them, everything else by the pair
+that it belongs to. Objects are those compiled with a constant `__LINE__`, so that moved lines make no difference.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from suture.delta.atom import Atom, AtomKind, AtomObject, Function, Reference, is_pc_relative
+from suture.delta.correlation import Pairs, pair_atoms
+from suture.elf.abi import field_width
+
+_SLACK = 8  # an immediate behind a PC-relative field moves the apparent start of a constant by at most this
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Names of functions that differ, that are new, that are gone; labels of data whose contents differ or that are new."""
+
+    changed: frozenset[str]
+    new: frozenset[str]
+    gone: frozenset[str]
+    changed_variables: frozenset[str]
+    changed_constants: frozenset[str]
+
+    @property
+    def is_empty(self) -> bool:
+        return not (self.changed or self.new or self.changed_variables or self.changed_constants)
+
+
+def difference(pre: AtomObject, post: AtomObject) -> Difference:
+    """Compare two compiles of one unit."""
+    return _Comparison(pre, post).result()
+
+
+class _Comparison:
+    def __init__(self, pre: AtomObject, post: AtomObject) -> None:
+        self.pairs: Pairs = pair_atoms(pre, post)
+        self.pre, self.post = pre, post
+        self.sides = (_Side(pre, None), _Side(post, self.pairs.pre_of))
+
+    def result(self) -> Difference:
+        pre_of = {self.post.function_of[n].name: self.pre.function_of[o].name for n, o in self._paired_functions()}
+        changed = {
+            new
+            for new, old in pre_of.items()
+            if self._function(0, self.pre.functions[old]) != self._function(1, self.post.functions[new])
+        }
+        variables, constants = self._changed_data()
+        return Difference(
+            frozenset(changed),
+            frozenset(self.post.functions.keys() - pre_of.keys()),
+            frozenset(self.pre.functions.keys() - set(pre_of.values())),
+            frozenset(variables),
+            frozenset(constants),
+        )
+
+    def _paired_functions(self) -> list[tuple[int, int]]:
+        return [
+            (new, old)
+            for new, old in self.pairs.pre_of.items()
+            if new in self.post.function_of
+            and self.post.function_of[new].hot.index == new
+            and old in self.pre.function_of
+        ]
+
+    def _changed_data(self) -> tuple[set[str], set[str]]:
+        variables: set[str] = set()
+        constants: set[str] = set()
+        for new, old in self.pairs.pre_of.items():
+            a, b = self.pre.atoms[old], self.post.atoms[new]
+            if b.kind in (AtomKind.DATA, AtomKind.BSS, AtomKind.THREAD):
+                if a.size != b.size or a.kind != b.kind or self.sides[0].content(a) != self.sides[1].content(b):
+                    variables.add(b.label)
+            elif (
+                b.kind in (AtomKind.CONST, AtomKind.RELRO)
+                and b.label != b.section.name
+                and self.sides[0].content(a) != self.sides[1].content(b)
+            ):
+                constants.add(b.label)
+        return variables, constants
+
+    def _function(self, side: int, function: Function) -> object:
+        return tuple(self.sides[side].content(a) for a in function.atoms)
+
+
+class _Side:
+    """One compile. `identity` gives each post atom its pair's section index in pre; None for pre itself."""
+
+    def __init__(self, obj: AtomObject, identity: dict[int, int] | None) -> None:
+        self.obj = obj
+        self.identity = identity
+        self._contents: dict[int, object] = {}
+        self._open: set[int] = set()
+
+    def content(self, atom: Atom) -> object:
+        """Bytes with the relocated fields zeroed, and what each field means."""
+        if atom.index not in self._contents:
+            self._open.add(atom.index)
+            data = bytearray(atom.data)
+            for ref in atom.references:
+                width = field_width(ref.r_type)
+                data[ref.offset : ref.offset + width] = bytes(width)
+            meaning = tuple((r.offset, r.r_type, self._meaning(r)) for r in atom.references)
+            self._open.discard(atom.index)
+            self._contents[atom.index] = (bytes(data), meaning)
+        return self._contents[atom.index]
+
+    def _meaning(self, ref: Reference) -> object:
+        if ref.section is None:
+            return ("external", ref.symbol, ref.value, ref.addend)
+        target = self.obj.atoms.get(ref.section)
+        if target is None:
+            return ("dropped", self.obj.elf.sections[ref.section].name, ref.value + ref.addend)
+        if target.kind is AtomKind.MERGED:
+            return self._merged(ref, target)
+        place = self._name(target)
+        if target.is_constant and not target.is_global and ref.section not in self._open:
+            if target.label == target.section.name:
+                return ("pool", self._pool(ref, target))
+            return ("constant", self.content(target), ref.value + ref.addend)
+        return ("atom", place, ref.value + ref.addend)
+
+    def _name(self, target: Atom) -> object:
+        if self.identity is None:
+            return target.index
+        return self.identity.get(target.index, ("new", target.label))
+
+    def _merged(self, ref: Reference, target: Atom) -> object:
+        if ref.symbol.startswith(".L") or ref.symbol:
+            return ("piece", self.obj.string_at(target.index, ref.value), ref.addend)
+        start = ref.addend + (4 if is_pc_relative(ref.r_type) else 0)
+        return ("piece", self.obj.string_at(target.index, start), 0)
+
+    def _pool(self, ref: Reference, target: Atom) -> object:
+        """The part of an unnamed constant section from where a reference points up to where the next one does."""
+        start = ref.value + ref.addend + (4 if is_pc_relative(ref.r_type) else 0)
+        bounds = self._pool_bounds[target.index]
+        end = next((b for b in bounds if b > start), target.size)
+        low, high = max(0, start), min(end + _SLACK, target.size)
+        meaning = tuple(
+            (r.offset - low, r.r_type, self._pool_entry(r, target, low))
+            for r in target.references
+            if low <= r.offset < min(end, target.size)
+        )
+        data = bytearray(target.data[low:high] if not meaning else target.data[low : min(end, target.size)])
+        for offset, r_type, _ in meaning:
+            width = field_width(r_type)
+            data[offset : offset + width] = bytes(width)
+        return bytes(data), meaning
+
+    def _pool_entry(self, ref: Reference, pool: Atom, start: int) -> object:
+        """A switch table's entry is its target minus the table's start, whatever the table's place in the section."""
+        if ref.section is not None and ref.section in self.obj.function_of and is_pc_relative(ref.r_type):
+            return (self._name(self.obj.atoms[ref.section]), ref.value + ref.addend - ref.offset + start)
+        self._open.add(pool.index)
+        meaning = self._meaning(ref)
+        self._open.discard(pool.index)
+        return meaning
+
+    @cached_property
+    def _pool_bounds(self) -> dict[int, list[int]]:
+        found: dict[int, set[int]] = {i: set() for i in self.obj.atoms}
+        for atom in self.obj.atoms.values():
+            for ref in atom.references:
+                if (
+                    ref.section in found
+                    and self.obj.atoms[ref.section].label == self.obj.atoms[ref.section].section.name
+                ):
+                    found[ref.section].add(ref.value + ref.addend + (4 if is_pc_relative(ref.r_type) else 0))
+        return {i: sorted(b) for i, b in found.items()}
