@@ -1,0 +1,99 @@
+/* How a trigger talks: one process, one outcome line for each line of input.
+
+   The holes end processes, so each is entered in a fork of this process: a fork has the same code, live patches
+   included. A line is the pid of this process, what the fork said, and how it ended. Between lines the process is
+   blocked in read(2), outside of everything that a patch may replace. */
+#ifndef SESSION_H
+#define SESSION_H
+
+#include <fcntl.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#ifndef SECONDS
+#define SECONDS 3 /* a hole that runs longer has no end */
+#endif
+
+void prepare(void); /* once, before the first line: what has to be loaded when the patch is applied */
+void hole(void);    /* once for each line, in a fork */
+
+static int said = -1;
+
+/* Adds to the outcome of this line. */
+static inline void __attribute__((format(printf, 1, 2))) say(const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    vdprintf(said, format, arguments);
+    va_end(arguments);
+}
+
+/* A readable file with this text, and its path; it lives as long as the process. */
+static inline const char *file_of(const char *text, size_t length)
+{
+    static char paths[4096][32];
+    static int used;
+    int file = memfd_create("trigger", 0);
+    if (file < 0 || write(file, text, length) != (ssize_t)length)
+        abort();
+    snprintf(paths[used], sizeof paths[used], "/proc/self/fd/%d", file);
+    return paths[used++];
+}
+
+static inline void ask(void)
+{
+    char text[4000];
+    size_t length = 0;
+    int ends[2], status, quiet = open("/dev/null", O_WRONLY | O_CLOEXEC);
+    if (quiet < 0 || pipe(ends) < 0)
+        exit(70);
+    pid_t child = fork();
+    if (child == 0) {
+        const struct rlimit none = {0, 0};
+        setrlimit(RLIMIT_CORE, &none);
+        dup2(quiet, 2);
+        close(ends[0]);
+        said = ends[1];
+        alarm(SECONDS);
+        hole();
+        _exit(0);
+    }
+    close(ends[1]);
+    close(quiet);
+    for (ssize_t n; length < sizeof text && (n = read(ends[0], text + length, sizeof text - length)) > 0;)
+        length += (size_t)n;
+    close(ends[0]);
+    if (child < 0 || waitpid(child, &status, 0) != child)
+        exit(70);
+    for (size_t i = 0; i < length; i++)
+        if (text[i] == '\n')
+            text[i] = ' ';
+    dprintf(1, "%d %.*s", getpid(), (int)length, text);
+    if (WIFSIGNALED(status)) {
+        if (WTERMSIG(status) == SIGALRM)
+            dprintf(1, "%sno end after %d s", length ? ", " : "", SECONDS);
+        else
+            dprintf(1, "%sends by SIG%s", length ? ", " : "", sigabbrev_np(WTERMSIG(status)));
+    }
+    dprintf(1, "\n");
+}
+
+int main(void)
+{
+    char letter;
+    prepare();
+    dprintf(1, "%d ready\n", getpid());
+    while (read(0, &letter, 1) == 1)
+        if (letter == '\n')
+            ask();
+    return 0;
+}
+
+#endif
