@@ -53,11 +53,12 @@ static inline struct der der_integer(int value)
 #define DER_SEQUENCE 0x30
 #define DER_SET 0x31
 #define DER_OCTETS 0x04
-#define DER_DATA DER_OID(0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 7, 1)        /* pkcs7-data */
-#define DER_ENVELOPED DER_OID(0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 7, 3)   /* pkcs7-envelopedData */
-#define DER_AUTH_ENVELOPED DER_OID(0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 9, 16, 1, 23) /* id-smime-ct-authEnvelopedData */
-#define DER_PBKDF2 DER_OID(0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 5, 12)
-#define DER_PWRI_KEK DER_OID(0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 9, 16, 3, 9)
-#define DER_AES128(mode) DER_OID(0x60, 0x86, 0x48, 1, 0x65, 3, 4, 1, mode)   /* 2 CBC, 4 CFB, 6 GCM */
+#define DER_PKCS(...) DER_OID(0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, __VA_ARGS__)
+#define DER_DATA DER_PKCS(7, 1)                   /* pkcs7-data */
+#define DER_ENVELOPED DER_PKCS(7, 3)              /* pkcs7-envelopedData */
+#define DER_AUTH_ENVELOPED DER_PKCS(9, 16, 1, 23) /* id-smime-ct-authEnvelopedData */
+#define DER_PBKDF2 DER_PKCS(5, 12)
+#define DER_PWRI_KEK DER_PKCS(9, 16, 3, 9)
+#define DER_AES128(mode) DER_OID(0x60, 0x86, 0x48, 1, 0x65, 3, 4, 1, mode) /* 2 CBC, 4 CFB, 6 GCM */
 
 #endif

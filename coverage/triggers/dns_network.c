@@ -27,8 +27,11 @@ void hole(void)
     memset(asked, 0, sizeof asked);
     used_stack();
     getnetbyaddr(0, AF_INET);
-    if (read(name_server_asked[0], asked, sizeof asked - 1) < 0)
-        say("nothing asked");
+    ssize_t size = read(name_server_asked[0], asked, sizeof asked);
+    if (size > 0 && memmem(asked, sizeof asked, "secret", 6))
+        say("asked for what the stack held");
+    else if (size > 0 && memcmp(asked, "\1" "0\1" "0\1" "0\1" "0\7in-addr\4arpa", 22) == 0)
+        say("asked for 0.0.0.0.in-addr.arpa");
     else
-        say("asked for %s", memmem(asked, sizeof asked, "secret", 6) ? "what the stack held" : asked[1] == '0' ? "0.0.0.0.in-addr.arpa" : "something else");
+        say("asked for something else");
 }

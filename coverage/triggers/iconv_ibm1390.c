@@ -18,7 +18,8 @@ void hole(void)
     char out[12], *to = out;
     size_t in_left = 3, out_left = 4;
     size_t done = iconv(conversion, &from, &in_left, &to, &out_left);
-    say("%s, ", done == (size_t)-1 && errno == E2BIG ? "more room wanted" : done == (size_t)-1 ? "failed" : "done");
+    int failed = done == (size_t)-1;
+    say("%s, ", failed && errno == E2BIG ? "more room wanted" : failed ? "failed" : "done");
     out_left += 8;
     done = iconv(conversion, &from, &in_left, &to, &out_left);
     done += iconv(conversion, NULL, NULL, &to, &out_left);

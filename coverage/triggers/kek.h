@@ -19,9 +19,10 @@ static inline struct der kek_algorithm(int mode)
 static inline CMS_ContentInfo *kek_message(int mode, const void *wrapped, size_t size, int without_derivation)
 {
     struct der version = der_integer(0), nothing = {NULL, 0};
-    struct der derivation = der_of(0xa0, 2, DER_PBKDF2, der_of(DER_SEQUENCE, 2, der_raw(DER_OCTETS, "saltsalt", 8), der_integer(9)));
+    struct der salt = der_of(DER_SEQUENCE, 2, der_raw(DER_OCTETS, "saltsalt", 8), der_integer(9));
+    struct der derivation = without_derivation ? nothing : der_of(0xa0, 2, DER_PBKDF2, salt);
     struct der encryption = der_of(DER_SEQUENCE, 2, DER_PWRI_KEK, kek_algorithm(mode));
-    struct der recipient = der_of(0xa3, 4, version, without_derivation ? nothing : derivation, encryption, der_raw(DER_OCTETS, wrapped, size));
+    struct der recipient = der_of(0xa3, 4, version, derivation, encryption, der_raw(DER_OCTETS, wrapped, size));
     struct der content = der_of(DER_SEQUENCE, 3, DER_DATA, kek_algorithm(2), der_raw(0x80, "0123456789abcdef", 16));
     struct der enveloped = der_of(DER_SEQUENCE, 3, der_integer(3), der_of(DER_SET, 1, recipient), content);
     struct der message = der_of(DER_SEQUENCE, 2, DER_ENVELOPED, der_of(0xa0, 1, enveloped));

@@ -8,7 +8,8 @@ void prepare(void) {}
 void hole(void)
 {
     STACK_OF(X509_ATTRIBUTE) *attributes = sk_X509_ATTRIBUTE_new_null();
-    sk_X509_ATTRIBUTE_push(attributes, X509_ATTRIBUTE_create(NID_pkcs9_messageDigest, V_ASN1_BOOLEAN, (void *)(long)0xff));
+    X509_ATTRIBUTE *attribute = X509_ATTRIBUTE_create(NID_pkcs9_messageDigest, V_ASN1_BOOLEAN, (void *)(long)0xff);
+    sk_X509_ATTRIBUTE_push(attributes, attribute);
     ASN1_OCTET_STRING *digest = PKCS7_digest_from_attributes(attributes);
     say("digest %s", digest ? "at an address out of the message" : "rejected");
 }

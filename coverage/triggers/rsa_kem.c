@@ -29,5 +29,6 @@ void hole(void)
     EVP_PKEY_encapsulate_init(context, NULL);
     EVP_PKEY_CTX_set_kem_op(context, "RSASVE");
     int done = EVP_PKEY_encapsulate(context, sent, &sent_size, secret, &secret_size) == 1;
-    say("%s, %s", done ? "done" : "refused", sent[0] == 'M' && sent[255] == 'M' ? "nothing written" : "ciphertext written");
+    int untouched = sent[0] == 'M' && sent[255] == 'M';
+    say("%s, %s", done ? "done" : "refused", untouched ? "nothing written" : "ciphertext written");
 }

@@ -30,5 +30,6 @@ void hole(void)
     lines = 0;
     xmlShell(document, name, blank_line, stderr);
     size_t leaked = mallinfo2().uordblks - before;
-    say("%s of %d lines leaked", leaked >= (size_t)LINES * WIDTH ? "all" : leaked < 2 * WIDTH ? "none" : "some", LINES);
+    const char *share = leaked >= (size_t)LINES * WIDTH ? "all" : leaked < 2 * WIDTH ? "none" : "some";
+    say("%s of %d lines leaked", share, LINES);
 }
