@@ -32,6 +32,7 @@ _DEVICES = "null zero full random urandom tty"
 _MOUNTS = f"""
 scratch=$1 lower=$2 upper=$3 work=$4; shift 4
 mount -t tmpfs -o mode=755 suture "$scratch"
+mount --make-private "$scratch"
 root=$scratch/root; mkdir "$root"
 if [ -z "$upper" ]; then upper=$scratch/upper work=$scratch/work; mkdir "$upper" "$work"; fi
 mount -t overlay suture -o "lowerdir=$lower,upperdir=$upper,workdir=$work,{_OVERLAY}" "$root"
@@ -102,8 +103,22 @@ class Room:
                 upper, work = str(keep), str(folder / "work")
             lower = ":".join(str(x) for x in self.layers)
             pairs = [str(x) for pair in [(job, f"{INSIDE}/job"), *binds] for x in pair]
-            namespaces = ["unshare", "--mount", "--pid", "--fork", "--kill-child"]
-            return run([*namespaces, "sh", "-euc", _MOUNTS, "suture", str(scratch), lower, upper, work, *pairs])
+            namespaces = ["unshare", "--mount", f"--propagation={_propagation()}", "--pid", "--fork", "--kill-child"]
+            try:
+                return run([*namespaces, "sh", "-euc", _MOUNTS, "suture", str(scratch), lower, upper, work, *pairs])
+            finally:
+                if os.path.ismount(scratch):
+                    run(["umount", "--lazy", str(scratch)])
+
+
+def _propagation() -> str:
+    """How unshare(1) is to treat the mounts that the new namespace inherits.
+
+    Private, so that nothing of ours is seen outside. In a chroot whose root is no mount point the kernel refuses that
+    (mount(2): MS_PRIVATE needs a mount point); then at most the scratch mount is seen outside, and `enter` removes it.
+    """
+    points = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
+    return "private" if "/" in points else "unchanged"
 
 
 def _entry(directory: str, env: Mapping[str, str]) -> str:
