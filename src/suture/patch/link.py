@@ -1,0 +1,276 @@
+"""A patch object relocated to a load address: a pure function from bytes and numbers to bytes (docs/patch-format.md).
+
+The text mapping holds the record, code, constants, switch stubs and import thunks; the data mapping, directly behind it, the
+switch bytes, GOT slots, `.data` and `.bss`. Relocation formulas: psABI table 4.9.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from suture.elf import abi
+from suture.elf.abi import GOT_LOADS, R
+from suture.elf.fact import Relocation, Section, Symbol
+from suture.patch import x86_64
+from suture.patch.file import PatchFile
+from suture.patch.manifest import BadPatch, ReplacedFunction, SymbolKind
+from suture.patch.record import PlacedFunction, PlacedGroup, Record, RecordedFix
+
+_SLOT = 8
+_THUNK = 8
+_MASK = (1 << 64) - 1
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Offsets from the load address; sizes are page multiples.
+
+    `code` and `code_size` cover all executable sections. `sections` by section index, `stubs` by the function's link-time address, `switches` by the group's place in the manifest,
+    `slots` and `thunks` by symbol index.
+    """
+
+    text_size: int
+    data_size: int
+    code: int
+    code_size: int
+    sections: Mapping[int, int]
+    stubs: Mapping[int, int]
+    switches: tuple[int, ...]
+    slots: Mapping[int, int]
+    thunks: Mapping[int, int]
+
+    @property
+    def size(self) -> int:
+        return self.text_size + self.data_size
+
+
+@dataclass(frozen=True)
+class Place:
+    """What a process decides: load address, the image's load bias, values of its GOT slots by link-time address, addresses of
+    imports by symbol name, and the bytes at each old function's entry by the function's link-time address."""
+
+    base: int
+    bias: int
+    slots: Mapping[int, int]
+    imports: Mapping[str, int]
+    original: Mapping[int, bytes]
+
+
+@dataclass(frozen=True)
+class Linked:
+    """Contents of the two mappings, and the record that the text starts with."""
+
+    text: bytes
+    data: bytes
+    record: Record
+
+
+def lay_out(patch: PatchFile) -> Layout:
+    """Where everything goes, for any load address."""
+    placed = patch.sections
+    at = len(_record(patch, None, Place(0, 0, {}, {}, {})).encode())
+    code = at = _align(at, 16)
+    code_end = at
+    sections: dict[int, int] = {}
+    for section in sorted((s for s in placed if not s.is_writable), key=lambda s: not s.is_code):
+        at = _align(at, max(section.sh_addralign, 16))
+        sections[section.index] = at
+        at += section.sh_size
+        code_end = at if section.is_code else code_end
+    at = _align(at, 32)
+    stubs = {}
+    for function in patch.manifest.functions:
+        stubs[function.address] = at
+        at += x86_64.STUB_SIZE
+    slotted, called = _imports(patch)
+    thunks = {}
+    for symbol in called:
+        thunks[symbol] = at
+        at += _THUNK
+    text_size = at = _align(at, x86_64.PAGE)
+    switches = tuple(range(at, at + len(patch.manifest.groups)))
+    at = _align(at + len(switches), _SLOT)
+    slots = {}
+    for symbol in slotted:
+        slots[symbol] = at
+        at += _SLOT
+    for section in sorted((s for s in placed if s.is_writable), key=lambda s: not s.has_bits):
+        at = _align(at, max(section.sh_addralign, 16))
+        sections[section.index] = at
+        at += section.sh_size
+    return Layout(text_size, _align(at, x86_64.PAGE) - text_size, code, code_end - code, sections, stubs, switches, slots, thunks)
+
+
+def link(patch: PatchFile, layout: Layout, place: Place) -> Linked:
+    """The bytes for one process. Raises BadPatch when a field does not hold its value or a symbol has none."""
+    record = _record(patch, layout, place)
+    image = bytearray(layout.size)
+    encoded = record.encode()
+    image[: len(encoded)] = encoded
+    for section in patch.sections:
+        if section.has_bits:
+            at = layout.sections[section.index]
+            image[at : at + section.sh_size] = patch.object.bytes_of(section)
+    values = _Values(patch, layout, place)
+    for section in patch.sections:
+        for row in patch.object.relocations_by_section.get(section.index, ()):
+            _relocate(image, layout.sections[section.index] + row.r_offset, row, values)
+    for symbol, at in layout.slots.items():
+        struct.pack_into("<Q", image, at, values.of(symbol))
+    for symbol, at in layout.thunks.items():
+        image[at : at + _THUNK] = x86_64.import_thunk(place.base + at, place.base + layout.slots[symbol])
+    for group in record.groups:
+        for f in group.functions:
+            stub = x86_64.Stub(group.switch, f.new, f.orig)
+            at = f.stub - place.base
+            image[at : at + x86_64.STUB_SIZE] = x86_64.encode_stub(f.stub, stub)
+    return Linked(bytes(image[: layout.text_size]), bytes(image[layout.text_size :]), record)
+
+
+def slots_read(patch: PatchFile) -> frozenset[int]:
+    """Link-time addresses of the GOT slots whose values the link needs."""
+    return frozenset(s.address for s in patch.manifest.symbols.values() if s.kind is SymbolKind.SLOT)
+
+
+class _Values:
+    """Symbol values and slot addresses in one process."""
+
+    def __init__(self, patch: PatchFile, layout: Layout, place: Place) -> None:
+        self.patch, self.layout, self.place = patch, layout, place
+        self.name = patch.manifest.name
+
+    def symbol(self, index: int) -> Symbol:
+        return self.patch.object.symbols[index]
+
+    def of(self, index: int) -> int:
+        """S: the symbol's address."""
+        symbol = self.symbol(index)
+        if symbol.is_defined:
+            return self.defined(symbol)
+        known = self.patch.manifest.symbols[symbol.name]
+        if known.kind is SymbolKind.IMAGE:
+            return (known.address + self.place.bias) & _MASK
+        if known.kind is SymbolKind.SLOT:
+            return self.place.slots[known.address]
+        return self.place.imports[symbol.name]
+
+    def defined(self, symbol: Symbol) -> int:
+        if symbol.st_shndx == abi.SHN_ABS:
+            return symbol.st_value
+        if symbol.st_shndx not in self.layout.sections:
+            raise BadPatch(self.name, f"symbol {symbol.name} is in a section that is not placed")
+        return self.place.base + self.layout.sections[symbol.st_shndx] + symbol.st_value
+
+    def called(self, index: int) -> int:
+        """Where a PLT32 goes: an import through its thunk."""
+        thunk = self.layout.thunks.get(index)
+        return self.of(index) if thunk is None else self.place.base + thunk
+
+    def slot(self, index: int) -> int:
+        """G + GOT: the address of the GOT slot."""
+        symbol = self.symbol(index)
+        if not symbol.is_defined:
+            known = self.patch.manifest.symbols[symbol.name]
+            if known.kind is SymbolKind.SLOT:
+                return (known.address + self.place.bias) & _MASK
+        return self.place.base + self.layout.slots[index]
+
+
+def _relocate(image: bytearray, at: int, row: Relocation, values: _Values) -> None:
+    where = values.place.base + at
+    if row.r_type in (R.R_64, R.R_32, R.R_32S):
+        value = values.of(row.symbol) + row.r_addend
+    elif row.r_type in (R.PC32, R.PC64):
+        value = values.of(row.symbol) + row.r_addend - where
+    elif row.r_type == R.PLT32:
+        value = values.called(row.symbol) + row.r_addend - where
+    else:
+        value = values.slot(row.symbol) + row.r_addend - where
+    if row.r_type in (R.R_64, R.PC64):
+        struct.pack_into("<Q", image, at, value & _MASK)
+        return
+    low, high = (0, 1 << 32) if row.r_type == R.R_32 else (-(1 << 31), 1 << 31)
+    if not low <= value < high:
+        name = values.symbol(row.symbol).name
+        raise BadPatch(values.name, f"{R(row.r_type).name} against {name} does not reach: {value:#x}")
+    struct.pack_into("<I", image, at, value & 0xFFFFFFFF)
+
+
+def _imports(patch: PatchFile) -> tuple[list[int], list[int]]:
+    """Indices of symbols that need a GOT slot of ours, and of those that need a call thunk, in order of first use."""
+    slotted: dict[int, None] = {}
+    called: dict[int, None] = {}
+    for section in patch.sections:
+        for row in patch.object.relocations_by_section.get(section.index, ()):
+            symbol = patch.object.symbols[row.symbol]
+            kind = None if symbol.is_defined else patch.manifest.symbols[symbol.name].kind
+            if row.r_type in GOT_LOADS and kind is not SymbolKind.SLOT:
+                slotted[row.symbol] = None
+            elif row.r_type == R.PLT32 and kind in (SymbolKind.IMPORT, SymbolKind.SLOT):
+                slotted[row.symbol] = called[row.symbol] = None
+    return list(slotted), list(called)
+
+
+def _record(patch: PatchFile, layout: Layout | None, place: Place) -> Record:
+    """The record; without a layout one of the same length with no addresses."""
+    manifest = patch.manifest
+    values = None if layout is None else _Values(patch, layout, place)
+    groups = tuple(
+        PlacedGroup(
+            group.name,
+            0 if layout is None else place.base + layout.switches[n],
+            tuple(_function(patch, f, layout, values, place) for f in group.functions),
+        )
+        for n, group in enumerate(manifest.groups)
+    )
+    return Record(
+        patch.id,
+        manifest.name,
+        manifest.target.build_id,
+        manifest.target.file,
+        manifest.target.package,
+        manifest.target.version,
+        tuple(RecordedFix(f.name, f.cves) for f in manifest.fixes),
+        manifest.verdict.notes,
+        place.base,
+        layout.text_size if layout else 0,
+        layout.data_size if layout else 0,
+        place.base + layout.code if layout else 0,
+        layout.code_size if layout else 0,
+        place.bias,
+        groups,
+    )
+
+
+def _function(
+    patch: PatchFile, function: ReplacedFunction, layout: Layout | None, values: _Values | None, place: Place
+) -> PlacedFunction:
+    new, orig = patch.symbol(function.new), patch.symbol(function.orig)
+    return PlacedFunction(
+        function.name,
+        (function.address + place.bias) & _MASK,
+        function.size,
+        function.sha256,
+        function.entry,
+        function.displaced,
+        place.original.get(function.address, bytes(x86_64.JUMP_SIZE)),
+        values.defined(new) if values else 0,
+        _extent(patch, new),
+        values.defined(orig) if values else 0,
+        _extent(patch, orig),
+        place.base + layout.stubs[function.address] if layout else 0,
+        function.consistency,
+    )
+
+
+def _extent(patch: PatchFile, symbol: Symbol) -> int:
+    """A function's size; without st_size up to the end of its section, which errs on the side of *busy*."""
+    section: Section = patch.object.sections[symbol.st_shndx]
+    return symbol.st_size or section.sh_size - symbol.st_value
+
+
+def _align(value: int, to: int) -> int:
+    return (value + to - 1) // to * to
+

@@ -1,0 +1,213 @@
+"""The record that a live patch carries at the start of its memory in a process (docs/patch-format.md, "In the process").
+
+`status` and `revert` need nothing else. Reading one means reading what a process may have written itself: all is bounded and
+typed here, and who uses it must still check the addresses against the process's maps.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from suture.patch.manifest import Consistency
+
+MAGIC = b"SUTUREREC\0"
+FORMAT = 1
+HEADER = struct.Struct("<10sHI")
+MOST_JSON = 16 << 20
+MEMFD_PREFIX = "suture:"
+_MOST_FUNCTIONS = 65536
+
+
+class BadRecord(ValueError):
+    """The bytes are no record."""
+
+
+@dataclass(frozen=True)
+class PlacedFunction:
+    """A replaced function in one process; addresses are those of the process, sizes in bytes.
+
+    `old`..`old+size` is the old code, `original` its bytes at `entry` before the first change, `displaced` how many the thunk at
+    `orig` stands for.
+    """
+
+    name: str
+    old: int
+    size: int
+    sha256: str
+    entry: int
+    displaced: int
+    original: bytes
+    new: int
+    new_size: int
+    orig: int
+    orig_size: int
+    stub: int
+    consistency: Consistency
+
+
+@dataclass(frozen=True)
+class PlacedGroup:
+    """Functions that switch together by the byte at address `switch`."""
+
+    name: str
+    switch: int
+    functions: tuple[PlacedFunction, ...]
+
+
+@dataclass(frozen=True)
+class RecordedFix:
+    name: str
+    cves: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Record:
+    """A patch placed in a process: `base` is where its text mapping starts, the data mapping follows after `text_size`.
+
+    `code`, `code_size` cover all code of the patch but stubs and thunks: new functions and what only they call.
+    """
+
+    id: str
+    name: str
+    build_id: str
+    file: str
+    package: str
+    version: str
+    fixes: tuple[RecordedFix, ...]
+    notes: tuple[str, ...]
+    base: int
+    text_size: int
+    data_size: int
+    code: int
+    code_size: int
+    bias: int
+    groups: tuple[PlacedGroup, ...]
+
+    @property
+    def functions(self) -> tuple[PlacedFunction, ...]:
+        return tuple(f for g in self.groups for f in g.functions)
+
+    @property
+    def cves(self) -> tuple[str, ...]:
+        return tuple(sorted({c for fix in self.fixes for c in fix.cves}))
+
+    def encode(self) -> bytes:
+        """Header and JSON. The length does not depend on the addresses, so that it can be laid out before they are known."""
+        body = json.dumps(_plain(asdict(self)), sort_keys=True, separators=(",", ":")).encode()
+        return HEADER.pack(MAGIC, FORMAT, len(body)) + body
+
+
+# written as 16 hex digits always: their values are known only after the record is laid out
+_ADDRESSES = frozenset({"base", "bias", "code", "text_size", "data_size", "code_size", "old", "new", "orig", "stub", "switch"})
+
+
+def _plain(value: Any, key: str = "") -> Any:
+    if key in _ADDRESSES:
+        return f"{value % (1 << 64):#018x}"
+    if isinstance(value, bytes):
+        return value.hex()
+    if isinstance(value, Consistency):
+        return value.value
+    if isinstance(value, dict):
+        return {k: _plain(v, k) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
+    return value
+
+
+def body_length(header: bytes) -> int:
+    """Length of the JSON that follows a header. Raises BadRecord."""
+    if len(header) < HEADER.size:
+        raise BadRecord("too short")
+    magic, version, length = HEADER.unpack_from(header)
+    if magic != MAGIC or version != FORMAT or not 0 < length <= MOST_JSON:
+        raise BadRecord("no record of this format")
+    return int(length)
+
+
+def decode(data: bytes) -> Record:
+    """Header and JSON to a Record. Raises BadRecord for anything that is not one."""
+    length = body_length(data)
+    if len(data) < HEADER.size + length:
+        raise BadRecord("truncated")
+    try:
+        top = json.loads(data[HEADER.size : HEADER.size + length].decode())
+        record = _record(top)
+    except (ValueError, KeyError, TypeError, RecursionError, AttributeError) as problem:
+        raise BadRecord(f"malformed: {type(problem).__name__}") from problem
+    if not 0 < len(record.functions) <= _MOST_FUNCTIONS:
+        raise BadRecord("impossible number of functions")
+    return record
+
+
+def _record(top: dict[str, Any]) -> Record:
+    return Record(
+        _text(top["id"]),
+        _text(top["name"]),
+        _text(top["build_id"]),
+        _text(top["file"]),
+        _text(top["package"]),
+        _text(top["version"]),
+        tuple(RecordedFix(_text(f["name"]), tuple(_text(c) for c in f["cves"])) for f in top["fixes"]),
+        tuple(_text(n) for n in top["notes"]),
+        _address(top["base"]),
+        _size(int(_text(top["text_size"]), 16)),
+        _size(int(_text(top["data_size"]), 16)),
+        _address(top["code"]),
+        _size(int(_text(top["code_size"]), 16)),
+        _bias(top["bias"]),
+        tuple(_group(g) for g in top["groups"]),
+    )
+
+
+def _group(row: dict[str, Any]) -> PlacedGroup:
+    return PlacedGroup(_text(row["name"]), _address(row["switch"]), tuple(_function(f) for f in row["functions"]))
+
+
+def _function(row: dict[str, Any]) -> PlacedFunction:
+    original = bytes.fromhex(row["original"])
+    if len(original) != 5:
+        raise ValueError("original bytes")
+    return PlacedFunction(
+        _text(row["name"]),
+        _address(row["old"]),
+        _size(row["size"]),
+        _text(row["sha256"]),
+        _size(row["entry"]),
+        _size(row["displaced"]),
+        original,
+        _address(row["new"]),
+        _size(row["new_size"]),
+        _address(row["orig"]),
+        _size(row["orig_size"]),
+        _address(row["stub"]),
+        Consistency(row["consistency"]),
+    )
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str) or len(value) > 65536:
+        raise TypeError("text")
+    # what a process says about itself ends on terminals: nothing unprintable
+    return "".join(c if c.isprintable() else "?" for c in value)
+
+
+def _size(value: Any) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 1 << 31:
+        raise TypeError("size")
+    return value
+
+
+def _address(value: Any) -> int:
+    number = int(_text(value), 16)
+    if not 0 < number < 1 << 47:
+        raise ValueError("address")
+    return number
+
+
+def _bias(value: Any) -> int:
+    number = int(_text(value), 16)
+    return number if number < 1 << 63 else number - (1 << 64)

@@ -1,0 +1,341 @@
+"""Applying, replacing and reverting a live patch in one process: what to do is decided by `transition`, done by `place` and `switch`."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Mapping as Table
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from suture.error import ExitCode, Refused
+from suture.patch.file import PatchFile
+from suture.patch.link import Layout, Linked, Place, lay_out, link, slots_read
+from suture.patch.manifest import ReplacedFunction, SymbolKind
+from suture.patch.record import Record
+from suture.patch.x86_64 import JUMP_SIZE, STUB_SIZE
+from suture.process import memory
+from suture.process.borrow import OnStep, no_step
+from suture.process.error import Busy, WrongTarget
+from suture.process.image import Image, images, with_build_id
+from suture.process.loader import find_imports
+from suture.process.lock import locked
+from suture.process.maps import Maps, choose_address, read_maps
+from suture.process.place import place
+from suture.process.placed import Placed, Remains, Route, State, find_placed, group_state, reader, routes
+from suture.process.switch import carry_out
+from suture.process.tracee import Tracee
+from suture.process.transition import Aim, Transition, plan
+from suture.process.x86_64 import require_machine
+
+
+@dataclass(frozen=True)
+class GroupResult:
+    """One group afterwards. `why` says who is in the way when it is not what was wanted."""
+
+    name: str
+    state: State
+    functions: tuple[str, ...]
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class Result:
+    """One process afterwards. `changed`: something was written. Pauses in microseconds, one for each stop, all threads together."""
+
+    pid: int
+    patch: str
+    name: str
+    wanted: State
+    groups: tuple[GroupResult, ...]
+    replaced: tuple[str, ...]
+    changed: bool
+    pauses_us: tuple[float, ...]
+    threads: int
+    foreign_stacks: int
+    seconds: float
+
+    @property
+    def exit_code(self) -> ExitCode:
+        return ExitCode.OK if all(g.state is self.wanted for g in self.groups) else ExitCode.PARTIAL
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """All that is known before anything in the process is touched: where the memory goes, what it holds, what would be written.
+
+    `existing` is the patch's memory of an earlier time, to be used again.
+    """
+
+    image: Image
+    linked: Linked
+    existing: Placed | None
+    remains: tuple[Remains, ...]
+    aim: Aim
+    placed: tuple[Placed, ...]
+    routes: Table[int, Route | None]
+    bodies: tuple[tuple[int, bytes], ...]
+    transitions: tuple[Transition, ...]
+
+
+def apply(
+    pid: int, patch: PatchFile, *, timeout: float = 10.0, replace: bool = False, on_step: OnStep = no_step
+) -> Result:
+    """Apply a patch. Groups whose functions stay in use are left out (`Result.exit_code` PARTIAL).
+
+    Raises Busy when nothing could be applied for that reason, WrongTarget, Refused (overlap with another patch without
+    `replace` or `supersedes`, an open verdict), NoProcess, NoPermission, AlreadyTraced, Unsupported.
+    """
+    require_machine()
+    started = time.monotonic()
+    with Tracee(pid) as tracee, locked(tracee, timeout):
+        maps = read_maps(tracee.via)
+        prepared = prepare(tracee, maps, patch, replace)
+        changed = False
+        if prepared.existing is None and prepared.transitions:
+            linked = prepared.linked
+            mine = [r for r in prepared.remains if r.id == patch.id and not r.mapping.executable]
+            try:
+                place(
+                    tracee, maps, patch.id, linked.record.base, linked.text, linked.data, mine, on_step
+                )
+            except OSError as problem:
+                tracee.check_same()
+                raise Refused(
+                    f"pid {pid}: memory for the patch cannot be had: {problem.strerror}",
+                    "see the process's limits (RLIMIT_AS, RLIMIT_NOFILE, cgroup) and security policy",
+                ) from problem
+            changed = True
+        return _switch(tracee, prepared, timeout, on_step, started, changed)
+
+
+def prepare(tracee: Tracee, maps: Maps, patch: PatchFile, replace: bool) -> Prepared:
+    """Everything that can be decided without touching the process; also what `--dry-run` prints."""
+    image = find_image(tracee, maps, patch)
+    placed, remains = find_placed(tracee.via, maps)
+    here = [p for p in placed if _is_for(p.record, image)]
+    read = reader(tracee.via)
+    known = routes(here, read)
+    bodies = _check_code(tracee, patch, image, here)
+    superseded = _overlaps(tracee, patch, image, here, known, replace)
+    layout = lay_out(patch)
+    original = {f.address: bodies[f.address][f.entry : f.entry + JUMP_SIZE] for f in patch.manifest.functions}
+    slots = {a: int.from_bytes(memory.read(tracee.via, a + image.bias, 8), "little") for a in slots_read(patch)}
+    wanted = [s for s in patch.manifest.symbols.values() if s.kind is SymbolKind.IMPORT]
+    imports = find_imports(tracee, image, wanted) if wanted else {}
+    named = {n: imports[(s.name, s.version)] for n, s in patch.manifest.symbols.items() if s.kind is SymbolKind.IMPORT}
+    existing, linked = _reuse(tracee, patch, layout, image, here, slots, named, original)
+    if linked is None:
+        base = choose_address(maps.mappings, image.start, image.end, layout.size)
+        if base is None:
+            raise Refused(
+                f"pid {tracee.pid}: no room of {layout.size} bytes within 2 GiB of {image.path}",
+                "restart the program with the fixed package",
+            )
+        linked = link(patch, layout, Place(base, image.bias, slots, named, original))
+    aim = Aim(linked.record, tuple(superseded), True)
+    full = dict(known)
+    for f in linked.record.functions:
+        if f.old not in full:
+            full[f.old] = Route(f.original, f.old, True, "")
+    owners = {p.record.id: p.record for p in here} | {patch.id: linked.record}
+    transitions = plan(aim, full, owners)
+    untouched = tuple(
+        (f.address + image.bias, bodies[f.address])
+        for f in patch.manifest.functions
+        if (r := full[f.address + image.bias]) is not None and r.code == original[f.address]
+    )
+    return Prepared(image, linked, existing, tuple(remains), aim, tuple(here), full, untouched, tuple(transitions))
+
+
+def revert(pid: int, patch_id: str, *, timeout: float = 10.0, on_step: OnStep = no_step) -> Result:
+    """Give the old functions their own code back. The patch's memory stays: a pointer into it may be anywhere.
+
+    Needs no patch file. Raises Refused when the patch is not there or another has taken its place, Busy as `apply` does.
+    """
+    require_machine()
+    started = time.monotonic()
+    with Tracee(pid) as tracee, locked(tracee, timeout):
+        maps = read_maps(tracee.via)
+        placed, remains = find_placed(tracee.via, maps)
+        present = images(tracee.via, maps)
+        mine = [p for p in placed if p.record.id == patch_id and any(_is_for(p.record, i) for i in present)]
+        if not mine:
+            raise Refused(f"pid {pid}: does not carry the patch {patch_id}", f"see what it carries: suture status {pid}")
+        image = next(i for i in present if _is_for(mine[0].record, i))
+        here = [p for p in placed if _is_for(p.record, image)]
+        known = routes(here, reader(tracee.via))
+        # memory of the same patch may be there twice; the one that functions lead to counts
+        chosen = next((p for p in mine if any(r and r.target in _news(p.record) for r in known.values())), mine[0])
+        record = chosen.record
+        _refuse_replaced(pid, record, known, here)
+        aim = Aim(record, (), False)
+        transitions = plan(aim, known, {p.record.id: p.record for p in here} | {record.id: record})
+        nothing = Linked(b"", b"", record)
+        prepared = Prepared(
+            image, nothing, chosen, tuple(remains), aim, tuple(here), known, (), tuple(transitions)
+        )
+        return _switch(tracee, prepared, timeout, on_step, started, False)
+
+
+def _news(record: Record) -> frozenset[int]:
+    return frozenset(f.new for f in record.functions)
+
+
+def _refuse_replaced(pid: int, record: Record, known: Table[int, Route | None], here: Sequence[Placed]) -> None:
+    owners = {r.owner for f in record.functions if (r := known.get(f.old)) is not None}
+    others = owners - {"", record.id}
+    if others and record.id not in owners:
+        names = ", ".join(sorted(f"{p.record.id} ({p.record.name})" for p in here if p.record.id in others))
+        raise Refused(f"pid {pid}: {record.id} was replaced by {names}", f"revert that one: suture revert {min(others)} {pid}")
+
+
+def _switch(
+    tracee: Tracee, prepared: Prepared, timeout: float, on_step: OnStep, started: float, changed: bool
+) -> Result:
+    record, aim = prepared.aim.record, prepared.aim
+    outcome = carry_out(tracee, prepared.transitions, prepared.bodies, timeout=timeout, on_step=on_step)
+    why = {name: reason for t, reason in outcome.waiting for name in t.groups}
+    wanted = State.APPLIED if aim.applies else State.REVERTED
+    here = [p for p in find_placed(tracee.via, read_maps(tracee.via))[0] if p.record.bias == record.bias]
+    now = routes(here, reader(tracee.via))
+    groups = []
+    for group in record.groups:
+        state = group_state(record.id, group, now)[0] if all(f.old in now for f in group.functions) else State.REVERTED
+        if not aim.applies and state is State.REPLACED:
+            state = State.REVERTED  # of this patch nothing is in force
+        groups.append(GroupResult(group.name, state, tuple(f.name for f in group.functions), why.get(group.name, "")))
+    if outcome.waiting and not outcome.done and not any(g.state is wanted for g in groups):
+        reasons = "; ".join(dict.fromkeys(reason for _, reason in outcome.waiting))
+        raise Busy(f"pid {tracee.pid}: {reasons}", "try again, or give more time: --timeout SECONDS")
+    return Result(
+        tracee.pid,
+        record.id,
+        record.name,
+        wanted,
+        tuple(groups),
+        tuple(r.id for r in aim.superseded),
+        changed or bool(outcome.done),
+        outcome.pauses_us,
+        outcome.threads,
+        outcome.foreign_stacks,
+        time.monotonic() - started,
+    )
+
+
+def find_image(tracee: Tracee, maps: Maps, patch: PatchFile) -> Image:
+    """The mapped image that the patch is for, by build-id and by its code. Raises WrongTarget, Refused."""
+    target = patch.manifest.target
+    found = with_build_id(tracee.via, maps, target.build_id)
+    if not found:
+        near = [i for i in images(tracee.via, maps) if i.path.rsplit("/", 1)[-1].startswith(target.file.split(".so")[0])]
+        has = f"{near[0].path} has build-id {near[0].build_id}" if near else f"it has no {target.file} mapped"
+        raise WrongTarget(
+            f"pid {tracee.pid}: {has}, the patch is for {target.build_id} ({target.package} {target.version})",
+            f"make the patch for what runs: suture make --for pid:{tracee.pid}",
+        )
+    fitting = [i for i in found if all(i.holds(f.address, f.size) for f in patch.manifest.functions)]
+    if len(fitting) > 1:
+        raise Refused(
+            f"pid {tracee.pid}: {target.file} is mapped {len(fitting)} times (dlmopen, or a copy that pretends)",
+            "restart the program with the fixed package",
+        )
+    if not fitting:
+        raise WrongTarget(
+            f"pid {tracee.pid}: {found[0].path} claims build-id {target.build_id} but is too small for it",
+            "look at the process by hand; its image is not what it says",
+        )
+    return fitting[0]
+
+
+def _is_for(record: Record, image: Image) -> bool:
+    return record.build_id == image.build_id and record.bias == image.bias
+
+
+def _check_code(tracee: Tracee, patch: PatchFile, image: Image, here: Sequence[Placed]) -> dict[int, bytes]:
+    """Original bytes of each old function by link-time address: what is mapped, with the entries that other patches wrote undone.
+    Raises WrongTarget when the hash is not the manifest's."""
+    bodies = {}
+    for function in patch.manifest.functions:
+        body = bytearray(memory.read(tracee.via, function.address + image.bias, function.size))
+        for p in here:
+            for f in p.record.functions:
+                if f.old == function.address + image.bias and f.entry == function.entry:
+                    body[f.entry : f.entry + JUMP_SIZE] = f.original
+        if hashlib.sha256(body).hexdigest() != function.sha256:
+            raise WrongTarget(
+                f"pid {tracee.pid}: {function.name} at {function.address + image.bias:#x} is not the code that the patch"
+                f" was made for, although {image.path} has its build-id",
+                "something else has changed this process, or it pretends: restart it with the fixed package",
+            )
+        bodies[function.address] = bytes(body)
+    return bodies
+
+
+def _overlaps(
+    tracee: Tracee,
+    patch: PatchFile,
+    image: Image,
+    here: Sequence[Placed],
+    known: Table[int, Route | None],
+    replace: bool,
+) -> list[Record]:
+    """Other patches in force that this one takes over from. Raises Refused when it may not."""
+    supersedes = set(patch.manifest.supersedes)
+    taken = []
+    for p in here:
+        record = p.record
+        in_force = [f for f in record.functions if (r := known.get(f.old)) is not None and r.owner == record.id]
+        if record.id == patch.id or not in_force:
+            continue
+        named = record.id in supersedes or record.name in supersedes
+        common = [
+            (f.name, g) for f in in_force for g in patch.manifest.functions if _overlap(f.old, f.size, g, image.bias)
+        ]
+        crooked = [name for name, g in common if not any(f.old == g.address + image.bias for f in in_force)]
+        if crooked:
+            raise Refused(
+                f"pid {tracee.pid}: {record.id} replaces {crooked[0]}, with other bounds than this patch",
+                f"revert it first: suture revert {record.id} {tracee.pid}",
+            )
+        if common and not named and not replace:
+            names = ", ".join(sorted({name for name, _ in common})[:4])
+            raise Refused(
+                f"pid {tracee.pid}: {names} is already replaced by {record.id} ({record.name})",
+                "take its place in one stop with --replace, or revert it first",
+            )
+        if common or named:
+            taken.append(record)
+    return taken
+
+
+def _overlap(old: int, size: int, function: ReplacedFunction, bias: int) -> bool:
+    start = function.address + bias
+    return old < start + function.size and start < old + size
+
+
+def _reuse(
+    tracee: Tracee,
+    patch: PatchFile,
+    layout: Layout,
+    image: Image,
+    here: Sequence[Placed],
+    slots: Table[int, int],
+    imports: Table[str, int],
+    original: Table[int, bytes],
+) -> tuple[Placed, Linked] | tuple[None, None]:
+    """The patch's memory of an earlier time, when its contents are still what they would be made today."""
+    for p in here:
+        if p.record.id != patch.id or p.record.text_size != layout.text_size or p.record.data_size != layout.data_size:
+            continue
+        linked = link(patch, layout, Place(p.record.base, image.bias, slots, imports, original))
+        present = bytearray(memory.read(tracee.via, p.record.base, layout.text_size))
+        for f in linked.record.functions:  # stubs change with each transition
+            at = f.stub - p.record.base
+            present[at : at + STUB_SIZE] = linked.text[at : at + STUB_SIZE]
+        start = min(layout.slots.values(), default=0) - layout.text_size
+        size = 8 * len(layout.slots)
+        values = memory.try_read(tracee.via, p.data.start + start, size) if size else b""
+        if bytes(present) == linked.text and values == linked.data[start : start + size if size else start]:
+            return p, linked
+    return None, None

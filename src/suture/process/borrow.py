@@ -1,0 +1,309 @@
+"""Borrowing one thread of a process for a few system calls, so that it survives even if we are killed at any instant.
+
+Before its registers change, a signal frame with the original ones is written below the red zone of its stack, and its signals
+are blocked. Then every state in which we may die leads back through sigreturn by itself:
+
+- before a call, the thread stands at `syscall; ret` with rax = rt_sigreturn: alone, it loads the frame and goes on as before;
+- at the entry of that sigreturn the call's number is exchanged for ours: alone, it makes our call, returns into the restorer
+  (the frame's first word) and from there into sigreturn.
+
+When all goes well, the registers are put back by ptrace in a stop of the same kind as the first, so that the kernel itself
+restarts an interrupted call (signal restarts, restart blocks).
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+
+from suture.error import Unsupported
+from suture.process import memory, syscall, x86_64
+from suture.process.error import AlreadyTraced, Busy, NoPermission, NoProcess
+from suture.process.interrupted import repair_interrupted
+from suture.process.maps import Mapping, Maps
+from suture.process.tracee import Tracee, read_stat, read_status
+from suture.process.x86_64 import Registers
+
+OnStep = Callable[[str], None]
+"""Called with a step's name after it is done. Tests kill the applier there."""
+
+_SCRATCH = 512
+_ROOM_BESIDE_STATE = 4096
+_ALL_SIGNALS = (1 << 64) - 1
+_STOP_SECONDS = 0.2
+_CALL_SECONDS = 5.0
+_MOST_SEARCHED = 64 << 20
+_RESTART_BLOCK_CALLS = frozenset({7, 35, 202, 230})  # poll, nanosleep, futex, clock_nanosleep
+
+
+def no_step(_: str) -> None:
+    """The callback of those who do not watch steps."""
+
+
+@dataclass(frozen=True)
+class Gadgets:
+    """Addresses of `syscall; ret` and of a sigreturn trampoline in executable memory of the process."""
+
+    syscall: int
+    restorer: int
+
+
+def find_gadgets(pid: int, maps: Maps) -> Gadgets:
+    """Look through the executable mappings, the C library first. Raises Unsupported when there are none."""
+    call = restorer = 0
+    budget = _MOST_SEARCHED
+    rows = [m for m in maps.mappings if m.executable and m.readable and m.name != b"[vsyscall]"]
+    for mapping in sorted(rows, key=lambda m: b"libc" not in m.name):
+        size = min(mapping.end - mapping.start, budget)
+        if size <= 0:
+            break
+        budget -= size
+        code = memory.try_read(pid, mapping.start, size)
+        if not call and (at := code.find(x86_64.SYSCALL_RET)) >= 0:
+            call = mapping.start + at
+        if not restorer and (found := x86_64.SIGRETURN.search(code)):
+            restorer = mapping.start + found.start()
+        if call and restorer:
+            return Gadgets(call, restorer)
+    raise Unsupported(
+        f"pid {pid}: has no code to return from a signal with, so no thread can be borrowed safely",
+        "restart the program with the fixed package",
+    )
+
+
+class Borrowed:
+    """A stopped thread with its way home prepared; `call` makes a system call in it."""
+
+    def __init__(self, pid: int, tid: int, gadgets: Gadgets, original: Registers, frame: int, on_step: OnStep) -> None:
+        self.pid, self.tid = pid, tid
+        self._gadgets, self._frame, self._on_step = gadgets, frame, on_step
+        self._at_rest = Registers.from_buffer_copy(original)
+        self._at_rest.rip = gadgets.syscall
+        self._at_rest.rsp = frame + 8
+        self._at_rest.rax = x86_64.SYS_RT_SIGRETURN
+        self._at_rest.orig_rax = x86_64.NO_SYSCALL
+
+    def rest(self) -> None:
+        """Stand before sigreturn: alone, the thread goes home."""
+        syscall.set_registers(self.tid, self._at_rest)
+
+    @property
+    def scratch(self) -> int:
+        """Address of 256 bytes for strings, below the frame."""
+        return self._frame - _SCRATCH
+
+    def call(self, name: str, number: int, *arguments: int) -> int:
+        """Make one system call and return its result. Raises OSError with the call's errno, NoProcess when the thread ends."""
+        self.rest()
+        self._to_syscall_stop()
+        registers = Registers.from_buffer_copy(self._at_rest)
+        for register, value in zip(("rdi", "rsi", "rdx", "r10", "r8", "r9"), (*arguments, 0, 0, 0, 0, 0, 0), strict=False):
+            setattr(registers, register, value & _ALL_SIGNALS)
+        registers.rsp = self._frame
+        registers.rip = self._gadgets.syscall + 2
+        registers.orig_rax = number
+        syscall.set_registers(self.tid, registers)
+        self._on_step(f"{name}: entered")
+        self._to_syscall_stop()
+        result = int(syscall.get_registers(self.tid).rax)
+        self._on_step(f"{name}: done")
+        if result > _ALL_SIGNALS - 4095:
+            number = (1 << 64) - result
+            raise OSError(number, f"{name} in pid {self.pid}: {os.strerror(number)}")
+        return result
+
+    def _to_syscall_stop(self) -> None:
+        sig = 0
+        while True:
+            syscall.cont_to_syscall(self.tid, sig)
+            status = wait_stop(self.pid, self.tid, _CALL_SECONDS)
+            stop = os.WSTOPSIG(status)
+            if stop == signal.SIGTRAP | 0x80:
+                return
+            # SIGSTOP cannot be blocked, nor can a fault of our making: pass it on. A group stop we step over; it is
+            # in force again once we let go.
+            sig = stop if status >> 16 == 0 else 0
+
+
+def wait_stop(pid: int, tid: int, seconds: float) -> int:
+    """Wait for a ptrace stop and return its wait status. Raises NoProcess when the thread ended, Busy when it takes too long."""
+    with syscall.wake_after(seconds):
+        try:
+            _, status = syscall.waitpid(tid)
+        except InterruptedError as problem:
+            raise Busy(f"pid {pid}: thread {tid} does not stop", "try again when it has left the kernel") from problem
+        except ChildProcessError as problem:
+            raise NoProcess(pid, f"thread {tid} ended during the work") from problem
+    if not os.WIFSTOPPED(status):
+        raise NoProcess(pid, f"thread {tid} ended during the work")
+    return status
+
+
+@contextmanager
+def borrow(tracee: Tracee, maps: Maps, on_step: OnStep = no_step) -> Iterator[Borrowed]:
+    """Borrow a thread. Other threads run on. Raises NoProcess, NoPermission, AlreadyTraced, Busy, Unsupported."""
+    pid = tracee.pid
+    if "shstk" in read_status(pid).features:
+        raise Unsupported(f"pid {pid}: runs with a shadow stack", "start it with GLIBC_TUNABLES=glibc.cpu.hwcaps=-SHSTK")
+    gadgets = find_gadgets(tracee.via, maps)
+    tried: list[str] = []
+    for tid in _candidates(tracee, maps):
+        if not _seize(pid, tid):
+            continue
+        original: Registers | None = None
+        mask: int | None = None
+        try:
+            on_step("borrow: seized")
+            status = _stop(pid, tid)
+            on_step("borrow: stopped")
+            original = syscall.get_registers(tid)
+            repair_interrupted(tid, original, status)
+            why = _unfit(tracee.via, tid, original, maps)
+            if why:
+                tried.append(f"thread {tid} {why}")
+                continue
+            _suspend_seccomp(pid, tid)
+            mask = syscall.get_signal_mask(tid)
+            frame = x86_64.signal_frame(
+                original.rsp,
+                x86_64.as_seen_by_sigreturn(original),
+                syscall.get_register_set(tid, syscall.NT_X86_XSTATE),
+                mask,
+                gadgets.restorer,
+            )
+            mem = memory.open_for_writing(tracee.via)
+            try:
+                memory.write(pid, mem, frame.address, frame.data)
+            finally:
+                os.close(mem)
+            on_step("borrow: frame written")
+            borrowed = Borrowed(pid, tid, gadgets, original, frame.address, on_step)
+            borrowed.rest()
+            on_step("borrow: at rest")
+            syscall.set_signal_mask(tid, _ALL_SIGNALS)
+            on_step("borrow: signals blocked")
+            yield borrowed
+            return
+        finally:
+            _give_back(pid, tid, original, mask)
+            on_step("borrow: given back")
+    raise Busy(f"pid {pid}: no thread can be borrowed now ({'; '.join(tried[:4]) or 'none could be stopped'})", "try again")
+
+
+def _seize(pid: int, tid: int) -> bool:
+    """Attach. False when the thread is gone."""
+    try:
+        syscall.seize(tid, syscall.PTRACE_O_TRACESYSGOOD)
+    except ProcessLookupError:
+        return False
+    except PermissionError as problem:
+        raise refusal(pid, tid) or NoPermission(pid, "may not be traced") from problem
+    return True
+
+
+def refusal(pid: int, tid: int) -> AlreadyTraced | NoProcess | NoPermission | None:
+    """Why PTRACE_SEIZE said EPERM; None when the thread has merely ended."""
+    try:
+        status = read_status(pid, tid)
+        state = read_stat(pid, tid).state
+    except NoProcess:
+        return None
+    if status.tracer:
+        return AlreadyTraced(pid, status.tracer)
+    if state in "ZX":
+        return NoProcess(pid, f"thread {tid} has ended")
+    return NoPermission(pid, "may not be traced")
+
+
+def _stop(pid: int, tid: int) -> int:
+    """Interrupt, and deliver signals met on the way, until the thread is in an event stop."""
+    syscall.interrupt(tid)
+    while True:
+        status = wait_stop(pid, tid, _STOP_SECONDS)
+        if status >> 16 == syscall.PTRACE_EVENT_STOP:
+            return status
+        syscall.cont(tid, os.WSTOPSIG(status) if status >> 16 == 0 else 0)
+
+
+def _give_back(pid: int, tid: int, original: Registers | None, mask: int | None) -> None:
+    """Registers, signal mask, detach. A thread that has ended meanwhile needs nothing."""
+    with suppress(ProcessLookupError, NoProcess, Busy):
+        if mask is not None and original is not None:
+            # Back to a stop inside the kernel's signal code, where it looks at orig_rax once more.
+            syscall.interrupt(tid)
+            while True:
+                syscall.cont(tid)
+                if wait_stop(pid, tid, _CALL_SECONDS) >> 16 == syscall.PTRACE_EVENT_STOP:
+                    break
+            syscall.set_signal_mask(tid, mask)
+            if x86_64.swaps_mask(original):
+                x86_64.repeat_call(original)
+        if original is not None:
+            syscall.set_registers(tid, original)
+    with suppress(ProcessLookupError):
+        syscall.detach(tid)
+        return
+    with suppress(ChildProcessError):
+        syscall.waitpid(tid, block=False)
+
+
+def _suspend_seccomp(pid: int, tid: int) -> None:
+    if read_status(pid, tid).seccomp == 0:
+        return
+    try:
+        syscall.set_options(tid, syscall.PTRACE_O_TRACESYSGOOD | syscall.PTRACE_O_SUSPEND_SECCOMP)
+    except PermissionError as problem:
+        raise NoPermission(pid, "runs under seccomp, which only CAP_SYS_ADMIN may suspend") from problem
+    except OSError as problem:
+        if problem.errno != errno.EINVAL:
+            raise
+        raise Unsupported(
+            f"pid {pid}: runs under seccomp, and this kernel cannot suspend it (CONFIG_CHECKPOINT_RESTORE)",
+            "restart the program with the fixed package",
+        ) from problem
+
+
+def _candidates(tracee: Tracee, maps: Maps) -> list[int]:
+    """Threads, those first that can be disturbed least: blocked in a call that simply restarts."""
+    ranked = []
+    for tid in tracee.threads()[:4096]:
+        try:
+            with open(f"/proc/{tracee.pid}/task/{tid}/syscall", "rb") as file:
+                first = file.read(64).split()
+            state = read_stat(tracee.pid, tid).state
+        except (OSError, NoProcess):
+            continue
+        if state in "DZX":
+            continue
+        number = int(first[0]) if first and first[0].lstrip(b"-").isdigit() else -1
+        rank = 3 if number < 0 else 2 if number in x86_64.SWAPS_SIGNAL_MASK else 1 if number in _RESTART_BLOCK_CALLS else 0
+        ranked.append((rank, tid != tracee.pid, tid))
+        if len(ranked) >= 64 and rank == 0:
+            break
+    return [tid for _, _, tid in sorted(ranked)][:64]
+
+
+def _unfit(pid: int, tid: int, registers: Registers, maps: Maps) -> str:
+    """Why this thread cannot be borrowed where it stands; empty when it can."""
+    if registers.cs != x86_64.USER_CODE_SEGMENT:
+        return "runs 32-bit code"
+    index = maps.index_of(registers.rsp)
+    stack: Mapping | None = None if index is None else maps.mappings[index]
+    if stack is None or index is None or not stack.writable:
+        return "has no stack that is known"
+    home = stack.name == b"[stack]" or (stack.start <= registers.fs_base < stack.end and registers.fs_base > registers.rsp)
+    if not home or not (stack.name == b"[stack]" or maps.has_guard_below(index)):
+        return "is not on its own stack"
+    need = len(syscall.get_register_set(tid, syscall.NT_X86_XSTATE)) + _ROOM_BESIDE_STATE
+    if registers.rsp - need < stack.start and stack.name != b"[stack]":
+        return "has no room left on its stack"
+    if not x86_64.in_syscall(registers):
+        area = syscall.get_rseq_area(tid)
+        # struct rseq: rseq_cs at 8. A section cut in two by foreign code would not be restarted.
+        if area and memory.try_read(pid, area + 8, 8) not in (b"", bytes(8)):
+            return "is inside a restartable sequence"
+    return ""

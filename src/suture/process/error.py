@@ -1,0 +1,56 @@
+"""What can go wrong with a process. Every error names the pid, and leaves the process as it was."""
+
+from __future__ import annotations
+
+from suture.error import ExitCode, Refused, SutureError
+
+
+class NoProcess(SutureError):
+    """The process is gone, dying, or was never there."""
+
+    exit_code = ExitCode.NO_PROCESS
+
+    def __init__(self, pid: int, why: str = "no such process") -> None:
+        super().__init__(f"pid {pid}: {why}", "list what runs with: suture scan")
+        self.pid = pid
+
+
+class NoPermission(SutureError):
+    """Not allowed to trace the process or to read its memory."""
+
+    exit_code = ExitCode.NO_PERMISSION
+
+    def __init__(self, pid: int, why: str) -> None:
+        super().__init__(f"pid {pid}: {why}", "run as root, or as the process's own user where ptrace is allowed")
+        self.pid = pid
+
+
+class AlreadyTraced(Refused):
+    """Another process is its tracer; there can be only one."""
+
+    def __init__(self, pid: int, tracer: int) -> None:
+        by = f"pid {tracer}" if tracer else "another process"
+        super().__init__(f"pid {pid}: is already traced by {by}", "end the debugger or tracer, then try again")
+        self.pid = pid
+
+
+class WrongTarget(SutureError):
+    """The build-id or the code bytes are not what the patch was made for."""
+
+    exit_code = ExitCode.WRONG_TARGET
+
+
+class Busy(SutureError):
+    """Threads stayed inside functions to be replaced, or could not be stopped, until the time was over."""
+
+    exit_code = ExitCode.BUSY
+
+
+class Hostile(SutureError):
+    """What the process shows of itself is beyond every bound or contradicts itself."""
+
+    exit_code = ExitCode.REFUSED
+
+    def __init__(self, pid: int, what: str) -> None:
+        super().__init__(f"pid {pid}: {what}", "look at the process by hand; Suture does not touch it")
+        self.pid = pid

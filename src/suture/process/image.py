@@ -1,0 +1,118 @@
+"""ELF images that a process has mapped, with build-id and load bias, read from its memory alone.
+
+The file may be deleted, replaced, or out of sight in a container. What is read is the process's own, so every count is bounded
+and nothing is believed beyond it: a fake build-id is found out by the hash of the code.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import struct
+from array import array
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from suture.elf import abi
+from suture.elf.file import build_id_in
+from suture.patch.x86_64 import PAGE
+from suture.process import memory, syscall
+from suture.process.maps import Mapping, Maps
+
+_MOST_IMAGES = 8192
+_MOST_SEGMENTS = 64
+_MOST_NOTES = 64 << 10
+_EHDR = struct.Struct("<16sHHIQQQIHHHHHH")
+_PHDR = struct.Struct("<IIQQQQQQ")
+
+
+@dataclass(frozen=True)
+class Image:
+    """A mapped ELF64 x86-64 file. `start`..`end` covers its segments (addresses in the process); bias = address - link-time address."""
+
+    path: str
+    is_deleted: bool
+    build_id: str
+    bias: int
+    start: int
+    end: int
+    dynamic: int
+    device: bytes
+    inode: int
+
+    def holds(self, address: int, size: int) -> bool:
+        """Whether a link-time range lies in the image."""
+        return self.start <= address + self.bias and address + size + self.bias <= self.end
+
+
+def images(pid: int, maps: Maps) -> list[Image]:
+    """All images with a build-id, by rising address. Unreadable or odd ones are left out; an ended process has none."""
+    rows = [m for m in maps.mappings if m.offset == 0 and m.readable and m.inode][:_MOST_IMAGES]
+    found = []
+    for mapping, page in zip(rows, _first_pages(pid, rows), strict=True):
+        image = _parse(pid, mapping, page)
+        if image is not None:
+            found.append(image)
+    return found
+
+
+def with_build_id(pid: int, maps: Maps, build_id: str) -> list[Image]:
+    """The images that claim this build-id; more than one when the file is loaded twice (dlmopen), or when one lies."""
+    return [i for i in images(pid, maps) if i.build_id == build_id]
+
+
+def _first_pages(pid: int, rows: Sequence[Mapping]) -> list[bytes]:
+    """The first page of each mapping, empty where it cannot be read. One call reads up to 1024 of them."""
+    buffer = bytearray(PAGE * len(rows))
+    base = ctypes.addressof((ctypes.c_char * len(buffer)).from_buffer(buffer))
+    pages: list[bytes] = []
+    while len(pages) < len(rows):
+        rest = rows[len(pages) :]
+        ranges = array("Q", [v for m in rest for v in (m.start, PAGE)])
+        try:
+            done = syscall.process_vm_readv_into(pid, base, ranges) // PAGE
+        except OSError:
+            done = 0
+        pages += [bytes(buffer[i * PAGE : (i + 1) * PAGE]) for i in range(done)]
+        if done < len(rest):
+            pages.append(b"")
+    return pages
+
+
+def _parse(pid: int, mapping: Mapping, page: bytes) -> Image | None:
+    if page[:4] != abi.ELFMAG or page[4] != abi.ELFCLASS64 or page[5] != abi.ELFDATA2LSB:
+        return None
+    header = _EHDR.unpack_from(page)
+    phoff, phentsize, phnum = header[5], header[9], header[10]
+    if header[2] != abi.EM_X86_64 or phentsize != _PHDR.size or not 0 < phnum <= _MOST_SEGMENTS:
+        return None
+    table = page[phoff : phoff + phnum * _PHDR.size] if phoff < PAGE else b""
+    if len(table) != phnum * _PHDR.size:
+        return None
+    segments = list(_PHDR.iter_unpack(table))
+    loads = [s for s in segments if s[0] == abi.PT_LOAD]
+    first = next((s for s in loads if s[2] // PAGE == 0), None)
+    if first is None:
+        return None
+    bias = mapping.start - first[3] // PAGE * PAGE
+    low, high = min(s[3] for s in loads), max(s[3] + s[6] for s in loads)
+    start, end = (bias + low) // PAGE * PAGE, -(-(bias + high) // PAGE) * PAGE
+    if not 0 <= start < end < 1 << 47 or end - start >= 1 << 31:
+        return None
+    dynamic = next((bias + s[3] for s in segments if s[0] == abi.PT_DYNAMIC), 0)
+    for segment in segments:
+        if segment[0] == abi.PT_NOTE:
+            build_id = build_id_in(_note(pid, mapping, page, bias + segment[3], segment[5]))
+            if build_id and len(build_id) <= 128:
+                return Image(
+                    mapping.path, mapping.is_deleted, build_id, bias, start, end, dynamic, mapping.device, mapping.inode
+                )
+    return None
+
+
+def _note(pid: int, mapping: Mapping, page: bytes, address: int, size: int) -> bytes:
+    if size > _MOST_NOTES:
+        return b""
+    inside = address - mapping.start
+    if inside >= 0 and inside + size <= len(page):
+        return page[inside : inside + size]
+    return memory.try_read(pid, address, size)

@@ -1,0 +1,169 @@
+"""The mappings of a process, from /proc/PID/maps (proc_pid_maps(5)): parsed once, with bounds; and where room is.
+
+The text comes from the kernel, but the names in it are the process's own choice. They are kept as data and never opened.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from bisect import bisect_right
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+
+from suture.patch.x86_64 import PAGE, REACH
+from suture.process.error import Hostile, NoPermission, NoProcess
+
+_MOST_BYTES = 32 << 20
+_LINE = re.compile(
+    rb"^([0-9a-f]+)-([0-9a-f]+) ([r-])([w-])([x-])([ps]) ([0-9a-f]+) ([0-9a-f]+:[0-9a-f]+) ([0-9]+) *([^\n]*)$", re.M
+)
+_ESCAPE = re.compile(rb"\\([0-7]{3})")
+# Room that the kernel or the program will want: below the main stack and above the brk heap.
+_STACK_ROOM = 64 << 20
+_HEAP_ROOM = 256 << 20
+_TOP = (1 << 47) - PAGE
+_LOWEST = 1 << 16  # the usual vm.mmap_min_addr
+
+
+@dataclass(frozen=True, slots=True)
+class Mapping:
+    """One line: addresses are in the process, `offset` is in the file, `name` as shown (may end in ` (deleted)`)."""
+
+    start: int
+    end: int
+    readable: bool
+    writable: bool
+    executable: bool
+    private: bool
+    offset: int
+    device: bytes
+    inode: int
+    name: bytes
+
+    @property
+    def path(self) -> str:
+        """The name for people, without escapes; never to be opened."""
+        raw = _ESCAPE.sub(lambda m: bytes([int(m[1], 8) & 255]), self.name)
+        return raw.removesuffix(b" (deleted)").decode(errors="backslashreplace")
+
+    @property
+    def is_deleted(self) -> bool:
+        return self.name.endswith(b" (deleted)")
+
+
+class Maps:
+    """All mappings, by rising address. `raw` is the text they came from."""
+
+    def __init__(self, raw: bytes) -> None:
+        self.raw = raw
+
+    @cached_property
+    def mappings(self) -> tuple[Mapping, ...]:
+        return tuple(
+            Mapping(
+                int(m[1], 16),
+                int(m[2], 16),
+                m[3] == b"r",
+                m[4] == b"w",
+                m[5] == b"x",
+                m[6] == b"p",
+                int(m[7], 16),
+                m[8],
+                int(m[9]),
+                m[10],
+            )
+            for m in _LINE.finditer(self.raw)
+        )
+
+    @cached_property
+    def _starts(self) -> list[int]:
+        return [m.start for m in self.mappings]
+
+    def index_of(self, address: int) -> int | None:
+        """Index in `mappings` of the one that holds an address."""
+        index = bisect_right(self._starts, address) - 1
+        if index >= 0 and address < self.mappings[index].end:
+            return index
+        return None
+
+    def at(self, address: int) -> Mapping | None:
+        index = self.index_of(address)
+        return None if index is None else self.mappings[index]
+
+    def has_guard_below(self, index: int) -> bool:
+        """Nothing writable touches the mapping's lower end."""
+        if index == 0:
+            return True
+        below, this = self.mappings[index - 1], self.mappings[index]
+        return below.end < this.start or not (below.readable or below.writable)
+
+
+def read_raw(pid: int, fd: int | None = None) -> bytes:
+    """The text of /proc/PID/maps, from an open descriptor when given. Raises NoProcess, NoPermission, Hostile."""
+    try:
+        opened = os.open(f"/proc/{pid}/maps", os.O_RDONLY | os.O_CLOEXEC) if fd is None else fd
+    except FileNotFoundError as problem:
+        raise NoProcess(pid) from problem
+    except PermissionError as problem:
+        raise NoPermission(pid, "its memory maps may not be read") from problem
+    try:
+        parts: list[bytes] = []
+        size = 0
+        while part := os.pread(opened, 1 << 16, size):
+            parts.append(part)
+            size += len(part)
+            if size > _MOST_BYTES:
+                raise Hostile(pid, f"more than {_MOST_BYTES >> 20} MiB of memory maps")
+        return b"".join(parts)
+    except ProcessLookupError as problem:
+        raise NoProcess(pid) from problem
+    except PermissionError as problem:
+        raise NoPermission(pid, "its memory maps may not be read") from problem
+    finally:
+        if fd is None:
+            os.close(opened)
+
+
+def read_maps(pid: int) -> Maps:
+    """Raises NoProcess, NoPermission, Hostile."""
+    return Maps(read_raw(pid))
+
+
+def choose_address(mappings: Iterable[Mapping], low: int, high: int, size: int) -> int | None:
+    """A free place for `size` bytes (page multiple), a page free on both sides, from where all of `low`..`high` is within
+    32 signed bits and the reverse; nearest to the image. None when there is none.
+
+    First without the rooms above the brk heap and below the main stack, then with the heap's, at its far end. Without a
+    [heap] the room above the image counts as heap: that is where the kernel puts brk.
+    """
+    rows = list(mappings)
+    first = max(high - REACH + PAGE, _LOWEST)
+    last = min(low + REACH - PAGE, _TOP) - size
+    for keep_heap in (True, False):
+        taken = sorted(_taken(rows, keep_heap, high))
+        best: int | None = None
+        floor = 0
+        for start, end in [*taken, (_TOP, _TOP)]:
+            bottom, top = max(floor + PAGE, first), min(start - PAGE - size, last)
+            if bottom <= top:
+                # below the image its upper end is nearest, above it the lower end; beside the heap the far end is safest
+                near = top if top < low or not keep_heap else bottom
+                if best is None or abs(near - low) < abs(best - low):
+                    best = near
+            floor = max(floor, end)
+        if best is not None:
+            return best // PAGE * PAGE
+    return None
+
+
+def _taken(rows: list[Mapping], keep_heap: bool, high: int) -> Iterable[tuple[int, int]]:
+    has_heap = any(m.name == b"[heap]" for m in rows)
+    for m in rows:
+        if m.name == b"[stack]":
+            yield m.start - _STACK_ROOM, m.end
+        elif (m.name == b"[heap]" and keep_heap) or (m.end == high and not has_heap and keep_heap):
+            yield m.start, m.end + _HEAP_ROOM
+        else:
+            yield m.start, m.end

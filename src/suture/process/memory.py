@@ -1,0 +1,67 @@
+"""Reading and writing the memory of a process: bounded reads; writes through /proc/PID/mem, which may also write read-only private pages."""
+
+from __future__ import annotations
+
+import errno
+import os
+
+from suture.process import syscall
+from suture.process.error import NoPermission, NoProcess, WrongTarget
+
+MOST_AT_ONCE = 64 << 20
+
+
+def read(pid: int, address: int, size: int) -> bytes:
+    """Exactly `size` bytes. Raises NoProcess, NoPermission, or WrongTarget when not all is mapped."""
+    if not 0 < size <= MOST_AT_ONCE or not 0 <= address < 1 << 63:
+        raise WrongTarget(f"pid {pid}: {size} bytes at {address:#x} are no sensible piece of memory", _REMEDY)
+    try:
+        data = syscall.process_vm_readv(pid, address, size)
+    except OSError as problem:
+        raise _explain(pid, address, problem) from problem
+    if len(data) != size:
+        raise WrongTarget(f"pid {pid}: memory at {address + len(data):#x} is not readable", _REMEDY)
+    return data
+
+
+def try_read(pid: int, address: int, size: int) -> bytes:
+    """Up to `size` bytes; empty when nothing is there or the process is gone."""
+    if not 0 < size <= MOST_AT_ONCE or not 0 <= address < 1 << 63:
+        return b""
+    try:
+        return syscall.process_vm_readv(pid, address, size)
+    except OSError:
+        return b""
+
+
+def open_for_writing(pid: int) -> int:
+    """A descriptor of /proc/PID/mem. Raises NoProcess, NoPermission."""
+    try:
+        return os.open(f"/proc/{pid}/mem", os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError as problem:
+        raise NoProcess(pid) from problem
+    except PermissionError as problem:
+        raise NoPermission(pid, "its memory may not be written") from problem
+
+
+def write(pid: int, mem: int, address: int, data: bytes) -> None:
+    """Write all of `data` through a descriptor of `open_for_writing`. Raises NoProcess, WrongTarget."""
+    try:
+        done = os.pwrite(mem, data, address)
+    except OSError as problem:
+        raise _explain(pid, address, problem) from problem
+    if done == 0:
+        raise NoProcess(pid, "ended during the work")
+    if done != len(data):
+        raise WrongTarget(f"pid {pid}: memory at {address + done:#x} cannot be written", _REMEDY)
+
+
+_REMEDY = "see what is mapped there: cat /proc/PID/maps"
+
+
+def _explain(pid: int, address: int, problem: OSError) -> NoProcess | NoPermission | WrongTarget:
+    if problem.errno == errno.ESRCH:
+        return NoProcess(pid)
+    if problem.errno in (errno.EPERM, errno.EACCES):
+        return NoPermission(pid, "its memory may not be touched")
+    return WrongTarget(f"pid {pid}: memory at {address:#x}: {os.strerror(problem.errno or 0)}", _REMEDY)

@@ -1,0 +1,162 @@
+"""Which live patches a process carries and what is true of them: from its maps, records and code alone."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from suture.patch.record import Record
+from suture.process.error import NoPermission, NoProcess
+from suture.process.image import Image, images
+from suture.process.maps import Maps, read_maps
+from suture.process.placed import Placed, Route, State, find_placed, group_state, reader, routes
+from suture.process.tracee import Tracee, command_name
+
+
+@dataclass(frozen=True)
+class GroupStatus:
+    """`effective` says how the process behaves when `state` is INTERRUPTED; else it is the same."""
+
+    name: str
+    functions: tuple[str, ...]
+    state: State
+    effective: State
+
+
+@dataclass(frozen=True)
+class PatchStatus:
+    """One patch in one process. `why` explains a state that is not plain."""
+
+    id: str
+    name: str
+    state: State
+    build_id: str
+    file: str
+    package: str
+    version: str
+    fixes: tuple[str, ...]
+    cves: tuple[str, ...]
+    notes: tuple[str, ...]
+    groups: tuple[GroupStatus, ...]
+    base: int
+    size: int
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class ProcessStatus:
+    pid: int
+    command: str
+    patches: tuple[PatchStatus, ...]
+
+
+def status(pid: int) -> ProcessStatus:
+    """The patches of one process. Raises NoProcess, NoPermission."""
+    with Tracee(pid) as tracee:
+        maps = read_maps(tracee.via)
+        patches = patches_of(tracee.via, maps)
+        tracee.check_same()
+    return ProcessStatus(pid, command_name(pid), tuple(patches))
+
+
+def patches_of(pid: int, maps: Maps) -> list[PatchStatus]:
+    """The patches whose memory is in `maps`."""
+    if b"/memfd:suture:" not in maps.raw:
+        return []
+    placed, remains = find_placed(pid, maps)
+    present = images(pid, maps)
+    found = []
+    for p in placed:
+        found.append(_status(pid, p, placed, present))
+    for r in remains:
+        found.append(
+            PatchStatus(
+                r.id, "", State.INTERRUPTED if not r.mapping.executable else State.DAMAGED, "", "", "", "", (), (), (), (),
+                r.mapping.start, r.mapping.end - r.mapping.start, f"no whole patch: {r.why}; nothing leads to it",
+            )
+        )  # fmt: skip
+    return found
+
+
+def _status(pid: int, p: Placed, placed: Sequence[Placed], present: Sequence[Image]) -> PatchStatus:
+    record = p.record
+    image = next((i for i in present if i.build_id == record.build_id and i.bias == record.bias), None)
+    groups: tuple[GroupStatus, ...] = ()
+    why = ""
+    if image is None:
+        state, why = State.UNMAPPED, f"{record.file} is not where it was when the patch was applied"
+    else:
+        same = [q for q in placed if q.record.build_id == record.build_id and q.record.bias == record.bias]
+        known = routes(same, reader(pid))
+        rows = []
+        for group in record.groups:
+            now, effective = group_state(record.id, group, known)
+            if now is State.APPLIED and not _leads_here(record, group.functions[0].old, known):
+                now = effective = State.REVERTED
+            rows.append(GroupStatus(group.name, tuple(f.name for f in group.functions), now, effective))
+        groups = tuple(rows)
+        state = _overall([g.state for g in groups])
+        if state is State.INTERRUPTED:
+            acts = sorted({g.effective.value for g in groups})
+            why = f"an applier died; the process behaves as {' and '.join(acts)}; apply or revert again"
+        elif state is State.DAMAGED:
+            why = "entries hold code that no patch here has written"
+    return PatchStatus(
+        record.id,
+        record.name,
+        state,
+        record.build_id,
+        record.file,
+        record.package,
+        record.version,
+        tuple(f.name for f in record.fixes),
+        record.cves,
+        record.notes,
+        groups,
+        record.base,
+        record.text_size + record.data_size,
+        why,
+    )
+
+
+def _leads_here(record: Record, old: int, known: Mapping[int, Route | None]) -> bool:
+    """Memory of one patch may be there twice; only one of them is in force."""
+    route = known.get(old)
+    new = next(f.new for f in record.functions if f.old == old)
+    return route is not None and route.target == new
+
+
+def _overall(states: Sequence[State]) -> State:
+    kinds = set(states)
+    for bad in (State.DAMAGED, State.INTERRUPTED):
+        if bad in kinds:
+            return bad
+    if len(kinds) == 1:
+        return states[0]
+    return State.PARTIAL if State.APPLIED in kinds else State.REPLACED
+
+
+def all_pids() -> list[int]:
+    """Every process number in sight."""
+    return sorted(int(name) for name in os.listdir("/proc") if name.isdigit())
+
+
+def status_of_all() -> list[ProcessStatus]:
+    """Every process that carries a patch. Those that end meanwhile or may not be read are left out; one's own rights decide."""
+    found = []
+    for pid in all_pids():
+        try:
+            raw = _peek(pid)
+            if b"/memfd:suture:" not in raw:
+                continue
+            one = status(pid)
+        except (NoProcess, NoPermission, OSError):
+            continue
+        if one.patches:
+            found.append(one)
+    return found
+
+
+def _peek(pid: int) -> bytes:
+    return read_maps(pid).raw

@@ -1,0 +1,166 @@
+"""Carrying out transitions: stop, look, write, resume; and again later for those whose functions are in use.
+
+The process is never held while waiting. A stop that finds a thread inside costs one short pause; the next comes after a growing
+delay.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import os
+import time
+from array import array
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from suture.process import memory, syscall
+from suture.process.borrow import OnStep, no_step
+from suture.process.error import WrongTarget
+from suture.process.maps import Maps, read_raw
+from suture.process.placed import reader
+from suture.process.stack import Forbidden, Hit, Snapshot, StackMap, StackUnknown
+from suture.process.stop import NotStopped, Seizure
+from suture.process.tracee import Tracee, command_name
+from suture.process.transition import Step, Transition
+
+_FIRST_DELAY, _LONGEST_DELAY = 0.001, 0.25
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of some transitions. `waiting` gives for each that was not done why, in words. Pauses in microseconds."""
+
+    done: tuple[Transition, ...]
+    waiting: tuple[tuple[Transition, str], ...]
+    pauses_us: tuple[float, ...]
+    foreign_stacks: int
+    threads: int
+
+
+@dataclass
+class _Work:
+    """Everything that a stop needs, made before it."""
+
+    transitions: Sequence[Transition]
+    steps: list[list[Step]]
+    forbidden: Forbidden
+    expected: bytes
+    expected_at: array[int]
+    present: bytearray = field(default_factory=bytearray)
+
+
+def carry_out(
+    tracee: Tracee,
+    transitions: Sequence[Transition],
+    bodies: Sequence[tuple[int, bytes]],
+    *,
+    timeout: float,
+    on_step: OnStep = no_step,
+) -> Outcome:
+    """Do all transitions that can be done within `timeout` seconds.
+
+    `bodies` are (address, bytes) of code that must still be there in the stop. Raises WrongTarget when it is not, and what a
+    `Seizure` raises; whatever is raised, each transition is wholly done or not at all.
+    """
+    deadline = time.monotonic() + timeout
+    snapshot = Snapshot()
+    waiting = [(t, "not tried") for t in transitions]
+    done: list[Transition] = []
+    pauses: list[float] = []
+    foreign = threads = 0
+    delay = _FIRST_DELAY
+    mem = memory.open_for_writing(tracee.via)
+    maps_fd = os.open(f"/proc/{tracee.via}/maps", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        while waiting:
+            work = _prepare(tracee, [t for t, _ in waiting], bodies)
+            stackmap = StackMap(Maps(read_raw(tracee.pid, maps_fd)))
+            try:
+                hits, foreign, threads, pause = _one_stop(tracee, work, snapshot, stackmap, mem, maps_fd, on_step)
+                pauses.append(pause)
+                done += [t for t, h in zip(work.transitions, hits, strict=True) if not h]
+                waiting = [(t, describe(tracee, h)) for t, h in zip(work.transitions, hits, strict=True) if h]
+            except (NotStopped, StackUnknown) as problem:
+                waiting = [(t, f"{_thread(tracee, problem.tid)} {problem.why}") for t, _ in waiting]
+            if not waiting or time.monotonic() + delay > deadline:
+                break
+            time.sleep(delay)
+            delay = min(delay * 2, _LONGEST_DELAY)
+            tracee.check_same()
+    finally:
+        os.close(maps_fd)
+        os.close(mem)
+    return Outcome(tuple(done), tuple(waiting), tuple(pauses), foreign, threads)
+
+
+def _prepare(tracee: Tracee, transitions: Sequence[Transition], bodies: Sequence[tuple[int, bytes]]) -> _Work:
+    read = reader(tracee.via)
+    expected = [*bodies, *(row for t in transitions for row in t.expected())]
+    at = array("Q", [v for address, code in expected for v in (address, len(code))])
+    wanted = b"".join(code for _, code in expected)
+    ranges = [replace(r, owner=n) for n, t in enumerate(transitions) for r in t.forbidden]
+    return _Work(transitions, [t.steps(read) for t in transitions], Forbidden(ranges), wanted, at, bytearray(len(wanted)))
+
+
+def _one_stop(
+    tracee: Tracee, work: _Work, snapshot: Snapshot, stackmap: StackMap, mem: int, maps_fd: int, on_step: OnStep
+) -> tuple[list[list[Hit]], int, int, float]:
+    """One pause. Returns for each transition what is in its way (nothing: it is done), foreign stacks, threads, microseconds."""
+    base = ctypes.addressof((ctypes.c_char * len(work.present)).from_buffer(work.present))
+    pid = tracee.via
+    hits: list[list[Hit]] = [[] for _ in work.transitions]
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        with syscall.signals_held(), Seizure(tracee) as seizure:
+            on_step("seized")
+            seizure.stop()
+            on_step("stopped")
+            raw = read_raw(tracee.pid, maps_fd)
+            if raw != stackmap.raw:
+                stackmap = StackMap(Maps(raw))
+            got = syscall.process_vm_readv_into(pid, base, work.expected_at)
+            if got != len(work.expected) or work.present != work.expected:
+                raise _changed(tracee, work, got)
+            stacks, foreign = stackmap.stacks(tracee.pid, seizure.tids, seizure.registers)
+            for hit in snapshot.search(pid, seizure.tids, seizure.registers, stacks, work.forbidden):
+                hits[hit.range.owner].append(hit)
+            for steps, in_the_way in zip(work.steps, hits, strict=True):
+                if not in_the_way:
+                    for step in steps:
+                        if os.pwrite(mem, step.data, step.address) != len(step.data):
+                            raise WrongTarget(f"pid {tracee.pid}: {step.what}: cannot be written", "see its maps")
+                        on_step(step.what)
+            threads = len(seizure.tids)
+    finally:
+        if collecting:
+            gc.enable()
+    on_step("resumed")
+    return hits, foreign, threads, seizure.paused_ns / 1000
+
+
+def _changed(tracee: Tracee, work: _Work, got: int) -> WrongTarget:
+    at = next((i for i, (a, b) in enumerate(zip(work.present, work.expected, strict=True)) if a != b), got)
+    sizes = work.expected_at[1::2]
+    for address, size in zip(work.expected_at[::2], sizes, strict=True):
+        if at < size:
+            return WrongTarget(
+                f"pid {tracee.pid}: the code at {address + at:#x} changed meanwhile, or is gone",
+                "try again; if it stays so, see what else writes to this process",
+            )
+        at -= size
+    return WrongTarget(f"pid {tracee.pid}: its code changed meanwhile", "try again")
+
+
+def describe(tracee: Tracee, hits: Sequence[Hit]) -> str:
+    """One line for people: which threads are inside which functions."""
+    seen = dict.fromkeys((h.tid, h.range.what) for h in hits)
+    words = [f"{_thread(tracee, tid)} is in {what}" for tid, what in list(seen)[:3]]
+    more = f" and {len(seen) - 3} more" if len(seen) > 3 else ""
+    return ", ".join(words) + more
+
+
+def _thread(tracee: Tracee, tid: int) -> str:
+    name = command_name(tid)
+    return f"thread {tid} ({name})" if name else f"thread {tid}"

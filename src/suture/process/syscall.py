@@ -1,0 +1,318 @@
+"""The one module with raw system calls. Each wrapper is named after its call and raises OSError with the call's errno.
+
+ptrace(2), waitpid(2), process_vm_readv(2), kcmp(2), pidfd_open(2), pidfd_getfd(2), timer_create(2). Numbers that differ by
+machine are in `x86_64`.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import signal
+from array import array
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from suture.process import x86_64
+
+PTRACE_CONT = 7
+PTRACE_GETREGS = 12
+PTRACE_SETREGS = 13
+PTRACE_DETACH = 17
+PTRACE_SYSCALL = 24
+PTRACE_SETOPTIONS = 0x4200
+PTRACE_GETEVENTMSG = 0x4201
+PTRACE_GETSIGINFO = 0x4202
+PTRACE_GETREGSET = 0x4204
+PTRACE_SETREGSET = 0x4205
+PTRACE_SEIZE = 0x4206
+PTRACE_INTERRUPT = 0x4207
+PTRACE_PEEKSIGINFO = 0x4209
+PTRACE_GETSIGMASK = 0x420A
+PTRACE_SETSIGMASK = 0x420B
+PTRACE_GET_RSEQ_CONFIGURATION = 0x420F
+
+PTRACE_O_TRACESYSGOOD = 0x01
+PTRACE_O_TRACEFORK = 0x02
+PTRACE_O_TRACEVFORK = 0x04
+PTRACE_O_TRACECLONE = 0x08
+PTRACE_O_SUSPEND_SECCOMP = 1 << 21
+
+PTRACE_EVENT_FORK = 1
+PTRACE_EVENT_VFORK = 2
+PTRACE_EVENT_CLONE = 3
+PTRACE_EVENT_STOP = 128
+
+PTRACE_PEEKSIGINFO_SHARED = 1
+WALL = 0x40000000
+NT_X86_XSTATE = 0x202
+IOV_MAX = 1024
+KCMP_VM = 1
+_SIGEV_THREAD_ID = 4
+_WAKE_SIGNAL = int(signal.SIGRTMAX) - 3
+
+# PyDLL keeps the interpreter lock: right and faster for calls that never block. CDLL gives it up for those that do.
+_quick = ctypes.PyDLL(None, use_errno=True)
+_slow = ctypes.CDLL(None, use_errno=True)
+
+_ptrace = _quick.ptrace
+_ptrace.restype = ctypes.c_long
+_ptrace.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p]
+_waitpid = _slow.waitpid
+_waitpid.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_int]
+_waitpid_now = _quick.waitpid
+_waitpid_now.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_int]
+_readv = _quick.process_vm_readv
+_readv.restype = ctypes.c_ssize_t
+_readv.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_ulong, ctypes.c_void_p, ctypes.c_ulong, ctypes.c_ulong]
+_syscall = _quick.syscall
+_syscall.restype = ctypes.c_long
+
+
+class Iovec(ctypes.Structure):
+    """struct iovec."""
+
+    _fields_ = (("iov_base", ctypes.c_void_p), ("iov_len", ctypes.c_size_t))
+
+
+class _PeekArgs(ctypes.Structure):
+    _fields_ = (("off", ctypes.c_uint64), ("flags", ctypes.c_uint32), ("nr", ctypes.c_int32))
+
+
+class _Sigevent(ctypes.Structure):
+    _fields_ = (
+        ("sigev_value", ctypes.c_void_p),
+        ("sigev_signo", ctypes.c_int),
+        ("sigev_notify", ctypes.c_int),
+        ("tid", ctypes.c_int),
+        ("_pad", ctypes.c_char * 44),
+    )
+
+
+class _Itimerspec(ctypes.Structure):
+    _fields_ = (("interval_s", ctypes.c_long), ("interval_ns", ctypes.c_long), ("s", ctypes.c_long), ("ns", ctypes.c_long))
+
+
+class _Sigaction(ctypes.Structure):
+    _fields_ = (
+        ("handler", ctypes.c_void_p),
+        ("mask", ctypes.c_ubyte * 128),
+        ("flags", ctypes.c_int),
+        ("restorer", ctypes.c_void_p),
+    )
+
+
+def _fail(call: str) -> OSError:
+    number = ctypes.get_errno()
+    return OSError(number, f"{call}: {os.strerror(number)}")
+
+
+def ptrace(request: int, tid: int, address: int = 0, data: int = 0) -> int:
+    """ptrace(2); `address` and `data` are passed as they are."""
+    result: int = _ptrace(request, tid, address, data)
+    if result == -1:
+        raise _fail("ptrace")
+    return result
+
+
+ptrace_fast = _ptrace
+"""The same without a check: result -1 on failure. For the pause."""
+
+
+def seize(tid: int, options: int = 0) -> None:
+    ptrace(PTRACE_SEIZE, tid, 0, options)
+
+
+def interrupt(tid: int) -> None:
+    ptrace(PTRACE_INTERRUPT, tid)
+
+
+def cont(tid: int, sig: int = 0) -> None:
+    ptrace(PTRACE_CONT, tid, 0, sig)
+
+
+def cont_to_syscall(tid: int, sig: int = 0) -> None:
+    """PTRACE_SYSCALL: go on until the next entry to or exit from a system call."""
+    ptrace(PTRACE_SYSCALL, tid, 0, sig)
+
+
+def detach(tid: int, sig: int = 0) -> None:
+    ptrace(PTRACE_DETACH, tid, 0, sig)
+
+
+def set_options(tid: int, options: int) -> None:
+    ptrace(PTRACE_SETOPTIONS, tid, 0, options)
+
+
+def get_event_message(tid: int) -> int:
+    message = ctypes.c_ulong()
+    ptrace(PTRACE_GETEVENTMSG, tid, 0, ctypes.addressof(message))
+    return message.value
+
+
+def get_registers(tid: int) -> x86_64.Registers:
+    registers = x86_64.Registers()
+    ptrace(PTRACE_GETREGS, tid, 0, ctypes.addressof(registers))
+    return registers
+
+
+def set_registers(tid: int, registers: x86_64.Registers) -> None:
+    ptrace(PTRACE_SETREGS, tid, 0, ctypes.addressof(registers))
+
+
+def get_register_set(tid: int, kind: int, room: int = 32768) -> bytes:
+    """PTRACE_GETREGSET: the bytes of register set `kind` (NT_*), at most `room`."""
+    buffer = ctypes.create_string_buffer(room)
+    iov = Iovec(ctypes.addressof(buffer), room)
+    ptrace(PTRACE_GETREGSET, tid, kind, ctypes.addressof(iov))
+    return buffer.raw[: iov.iov_len]
+
+
+def get_signal_info(tid: int) -> bytes:
+    """PTRACE_GETSIGINFO: the 128 bytes of siginfo_t of a signal-delivery stop. EINVAL for a group stop."""
+    buffer = ctypes.create_string_buffer(128)
+    ptrace(PTRACE_GETSIGINFO, tid, 0, ctypes.addressof(buffer))
+    return buffer.raw
+
+
+def count_pending(tid: int, shared: bool, most: int = 1) -> int:
+    """PTRACE_PEEKSIGINFO: how many signals (at most `most`) wait for the thread, or with `shared` for its process."""
+    buffer = ctypes.create_string_buffer(128 * most)
+    arguments = _PeekArgs(0, PTRACE_PEEKSIGINFO_SHARED if shared else 0, most)
+    return ptrace(PTRACE_PEEKSIGINFO, tid, ctypes.addressof(arguments), ctypes.addressof(buffer))
+
+
+def get_signal_mask(tid: int) -> int:
+    mask = ctypes.c_uint64()
+    ptrace(PTRACE_GETSIGMASK, tid, 8, ctypes.addressof(mask))
+    return mask.value
+
+
+def set_signal_mask(tid: int, mask: int) -> None:
+    value = ctypes.c_uint64(mask)
+    ptrace(PTRACE_SETSIGMASK, tid, 8, ctypes.addressof(value))
+
+
+def get_rseq_area(tid: int) -> int:
+    """PTRACE_GET_RSEQ_CONFIGURATION (Linux 5.13): address of the thread's struct rseq, 0 for none or an older kernel."""
+    buffer = ctypes.create_string_buffer(24)
+    try:
+        ptrace(PTRACE_GET_RSEQ_CONFIGURATION, tid, 24, ctypes.addressof(buffer))
+    except OSError as problem:
+        if problem.errno in (errno.EIO, errno.EINVAL):
+            return 0
+        raise
+    return int.from_bytes(buffer.raw[:8], "little")
+
+
+def waitpid(tid: int, block: bool = True) -> tuple[int, int]:
+    """waitpid(2) with __WALL: (tid, status), (0, 0) when not blocking and nothing is there.
+
+    Raises InterruptedError when a `wake_after` timer went off, ChildProcessError for a tid that is no tracee.
+    """
+    status = ctypes.c_int()
+    if block:
+        result: int = _waitpid(tid, ctypes.addressof(status), WALL)
+    else:
+        result = _waitpid_now(tid, ctypes.addressof(status), WALL | os.WNOHANG)
+    if result == -1:
+        raise _fail("waitpid")
+    return result, status.value
+
+
+@contextmanager
+def wake_after(seconds: float) -> Iterator[None]:
+    """Inside, a blocking `waitpid` of this thread raises InterruptedError once the time is over.
+
+    A POSIX timer sends this thread a signal whose handler does nothing (getpid), repeatedly, so that a signal just before the
+    call is not lost. No Python handler is needed, so this works in any thread.
+    """
+    _install_wake_handler()
+    event = _Sigevent(None, _WAKE_SIGNAL, _SIGEV_THREAD_ID, _syscall(ctypes.c_long(x86_64.SYS_GETTID)))
+    timer = ctypes.c_int()
+    if _syscall(ctypes.c_long(x86_64.SYS_TIMER_CREATE), ctypes.c_long(1), ctypes.byref(event), ctypes.byref(timer)):
+        raise _fail("timer_create")
+    try:
+        nanoseconds = max(int(seconds * 1e9), 1)
+        when = _Itimerspec(0, 2_000_000, nanoseconds // 10**9, nanoseconds % 10**9)
+        if _syscall(
+            ctypes.c_long(x86_64.SYS_TIMER_SETTIME), ctypes.c_long(timer.value), ctypes.c_long(0), ctypes.byref(when), None
+        ):
+            raise _fail("timer_settime")
+        yield
+    finally:
+        _syscall(ctypes.c_long(x86_64.SYS_TIMER_DELETE), ctypes.c_long(timer.value))
+
+
+_wake_handler_installed = False
+
+
+def _install_wake_handler() -> None:
+    global _wake_handler_installed  # noqa: PLW0603  one signal disposition per process
+    if _wake_handler_installed:
+        return
+    action = _Sigaction(ctypes.cast(_quick.getpid, ctypes.c_void_p).value, (ctypes.c_ubyte * 128)(), 0, None)
+    if _quick.sigaction(_WAKE_SIGNAL, ctypes.byref(action), None):
+        raise _fail("sigaction")
+    _wake_handler_installed = True
+
+
+@contextmanager
+def signals_held() -> Iterator[None]:
+    """Inside, this thread takes no signal but SIGKILL, SIGSTOP and the timer's: Ctrl-C waits until the target runs again."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {s for s in signal.valid_signals() if s != _WAKE_SIGNAL})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def process_vm_readv(pid: int, address: int, size: int) -> bytes:
+    """Up to `size` bytes at `address`; fewer when the rest is not mapped. Raises OSError when nothing could be read."""
+    buffer = ctypes.create_string_buffer(size)
+    local = Iovec(ctypes.addressof(buffer), size)
+    remote = Iovec(address, size)
+    count: int = _readv(pid, ctypes.addressof(local), 1, ctypes.addressof(remote), 1, 0)
+    if count < 0:
+        raise _fail("process_vm_readv")
+    return buffer.raw[:count]
+
+
+def process_vm_readv_into(pid: int, base: int, ranges: array[int]) -> int:
+    """Read ranges (address, size, address, size, ... as an array of type Q) one behind the other to our address `base`, in
+    as few calls as can be. Returns the bytes read: short at the first range that is not wholly mapped."""
+    done = 0
+    start = ranges.buffer_info()[0]
+    count_of_ranges = len(ranges) // 2
+    for first in range(0, count_of_ranges, IOV_MAX):
+        part = min(IOV_MAX, count_of_ranges - first)
+        wanted = sum(ranges[2 * first + 1 : 2 * (first + part) : 2])
+        local = Iovec(base + done, wanted)
+        count: int = _readv(pid, ctypes.addressof(local), 1, start + 16 * first, part, 0)
+        if count < 0:
+            raise _fail("process_vm_readv")
+        done += count
+        if count < wanted:
+            break
+    return done
+
+
+def kcmp_same_memory(pid: int, other: int) -> bool:
+    """kcmp(2) KCMP_VM. Raises OSError (EPERM, ESRCH, ENOSYS)."""
+    order: int = _syscall(*[ctypes.c_long(v) for v in (x86_64.SYS_KCMP, pid, other, KCMP_VM, 0, 0)])
+    if order == -1:
+        raise _fail("kcmp")
+    return order == 0
+
+
+def pidfd_open(pid: int) -> int:
+    return os.pidfd_open(pid)
+
+
+def pidfd_getfd(pidfd: int, target_fd: int) -> int:
+    """pidfd_getfd(2) (Linux 5.6): a duplicate of another process's descriptor, close-on-exec."""
+    fd: int = _syscall(*[ctypes.c_long(v) for v in (x86_64.SYS_PIDFD_GETFD, pidfd, target_fd, 0)])
+    if fd == -1:
+        raise _fail("pidfd_getfd")
+    return fd

@@ -1,0 +1,156 @@
+"""A process as the kernel tells of it: identity that outlives PID reuse, state, threads, who shares its memory."""
+
+from __future__ import annotations
+
+import errno
+import os
+from dataclasses import dataclass
+from types import TracebackType
+
+from suture.process import syscall
+from suture.process.error import NoPermission, NoProcess
+
+_PF_KTHREAD = 0x00200000
+MOST_THREADS = 1 << 16
+
+
+@dataclass(frozen=True)
+class Stat:
+    """Fields of /proc/PID/stat (proc_pid_stat(5)). `start_time` is in clock ticks since boot."""
+
+    state: str
+    flags: int
+    threads: int
+    start_time: int
+
+
+@dataclass(frozen=True)
+class Status:
+    """Fields of /proc/PID/status (proc_pid_status(5)); signal sets as bit masks, signal n at bit n-1."""
+
+    tracer: int
+    seccomp: int
+    blocked: int
+    ignored: int
+    caught: int
+    pending: int
+    shared_pending: int
+    features: str
+
+
+class Tracee:
+    """A process, held by a pidfd so that the number cannot come to mean another one. A context manager.
+
+    `via` is the thread whose number stands for the memory in system calls: a main thread that has ended, while others
+    live on, has none. Raises NoProcess (also for a zombie and a kernel thread) and NoPermission on opening.
+    """
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        try:
+            self.pidfd = syscall.pidfd_open(pid)
+        except OSError as problem:
+            # EINVAL/ENOENT: a thread's number that is no process's
+            raise NoProcess(pid) from problem
+        try:
+            stat = read_stat(pid)
+            if stat.flags & _PF_KTHREAD:
+                raise NoProcess(pid, "is a kernel thread")
+            self.via = pid if stat.state not in "ZX" else _living_thread(pid)
+            self.start_time = stat.start_time
+        except BaseException:
+            os.close(self.pidfd)
+            raise
+
+    def __enter__(self) -> Tracee:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        os.close(self.pidfd)
+
+    def check_same(self) -> None:
+        """Raises NoProcess when the process has ended, even if its number lives again."""
+        stat = read_stat(self.pid)
+        if stat.start_time != self.start_time or (stat.state in "ZX" and self.via == self.pid):
+            raise NoProcess(self.pid, "ended during the work")
+
+    def threads(self) -> list[int]:
+        """Thread ids. Raises NoProcess."""
+        return list_threads(self.pid)
+
+    def memory_sharers(self) -> list[int]:
+        """Other processes with the same memory (vfork children, CLONE_VM), found with kcmp(2)."""
+        found = []
+        for name in os.listdir("/proc"):
+            if not name.isdigit() or int(name) == self.pid:
+                continue
+            try:
+                if syscall.kcmp_same_memory(self.pid, int(name)):
+                    found.append(int(name))
+            except OSError as problem:
+                if problem.errno == errno.ENOSYS:
+                    return []
+        return found
+
+
+def list_threads(pid: int) -> list[int]:
+    """Thread ids of a process. Raises NoProcess."""
+    try:
+        return [int(name) for name in os.listdir(f"/proc/{pid}/task")]
+    except (FileNotFoundError, ProcessLookupError) as problem:
+        raise NoProcess(pid) from problem
+
+
+def _living_thread(pid: int) -> int:
+    for tid in list_threads(pid):
+        if read_stat(pid, tid).state not in "ZX":
+            return tid
+    raise NoProcess(pid, "has ended (a zombie)")
+
+
+def read_stat(pid: int, tid: int | None = None) -> Stat:
+    """State of a process, or of one thread. Raises NoProcess."""
+    raw = _read(pid, f"/proc/{pid}/stat" if tid is None else f"/proc/{pid}/task/{tid}/stat")
+    # the name in parentheses may hold anything, so count from the last one
+    fields = raw[raw.rindex(b")") + 2 :].split()
+    return Stat(fields[0].decode(), int(fields[6]), int(fields[17]), int(fields[19]))
+
+
+def read_status(pid: int, tid: int | None = None) -> Status:
+    """Raises NoProcess."""
+    raw = _read(pid, f"/proc/{pid}/status" if tid is None else f"/proc/{pid}/task/{tid}/status")
+    # the first line holds the name, in which newlines are escaped
+    rows = dict(line.split(b":\t", 1) for line in raw.splitlines() if b":\t" in line)
+
+    def bits(name: bytes) -> int:
+        return int(rows.get(name, b"0"), 16)
+
+    return Status(
+        int(rows.get(b"TracerPid", b"0")),
+        int(rows.get(b"Seccomp", b"0")),
+        bits(b"SigBlk"),
+        bits(b"SigIgn"),
+        bits(b"SigCgt"),
+        bits(b"SigPnd"),
+        bits(b"ShdPnd"),
+        rows.get(b"x86_Thread_features", b"").decode(),
+    )
+
+
+def command_name(pid: int) -> str:
+    """The process's own name for itself, printable; empty when it is gone."""
+    try:
+        raw = _read(pid, f"/proc/{pid}/comm")
+    except (NoProcess, NoPermission):
+        return ""
+    return "".join(c if c.isprintable() else "?" for c in raw.rstrip(b"\n").decode(errors="replace"))
+
+
+def _read(pid: int, path: str) -> bytes:
+    try:
+        with open(path, "rb", buffering=0) as file:
+            return file.read(1 << 16) or b""
+    except (FileNotFoundError, ProcessLookupError) as problem:
+        raise NoProcess(pid) from problem
+    except PermissionError as problem:
+        raise NoPermission(pid, f"{path} may not be read") from problem

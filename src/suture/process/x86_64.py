@@ -1,0 +1,173 @@
+"""All that depends on the machine: registers, system call numbers, code bytes, the signal frame, restartable calls.
+
+Sources: arch/x86/include/uapi/asm/{ptrace-abi,sigcontext,ucontext}.h, arch/x86/entry/syscalls/syscall_64.tbl,
+arch/x86/kernel/{signal,signal_64}.c, arch/x86/kernel/fpu/signal.c, psABI 3.2.2 (red zone), signal(7), Intel SDM volume 2.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import platform
+import re
+import struct
+from dataclasses import dataclass
+
+from suture.error import Unsupported
+
+RED_ZONE = 128
+USER_CODE_SEGMENT = 0x33
+
+SYS_MMAP = 9
+SYS_MPROTECT = 10
+SYS_MUNMAP = 11
+SYS_CLOSE = 3
+SYS_RT_SIGRETURN = 15
+SYS_FTRUNCATE = 77
+SYS_GETTID = 186
+SYS_TIMER_CREATE = 222
+SYS_TIMER_SETTIME = 223
+SYS_TIMER_DELETE = 226
+SYS_KCMP = 312
+SYS_MEMFD_CREATE = 319
+SYS_PIDFD_GETFD = 438
+
+_REGISTER_NAMES = ["r15", "r14", "r13", "r12", "rbp", "rbx", "r11", "r10", "r9", "r8", "rax", "rcx", "rdx", "rsi", "rdi", "orig_rax", "rip", "cs", "eflags", "rsp", "ss", "fs_base", "gs_base", "ds", "es", "fs", "gs"]
+
+
+class Registers(ctypes.Structure):
+    """struct user_regs_struct: 27 words of 8 bytes."""
+
+    _fields_ = tuple((name, ctypes.c_uint64) for name in _REGISTER_NAMES)
+
+
+WORDS = len(_REGISTER_NAMES)
+ORIG_RAX, RAX, RIP, CS, RSP, FS_BASE = (_REGISTER_NAMES.index(n) for n in ("orig_rax", "rax", "rip", "cs", "rsp", "fs_base"))
+NO_SYSCALL = (1 << 64) - 1
+
+# include/linux/errno.h: what a system call leaves in rax when the kernel is to restart it.
+_ERESTARTSYS, _ERESTARTNOINTR, _ERESTARTNOHAND, _ERESTART_RESTARTBLOCK = 512, 513, 514, 516
+_RESTARTS = frozenset((1 << 64) - e for e in (_ERESTARTSYS, _ERESTARTNOINTR, _ERESTARTNOHAND, _ERESTART_RESTARTBLOCK))
+_RESTART_BLOCK = (1 << 64) - _ERESTART_RESTARTBLOCK
+EINTR = (1 << 64) - errno.EINTR
+
+# Calls that return EINTR after a stop even without a handler (signal(7); fs/eventpoll.c, ipc/sem.c, kernel/signal.c,
+# fs/aio.c, io_uring/io_uring.c, net/core/sock.c sock_intr_errno for sockets with a timeout, where read and write count too).
+REPEATED_AFTER_EINTR = frozenset(
+    {
+        0,  # read
+        1,  # write
+        19,  # readv
+        20,  # writev
+        42,  # connect
+        43,  # accept
+        44,  # sendto
+        45,  # recvfrom
+        46,  # sendmsg
+        47,  # recvmsg
+        65,  # semop
+        69,  # msgsnd
+        70,  # msgrcv
+        128,  # rt_sigtimedwait
+        208,  # io_getevents
+        220,  # semtimedop
+        232,  # epoll_wait
+        281,  # epoll_pwait
+        288,  # accept4
+        299,  # recvmmsg
+        307,  # sendmmsg
+        333,  # io_pgetevents
+        426,  # io_uring_enter
+        441,  # epoll_pwait2
+    }
+)
+# Calls that swap the signal mask while they wait: ppoll, pselect6, rt_sigsuspend, epoll_pwait, io_pgetevents, io_uring_enter, epoll_pwait2.
+SWAPS_SIGNAL_MASK = frozenset({130, 270, 271, 281, 333, 426, 441})
+
+# Code to borrow. `syscall; ret`, and the signal return trampolines of glibc and musl: `mov $15, %rax; syscall`, `mov $15, %eax; syscall`.
+SYSCALL_RET = b"\x0f\x05\xc3"
+SIGRETURN = re.compile(rb"\x48\xc7\xc0\x0f\x00\x00\x00\x0f\x05|\xb8\x0f\x00\x00\x00\x0f\x05", re.DOTALL)
+
+def require_machine() -> None:
+    """Raises Unsupported on any other machine."""
+    if platform.machine() != "x86_64":
+        raise Unsupported(
+            f"this machine is {platform.machine()}; live patches are applied on x86-64 only",
+            "restart the program with the fixed package",
+        )
+
+
+def in_syscall(registers: Registers) -> bool:
+    return bool(registers.orig_rax != NO_SYSCALL)
+
+
+def in_restart_block(registers: Registers) -> bool:
+    return bool(in_syscall(registers) and registers.rax == _RESTART_BLOCK)
+
+
+def swaps_mask(registers: Registers) -> bool:
+    return registers.orig_rax in SWAPS_SIGNAL_MASK and (registers.rax in _RESTARTS or registers.rax == EINTR)
+
+
+def repeat_call(registers: Registers) -> None:
+    """Set the program counter back to the `syscall` instruction, with the call's number in rax."""
+    registers.rip -= 2
+    registers.rax = registers.orig_rax
+    registers.orig_rax = NO_SYSCALL
+
+
+def as_seen_by_sigreturn(registers: Registers) -> Registers:
+    """The registers to put into a signal frame: an interrupted call is repeated, since sigreturn forgets that there was one."""
+    copy = Registers.from_buffer_copy(registers)
+    if in_syscall(copy) and copy.rax in _RESTARTS:
+        repeat_call(copy)
+    return copy
+
+
+_XSTATE_LEGACY, _XSTATE_HEADER = 512, 64
+_SW_RESERVED = 464
+_FP_XSTATE_MAGIC1, _FP_XSTATE_MAGIC2 = 0x46505853, 0x46505845
+_AMX_TILE_DATA, _XSTATE_WITHOUT_AMX = 1 << 18, 2816
+_UC_FLAGS = 0x7  # UC_FP_XSTATE | UC_SIGCONTEXT_SS | UC_STRICT_RESTORE_SS
+_SS_INVALID = 0x7  # do_sigaltstack refuses it and sigreturn ignores that, so the alternate stack stays as it is
+_SIGCONTEXT_ORDER = ["r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15", "rdi", "rsi", "rbp", "rbx", "rdx", "rax", "rcx", "rsp", "rip", "eflags"]
+FRAME_SIZE = 8 + 8 + 8 + 24 + 256 + 8 + 128
+
+
+@dataclass(frozen=True)
+class SignalFrame:
+    """Bytes for the stack at `address`, where rsp must point for `ret` to enter the restorer. `low`..`top` is what they cover."""
+
+    address: int
+    data: bytes
+
+
+def signal_frame(stack_pointer: int, registers: Registers, xstate: bytes, mask: int, restorer: int) -> SignalFrame:
+    """An rt_sigframe below the red zone of `stack_pointer` that makes sigreturn load these registers.
+
+    `xstate` is what PTRACE_GETREGSET NT_X86_XSTATE gave (uncompacted XSAVE format), empty on a processor without XSAVE.
+    """
+    extended = _extended_state(xstate)
+    state_at = (stack_pointer - RED_ZONE - len(extended)) & ~63
+    address = ((state_at - FRAME_SIZE) & ~15) - 8
+    context = b"".join(struct.pack("<Q", getattr(registers, name)) for name in _SIGCONTEXT_ORDER)
+    context += struct.pack("<4H", registers.cs, 0, 0, registers.ss) + struct.pack("<4Q", 0, 0, 0, 0)
+    context += struct.pack("<Q", state_at if extended else 0) + bytes(64)
+    frame = struct.pack("<QQQ", restorer, _UC_FLAGS, 0) + struct.pack("<QiiQ", 0, _SS_INVALID, 0, 0)
+    frame += context + struct.pack("<Q", mask) + bytes(128)
+    return SignalFrame(address, frame.ljust(state_at - address, b"\0") + extended)
+
+
+def _extended_state(xstate: bytes) -> bytes:
+    if len(xstate) < _XSTATE_LEGACY + _XSTATE_HEADER:
+        return b""
+    state = bytearray(xstate)
+    features = struct.unpack_from("<Q", state, _XSTATE_LEGACY)[0]
+    if not features & _AMX_TILE_DATA and len(state) > _XSTATE_WITHOUT_AMX:
+        # A thread without permission for AMX has the smaller state, and sigreturn takes no larger one.
+        del state[_XSTATE_WITHOUT_AMX:]
+    enabled = struct.unpack_from("<Q", xstate, _SW_RESERVED)[0]
+    state[_SW_RESERVED:_XSTATE_LEGACY] = struct.pack(
+        "<IIQI28x", _FP_XSTATE_MAGIC1, len(state) + 4, enabled, len(state)
+    )
+    return bytes(state) + struct.pack("<I", _FP_XSTATE_MAGIC2)
