@@ -156,6 +156,35 @@ class AtomObject:
         return {i: frozenset(names) for i, names in direct.items()}
 
     @cached_property
+    def pool_bounds(self) -> dict[int, list[int]]:
+        """For each unnamed constant section (switch tables, constant pools) the offsets that references point to, sorted."""
+        found: dict[int, set[int]] = {a.index: set() for a in self.atoms.values() if a.label == a.section.name}
+        for atom in self.atoms.values():
+            for ref in atom.references:
+                if ref.section in found:
+                    found[ref.section].add(ref.value + ref.addend + (4 if is_pc_relative(ref.r_type) else 0))
+        return {i: sorted(b) for i, b in found.items()}
+
+    def inner_targets(self, function: Function) -> frozenset[int]:
+        """Offsets in a function's hot part that other sections point to: switch table entries, labels, its cold part's jumps back."""
+        found: set[int] = set()
+        for atom in self.atoms.values():
+            if atom is function.hot:
+                continue
+            for ref in atom.references:
+                if ref.section != function.hot.index:
+                    continue
+                target = ref.value + ref.addend
+                if is_pc_relative(ref.r_type):
+                    if atom.kind is AtomKind.CODE:
+                        target += 4
+                    else:
+                        starts = [b for b in self.pool_bounds.get(atom.index, [0]) if b <= ref.offset]
+                        target -= ref.offset - max(starts, default=0)
+                found.add(target)
+        return frozenset(found)
+
+    @cached_property
     def common(self) -> frozenset[str]:
         """Names of tentative definitions (-fcommon), which have no section."""
         return frozenset(s.name for s in self.elf.symbols if s.st_shndx == SHN_COMMON)

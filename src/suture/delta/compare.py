@@ -7,7 +7,6 @@ that it belongs to. Objects are those compiled with a constant `__LINE__`, so th
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 
 from suture.delta.atom import Atom, AtomKind, AtomObject, Function, Reference, is_pc_relative
 from suture.delta.correlation import Pairs, pair_atoms
@@ -138,7 +137,7 @@ class _Side:
     def _pool(self, ref: Reference, target: Atom) -> object:
         """The part of an unnamed constant section from where a reference points up to where the next one does."""
         start = ref.value + ref.addend + (4 if is_pc_relative(ref.r_type) else 0)
-        bounds = self._pool_bounds[target.index]
+        bounds = self.obj.pool_bounds[target.index]
         end = next((b for b in bounds if b > start), target.size)
         low, high = max(0, start), min(end + _SLACK, target.size)
         meaning = tuple(
@@ -160,15 +159,3 @@ class _Side:
         meaning = self._meaning(ref)
         self._open.discard(pool.index)
         return meaning
-
-    @cached_property
-    def _pool_bounds(self) -> dict[int, list[int]]:
-        found: dict[int, set[int]] = {i: set() for i in self.obj.atoms}
-        for atom in self.obj.atoms.values():
-            for ref in atom.references:
-                if (
-                    ref.section in found
-                    and self.obj.atoms[ref.section].label == self.obj.atoms[ref.section].section.name
-                ):
-                    found[ref.section].add(ref.value + ref.addend + (4 if is_pc_relative(ref.r_type) else 0))
-        return {i: sorted(b) for i, b in found.items()}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from suture.elf.abi import SHN_LORESERVE, SHN_UNDEF, SectionFlag, SectionType
+from suture.elf.abi import SHN_LORESERVE, SHN_UNDEF, SectionFlag, SectionType, SymbolType
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +83,10 @@ class Symbol:
     @property
     def is_defined(self) -> bool:
         return self.st_shndx != SHN_UNDEF
+
+    @property
+    def is_function(self) -> bool:
+        return self.type in (SymbolType.FUNC, SymbolType.GNU_IFUNC)
 
     @property
     def has_section(self) -> bool:

@@ -77,11 +77,21 @@ class ReplacedFunction:
 
 
 @dataclass(frozen=True)
+class OldPart:
+    """Old code that no jump diverts but that no thread may be inside when the group switches: cold parts, functions that are gone."""
+
+    name: str
+    address: int
+    size: int
+
+
+@dataclass(frozen=True)
 class Group:
     """Functions that switch in one stop."""
 
     name: str
     functions: tuple[ReplacedFunction, ...]
+    parts: tuple[OldPart, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -116,7 +126,7 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Manifest:
-    """Everything that a live patch says about itself."""
+    """Everything that a live patch says about itself. `request` are the options of `suture make` that made it."""
 
     name: str
     target: Target
@@ -126,7 +136,8 @@ class Manifest:
     supersedes: tuple[str, ...] = ()
     verdict: Verdict = Verdict(True)
     proof: Proof = field(default_factory=Proof)
-    toolchain: dict[str, str] | None = None
+    toolchain: dict[str, str] = field(default_factory=dict)
+    request: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def functions(self) -> tuple[ReplacedFunction, ...]:
@@ -159,13 +170,19 @@ def _manifest(top: dict[str, Any]) -> Manifest:
         name=_str(top["name"]),
         target=Target(**{k: _str(v) for k, v in top["target"].items()}),
         fixes=tuple(Fix(_str(f["name"]), _strs(f["cves"]), _str(f["sha256"])) for f in top["fixes"]),
-        groups=tuple(Group(_str(g["name"]), tuple(_function(f) for f in g["functions"])) for g in top["groups"]),
+        groups=tuple(_group(g) for g in top["groups"]),
         symbols={_str(n): _symbol(s) for n, s in top["symbols"].items()},
         supersedes=_strs(top["supersedes"]),
         verdict=_verdict(top["verdict"]),
         proof=_proof(top["proof"]),
-        toolchain=None if top["toolchain"] is None else {_str(k): _str(v) for k, v in top["toolchain"].items()},
+        toolchain={_str(k): _str(v) for k, v in top["toolchain"].items()},
+        request={_str(k): _strs(v) for k, v in top["request"].items()},
     )
+
+
+def _group(row: dict[str, Any]) -> Group:
+    parts = tuple(OldPart(_str(p["name"]), _address(p["address"]), _address(p["size"])) for p in row["parts"])
+    return Group(_str(row["name"]), tuple(_function(f) for f in row["functions"]), parts)
 
 
 def _function(row: dict[str, Any]) -> ReplacedFunction:

@@ -1,0 +1,119 @@
+"""`suture show`: what a live patch replaces, its verdict and its proof."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from suture.cli.output import print_json, print_table
+from suture.error import ExitCode
+from suture.patch.file import PatchFile, read_patch
+from suture.patch.manifest import Manifest
+
+HELP = """
+Print what a live patch is for, which functions it replaces, the fixes and CVEs that it carries, what was refused and why,
+and what was matched to prove that it fits. Nothing is run and no process is looked at.
+"""
+EXAMPLES = (
+    "suture show openssl-CVE-2025-9230.suture.o",
+    "# every matched section and every symbol with the places that imply its address",
+    "suture show --proof openssl-CVE-2025-9230.suture.o",
+    "# old against new machine code of one function",
+    "suture show --disassemble kek_unwrap_key openssl-CVE-2025-9230.suture.o",
+)
+EXIT_CODES = (ExitCode.OK, ExitCode.BAD_PATCH, ExitCode.NOT_FOUND, ExitCode.NO_PERMISSION)
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("patch", type=Path, metavar="PATCH", help="a live patch file (NAME.suture.o)")
+    parser.add_argument(
+        "--proof", action="store_true", help="list matched sections and the evidence for each symbol's address"
+    )
+    parser.add_argument(
+        "--disassemble",
+        metavar="FUNCTION",
+        nargs="?",
+        const="*",
+        help="old against new code of a function, or of all: the old code is read from the shipped binary",
+    )
+    parser.add_argument(
+        "--binary", type=Path, metavar="FILE", help="the shipped binary (default: fetched from the archive)"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    patch = read_patch(args.patch)
+    if args.json:
+        import json
+
+        print_json({"id": patch.id, **json.loads(patch.manifest.to_json())})
+        return ExitCode.OK
+    _print_summary(patch)
+    if args.proof:
+        _print_proof(patch.manifest)
+    if args.disassemble:
+        from suture.patch.disassembly import compare
+
+        print()
+        for line in compare(patch, args.disassemble, args.binary):
+            print(line)
+    return ExitCode.OK
+
+
+def _print_summary(patch: PatchFile) -> None:
+    m = patch.manifest
+    print(f"patch     {patch.id}  {m.name}")
+    print(
+        f"target    {m.target.file} of {m.target.package} ({m.target.source} {m.target.version}, {m.target.architecture})"
+    )
+    print(f"build-id  {m.target.build_id}")
+    for fix in m.fixes:
+        print(f"fix       {fix.name}{'  ' + ', '.join(fix.cves) if fix.cves else ''}")
+    units = len(m.proof.units)
+    whole = sum(u.whole for u in m.proof.units)
+    size = sum(s.size for u in m.proof.units for s in u.sections)
+    compared = sum(s.compared for u in m.proof.units for s in u.sections)
+    print(
+        f"proof     {whole} of {units} unit{'s' * (units != 1)} found whole: {size} bytes of code, {compared} compared equal, "
+        f"the rest filled in by the linker; {sum(len(u.agreed_symbols) for u in m.proof.units)} exported symbols agree; "
+        f"{len(m.proof.symbols)} addresses implied"
+    )
+    print(
+        f"verdict   {'all of the fix is in this patch' if m.verdict.safe else f'{len(m.verdict.refused)} refused, see below'}"
+    )
+    for note in m.verdict.notes:
+        print(f"note      {note}")
+    print()
+    rows = [
+        (f.name, f"{f.address:#x}", f.size, _new_size(patch, f.new), g.name, f.consistency.value)
+        for g in m.groups
+        for f in g.functions
+    ]
+    print_table(("replaced function", "address", "old bytes", "new bytes", "group", "consistency"), rows)
+    if m.verdict.refused:
+        print()
+        print("refused:")
+        for r in m.verdict.refused:
+            print(f"  {r.file}{f':{r.line}' if r.line else ''}{f': {r.function}' if r.function else ''}: {r.reason}")
+            print(f"    remedy: {r.remedy}")
+
+
+def _new_size(patch: PatchFile, symbol: str) -> int:
+    return patch.symbol(symbol).st_size
+
+
+def _print_proof(manifest: Manifest) -> None:
+    for unit in manifest.proof.units:
+        print()
+        print(f"{unit.source} ({unit.object}): {'whole' if unit.whole else 'function by function'}")
+        print_table(
+            ("section", "size", "compared", "address"),
+            [(s.name, s.size, s.compared, f"{s.address:#x}") for s in unit.sections],
+        )
+        if unit.agreed_symbols:
+            print(f"exported symbols that agree: {', '.join(unit.agreed_symbols)}")
+    print()
+    print_table(
+        ("symbol", "address", "implied by"),
+        [(s.name, f"{s.address:#x}", "; ".join(s.implied_by)) for s in manifest.proof.symbols],
+    )

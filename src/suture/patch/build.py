@@ -1,0 +1,302 @@
+"""From the changes of one binary's units to the bytes of its live patch: select, check, place, write.
+
+Pure: it reads no file and runs nothing; what only the source tree can tell comes through `elsewhere`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from suture.delta.change import Refusal, UnitChange
+from suture.delta.clobber import violations
+from suture.delta.layout import changed_layouts, changed_signatures
+from suture.delta.line import line_of
+from suture.delta.selection import Node, Rejected, Selected, Selection, old_function, only_called_by_replaced
+from suture.elf.abi import SymbolBind, SymbolType
+from suture.elf.object_writer import NewRelocation, NewSection, NewSymbol, write_object
+from suture.match.proof import Proof
+from suture.match.run import Run
+from suture.patch.entry import Entry, plan_entry
+from suture.patch.file import MANIFEST_SECTION
+from suture.patch.manifest import Fix, Group, Manifest, OldPart, RefusedFunction, ReplacedFunction, Target, Verdict
+from suture.patch.place import Layout
+from suture.patch.resolve import Elsewhere, Resolver, Unresolvable
+
+
+@dataclass(frozen=True)
+class Built:
+    """`data` is the patch file, None when nothing of the fix could go in; `refused` lists what could not."""
+
+    data: bytes | None
+    manifest: Manifest | None
+    refused: tuple[RefusedFunction, ...]
+
+
+def build(
+    name: str,
+    target: Target,
+    changes: Sequence[UnitChange],
+    run: Run,
+    fixes: Sequence[Fix],
+    elsewhere: Elsewhere,
+    toolchain: dict[str, str],
+    request: Mapping[str, tuple[str, ...]],
+    refused: tuple[RefusedFunction, ...] = (),
+) -> Built:
+    """Make the live patch of one binary. `changes` are its units that differ; they are taken in the order of their sources.
+
+    `refused` is what was refused already and goes into the verdict; `request` is what `suture verify` needs to make it again.
+    """
+    ordered = tuple(sorted(changes, key=lambda c: (c.source, c.object)))
+    return _Build(name, target, ordered, run, fixes, elsewhere, toolchain, request, refused).result()
+
+
+class _Build:
+    def __init__(
+        self,
+        name: str,
+        target: Target,
+        changes: Sequence[UnitChange],
+        run: Run,
+        fixes: Sequence[Fix],
+        elsewhere: Elsewhere,
+        toolchain: dict[str, str],
+        request: Mapping[str, tuple[str, ...]],
+        refused: tuple[RefusedFunction, ...],
+    ) -> None:
+        self.name, self.target, self.changes, self.run = name, target, changes, run
+        self.fixes, self.elsewhere, self.toolchain = fixes, elsewhere, toolchain
+        self.request, self.refused_before = request, refused
+        self.entries: dict[Node, Entry] = {}
+        self.refusals: dict[Node, Refusal] = {}
+        self.undiverted: set[Node] = set()
+
+    def result(self) -> Built:
+        self._plan_entries()
+        self._check_types()
+        while True:
+            selection = Selection(self.changes, self.refusals, frozenset(self.undiverted))
+            groups, rejected = selection.groups()
+            found = self._clobbers(groups) or self._unresolvable(selection, groups)
+            if not found:
+                break
+            self.refusals.update(found)
+        refused = tuple(sorted({*self.refused_before, *self._refused(rejected)}, key=lambda r: (r.file, r.function)))
+        if not groups:
+            return Built(None, None, refused)
+        layout = self._laid_out(selection, groups)
+        manifest = self._manifest(layout, groups, refused)
+        section = NewSection(MANIFEST_SECTION, 0, manifest.to_json())
+        undefined = [NewSymbol(n, None, bind=SymbolBind.GLOBAL) for n in sorted(layout.resolver.symbols)]
+        data = write_object([*layout.sections(), section], [*layout.symbols, *undefined])
+        return Built(data, manifest, refused)
+
+    def _plan_entries(self) -> None:
+        for u, change in enumerate(self.changes):
+            for name in sorted(change.replaced):
+                node = Node(u, name)
+                found = self._entry(change, name)
+                if isinstance(found, Entry):
+                    self.entries[node] = found
+                elif only_called_by_replaced(change, name):
+                    self.undiverted.add(node)
+                else:
+                    self.refusals[node] = found
+
+    def _entry(self, change: UnitChange, name: str) -> Entry | Refusal:
+        old = old_function(change, name)
+        placed = change.match.functions.get(old.name) if old else None
+        if old is None or placed is None:
+            return Refusal(
+                "its old code was not found in the running binary", "check version and build dependencies of the tree"
+            )
+        if name.startswith("."):
+            return Refusal("the fix changes assembly at file level", "restart the program with the fixed package")
+        if old.is_ifunc:
+            return Refusal(
+                "it chooses an implementation when the program is loaded (IFUNC), which has happened already",
+                "restart the program with the fixed package",
+            )
+        code = self.run.code_at(placed.address, placed.size)
+        if code is None:
+            return Refusal(
+                "its old code is not in one executable section", "restart the program with the fixed package"
+            )
+        targets = change.pre.inner_targets(old)
+        if targets and old.name not in change.match.verified:
+            return Refusal(
+                "its switch tables could not be compared with the running ones",
+                "restart the program with the fixed package",
+            )
+        return plan_entry(code, placed.address, targets)
+
+    def _check_types(self) -> None:
+        for u, change in enumerate(self.changes):
+            problem = _type_problem(change)
+            if problem is not None:
+                for name in change.replaced:
+                    self.refusals.setdefault(Node(u, name), problem)
+
+    def _clobbers(self, groups: Sequence[Selected]) -> dict[Node, Refusal]:
+        """Each group is checked on its own, since others may stay busy, and then all together."""
+        found: dict[Node, Refusal] = {}
+        sets = [[g] for g in groups] + ([list(groups)] if len(groups) > 1 else [])
+        for some in sets:
+            for u, change in enumerate(self.changes):
+                replaced = frozenset(n.name for g in some for n in g.replaced if n.unit == u)
+                new = frozenset(n.name for g in some for n in g.new if n.unit == u)
+                if not replaced:
+                    continue
+                for hit in violations(
+                    change.pre.elf, change.post.elf, replaced | (new & change.replaced), new - change.replaced
+                ):
+                    node = next((n for g in some for n in g.replaced if n.unit == u and n.name == hit.callee), None)
+                    node = node or next(n for g in some for n in g.replaced if n.unit == u)
+                    registers = ", ".join(sorted(hit.registers))
+                    found[node] = Refusal(
+                        f"{hit.caller} keeps {registers} across its call of {hit.callee}, which the new code changes (-fipa-ra)",
+                        f"touch {hit.caller} in the fix, so that it is replaced too",
+                    )
+        return found
+
+    def _unresolvable(self, selection: Selection, groups: Sequence[Selected]) -> dict[Node, Refusal]:
+        """Place each group alone, to learn which can't be resolved."""
+        found: dict[Node, Refusal] = {}
+        for group in groups:
+            try:
+                Layout(selection, Resolver(self.run, self.elsewhere)).add((group,))
+            except Unresolvable as problem:
+                found[(group.replaced or group.new)[0]] = Refusal(
+                    str(problem), "restart the program with the fixed package"
+                )
+        return found
+
+    def _laid_out(self, selection: Selection, groups: tuple[Selected, ...]) -> Layout:
+        layout = Layout(selection, Resolver(self.run, self.elsewhere))
+        layout.add(groups)
+        thunks = layout.outputs[".text.orig"]
+        for group in groups:
+            for node in group.replaced:
+                entry = self.entries[node]
+                offset = thunks.append(entry.thunk, 16)
+                layout.define(f"{layout.symbol_of(node)}.orig", ".text.orig", offset, len(entry.thunk), SymbolType.FUNC)
+                names = {
+                    n: layout.resolver.image(n, a, ("displaced code of the old entry",))
+                    for n, a in entry.symbols.items()
+                }
+                thunks.relocations.extend(
+                    NewRelocation(offset + r.r_offset, r.r_type, names[r.symbol], r.r_addend) for r in entry.relocations
+                )
+        return layout
+
+    def _manifest(self, layout: Layout, groups: Sequence[Selected], refused: tuple[RefusedFunction, ...]) -> Manifest:
+        units = tuple(c.match.unit for c in self.changes)
+        return Manifest(
+            name=self.name,
+            target=self.target,
+            fixes=tuple(self.fixes),
+            groups=tuple(self._group(layout, g) for g in groups),
+            symbols=dict(sorted(layout.resolver.symbols.items())),
+            verdict=Verdict(not refused, self._notes(groups), refused),
+            proof=Proof(units, layout.resolver.proof),
+            toolchain=self.toolchain,
+            request=dict(self.request),
+        )
+
+    def _group(self, layout: Layout, group: Selected) -> Group:
+        functions = tuple(self._replaced(layout, n) for n in group.replaced)
+        return Group(group.replaced[0].name, functions, tuple(self._parts(group)))
+
+    def _replaced(self, layout: Layout, node: Node) -> ReplacedFunction:
+        change = self.changes[node.unit]
+        old = old_function(change, node.name)
+        assert old is not None
+        placed = change.match.functions[old.name]
+        code = self.run.code_at(placed.address, placed.size)
+        assert code is not None
+        entry = self.entries[node]
+        symbol = layout.symbol_of(node)
+        digest = hashlib.sha256(code).hexdigest()
+        return ReplacedFunction(
+            old.name, placed.address, placed.size, digest, entry.entry, entry.displaced, symbol, f"{symbol}.orig"
+        )
+
+    def _parts(self, group: Selected) -> Iterable[OldPart]:
+        """Cold parts, functions that need no jump, and functions that are gone: code that an old frame may still be in."""
+        found: dict[int, OldPart] = {}
+        for node in group.replaced + group.new:
+            change = self.changes[node.unit]
+            old = old_function(change, node.name)
+            atoms = [] if old is None else list(old.atoms if node in self.undiverted else old.atoms[1:])
+            for name in change.difference.gone:
+                gone = change.pre.functions.get(name)
+                atoms.extend(gone.atoms if gone else ())
+            for atom in atoms:
+                address = change.address_of_pre(atom)
+                if address is not None:
+                    found[address] = OldPart(atom.label, address, change.size_in_run(atom.label) or atom.size)
+        return [found[a] for a in sorted(found)]
+
+    def _notes(self, groups: Sequence[Selected]) -> tuple[str, ...]:
+        notes = []
+        for change in self.changes:
+            if not change.match.unit.whole:
+                notes.append(
+                    f"{change.source}: not every code section was found as a whole; functions were matched one by one"
+                )
+        for group in groups:
+            for datum in group.data:
+                change = self.changes[datum.unit]
+                atom = change.post.atoms[datum.index]
+                if atom.label in change.difference.changed_constants:
+                    notes.append(
+                        f"{change.source}: new code uses a new copy of the constant {atom.label}; pointers to the old one stay"
+                    )
+        return tuple(sorted(set(notes)))
+
+    def _refused(self, rejected: Sequence[Rejected]) -> Iterable[RefusedFunction]:
+        for row in rejected:
+            change = self.changes[row.unit]
+            line = line_of(change.post.elf, row.name)
+            yield RefusedFunction(row.name, change.source, line, row.refusal.reason, row.refusal.remedy)
+        for change in self.changes:
+            for label in sorted(change.difference.changed_variables):
+                reason = f"the fix changes the initial value or size of the variable {label}, which a running process has set already"
+                yield RefusedFunction(
+                    label,
+                    change.source,
+                    line_of(change.post.elf, label),
+                    reason,
+                    "restart the program with the fixed package",
+                )
+            for label in sorted(change.difference.changed_constants):
+                atom = next((a for a in change.post.atoms.values() if a.label == label), None)
+                if atom is not None and atom.is_global:
+                    reason = f"the fix changes the constant {label}, which other files refer to"
+                    yield RefusedFunction(
+                        label,
+                        change.source,
+                        line_of(change.post.elf, label),
+                        reason,
+                        "restart the program with the fixed package",
+                    )
+
+
+def _type_problem(change: UnitChange) -> Refusal | None:
+    layouts = [c for c in changed_layouts(change.pre.elf, change.post.elf, change.replaced) if c.outlives]
+    if layouts:
+        first = layouts[0]
+        return Refusal(
+            f"the fix changes the layout of {first.name} ({first.file}:{first.line}: {first.what}); objects that exist already would be misread",
+            "keep the layout in the fix (a shadow table beside it), or restart the program with the fixed package",
+        )
+    signatures = changed_signatures(change.pre.elf, change.post.elf)
+    if signatures:
+        one = signatures[0]
+        return Refusal(
+            f"the fix changes the parameters of {one.name} ({one.file}:{one.line}: {one.old} to {one.new}), which other files call",
+            "give the new function another name in the fix, or restart the program with the fixed package",
+        )
+    return None

@@ -1,0 +1,66 @@
+"""A symbol that a unit did not refer to before the fix: found by matching the unit that defines it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+
+from suture.compile.tree import Tree
+from suture.compile.unit import Binary, Unit, Variant
+from suture.elf.abi import SymbolBind
+from suture.elf.file import ElfFile
+from suture.error import SutureError
+from suture.match.correlate import correlate
+from suture.match.run import Run
+
+_MOST_CANDIDATES = 12
+
+
+@dataclass
+class Elsewhere:
+    """Looks through the units of one shipped binary; answers are kept."""
+
+    tree: Tree
+    binary: Binary
+    run: Run
+    _known: dict[str, tuple[int, str] | None] = field(default_factory=dict)
+
+    def find(self, name: str) -> tuple[int, str] | None:
+        """Link-time address of a hidden global and the place that proves it; None where no unit defines it provably."""
+        if name not in self._known:
+            self._known[name] = self._search(name)
+        return self._known[name]
+
+    def _search(self, name: str) -> tuple[int, str] | None:
+        for unit in self._candidates(name):
+            try:
+                plain, sectioned = self.tree.compile([(unit, Variant.PLAIN), (unit, Variant.SECTIONS)])
+                elf = ElfFile.read(sectioned.path)
+                if not any(s.name == name and s.has_section and s.bind != SymbolBind.LOCAL for s in elf.symbols):
+                    continue
+                match = correlate(unit.source, unit.object, ElfFile.read(plain.path), elf, self.run)
+            except SutureError:
+                continue  # a candidate that does not compile or match proves nothing; the next one may
+            address = match.address_of(name)
+            if address is not None:
+                return address, f"{unit.source} defines it and was found"
+        return None
+
+    def _candidates(self, name: str) -> list[Unit]:
+        """Units that name the symbol at the start of a line first, as a definition in C usually does."""
+        plain = re.compile(rf"\b{re.escape(name.removeprefix('__GI_'))}\b".encode())
+        defined = re.compile(rf"^[A-Za-z_].*\b{re.escape(name)}\s*[(=\[;]|^{re.escape(name)}\s*\(".encode(), re.M)
+        ranked: list[tuple[int, str, Unit]] = []
+        for unit in self.tree.units:
+            if unit.object not in self.binary.objects or unit.language == "asm":
+                continue
+            try:
+                text = (self.tree.files / unit.source).read_bytes()
+            except OSError:
+                continue  # a generated source that only the room has
+            if defined.search(text):
+                ranked.append((0, unit.object, unit))
+            elif plain.search(text):
+                ranked.append((1, unit.object, unit))
+        ranked.sort(key=lambda r: r[:2])
+        return [unit for _, _, unit in ranked[:_MOST_CANDIDATES]]

@@ -1,0 +1,249 @@
+"""Making: from a source version and a fix to one live patch per binary that the fix changes.
+
+The order of things: tree, fix over it, affected units compiled before and after with constant line numbers, those that differ
+compiled for matching and cutting, matched in the shipped binary, built. Each step is a room's; here they are only strung together.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from suture import __version__
+from suture.compile.tree import Tree
+from suture.compile.unit import Binary, Unit, Variant
+from suture.delta.atom import AtomObject
+from suture.delta.change import UnitChange
+from suture.delta.compare import Difference, difference
+from suture.elf.file import ElfFile
+from suture.error import Refused
+from suture.match.book import Contradiction
+from suture.match.correlate import NoMatch, correlate
+from suture.match.run import Run
+from suture.patch.build import Built, build
+from suture.patch.elsewhere import Elsewhere
+from suture.patch.file import SUFFIX, parse_patch
+from suture.patch.manifest import Fix as FixFact
+from suture.patch.manifest import Manifest, RefusedFunction, Target
+from suture.progress import Progress, silent
+from suture.source.fix import CODE, FilePatch, Fix, PathKind
+
+_FEW = 12  # units up to which all variants are compiled in one go, since most of them will be needed
+_RESTART = "restart the program with the fixed package"
+_KIND_REASONS = {
+    PathKind.ASSEMBLY: "the fix changes assembly, which is not compared or replaced yet",
+    PathKind.GENERATED: "the fix changes the input of a generator; what it generates is not made anew",
+    PathKind.BUILD: "the fix changes a build file; a different build is not a live patch",
+    PathKind.OTHER: "the fix changes a file of a kind that is not known to be code",
+}
+
+
+@dataclass(frozen=True)
+class Shipped:
+    """A shipped file to make a patch for: where it lies here, and what it is called where it is installed."""
+
+    binary: Binary
+    path: Path
+    version: str
+
+    @property
+    def file(self) -> str:
+        return Path(self.binary.file).name
+
+
+@dataclass(frozen=True)
+class Made:
+    """One live patch: its bytes, and what it says of itself."""
+
+    file_name: str
+    id: str
+    data: bytes
+    manifest: Manifest
+
+
+@dataclass(frozen=True)
+class Making:
+    """All patches of one making, everything that was refused, and seconds by step."""
+
+    patches: tuple[Made, ...]
+    refused: tuple[RefusedFunction, ...]
+    seconds: Mapping[str, float]
+
+
+@dataclass
+class _Clock:
+    """Seconds spent per step; steps may be entered more than once."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        start = time.monotonic()
+        try:
+            yield
+        finally:
+            self.seconds[name] = self.seconds.get(name, 0.0) + time.monotonic() - start
+
+
+def make(
+    tree: Tree,
+    shipped: Sequence[Shipped],
+    fixes: Sequence[Fix],
+    request: Mapping[str, tuple[str, ...]],
+    progress: Progress = silent,
+) -> Making:
+    """Make the live patches of `fixes` for the `shipped` binaries of a tree.
+
+    Raises `Refused` when nothing of the fix can become a live patch, `CompileFailed`, and what the tree raises.
+    """
+    clock = _Clock()
+    parts, refused = _split(fixes)
+    combined = Fix("+".join(f.name for f in fixes), parts, tuple(sorted({c for f in fixes for c in f.cves})))
+    with clock.step("prepare"):
+        post = tree.post(combined)
+        units = _affected(tree, parts, shipped, refused)
+    progress(f"compiling {len(units)} unit{'s' * (len(units) != 1)} before and after the fix")
+    with clock.step("compile"):
+        changed = _changed(tree, post, units, progress)
+    made: list[Made] = []
+    for item in shipped:
+        own = [(u, d) for u, d in changed if u.object in item.binary.objects]
+        if own:
+            built, name = _one(tree, post, item, own, fixes, request, clock, refused, progress)
+            if built.data is not None and built.manifest is not None:
+                checked = parse_patch(built.data, name)
+                made.append(Made(name + SUFFIX, checked.id, built.data, built.manifest))
+            else:
+                refused.extend(built.refused)
+    everything = [*refused, *(r for m in made for r in m.manifest.verdict.refused)]
+    if not made and not everything:
+        raise Refused(
+            f"{combined.name}: changes no code of {tree.name} {tree.version}",
+            "check that the fix belongs to this version",
+        )
+    return Making(tuple(made), tuple(dict.fromkeys(everything)), clock.seconds)
+
+
+def write(made: Made, folder: Path) -> Path:
+    """Write a patch file; the folder never shows half of one."""
+    folder.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=folder, prefix=".suture-")
+    with os.fdopen(handle, "wb") as out:
+        out.write(made.data)
+    os.chmod(temporary, 0o644)
+    path = folder / made.file_name
+    os.replace(temporary, path)
+    return path
+
+
+def _split(fixes: Sequence[Fix]) -> tuple[tuple[FilePatch, ...], list[RefusedFunction]]:
+    """Code that can be handled, and a refusal for every changed file that can't."""
+    parts: list[FilePatch] = []
+    refused: list[RefusedFunction] = []
+    for fix in fixes:
+        for part in fix.files:
+            reason = _KIND_REASONS.get(part.kind)
+            if part.kind in CODE and part.deletes:
+                reason = "the fix deletes the file; a unit that is gone can't be patched"
+            if reason is not None:
+                refused.append(RefusedFunction("", part.path, 0, reason, _RESTART))
+            elif part.kind in CODE:
+                parts.append(part)
+    if not parts:
+        first = refused[0] if refused else None
+        what = f"{first.file}: {first.reason}" if first else f"{fixes[0].name}: changes documentation and tests only"
+        raise Refused(what, _RESTART if first else "there is nothing to patch")
+    return tuple(parts), refused
+
+
+def _affected(
+    tree: Tree, parts: Sequence[FilePatch], shipped: Sequence[Shipped], refused: list[RefusedFunction]
+) -> list[Unit]:
+    objects = {o for s in shipped for o in s.binary.objects}
+    found: dict[str, Unit] = {}
+    for path in dict.fromkeys(p.path for p in parts):
+        units = [u for u in tree.units_of(path) if u.object in objects]
+        for unit in units:
+            if unit.language == "asm":
+                refused.append(
+                    RefusedFunction(
+                        "", unit.source, 0, f"it is assembly that includes {path}, which the fix changes", _RESTART
+                    )
+                )
+            else:
+                found[unit.object] = unit
+    return [found[o] for o in sorted(found)]
+
+
+def _changed(tree: Tree, post: Tree, units: Sequence[Unit], progress: Progress) -> list[tuple[Unit, Difference]]:
+    """Units whose code or data differ once line numbers are left out."""
+    if len(units) <= _FEW:
+        before = [(u, v) for u in units for v in (Variant.COMPARE, Variant.PLAIN, Variant.SECTIONS)]
+        after = [(u, v) for u in units for v in (Variant.COMPARE, Variant.SECTIONS)]
+        tree.compile(before)
+        post.compile(after)
+    pre = tree.compile([(u, Variant.COMPARE) for u in units])
+    new = post.compile([(u, Variant.COMPARE) for u in units])
+    found = []
+    for unit, a, b in zip(units, pre, new, strict=True):
+        left, right = a.path.read_bytes(), b.path.read_bytes()
+        if left == right:
+            continue
+        delta = difference(AtomObject(ElfFile(left, str(a.path))), AtomObject(ElfFile(right, str(b.path))))
+        if not delta.is_empty:
+            progress(f"{unit.source}: {len(delta.changed)} functions differ")
+            found.append((unit, delta))
+    return found
+
+
+def _one(
+    tree: Tree,
+    post: Tree,
+    item: Shipped,
+    own: Sequence[tuple[Unit, Difference]],
+    fixes: Sequence[Fix],
+    request: Mapping[str, tuple[str, ...]],
+    clock: _Clock,
+    refused: list[RefusedFunction],
+    progress: Progress,
+) -> tuple[Built, str]:
+    run = Run.read(item.path)
+    with clock.step("compile"):
+        units = [u for u, _ in own]
+        pre = tree.compile([(u, v) for u in units for v in (Variant.PLAIN, Variant.SECTIONS)])
+        new = post.compile([(u, Variant.SECTIONS) for u in units])
+    progress(f"matching {len(own)} unit{'s' * (len(own) != 1)} in {item.file}")
+    changes: list[UnitChange] = []
+    with clock.step("match"):
+        for n, (unit, delta) in enumerate(own):
+            plain, sectioned = (ElfFile.read(pre[2 * n + k].path) for k in (0, 1))
+            try:
+                match = correlate(unit.source, unit.object, plain, sectioned, run)
+            except (NoMatch, Contradiction) as problem:
+                refused.extend(
+                    RefusedFunction(f, unit.source, 0, problem.what, problem.remedy) for f in sorted(delta.changed)
+                )
+                continue
+            after = AtomObject(ElfFile.read(new[n].path))
+            changes.append(UnitChange(unit.source, unit.object, AtomObject(sectioned), after, delta, match))
+    target = Target(run.elf.build_id or "", item.file, item.binary.package, tree.name, item.version, "x86_64")
+    name = _name(tree, fixes, item)
+    facts = [FixFact(f.name, f.cves, f.sha256) for f in fixes]
+    toolchain = {"compiler": tree.compiler, "suture": __version__}
+    with clock.step("make"):
+        progress(f"making the patch of {item.file}")
+        elsewhere = Elsewhere(tree, item.binary, run)
+        built = build(name, target, changes, run, facts, elsewhere.find, toolchain, request, tuple(refused))
+    return built, name
+
+
+def _name(tree: Tree, fixes: Sequence[Fix], item: Shipped) -> str:
+    cves = sorted({c for f in fixes for c in f.cves})
+    what = "+".join(cves) if 0 < len(cves) <= 3 else re.sub(r"\.(patch|diff)$", "", Path(fixes[0].name).name)
+    return re.sub(r"[^A-Za-z0-9.+~_-]", "_", f"{tree.name}-{tree.version}-{what}-{item.file}")[:200]

@@ -1,0 +1,266 @@
+"""New code and data laid out into the sections of a patch object, every reference turned into one that a host can resolve."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from suture.delta.atom import Atom, AtomKind, Function, Reference, is_pc_relative
+from suture.delta.change import UnitChange
+from suture.delta.selection import Datum, Node, Selected, Selection
+from suture.elf.abi import R, SectionFlag, SectionType, SymbolBind, SymbolType
+from suture.elf.object_writer import NewRelocation, NewSection, NewSymbol
+from suture.match.linker_edit import Kind
+from suture.patch import thread_local
+from suture.patch.file import ALLOWED_RELOCATIONS
+from suture.patch.resolve import Resolver, Unresolvable
+
+_CODE_ALIGN = 16
+_FLAGS = {
+    ".text": SectionFlag.ALLOC | SectionFlag.EXECINSTR,
+    ".text.orig": SectionFlag.ALLOC | SectionFlag.EXECINSTR,
+    ".rodata": SectionFlag.ALLOC,
+    ".data": SectionFlag.ALLOC | SectionFlag.WRITE,
+    ".bss": SectionFlag.ALLOC | SectionFlag.WRITE,
+}
+
+
+@dataclass
+class Output:
+    """One section of the patch under construction."""
+
+    name: str
+    data: bytearray = field(default_factory=bytearray)
+    align: int = 1
+    relocations: list[NewRelocation] = field(default_factory=list)
+
+    def append(self, data: bytes, align: int) -> int:
+        """Add bytes at the next aligned place and return their offset."""
+        self.align = max(self.align, align)
+        fill = b"\xcc" if self.name.startswith(".text") else b"\0"
+        self.data += fill * (-len(self.data) % align)
+        offset = len(self.data)
+        self.data += data
+        return offset
+
+
+@dataclass
+class Layout:
+    """Everything placed so far. Symbols are unique by name; the same input gives the same layout."""
+
+    selection: Selection
+    resolver: Resolver
+    outputs: dict[str, Output] = field(default_factory=lambda: {n: Output(n) for n in _FLAGS})
+    symbols: list[NewSymbol] = field(default_factory=list)
+    _atoms: dict[tuple[int, int], str] = field(default_factory=dict)
+    _pieces: dict[tuple[bytes, int], str] = field(default_factory=dict)
+    _diverted: set[Node] = field(default_factory=set)
+    _placed: set[Node] = field(default_factory=set)
+
+    def add(self, groups: tuple[Selected, ...]) -> None:
+        """Place all functions and data of the groups, then fill in their references. Raises `Unresolvable`."""
+        for group in groups:
+            self._diverted.update(group.replaced)
+            self._placed.update(group.replaced + group.new)
+        atoms: list[tuple[int, Atom]] = []
+        for group in groups:
+            for node in group.replaced + group.new:
+                for atom in self.function(node).atoms:
+                    self._place(node.unit, atom)
+                    atoms.append((node.unit, atom))
+        data = sorted({d for g in groups for d in g.data}, key=lambda d: (d.unit, d.index))
+        for datum in data:
+            atom = self._atom(datum)
+            if atom.kind is not AtomKind.MERGED:
+                self._place(datum.unit, atom)
+                atoms.append((datum.unit, atom))
+        for unit, atom in atoms:
+            self._fill(unit, atom)
+
+    def function(self, node: Node) -> Function:
+        return self.selection.changes[node.unit].post.functions[node.name]
+
+    def symbol_of(self, node: Node) -> str:
+        """The patch's symbol of a placed function."""
+        return self._atoms[(node.unit, self.function(node).hot.index)]
+
+    def define(self, name: str, section: str, offset: int, size: int, kind: SymbolType) -> str:
+        """A new local symbol; a name already taken gets a number."""
+        unique, n = name, 1
+        while unique in self.resolver.taken or unique in self.resolver.symbols:
+            n += 1
+            unique = f"{name}~{n}"
+        self.resolver.taken.add(unique)
+        self.symbols.append(NewSymbol(unique, section, offset, size, kind, SymbolBind.LOCAL))
+        return unique
+
+    def sections(self) -> list[NewSection]:
+        """Finished sections; empty ones are left out."""
+        made = []
+        for output in self.outputs.values():
+            if not output.data:
+                continue
+            rows = tuple(sorted(output.relocations, key=lambda r: (r.r_offset, r.r_type)))
+            bits = output.name != ".bss"
+            made.append(
+                NewSection(
+                    output.name,
+                    _FLAGS[output.name],
+                    bytes(output.data) if bits else b"",
+                    output.align,
+                    SectionType.PROGBITS if bits else SectionType.NOBITS,
+                    len(output.data),
+                    rows,
+                )
+            )
+        return made
+
+    def _atom(self, datum: Datum) -> Atom:
+        return self.selection.changes[datum.unit].post.atoms[datum.index]
+
+    def _place(self, unit: int, atom: Atom) -> None:
+        output = self.outputs[_OUTPUT[atom.kind]]
+        code = atom.kind is AtomKind.CODE
+        align = max(atom.section.sh_addralign, _CODE_ALIGN if code else 1)
+        data = atom.data if atom.section.has_bits else bytes(atom.size)
+        offset = output.append(data, align)
+        kind = SymbolType.FUNC if code else SymbolType.OBJECT
+        self._atoms[(unit, atom.index)] = self.define(atom.label, output.name, offset, atom.size, kind)
+
+    def _offset(self, unit: int, atom: Atom) -> int:
+        name = self._atoms[(unit, atom.index)]
+        return next(s.st_value for s in self.symbols if s.name == name)
+
+    def _fill(self, unit: int, atom: Atom) -> None:
+        output = self.outputs[_OUTPUT[atom.kind]]
+        base = self._offset(unit, atom)
+        change = self.selection.changes[unit]
+        skip_until = -1
+        for ref in atom.references:
+            if ref.offset < skip_until:
+                continue
+            edit = self._thread_edit(change, atom, ref)
+            if edit is not None:
+                for at, data in edit.writes:
+                    output.data[base + at : base + at + len(data)] = data
+                if edit.symbol:
+                    output.relocations.append(NewRelocation(base + ref.offset, R.PC32, edit.symbol, ref.addend))
+                skip_until = edit.skip_until
+                continue
+            if ref.r_type not in ALLOWED_RELOCATIONS:
+                raise Unresolvable(
+                    f"relocation type {ref.r_type} at {atom.section.name}+{ref.offset:#x} is not handled"
+                )
+            width = 8 if ref.r_type in (R.R_64, R.PC64) else 4
+            output.data[base + ref.offset : base + ref.offset + width] = bytes(width)
+            symbol, addend = self._target(unit, atom, ref)
+            output.relocations.append(NewRelocation(base + ref.offset, ref.r_type, symbol, addend))
+
+    def _target(self, unit: int, source: Atom, ref: Reference) -> tuple[str, int]:
+        """Symbol and addend of the patch for a reference of post."""
+        change = self.selection.changes[unit]
+        if ref.section is None:
+            return self._external(change, ref), ref.addend
+        target = change.post.atoms[ref.section]
+        addend = ref.value + ref.addend
+        if target.kind is AtomKind.MERGED:
+            return self._piece(change, target, ref)
+        if target.kind is AtomKind.CODE:
+            return self._code(unit, source, target, ref), addend
+        placed = self._atoms.get((unit, target.index))
+        return placed or self._running(change, target), addend
+
+    def _external(self, change: UnitChange, ref: Reference) -> str:
+        node = self.selection.global_function(ref.symbol)
+        if node is not None and node in self._placed:
+            known_before = not self.selection.is_replaced(node)
+            hidden = self.function(node).hot.is_hidden
+            if known_before or (hidden and ref.r_type == R.PLT32):
+                return self.symbol_of(node)
+        datum = self.selection.global_datum(ref.symbol)
+        if datum is not None and (datum.unit, datum.index) in self._atoms:
+            return self._atoms[(datum.unit, datum.index)]
+        return self.resolver.external(change, ref.symbol, ref.r_type)
+
+    def _code(self, unit: int, source: Atom, target: Atom, ref: Reference) -> str:
+        change = self.selection.changes[unit]
+        function = change.post.function_of[target.index]
+        node = Node(unit, function.name)
+        if node not in self._placed:
+            return self._running(change, target)
+        own = change.post.function_of.get(source.index)
+        calls = ref.r_type == R.PLT32 or target is not function.hot
+        # a switch table or label of the function itself, a call, or a function that has no old place: the new code
+        if own is function or calls or node not in self._diverted or self._is_inner(function, ref):
+            return self._atoms[(unit, target.index)]
+        # its address is taken: the old one stays the function's identity
+        return self._running(change, target)
+
+    def _is_inner(self, function: Function, ref: Reference) -> bool:
+        """Whether a data reference points into the function rather than at it: an entry of its switch table."""
+        return (
+            ref.value + ref.addend - (4 if is_pc_relative(ref.r_type) else 0) != 0
+            and ref.r_type == R.PC32
+            and not ref.symbol
+        )
+
+    def _running(self, change: UnitChange, target: Atom) -> str:
+        address = change.address_of(target)
+        if address is None:
+            raise Unresolvable(f"the address of {target.label} in the running code is not proved")
+        pre = change.pre.atoms[change.pairs.pre_of[target.index]]
+        book = change.match.book
+        places = book.places(Kind.ADDRESS, f"sectioned:{pre.section.name}#{pre.index}") or book.places(
+            Kind.ADDRESS, pre.label
+        )
+        return self.resolver.image(target.label, address, places or (f"{change.source} found",))
+
+    def _piece(self, change: UnitChange, target: Atom, ref: Reference) -> tuple[str, int]:
+        """A merged string or constant: a fresh copy, one for each distinct contents."""
+        if ref.symbol:
+            start, addend = ref.value, ref.addend
+        else:
+            lead = 4 if is_pc_relative(ref.r_type) else 0
+            start, addend = ref.value + ref.addend + lead, -lead
+        data = change.post.string_at(target.index, start)
+        align = max(target.section.sh_addralign, 1)
+        key = (data, align)
+        if key not in self._pieces:
+            offset = self.outputs[".rodata"].append(data, align)
+            prefix = ".str" if target.section.is_strings else ".const"
+            self._pieces[key] = self.define(
+                f"{prefix}.{len(self._pieces)}", ".rodata", offset, len(data), SymbolType.OBJECT
+            )
+        return self._pieces[key], addend
+
+    def _thread_edit(self, change: UnitChange, atom: Atom, ref: Reference) -> thread_local.Edit | None:
+        """Thread-local references become constants or references to slots that the running code uses."""
+        if ref.r_type not in thread_local.TYPES:
+            return None
+        name = ref.symbol
+        if ref.section is not None:
+            post = change.post.atoms[ref.section]
+            pre_index = change.pairs.pre_of.get(post.index)
+            if pre_index is None:
+                raise Unresolvable(f"{post.label} is a new thread-local variable")
+            name = change.pre.atoms[pre_index].label
+        facts = {
+            k: self.resolver.thread(change, k, "" if k is Kind.LOCAL_MODULE_SLOT else name) for k in thread_local.KINDS
+        }
+        edit = thread_local.edit(atom.data, ref, facts)
+        if edit is None:
+            raise Unresolvable(f"the running code does not show where the thread-local variable {name} lies")
+        if edit.slot is not None:
+            symbol = self.resolver.image(
+                f"{name or 'module'}@tls", edit.slot, ("thread-local slot that the unit's own code uses",)
+            )
+            return thread_local.Edit(edit.writes, edit.skip_until, edit.slot, symbol)
+        return edit
+
+
+_OUTPUT = {
+    AtomKind.CODE: ".text",
+    AtomKind.CONST: ".rodata",
+    AtomKind.RELRO: ".data",
+    AtomKind.DATA: ".data",
+    AtomKind.BSS: ".bss",
+}

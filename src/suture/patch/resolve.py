@@ -1,0 +1,126 @@
+"""How each outside reference of new code is resolved: as the running code resolves it, else as the loader would."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from suture.delta.change import UnitChange
+from suture.elf.abi import GOT_LOADS, R
+from suture.elf.fact import Symbol
+from suture.match.linker_edit import Kind
+from suture.match.proof import ProvenSymbol
+from suture.match.run import Run, SlotKind
+from suture.patch.manifest import ImportedSymbol, SymbolKind
+
+_PLACES = 4  # places named per symbol in the proof; more add nothing that a reader would check
+
+Elsewhere = Callable[[str], tuple[int, str] | None]
+"""Finds a hidden symbol by matching the unit that defines it: (link-time address, place that implies it)."""
+
+
+class Unresolvable(Exception):
+    """A reference that can't be resolved; the message says why. Caught where the function is refused."""
+
+
+@dataclass
+class Resolver:
+    """Resolutions for one target binary, gathered by symbol name of the patch. `taken` are names that the patch defines itself."""
+
+    run: Run
+    elsewhere: Elsewhere
+    symbols: dict[str, ImportedSymbol] = field(default_factory=dict)
+    taken: set[str] = field(default_factory=set)
+    _proof: dict[str, tuple[int, tuple[str, ...]]] = field(default_factory=dict)
+
+    @property
+    def proof(self) -> tuple[ProvenSymbol, ...]:
+        return tuple(ProvenSymbol(n, a, p) for n, (a, p) in sorted(self._proof.items()) if n in self.symbols)
+
+    def image(self, name: str, address: int, places: tuple[str, ...]) -> str:
+        """A symbol at a link-time address of the target. Returns the name that the patch uses for it."""
+        return self._note(name, ImportedSymbol(SymbolKind.IMAGE, address), places)
+
+    def external(self, change: UnitChange, name: str, r_type: int) -> str:
+        """A name that another unit or binary defines. Raises `Unresolvable`."""
+        known = self._as_before(change, name, r_type)
+        return known if known is not None else self._as_loader(name, r_type)
+
+    def thread(self, change: UnitChange, kind: Kind, name: str) -> int | None:
+        """A thread-local fact that the running code implies: an offset, or the address of a slot."""
+        return change.match.book.get(kind, name)
+
+    def _as_before(self, change: UnitChange, name: str, r_type: int) -> str | None:
+        book = change.match.book
+        if r_type in GOT_LOADS:
+            slot = book.get(Kind.SLOT, name)
+            if slot is not None:
+                return self._slot(name, slot, book.places(Kind.SLOT, name))
+        if r_type == R.PLT32:
+            called = book.get(Kind.CALL, name)
+            if called is not None:
+                return self._called(name, called, book.places(Kind.CALL, name))
+        address = book.get(Kind.ADDRESS, name)
+        if address is not None:
+            return self.image(name, address, book.places(Kind.ADDRESS, name))
+        if r_type == R.PLT32:
+            slot = book.get(Kind.SLOT, name)
+            if slot is not None:
+                return self._slot(name, slot, book.places(Kind.SLOT, name))
+        return None
+
+    def _as_loader(self, name: str, r_type: int) -> str:
+        """A reference that the unit did not have before."""
+        slots = self.run.slots_of.get(name, ())
+        if r_type == R.PLT32:
+            for entry, at in sorted(self.run.plt.items()):
+                if any(s.address == at for s in slots):
+                    return self._called(name, entry, (f"PLT entry whose slot the loader fills with {name}",))
+        exports = self.run.exports.get(name, ())
+        if exports and self.run.is_symbolic:
+            return self.image(name, _default(exports).st_value, ("exported, bound inside the binary",))
+        plain = [s for s in slots if not s.jump and s.kind is SlotKind.SYMBOL]
+        if plain and r_type not in (R.PC32, R.R_32, R.R_32S):
+            return self._slot(name, plain[0].address, (f"slot that the loader fills with {name}",))
+        if exports:
+            if r_type in (R.PC32, R.R_32, R.R_32S):
+                return self.image(
+                    name, _default(exports).st_value, ("exported; the code was compiled to bind it directly",)
+                )
+            return self._import(name, _default(exports).version)
+        found = self.elsewhere(name)
+        if found is not None:
+            return self.image(name, found[0], (found[1],))
+        if r_type in (R.PC32, R.R_32, R.R_32S):
+            raise Unresolvable(f"it needs {name} at a fixed place, which is not in the shipped binary")
+        version = slots[0].version if slots else ""
+        return self._import(name, version)
+
+    def _called(self, name: str, address: int, places: tuple[str, ...]) -> str:
+        return self.image(f"{name}@plt" if address in self.run.plt else name, address, places)
+
+    def _slot(self, name: str, address: int, places: tuple[str, ...]) -> str:
+        return self._note(f"{name}@got", ImportedSymbol(SymbolKind.SLOT, address), places)
+
+    def _import(self, name: str, version: str) -> str:
+        symbol = f"{name}@import"
+        self.symbols[symbol] = ImportedSymbol(SymbolKind.IMPORT, 0, name, version)
+        return symbol
+
+    def _note(self, name: str, symbol: ImportedSymbol, places: tuple[str, ...]) -> str:
+        if name in self.taken:
+            return self._note(f"{name}@run", symbol, places)
+        known = self.symbols.get(name)
+        if known is not None and known != symbol:
+            # the same static name in two units
+            return self._note(f"{name}@{symbol.address:#x}", symbol, places)
+        self.symbols[name] = symbol
+        if name not in self._proof:
+            more = len(places) - _PLACES
+            self._proof[name] = (symbol.address, (*places[:_PLACES], f"and {more} more places") if more > 0 else places)
+        return name
+
+
+def _default(exports: tuple[Symbol, ...]) -> Symbol:
+    """The default version (`name@@VERSION`) among the exports of one name."""
+    return next((e for e in exports if not e.hidden_version), exports[0])
