@@ -21,11 +21,11 @@ from suture.process.image import Image, images, with_build_id
 from suture.process.loader import find_imports
 from suture.process.lock import locked
 from suture.process.maps import Maps, choose_address, read_maps
-from suture.process.place import place
+from suture.process.place import close_left, left_descriptors, place
 from suture.process.placed import Placed, Remains, Route, State, find_placed, group_state, reader, routes
 from suture.process.switch import carry_out
 from suture.process.tracee import Tracee
-from suture.process.transition import Aim, Transition, plan
+from suture.process.transition import Aim, Transition, plan, settlement
 from suture.process.x86_64 import require_machine
 
 
@@ -90,6 +90,7 @@ def apply(
     started = time.monotonic()
     with Tracee(pid) as tracee, locked(tracee, timeout):
         maps = read_maps(tracee.via)
+        _settle(tracee, maps, timeout, on_step)
         prepared = prepare(tracee, maps, patch, replace)
         changed = False
         if prepared.existing is None and prepared.transitions:
@@ -106,6 +107,8 @@ def apply(
                     "see the process's limits (RLIMIT_AS, RLIMIT_NOFILE, cgroup) and security policy",
                 ) from problem
             changed = True
+        elif prepared.existing is not None and (left := left_descriptors(tracee, patch.id)):
+            close_left(tracee, maps, left, on_step)
         return _switch(tracee, prepared, timeout, on_step, started, changed)
 
 
@@ -164,6 +167,7 @@ def revert(pid: int, patch_id: str, *, timeout: float = 10.0, on_step: OnStep = 
             raise Refused(f"pid {pid}: does not carry the patch {patch_id}", f"see what it carries: suture status {pid}")
         image = next(i for i in present if _is_for(mine[0].record, i))
         here = [p for p in placed if _is_for(p.record, image)]
+        _settle(tracee, maps, timeout, on_step)
         known = routes(here, reader(tracee.via))
         # memory of the same patch may be there twice; the one that functions lead to counts
         chosen = next((p for p in mine if any(r and r.target in _news(p.record) for r in known.values())), mine[0])
@@ -176,6 +180,21 @@ def revert(pid: int, patch_id: str, *, timeout: float = 10.0, on_step: OnStep = 
             image, nothing, chosen, tuple(remains), aim, tuple(here), known, (), tuple(transitions)
         )
         return _switch(tracee, prepared, timeout, on_step, started, False)
+
+
+def _settle(tracee: Tracee, maps: Maps, timeout: float, on_step: OnStep) -> None:
+    """Make final what an applier that died has left half-way. Raises Busy."""
+    placed, _ = find_placed(tracee.via, maps)
+    if not placed:
+        return
+    for image in images(tracee.via, maps):
+        here = [p for p in placed if _is_for(p.record, image)]
+        rest = settlement(routes(here, reader(tracee.via)), [p.record for p in here]) if here else None
+        if rest is None:
+            continue
+        outcome = carry_out(tracee, [rest], [], timeout=timeout, on_step=on_step)
+        if outcome.waiting:
+            raise Busy(f"pid {tracee.pid}: {outcome.waiting[0][1]}", "try again, or give more time: --timeout SECONDS")
 
 
 def _news(record: Record) -> frozenset[int]:

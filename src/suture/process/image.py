@@ -21,6 +21,7 @@ from suture.process.maps import Mapping, Maps
 _MOST_IMAGES = 8192
 _MOST_SEGMENTS = 64
 _MOST_NOTES = 64 << 10
+_PT_GNU_EH_FRAME = 0x6474E550
 _EHDR = struct.Struct("<16sHHIQQQIHHHHHH")
 _PHDR = struct.Struct("<IIQQQQQQ")
 
@@ -55,6 +56,21 @@ def images(pid: int, maps: Maps) -> list[Image]:
     return found
 
 
+def frame_headers(pid: int, maps: Maps) -> list[tuple[int, int, int]]:
+    """(start, end, address of .eh_frame_hdr) of every image that has one, the vDSO included."""
+    rows = [m for m in maps.mappings if m.offset == 0 and m.readable and (m.inode or m.name == b"[vdso]")][:_MOST_IMAGES]
+    found = []
+    for mapping, page in zip(rows, _first_pages(pid, rows), strict=True):
+        segments = _segments(page)
+        loads = [s for s in segments if s[0] == abi.PT_LOAD]
+        first = next((s for s in loads if s[2] // PAGE == 0), None)
+        header = next((s for s in segments if s[0] == _PT_GNU_EH_FRAME), None)
+        if first is not None and header is not None:
+            bias = mapping.start - first[3] // PAGE * PAGE
+            found.append((mapping.start, bias + max(s[3] + s[6] for s in loads), bias + header[3]))
+    return found
+
+
 def with_build_id(pid: int, maps: Maps, build_id: str) -> list[Image]:
     """The images that claim this build-id; more than one when the file is loaded twice (dlmopen), or when one lies."""
     return [i for i in images(pid, maps) if i.build_id == build_id]
@@ -78,17 +94,22 @@ def _first_pages(pid: int, rows: Sequence[Mapping]) -> list[bytes]:
     return pages
 
 
-def _parse(pid: int, mapping: Mapping, page: bytes) -> Image | None:
+def _segments(page: bytes) -> list[tuple[int, ...]]:
+    """Program headers in the first page of an ELF64 x86-64 image; empty for anything else."""
     if page[:4] != abi.ELFMAG or page[4] != abi.ELFCLASS64 or page[5] != abi.ELFDATA2LSB:
-        return None
+        return []
     header = _EHDR.unpack_from(page)
     phoff, phentsize, phnum = header[5], header[9], header[10]
     if header[2] != abi.EM_X86_64 or phentsize != _PHDR.size or not 0 < phnum <= _MOST_SEGMENTS:
-        return None
+        return []
     table = page[phoff : phoff + phnum * _PHDR.size] if phoff < PAGE else b""
     if len(table) != phnum * _PHDR.size:
-        return None
-    segments = list(_PHDR.iter_unpack(table))
+        return []
+    return list(_PHDR.iter_unpack(table))
+
+
+def _parse(pid: int, mapping: Mapping, page: bytes) -> Image | None:
+    segments = _segments(page)
     loads = [s for s in segments if s[0] == abi.PT_LOAD]
     first = next((s for s in loads if s[2] // PAGE == 0), None)
     if first is None:

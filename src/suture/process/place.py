@@ -38,7 +38,7 @@ def place(
     on_step: OnStep = no_step,
 ) -> None:
     """Map `text` at `base` and `data` behind it. Raises what `borrow` raises; OSError when a call in the process fails."""
-    stale = _left_descriptors(tracee, identity)
+    stale = left_descriptors(tracee, identity)
     with borrow(tracee, maps, on_step) as thread:
         for fd in stale:
             thread.call("close", x86_64.SYS_CLOSE, fd)
@@ -95,7 +95,14 @@ def _fill(tracee: Tracee, fd: int, contents: bytes) -> None:
         os.close(ours)
 
 
-def _left_descriptors(tracee: Tracee, identity: str) -> list[int]:
+def close_left(tracee: Tracee, maps: Maps, descriptors: Sequence[int], on_step: OnStep = no_step) -> None:
+    """Close what `left_descriptors` found. Raises what `borrow` raises."""
+    with borrow(tracee, maps, on_step) as thread:
+        for fd in descriptors:
+            thread.call("close", x86_64.SYS_CLOSE, fd)
+
+
+def left_descriptors(tracee: Tracee, identity: str) -> list[int]:
     """Descriptors of this patch's memfd that a dead applier did not get to close."""
     wanted = f"/memfd:{MEMFD_PREFIX}{identity} (deleted)"
     found = []

@@ -11,10 +11,11 @@ from __future__ import annotations
 import ctypes
 from array import array
 from bisect import bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from suture.process import syscall, x86_64
+from suture.process.frame import NoFrame
 from suture.process.maps import Maps
 
 MOST_STACK_BYTES = 256 << 20
@@ -109,11 +110,32 @@ class Snapshot:
 
     def __init__(self) -> None:
         self._buffer = bytearray(1 << 20)
+        self._stacks: Sequence[Stack] = ()
+        self._offsets: list[int] = []
 
     def _base(self, size: int) -> int:
         if size > len(self._buffer):
             self._buffer = bytearray(size + (size >> 1) & ~7)
         return ctypes.addressof((ctypes.c_char * len(self._buffer)).from_buffer(self._buffer))
+
+    def word_reader(self, tid: int) -> Callable[[int], int]:
+        """The words of a thread's present stack as last read. The function raises NoFrame outside it."""
+        at = next(i for i, s in enumerate(self._stacks) if s.tid == tid)
+        stack, offset = self._stacks[at], self._offsets[at]
+        words = memoryview(self._buffer).cast("Q")
+
+        def word(address: int) -> int:
+            distance = address - stack.address
+            if distance % _WORD or not 0 <= distance <= stack.size - _WORD:
+                raise NoFrame(f"{address:#x} is not on the stack")
+            return words[(offset + distance) // _WORD]
+
+        return word
+
+    def on_present_stack(self, hit: Hit) -> bool:
+        """Whether a hit is on the stack that its thread is on now."""
+        stack = next(s for s in self._stacks if s.tid == hit.tid)
+        return stack.address <= hit.address < stack.address + stack.size
 
     def search(self, pid: int, tids: Sequence[int], registers: memoryview[int], stacks: Sequence[Stack], forbidden: Forbidden) -> list[Hit]:
         """Read all stacks in one go and look for forbidden addresses. Raises StackUnknown when a stack cannot be read."""
@@ -131,6 +153,7 @@ class Snapshot:
             ranges.extend((stack.address, stack.size))
             offsets.append(at)
             at += stack.size
+        self._stacks, self._offsets = stacks, offsets
         done = syscall.process_vm_readv_into(pid, base, ranges)
         if done != size:
             stack = stacks[bisect_right(offsets, done) - 1]

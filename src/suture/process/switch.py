@@ -12,17 +12,20 @@ import os
 import time
 from array import array
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
-from suture.process import memory, syscall
+from suture.process import memory, syscall, x86_64
 from suture.process.borrow import OnStep, no_step
 from suture.process.error import WrongTarget
+from suture.process.frame import NoFrame
 from suture.process.maps import Maps, read_raw
 from suture.process.placed import reader
 from suture.process.stack import Forbidden, Hit, Snapshot, StackMap, StackUnknown
 from suture.process.stop import NotStopped, Seizure
 from suture.process.tracee import Tracee, command_name
 from suture.process.transition import Step, Transition
+from suture.process.unwind import Unwinder, frames, thread_registers
 
 _FIRST_DELAY, _LONGEST_DELAY = 0.001, 0.25
 
@@ -65,6 +68,7 @@ def carry_out(
     """
     deadline = time.monotonic() + timeout
     snapshot = Snapshot()
+    unwinder = Unwinder(tracee.via)
     waiting = [(t, "not tried") for t in transitions]
     done: list[Transition] = []
     pauses: list[float] = []
@@ -75,9 +79,11 @@ def carry_out(
     try:
         while waiting:
             work = _prepare(tracee, [t for t, _ in waiting], bodies)
-            stackmap = StackMap(Maps(read_raw(tracee.pid, maps_fd)))
+            maps = Maps(read_raw(tracee.pid, maps_fd))
+            stackmap = StackMap(maps)
+            unwinder.follow(maps)
             try:
-                hits, foreign, threads, pause = _one_stop(tracee, work, snapshot, stackmap, mem, maps_fd, on_step)
+                hits, foreign, threads, pause = _one_stop(tracee, work, snapshot, stackmap, unwinder, mem, maps_fd, on_step)
                 pauses.append(pause)
                 done += [t for t, h in zip(work.transitions, hits, strict=True) if not h]
                 waiting = [(t, describe(tracee, h)) for t, h in zip(work.transitions, hits, strict=True) if h]
@@ -104,7 +110,7 @@ def _prepare(tracee: Tracee, transitions: Sequence[Transition], bodies: Sequence
 
 
 def _one_stop(
-    tracee: Tracee, work: _Work, snapshot: Snapshot, stackmap: StackMap, mem: int, maps_fd: int, on_step: OnStep
+    tracee: Tracee, work: _Work, snapshot: Snapshot, stackmap: StackMap, unwinder: Unwinder, mem: int, maps_fd: int, on_step: OnStep
 ) -> tuple[list[list[Hit]], int, int, float]:
     """One pause. Returns for each transition what is in its way (nothing: it is done), foreign stacks, threads, microseconds."""
     base = ctypes.addressof((ctypes.c_char * len(work.present)).from_buffer(work.present))
@@ -124,7 +130,9 @@ def _one_stop(
             if got != len(work.expected) or work.present != work.expected:
                 raise _changed(tracee, work, got)
             stacks, foreign = stackmap.stacks(tracee.pid, seizure.tids, seizure.registers)
-            for hit in snapshot.search(pid, seizure.tids, seizure.registers, stacks, work.forbidden):
+            found = snapshot.search(pid, seizure.tids, seizure.registers, stacks, work.forbidden)
+            doubtful = _Doubts(found, seizure, snapshot, unwinder) if found else None
+            for hit in doubtful.real_hits(work.forbidden) if doubtful else ():
                 hits[hit.range.owner].append(hit)
             for steps, in_the_way in zip(work.steps, hits, strict=True):
                 if not in_the_way:
@@ -137,7 +145,49 @@ def _one_stop(
         if collecting:
             gc.enable()
     on_step("resumed")
+    if doubtful:
+        doubtful.learn()
     return hits, foreign, threads, seizure.paused_ns / 1000
+
+
+class _Doubts:
+    """Words that look like a thread inside forbidden code: unwinding tells which are only remains of earlier calls."""
+
+    def __init__(self, hits: Sequence[Hit], seizure: Seizure, snapshot: Snapshot, unwinder: Unwinder) -> None:
+        self._by_thread: dict[int, list[Hit]] = {}
+        for hit in hits:
+            self._by_thread.setdefault(hit.tid, []).append(hit)
+        self._words = {
+            tid: list(seizure.registers[i * x86_64.WORDS : (i + 1) * x86_64.WORDS])
+            for i, tid in enumerate(seizure.tids)
+            if tid in self._by_thread
+        }
+        self._snapshot, self._unwinder = snapshot, unwinder
+        self._unknown: list[int] = []
+
+    def real_hits(self, forbidden: Forbidden) -> list[Hit]:
+        """Inside the stop. What cannot be dismissed by rows known so far stays."""
+        real: list[Hit] = []
+        for tid, hits in self._by_thread.items():
+            if any(not h.address or not self._snapshot.on_present_stack(h) for h in hits):
+                real += hits
+                continue
+            try:
+                found = frames(
+                    thread_registers(self._words[tid]), self._unwinder.known_row, self._snapshot.word_reader(tid)
+                )
+            except NoFrame:
+                self._unknown.append(tid)
+                real += hits
+                continue
+            real += [Hit(tid, 0, pc, r) for pc in found for r in forbidden.holding(pc)]
+        return real
+
+    def learn(self) -> None:
+        """After the stop: look up the rows that were missing."""
+        for tid in self._unknown:
+            with suppress(NoFrame):
+                frames(thread_registers(self._words[tid]), self._unwinder.row, self._snapshot.word_reader(tid))
 
 
 def _changed(tracee: Tracee, work: _Work, got: int) -> WrongTarget:

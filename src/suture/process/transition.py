@@ -110,6 +110,28 @@ def plan(aim: Aim, routes: Mapping[int, Route | None], owners: Mapping[str, Reco
     ]
 
 
+def settlement(routes: Mapping[int, Route | None], records: Iterable[Record]) -> Transition | None:
+    """What an applier that died has left, made final: each entry that goes through a stub leads where the stub leads now.
+
+    It changes nothing that callers see. None when there is nothing to do.
+    """
+    changes: dict[int, Change] = {}
+    forbidden = []
+    switch = 0
+    for record in records:
+        for group in record.groups:
+            for f in group.functions:
+                route = routes.get(f.old)
+                if route is None or route.is_final:
+                    continue
+                switch = group.switch
+                forbidden.append(Range(f.stub, f.stub + STUB_SIZE, 0, f"{f.name} (switch stub)"))
+                changes[f.old] = Change(
+                    f.name, f.old + f.entry, route.code, False, f.old, route.target, route.target, f.original, f.orig, f.stub
+                )
+    return Transition((), switch, True, tuple(changes.values()), tuple(forbidden)) if changes else None
+
+
 def _components(aim: Aim) -> list[list[tuple[Record, PlacedGroup]]]:
     """Groups that share functions with others must switch together; the rest stand alone."""
     parts: list[list[tuple[Record, PlacedGroup]]] = []

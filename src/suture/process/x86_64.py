@@ -45,6 +45,13 @@ WORDS = len(_REGISTER_NAMES)
 ORIG_RAX, RAX, RIP, CS, RSP, FS_BASE = (_REGISTER_NAMES.index(n) for n in ("orig_rax", "rax", "rip", "cs", "rsp", "fs_base"))
 NO_SYSCALL = (1 << 64) - 1
 
+
+def place_of(name: str) -> int:
+    """Index of a register among the words of `Registers`."""
+    return _REGISTER_NAMES.index(name)
+
+
+
 # include/linux/errno.h: what a system call leaves in rax when the kernel is to restart it.
 _ERESTARTSYS, _ERESTARTNOINTR, _ERESTARTNOHAND, _ERESTART_RESTARTBLOCK = 512, 513, 514, 516
 _RESTARTS = frozenset((1 << 64) - e for e in (_ERESTARTSYS, _ERESTARTNOINTR, _ERESTARTNOHAND, _ERESTART_RESTARTBLOCK))
