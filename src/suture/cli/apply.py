@@ -1,0 +1,144 @@
+"""`suture apply`: put a live patch into running processes."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass
+from pathlib import Path
+
+from suture.cli.output import print_json, print_table
+from suture.error import ExitCode, SutureError
+from suture.patch.file import PatchFile, read_patch
+from suture.process.apply import Prepared, Result, apply, prepare
+from suture.process.find import find
+from suture.process.maps import read_maps
+from suture.process.tracee import Tracee, command_name
+
+HELP = """\
+Put a live patch into running processes. Nothing is loaded into them, nothing is restarted; the only pause is the moment in
+which all threads are stopped while the entries of the old functions are rewritten. Without a pid: every process that runs the
+binary that the patch is for, found by its build-id in memory. A process whose threads stay inside a function to be replaced is
+left as it was (busy), or gets the groups of the patch that are free (partial)."""
+EXAMPLES = (
+    "# all processes that run the binary the patch is for",
+    "suture apply libssl.suture.o",
+    "# one process; only tell what would be written",
+    "suture apply libssl.suture.o 812 --dry-run",
+    "# take the place of an earlier patch of the same functions in one stop",
+    "suture apply new.suture.o 812 --replace",
+)
+EXIT_CODES = (
+    ExitCode.OK,
+    ExitCode.REFUSED,
+    ExitCode.BUSY,
+    ExitCode.PARTIAL,
+    ExitCode.BAD_PATCH,
+    ExitCode.WRONG_TARGET,
+    ExitCode.NO_PROCESS,
+    ExitCode.NO_PERMISSION,
+    ExitCode.NOT_FOUND,
+    ExitCode.UNSUPPORTED,
+)
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A process that was left as it was."""
+
+    pid: int
+    command: str
+    error: str
+    remedy: str
+    exit_code: ExitCode
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("patch", type=Path, help="the live patch, a .suture.o file")
+    parser.add_argument("pid", type=int, nargs="*", help="processes (default: all that run the patch's target)")
+    parser.add_argument("--timeout", type=float, default=10.0, metavar="SECONDS", help="how long to wait for threads that are inside (10)")
+    parser.add_argument("--replace", action="store_true", help="take over functions that another patch has replaced")
+    parser.add_argument("--dry-run", action="store_true", help="print what would be written, change nothing")
+
+
+def run(args: argparse.Namespace) -> int:
+    patch = read_patch(args.patch)
+    pids = args.pid or find(patch.manifest.target.build_id)
+    if args.dry_run:
+        return _dry_run(args, patch, pids)
+    done: list[Result] = []
+    failed: list[Failure] = []
+    for pid in pids:
+        try:
+            done.append(apply(pid, patch, timeout=args.timeout, replace=args.replace))
+        except SutureError as error:
+            if len(pids) == 1 and args.pid:
+                raise
+            failed.append(Failure(pid, command_name(pid), error.what, error.remedy, error.exit_code))
+    return report(args, done, failed, f"no process runs {patch.manifest.target.file} {patch.manifest.target.build_id}")
+
+
+def report(args: argparse.Namespace, done: list[Result], failed: list[Failure], nothing: str) -> int:
+    """Print what became of each process; the exit code tells all, some or none."""
+    if args.json:
+        print_json({"processes": done, "failed": failed})
+    elif not done and not failed:
+        print(nothing)
+    else:
+        rows = [_row(r) for r in done]
+        rows += [(str(f.pid), f.command, "failed", "", f"{f.error} ({f.remedy})") for f in failed]
+        print_table(("pid", "command", "state", "pause", "detail"), rows)
+    if failed and not any(r.exit_code is ExitCode.OK or r.changed for r in done):
+        return failed[0].exit_code if len({f.exit_code for f in failed}) == 1 else ExitCode.REFUSED
+    if failed or any(r.exit_code is not ExitCode.OK for r in done):
+        return ExitCode.PARTIAL
+    return ExitCode.OK
+
+
+def _row(result: Result) -> tuple[str, str, str, str, str]:
+    there = [g for g in result.groups if g.state is result.wanted]
+    state = result.wanted.value if len(there) == len(result.groups) else f"partial, {len(there)} of {len(result.groups)}"
+    if not result.changed:
+        state += " already"
+    detail = [", ".join(f for g in there for f in g.functions[:3])[:60]]
+    detail += [f"{g.name}: {g.state.value}{': ' + g.why if g.why else ''}" for g in result.groups if g not in there]
+    if result.replaced:
+        detail.append(f"in place of {', '.join(result.replaced)}")
+    if result.foreign_stacks:
+        detail.append(f"{result.foreign_stacks} threads on other stacks: suspended coroutines are not checked")
+    pause = f"{result.pauses_us[-1]:.0f} us" if result.pauses_us else "-"
+    if len(result.pauses_us) > 1:
+        pause += f" (of {len(result.pauses_us)} stops)"
+    return str(result.pid), command_name(result.pid), state, pause, "; ".join(d for d in detail if d)
+
+
+def _dry_run(args: argparse.Namespace, patch: PatchFile, pids: list[int]) -> int:
+    rows = []
+    for pid in pids:
+        with Tracee(pid) as tracee:
+            prepared = prepare(tracee, read_maps(tracee.via), patch, args.replace)
+            rows += _plan_rows(pid, prepared)
+    if args.json:
+        print_json({"steps": [dict(zip(("pid", "address", "bytes", "what"), r, strict=True)) for r in rows]})
+    else:
+        print_table(("pid", "address", "bytes", "what"), rows)
+    return ExitCode.OK
+
+
+def _plan_rows(pid: int, prepared: Prepared) -> list[tuple[str, str, str, str]]:
+    linked = prepared.linked
+    rows = []
+    if prepared.existing is None and prepared.transitions:
+        base = linked.record.base
+        rows.append((str(pid), f"{base:#x}", f"{len(linked.text)} r-x", "new memory: record, code, constants, stubs"))
+        rows.append((str(pid), f"{base + len(linked.text):#x}", f"{len(linked.data)} rw-", "new memory: switches, data"))
+    present = {linked.record.base: linked.text, linked.record.base + len(linked.text): linked.data}
+
+    def planned(address: int, size: int) -> bytes:
+        for start, data in present.items():
+            if start <= address < start + len(data):
+                return data[address - start : address - start + size]
+        return b""
+
+    for transition in prepared.transitions:
+        rows += [(str(pid), f"{s.address:#x}", s.data.hex(), s.what) for s in transition.steps(planned)]
+    return rows

@@ -1,0 +1,55 @@
+"""`suture revert`: take a live patch out of running processes."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from suture.cli.apply import Failure, report
+from suture.error import ExitCode, SutureError
+from suture.patch.file import read_patch
+from suture.process.apply import Result, revert
+from suture.process.status import status_of_all
+from suture.process.tracee import command_name
+
+HELP = """\
+Give the old functions their own code back. The patch file is not needed: the process carries the record. The patch's memory
+stays mapped, because a thread or a pointer may still lead there; applying again uses it again. Without a pid: every process
+that carries the patch."""
+EXAMPLES = ("suture revert 3fa19bc07d21e6a4", "suture revert libssl.suture.o 812")
+EXIT_CODES = (
+    ExitCode.OK,
+    ExitCode.REFUSED,
+    ExitCode.BUSY,
+    ExitCode.PARTIAL,
+    ExitCode.BAD_PATCH,
+    ExitCode.NO_PROCESS,
+    ExitCode.NO_PERMISSION,
+    ExitCode.NOT_FOUND,
+    ExitCode.UNSUPPORTED,
+)
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("patch", help="the id that `suture status` shows, or the patch file")
+    parser.add_argument("pid", type=int, nargs="*", help="processes (default: all that carry the patch)")
+    parser.add_argument("--timeout", type=float, default=10.0, metavar="SECONDS", help="how long to wait for threads that are inside (10)")
+
+
+def run(args: argparse.Namespace) -> int:
+    identity = args.patch if _is_id(args.patch) else read_patch(Path(args.patch)).id
+    pids = args.pid or [p.pid for p in status_of_all() if any(s.id == identity for s in p.patches)]
+    done: list[Result] = []
+    failed: list[Failure] = []
+    for pid in pids:
+        try:
+            done.append(revert(pid, identity, timeout=args.timeout))
+        except SutureError as error:
+            if len(pids) == 1 and args.pid:
+                raise
+            failed.append(Failure(pid, command_name(pid), error.what, error.remedy, error.exit_code))
+    return report(args, done, failed, f"no process carries the patch {identity}")
+
+
+def _is_id(word: str) -> bool:
+    return len(word) == 16 and all(c in "0123456789abcdef" for c in word)

@@ -1,0 +1,63 @@
+"""Which processes have a binary mapped, by the build-id in their memory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from suture.process.error import NoPermission, NoProcess
+from suture.process.image import Image, images, with_build_id
+from suture.process.maps import Maps, read_maps
+from suture.process.status import all_pids
+from suture.process.tracee import Tracee, command_name
+
+
+@dataclass(frozen=True)
+class Found:
+    """A process and what of interest it has mapped."""
+
+    pid: int
+    command: str
+    maps: Maps
+    images: tuple[Image, ...]
+
+
+@dataclass(frozen=True)
+class Unread:
+    """A process that could not be looked at, and why."""
+
+    pid: int
+    command: str
+    why: str
+
+
+def every_process() -> tuple[list[Found], list[Unread]]:
+    """All processes with their images; kernel threads and those that end meanwhile are left out."""
+    found: list[Found] = []
+    unread: list[Unread] = []
+    seen: dict[bytes, tuple[Image, ...]] = {}
+    for pid in all_pids():
+        try:
+            with Tracee(pid) as tracee:
+                maps = read_maps(tracee.via)
+                if maps.raw not in seen:  # forked workers have the very same maps
+                    seen[maps.raw] = tuple(images(tracee.via, maps))
+                found.append(Found(pid, command_name(pid), maps, seen[maps.raw]))
+        except NoProcess:
+            continue
+        except (NoPermission, OSError) as problem:
+            why = problem.what if isinstance(problem, NoPermission) else str(problem)
+            unread.append(Unread(pid, command_name(pid), why))
+    return found, unread
+
+
+def find(build_id: str) -> list[int]:
+    """Processes that have an image with this build-id mapped, by rising pid."""
+    found = []
+    for pid in all_pids():
+        try:
+            with Tracee(pid) as tracee:
+                if with_build_id(tracee.via, read_maps(tracee.via), build_id):
+                    found.append(pid)
+        except (NoProcess, NoPermission, OSError):
+            continue
+    return found
