@@ -65,9 +65,23 @@ class Atom:
         return self.kind in (AtomKind.CONST, AtomKind.RELRO, AtomKind.MERGED)
 
     @property
+    def is_pool(self) -> bool:
+        """Whether it is an unnamed section of constants that several functions share: switch tables, constant pools."""
+        return self.kind in (AtomKind.CONST, AtomKind.RELRO) and self.label == self.section.name
+
+    @property
     def is_global(self) -> bool:
         """Whether other units may refer to it."""
         return any(s.bind != SymbolBind.LOCAL for s in self.symbols)
+
+    def is_exportable(self, name: str) -> bool:
+        """Whether `name` is a symbol of the atom that other binaries may refer to, and take the place of."""
+        return any(
+            s.name == name
+            and s.bind != SymbolBind.LOCAL
+            and s.visibility in (Visibility.DEFAULT, Visibility.PROTECTED)
+            for s in self.symbols
+        )
 
     @property
     def is_hidden(self) -> bool:
@@ -164,6 +178,20 @@ class AtomObject:
                 if ref.section in found:
                     found[ref.section].add(ref.value + ref.addend + (4 if is_pc_relative(ref.r_type) else 0))
         return {i: sorted(b) for i, b in found.items()}
+
+    def piece(self, pool: Atom, ref: Reference) -> tuple[int, int]:
+        """The part (start, end) of an unnamed constant section from where a reference points up to where the next one does."""
+        start = max(0, ref.value + ref.addend + (4 if is_pc_relative(ref.r_type) else 0))
+        return start, next((b for b in self.pool_bounds[pool.index] if b > start), pool.size)
+
+    def points_inside(self, source: Atom, ref: Reference) -> bool:
+        """Whether a datum's reference points into a function rather than at it: an entry of a switch table, a label's address."""
+        target = self.atoms.get(ref.section) if ref.section is not None else None
+        if target is None or target.kind is not AtomKind.CODE or source.kind is AtomKind.CODE:
+            return False
+        if is_pc_relative(ref.r_type) and source.is_pool:
+            return True
+        return ref.value + ref.addend != 0
 
     def inner_targets(self, function: Function) -> frozenset[int]:
         """Offsets in a function's hot part that other sections point to: switch table entries, labels, its cold part's jumps back."""

@@ -69,10 +69,20 @@ class UnitChange:
         """Functions that only post has."""
         return self.difference.new & self.post.functions.keys()
 
+    def leads_inside(self, atom: Atom) -> bool:
+        """Whether a datum of post holds addresses of labels in functions that are replaced; those of pre are other places."""
+        for ref in atom.references:
+            if self.post.points_inside(atom, ref) and ref.section is not None:
+                function = self.post.function_of.get(ref.section)
+                if function is None or function.name in self.replaced:
+                    return True
+        return False
+
     def is_copied(self, atom: Atom) -> bool:
         """Whether a reference to a datum of post gets a fresh copy of it in the patch, rather than the running one."""
-        if atom.kind is AtomKind.MERGED or (atom.kind is AtomKind.CONST and atom.label == atom.section.name):
+        if atom.kind is AtomKind.MERGED or atom.is_pool:
             return True
         if atom.kind in (AtomKind.CONST, AtomKind.RELRO):
-            return atom.label in self.difference.changed_constants or self.address_of(atom) is None
+            changed = atom.label in self.difference.changed_constants or self.leads_inside(atom)
+            return changed or (not atom.is_global and self.address_of(atom) is None)
         return atom.index not in self.pairs.pre_of and atom.index not in self.pairs.ambiguous

@@ -136,10 +136,8 @@ class _Side:
 
     def _pool(self, ref: Reference, target: Atom) -> object:
         """The part of an unnamed constant section from where a reference points up to where the next one does."""
-        start = ref.value + ref.addend + (4 if is_pc_relative(ref.r_type) else 0)
-        bounds = self.obj.pool_bounds[target.index]
-        end = next((b for b in bounds if b > start), target.size)
-        low, high = max(0, start), min(end + _SLACK, target.size)
+        low, end = self.obj.piece(target, ref)
+        high = min(end + _SLACK, target.size)
         meaning = tuple(
             (r.offset - low, r.r_type, self._pool_entry(r, target, low))
             for r in target.references

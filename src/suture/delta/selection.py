@@ -138,15 +138,19 @@ class Selection:
     def _compute(self, node: Node) -> Reach:
         change = self.changes[node.unit]
         reach = Reach()
-        seen: set[tuple[int, int]] = set()
-        todo: list[tuple[int, Atom]] = [(node.unit, a) for a in change.post.functions[node.name].atoms]
+        seen: set[tuple[int, int, int]] = set()
+        todo = [(node.unit, a, (0, a.size)) for a in change.post.functions[node.name].atoms]
         while todo:
-            unit, atom = todo.pop()
+            unit, atom, (low, high) = todo.pop()
             for ref in atom.references:
-                for following in self._follow(unit, atom, ref, reach):
-                    if (following[0], following[1].index) not in seen and following[1].kind is not AtomKind.CODE:
-                        seen.add((following[0], following[1].index))
-                        todo.append(following)
+                if not low <= ref.offset < high:
+                    continue
+                for owner, following in self._follow(unit, atom, ref, reach):
+                    post = self.changes[owner].post
+                    part = post.piece(following, ref) if following.is_pool else (0, following.size)
+                    if (owner, following.index, part[0]) not in seen and following.kind is not AtomKind.CODE:
+                        seen.add((owner, following.index, part[0]))
+                        todo.append((owner, following, part))
         reach.functions.discard(node)
         return reach
 
@@ -169,7 +173,7 @@ class Selection:
         if change.is_copied(target):
             reach.data.add(Datum(unit, target.index))
             return [(unit, target)]
-        problem = self._running_datum(change, target)
+        problem = self._running_datum(change, target, ref)
         if problem is not None:
             reach.refusals.append(problem)
         return []
@@ -200,7 +204,7 @@ class Selection:
                 )
             )
 
-    def _running_datum(self, change: UnitChange, target: Atom) -> Refusal | None:
+    def _running_datum(self, change: UnitChange, target: Atom, ref: Reference) -> Refusal | None:
         if target.index in change.pairs.ambiguous:
             return Refusal(
                 f"several variables are called {target.label.split('.')[0]} and can't be told apart",
@@ -211,7 +215,12 @@ class Selection:
                 f"the fix changes the initial value or size of the variable {target.label}, which is set already in a running process",
                 "give the new value in code that runs after the patch, or restart the program",
             )
-        if change.address_of(target) is None:
+        if change.leads_inside(target):
+            return Refusal(
+                f"the variable {target.label} holds addresses of labels inside functions that the fix changes",
+                "restart the program with the fixed package",
+            )
+        if not target.is_exportable(ref.symbol) and change.address_of(target) is None:
             return Refusal(
                 f"the address of the variable {target.label} in the running process is not proved",
                 "make the patch for a build whose whole unit matches",

@@ -19,6 +19,10 @@ from suture.elf.file import ElfFile
 _PLT_JUMP = re.compile(rb"(?:\xf3\x0f\x1e\xfa)?\xf2?\xff\x25(.{4})", re.DOTALL)
 
 
+_DT_SYMBOLIC, _DT_FLAGS, _DT_FLAGS_1 = 16, 30, 0x6FFFFFFB
+_DF_SYMBOLIC, _DF_1_PIE = 2, 0x08000000
+
+
 class SlotKind(Enum):
     """What the loader puts into a GOT slot."""
 
@@ -32,7 +36,10 @@ class SlotKind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """A field that a dynamic relocation fills in. `value` is the addend (for RELATIVE the address) plus a defined symbol's value."""
+    """A field that a dynamic relocation fills in. `value` is the addend (for RELATIVE the address) plus a defined symbol's value.
+
+    `jump` and `got` tell a PLT's slot and a plain GOT slot from data of the program, which it may change as it likes.
+    """
 
     address: int
     kind: SlotKind
@@ -40,6 +47,7 @@ class Slot:
     version: str
     value: int
     jump: bool
+    got: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,19 +148,20 @@ class Run:
                         symbol.version if symbol else "",
                         base + row.r_addend,
                         row.r_type == R.JUMP_SLOT,
+                        row.r_type == R.GLOB_DAT,
                     )
             elif section.sh_type == SectionType.RELR:
                 for address in _relr(self.elf.bytes_of(section)):
                     value = struct.unpack("<Q", self.elf.read_at(address, 8))[0]
-                    found[address] = Slot(address, SlotKind.RELATIVE, "", "", value, False)
+                    found[address] = Slot(address, SlotKind.RELATIVE, "", "", value, False, False)
         return found
 
     @cached_property
     def slots_of(self) -> dict[str, tuple[Slot, ...]]:
-        """Symbol slots by symbol name."""
+        """GOT slots by symbol name; pointers in the program's own data are none."""
         found: dict[str, list[Slot]] = defaultdict(list)
         for slot in self.slots.values():
-            if slot.symbol and slot.kind is SlotKind.SYMBOL:
+            if slot.symbol and (slot.got or slot.jump):
                 found[slot.symbol].append(slot)
         return {name: tuple(sorted(rows, key=lambda s: s.address)) for name, rows in found.items()}
 
@@ -175,18 +184,15 @@ class Run:
 
     @cached_property
     def is_symbolic(self) -> bool:
-        """Whether the loader binds references inside the binary to itself: an executable, or DF_SYMBOLIC (gABI, dynamic section)."""
-        if (
-            any(s.p_type == abi.PT_INTERP for s in self.elf.segments)
-            and self.elf.section(".interp")
-            and not self.elf.section(".gnu.version_d")
-        ):
-            return True
+        """Whether the loader binds references inside the binary to itself: an executable (not PIE or with
+        DF_1_PIE, <elf.h>), or DF_SYMBOLIC (gABI, dynamic section)."""
         dynamic = self.elf.section(".dynamic")
-        if dynamic is None:
+        if dynamic is None or self.elf.e_type == abi.ET_EXEC:
             return True
-        rows = dict(struct.iter_unpack("<QQ", self.elf.bytes_of(dynamic)[: dynamic.sh_size // 16 * 16]))
-        return 16 in rows or bool(rows.get(30, 0) & 2)
+        raw = self.elf.bytes_of(dynamic)
+        rows = dict(struct.iter_unpack("<QQ", raw[: len(raw) // 16 * 16]))
+        is_program = bool(rows.get(_DT_FLAGS_1, 0) & _DF_1_PIE)
+        return is_program or _DT_SYMBOLIC in rows or bool(rows.get(_DT_FLAGS, 0) & _DF_SYMBOLIC)
 
 
 def _relr(raw: bytes) -> list[int]:

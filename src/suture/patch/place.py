@@ -152,8 +152,17 @@ class Layout:
                 )
             width = 8 if ref.r_type in (R.R_64, R.PC64) else 4
             output.data[base + ref.offset : base + ref.offset + width] = bytes(width)
+            if self._is_foreign_entry(change, atom, ref, unit):
+                continue
             symbol, addend = self._target(unit, atom, ref)
             output.relocations.append(NewRelocation(base + ref.offset, ref.r_type, symbol, addend))
+
+    def _is_foreign_entry(self, change: UnitChange, atom: Atom, ref: Reference, unit: int) -> bool:
+        """Whether it is an entry of a switch table in a shared pool whose function is not in the patch; nothing reads it."""
+        if not (atom.is_pool and change.post.points_inside(atom, ref)) or ref.section is None:
+            return False
+        function = change.post.function_of.get(ref.section)
+        return function is None or Node(unit, function.name) not in self._placed
 
     def _target(self, unit: int, source: Atom, ref: Reference) -> tuple[str, int]:
         """Symbol and addend of the patch for a reference of post."""
@@ -167,7 +176,7 @@ class Layout:
         if target.kind is AtomKind.CODE:
             return self._code(unit, source, target, ref), addend
         placed = self._atoms.get((unit, target.index))
-        return placed or self._running(change, target), addend
+        return placed or self._running(change, target, ref), addend
 
     def _external(self, change: UnitChange, ref: Reference) -> str:
         node = self.selection.global_function(ref.symbol)
@@ -186,24 +195,28 @@ class Layout:
         function = change.post.function_of[target.index]
         node = Node(unit, function.name)
         if node not in self._placed:
-            return self._running(change, target)
-        own = change.post.function_of.get(source.index)
-        calls = ref.r_type == R.PLT32 or target is not function.hot
-        # a switch table or label of the function itself, a call, or a function that has no old place: the new code
-        if own is function or calls or node not in self._diverted or self._is_inner(function, ref):
-            return self._atoms[(unit, target.index)]
-        # its address is taken: the old one stays the function's identity
-        return self._running(change, target)
+            return self._running(change, target, ref)
+        new = self._atoms[(unit, target.index)]
+        if node not in self._diverted or target is not function.hot or change.post.points_inside(source, ref):
+            return new
+        if source.kind is AtomKind.CODE and ref.r_type == R.PC32 and ref.value + ref.addend != -4:
+            return new  # a label of the function itself
+        if ref.r_type == R.PLT32 and not (target.is_exportable(ref.symbol) and self._may_be_another(change, ref)):
+            return new
+        # its address is taken: the old one stays the function's identity. Or another binary may define it instead
+        return self._running(change, target, ref)
 
-    def _is_inner(self, function: Function, ref: Reference) -> bool:
-        """Whether a data reference points into the function rather than at it: an entry of its switch table."""
-        return (
-            ref.value + ref.addend - (4 if is_pc_relative(ref.r_type) else 0) != 0
-            and ref.r_type == R.PC32
-            and not ref.symbol
-        )
+    def _may_be_another(self, change: UnitChange, ref: Reference) -> bool:
+        """Whether the loader decides where a call of an exported function goes: a PLT entry, or a call that is new."""
+        called = change.match.book.get(Kind.CALL, ref.symbol)
+        if called is not None:
+            return called in self.resolver.run.plt
+        return ref.symbol in self.resolver.run.exports and not self.resolver.run.is_symbolic
 
-    def _running(self, change: UnitChange, target: Atom) -> str:
+    def _running(self, change: UnitChange, target: Atom, ref: Reference) -> str:
+        run = self.resolver.run
+        if target.is_exportable(ref.symbol) and ref.symbol in run.exports and not run.is_symbolic:
+            return self.resolver.external(change, ref.symbol, ref.r_type)
         address = change.address_of(target)
         if address is None:
             raise Unresolvable(f"the address of {target.label} in the running code is not proved")

@@ -10,7 +10,7 @@ from suture.elf.abi import GOT_LOADS, R
 from suture.elf.fact import Symbol
 from suture.match.linker_edit import Kind
 from suture.match.proof import ProvenSymbol
-from suture.match.run import Run, SlotKind
+from suture.match.run import Run
 from suture.patch.manifest import ImportedSymbol, SymbolKind
 
 _PLACES = 4  # places named per symbol in the proof; more add nothing that a reader would check
@@ -79,7 +79,7 @@ class Resolver:
         exports = self.run.exports.get(name, ())
         if exports and self.run.is_symbolic:
             return self.image(name, _default(exports).st_value, ("exported, bound inside the binary",))
-        plain = [s for s in slots if not s.jump and s.kind is SlotKind.SYMBOL]
+        plain = [s for s in slots if s.got]
         if plain and r_type not in (R.PC32, R.R_32, R.R_32S):
             return self._slot(name, plain[0].address, (f"slot that the loader fills with {name}",))
         if exports:
