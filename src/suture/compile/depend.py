@@ -29,7 +29,11 @@ class Dependencies:
     @cached_property
     def includers(self) -> dict[str, list[str]]:
         """For each base name, the base names of the files that include a file so called."""
-        path = cache.item(self.place / "includes.json", lambda new: new.write_text(json.dumps(self._read())) and None)
+
+        def make(new: Path) -> None:
+            new.write_text(json.dumps(self._read()))
+
+        path = cache.item(self.place / "includes.json", make)
         found: dict[str, list[str]] = json.loads(path.read_text())
         return found
 

@@ -24,10 +24,12 @@ ARCHIVERS = tuple(f"{p}{a}" for p in ("", "x86_64-linux-gnu-", "gcc-", "x86_64-l
 
 STUB, PASS = "stub", "pass"
 
+_MARK, _FAILING = b"suture-object ", b"#!/bin/false\n"  # what the stand-ins write into objects and into linked files
+
 # dash keeps this at about a millisecond per call: no program is started, and $$ names a log file that nobody else writes.
 _STAND_IN = r"""#!/bin/sh
 name=${0##*/}
-mode=link out= dep= want= first=
+mode=link out= dep= map= want= first=
 for a do
   case $want in
     out) out=$a want=; continue;;
@@ -36,7 +38,8 @@ for a do
   esac
   case $a in
     -c) mode=compile;;
-    -E|-S|-M|-MM|-fsyntax-only|--version|-v|-V|-\#\#\#|-print-*|--print-*|-dump*|--help*) mode=ask; break;;
+    -Wl,-Map,*) map=${a#-Wl,-Map,};;
+    -Wl,--verbose|-E|-S|-M|-MM|-fsyntax-only|--version|-v|-V|-\#\#\#|-print-*|--print-*|-dump*|--help*) mode=ask; break;;
     -o) want=out;;
     -o*) out=${a#-o};;
     -MF) want=dep;;
@@ -62,11 +65,13 @@ case $mode in
     exit 0;;
   compile)
     if [ -z "$out" ]; then out=${first##*/}; out=${out%.*}.o; fi
-    : >"$out"
+    case $out in /*) at=$out;; *) at=$PWD/$out;; esac
+    printf 'suture-object %s\n' "$at" >"$out"
     [ -z "$dep" ] || : >"$dep";;
   link)
+    [ -z "$map" ] || : >"$map"
     [ -n "$out" ] || exit 0
-    : >"$out"
+    printf '#!/bin/false\n' >"$out"
     chmod +x "$out";;
 esac
 """
@@ -116,8 +121,10 @@ def environment(log: str, mode: str, path: str) -> dict[str, str]:
     return {"SUTURE_RECORD": log, "SUTURE_RECORD_MODE": mode, "SUTURE_RECORD_PATH": path}
 
 
-def read(log: Path, root: str) -> Recording:
+def read(log: Path, root: str, files: Path | None = None) -> Recording:
     """The recording in a log folder, of a tree whose root (absolute, as the build saw it) is given.
+
+    `files` is where the tree lies for us after the recording, to look into touched objects.
 
     A source outside the root is left out, as is one that was compiled by clang beside gcc (bitcode). When an object was
     compiled more than once the last command counts.
@@ -135,12 +142,34 @@ def read(log: Path, root: str) -> Recording:
                 output = relative(root, here, value_of("-o", arguments) or "a.out")
                 links[output] = [relative(root, here, x) for x in positional(arguments)]
             elif mode == "archive":
-                files = [x for x in positional(arguments) if "." in x]
-                if len(files) > 1:
-                    members = links.setdefault(relative(root, here, files[0]), [])
-                    members += [relative(root, here, x) for x in files[1:]]
+                named = [relative(root, here, x) for x in positional(arguments) if "." in x]
+                if len(named) > 1:
+                    links.setdefault(named[0], []).extend(named[1:])
     ordered = sorted(units.values(), key=lambda u: u.object)
-    return Recording(tuple(ordered), {k: tuple(dict.fromkeys(v)) for k, v in links.items()})
+    names = {x: x if x in units else _first_name(x, root, files) for x in {x for v in links.values() for x in v}}
+    return Recording(tuple(ordered), {k: tuple(dict.fromkeys(names[x] for x in v)) for k, v in links.items()})
+
+
+def clean(recording: Recording, files: Path) -> None:
+    """Remove what the stand-ins touched in a tree, so that nobody takes it for an object or a program."""
+    inputs = {x for members in recording.links.values() for x in members}
+    for name in {u.object for u in recording.units} | set(recording.links) | inputs:
+        path = files / name
+        if not name.startswith("/") and path.is_file() and not path.is_symlink():
+            with path.open("rb") as handle:
+                if handle.read(len(_MARK)) in {_MARK, b"", _FAILING[: len(_MARK)]}:
+                    path.unlink()
+
+
+def _first_name(name: str, root: str, files: Path | None) -> str:
+    """The name under which an object was compiled that a build has renamed or copied since."""
+    path = files / name if files else None
+    if path is None or not path.is_file():
+        return name
+    with path.open("rb") as handle:
+        if handle.read(len(_MARK)) != _MARK:
+            return name
+        return relative(root, "/", handle.readline().decode(errors="surrogateescape").strip())
 
 
 def relative(root: str, directory: str, path: str) -> str:

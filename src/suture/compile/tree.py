@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -27,7 +28,16 @@ from suture.source import cache
 from suture.source.archive import Archive, SourceVersion
 from suture.source.fix import Fix
 
-_FORMAT = 1  # of the facts beside a tree; a change makes trees anew
+_FORMAT = 2  # of the facts beside a tree; a change makes trees anew
+
+# What dh does up to and with dh_auto_configure, with the flags that it exports unless the package has set them (dh(1)).
+_PRELUDE = r"""
+dh_configure() {
+  eval "$(dpkg-buildflags --export=sh | sed -E 's/^export ([A-Z_]+)=/[ -n "${\1+x}" ] || export \1=/')"
+  DH_NO_ACT=1 debian/rules build-arch | grep '^   ' | sed '/dh_auto_configure/q' >"$INSIDE/dh.sh"
+  . "$INSIDE/dh.sh"
+}
+"""
 
 _STEP = "suture-step:\n\t@sh -eu {inside}/step.sh\n"
 
@@ -77,7 +87,7 @@ class Tree:
         possible = self._dependencies.candidates(target)
         sure = [u for u in possible if u.source == target]
         asked = [u for u in possible if u.source != target]
-        lists = self._outputs([Job(u, ("-w",), ("-M", "-MF")) for u in asked])
+        lists = self._outputs([Job(u, ("-w",), ("-M", "-MG", "-MF")) for u in asked])
         sure += [u for u, listed in zip(asked, lists, strict=True) if depend.names(listed.read_text(), u, self.root, target)]
         return tuple(sorted(sure, key=lambda u: u.object))
 
@@ -131,23 +141,30 @@ def _make(folder: Path, source: SourceVersion, recipe: Recipe, own: Room, progre
     (upper / root.lstrip("/")).parent.mkdir(parents=True)
     run(["cp", "--archive", "--reflink=auto", str(source.tree), str(upper / root.lstrip("/"))])
     progress(f"configuring {source.name} {source.version}")
-    steps = [recipe.configure, recipe.generate] if recipe.generate else [recipe.configure]
-    _step(own, folder, root, env, "\n".join(steps), keep=upper)
+    _step(own, folder, root, env, f"{recipe.configure}\n{recipe.generate}", keep=upper)
     progress("recording the compile commands")
+    recording = _record(own, folder, root, env, recipe.record, upper)
+    facts = _facts(source, recipe, root, own, recording, env)
+    (folder / "facts.json").write_text(json.dumps(facts, separators=(",", ":")))
+
+
+def _record(own: Room, folder: Path, root: str, env: Mapping[str, str], script: str, upper: Path) -> record.Recording:
+    """Run the package's make with stand-ins for compilers; the headers that it generates stay in the tree."""
     tools, log = folder / "tools", folder / "log"
     tools.mkdir()
     log.mkdir()
     record.install(tools)
-    recording_env = {**env, **record.environment(f"{INSIDE}/log", record.STUB, room.PATH)}
-    script = f"PATH={INSIDE}/tools:$PATH\n{recipe.record}\n"
+    settings = {**env, **record.environment(f"{INSIDE}/log", record.STUB, room.PATH)}
     # Programs that the build makes and runs are only touched here, so some of its rules fail; what counts is the record.
-    tolerant = f"({script}) >{INSIDE}/log.txt 2>&1 || true\n"
-    _step(own.with_layer(upper), folder, root, recording_env, tolerant, binds=[(tools, f"{INSIDE}/tools"), (log, f"{INSIDE}/log")])
-    recording = record.read(log, root)
-    facts = _facts(source, recipe, root, own, recording)
+    tolerant = f"(PATH={INSIDE}/tools:$PATH\n{script}\n) >{INSIDE}/outcome/record.log 2>&1 || true\n"
+    binds = [(tools, f"{INSIDE}/tools"), (log, f"{INSIDE}/log"), (folder, f"{INSIDE}/outcome")]
+    _step(own, folder, root, settings, tolerant, keep=upper, binds=binds)
+    files = upper / root.lstrip("/")
+    recording = record.read(log, root, files)
+    record.clean(recording, files)
     for place in (tools, log):
         cache.discard(place)
-    (folder / "facts.json").write_text(json.dumps(facts, separators=(",", ":")))
+    return recording
 
 
 def _step(
@@ -161,13 +178,13 @@ def _step(
 ) -> str:
     """Run a recipe's script as a line of debian/rules, so that it sees the variables which that exports."""
     (folder / "step.mk").write_text(_STEP.format(inside=INSIDE))
-    (folder / "step.sh").write_text(script)
+    (folder / "step.sh").write_text(f"INSIDE={INSIDE}\n{_PRELUDE}\n{script}")
     places = [(folder / "step.mk", f"{INSIDE}/step.mk"), (folder / "step.sh", f"{INSIDE}/step.sh"), *binds]
     command = f"make --no-print-directory --file=debian/rules --file={INSIDE}/step.mk suture-step 2>&1\n"
     return own.enter(command, keep=keep, directory=root, binds=places, env=env)
 
 
-def _facts(source: SourceVersion, recipe: Recipe, root: str, own: Room, recording: record.Recording) -> dict[str, Any]:
+def _facts(source: SourceVersion, recipe: Recipe, root: str, own: Room, recording: record.Recording, env: Mapping[str, str]) -> dict[str, Any]:
     binaries = []
     for shipped in recipe.binaries:
         objects = recording.objects_of_pattern(shipped.output)
@@ -182,7 +199,8 @@ def _facts(source: SourceVersion, recipe: Recipe, root: str, own: Room, recordin
     key = hashlib.sha256("\0".join([recipe.digest, source.dsc.read_text(), *(str(x) for x in own.layers)]).encode()).hexdigest()
     units = [[u.source, u.object, u.directory, list(u.argv), u.language] for u in recording.units]
     layers = [str(x.relative_to(cache.root())) for x in own.layers]
-    return {"root": root, "layers": layers, "compiler": version, "key": key, "units": units, "binaries": binaries}
+    kept = {"SOURCE_DATE_EPOCH": env["SOURCE_DATE_EPOCH"]}
+    return {"root": root, "layers": layers, "compiler": version, "key": key, "env": kept, "units": units, "binaries": binaries}
 
 
 def _open(index: Path, source: SourceVersion, recipe: Recipe) -> Tree:
@@ -190,7 +208,6 @@ def _open(index: Path, source: SourceVersion, recipe: Recipe) -> Tree:
     layers = tuple(cache.root() / x for x in facts["layers"])
     units = tuple(Unit(u[0], u[1], u[2], tuple(u[3]), u[4]) for u in facts["units"])
     binaries = tuple(Binary(b[0], b[1], frozenset(b[2])) for b in facts["binaries"])
-    env = {"SOURCE_DATE_EPOCH": str(source.epoch_seconds)}
     return Tree(
         name=source.name,
         version=source.version,
@@ -201,12 +218,10 @@ def _open(index: Path, source: SourceVersion, recipe: Recipe) -> Tree:
         root=facts["root"],
         place=index,
         room=Room((index / "upper", *layers)),
-        env=env,
+        env=facts["env"],
         moved=recipe.moved,
     )
 
 
 def _cores() -> int:
-    import os
-
     return len(os.sched_getaffinity(0))

@@ -26,9 +26,9 @@ _DROPPED_WITH_VALUE = frozenset({"-o", "-MF", "-MT", "-MQ"})
 class Variant(Enum):
     """Flags that are added to the archive's own."""
 
-    PLAIN = ()  # exactly the archive's, for the match
+    PLAIN = ("-g0",)  # the archive's code, without the debug information that no match looks at
     SECTIONS = ("-ffunction-sections", "-fdata-sections")  # to cut functions out
-    COMPARE = ("-ffunction-sections", "-fdata-sections", "-D__LINE__=7", "-w")  # line numbers do not count as a change
+    COMPARE = ("-ffunction-sections", "-fdata-sections", "-g0", "-D__LINE__=7", "-w")  # line numbers do not count as a change
 
 
 @dataclass(frozen=True)

@@ -120,8 +120,8 @@ def parse(text: str, name: str, exists: Callable[[str], bool] | None = None) -> 
     """
     files: list[FilePatch] = []
     prose: list[str] = [name]
-    for old, new, body in _diffs(text.splitlines(keepends=True), prose, name):
-        path, body = _path(old, new, exists), "".join(body)
+    for old, new, hunks in _diffs(text.splitlines(keepends=True), prose, name):
+        path, body = _path(old, new, exists), "".join(hunks)
         if path.startswith("/") or ".." in path.split("/"):
             raise Refused(f"{name}: names a file outside the source: {path}", "check where the patch comes from")
         creates, deletes = old == "/dev/null" or body.startswith("@@ -0,0"), new == "/dev/null"

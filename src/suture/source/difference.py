@@ -1,0 +1,72 @@
+"""Fixes out of source packages: a named patch of a version's quilt series, or all that differs between two versions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from suture.command import run
+from suture.error import NotFound, Refused
+from suture.source.archive import SourceVersion
+from suture.source.fix import Fix, parse
+
+_SKIPPED = ("debian", ".pc", ".git")
+
+
+def from_series(source: SourceVersion, name: str) -> Fix:
+    """A patch of `debian/patches/series` by its name, with or without its suffix. Raises `NotFound`."""
+    folder = source.tree / "debian" / "patches"
+    listed = series(source)
+    found = [p for p in listed if name in (p, Path(p).name, Path(p).stem, p.rsplit(".", 1)[0])]
+    if len(found) != 1:
+        near = [p for p in listed if name.lower() in p.lower()] or list(listed)
+        raise NotFound(
+            f"{source.name} {source.version} has no patch {name} in its series", f"it has: {', '.join(near[:20])}"
+        )
+    return parse((folder / found[0]).read_text(errors="surrogateescape"), found[0])
+
+
+def series(source: SourceVersion) -> tuple[str, ...]:
+    """Names of the quilt series in order (dpkg-source(1), format 3.0 (quilt)); empty for another source format."""
+    path = source.tree / "debian" / "patches" / "series"
+    if not path.is_file():
+        return ()
+    lines = (line.split("#")[0].split() for line in path.read_text().splitlines())
+    return tuple(words[0] for words in lines if words)
+
+
+def between(old: SourceVersion, new: SourceVersion, only: Iterable[str] = ()) -> Fix:
+    """Everything that differs between two fully patched trees, narrowed to paths (a file, a folder, or a shell pattern).
+
+    Files outside `only`, and debian/ itself, are left out. Raises `Refused` when nothing differs.
+    """
+    name = f"{old.name}-{old.version}-to-{new.version}"
+    wanted = tuple(only)
+    paths = tuple(w for w in wanted if not any(c in w for c in "*?[")) if wanted else ()
+    texts = (
+        [_diff(old.tree, new.tree, path) for path in paths]
+        if paths and len(paths) == len(wanted)
+        else [_diff(old.tree, new.tree, ".")]
+    )
+    text = "".join(texts)
+    if not text:
+        raise Refused(
+            f"{name}: nothing differs{' under ' + ', '.join(wanted) if wanted else ''}", "check paths and versions"
+        )
+    fix = parse(text, name)
+    return fix.only(wanted) if wanted else fix
+
+
+def _diff(old: Path, new: Path, path: str) -> str:
+    """A recursive unified diff of one path of two trees with names that strip to the path (-p1)."""
+    if not (old / path).exists() and not (new / path).exists():
+        return ""
+    excluded = [f"--exclude={x}" for x in _SKIPPED]
+    options = ["--unified", "--recursive", "--new-file", "--text", "--no-dereference", *excluded]
+    text = run(["diff", *options, str(old / path), str(new / path)], accept=frozenset({0, 1}))
+    return (
+        text.replace(f"--- {old}/", "--- a/")
+        .replace(f"+++ {new}/", "+++ b/")
+        .replace("--- a/./", "--- a/")
+        .replace("+++ b/./", "+++ b/")
+    )
