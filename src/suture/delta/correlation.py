@@ -58,10 +58,13 @@ def _family(atom: Atom) -> str:
 
 
 def _pair_family(pre: AtomObject, post: AtomObject, old: list[Atom], new: list[Atom], pairs: Pairs) -> None:
-    if len(old) == 1 and len(new) == 1:
-        pairs.join(old[0].index, new[0].index)
-        return
     numbered = any(base_name(a.label) != a.label for a in old + new)
+    if len(old) == 1 and len(new) == 1:
+        if numbered and _is_state(old[0]) and not _share_a_user(pre, old[0], post, new[0]):
+            pairs.ambiguous.add(new[0].index)  # another function's variable of the same name, or the same one after inlining
+        else:
+            pairs.join(old[0].index, new[0].index)
+        return
     if not numbered:
         for a, b in zip(old, new, strict=False):
             pairs.join(a.index, b.index)
@@ -87,6 +90,15 @@ def _pair_family(pre: AtomObject, post: AtomObject, old: list[Atom], new: list[A
                 new = [b for b in new if b is not some_new[0]]
     if old and new:
         _pair_in_order(old, new, pairs)
+
+
+def _is_state(atom: Atom) -> bool:
+    return atom.kind in (AtomKind.DATA, AtomKind.BSS, AtomKind.THREAD)
+
+
+def _share_a_user(pre: AtomObject, old: Atom, post: AtomObject, new: Atom) -> bool:
+    before, after = ({base_name(n) for n in obj.users.get(a.index, ())} for obj, a in ((pre, old), (post, new)))
+    return bool(before & after) or before == after
 
 
 def _pair_in_order(old: list[Atom], new: list[Atom], pairs: Pairs) -> None:

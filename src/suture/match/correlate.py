@@ -14,7 +14,7 @@ from suture.elf.fact import Relocation, Section, Symbol
 from suture.elf.file import ElfFile
 from suture.error import ExitCode, SutureError
 from suture.match.book import Book
-from suture.match.linker_edit import Implied, Kind, implied, open_range, swallows_next
+from suture.match.linker_edit import Implied, Kind, implied, open_range, swallowed_until
 from suture.match.pattern import Pattern
 from suture.match.proof import MatchedSection, MatchedUnit
 from suture.match.run import Run, SlotKind
@@ -322,8 +322,7 @@ class _Correlation:
             found = implied(data, run, at, row.r_type, row.r_addend, base + row.r_offset)
             if found is None:
                 return None
-            if swallows_next(run, at, row.r_type):
-                skip_until = at + 12
+            skip_until = max(skip_until, swallowed_until(data, run, at, row.r_type))
             symbol = obj.elf.symbols[row.symbol]
             place = f"{self.book.unit} {section.name}+{row.r_offset:#x}"
             noted = self._read(obj, symbol, row.r_addend, found, place)

@@ -7,11 +7,13 @@ The one module of this room that depends on the architecture. Sources: psABI cha
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 
 from suture.elf.abi import R, field_width
 
+_ARITHMETIC = frozenset({0x03, 0x0B, 0x13, 0x1B, 0x23, 0x2B, 0x33, 0x3B})  # add or adc sbb and sub xor cmp, memory to register
 _LOAD_FS0 = bytes.fromhex("64488b042500000000")  # mov %fs:0, %rax
 
 
@@ -72,7 +74,7 @@ def implied(data: bytes, run: bytes, r_offset: int, r_type: int, addend: int, pl
         fmt = "<I" if r_type == R.R_32 else "<i"
         return Implied(Kind.ADDRESS, struct.unpack_from(fmt, run, r_offset)[0] - addend)
     if r_type in (R.GOTPCREL, R.GOTPCRELX, R.REX_GOTPCRELX):
-        return _got_load(data, run, r_offset, place, pc)
+        return _got_load(data, run, r_offset, r_type, place, pc)
     if r_type == R.TLSGD:
         return _general_dynamic(data, run, r_offset, place, pc)
     if r_type == R.TLSLD:
@@ -86,32 +88,44 @@ def implied(data: bytes, run: bytes, r_offset: int, r_type: int, addend: int, pl
     return None
 
 
-def swallows_next(run: bytes, r_offset: int, r_type: int) -> bool:
-    """Whether a relaxed TLSGD or TLSLD took the following call of __tls_get_addr with it."""
-    if r_type == R.TLSGD:
-        return run[r_offset - 4 : r_offset + 5] == _LOAD_FS0
-    if r_type == R.TLSLD:
-        return _LOAD_FS0 in run[max(0, r_offset - 3) : r_offset + 10]
-    return False
+def swallowed_until(data: bytes, run: bytes, r_offset: int, r_type: int) -> int:
+    """Offset up to which a relaxed TLSGD or TLSLD took the following call of __tls_get_addr with it; 0 when it did not."""
+    relaxed = (r_type == R.TLSGD and run[r_offset - 4 : r_offset + 5] == _LOAD_FS0) or (
+        r_type == R.TLSLD and run[r_offset - 3 : open_range(data, r_offset, r_type)[1]].endswith(_LOAD_FS0)
+    )
+    return open_range(data, r_offset, r_type)[1] if relaxed else 0
 
 
-def _got_load(data: bytes, run: bytes, at: int, place: int, pc: int) -> Implied | None:
-    old, new = data[at - 2 : at], run[at - 2 : at]
-    if new == old and data[max(0, at - 3) : at - 2] == run[max(0, at - 3) : at - 2]:
+def _got_load(data: bytes, run: bytes, at: int, r_type: int, place: int, pc: int) -> Implied | None:
+    low = open_range(data, at, r_type)[0]
+    old, new = data[low:at], run[low:at]
+    if new == old:
         return Implied(Kind.SLOT, pc)
-    if old[0] == 0x8B and new[0] == 0x8D and new[1] == old[1]:
+    if old == b"\xff\x15":
+        if new == b"\x67\xe8":
+            return Implied(Kind.CALL, pc)
+        if new[0] == 0xE8 and run[at + 3] == 0x90:
+            return Implied(Kind.CALL, place + 3 + _s32(run, at - 1))
+        return None
+    if old == b"\xff\x25":
+        return Implied(Kind.CALL, place + 3 + _s32(run, at - 1)) if new[0] == 0xE9 and run[at + 3] == 0x90 else None
+    opcode, modrm = old[-2], old[-1]
+    if opcode == 0x8B and new == old[:-2] + bytes([0x8D, modrm]):
         return Implied(Kind.ADDRESS, pc)
-    if old == b"\xff\x15" and new == b"\x67\xe8":
-        return Implied(Kind.CALL, pc)
-    if old == b"\xff\x15" and new[0] == 0xE8 and run[at + 3] == 0x90:
-        return Implied(Kind.CALL, place + 3 + _s32(run, at - 1))
-    if old == b"\xff\x25" and new[0] == 0xE9 and run[at + 3] == 0x90:
-        return Implied(Kind.CALL, place + 3 + _s32(run, at - 1))
-    if old[0] == 0x8B and new[0] == 0xC7:
-        return Implied(Kind.ADDRESS, _s32(run, at))
-    if old[0] in (0x85, 0x03, 0x0B, 0x13, 0x1B, 0x23, 0x2B, 0x33, 0x3B) and new[0] in (0xF7, 0x81):
-        return Implied(Kind.ADDRESS, _s32(run, at))
-    return None
+    immediate = _to_immediate(old[:-2], modrm)
+    if opcode == 0x8B:
+        edits = {immediate(0xC7, 0)}
+    elif opcode == 0x85:
+        edits = {immediate(0xF7, 0)}
+    else:
+        edits = {immediate(0x81, opcode >> 3)} if opcode in _ARITHMETIC else set()
+    return Implied(Kind.ADDRESS, _s32(run, at)) if new in edits else None
+
+
+def _to_immediate(prefix: bytes, modrm: int) -> Callable[[int, int], bytes]:
+    """The head of `op $imm32, %reg` for one that had `op mem, %reg`: the register moves from ModRM.reg to ModRM.rm, REX.R to REX.B."""
+    rex = bytes([prefix[0] & ~0x04 | prefix[0] >> 2 & 1]) if prefix else b""
+    return lambda opcode, extension: rex + bytes([opcode, 0xC0 | extension << 3 | modrm >> 3 & 7])
 
 
 def _general_dynamic(data: bytes, run: bytes, at: int, place: int, pc: int) -> Implied | None:
@@ -122,25 +136,39 @@ def _general_dynamic(data: bytes, run: bytes, at: int, place: int, pc: int) -> I
         if window[9:12] == b"\x48\x03\x05":
             return Implied(Kind.THREAD_SLOT, place + 12 + _s32(window, 12))
         return None
-    if window[:4] == data[at - 4 : at]:
+    if window[:4] == data[at - 4 : at] and _same_call(data, run, at + 4, at + 8):
         return Implied(Kind.MODULE_SLOT, pc)
     return None
 
 
 def _local_dynamic(data: bytes, run: bytes, at: int, pc: int) -> Implied | None:
-    if swallows_next(run, at, R.TLSLD):
+    if swallowed_until(data, run, at, R.TLSLD):
         return Implied(Kind.LOCAL_MODULE_SLOT, 0)
-    if run[at - 3 : at] == data[at - 3 : at]:
+    end = open_range(data, at, R.TLSLD)[1]
+    if run[at - 3 : at] == data[at - 3 : at] and _same_call(data, run, at + 4, end - 4):
         return Implied(Kind.LOCAL_MODULE_SLOT, pc)
     return None
 
 
+def _same_call(data: bytes, run: bytes, low: int, high: int) -> bool:
+    """Whether the head of the call of __tls_get_addr is the compiled one, or `call *slot` made a direct call."""
+    old, new = data[low:high], run[low:high]
+    return new == old or (old[-2:] == b"\xff\x15" and (new[-2:] == b"\x67\xe8" or new[-2] == 0xE8))
+
+
 def _initial_exec(data: bytes, run: bytes, at: int, pc: int) -> Implied | None:
-    if run[at - 3 : at] == data[at - 3 : at]:
+    old, new = data[at - 3 : at], run[at - 3 : at]
+    if new == old:
         return Implied(Kind.THREAD_SLOT, pc)
-    if run[at - 2] in (0xC7, 0x81, 0x8D):
-        return Implied(Kind.THREAD_OFFSET, _s32(run, at))
-    return None
+    rex, opcode, modrm = old
+    immediate = _to_immediate(bytes([rex]), modrm)
+    if opcode == 0x8B:
+        edits = {immediate(0xC7, 0)}
+    else:
+        register = modrm >> 3 & 7
+        lea = bytes([rex | rex >> 2 & 1, 0x8D, 0x80 | register << 3 | register])
+        edits = {immediate(0x81, 0), lea} if opcode == 0x03 else set()
+    return Implied(Kind.THREAD_OFFSET, _s32(run, at)) if new in edits else None
 
 
 def _s32(data: bytes, at: int) -> int:

@@ -130,7 +130,8 @@ class _Build:
                 "its switch tables could not be compared with the running ones",
                 "restart the program with the fixed package",
             )
-        return plan_entry(code, placed.address, targets)
+        planned = plan_entry(code, placed.address, targets)
+        return planned if isinstance(planned, Entry) else Refusal(planned.reason, planned.remedy)
 
     def _check_types(self) -> None:
         for u, change in enumerate(self.changes):

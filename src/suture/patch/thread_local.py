@@ -36,7 +36,7 @@ def edit(data: bytes, ref: Reference, facts: Mapping[Kind, int | None]) -> Edit 
     at = ref.offset
     offset = facts[Kind.THREAD_OFFSET]
     if ref.r_type == R.TPOFF32:
-        return _constant(at, offset, ref.addend + ref.value)
+        return _constant(at, offset, ref.addend)
     if ref.r_type == R.DTPOFF32:
         return _constant(at, facts[Kind.MODULE_OFFSET], ref.addend)
     if ref.r_type == R.GOTTPOFF:
