@@ -156,14 +156,14 @@ class Bench:
         pauses = []
         try:
             for patch in applied:
-                pauses.append(_pause(suture("apply", f"--pid={process.pid}", paths[patch.id])))
+                pauses.append(_pause(suture("apply", paths[patch.id], str(process.pid))))
         except Declined as declined:
             return _declined(row, declined, "apply")
         replaced = all(_is_replaced(process.pid, p) for p in applied)
         row = replace(row, after=process.ask(), pause=max((p for p in pauses if p is not None), default=None))
         try:
             for patch in reversed(applied):
-                suture("revert", f"--pid={process.pid}", patch.id)
+                suture("revert", patch.id, str(process.pid))
         except Declined as declined:
             return _declined(row, declined, "revert")
         restored = [_entries(process.pid, p) for p in applied] == before
@@ -216,15 +216,12 @@ def _declined(row: Row, declined: Declined, verb: str) -> Row:
 
 
 def _pause(answer: dict[str, Any]) -> float | None:
-    """Microseconds that the process was stopped, from the answer of apply."""
-    for process in answer.get("processes", ()):
-        if process.get("pause_us") is not None:
-            return float(process["pause_us"])
-    return None
+    """Microseconds that the process was stopped, the longest of its stops, from the answer of apply."""
+    return max((float(us) for process in answer.get("processes", ()) for us in process["pauses_us"]), default=None)
 
 
 def _refusals(made: dict[str, Any]) -> str:
-    return "; ".join(f"{r['function']}: {r['reason']}" for r in made.get("refused", ()))
+    return "; ".join(f"{r['function'] or r['file']}: {r['reason']}" for r in made.get("refused", ()))
 
 
 def _joined(*notes: str) -> str:
