@@ -32,6 +32,7 @@ class AlreadyTraced(Refused):
         by = f"pid {tracer}" if tracer else "another process"
         super().__init__(f"pid {pid}: is already traced by {by}", "end the debugger or tracer, then try again")
         self.pid = pid
+        self.tracer = tracer
 
 
 class WrongTarget(SutureError):

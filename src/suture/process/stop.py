@@ -10,13 +10,14 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import threading
 import time
 from types import TracebackType
 
 from suture.error import Unsupported
 from suture.process import syscall, x86_64
 from suture.process.borrow import refusal
-from suture.process.error import NoProcess
+from suture.process.error import AlreadyTraced, NoProcess
 from suture.process.interrupted import repair_interrupted
 from suture.process.tracee import MOST_THREADS, Tracee, list_threads, read_stat
 from suture.process.x86_64 import Registers
@@ -122,21 +123,10 @@ class Seizure:
             why = refusal(self.tracee.pid, tid)
             if why is None or isinstance(why, NoProcess):
                 return False
-            # a child of a seized thread is traced by us already and reports itself
-            if getattr(why, "tracer", 0) == os.getpid() or self._is_ours(tid):
-                self._status[tid] = _RUNNING
-                return True
-            raise why from problem
+            if not isinstance(why, AlreadyTraced) or why.tracer != threading.get_native_id():
+                raise why from problem
+            # born by a seized thread: ours already, and it will report its first stop
         self._status[tid] = _RUNNING
-        return True
-
-    def _is_ours(self, tid: int) -> bool:
-        try:
-            _, status = syscall.waitpid(tid, block=False)
-        except ChildProcessError:
-            return False
-        if status:
-            self._status[tid] = status
         return True
 
     def _collect_births(self) -> None:
