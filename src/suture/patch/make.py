@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from suture import __version__
+from suture.compile.job import CompileFailed
 from suture.compile.tree import Tree
 from suture.compile.unit import Binary, Unit, Variant
 from suture.delta.atom import AtomObject
@@ -110,7 +111,7 @@ def make(
         units = _affected(tree, parts, shipped, refused)
     progress(f"compiling {len(units)} unit{'s' * (len(units) != 1)} before and after the fix")
     with clock.step("compile"):
-        changed = _changed(tree, post, units, progress)
+        changed = _changed(tree, post, units, refused, progress)
     made: list[Made] = []
     for item in shipped:
         own = [(u, d) for u, d in changed if u.object in item.binary.objects]
@@ -181,25 +182,58 @@ def _affected(
     return [found[o] for o in sorted(found)]
 
 
-def _changed(tree: Tree, post: Tree, units: Sequence[Unit], progress: Progress) -> list[tuple[Unit, Difference]]:
+def _changed(
+    tree: Tree, post: Tree, units: Sequence[Unit], refused: list[RefusedFunction], progress: Progress
+) -> list[tuple[Unit, Difference]]:
     """Units whose code or data differ once line numbers are left out."""
-    if len(units) <= _FEW:
-        before = [(u, v) for u in units for v in (Variant.COMPARE, Variant.PLAIN, Variant.SECTIONS)]
-        after = [(u, v) for u in units for v in (Variant.COMPARE, Variant.SECTIONS)]
-        tree.compile(before)
-        post.compile(after)
-    pre = tree.compile([(u, Variant.COMPARE) for u in units])
-    new = post.compile([(u, Variant.COMPARE) for u in units])
+    few = len(units) <= _FEW
+    pre = _compiled(
+        tree, units, (Variant.COMPARE, Variant.PLAIN, Variant.SECTIONS) if few else (Variant.COMPARE,), refused
+    )
+    left = [u for u in units if u in pre]
+    new = _compiled(post, left, (Variant.COMPARE, Variant.SECTIONS) if few else (Variant.COMPARE,), refused)
     found = []
-    for unit, a, b in zip(units, pre, new, strict=True):
-        left, right = a.path.read_bytes(), b.path.read_bytes()
-        if left == right:
+    for unit in left:
+        if unit not in new:
             continue
-        delta = difference(AtomObject(ElfFile(left, str(a.path))), AtomObject(ElfFile(right, str(b.path))))
+        old_path, new_path = pre[unit][0], new[unit][0]
+        before, after = old_path.read_bytes(), new_path.read_bytes()
+        if before == after:
+            continue
+        delta = difference(AtomObject(ElfFile(before, str(old_path))), AtomObject(ElfFile(after, str(new_path))))
         if not delta.is_empty:
             progress(f"{unit.source}: {len(delta.changed)} functions differ")
             found.append((unit, delta))
     return found
+
+
+def _compiled(
+    tree: Tree, units: Sequence[Unit], variants: Sequence[Variant], refused: list[RefusedFunction]
+) -> dict[Unit, list[Path]]:
+    """Objects by unit, one for each variant. A lone unit that the compiler rejects is an error; of several it is refused."""
+    left = list(units)
+    while left:
+        try:
+            objects = tree.compile([(u, v) for u in left for v in variants])
+        except CompileFailed as failed:
+            if len(units) == 1:
+                raise
+            left.remove(failed.unit)
+            lines = failed.output.strip().splitlines()
+            message = next((x for x in lines if "error" in x), lines[0] if lines else "")
+            refused.append(
+                RefusedFunction(
+                    "",
+                    failed.unit.source,
+                    0,
+                    f"the compiler rejects it: {message}",
+                    "correct the fix, or leave it out with --only",
+                )
+            )
+            continue
+        paths = [o.path for o in objects]
+        return {u: paths[n * len(variants) : (n + 1) * len(variants)] for n, u in enumerate(left)}
+    return {}
 
 
 def _one(

@@ -1,0 +1,123 @@
+"""What a person asks of `suture make`, and what it comes to: a tree, shipped binaries, fixes. Kept in the manifest for `verify`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from suture.compile.tree import Tree, prepare
+from suture.error import ExitCode, NotFound, Refused, SutureError
+from suture.patch.make import Shipped
+from suture.progress import Progress, silent
+from suture.source.archive import Archive, archive_for
+from suture.source.difference import between, from_series
+from suture.source.fix import Fix, parse
+
+_MULTIARCH = "x86_64-linux-gnu"
+
+
+class BadRequest(SutureError):
+    """The options do not fit together."""
+
+    exit_code = ExitCode.USAGE
+
+
+@dataclass(frozen=True)
+class Request:
+    """Options of `suture make`. `source` is `NAME=VERSION`; `fixes` are texts of patches by name; `files` limits the binaries."""
+
+    source: str
+    fixes: tuple[tuple[str, str], ...] = ()
+    fix_from: tuple[str, ...] = ()
+    to: str = ""
+    only: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
+
+    def facts(self) -> dict[str, tuple[str, ...]]:
+        """As it is kept in a manifest; texts of patches are kept with their names."""
+        return {
+            "source": (self.source,),
+            "fix": tuple(x for pair in self.fixes for x in pair),
+            "fix_from": self.fix_from,
+            "to": (self.to,) if self.to else (),
+            "only": self.only,
+        }
+
+    @classmethod
+    def from_facts(cls, facts: Mapping[str, tuple[str, ...]], file: str) -> Request:
+        """The request that a manifest holds, for one binary. Raises `BadRequest` when it holds none."""
+        if not facts.get("source"):
+            raise BadRequest(
+                "the patch does not say how it was made", "ask whoever made it for the options of `suture make`"
+            )
+        texts = facts.get("fix", ())
+        pairs = tuple(zip(texts[::2], texts[1::2], strict=True))
+        return cls(
+            facts["source"][0],
+            pairs,
+            facts.get("fix_from", ()),
+            next(iter(facts.get("to", ())), ""),
+            facts.get("only", ()),
+            (file,),
+        )
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A request with everything that it names fetched and prepared."""
+
+    tree: Tree
+    shipped: tuple[Shipped, ...]
+    fixes: tuple[Fix, ...]
+
+
+def ready(request: Request, progress: Progress = silent) -> Ready:
+    """Fetch the source and the shipped binaries, prepare the tree, read the fixes.
+
+    Raises `NotFound`, `Refused` (a text that is no patch), `BadRequest`, and what the tree raises.
+    """
+    name, version = _split(request.source)
+    archive = archive_for(version, progress=progress)
+    source = archive.source(name, version)
+    tree = prepare(source, progress)
+    fixes = [parse(text, label, tree.has) for label, text in request.fixes]
+    for spec in request.fix_from:
+        other, _, patch = spec.partition(":")
+        other_name, other_version = _split(other)
+        fixes.append(
+            from_series(archive_for(other_version, progress=progress).source(other_name, other_version), patch)
+        )
+    if request.to:
+        newer = archive_for(request.to, progress=progress).source(name, request.to)
+        fixes.append(between(source, newer, request.only))
+    elif request.only:
+        fixes = [f.only(request.only) for f in fixes]
+    if not fixes:
+        raise BadRequest("no fix was given", "give --fix FILE, --fix-from NAME=VERSION:PATCH or --to VERSION")
+    return Ready(tree, _shipped(tree, archive, version, request.files), tuple(fixes))
+
+
+def _split(spec: str) -> tuple[str, str]:
+    name, sign, version = spec.partition("=")
+    if not (name and sign and version):
+        raise BadRequest(
+            f"{spec} is no NAME=VERSION", "give source package and version, for example openssl=3.0.17-1~deb12u2"
+        )
+    return name, version
+
+
+def _shipped(tree: Tree, archive: Archive, version: str, files: tuple[str, ...]) -> tuple[Shipped, ...]:
+    found = []
+    for binary in tree.binaries:
+        path = binary.file.replace("{multiarch}", _MULTIARCH)
+        if files and not any(f in (path, Path(path).name, "/" + path) for f in files):
+            continue
+        root = archive.binary(binary.package, version)
+        if not (root / path).is_file():
+            raise NotFound(f"{binary.package} {version} holds no {path}", f"correct the recipe of {tree.name}")
+        found.append(Shipped(binary, root / path, version))
+    if not found:
+        known = ", ".join(Path(b.file).name for b in tree.binaries)
+        raise Refused(f"{tree.name} has no binary {', '.join(files)} that is patched", f"it has: {known}")
+    return tuple(found)
