@@ -39,6 +39,7 @@ static const struct { const char *name; long (*call)(long); } known[] = {%(rows)
 int main(void) {
   char line[256];
   setvbuf(stdout, 0, _IOLBF, 0);
+  puts("1");
   while (fgets(line, sizeof line, stdin)) {
     char *value = strchr(line, ' ');
     if (value) *value++ = 0;
@@ -151,6 +152,12 @@ class Package:
         flags = [*self.host_flags, str(self.folder / "caller.o"), str(self.shipped), f"-Wl,-rpath,{self.folder}"]
         subprocess.run(["gcc", *flags, "-o", str(self.folder / "host")], check=True)
 
+    def symbols(self) -> dict[str, tuple[int, int]]:
+        """Address and size by name, as nm reads them from the copy that is not stripped."""
+        out = subprocess.run(["nm", "-S", str(self.unstripped)], check=True, capture_output=True, text=True).stdout
+        rows = [line.split() for line in out.splitlines()]
+        return {r[3]: (int(r[0], 16), int(r[1], 16)) for r in rows if len(r) == 4}
+
     def object(self, stage: str, unit: str, variant: Variant) -> ElfFile:
         return ElfFile.read(self.folder / stage / f"{unit}.{variant.name}.o")
 
@@ -205,6 +212,7 @@ class Package:
         process = subprocess.Popen([str(program)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=env)
         running = Running(process)
         self.running.append(running)
+        running.read("start")
         return running
 
 
@@ -218,8 +226,12 @@ class Running:
         assert self.process.stdin is not None and self.process.stdout is not None
         self.process.stdin.write(f"{name} {value}\n".encode())
         self.process.stdin.flush()
+        return self.read(f"{name}({value})")
+
+    def read(self, what: str) -> int:
+        assert self.process.stdout is not None
         line = self.process.stdout.readline()
-        assert line, f"the program ended with {self.process.wait()} when {name}({value}) was called"
+        assert line, f"the program ended with {self.process.wait()} at {what}"
         return int(line)
 
     def apply(self, patch: PatchFile) -> None:

@@ -64,6 +64,18 @@ class Atom:
     def is_constant(self) -> bool:
         return self.kind in (AtomKind.CONST, AtomKind.RELRO, AtomKind.MERGED)
 
+    def is_branch(self, ref: Reference) -> bool:
+        """Whether a reference of code is the target of a call or jump, not an operand; gas gives PC32 for local functions.
+
+        The byte before a RIP-relative operand is a ModRM with mod 0 and rm 5 (Intel SDM 2.2.1.6), which no branch ends in.
+        """
+        return (
+            self.kind is AtomKind.CODE
+            and ref.r_type in (R.PC32, R.PLT32)
+            and ref.offset > 0
+            and self.data[ref.offset - 1] & 0xC7 != 0x05
+        )
+
     @property
     def is_pool(self) -> bool:
         """Whether it is an unnamed section of constants that several functions share: switch tables, constant pools."""
@@ -240,19 +252,19 @@ class AtomObject:
                 value = symbol.st_value if symbol.st_shndx == SHN_ABS else 0
                 references.append(Reference(row.r_offset, row.r_type, None, symbol.name, value, row.r_addend))
         return Atom(
-            section, _kind(section), _label(section, symbols), symbols, self.elf.bytes_of(section), tuple(references)
+            section, _kind(section, bool(references)), _label(section, symbols), symbols, self.elf.bytes_of(section), tuple(references)
         )
 
 
 _HELD = frozenset({SectionType.PROGBITS, SectionType.NOBITS, SectionType.INIT_ARRAY, SectionType.FINI_ARRAY})
 
 
-def _kind(section: Section) -> AtomKind:
+def _kind(section: Section, has_references: bool) -> AtomKind:
     if section.is_code:
         return AtomKind.CODE
     if section.sh_flags & SectionFlag.TLS:
         return AtomKind.THREAD
-    if section.is_merge:
+    if section.is_merge and not has_references:  # with references its pieces are not their bytes alone, and ld merges none
         return AtomKind.MERGED
     if not section.is_writable:
         return AtomKind.CONST

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 
 from suture.delta.atom import Atom, AtomKind, Function, Reference
 from suture.delta.change import Refusal, UnitChange
-from suture.elf.abi import R
 
 
 @dataclass(frozen=True, order=True)
@@ -304,7 +303,7 @@ def only_called_by_replaced(change: UnitChange, name: str) -> bool:
                 continue
             caller = change.pre.function_of.get(atom.index)
             post_index = change.pairs.post_of.get(caller.hot.index) if caller else None
-            if caller is None or ref.r_type != R.PLT32:
+            if caller is None or not atom.is_branch(ref):
                 return False
             if post_index is not None and change.post.function_of[post_index].name not in change.replaced:
                 return False

@@ -201,7 +201,7 @@ class Layout:
             return new
         if source.kind is AtomKind.CODE and ref.r_type == R.PC32 and ref.value + ref.addend != -4:
             return new  # a label of the function itself
-        if ref.r_type == R.PLT32 and not (target.is_exportable(ref.symbol) and self._may_be_another(change, ref)):
+        if source.is_branch(ref) and not (target.is_exportable(ref.symbol) and self._may_be_another(change, ref)):
             return new
         # its address is taken: the old one stays the function's identity. Or another binary may define it instead
         return self._running(change, target, ref)

@@ -1,0 +1,156 @@
+"""Strings, tables, switch tables, line numbers, initial values."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+STRINGS = """
+#include <string.h>
+static const char *pick(long x) { return x == 0 ? "alpha" : x == 1 ? "beta" : "gamma ray"; }
+long size(long x) { return strlen(pick(x)); }
+long letter(long x) { const char *volatile s = "delta"; return s[x]; }
+"""
+
+
+@pytest.mark.parametrize("shape", ["library", "pie", "fixed"])
+def test_an_added_string_that_shifts_all_others_changes_only_its_function(package: Any, shape: str) -> None:
+    made = package(STRINGS, ('x == 0 ? "alpha"', 'x == 0 ? "aardvark, a new one"'), "size letter", shape)
+    patch = made.patch()
+    assert {f.name for f in patch.manifest.functions} == {"size"}
+    target = made.start()
+    assert target.ask("size") == 5
+    target.apply(patch)
+    assert [target.ask("size", n) for n in range(3)] == [19, 4, 9]
+    assert target.ask("letter", 2) == ord("l")
+
+
+SWITCHES = """
+#include <stdlib.h>
+static long n;
+long left(long x) { switch (x) { case 0: n++; return n; case 1: return abs(-4); case 2: return x * 3; case 3: n += 2; return 8 - n;
+  case 4: return 15; case 5: return x ^ n; } return -1; }
+long right(long x) { switch (x) { case 0: n--; return 7; case 1: return abs(-5); case 2: return x * 4; case 3: n = 0; return 9;
+  case 4: return 25; case 5: return x & n; } return -2; }
+long last(long x) { switch (x) { case 0: n -= 7; return 17; case 1: return abs(-6); case 2: return x * 5; case 3: n = 1; return 19;
+  case 4: return 35; case 5: return x | n; } return -3; }
+"""
+
+
+@pytest.mark.parametrize("shape", ["library", "fixed"])
+def test_a_switch_table_that_moves_in_its_section_is_no_change_and_the_new_function_has_its_own(package: Any, shape: str) -> None:
+    fixed = SWITCHES.replace("case 5: return x ^ n;", "case 5: return x ^ n; case 6: return 66; case 7: n = 4; return 3; case 8: return abs(-8);")
+    made = package(SWITCHES, fixed, "left right last", shape)
+    patch = made.patch()
+    assert {f.name for f in patch.manifest.functions} == {"left"}
+    target = made.start()
+    target.apply(patch)
+    assert [target.ask("left", x) for x in range(10)] == [1, 4, 6, 5, 15, 6, 66, 3, 8, -1]
+    assert [target.ask("right", x) for x in (1, 2, 4)] == [5, 8, 25]
+    assert target.ask("last", 4) == 35
+
+
+def test_functions_with_switch_tables_in_one_section_stay_independent(package: Any) -> None:
+    fixed = SWITCHES.replace("return 15", "return 16").replace("return 35", "return 36")
+    patch = package(SWITCHES, fixed, "left right last").patch()
+    assert [[f.name for f in g.functions] for g in patch.manifest.groups] == [["last"], ["left"]]
+
+
+LINES = """
+#include <assert.h>
+#include <stdio.h>
+long untouched(long x) { assert(x < 1000); return x; }
+long where(long x) { return __LINE__ * x; }
+long touched(long x) { return x + 1; }
+"""
+
+
+def test_moved_lines_and_assertions_change_nothing_but_the_fix(package: Any) -> None:
+    fixed = "/* new */\n\n\n" + LINES.replace("return x + 1", "return x + 2")
+    patch = package(LINES, fixed, "untouched where touched").patch()
+    assert {f.name for f in patch.manifest.functions} == {"touched"}
+
+
+def test_a_changed_initial_value_is_refused_and_what_else_changed_goes_in(package: Any) -> None:
+    source = "long limit = 10;\nlong f(long x) { return x > limit; }\nlong g(long x) { return x + 1; }\n"
+    fixed = "long limit = 20;\nlong f(long x) { return x >= limit; }\nlong g(long x) { return x + 2; }\n"
+    made = package(source, fixed, "f g")
+    built = made.build()
+    assert built.manifest is not None and not built.manifest.verdict.safe
+    assert {f.name for f in built.manifest.functions} == {"g"}
+    assert {r.function for r in built.refused} == {"f", "limit"}
+    assert all("initial value" in r.reason and r.remedy for r in built.refused)
+
+
+def test_a_changed_initial_value_alone_makes_no_patch(package: Any) -> None:
+    built = package("long limit = 10;\nlong f(long x) { return x > limit; }\n", ("10", "20"), "f").build()
+    assert built.data is None and [r.function for r in built.refused] == ["limit"]
+
+
+TABLE = """
+#include <string.h>
+static const long table[] = {1, 2, 3, 5, 8, 13};
+static const char *const names[] = {"a", "bb", "ccc"};
+long look(long x) { return table[x]; }
+long both(long x) { return table[x] * 2; }
+long size(long x) { return strlen(names[x]); }
+"""
+
+
+def test_a_changed_constant_table_changes_all_its_readers_together(package: Any) -> None:
+    made = package(TABLE, TABLE.replace("5, 8", "50, 80").replace('"bb"', '"bbbbb"'), "look both size")
+    patch = made.patch()
+    assert sorted(sorted(f.name for f in g.functions) for g in patch.manifest.groups) == [["both", "look"], ["size"]]
+    assert any("new copy of the constant table" in n for n in patch.manifest.verdict.notes)
+    target = made.start()
+    target.apply(patch)
+    assert [target.ask("look", 3), target.ask("both", 4), target.ask("look", 1), target.ask("size", 1)] == [50, 160, 2, 5]
+
+
+def test_a_changed_constant_that_other_units_refer_to_is_refused(package: Any) -> None:
+    files = {
+        "a.c": "const long shared[] = {1, 2, 3};\nlong f(long x) { return shared[x]; }\n",
+        "b.c": "extern const long shared[];\nlong g(long x) { return shared[x] * 2; }\n",
+    }
+    refused = package(files, ("2, 3", "2, 4"), "f g").refused()
+    assert "shared" in {r.function for r in refused}
+
+
+OPS = """
+struct ops { const char *name; long (*run)(long); };
+static long hidden(long x) { return x * 3; }
+static const struct ops known[] = {{"hidden", hidden}, {"other", 0}};
+const struct ops *volatile current = known;
+long call(long x) { return current->run(x); }
+long same(long x) { return (current->run == known[0].run) + x; }
+"""
+
+
+def test_a_function_reached_only_through_a_table_runs_the_new_code_and_keeps_its_identity(package: Any) -> None:
+    fixed = OPS.replace("x * 3", "x * 4").replace(") + x;", ") * 5 + x;")
+    made = package(OPS, fixed, "call same")
+    patch = made.patch()
+    target = made.start()
+    assert target.ask("call", 5) == 15 and target.ask("same", 0) == 1
+    target.apply(patch)
+    assert target.ask("call", 5) == 20 and target.ask("same", 0) == 5
+
+
+LOCAL_ARRAYS = """
+#include <string.h>
+__attribute__((noinline)) static long use(const char **words, long x) { return strlen(words[x]); }
+long a(long x) { const char *w[] = {"a", "bb", "ccc", "dddd"}; return use(w, x); }
+long b(long x) { const char *w[] = {"eeeee", "ffffff", "ggggggg", "hhhhhhhh"}; return use(w, x); }
+"""
+
+
+@pytest.mark.parametrize("shape", ["library", "fixed"])
+def test_the_images_of_local_arrays_are_the_new_functions_own(package: Any, shape: str) -> None:
+    fixed = LOCAL_ARRAYS.replace("long a(", 'long z(long x) { const char *w[] = {"1", "2", "3", "4", "5", "6"}; return use(w, x); }\nlong a(')
+    made = package(LOCAL_ARRAYS, fixed.replace("return use(w, x); }\n", "return use(w, x) + 10; }\n"), "a b", shape)
+    patch = made.patch()
+    target = made.start()
+    target.apply(patch)
+    assert [target.ask("b", n) for n in range(4)] == [15, 16, 17, 18]
+    assert [target.ask("a", n) for n in range(4)] == [11, 12, 13, 14]
