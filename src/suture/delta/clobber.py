@@ -10,17 +10,24 @@ With nothing replaced both worlds are one and the first set is empty, so code th
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-from suture.delta import liveness
 from suture.delta.code_unit import CodeUnit, Function, Transfer
-from suture.delta.liveness import ALL, ANY_ARGUMENT, RETURN_REGISTERS, Call, Flow, Place, Step, live_after, register_names
-from suture.delta.prototype import Prototype, prototypes
+from suture.delta.liveness import (
+    ALL,
+    ANY_ARGUMENT,
+    RETURN_REGISTERS,
+    Call,
+    Flow,
+    Place,
+    Step,
+    live_registers,
+    register_names,
+)
+from suture.elf.abi import GOT_LOADS
 from suture.elf.file import ElfFile
-
-_INTEGER_RETURN = liveness.RAX
 
 
 class World(Enum):
@@ -49,16 +56,17 @@ class Violation:
         return f"{self.caller} ({self.world.value}) relies on {listed} across its call of {self.callee}, which may change it"
 
 
-def violations(
-    pre: ElfFile, post: ElfFile, replaced: frozenset[str], new: frozenset[str]
-) -> tuple[Violation, ...]:
+def violations(pre: ElfFile, post: ElfFile, replaced: frozenset[str], new: frozenset[str]) -> tuple[Violation, ...]:
     """All calls that break when the functions `replaced` and `new` run from `post` and all others go on from `pre`.
 
     Both objects are compiled with -ffunction-sections and -g. Names are symbol names. Order: callers of pre, then of post, each
     in the order of their names.
     """
     old, fixed = CodeUnit(pre), CodeUnit(post)
-    compiled = {World.PRE: _Code(lambda n: old if n in old.functions else None), World.POST: _Code(lambda n: fixed if n in fixed.functions else None)}
+    compiled = {
+        World.PRE: _Code(lambda name: old if name in old.functions else None),
+        World.POST: _Code(lambda name: fixed if name in fixed.functions else None),
+    }
     moved = _with_aliases(fixed, replaced | new)
     gone = _with_aliases(old, replaced)
 
@@ -93,7 +101,7 @@ def _check(
             risky[transfer.place] = (transfer, risk)
     if not risky:
         return
-    live = compiled.live(name)
+    live = compiled.live_behind(name)
     for step in unit.steps(name):
         field = unit.field(step)
         hit = risky.get((step.section, field.r_offset)) if field else None
@@ -122,15 +130,102 @@ def _reaching(unit: CodeUnit, targets: frozenset[str]) -> frozenset[str]:
     return frozenset(found)
 
 
-class _UnitOf:
-    """Gives the object whose code runs under a function name, None when it is not of this unit."""
-
-    def __call__(self, name: str) -> CodeUnit | None:
-        raise NotImplementedError
-
-
 class _Code:
-    """A world: for each name the code that runs under it, with what it changes and what it keeps live."""
+    """A world: for each function name the object whose code runs under it, None when that is not one of the two objects."""
 
-    def __init__(self, unit_of: object) -> None:
+    def __init__(self, unit_of: Callable[[str], CodeUnit | None]) -> None:
         self._unit_of = unit_of
+        self._clobbered: dict[str, int] = {}
+        self._entered: dict[str, int] = {}
+
+    def clobbered(self, name: str) -> int:
+        """Call-clobbered registers that calling `name` may change: its own instructions' and, through calls and jumps, all others'."""
+        if name not in self._clobbered:
+            self._clobbered[name] = self._changed_by(self._closure(name))
+        return self._clobbered[name]
+
+    def _closure(self, name: str) -> dict[str, CodeUnit] | None:
+        """Every function that `name` leads to, None when control may leave what is known here."""
+        found: dict[str, CodeUnit] = {}
+        todo = [name]
+        while todo:
+            current = todo.pop()
+            unit = self._unit_of(current)
+            if unit is None or unit.may_be_another(unit.functions[current]):
+                return None
+            if current in found:
+                continue
+            found[current] = unit
+            for transfer in unit.transfers(current):
+                if not transfer.defined:
+                    return None
+                todo.append(transfer.callee)
+        return found
+
+    @staticmethod
+    def _changed_by(functions: dict[str, CodeUnit] | None) -> int:
+        changed = 0
+        for name, unit in (functions or {}).items():
+            if unit.calls_unknown(name):
+                return ALL
+            for step in unit.steps(name):
+                changed |= step.effect.changed
+        return ALL if functions is None else changed & ALL
+
+    def live_behind(self, name: str) -> dict[Place, int]:
+        """Registers that are live behind each instruction of `name`."""
+        return self._liveness(name)[1]
+
+    def _liveness(self, name: str) -> tuple[dict[Place, int], dict[Place, int]]:
+        unit = self._unit_of(name)
+        assert unit is not None
+        tables = unit.tables.get(unit.functions[name].name, ())
+
+        def successors(step: Step) -> Sequence[Place]:
+            if step.effect.flow is Flow.CALL:
+                return ()
+            if step.effect.relative is None:
+                return tables
+            place = unit.target(step)
+            return (place,) if place is not None and unit.inside(name, place) else ()
+
+        def leaves(step: Step) -> Call | None:
+            return self._leaves(unit, name, step)
+
+        known = unit.prototypes.get(_base(name))
+        return live_registers(unit.steps(name), successors, leaves, known.returns if known else RETURN_REGISTERS)
+
+    def _leaves(self, unit: CodeUnit, name: str, step: Step) -> Call | None:
+        row = unit.field(step)
+        if step.effect.relative is None:
+            own = unit.tables.get(unit.functions[name].name)
+            if step.effect.flow is Flow.JUMP and own and unit.reads_table(step):
+                return None
+            by_name = unit.elf.symbols[row.symbol].name if row is not None and row.r_type in GOT_LOADS else ""
+            return Call(self._read_by(unit, by_name, None), ALL)
+        place = unit.target(step)
+        if step.effect.flow is not Flow.CALL and unit.inside(name, place):
+            return None
+        callee = unit.function_of(place) if place is not None else None
+        if callee is not None and not unit.may_be_another(callee):
+            return Call(self._read_by(unit, callee.name, callee), self.clobbered(callee.name))
+        symbol = unit.elf.symbols[row.symbol].name if row is not None else ""
+        return Call(self._read_by(unit, symbol or (callee.name if callee else ""), callee), ALL)
+
+    def _read_by(self, unit: CodeUnit, name: str, function: Function | None) -> int:
+        """Argument registers that a call of `name` reads: by its prototype, else by its code, else all that there are."""
+        known = unit.prototypes.get(name)
+        if known is not None and known.reads is not None:
+            return known.reads
+        if function is None or name in unit.opaque:
+            return ANY_ARGUMENT
+        if name not in self._entered:
+            self._entered[name] = ANY_ARGUMENT  # for a call back to itself, until it is known
+            first = function.spans[0]
+            self._entered[name] = self._liveness(name)[0].get((first.section, first.start), ANY_ARGUMENT)
+        return self._entered[name]
+
+
+def _base(name: str) -> str:
+    """The source's name of a clone such as `f.isra.0`."""
+    return name.split(".", 1)[0]

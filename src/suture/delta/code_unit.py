@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from suture.delta.liveness import Flow, Place, Step, decode
+from suture.delta.prototype import Prototype, prototypes
 from suture.elf.abi import R, SectionType, SymbolBind, SymbolType, Visibility
 from suture.elf.fact import Relocation, Symbol
 from suture.elf.file import ElfFile
@@ -103,6 +104,11 @@ class CodeUnit:
         return frozenset(n for f in distinct if count[f.spans[0].section] > 1 for n in f.names)
 
     @cached_property
+    def prototypes(self) -> Mapping[str, Prototype]:
+        """What DWARF tells of functions, those of other units that are called here included."""
+        return prototypes(self.elf)
+
+    @cached_property
     def position_independent(self) -> bool | None:
         """Compiled with -fPIC, so that a global function may be another one at run time; None when the object does not say."""
         for section in self.elf.sections:
@@ -180,8 +186,25 @@ class CodeUnit:
             return None
         return step.section, step.offset + step.effect.relative
 
+    def reads_table(self, step: Step) -> bool:
+        """An indirect jump that surely goes through a table of this unit: `jmp *table(,%reg,8)`, or `add` to a register and `jmp` to it."""
+        row = self.field(step)
+        if row is not None:
+            return row.r_type == R.R_32S
+        code = self._code(step.section)
+        jump = code[step.offset : step.offset + step.size].removeprefix(b"\x3e")
+        wide = jump.startswith(b"\x41")
+        jump = jump.removeprefix(b"\x41")
+        rex, opcode, modrm = code[max(step.offset - 3, 0) : step.offset] if step.offset >= 3 else (0, 0, 0)
+        if len(jump) != 2 or jump[0] != 0xFF or jump[1] & 0xF8 != 0xE0 or rex & 0xF8 != 0x48 or modrm < 0xC0:
+            return False
+        register = (jump[1] & 7) + 8 * wide
+        if opcode == 0x01:  # add %reg,%rm
+            return register == (modrm & 7) + 8 * (rex & 1)
+        return opcode == 0x03 and register == (modrm >> 3 & 7) + 8 * (rex >> 2 & 1)
+
     def inside(self, name: str, place: Place | None) -> bool:
-        """`place` is in the function, its own entry excepted when a branch names it as a call would."""
+        """`place` is in the function, cold part included."""
         spans = self.functions[name].spans
         return place is not None and any(s.section == place[0] and s.start <= place[1] < s.end for s in spans)
 
@@ -217,7 +240,9 @@ class CodeUnit:
                 elif row.r_type != R.R_64:
                     continue
                 for span, name in owner.get(place[0], ()):
-                    if span.start < offset < span.end or (span.start == offset and span is not self.functions[name].spans[0]):
+                    if span.start < offset < span.end or (
+                        span.start == offset and span is not self.functions[name].spans[0]
+                    ):
                         found[name].append((place[0], offset))
         return {name: tuple(places) for name, places in found.items()}
 

@@ -21,9 +21,31 @@ _BIT = {name: 1 << n for n, name in enumerate(GENERAL)}
 _VECTOR, _UPPER, _MASK, _X87 = 16, 48, 80, 1 << 88
 _PARTS = {"rax": "al ah ax", "rcx": "cl ch cx", "rdx": "dl dh dx", "rsi": "sil si", "rdi": "dil di"}
 _WHOLE_MOVES = frozenset(
-    "movaps movups movapd movupd movdqa movdqu lddqu movq movd movntdqa pshufd movddup movshdup movsldup cvtdq2ps cvtdq2pd cvtps2pd "
-    "cvtps2dq cvttps2dq cvtpd2ps cvtpd2dq cvttpd2dq".split()
-)
+    {
+        "movaps",
+        "movups",
+        "movapd",
+        "movupd",
+        "movdqa",
+        "movdqu",
+        "lddqu",
+        "movq",
+        "movd",
+        "movntdqa",
+        "pshufd",
+        "movddup",
+        "movshdup",
+        "movsldup",
+        "cvtdq2ps",
+        "cvtdq2pd",
+        "cvtps2pd",
+        "cvtps2dq",
+        "cvttps2dq",
+        "cvtpd2ps",
+        "cvtpd2dq",
+        "cvttpd2dq",
+    }
+)  # legacy SSE; every other one may keep a part of its target
 _KEEPS_TARGET = frozenset({"bsf", "bsr", "cmpxchg"})
 _ZEROING = re.compile(r"v?(xor|sub|sbb|pxor[dq]?|xorp[sd]|psub[bwdq]|pcmp(eq|gt)[bwdq])\Z")
 
@@ -210,13 +232,13 @@ class Call:
     lost: int
 
 
-def live_after(
+def live_registers(
     steps: Sequence[Step],
     successors: Callable[[Step], Sequence[Place]],
     leaves: Callable[[Step], Call | None],
     at_return: int,
-) -> dict[Place, int]:
-    """Registers live behind each step: the least solution of the usual backward equations.
+) -> tuple[dict[Place, int], dict[Place, int]]:
+    """Registers live before and behind each step: the least solution of the usual backward equations.
 
     `successors` gives where control goes within the function other than to the next step; `leaves` is asked for calls and jumps
     and answers None when control stays inside; `at_return` is live at a return.
@@ -255,4 +277,4 @@ def live_after(
             if entering != before[number]:
                 before[number] = entering
                 changed = True
-    return {place: behind[n] for place, n in place_of.items()}
+    return {p: before[n] for p, n in place_of.items()}, {p: behind[n] for p, n in place_of.items()}
