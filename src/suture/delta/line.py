@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 
-from elftools.common.exceptions import DWARFError
+from elftools.common.exceptions import DWARFError, ELFError
 from elftools.elf.elffile import ELFFile
 
 from suture.elf.file import ElfFile
@@ -29,6 +29,6 @@ def line_of(elf: ElfFile, name: str) -> int:
                     line = die.attributes.get("DW_AT_decl_line")
                     if line is not None:
                         return int(line.value)
-    except DWARFError:
-        return 0
+    except (DWARFError, ELFError):
+        return 0  # pyelftools does not apply the relocations of thread-local variables
     return 0

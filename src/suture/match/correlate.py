@@ -89,7 +89,7 @@ class _Object:
         ranges = (open_range(data, r.r_offset, r.r_type) for r in self.relocations(section))
         return Pattern.of(data[low:end], ((a - low, b - low) for a, b in ranges if b > low and a < end))
 
-    def key(self, symbol: Symbol, addend: int) -> tuple[str, int]:
+    def key(self, symbol: Symbol) -> tuple[str, int]:
         """Name under which a reference is noted, and what to subtract from the implied value to get the named thing's.
 
         Local symbols are noted by their section's base, except in merged sections, whose pieces move independently.
@@ -98,8 +98,7 @@ class _Object:
             return symbol.name, 0
         section = self.elf.sections[symbol.st_shndx]
         if section.is_merge:
-            place = symbol.st_value if symbol.type != SymbolType.SECTION else addend
-            return f"{self.tag}:{section.name}#{section.index}+{place:#x}", 0
+            return f"{self.tag}:{section.name}#{section.index}+{symbol.st_value:#x}", 0
         return self.base_key(section), symbol.st_value
 
     def base_key(self, section: Section) -> str:
@@ -325,16 +324,18 @@ class _Correlation:
             skip_until = max(skip_until, swallowed_until(data, run, at, row.r_type))
             symbol = obj.elf.symbols[row.symbol]
             place = f"{self.book.unit} {section.name}+{row.r_offset:#x}"
-            noted = self._read(obj, symbol, row.r_addend, found, place)
+            noted = self._read(obj, symbol, found, place)
             if noted is None:
                 return None
             rows.extend(noted)
         return rows
 
     def _read(
-        self, obj: _Object, symbol: Symbol, addend: int, found: Implied, place: str
+        self, obj: _Object, symbol: Symbol, found: Implied, place: str
     ) -> list[tuple[Kind, str, int, str]] | None:
-        name, offset = obj.key(symbol, addend)
+        if symbol.type == SymbolType.SECTION and symbol.has_section and obj.elf.sections[symbol.st_shndx].is_merge:
+            return []  # its pieces move independently, and which one is meant does not show
+        name, offset = obj.key(symbol)
         kind, value = found.kind, found.value - offset
         if kind is Kind.LOCAL_MODULE_SLOT:
             return [(kind, "", found.value, place)]

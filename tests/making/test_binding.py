@@ -1,0 +1,185 @@
+"""New references go where the loader would have bound them: imports, PLT, interposition, COPY relocations, versions."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from suture.error import Refused
+from suture.patch.manifest import SymbolKind
+
+
+# a unit of a few bytes occurs anywhere, so that its place is no proof
+PADDING = "long padding(long x) { long r = x; for (long n = 1; n < x; n++) r = r * 31 + (r >> 3) + n * 5 - 77; return r; }\n"
+
+
+@pytest.mark.parametrize("shape", ["library", "pie", "fixed"])
+@pytest.mark.parametrize("cflags", [(), ("-fno-plt",)], ids=["plt", "no-plt"])
+def test_an_import_that_the_binary_never_had_is_bound_as_the_loader_would(package: Any, shape: str, cflags: tuple[str, ...]) -> None:
+    source = '#include <stdlib.h>\nlong parse(long x) { return atol("12") + x; }\n' + PADDING
+    fixed = """
+#define _GNU_SOURCE
+#include <stdlib.h>
+#include <string.h>
+long parse(long x) { char b[] = "12,30"; char *rest; char *a = strtok_r(b, ",", &rest); char *c = strtok_r(0, ",", &rest);
+  return atol(a) + atol(c) + x; }
+""" + PADDING
+    made = package(source, fixed, "parse", shape, cflags)
+    patch = made.patch()
+    assert any(s.kind is SymbolKind.IMPORT and "strtok_r" in s.name for s in patch.manifest.symbols.values())
+    target = made.start()
+    target.apply(patch)
+    assert target.ask("parse", 1) == 43
+
+
+EXPORTED = """
+long counter = 5;
+long helper(long x) { return x + 1; }
+long entry(long x) { counter++; return helper(x) * 10 + counter; }
+long other(long x) { counter += x; return counter; }
+"""
+PRELOADED = "long helper(long x) { return x + 1000; }\n"
+
+
+def test_a_variable_that_was_copied_into_the_program_is_used_there(package: Any) -> None:
+    made = package(EXPORTED, EXPORTED.replace("* 10 + counter", "* 100 + counter"), "entry other", host_flags=("-no-pie", "-fno-pie"))
+    source = made.folder / "caller.c"
+    caller = (
+        "#include <stdio.h>\nextern long counter; long entry(long); int main(void) { char l[9]; setvbuf(stdout, 0, _IOLBF, 0); puts(\"1\");\n"
+        'while (fgets(l, 9, stdin)) { counter += 1000; printf("%ld\\n", entry(0)); } }\n'
+    )
+    source.write_text(caller)
+    subprocess.run(["gcc", "-O2", "-fno-pie", "-c", str(source), "-o", str(made.folder / "caller.o")], check=True)
+    made.link_host()
+    relocations = subprocess.run(["readelf", "-rW", str(made.folder / "host")], check=True, capture_output=True, text=True).stdout
+    assert "R_X86_64_COPY" in relocations
+    patch = made.patch()
+    target = made.start()
+    assert target.ask("") == 10 + 1006
+    target.apply(patch)
+    assert target.ask("") == 100 + 2007
+
+
+@pytest.fixture
+def preloaded(tmp_path: Path) -> Path:
+    source, out = tmp_path / "pre.c", tmp_path / "libpre.so"
+    source.write_text(PRELOADED)
+    subprocess.run(["gcc", "-shared", "-fPIC", "-O2", str(source), "-o", str(out)], check=True)
+    return out
+
+
+@pytest.mark.parametrize("fix", [("* 10", "* 100"), ("return x + 1;", "return x + 2;"), ("counter++; return helper(x) * 10", "return helper(helper(x)) * 10")])
+@pytest.mark.parametrize("cflags", [("-fPIC",), ("-fno-plt",)], ids=["plt", "no-plt"])
+def test_a_call_of_an_interposed_function_goes_to_the_interposer(
+    package: Any, preloaded: Path, fix: tuple[str, str], cflags: tuple[str, ...]
+) -> None:
+    made = package(EXPORTED, fix, "entry other", cflags=(*cflags, "-fsemantic-interposition"))
+    patch = made.patch()
+    target = made.start({**os.environ, "LD_PRELOAD": str(preloaded)})
+    assert target.ask("entry", 1) == 10016
+    target.apply(patch)
+    expected = {"* 10": 100100 + 7, "return x + 1;": 10010 + 7, "counter++; return helper(x) * 10": 20010 + 6}
+    assert target.ask("entry", 1) == expected[fix[0]]
+
+
+def test_a_new_call_of_an_exported_function_of_the_library_goes_to_the_interposer_too(package: Any, preloaded: Path) -> None:
+    made = package(EXPORTED, ("counter += x; return counter", "return helper(x)"), "entry other")
+    patch = made.patch()
+    target = made.start({**os.environ, "LD_PRELOAD": str(preloaded)})
+    target.apply(patch)
+    assert target.ask("other", 1) == 1001
+
+
+@pytest.mark.parametrize("flags", [("-Wl,-Bsymbolic",), ("-Wl,-Bsymbolic-functions",)])
+def test_a_symbolic_library_binds_to_itself_in_new_code_as_before(package: Any, preloaded: Path, flags: tuple[str, ...]) -> None:
+    made = package(EXPORTED, ("* 10", "* 100"), "entry other", ldflags=flags)
+    patch = made.patch()
+    target = made.start({**os.environ, "LD_PRELOAD": str(preloaded)})
+    assert target.ask("entry", 1) == 26
+    target.apply(patch)
+    assert target.ask("entry", 1) == 207
+
+
+def test_names_made_local_by_a_version_script_are_bound_directly(package: Any, tmp_path: Path) -> None:
+    script = tmp_path / "v.map"
+    script.write_text("V1 { global: entry; other; local: *; };\n")
+    made = package(EXPORTED, ("* 10 + counter", "* 100 + helper(counter)"), "entry other", ldflags=(f"-Wl,--version-script={script}",))
+    patch = made.patch()
+    target = made.start()
+    target.ask("entry", 0)
+    target.apply(patch)
+    assert target.ask("entry", 1) == 208
+    assert target.ask("other", 0) == 7
+
+
+def test_pointers_to_a_replaced_function_stay_equal(package: Any) -> None:
+    source = """
+typedef long (*call)(long);
+__attribute__((noinline)) static long local(long x) { return x * 2; }
+long shown(long x) { return x * 3; }
+static call kept, kept_shown;
+long keep(long x) { kept = local; kept_shown = shown; return x; }
+long same(long x) { return (kept == local) * 10 + (kept_shown == shown) + x; }
+long through(long x) { return kept(x) + kept_shown(x); }
+"""
+    fixed = source.replace("x * 2", "x * 20").replace("x * 3", "x * 30").replace("+ x; }\nlong through", "+ x + 100; }\nlong through")
+    for shape in ("library", "pie", "fixed"):
+        made = package(source, fixed, "keep same through shown", shape)
+        patch = made.patch()
+        target = made.start()
+        target.ask("keep")
+        assert (target.ask("same"), target.ask("through", 1)) == (11, 5)
+        target.apply(patch)
+        assert (target.ask("same"), target.ask("through", 1)) == (111, 50)
+        target.ask("keep")
+        target.revert(patch)
+        assert (target.ask("same"), target.ask("through", 1)) == (11, 5)
+
+
+def test_a_pointer_variable_of_the_program_is_never_taken_for_a_slot_of_the_loader(package: Any) -> None:
+    source = """
+#include <stdlib.h>
+#include <unistd.h>
+int (*hook)(int) = abs;
+static int mine(int x) { return x + 7000; }
+long set(long x) { hook = mine; return x; }
+long f(long x) { return x * 3 + 1; }
+"""
+    fixed = source.replace("long f(long x) { return x * 3 + 1; }", "long f(long x) { int (*volatile p)(int) = abs; return p(x); }")
+    made = package(source, fixed, "set f", cflags=("-fno-builtin",))
+    patch = made.patch()
+    target = made.start()
+    target.ask("set")
+    target.apply(patch)
+    assert target.ask("f", -5) == 5
+
+
+def test_a_replaced_ifunc_is_refused(package: Any) -> None:
+    source = """
+static long one(long x) { return x + 1; }
+static long two(long x) { return x + 2; }
+static void *choose(void) { return (void *)one; }
+long pick(long x) __attribute__((ifunc("choose")));
+long user(long x) { return pick(x) * 2; }
+"""
+    built = package(source, ("(void *)one", "(void *)two"), "pick user").build()
+    assert built.data is None
+    assert built.refused and all("IFUNC" in r.reason or "belongs together" in r.reason for r in built.refused)
+
+
+def test_an_ifunc_of_the_c_library_is_bound_or_refused_and_never_called_as_its_resolver(package: Any) -> None:
+    source = "#include <string.h>\nlong f(long x) { return x * 7 + 2; }\n"
+    fixed = "#include <string.h>\nlong f(long x) { volatile char b[64]; memset((char *)b, 1, x); return strlen((char *)b) > 0; }\n"
+    made = package(source, fixed, "f", cflags=("-fno-builtin",))
+    target = made.start()
+    try:
+        target.apply(made.patch())
+    except Refused as problem:
+        assert "IFUNC" in problem.what
+        assert target.ask("f", 9) == 65
+    else:
+        assert target.ask("f", 9) == 1
