@@ -96,20 +96,34 @@ def apply(
         if prepared.existing is None and prepared.transitions:
             linked = prepared.linked
             mine = [r for r in prepared.remains if r.id == patch.id and not r.mapping.executable]
-            try:
-                place(
-                    tracee, maps, patch.id, linked.record.base, linked.text, linked.data, mine, on_step
-                )
-            except OSError as problem:
-                tracee.check_same()
-                raise Refused(
-                    f"pid {pid}: memory for the patch cannot be had: {problem.strerror}",
-                    "see the process's limits (RLIMIT_AS, RLIMIT_NOFILE, cgroup) and security policy",
-                ) from problem
+            _place(tracee, maps, linked, mine, started + timeout, on_step)
             changed = True
         elif prepared.existing is not None and (left := left_descriptors(tracee, patch.id)):
             close_left(tracee, maps, left, on_step)
         return _switch(tracee, prepared, timeout, on_step, started, changed)
+
+
+def _place(
+    tracee: Tracee, maps: Maps, linked: Linked, remains: Sequence[Remains], deadline: float, on_step: OnStep
+) -> None:
+    """Map the patch; try again until `deadline` while no thread can be borrowed. Raises Busy, Refused."""
+    delay = 0.005
+    while True:
+        try:
+            place(tracee, maps, linked.record.id, linked.record.base, linked.text, linked.data, remains, on_step)
+            return
+        except Busy:
+            if time.monotonic() + delay > deadline:
+                raise
+        except OSError as problem:
+            tracee.check_same()
+            raise Refused(
+                f"pid {tracee.pid}: memory for the patch cannot be had: {problem.strerror}",
+                "see the process's limits (RLIMIT_AS, RLIMIT_NOFILE, cgroup) and security policy; else try again",
+            ) from problem
+        time.sleep(delay)
+        delay = min(delay * 2, 0.25)
+        tracee.check_same()
 
 
 def prepare(tracee: Tracee, maps: Maps, patch: PatchFile, replace: bool) -> Prepared:

@@ -104,7 +104,7 @@ def read_raw(pid: int, fd: int | None = None) -> bytes:
     """The text of /proc/PID/maps, from an open descriptor when given. Raises NoProcess, NoPermission, Hostile."""
     try:
         opened = os.open(f"/proc/{pid}/maps", os.O_RDONLY | os.O_CLOEXEC) if fd is None else fd
-    except FileNotFoundError as problem:
+    except (FileNotFoundError, ProcessLookupError) as problem:
         raise NoProcess(pid) from problem
     except PermissionError as problem:
         raise NoPermission(pid, "its memory maps may not be read") from problem

@@ -38,7 +38,7 @@ def open_for_writing(pid: int) -> int:
     """A descriptor of /proc/PID/mem. Raises NoProcess, NoPermission."""
     try:
         return os.open(f"/proc/{pid}/mem", os.O_RDWR | os.O_CLOEXEC)
-    except FileNotFoundError as problem:
+    except (FileNotFoundError, ProcessLookupError) as problem:
         raise NoProcess(pid) from problem
     except PermissionError as problem:
         raise NoPermission(pid, "its memory may not be written") from problem

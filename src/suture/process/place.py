@@ -12,7 +12,7 @@ import os
 from collections.abc import Sequence
 
 from suture.patch.record import MEMFD_PREFIX
-from suture.process import syscall, x86_64
+from suture.process import memory, syscall, x86_64
 from suture.process.borrow import Borrowed, OnStep, borrow, no_step
 from suture.process.error import Hostile, NoProcess
 from suture.process.maps import Maps
@@ -70,9 +70,9 @@ def _map(thread: Borrowed, address: int, size: int, protection: int, fd: int, of
 
 def _create(thread: Borrowed, tracee: Tracee, identity: str) -> int:
     name = (MEMFD_PREFIX + identity).encode() + b"\0"
-    mem = os.open(f"/proc/{tracee.via}/mem", os.O_RDWR | os.O_CLOEXEC)
+    mem = memory.open_for_writing(tracee.via)
     try:
-        os.pwrite(mem, name, thread.scratch)
+        memory.write(tracee.pid, mem, thread.scratch, name)
     finally:
         os.close(mem)
     flags = _MFD_CLOEXEC | _MFD_ALLOW_SEALING
@@ -85,7 +85,10 @@ def _create(thread: Borrowed, tracee: Tracee, identity: str) -> int:
 
 
 def _fill(tracee: Tracee, fd: int, contents: bytes) -> None:
-    ours = syscall.pidfd_getfd(tracee.pidfd, fd)
+    if tracee.via == tracee.pid:
+        ours = syscall.pidfd_getfd(tracee.pidfd, fd)
+    else:  # a main thread that has ended has no descriptors any more
+        ours = os.open(f"/proc/{tracee.via}/fd/{fd}", os.O_RDWR | os.O_CLOEXEC)
     try:
         done = 0
         while done < len(contents):

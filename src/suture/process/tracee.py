@@ -79,13 +79,16 @@ class Tracee:
         return list_threads(self.pid)
 
     def memory_sharers(self) -> list[int]:
-        """Other processes with the same memory (vfork children, CLONE_VM), found with kcmp(2)."""
+        """Other processes with the same memory (vfork children, CLONE_VM), found with kcmp(2).
+
+        Asked of `via`: a main thread that has ended has no memory, and neither has any kernel thread.
+        """
         found = []
         for name in os.listdir("/proc"):
             if not name.isdigit() or int(name) == self.pid:
                 continue
             try:
-                if syscall.kcmp_same_memory(self.pid, int(name)):
+                if syscall.kcmp_same_memory(self.via, int(name)):
                     found.append(int(name))
             except OSError as problem:
                 if problem.errno == errno.ENOSYS:
