@@ -164,6 +164,10 @@ class Server:
                 found.append(_identify(pid))
         return found
 
+    def workers(self) -> set[int]:
+        """The pids of php-fpm's workers: those that open the orders."""
+        return set(_children(self._programs[0].pid))
+
 
 def _children(pid: int) -> list[int]:
     return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]

@@ -33,6 +33,10 @@ def test_help_answers_at_once(words):
     assert fastest(*words) < LIMIT
 
 
+def test_status_answers_at_once():
+    assert fastest("status") < LIMIT
+
+
 def test_help_imports_no_verb_and_nothing_heavy():
     program = "import sys, contextlib\nfrom suture.cli.main import main\nwith contextlib.suppress(SystemExit): main(['--help'])\nprint(*sys.modules, file=sys.stderr)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
