@@ -11,7 +11,9 @@ from dataclasses import dataclass
 
 from suture.delta.change import Refusal, UnitChange
 from suture.delta.clobber import violations
+from suture.delta.exception import may_unwind
 from suture.delta.layout import changed_layouts, changed_signatures
+from suture.delta.leftover import callers_left
 from suture.delta.line import line_of
 from suture.delta.selection import Node, Rejected, Selected, Selection, old_function, only_called_by_replaced
 from suture.elf.abi import SymbolBind, SymbolType
@@ -76,6 +78,7 @@ class _Build:
     def result(self) -> Built:
         self._plan_entries()
         self._check_types()
+        self._check_exceptions()
         while True:
             selection = Selection(self.changes, self.refusals, frozenset(self.undiverted))
             groups, rejected = selection.groups()
@@ -95,6 +98,7 @@ class _Build:
 
     def _plan_entries(self) -> None:
         for u, change in enumerate(self.changes):
+            self.refusals.update({Node(u, n): r for n, r in callers_left(change).items()})
             for name in sorted(change.replaced):
                 node = Node(u, name)
                 found = self._entry(change, name)
@@ -138,6 +142,16 @@ class _Build:
             problem = _type_problem(change)
             if problem is not None:
                 for name in change.replaced:
+                    self.refusals.setdefault(Node(u, name), problem)
+
+    def _check_exceptions(self) -> None:
+        for u, change in enumerate(self.changes):
+            for name in sorted(change.replaced | change.new):
+                if may_unwind(change.post, change.post.functions[name], change.source):
+                    problem = Refusal(
+                        "an exception may have to pass through it, and the C++ runtime does not know the unwind tables of a live patch",
+                        "restart the program with the fixed package",
+                    )
                     self.refusals.setdefault(Node(u, name), problem)
 
     def _clobbers(self, groups: Sequence[Selected]) -> dict[Node, Refusal]:
