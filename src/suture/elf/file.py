@@ -153,7 +153,8 @@ class ElfFile:
                 and address + size <= segment.p_vaddr + segment.p_memsz
             ):
                 start = address - segment.p_vaddr
-                inside = self.data[segment.p_offset + start : segment.p_offset + min(start + size, segment.p_filesz)]
+                end = max(start, min(start + size, segment.p_filesz))
+                inside = self._slice(segment.p_offset + start, end - start) if start < segment.p_filesz else b""
                 return inside + bytes(size - len(inside))
         raise BadElf(self.name, f"address {address:#x} is not in a loaded segment")
 
@@ -173,7 +174,7 @@ class ElfFile:
         return {n: (names.get(v & 0x7FFF, ""), bool(v & 0x8000)) for n, v in enumerate(indices)}
 
     def _verdef(self, section: Section) -> Iterator[tuple[int, str]]:
-        raw, strings = self.bytes_of(section), self.bytes_of(self.sections[section.sh_link])
+        raw, strings = self.bytes_of(section), self._linked_strings(section)
         at = 0
         for _ in range(section.sh_info):
             if at + 20 > len(raw):
@@ -186,7 +187,7 @@ class ElfFile:
             at += step
 
     def _verneed(self, section: Section) -> Iterator[tuple[int, str]]:
-        raw, strings = self.bytes_of(section), self.bytes_of(self.sections[section.sh_link])
+        raw, strings = self.bytes_of(section), self._linked_strings(section)
         at = 0
         for _ in range(section.sh_info):
             if at + 16 > len(raw):
@@ -207,15 +208,20 @@ class ElfFile:
 
     def _symbols(self, table: Section, versions: dict[int, tuple[str, bool]] | None = None) -> Iterator[Symbol]:
         raw = self.bytes_of(table)
-        if table.sh_link >= len(self.sections) or len(raw) % _SYM.size:
+        if len(raw) % _SYM.size:
             raise BadElf(self.name, f"{table.name} is malformed")
-        strings = self.bytes_of(self.sections[table.sh_link])
+        strings = self._linked_strings(table)
         known = versions or {}
         for index, (name, info, other, shndx, value, size) in enumerate(_SYM.iter_unpack(raw)):
             version, hidden = known.get(index, ("", False))
             yield Symbol(
                 index, _text(strings, name), value, size, info & 15, info >> 4, other & 3, shndx, version, hidden
             )
+
+    def _linked_strings(self, section: Section) -> bytes:
+        if section.sh_link >= len(self.sections):
+            raise BadElf(self.name, f"{section.name} names no string table")
+        return self.bytes_of(self.sections[section.sh_link])
 
     def _slice(self, offset: int, size: int) -> bytes:
         self._check(offset, size)

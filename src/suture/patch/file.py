@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from suture.elf import abi
@@ -17,6 +18,7 @@ MANIFEST_SECTION = ".suture.manifest"
 SUFFIX = ".suture.o"
 ALLOWED_RELOCATIONS = frozenset({R.R_64, R.PC32, R.PLT32, R.PC64, R.R_32, R.R_32S}) | GOT_LOADS
 _MAX_SIZE = 256 << 20
+_PAGE = 4096
 
 
 @dataclass(frozen=True)
@@ -34,8 +36,9 @@ class PatchFile:
 
     def symbol(self, name: str) -> Symbol:
         """A defined symbol of the object; raises KeyError."""
-        return self._symbols()[name]
+        return self._symbols[name]
 
+    @cached_property
     def _symbols(self) -> dict[str, Symbol]:
         return {s.name: s for s in self.object.symbols if s.is_defined and s.name}
 
@@ -69,10 +72,11 @@ def parse_patch(data: bytes, name: str) -> PatchFile:
 
 
 def _check_object(elf: ElfFile, manifest: Manifest, name: str) -> None:
-    defined = {s.name for s in elf.symbols if s.is_defined}
+    defined = {s.name: s for s in elf.symbols if s.is_defined and s.name}
     for function in manifest.functions:
-        if function.new not in defined or function.orig not in defined:
-            raise BadPatch(name, f"no code for {function.name}")
+        for code in (function.new, function.orig):
+            if code not in defined or not _is_code(elf, defined[code]):
+                raise BadPatch(name, f"no code for {function.name}")
         if (
             function.entry not in (0, 4)
             or function.displaced < 5
@@ -84,10 +88,23 @@ def _check_object(elf: ElfFile, manifest: Manifest, name: str) -> None:
     _check_sections(elf, manifest, name)
 
 
+def _is_code(elf: ElfFile, symbol: Symbol) -> bool:
+    if not symbol.has_section or symbol.st_shndx >= len(elf.sections):
+        return False
+    section = elf.sections[symbol.st_shndx]
+    return section.is_alloc and section.is_code and symbol.st_value + max(symbol.st_size, 1) <= section.sh_size
+
+
 def _check_sections(elf: ElfFile, manifest: Manifest, name: str) -> None:
+    if sum(s.sh_size for s in elf.sections if s.is_alloc) > _MAX_SIZE:
+        raise BadPatch(name, "it would take more memory than any patch does")
     for section in elf.sections:
         if section.is_alloc and section.has_bits:
             elf.bytes_of(section)
+        if section.is_alloc and (section.sh_addralign > _PAGE or section.sh_addralign & (section.sh_addralign - 1)):
+            raise BadPatch(name, f"{section.name} has an impossible alignment")
+        if section.is_alloc and section.is_code and (section.is_writable or not section.has_bits):
+            raise BadPatch(name, f"{section.name} is both code and variable")
         if section.sh_type != SectionType.RELA:
             continue
         if section.sh_info >= len(elf.sections):
@@ -101,8 +118,10 @@ def _check_sections(elf: ElfFile, manifest: Manifest, name: str) -> None:
             symbol = elf.symbols[row.symbol]
             if not symbol.is_defined and symbol.name not in manifest.symbols:
                 raise BadPatch(name, f"symbol {symbol.name} has no resolution")
-            if symbol.has_section and symbol.st_shndx >= len(elf.sections):
-                raise BadPatch(name, f"symbol {symbol.name} is in no section")
+            if symbol.has_section and (
+                symbol.st_shndx >= len(elf.sections) or not elf.sections[symbol.st_shndx].is_alloc
+            ):
+                raise BadPatch(name, f"symbol {symbol.name} is in no section that is placed")
     for symbol_name, symbol_row in manifest.symbols.items():
         if symbol_row.kind is SymbolKind.IMPORT and not symbol_row.name:
             raise BadPatch(name, f"import {symbol_name} has no name")

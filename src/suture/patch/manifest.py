@@ -161,7 +161,7 @@ def parse_manifest(raw: bytes, name: str) -> Manifest:
         if top["format"] != FORMAT:
             raise BadPatch(name, f"manifest format {top['format']} is not {FORMAT}")
         return _manifest(top)
-    except (ValueError, KeyError, TypeError, AttributeError) as problem:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as problem:
         raise BadPatch(name, f"the manifest is malformed ({problem!r})") from problem
 
 
@@ -245,6 +245,7 @@ def _plain(value: Any) -> Any:
 def _str(value: Any) -> str:
     if not isinstance(value, str):
         raise TypeError(f"{value!r} is not a string")
+    value.encode()  # a lone surrogate can be neither shown nor written again
     return value
 
 
