@@ -14,7 +14,27 @@ from suture.compile.unit import Unit
 from suture.source import cache
 
 _INCLUDE = re.compile(rb'^[ \t]*#[ \t]*(?:include|include_next|import)[ \t]*(?:[<"]([^>"\n]+)[>"]|(\w))', re.M)
-_READ = frozenset({".c", ".cc", ".cpp", ".cxx", ".C", ".h", ".hh", ".hpp", ".hxx", ".inc", ".inl", ".def", ".S", ".s", ".tbl", ".y", ".l"})
+_READ = frozenset(
+    {
+        ".c",
+        ".cc",
+        ".cpp",
+        ".cxx",
+        ".C",
+        ".h",
+        ".hh",
+        ".hpp",
+        ".hxx",
+        ".inc",
+        ".inl",
+        ".def",
+        ".S",
+        ".s",
+        ".tbl",
+        ".y",
+        ".l",
+    }
+)
 _ANY = "*"  # an include whose name is a macro may mean any file
 
 
@@ -50,7 +70,12 @@ class Dependencies:
                 if includer not in reached:
                     reached.add(includer)
                     todo.append(includer)
-        return [unit for name in reached for unit in by_source.get(name, ()) if unit.source == path or name != base or _includes(self, name)]
+        return [
+            unit
+            for name in reached
+            for unit in by_source.get(name, ())
+            if unit.source == path or name != base or _includes(self, name)
+        ]
 
     def _read(self) -> dict[str, list[str]]:
         found: dict[str, set[str]] = {}
@@ -63,7 +88,9 @@ class Dependencies:
                     except OSError:  # a dangling link
                         continue
                     for match in _INCLUDE.finditer(text):
-                        target = _ANY if match[1] is None else posixpath.basename(match[1].decode(errors="surrogateescape"))
+                        target = (
+                            _ANY if match[1] is None else posixpath.basename(match[1].decode(errors="surrogateescape"))
+                        )
                         found.setdefault(target, set()).add(name)
         return {k: sorted(v) for k, v in sorted(found.items())}
 

@@ -26,7 +26,10 @@ class CompileFailed(SutureError):
 
     def __init__(self, unit: Unit, output: str) -> None:
         tail = "\n".join(output.strip().splitlines()[:30])
-        super().__init__(f"{unit.source}: the compiler rejects it\n{tail}", "correct the fix, or check that it belongs to this version")
+        super().__init__(
+            f"{unit.source}: the compiler rejects it\n{tail}",
+            "correct the fix, or check that it belongs to this version",
+        )
         self.unit = unit
         self.output = output
 
@@ -59,13 +62,11 @@ def outputs(
     state: str,
     enter: Enter,
     env: Mapping[str, str],
-    inside: str = INSIDE,
     place: Path | None = None,
 ) -> list[Path]:
     """The output file of each job, from the cache or made now, all missing ones in one entry of the room.
 
-    `inside` is the folder that the outputs are bound to. Raises `CompileFailed` for the first job
-    that fails; the outputs of those that did not are kept.
+    Raises `CompileFailed` for the first job that fails; the outputs of those that did not are kept.
     """
     store = place or cache.root() / "object"
     paths = [store / key[:2] / key for key in (job.key(state) for job in jobs)]
@@ -73,17 +74,20 @@ def outputs(
     if missing:
         store.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=store) as name:
-            _make(missing, Path(name), enter, env, inside)
+            _make(missing, Path(name), enter, env)
     return paths
 
 
-def _make(missing: Mapping[Path, Job], folder: Path, enter: Enter, env: Mapping[str, str], inside: str) -> None:
+def _make(missing: Mapping[Path, Job], folder: Path, enter: Enter, env: Mapping[str, str]) -> None:
     for number, job in enumerate(missing.values()):
-        (folder / f"{number}.sh").write_text(_script(job, f"{inside}/out/{number}", env), errors="surrogateescape")
+        (folder / f"{number}.sh").write_text(_script(job, f"{INSIDE}/out/{number}", env), errors="surrogateescape")
     workers = len(os.sched_getaffinity(0))
     numbers = " ".join(str(n) for n in range(len(missing)))
-    one = f"if sh {inside}/out/$1.sh >{inside}/out/$1.log 2>&1; then : >{inside}/out/$1.ok; fi"
-    enter(f"printf '%s\\n' {numbers} | xargs -P {workers} -n 1 sh -c {shlex.quote(one)} job\n", [(folder, f"{inside}/out")])
+    one = f"if sh {INSIDE}/out/$1.sh >{INSIDE}/out/$1.log 2>&1; then : >{INSIDE}/out/$1.ok; fi"
+    enter(
+        f"printf '%s\\n' {numbers} | xargs -P {workers} -n 1 sh -c {shlex.quote(one)} job\n",
+        [(folder, f"{INSIDE}/out")],
+    )
     failed: list[tuple[int, Job]] = []
     for number, (path, job) in enumerate(missing.items()):
         if (folder / f"{number}.ok").exists():

@@ -39,7 +39,9 @@ def apply(part: FilePatch, files: Path, target: Path, path: str, name: str) -> N
     if not place.exists() and origin.is_file():
         shutil.copy2(origin, place, follow_symlinks=True)
     if part.deletes:
-        raise Refused(f"{name}: deletes {part.path}", "leave that file out with --only: a unit that is gone cannot be patched")
+        raise Refused(
+            f"{name}: deletes {part.path}", "leave that file out with --only: a unit that is gone cannot be patched"
+        )
     if not part.creates and not place.exists():
         raise Refused(f"{name}: {part.path}: the source has no such file", "check that the fix belongs to this version")
     options = ["--batch", "--forward", "--fuzz=0", "--no-backup-if-mismatch", "--reject-file=-", "--quiet"]
@@ -55,11 +57,11 @@ def apply(part: FilePatch, files: Path, target: Path, path: str, name: str) -> N
 
 def _first_failed(part: FilePatch, place: Path) -> str:
     """Number and header of the first hunk whose old lines are nowhere in the file."""
-    text = place.read_text(errors="surrogateescape") if place.exists() else ""
+    text = place.read_bytes().decode(errors="surrogateescape") if place.exists() else ""
     hunks = re.split(r"^(?=@@ )", part.text, flags=re.M)[1:]
     for number, hunk in enumerate(hunks, 1):
         head, _, body = hunk.partition("\n")
-        old = "".join(x[1:] for x in body.splitlines(keepends=True) if x[:1] in {" ", "-"})
+        old = "".join(x[1:] for x in re.findall(r"[^\n]*\n", body) if x[:1] in {" ", "-"})
         if old not in text:
             return f"{number} ({head.strip()})"
     return "1"

@@ -18,9 +18,23 @@ from pathlib import Path
 
 from suture.compile.unit import LANGUAGES, Unit, positional, sources_in, value_of
 
-_COMPILERS = [f"{p}{c}{v}" for p in ("", "x86_64-linux-gnu-") for c in ("gcc", "g++") for v in ("", "-10", "-11", "-12", "-13", "-14")]
-COMPILERS = (*_COMPILERS, "cc", "c++", "c99", "c89", *(f"clang{v}" for v in ("", "++", "-11", "-13", "-14", "-15", "-16", "-19")))
-ARCHIVERS = tuple(f"{p}{a}" for p in ("", "x86_64-linux-gnu-", "gcc-", "x86_64-linux-gnu-gcc-", "llvm-") for a in ("ar", "ranlib"))
+_COMPILERS = [
+    f"{p}{c}{v}"
+    for p in ("", "x86_64-linux-gnu-")
+    for c in ("gcc", "g++")
+    for v in ("", "-10", "-11", "-12", "-13", "-14")
+]
+COMPILERS = (
+    *_COMPILERS,
+    "cc",
+    "c++",
+    "c99",
+    "c89",
+    *(f"clang{v}" for v in ("", "++", "-11", "-13", "-14", "-15", "-16", "-19")),
+)
+ARCHIVERS = tuple(
+    f"{p}{a}" for p in ("", "x86_64-linux-gnu-", "gcc-", "x86_64-linux-gnu-gcc-", "llvm-") for a in ("ar", "ranlib")
+)
 
 STUB, PASS = "stub", "pass"
 

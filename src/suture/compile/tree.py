@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from suture.command import run
 from suture.compile import depend, job, post, record, room
@@ -42,11 +42,22 @@ dh_configure() {
 _STEP = "suture-step:\n\t@sh -eu {inside}/step.sh\n"
 
 
+class Enterable(Protocol):
+    """What a tree needs of its room: a clean room, or this host."""
+
+    def with_layer(self, layer: Path) -> Enterable:
+        """The same with one more layer on top."""
+
+    def enter(self, script: str, *, binds: Sequence[tuple[Path, str]] = ()) -> str:
+        """Run a script in it; its standard output."""
+
+
 @dataclass(frozen=True)
 class Tree:
     """A configured tree, or one with a fix over it (`post`).
 
-    `root` is the tree's absolute path inside the room; `source` its files on this host; `key` names its whole contents.
+    `root` is the tree's absolute path inside the room; `files` its files on this host, without any fix; `place` a folder for
+    facts about it; `key` names its whole contents, fix included.
     """
 
     name: str
@@ -56,15 +67,11 @@ class Tree:
     compiler: str
     key: str
     root: str
+    files: Path
     place: Path
-    room: Room
+    room: Enterable
     env: Mapping[str, str]
     moved: tuple[tuple[str, str], ...] = ()
-
-    @property
-    def files(self) -> Path:
-        """The tree's files on this host, without any fix."""
-        return self.place / "upper" / self.root.lstrip("/")
 
     @cached_property
     def _dependencies(self) -> depend.Dependencies:
@@ -88,7 +95,9 @@ class Tree:
         sure = [u for u in possible if u.source == target]
         asked = [u for u in possible if u.source != target]
         lists = self._outputs([Job(u, ("-w",), ("-M", "-MG", "-MF")) for u in asked])
-        sure += [u for u, listed in zip(asked, lists, strict=True) if depend.names(listed.read_text(), u, self.root, target)]
+        sure += [
+            u for u, listed in zip(asked, lists, strict=True) if depend.names(listed.read_text(), u, self.root, target)
+        ]
         return tuple(sorted(sure, key=lambda u: u.object))
 
     def units_in(self, binary: Binary) -> tuple[Unit, ...]:
@@ -136,7 +145,11 @@ def prepare(source: SourceVersion, progress: Progress = silent, recipe: Recipe |
 def _make(folder: Path, source: SourceVersion, recipe: Recipe, own: Room, progress: Progress) -> None:
     folder.mkdir()
     upper, root = folder / "upper", f"/build/reproducible-path/{source.name}-{source.upstream}"
-    env = {"SOURCE_DATE_EPOCH": str(source.epoch_seconds), "DEB_BUILD_OPTIONS": f"parallel={_cores()}", "DEB_RULES_REQUIRES_ROOT": "no"}
+    env = {
+        "SOURCE_DATE_EPOCH": str(source.epoch_seconds),
+        "DEB_BUILD_OPTIONS": f"parallel={_cores()}",
+        "DEB_RULES_REQUIRES_ROOT": "no",
+    }
     env["MAKEFLAGS"] = f"-j{_cores()}"
     (upper / root.lstrip("/")).parent.mkdir(parents=True)
     run(["cp", "--archive", "--reflink=auto", str(source.tree), str(upper / root.lstrip("/"))])
@@ -184,7 +197,9 @@ def _step(
     return own.enter(command, keep=keep, directory=root, binds=places, env=env)
 
 
-def _facts(source: SourceVersion, recipe: Recipe, root: str, own: Room, recording: record.Recording, env: Mapping[str, str]) -> dict[str, Any]:
+def _facts(
+    source: SourceVersion, recipe: Recipe, root: str, own: Room, recording: record.Recording, env: Mapping[str, str]
+) -> dict[str, Any]:
     binaries = []
     for shipped in recipe.binaries:
         objects = recording.objects_of_pattern(shipped.output)
@@ -196,11 +211,21 @@ def _facts(source: SourceVersion, recipe: Recipe, root: str, own: Room, recordin
         binaries.append([shipped.package, shipped.file, sorted(objects)])
     compilers = {u.argv[0] for u in recording.units}
     version = own.enter(f"{min(compilers)} --version | head -n 1\n").strip()
-    key = hashlib.sha256("\0".join([recipe.digest, source.dsc.read_text(), *(str(x) for x in own.layers)]).encode()).hexdigest()
+    key = hashlib.sha256(
+        "\0".join([recipe.digest, source.dsc.read_text(), *(str(x) for x in own.layers)]).encode()
+    ).hexdigest()
     units = [[u.source, u.object, u.directory, list(u.argv), u.language] for u in recording.units]
     layers = [str(x.relative_to(cache.root())) for x in own.layers]
     kept = {"SOURCE_DATE_EPOCH": env["SOURCE_DATE_EPOCH"]}
-    return {"root": root, "layers": layers, "compiler": version, "key": key, "env": kept, "units": units, "binaries": binaries}
+    return {
+        "root": root,
+        "layers": layers,
+        "compiler": version,
+        "key": key,
+        "env": kept,
+        "units": units,
+        "binaries": binaries,
+    }
 
 
 def _open(index: Path, source: SourceVersion, recipe: Recipe) -> Tree:
@@ -216,6 +241,7 @@ def _open(index: Path, source: SourceVersion, recipe: Recipe) -> Tree:
         compiler=facts["compiler"],
         key=facts["key"],
         root=facts["root"],
+        files=index / "upper" / facts["root"].lstrip("/"),
         place=index,
         room=Room((index / "upper", *layers)),
         env=facts["env"],

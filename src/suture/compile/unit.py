@@ -17,7 +17,21 @@ LANGUAGES: Mapping[str, Language] = {
 
 _WITH_VALUE = frozenset(
     {"-o", "-MF", "-MT", "-MQ", "-I", "-D", "-U", "-x", "-include", "-isystem", "-idirafter", "-iquote", "-imacros"}
-    | {"-Xlinker", "-Xassembler", "-Xpreprocessor", "-T", "-L", "-l", "-u", "-z", "-e", "-h", "--param", "-aux-info", "-A"}
+    | {
+        "-Xlinker",
+        "-Xassembler",
+        "-Xpreprocessor",
+        "-T",
+        "-L",
+        "-l",
+        "-u",
+        "-z",
+        "-e",
+        "-h",
+        "--param",
+        "-aux-info",
+        "-A",
+    }
 )
 _DROPPED = frozenset({"-MD", "-MMD", "-MP", "-MG", "-M", "-MM", "-c"})
 _DROPPED_WITH_VALUE = frozenset({"-o", "-MF", "-MT", "-MQ"})
@@ -28,7 +42,13 @@ class Variant(Enum):
 
     PLAIN = ("-g0",)  # the archive's code, without the debug information that no match looks at
     SECTIONS = ("-ffunction-sections", "-fdata-sections")  # to cut functions out
-    COMPARE = ("-ffunction-sections", "-fdata-sections", "-g0", "-D__LINE__=7", "-w")  # line numbers do not count as a change
+    COMPARE = (
+        "-ffunction-sections",
+        "-fdata-sections",
+        "-g0",
+        "-D__LINE__=7",
+        "-w",
+    )  # line numbers do not count as a change
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ apt downloads and verifies; dpkg-source applies the quilt series. The host's apt
 
 from __future__ import annotations
 
-import os
+import hashlib
 import re
 import time
 from dataclasses import dataclass
@@ -140,13 +140,13 @@ class Archive:
         return self.folder / "apt.conf"
 
     def sources(self, name: str) -> tuple[SourceEntry, ...]:
-        """All versions of a source package in the indexes, newest first. Empty if there is none."""
+        """All versions of a source package in the indexes, in the order of the apt sources. Empty if there is none."""
         text = run(["apt-cache", "showsrc", "--only-source", name], env=self._ready, accept=frozenset({0, 100}))
         rows = [SourceEntry(b["Package"], b["Version"], b["Directory"]) for b in Deb822.iter_paragraphs(text)]
         return tuple(dict.fromkeys(r for r in rows if r.name == name))
 
     def binaries(self, package: str) -> tuple[BinaryEntry, ...]:
-        """All versions of a binary package in the indexes, newest first. Empty if there is none."""
+        """All versions of a binary package in the indexes, in the order of the apt sources. Empty if there is none."""
         text = run(["apt-cache", "show", "--all-versions", package], env=self._ready, accept=frozenset({0, 100}))
         rows = []
         for block in Deb822.iter_paragraphs(text):
@@ -183,7 +183,9 @@ class Archive:
             try:
                 run(["apt-get", "--quiet", "download", f"{package}={version}"], env=self._ready, cwd=folder)
             except CommandFailed as failed:
-                raise self._gone(f"binary package {package}", version, [b.version for b in self.binaries(package)]) from failed
+                raise self._gone(
+                    f"binary package {package}", version, [b.version for b in self.binaries(package)]
+                ) from failed
             deb = next(folder.glob("*.deb"))
             run(["dpkg-deb", "--extract", deb.name, "root"], cwd=folder)
             deb.unlink()
@@ -215,15 +217,16 @@ class Archive:
             base = f"{places.security if directory.startswith('pool/updates') else places.main}/{directory}"
             try:
                 self._get(f"{base}/{dsc}", folder / dsc)
-                run(["gpgv", "--quiet", *(f"--keyring={k}" for k in keyrings), dsc], cwd=folder)
-                block = Deb822((folder / dsc).read_text())
-                for row in str(block["Checksums-Sha256"]).split("\n"):
-                    if row.strip():
-                        self._get(f"{base}/{row.split()[2]}", folder / row.split()[2])
-                run(["dscverify", "--no-sig-check", dsc] if os.path.exists("/usr/bin/dscverify") else ["true"], cwd=folder)
+                signed = run(
+                    ["gpgv", "--quiet", *(f"--keyring={k}" for k in keyrings), "--output", "-", dsc], cwd=folder
+                )
+                rows = [r.split() for r in str(Deb822(signed)["Checksums-Sha256"]).splitlines() if r.strip()]
+                for _, _, file in rows:
+                    self._get(f"{base}/{file}", folder / file)
             except CommandFailed:
                 continue
-            return folder / dsc
+            if all(_sha256(folder / file) == digest for digest, _, file in rows):
+                return folder / dsc
         return None
 
     def _get(self, address: str, target: Path) -> None:
@@ -236,6 +239,10 @@ class Archive:
             "choose a version that both the source and the binary indexes list, or set SUTURE_SNAPSHOT to the address of "
             "an archive that still has it (main, then security)",
         )
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def archive_for(version: str, release: str | None = None, progress: Progress = silent) -> Archive:

@@ -13,6 +13,9 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
+
+_T = TypeVar("_T")
 
 
 def root() -> Path:
@@ -59,6 +62,13 @@ def item(path: Path, make: Callable[[Path], None]) -> Path:
         finally:
             discard(holder)
     return path
+
+
+def scratch(place: Path, use: Callable[[Path], _T]) -> _T:
+    """What `use(folder)` returns, for a new empty folder in `place` that is removed afterwards."""
+    place.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=place) as name:
+        return use(Path(name))
 
 
 def discard(path: Path) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
+import tempfile
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 from suture.command import run
@@ -10,6 +13,7 @@ from suture.error import NotFound, Refused
 from suture.source.archive import SourceVersion
 from suture.source.fix import Fix, parse
 
+_CVE = re.compile(r"CVE-\d{4}-\d{4,}")
 _SKIPPED = ("debian", ".pc", ".git")
 
 
@@ -23,7 +27,8 @@ def from_series(source: SourceVersion, name: str) -> Fix:
         raise NotFound(
             f"{source.name} {source.version} has no patch {name} in its series", f"it has: {', '.join(near[:20])}"
         )
-    return parse((folder / found[0]).read_text(errors="surrogateescape"), found[0])
+    text = (folder / found[0]).read_bytes().decode(errors="surrogateescape")
+    return parse(text, found[0], lambda path: (source.tree / path).is_file())
 
 
 def series(source: SourceVersion) -> tuple[str, ...]:
@@ -53,8 +58,20 @@ def between(old: SourceVersion, new: SourceVersion, only: Iterable[str] = ()) ->
         raise Refused(
             f"{name}: nothing differs{' under ' + ', '.join(wanted) if wanted else ''}", "check paths and versions"
         )
-    fix = parse(text, name)
+    fix = replace(parse(text, name), cves=cves_between(old, new))
     return fix.only(wanted) if wanted else fix
+
+
+def cves_between(old: SourceVersion, new: SourceVersion) -> tuple[str, ...]:
+    """CVE numbers in those entries of the newer changelog that the older one does not have, sorted."""
+    known = set(_entries(old))
+    return tuple(sorted({cve for entry in _entries(new) if entry not in known for cve in _CVE.findall(entry)}))
+
+
+def _entries(source: SourceVersion) -> list[str]:
+    """The entries of debian/changelog, each from its heading on (deb-changelog(5))."""
+    text = (source.tree / "debian" / "changelog").read_text(errors="surrogateescape")
+    return re.split(r"^(?=\S+ \([^)]+\) )", text, flags=re.MULTILINE)[1:]
 
 
 def _diff(old: Path, new: Path, path: str) -> str:
@@ -63,7 +80,12 @@ def _diff(old: Path, new: Path, path: str) -> str:
         return ""
     excluded = [f"--exclude={x}" for x in _SKIPPED]
     options = ["--unified", "--recursive", "--new-file", "--text", "--no-dereference", *excluded]
-    text = run(["diff", *options, str(old / path), str(new / path)], accept=frozenset({0, 1}))
+    with tempfile.TemporaryDirectory() as folder:
+        # Redirected, because output that is captured as text loses bytes that are not UTF-8, and then does not apply.
+        output = Path(folder, "diff")
+        command = ["sh", "-c", 'out=$1; shift; exec diff "$@" >"$out"', "diff", str(output), *options]
+        run([*command, str(old / path), str(new / path)], accept=frozenset({0, 1}))
+        text = output.read_bytes().decode(errors="surrogateescape")
     return (
         text.replace(f"--- {old}/", "--- a/")
         .replace(f"+++ {new}/", "+++ b/")

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from enum import Enum
 from fnmatch import fnmatch
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 from suture.error import Refused
 
@@ -39,23 +39,111 @@ _SUFFIXES = {
     PathKind.SOURCE: {".c", ".cc", ".cpp", ".cxx", ".C"},
     PathKind.HEADER: {".h", ".hh", ".hpp", ".hxx", ".def", ".inc", ".inl", ".tbl"},
     PathKind.ASSEMBLY: {".S", ".s", ".sx", ".asm"},
-    PathKind.GENERATED: {".y", ".l", ".pl", ".in", ".awk", ".tmpl", ".num", ".sym", ".list", ".x", ".gperf", ".dat", ".py"},
+    PathKind.GENERATED: {
+        ".y",
+        ".l",
+        ".pl",
+        ".in",
+        ".awk",
+        ".tmpl",
+        ".num",
+        ".sym",
+        ".list",
+        ".x",
+        ".gperf",
+        ".dat",
+        ".py",
+    },
     PathKind.BUILD: {".mk", ".am", ".ac", ".m4", ".cmake", ".info", ".conf", ".map", ".ver", ".sh", ".build"},
-    PathKind.IGNORED: {".md", ".txt", ".rst", ".pod", ".1", ".3", ".5", ".7", ".8", ".html", ".xml", ".xsl", ".sgml", ".po"}
-    | {".texi", ".svg", ".png", ".out", ".expected", ".sql", ".pem", ".rng", ".xsd", ".result", ".err", ".yml", ".yaml"},
+    PathKind.IGNORED: {
+        ".md",
+        ".txt",
+        ".rst",
+        ".pod",
+        ".1",
+        ".3",
+        ".5",
+        ".7",
+        ".8",
+        ".html",
+        ".xml",
+        ".xsl",
+        ".sgml",
+        ".po",
+    }
+    | {
+        ".texi",
+        ".svg",
+        ".png",
+        ".out",
+        ".expected",
+        ".sql",
+        ".pem",
+        ".rng",
+        ".xsd",
+        ".result",
+        ".err",
+        ".yml",
+        ".yaml",
+    },
 }
-_BUILD_NAMES = ("Makefile*", "makefile*", "GNUmakefile*", "configure*", "CMakeLists.txt", "Configure", "meson.build", "*.gypi")
-_BUILD_NAMES_MORE = ("build.info", "Makeconfig", "Makerules", "Rules", "Versions", "VERSION.dat", "config.h.in", "meson*")
-_IGNORED_FOLDERS = frozenset({"doc", "docs", "man", "manual", "test", "tests", "testsuite", "demos", "examples", "fuzz", "po"})
-_IGNORED_NAMES = ("ChangeLog*", "CHANGES*", "NEWS*", "README*", "AUTHORS", "LICENSE*", "COPYING*", "INSTALL*", "HISTORY")
-_IGNORED_NAMES_MORE = ("*/tst-*", "tst-*", "*/bug-*", "bug-*", "*/test-*", "result/*", ".git*", "*/.git*", "runtest.c", "testapi.c")
+_BUILD_NAMES = (
+    "Makefile*",
+    "makefile*",
+    "GNUmakefile*",
+    "configure*",
+    "CMakeLists.txt",
+    "Configure",
+    "meson.build",
+    "*.gypi",
+)
+_BUILD_NAMES_MORE = (
+    "build.info",
+    "Makeconfig",
+    "Makerules",
+    "Rules",
+    "Versions",
+    "VERSION.dat",
+    "config.h.in",
+    "meson*",
+)
+_IGNORED_FOLDERS = frozenset(
+    {"doc", "docs", "man", "manual", "test", "tests", "testsuite", "demos", "examples", "fuzz", "po"}
+)
+_IGNORED_NAMES = (
+    "ChangeLog*",
+    "CHANGES*",
+    "NEWS*",
+    "README*",
+    "AUTHORS",
+    "LICENSE*",
+    "COPYING*",
+    "INSTALL*",
+    "HISTORY",
+)
+_IGNORED_NAMES_MORE = (
+    "*/tst-*",
+    "tst-*",
+    "*/bug-*",
+    "bug-*",
+    "*/test-*",
+    "result/*",
+    ".git*",
+    "*/.git*",
+    "runtest.c",
+    "testapi.c",
+)
 
 
 def classify(path: str) -> PathKind:
     """The kind of a path that is relative to the source's root."""
     pure = PurePosixPath(path)
     if pure.parts[0] == "debian":
-        return PathKind.IGNORED if pure.name in {"changelog", "NEWS"} or pure.parts[1:2] == ("patches",) else PathKind.BUILD
+        return (
+            PathKind.IGNORED
+            if pure.name in {"changelog", "NEWS"} or pure.parts[1:2] == ("patches",)
+            else PathKind.BUILD
+        )
     if _IGNORED_FOLDERS & set(pure.parts[:-1]) or any(fnmatch(path, x) for x in _IGNORED_NAMES_MORE):
         return PathKind.IGNORED
     if any(fnmatch(pure.name, x) for x in (*_BUILD_NAMES, *_BUILD_NAMES_MORE)):
@@ -101,7 +189,9 @@ class Fix:
         wanted = tuple(patterns)
         kept = tuple(f for f in self.files if any(_matches(f.path, w) for w in wanted))
         if not kept:
-            raise Refused(f"{self.name}: changes nothing under {', '.join(wanted)}", "give paths as `suture show` lists them")
+            raise Refused(
+                f"{self.name}: changes nothing under {', '.join(wanted)}", "give paths as `suture show` lists them"
+            )
         return replace(self, files=kept)
 
     def of_kinds(self, kinds: frozenset[PathKind]) -> Fix:
@@ -120,7 +210,7 @@ def parse(text: str, name: str, exists: Callable[[str], bool] | None = None) -> 
     """
     files: list[FilePatch] = []
     prose: list[str] = [name]
-    for old, new, hunks in _diffs(text.splitlines(keepends=True), prose, name):
+    for old, new, hunks in _diffs(_lines(text), prose, name):
         path, body = _path(old, new, exists), "".join(hunks)
         if path.startswith("/") or ".." in path.split("/"):
             raise Refused(f"{name}: names a file outside the source: {path}", "check where the patch comes from")
@@ -132,6 +222,16 @@ def parse(text: str, name: str, exists: Callable[[str], bool] | None = None) -> 
     return Fix(name, tuple(files), tuple(sorted(set(_CVE.findall("".join(prose))))))
 
 
+def read(path: Path, exists: Callable[[str], bool] | None = None) -> Fix:
+    """A fix from a file, byte for byte: no line end is translated. Raises OSError, and what `parse` does."""
+    return parse(path.read_bytes().decode(errors="surrogateescape"), path.name, exists)
+
+
+def _lines(text: str) -> list[str]:
+    """Lines with their ends. Only a newline ends a line; str.splitlines would also split at form feeds."""
+    return [line + "\n" for line in text.removesuffix("\n").split("\n")] if text else []
+
+
 def _diffs(lines: list[str], prose: list[str], name: str) -> Iterator[tuple[str, str, list[str]]]:
     """(old name, new name, hunk lines) of each file; what lies between goes to `prose`."""
     at = 0
@@ -139,7 +239,12 @@ def _diffs(lines: list[str], prose: list[str], name: str) -> Iterator[tuple[str,
         line = lines[at]
         if line.startswith(("GIT binary patch", "Binary files ")):
             raise Refused(f"{name}: changes a binary file", "leave that file out of the patch")
-        if line.startswith("--- ") and at + 2 < len(lines) and lines[at + 1].startswith("+++ ") and _HUNK.match(lines[at + 2]):
+        if (
+            line.startswith("--- ")
+            and at + 2 < len(lines)
+            and lines[at + 1].startswith("+++ ")
+            and _HUNK.match(lines[at + 2])
+        ):
             old, new = _named(line), _named(lines[at + 1])
             at += 2
             start = at
@@ -156,7 +261,9 @@ def _hunk_end(lines: list[str], at: int, old: int, new: int, name: str) -> int:
     while old > 0 or new > 0 or (at < len(lines) and lines[at].startswith("\\")):
         sign = lines[at][:1] if at < len(lines) else ""
         if sign not in {" ", "+", "-", "\\", "\n", "\t"} or not sign:
-            raise Refused(f"{name}: line {at + 1}: the hunk ends too early", "the patch is truncated or altered: fetch it again")
+            raise Refused(
+                f"{name}: line {at + 1}: the hunk ends too early", "the patch is truncated or altered: fetch it again"
+            )
         old -= sign in {" ", "-", "\n", "\t"}
         new -= sign in {" ", "+", "\n", "\t"}
         at += 1

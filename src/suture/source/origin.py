@@ -1,0 +1,102 @@
+"""Which package and version ships a binary: from its path and build-id, dpkg's records, and the archive's indexes.
+
+The file on disk may be newer than the one that runs. Then the versions that the archive has are compared by build-id.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from suture.command import CommandFailed, run
+from suture.elf.file import BadElf, ElfFile
+from suture.error import NotFound, Unsupported
+from suture.progress import Progress, silent
+from suture.source.archive import Archive, release_of
+
+_FIELDS = "${Package}\t${Version}\t${source:Package}\t${source:Version}\n"
+
+
+@dataclass(frozen=True)
+class Origin:
+    """The binary package and source package of a binary. `file` is a file on this host with the build-id asked for."""
+
+    package: str
+    version: str
+    source: str
+    source_version: str
+    file: Path
+
+
+def build_id_of(path: Path) -> str | None:
+    """The build-id of a file in hex; None if it is no ELF file or has none."""
+    try:
+        return ElfFile.read(path).build_id
+    except (BadElf, Unsupported, OSError):
+        return None
+
+
+def identify(
+    path: Path,
+    build_id: str | None = None,
+    root: Path = Path("/"),
+    progress: Progress = silent,
+    archive: Archive | None = None,
+) -> Origin:
+    """The origin of the binary at `path` (absolute, inside `root`), or of the one with `build_id` that lay there.
+
+    Raises `NotFound` when dpkg does not know the path, or when no version that the archive has carries the build-id.
+    """
+    package = _owner(path, root)
+    query = ["dpkg-query", f"--admindir={root / 'var/lib/dpkg'}", "--show", f"--showformat={_FIELDS}", package]
+    name, version, source, source_version = run(query).strip().splitlines()[0].split("\t")
+    present = root / path.relative_to("/")
+    if present.exists() and (build_id is None or build_id_of(present) == build_id):
+        return Origin(name, version, source, source_version, present)
+    known = archive or Archive(release_of(version), progress)
+    tried = []
+    for entry in known.binaries(name):
+        progress(f"comparing {path.name} with {entry.package} {entry.version}")
+        try:
+            folder = known.binary(entry.package, entry.version)
+        except NotFound:
+            continue
+        tried.append(entry.version)
+        found = _with_build_id(folder, path.name, build_id)
+        if found:
+            return Origin(entry.package, entry.version, entry.source, entry.source_version, found)
+    raise NotFound(
+        f"{path}: build-id {build_id} is that of no version of {name} which the archive has "
+        f"(installed {version}; tried {', '.join(tried) or 'none'})",
+        "give the version with --source, or set SUTURE_SNAPSHOT to the address of an archive that still has it",
+    )
+
+
+def _owner(path: Path, root: Path) -> str:
+    """The package that owns a path. On merged-/usr systems dpkg may know it with or without /usr (dpkg-query(1))."""
+    text = str(path)
+    forms = [text, text.removeprefix("/usr") if text.startswith("/usr/") else f"/usr{text}"]
+    present = root / path.relative_to("/")
+    if present.is_symlink():
+        forms.append(str(Path("/") / present.resolve().relative_to(root.resolve())))
+    for form in dict.fromkeys(forms):
+        try:
+            out = run(["dpkg-query", f"--admindir={root / 'var/lib/dpkg'}", "--search", form])
+        except CommandFailed:
+            continue
+        for line in out.splitlines():
+            owners, _, _ = line.rpartition(": ")
+            if owners and not owners.startswith("diversion"):
+                return owners.split(",")[0].strip()
+    raise NotFound(
+        f"{path} belongs to no package that dpkg knows", "give --source NAME=VERSION, or --tree DIR --binary FILE"
+    )
+
+
+def _with_build_id(folder: Path, name: str, build_id: str | None) -> Path | None:
+    """The file of an extracted package with a build-id: files of the same name first, then all."""
+    files = [p for p in folder.rglob("*") if p.is_file() and not p.is_symlink()]
+    for path in sorted(files, key=lambda p: p.name != name):
+        if build_id_of(path) == build_id:
+            return path
+    return None
