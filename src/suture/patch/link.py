@@ -16,7 +16,7 @@ from suture.elf.fact import Relocation, Section, Symbol
 from suture.patch import x86_64
 from suture.patch.file import PatchFile
 from suture.patch.manifest import BadPatch, ReplacedFunction, SymbolKind
-from suture.patch.record import PlacedFunction, PlacedGroup, Record, RecordedFix
+from suture.patch.record import PlacedFunction, PlacedGroup, PlacedPart, Record, RecordedFix
 
 _SLOT = 8
 _THUNK = 8
@@ -222,6 +222,7 @@ def _record(patch: PatchFile, layout: Layout | None, place: Place) -> Record:
             group.name,
             0 if layout is None else place.base + layout.switches[n],
             tuple(_function(patch, f, layout, values, place) for f in group.functions),
+            tuple(PlacedPart(p.name, (p.address + place.bias) & _MASK, p.size) for p in group.parts),
         )
         for n, group in enumerate(manifest.groups)
     )

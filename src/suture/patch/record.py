@@ -49,12 +49,22 @@ class PlacedFunction:
 
 
 @dataclass(frozen=True)
+class PlacedPart:
+    """Old code that no jump diverts but that no thread may be inside when the group switches: a cold part, a function that is gone."""
+
+    name: str
+    old: int
+    size: int
+
+
+@dataclass(frozen=True)
 class PlacedGroup:
     """Functions that switch together by the byte at address `switch`."""
 
     name: str
     switch: int
     functions: tuple[PlacedFunction, ...]
+    parts: tuple[PlacedPart, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -164,7 +174,8 @@ def _record(top: dict[str, Any]) -> Record:
 
 
 def _group(row: dict[str, Any]) -> PlacedGroup:
-    return PlacedGroup(_text(row["name"]), _address(row["switch"]), tuple(_function(f) for f in row["functions"]))
+    parts = tuple(PlacedPart(_text(p["name"]), _address(p["old"]), _size(p["size"])) for p in row["parts"])
+    return PlacedGroup(_text(row["name"]), _address(row["switch"]), tuple(_function(f) for f in row["functions"]), parts)
 
 
 def _function(row: dict[str, Any]) -> PlacedFunction:

@@ -177,11 +177,20 @@ def _transition(
         )
         if route.target != after:
             forbidden += _forbidden(f, route, owners)
+    forbidden += _old_parts(groups, changes)
     if not changes:
         return None
     leader, group = groups[0]
     rising = aim.applies and leader is aim.record
     return Transition(tuple(g.name for r, g in groups if r is leader), group.switch, rising, tuple(changes), tuple(forbidden))
+
+
+def _old_parts(groups: Sequence[tuple[Record, PlacedGroup]], changes: Sequence[Change]) -> Iterable[Range]:
+    """Cold parts and functions that are gone, of groups that leave their original code."""
+    leaving = {c.old for c in changes if c.before == c.old and c.after != c.old}
+    for _, group in groups:
+        if any(f.old in leaving and f.consistency is Consistency.STRICT for f in group.functions):
+            yield from (Range(p.old, p.old + p.size, 0, f"{p.name} (old)") for p in group.parts)
 
 
 def _check_page(f: PlacedFunction) -> None:
