@@ -160,6 +160,7 @@ def test_revert_may_be_killed_after_every_step(
 ) -> None:
     patch = one("killed2", make_patch, tmp_path, worker)
     target = start(worker)
+    target.ask()
     seen = []
     for step in range(1, 200):
         apply(target.pid, patch)
@@ -184,6 +185,7 @@ def test_replace_may_be_killed_after_every_step(
                        name="a")  # fmt: skip
     second = make_patch(tmp_path, worker, NEW, GROUPS, name="b", supersedes=("a",))
     target = start(worker)
+    target.ask()
     before, after = "22 71 84 0 0 1", "70 71 1001 0 0 1"
     seen = []
     for step in range(1, 200):

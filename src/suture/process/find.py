@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from suture.process.error import NoPermission, NoProcess
+from suture.error import SutureError
+from suture.process.error import NoProcess
 from suture.process.image import Image, images, with_build_id
 from suture.process.maps import Maps, read_maps
 from suture.process.status import all_pids
@@ -44,8 +45,8 @@ def every_process() -> tuple[list[Found], list[Unread]]:
                 found.append(Found(pid, command_name(pid), maps, seen[maps.raw]))
         except NoProcess:
             continue
-        except (NoPermission, OSError) as problem:
-            why = problem.what if isinstance(problem, NoPermission) else str(problem)
+        except (SutureError, OSError) as problem:
+            why = problem.what if isinstance(problem, SutureError) else str(problem)
             unread.append(Unread(pid, command_name(pid), why))
     return found, unread
 
@@ -58,6 +59,6 @@ def find(build_id: str) -> list[int]:
             with Tracee(pid) as tracee:
                 if with_build_id(tracee.via, read_maps(tracee.via), build_id):
                     found.append(pid)
-        except (NoProcess, NoPermission, OSError):
+        except (SutureError, OSError):
             continue
     return found

@@ -9,7 +9,7 @@ from __future__ import annotations
 import ctypes
 import struct
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from suture.elf import abi
@@ -18,7 +18,8 @@ from suture.patch.x86_64 import PAGE
 from suture.process import memory, syscall
 from suture.process.maps import Mapping, Maps
 
-_MOST_IMAGES = 8192
+# as many as there are mappings in bounded maps: with fewer, a process could hide an image behind others
+_MOST_IMAGES = 1 << 20
 _MOST_SEGMENTS = 64
 _MOST_NOTES = 64 << 10
 _PT_GNU_EH_FRAME = 0x6474E550
@@ -76,22 +77,23 @@ def with_build_id(pid: int, maps: Maps, build_id: str) -> list[Image]:
     return [i for i in images(pid, maps) if i.build_id == build_id]
 
 
-def _first_pages(pid: int, rows: Sequence[Mapping]) -> list[bytes]:
+def _first_pages(pid: int, rows: Sequence[Mapping]) -> Iterator[bytes]:
     """The first page of each mapping, empty where it cannot be read. One call reads up to 1024 of them."""
-    buffer = bytearray(PAGE * len(rows))
+    buffer = bytearray(PAGE * min(len(rows), syscall.IOV_MAX))
     base = ctypes.addressof((ctypes.c_char * len(buffer)).from_buffer(buffer))
-    pages: list[bytes] = []
-    while len(pages) < len(rows):
-        rest = rows[len(pages) :]
-        ranges = array("Q", [v for m in rest for v in (m.start, PAGE)])
+    at = 0
+    while at < len(rows):
+        part = rows[at : at + syscall.IOV_MAX]
         try:
-            done = syscall.process_vm_readv_into(pid, base, ranges) // PAGE
+            done = syscall.process_vm_readv_into(pid, base, array("Q", [v for m in part for v in (m.start, PAGE)])) // PAGE
         except OSError:
             done = 0
-        pages += [bytes(buffer[i * PAGE : (i + 1) * PAGE]) for i in range(done)]
-        if done < len(rest):
-            pages.append(b"")
-    return pages
+        for i in range(done):
+            yield bytes(buffer[i * PAGE : (i + 1) * PAGE])
+        if done < len(part):
+            yield b""
+            done += 1
+        at += done
 
 
 def _segments(page: bytes) -> list[tuple[int, ...]]:

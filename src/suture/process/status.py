@@ -6,8 +6,8 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from suture.error import SutureError
 from suture.patch.record import Record
-from suture.process.error import NoPermission, NoProcess
 from suture.process.image import Image, images
 from suture.process.maps import Maps, read_maps
 from suture.process.placed import Placed, Route, State, find_placed, group_state, reader, routes
@@ -151,7 +151,7 @@ def status_of_all() -> list[ProcessStatus]:
             if b"/memfd:suture:" not in raw:
                 continue
             one = status(pid)
-        except (NoProcess, NoPermission, OSError):
+        except (SutureError, OSError):
             continue
         if one.patches:
             found.append(one)

@@ -78,7 +78,8 @@ def carry_out(
     maps_fd = os.open(f"/proc/{tracee.via}/maps", os.O_RDONLY | os.O_CLOEXEC)
     try:
         while waiting:
-            work = _prepare(tracee, [t for t, _ in waiting], bodies)
+            ours = {c.old for t in done for c in t.changes}  # their entries have changed, by us
+            work = _prepare(tracee, [t for t, _ in waiting], [b for b in bodies if b[0] not in ours])
             maps = Maps(read_raw(tracee.pid, maps_fd))
             stackmap = StackMap(maps)
             unwinder.follow(maps)

@@ -291,6 +291,8 @@ def process_vm_readv_into(pid: int, base: int, ranges: array[int]) -> int:
         local = Iovec(base + done, wanted)
         count: int = _readv(pid, ctypes.addressof(local), 1, start + 16 * first, part, 0)
         if count < 0:
+            if ctypes.get_errno() == errno.EFAULT:
+                break
             raise _fail("process_vm_readv")
         done += count
         if count < wanted:

@@ -67,6 +67,8 @@ class Tracee:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         os.close(self.pidfd)
+        if isinstance(error, ProcessLookupError):  # ESRCH of any call: what it was about is gone
+            raise NoProcess(self.pid, "ended during the work") from error
 
     def check_same(self) -> None:
         """Raises NoProcess when the process has ended, even if its number lives again."""

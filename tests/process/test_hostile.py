@@ -1,0 +1,96 @@
+"""Processes that lie about themselves: reading them must not crash, mislead or exhaust us."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from suture.error import SutureError
+from suture.patch.file import PatchFile
+from suture.process.apply import apply, revert
+from suture.process.find import find
+from suture.process.maps import Maps, read_maps
+from suture.process.placed import State, find_placed
+from suture.process.scan import scan
+from suture.process.status import status
+
+LIAR = r"""
+#define _GNU_SOURCE
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+static void pretend(const char *name, const char *body, int size) {
+  int fd = memfd_create(name, 0);
+  write(fd, body, size); ftruncate(fd, 8192);
+  char *p = mmap(0, 16384, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  mmap(p, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_FIXED, fd, 0);
+  mmap(p + 4096, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED, fd, 4096);
+}
+int main(int c, char **v) {
+  char line[256]; prctl(PR_SET_NAME, "a) R 1\n\033[31m", 0, 0, 0);
+  char rec[4096]; memset(rec, 0, sizeof rec);
+  pretend("suture:0000000000000000", rec, 4096);
+  memcpy(rec, "SUTUREREC\0\1\0\377\377\377\177", 16); pretend("suture:1111111111111111", rec, 4096);
+  memcpy(rec + 12, "\20\0\0\0[[[[[[[[[[[[[[[[", 20); pretend("suture:2222222222222222", rec, 4096);
+  pretend("suture:33333333333333334444", rec, 4096);
+  /* a file whose start claims another's build-id: header, one PT_LOAD, one PT_NOTE */
+  int lib = open(v[1], O_RDONLY); mkdir("/tmp/\n7f-80 rwxp 0", 0700);
+  mmap(0, 4096, PROT_READ, MAP_PRIVATE, lib, 0);
+  mkdir(v[2], 0700); chdir(v[2]); int odd = open("odd\n00400000-00500000 r-xp 00000000 00:00 0 memfd:suture:5555555555555555 (deleted)", O_RDWR | O_CREAT, 0600);
+  ftruncate(odd, 4096); mmap(0, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE, odd, 0);
+  for (int i = 0; i < 30000; i++) mmap(0, 4096, i & 1 ? PROT_READ : PROT_READ | PROT_WRITE, MAP_PRIVATE, odd, 0);
+  puts("up"); fflush(stdout); pause();
+}
+"""
+
+
+@pytest.fixture
+def liar(start: Callable[..., Any], gcc: Callable[..., Path], library: Path, tmp_path: Path) -> Any:
+    target = start(gcc(tmp_path / "liar", LIAR, "-w"), library, tmp_path / "odd")
+    assert target.line() == "up"
+    return target
+
+
+def test_false_records_lead_to_nothing(liar: Any) -> None:
+    began = time.monotonic()
+    told = status(liar.pid)
+    assert time.monotonic() - began < 5
+    assert {p.state for p in told.patches} <= {State.DAMAGED, State.INTERRUPTED}
+    assert not any(p.id.startswith(("33", "55")) for p in told.patches)
+    assert all(c.isprintable() for c in told.command)
+    for identity in ("0" * 16, "1" * 16, "2" * 16, "5" * 16):
+        with pytest.raises(SutureError):
+            revert(liar.pid, identity)
+
+
+def test_a_fake_build_id_is_found_out_and_nothing_is_written(liar: Any, patch: PatchFile) -> None:
+    before = Path(f"/proc/{liar.pid}/maps").read_text()
+    assert liar.pid in find(patch.manifest.target.build_id)
+    with pytest.raises(SutureError) as caught:
+        apply(liar.pid, patch, timeout=0.5)
+    assert caught.value.remedy
+    assert Path(f"/proc/{liar.pid}/maps").read_text() == before
+    assert liar.alive()
+
+
+def test_absurd_maps_are_read_in_bounded_time(liar: Any, patch: PatchFile) -> None:
+    began = time.monotonic()
+    maps = read_maps(liar.pid)
+    assert len(maps.mappings) > 10000
+    placed, _ = find_placed(liar.pid, maps)
+    assert not placed
+    assert any(r.pid == liar.pid for r in scan([patch]))
+    assert time.monotonic() - began < 10
+
+
+def test_lines_that_are_no_mappings_are_left_out() -> None:
+    maps = Maps(b"00400000-00401000 r-xp 00000000 00:01 5 /a b\\012c (deleted)\nnonsense\n-1-2 rwxp 0 0:0 0\n")
+    assert [(m.start, m.path, m.is_deleted) for m in maps.mappings] == [(0x400000, "/a b\nc", True)]
