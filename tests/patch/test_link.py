@@ -1,0 +1,153 @@
+"""Relocating a patch object: GNU ld, given the same addresses, is the judge; then what it does not know of."""
+
+from __future__ import annotations
+
+import struct
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from suture.elf.abi import R, SectionFlag, SectionType, SymbolType
+from suture.elf.file import ElfFile
+from suture.elf.object_writer import NewRelocation, NewSection, NewSymbol, write_object
+from suture.patch.file import PatchFile, parse_patch
+from suture.patch.link import Place, lay_out, link
+from suture.patch.manifest import BadPatch, Group, ImportedSymbol, Manifest, ReplacedFunction, SymbolKind, Target
+from suture.patch.x86_64 import PAGE, Stub, decode_stub, encode_stub, jump, jump_target
+
+BASE, BIAS = 0x7F1000000000, 0x7F1000100000
+AX, A, WA = SectionFlag.ALLOC | SectionFlag.EXECINSTR, SectionFlag.ALLOC, SectionFlag.ALLOC | SectionFlag.WRITE
+SYMBOLS = {
+    "image": ImportedSymbol(SymbolKind.IMAGE, 0x1234),
+    "slot": ImportedSymbol(SymbolKind.SLOT, 0x5000),
+    "import": ImportedSymbol(SymbolKind.IMPORT, name="getpid"),
+}
+
+
+def patch_of(relocations: list[NewRelocation], data: list[NewRelocation] = []) -> PatchFile:  # noqa: B006
+    manifest = Manifest(
+        "test", Target("aa", "lib.so", "p", "s", "1", "x86_64"), (),
+        (Group("g", (ReplacedFunction("f", 0x2000, 64, "00", 0, 5, "f", "f.orig"),)),), SYMBOLS,
+    )  # fmt: skip
+    sections = [
+        NewSection(".text", AX, b"\x90" * 256, 16, relocations=relocations),
+        NewSection(".text.orig", AX, b"\x90" * 16, 16),
+        NewSection(".rodata", A, b"constant", 8),
+        NewSection(".data", WA, bytes(64), 8, relocations=data),
+        NewSection(".bss", WA, b"", 32, SectionType.NOBITS, 5000),
+        NewSection(".suture.manifest", 0, manifest.to_json()),
+    ]
+    symbols = [
+        NewSymbol("f", ".text", 0, 200, SymbolType.FUNC),
+        NewSymbol("f.orig", ".text.orig", 0, 16, SymbolType.FUNC),
+        NewSymbol("constant", ".rodata", 0, 8, SymbolType.OBJECT),
+        NewSymbol("variable", ".data", 8, 8, SymbolType.OBJECT),
+        NewSymbol("zeros", ".bss", 16, 8, SymbolType.OBJECT),
+        *(NewSymbol(name, None) for name in SYMBOLS),
+    ]
+    return parse_patch(write_object(sections, symbols), "test")
+
+
+PLACE = Place(BASE, BIAS, {0x5000: 0x7F0012345678}, {"import": 0x7E0000004440}, {0x2000: b"\x55\x48\x89\xe5\x53"})
+
+
+def test_fields_hold_what_gnu_ld_would_write(tmp_path: Path) -> None:
+    rows = [
+        NewRelocation(8, R.PC32, "constant", -4),
+        NewRelocation(16, R.PC32, "variable", 4),
+        NewRelocation(24, R.PLT32, "image", -4),
+        NewRelocation(32, R.PC64, "zeros", 0),
+        NewRelocation(40, R.R_64, "zeros", 24),
+        NewRelocation(48, R.PC32, "image", 12),
+    ]
+    data = [NewRelocation(0, R.R_64, "f", 0), NewRelocation(16, R.R_64, "image", 0x10), NewRelocation(24, R.R_64, "constant", 2)]
+    patch = patch_of(rows, data)
+    layout = lay_out(patch)
+    linked = link(patch, layout, PLACE)
+    at = {s.name: BASE + layout.sections[s.index] for s in patch.sections}
+    script = tmp_path / "script"
+    script.write_text(
+        "SECTIONS {" + " ".join(f"{n} {at[n]:#x} : {{ *({n}) }}" for n in sorted(at, key=lambda n: at[n])) + " /DISCARD/ : { *(.suture*) } }"
+    )
+    source = tmp_path / "patch.o"
+    source.write_bytes(patch.object.data)
+    out = tmp_path / "out"
+    defined = [f"--defsym={n}={v:#x}" for n, v in (("image", BIAS + 0x1234), ("slot", 1), ("import", 2))]
+    subprocess.run(["ld", "-static", "-T", script, "-e", "0", *defined, "-o", out, source], check=True)
+    judge = ElfFile.read(out)
+    everything = linked.text + linked.data
+    for section in patch.sections:
+        start = layout.sections[section.index]
+        expected = judge.section(section.name)
+        assert expected is not None and expected.sh_addr == BASE + start
+        if section.has_bits:
+            assert everything[start : start + section.sh_size] == judge.bytes_of(expected), section.name
+
+
+def test_slots_of_the_target_are_used_and_imports_go_through_slots_of_the_patch() -> None:
+    patch = patch_of(
+        [
+            NewRelocation(0, R.GOTPCREL, "slot", -4),
+            NewRelocation(8, R.R_64, "slot", 0),
+            NewRelocation(16, R.REX_GOTPCRELX, "import", -4),
+            NewRelocation(24, R.PLT32, "import", -4),
+            NewRelocation(32, R.GOTPCRELX, "variable", -4),
+        ]
+    )
+    layout = lay_out(patch)
+    linked = link(patch, layout, PLACE)
+    text = next(layout.sections[s.index] for s in patch.sections if s.name == ".text")
+
+    def target(offset: int) -> int:
+        return BASE + text + offset + 4 + struct.unpack_from("<i", linked.text, text + offset)[0]
+
+    def word(address: int) -> int:
+        return int.from_bytes(linked.data[address - BASE - layout.text_size :][:8], "little")
+
+    assert target(0) == BIAS + 0x5000
+    assert struct.unpack_from("<Q", linked.text, text + 8)[0] == 0x7F0012345678
+    assert word(target(16)) == 0x7E0000004440
+    thunk = target(24) - BASE
+    assert linked.text[thunk : thunk + 2] == b"\xff\x25"
+    assert word(target(24) + 6 + struct.unpack_from("<i", linked.text, thunk + 2)[0]) == 0x7E0000004440
+    variable = next(layout.sections[s.index] for s in patch.sections if s.name == ".data") + 8
+    assert word(target(32)) == BASE + variable
+
+
+def test_a_field_that_does_not_reach_is_an_error_and_nothing_is_cut_off() -> None:
+    far = Place(BASE + (8 << 30), BIAS, PLACE.slots, PLACE.imports, PLACE.original)
+    for kind in (R.PC32, R.R_32, R.R_32S):
+        patch = patch_of([NewRelocation(8, kind, "image", 0)])
+        with pytest.raises(BadPatch):
+            link(patch, lay_out(patch), far)
+
+
+def test_record_stub_and_layout_agree() -> None:
+    patch = patch_of([])
+    layout = lay_out(patch)
+    linked = link(patch, layout, PLACE)
+    record = linked.record
+    (group,) = record.groups
+    (function,) = group.functions
+    assert linked.text.startswith(record.encode())
+    assert len(linked.text) == record.text_size == layout.text_size and len(linked.data) == layout.data_size
+    assert layout.text_size % PAGE == layout.data_size % PAGE == 0 and layout.data_size > 5000
+    assert function.old == 0x2000 + BIAS and function.original == b"\x55\x48\x89\xe5\x53"
+    stub = linked.text[function.stub - BASE :][:32]
+    assert decode_stub(function.stub, stub) == Stub(group.switch, function.new, function.orig)
+    assert layout.text_size <= group.switch - BASE < layout.size
+    assert link(patch, layout, PLACE) == linked
+
+
+def test_stubs_and_jumps_are_what_a_disassembler_reads(tmp_path: Path) -> None:
+    code = tmp_path / "code"
+    code.write_bytes(encode_stub(0x10000, Stub(0x20000, 0x30000, 0x40000)) + jump(0x10020, 0x50000))
+    text = subprocess.run(
+        ["objdump", "-D", "-b", "binary", "-m", "i386:x86-64", "--adjust-vma=0x10000", code], capture_output=True, text=True, check=True
+    ).stdout  # fmt: skip
+    for wanted in ("cmpb   $0x0,", "# 0x20000", "jne    0x30000", "jmp    0x40000", "jmp    0x50000"):
+        assert wanted in text
+    assert jump_target(0x10020, jump(0x10020, 0x50000)) == 0x50000
+    with pytest.raises(ValueError, match="reach"):
+        jump(0x10000, 0x10000 + (1 << 32))

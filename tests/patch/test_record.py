@@ -1,0 +1,69 @@
+"""The record in a process: its form, and what is refused."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from suture.patch.manifest import Consistency
+from suture.patch.record import HEADER, BadRecord, PlacedFunction, PlacedGroup, Record, RecordedFix, body_length, decode
+
+FUNCTION = PlacedFunction("f", 0x1000, 64, "00", 4, 5, b"\x55\x48\x89\xe5\x53", 0x9000, 32, 0x9100, 16, 0x9200, Consistency.STRICT)
+RECORD = Record(
+    "0123456789abcdef", "name", "aa", "lib.so", "pkg", "1", (RecordedFix("x.patch", ("CVE-1", "CVE-0")),), ("note",),
+    0x8000, 0x2000, 0x1000, 0x9000, 0x120, -0x1000, (PlacedGroup("g", 0xA000, (FUNCTION,)),),
+)  # fmt: skip
+
+
+def test_a_record_survives_its_encoding() -> None:
+    assert decode(RECORD.encode()) == RECORD
+    assert decode(RECORD.encode() + b"rest of the page") == RECORD
+    assert RECORD.cves == ("CVE-0", "CVE-1")
+
+
+def test_the_length_does_not_depend_on_addresses() -> None:
+    far = replace(FUNCTION, old=0x7FFF12345678, new=0x7FFF22345678, stub=0x7FFF22345000)
+    moved = replace(RECORD, base=0x7FFF22340000, text_size=0x7FF000, groups=(PlacedGroup("g", 0x7FFF22350000, (far,)),))
+    assert len(moved.encode()) == len(RECORD.encode())
+
+
+@pytest.mark.parametrize("cut", [0, 5, HEADER.size - 1, HEADER.size, HEADER.size + 10, -1])
+def test_a_truncated_record_is_refused(cut: int) -> None:
+    with pytest.raises(BadRecord):
+        decode(RECORD.encode()[:cut])
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b"SUTUREREC", b"SUTUREREK"),
+        (b'"stub":"0x', b'"stub":"zx'),
+        (b'"size":64', b'"size":-4'),
+        (b'"size":64', b'"size":1e'),
+        (b'"strict"', b'"strait"'),
+        (b'"554889e553"', b'"554889e5"  '),
+        (b'"functions":[', b'"functionz":['),
+        (b'"groups":[', b'"groups":{'),
+    ],
+)
+def test_an_altered_record_is_refused(old: bytes, new: bytes) -> None:
+    data = RECORD.encode()
+    assert old in data
+    with pytest.raises(BadRecord):
+        decode(data.replace(old, new, 1))
+
+
+def test_an_absurd_length_is_refused_before_anything_is_read() -> None:
+    with pytest.raises(BadRecord):
+        body_length(HEADER.pack(b"SUTUREREC\0", 1, 0x7FFFFFFF))
+
+
+def test_deep_nesting_is_refused() -> None:
+    body = b"[" * 100_000
+    with pytest.raises(BadRecord):
+        decode(HEADER.pack(b"SUTUREREC\0", 1, len(body)) + body)
+
+
+def test_what_a_process_says_cannot_drive_a_terminal() -> None:
+    assert decode(replace(RECORD, name="a\x1b[31m\nb").encode()).name == "a?[31m?b"
