@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import cached_property
+from weakref import WeakKeyDictionary
 
 from suture.elf.abi import R, SectionType
 from suture.elf.file import BadElf, ElfFile
@@ -63,6 +64,7 @@ class At(IntEnum):
     BIT_SIZE = 0x0D
     STMT_LIST = 0x10
     CONST_VALUE = 0x1C
+    INLINE = 0x20
     PROTOTYPED = 0x27
     UPPER_BOUND = 0x2F
     ABSTRACT_ORIGIN = 0x31
@@ -133,10 +135,11 @@ class Dwarf:
     """All entries of an object. With `bodies` false, what is nested in a function below its direct children is left out."""
 
     def __init__(self, elf: ElfFile, *, bodies: bool = False) -> None:
-        self._elf = elf
-        self._info = self._relocated(".debug_info")
-        self._strings = {_STRP: self._raw(".debug_str"), _LINE_STRP: self._raw(".debug_line_str")}
-        self._abbrev = self._raw(".debug_abbrev")
+        self._name = elf.name
+        self._info = _relocated(elf, ".debug_info")
+        self._lines = _relocated(elf, ".debug_line")
+        self._strings = {_STRP: _raw(elf, ".debug_str"), _LINE_STRP: _raw(elf, ".debug_line_str")}
+        self._abbrev = _raw(elf, ".debug_abbrev")
         self._bodies = bodies
         self._known: dict[int, dict[int, _Abbreviation]] = {}
         self._texts: dict[tuple[int, int], str] = {}
@@ -146,6 +149,23 @@ class Dwarf:
         at = 0
         while at < len(self._info):
             at = self._unit(at)
+
+    @staticmethod
+    def of(elf: ElfFile) -> Dwarf:
+        """That of an object without function bodies, read once while the object is in use."""
+        if elf not in _READ:
+            _READ[elf] = Dwarf(elf)
+        return _READ[elf]
+
+    @cached_property
+    def users(self) -> Mapping[int, list[Die]]:
+        """Entries whose type is the one at an offset."""
+        found: dict[int, list[Die]] = {}
+        for die in self.by_offset.values():
+            target = die.number(At.TYPE)
+            if target is not None:
+                found.setdefault(target, []).append(die)
+        return found
 
     def reference(self, die: Die, attribute: At = At.TYPE) -> Die | None:
         """The entry that an attribute refers to."""
@@ -170,30 +190,10 @@ class Dwarf:
         file = files[number] if number is not None and number < len(files) else ""
         return file, source.number(At.DECL_LINE) or 0
 
-    def _raw(self, name: str) -> bytes:
-        section = self._elf.section(name)
-        return self._elf.bytes_of(section) if section else b""
-
-    def _relocated(self, name: str) -> bytes:
-        """A section's bytes with 32- and 64-bit absolute relocations applied."""
-        section = self._elf.section(name)
-        if section is None:
-            return b""
-        data = bytearray(self._elf.bytes_of(section))
-        for rela in self._elf.sections:
-            if rela.sh_type != SectionType.RELA or rela.sh_info != section.index:
-                continue
-            symbols = self._elf.symbols
-            pack = struct.Struct("<I").pack_into
-            for offset, info, addend in struct.iter_unpack("<QQq", self._elf.bytes_of(rela)):
-                if info & 0xFFFFFFFF == R.R_32:
-                    pack(data, offset, symbols[info >> 32].st_value + addend & 0xFFFFFFFF)
-        return bytes(data)
-
     def _unit(self, start: int) -> int:
         length, version = struct.unpack_from("<IH", self._info, start)
         if length >= 0xFFFFFFF0 or version not in (4, 5):
-            raise BadElf(self._elf.name, f"DWARF version {version}, or its 64-bit format, is not handled")
+            raise BadElf(self._name, f"DWARF version {version}, or its 64-bit format, is not handled")
         if version == 5:
             kind, _size, abbrev = struct.unpack_from("<BBI", self._info, start + 6)
             header = 12 + {1: 0, 3: 0, 4: 8, 5: 8, 2: 12, 6: 12}.get(kind, 0)
@@ -202,7 +202,7 @@ class Dwarf:
             header = 11
         end: int = start + 4 + length
         if end > len(self._info):
-            raise BadElf(self._elf.name, ".debug_info is truncated")
+            raise BadElf(self._name, ".debug_info is truncated")
         self._entries(start, start + header, end, self._abbreviations(abbrev))
         return end
 
@@ -279,7 +279,7 @@ class Dwarf:
             at += struct.calcsize("<" + _BLOCKS[form])
             value, at = info[at : at + size], at + size
         else:
-            raise BadElf(self._elf.name, f"DWARF form {form:#x} is not handled")
+            raise BadElf(self._name, f"DWARF form {form:#x} is not handled")
         if name:
             attributes[name] = value
         return at
@@ -326,15 +326,35 @@ class Dwarf:
                 tuple(_pieces(fields)),
             )
 
-    @cached_property
-    def _lines(self) -> bytes:
-        return self._relocated(".debug_line")
-
     def _file_names(self, table: int) -> list[str]:
         """File names of a line table's header, by the number that `decl_file` uses."""
         if table not in self._files:
             self._files[table] = _header_files(self._lines, table, self._text)
         return self._files[table]
+
+
+_READ: WeakKeyDictionary[ElfFile, Dwarf] = WeakKeyDictionary()
+
+
+def _raw(elf: ElfFile, name: str) -> bytes:
+    section = elf.section(name)
+    return elf.bytes_of(section) if section else b""
+
+
+def _relocated(elf: ElfFile, name: str) -> bytes:
+    """A section's bytes with 32-bit absolute relocations applied; no other kind is in a field that is kept."""
+    section = elf.section(name)
+    if section is None:
+        return b""
+    data = bytearray(elf.bytes_of(section))
+    pack = struct.Struct("<I").pack_into
+    values = [s.st_value for s in elf.symbols]
+    for rela in elf.sections:
+        if rela.sh_type == SectionType.RELA and rela.sh_info == section.index:
+            for offset, info, addend in struct.iter_unpack("<QQq", elf.bytes_of(rela)):
+                if info & 0xFFFFFFFF == R.R_32:
+                    pack(data, offset, values[info >> 32] + addend & 0xFFFFFFFF)
+    return bytes(data)
 
 
 def _pieces(fields: list[tuple[int, int]]) -> Iterator[tuple[struct.Struct | None, tuple[tuple[int, int], ...]]]:

@@ -37,7 +37,7 @@ class Prototype:
 
 def prototypes(elf: ElfFile) -> Mapping[str, Prototype]:
     """For each function that the object's DWARF defines or declares. Of two different ones of a name, neither is told."""
-    dwarf = Dwarf(elf)
+    dwarf = Dwarf.of(elf)
     found: dict[str, Prototype | None] = {}
     for name, count in _IMPLICIT.items():
         found[name] = Prototype(RETURN_REGISTERS, sum(INTEGER_ARGUMENTS[:count]))

@@ -1,0 +1,189 @@
+"""Types whose layout a fix changed, and functions whose prototype it changed, from the DWARF of the two objects.
+
+A changed layout misreads objects that exist already, unless none can. A cast leaves no trace in DWARF, so a type that is visible in
+the whole file may be used anywhere; only one that is declared inside a replaced function, and used there for nothing but local
+variables, lives no longer than a frame of it. Types that only one object defines are no change. Values are compared as laid
+out: typedefs, const and volatile are seen through, names of structures are not, since each is compared itself.
+
+gcc only declares a C++ class whose key function is elsewhere, and then nothing is known of it here: compile with
+-femit-class-debug-always, which changes no code.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from suture.delta.dwarf import At, Die, Dwarf, Tag
+from suture.delta.type_text import DEFINED, KEYWORD, TRANSPARENT, Member, Speller, enumerators, scope_of, size_of
+from suture.elf.file import ElfFile
+
+_INHERITS_USE = TRANSPARENT | {Tag.ARRAY}
+_IN_FRAME = frozenset({0x91, 0x93, *range(0x50, 0x90)})  # DW_OP_fbreg, piece, reg0-31, breg0-31
+
+
+@dataclass(frozen=True)
+class LayoutChange:
+    """A type that both objects define, differently. `file` and `line` are where post declares it, `what` says what changed.
+
+    `outlives`: an object of this type may exist when the patch is applied and be read by new code.
+    """
+
+    name: str
+    file: str
+    line: int
+    what: str
+    outlives: bool
+
+
+@dataclass(frozen=True)
+class SignatureChange:
+    """A global function whose parameters or result changed. `old` and `new` are its prototypes, `file` and `line` post's."""
+
+    name: str
+    file: str
+    line: int
+    old: str
+    new: str
+
+
+def changed_layouts(pre: ElfFile, post: ElfFile, replaced: frozenset[str] = frozenset()) -> tuple[LayoutChange, ...]:
+    """Structures, unions, classes and enumerations of both objects that differ, by scoped name. `replaced` are symbol names.
+
+    An enumerator that only post has is no change: what exists keeps its meaning.
+    """
+    old, new = Dwarf.of(pre), Dwarf.of(post)
+    before, after = _types(old), _types(new)
+    old_text, new_text = Speller(old), Speller(new)
+    changes = []
+    for name in sorted(before.keys() & after.keys()):
+        what = _differences(old_text, before[name], new_text, after[name])
+        if what:
+            changes.append((name, "; ".join(what)))
+    if not changes:
+        return ()
+    whole = Dwarf(pre, bodies=True)
+    return tuple(
+        LayoutChange(name, *new.place(after[name]), what, _may_outlive(whole, before[name].offset, replaced))
+        for name, what in changes
+    )
+
+
+def changed_signatures(pre: ElfFile, post: ElfFile) -> tuple[SignatureChange, ...]:
+    """Global functions that both objects define, with different prototypes: callers in other units were compiled for the old one."""
+    old, new = Dwarf.of(pre), Dwarf.of(post)
+    before, after = _signatures(old), _signatures(new)
+    return tuple(
+        SignatureChange(name, *new.place(after[name][1]), before[name][0], after[name][0])
+        for name in sorted(before.keys() & after.keys())
+        if before[name][0] != after[name][0]
+    )
+
+
+def _types(dwarf: Dwarf) -> dict[str, Die]:
+    """Each definition by scoped name; an anonymous one by its typedef. Of several with one name, the first."""
+    found: dict[str, Die] = {}
+    for die in dwarf.walk():
+        if At.DECLARATION in die.attributes:
+            continue
+        if die.tag in DEFINED and die.name:
+            found.setdefault(f"{KEYWORD[die.tag]} {scope_of(die)}{die.name}", die)
+        elif die.tag == Tag.TYPEDEF and die.name:
+            target = dwarf.reference(die)
+            if target is not None and target.tag in DEFINED and not target.name:
+                found.setdefault(scope_of(die) + die.name, target)
+    return found
+
+
+def _signatures(dwarf: Dwarf) -> dict[str, tuple[str, Die]]:
+    """Prototype and entry of each global function that is defined, by symbol name."""
+    text = Speller(dwarf)
+    found: dict[str, tuple[str, Die]] = {}
+    for die in dwarf.walk():
+        if die.tag != Tag.SUBPROGRAM or At.DECLARATION in die.attributes:
+            continue
+        source = dwarf.reference(die, At.ABSTRACT_ORIGIN) or die
+        source = dwarf.reference(source, At.SPECIFICATION) or source
+        if At.EXTERNAL not in source.attributes or not source.name:
+            continue
+        linkage = source.attributes.get(At.LINKAGE_NAME)
+        name = linkage if isinstance(linkage, str) else source.name
+        result = text.spell(dwarf.reference(source))
+        found[name] = f"{result} {scope_of(source)}{source.name}({text.parameters(source)})", source
+    return found
+
+
+def _differences(old: Speller, before: Die, new: Speller, after: Die) -> list[str]:
+    """What changed, in words; empty for equal layouts."""
+    what = []
+    if before.tag != after.tag and KEYWORD[before.tag] != KEYWORD[after.tag]:
+        what.append(f"{KEYWORD[before.tag]} became {KEYWORD[after.tag]}")
+    if size_of(before) != size_of(after):
+        what.append(f"size {size_of(before)} -> {size_of(after)}")
+    if before.tag == Tag.ENUM:
+        values, kept = enumerators(before), enumerators(after)
+        what += [f"enumerator {n} removed" for n in values if n not in kept]
+        what += [f"enumerator {n} {v} -> {kept[n]}" for n, v in values.items() if n in kept and kept[n] != v]
+        return what
+    members, others = old.members(before), new.members(after)
+    what += [f"member {n} added at offset {_place(m.at)}" for n, m in others.items() if n not in members]
+    what += [f"member {n} removed from offset {_place(m.at)}" for n, m in members.items() if n not in others]
+    for name, member in members.items():
+        if name in others:
+            what += _member_differences(name, member, others[name])
+    return what
+
+
+def _member_differences(name: str, before: Member, after: Member) -> list[str]:
+    what = []
+    if before.at != after.at:
+        what.append(f"member {name} moved from offset {_place(before.at)} to {_place(after.at)}")
+    if before.type != after.type:
+        what.append(f"type of member {name}: {before.type} -> {after.type}")
+    elif before.size != after.size:
+        what.append(f"size of member {name}: {before.size} -> {after.size} bits")
+    return what
+
+
+def _place(bits: int) -> str:
+    return str(bits // 8) if bits % 8 == 0 else f"{bits // 8} bit {bits % 8}"
+
+
+def _may_outlive(dwarf: Dwarf, offset: int, replaced: frozenset[str]) -> bool:
+    """Whether an object of the type at `offset` may be met by other code than one run of a replaced function. All doubts say yes.
+
+    `dwarf` is that of pre with function bodies. An enumeration's values are kept in plain integers too, so it always may.
+    """
+    die = dwarf.by_offset[offset]
+    if die.tag == Tag.ENUM or not _is_inside(dwarf, die, replaced):
+        return True
+    users = dwarf.users
+    todo, seen = [offset], {offset}
+    while todo:
+        for user in users.get(todo.pop(), ()):
+            if user.tag in _INHERITS_USE:
+                if user.offset not in seen:
+                    seen.add(user.offset)
+                    todo.append(user.offset)
+            elif not _is_local_of(dwarf, user, replaced):
+                return True
+    return False
+
+
+def _is_local_of(dwarf: Dwarf, user: Die, replaced: frozenset[str]) -> bool:
+    """A variable that lives in a frame of a function in `replaced`."""
+    location = user.attributes.get(At.LOCATION)
+    if user.tag != Tag.VARIABLE or (isinstance(location, bytes) and location and location[0] not in _IN_FRAME):
+        return False  # static, thread-local, or nothing known
+    return At.EXTERNAL not in user.attributes and _is_inside(dwarf, user, replaced)
+
+
+def _is_inside(dwarf: Dwarf, die: Die, replaced: frozenset[str]) -> bool:
+    """Declared in the body of a function in `replaced` that is nowhere inlined."""
+    above = die.parent
+    while above is not None and above.tag == Tag.LEXICAL_BLOCK:
+        above = above.parent
+    if above is None or above.tag != Tag.SUBPROGRAM or At.INLINE in above.attributes:
+        return False
+    source = dwarf.reference(above, At.SPECIFICATION) or above
+    linkage = source.attributes.get(At.LINKAGE_NAME)
+    return (linkage if isinstance(linkage, str) else source.name) in replaced

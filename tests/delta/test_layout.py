@@ -1,0 +1,242 @@
+"""The judge is the compiler: sizes and offsets come from programs that print sizeof and offsetof."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from suture.delta.dwarf import Dwarf
+from suture.delta.layout import LayoutChange, changed_layouts, changed_signatures
+from suture.delta.type_text import Speller
+from suture.elf.file import ElfFile
+
+
+def compile_object(folder: Path, source: str, name: str, *flags: str) -> ElfFile:
+    suffix = "cc" if "-xc++" in flags else "c"
+    (folder / f"{name}.{suffix}").write_text(source)
+    subprocess.run(
+        [
+            "gcc",
+            "-g",
+            "-O2",
+            "-ffunction-sections",
+            "-fdata-sections",
+            *flags,
+            "-c",
+            f"{name}.{suffix}",
+            "-o",
+            f"{name}.o",
+        ],
+        cwd=folder,
+        check=True,
+    )
+    return ElfFile.read(folder / f"{name}.o")
+
+
+def changes(
+    folder: Path, before: str, after: str, *flags: str, replaced: frozenset[str] = frozenset()
+) -> tuple[LayoutChange, ...]:
+    pre, post = compile_object(folder, before, "pre", *flags), compile_object(folder, after, "post", *flags)
+    return changed_layouts(pre, post, replaced)
+
+
+BASE = """
+#include <stdint.h>
+enum colour { RED, GREEN = 5, BLUE };
+typedef struct { int a; char b[3]; } anonymous;
+typedef unsigned long word;
+struct inner { short x, y; };
+struct node {
+  struct node *next;
+  const char *name;
+  union { int i; double d; } u;
+  struct inner in[4];
+  unsigned flag : 3, rest : 5;
+  void (*hook)(struct node *, int);
+  word count;
+  enum colour colour;
+  anonymous an;
+};
+struct node head;
+int use(struct node *n) { return n->an.a + n->in[1].x + n->flag + head.colour; }
+"""
+
+
+@pytest.mark.parametrize("dwarf", ["-gdwarf-5", "-gdwarf-4"])
+@pytest.mark.parametrize(
+    ("old", "new", "name", "what"),
+    [
+        (
+            "word count;",
+            "word count; int depth;",
+            "struct node",
+            "member depth added at offset 64; member colour moved from offset 64 to 68",
+        ),
+        ("  const char *name;\n", "", "struct node", "member name removed from offset 8"),
+        ("short x, y;", "int x; short y;", "struct inner", "size 4 -> 8"),
+        ("short x, y;", "short y, x;", "struct inner", "member x moved from offset 0 to 2"),
+        (
+            "flag : 3, rest : 5",
+            "flag : 4, rest : 4",
+            "struct node",
+            "member rest moved from offset 40 bit 3 to 40 bit 4",
+        ),
+        ("GREEN = 5", "GREEN = 6", "enum colour", "enumerator GREEN 5 -> 6; enumerator BLUE 6 -> 7"),
+        ("char b[3]", "char b[4]", "anonymous", "type of member b: char[3] -> char[4]"),
+        ("union { int i; double d; }", "union { int i; float d; }", "struct node", "type of member u"),
+        ("typedef unsigned long word", "typedef double word", "struct node", "long unsigned int -> double"),
+        ("(struct node *, int)", "(struct node *, long)", "struct node", "type of member hook"),
+    ],
+)
+def test_a_changed_type_is_named_with_what_changed(
+    tmp_path: Path, dwarf: str, old: str, new: str, name: str, what: str
+) -> None:
+    assert old in BASE
+    source = BASE.replace(old, new)
+    found = {c.name: c for c in changes(tmp_path, BASE, source, dwarf)}
+    assert name in found, found
+    assert what in found[name].what
+    assert found[name].outlives
+    assert found[name].file.endswith("post.c")
+    declared = "} anonymous" if name == "anonymous" else name + " {"
+    expected = next(n for n, line in enumerate(source.splitlines(), 1) if declared in line)
+    assert found[name].line == expected
+
+
+def test_equal_new_and_removed_types_are_no_change(tmp_path: Path) -> None:
+    assert changes(tmp_path, BASE, "\n\n" + BASE) == ()
+    assert changes(tmp_path, BASE, BASE + "struct fresh { int a; } fresh;") == ()
+    assert changes(tmp_path, BASE + "struct stale { int a; } stale;", BASE) == ()
+    assert changes(tmp_path, BASE, BASE.replace("BLUE }", "BLUE, WHITE }")) == ()
+
+
+def test_padding_that_takes_a_new_member_is_a_change_though_the_size_stays(tmp_path: Path) -> None:
+    before = "struct s { char c; long l; } s;"
+    (found,) = changes(tmp_path, before, "struct s { char c; char d; long l; } s;")
+    assert found.what == "member d added at offset 1"
+
+
+def test_sizes_and_offsets_are_those_that_the_compiler_prints(tmp_path: Path) -> None:
+    elf = compile_object(tmp_path, BASE, "pre")
+    members = ["next", "name", "u", "in", "hook", "count", "colour", "an"]
+    program = "#include <stdio.h>\n#include <stddef.h>\n" + BASE + "int main(void) { printf("
+    program += f'"{"%zu " * (len(members) + 1)}", sizeof(struct node), '
+    program += ", ".join(f"offsetof(struct node, {m})" for m in members) + "); }"
+    (tmp_path / "print.c").write_text(program)
+    subprocess.run(["gcc", "print.c", "-o", "print"], cwd=tmp_path, check=True)
+    printed = subprocess.run([tmp_path / "print"], capture_output=True, text=True, check=True).stdout.split()
+    dwarf = Dwarf(elf)
+    node = next(d for d in dwarf.walk() if d.name == "node" and d.children)
+    found = Speller(dwarf).members(node)
+    assert [str(Speller(dwarf).size(node)), *(str(found[m].at // 8) for m in members)] == printed
+
+
+LOCAL = """
+void sink(void *);
+OUTSIDE
+int only(int x) { INSIDE BODY }
+"""
+TYPE = "struct work { int a; FIELD long b; };"
+PLAIN = "struct work w = {x}; sink(&w); return w.a;"
+
+
+@pytest.mark.parametrize(
+    ("outside", "inside", "body", "replaced", "outlives"),
+    [
+        ("", TYPE, PLAIN, frozenset({"only"}), False),
+        ("", TYPE, "while (x--) { " + PLAIN + " } return 1;", frozenset({"only"}), False),
+        ("", TYPE, "struct work w[3] = {{x}}; sink(w); return w[1].a;", frozenset({"only"}), False),
+        ("", TYPE, PLAIN, frozenset(), True),
+        ("", TYPE, "static struct work w; sink(&w); return w.a;", frozenset({"only"}), True),
+        ("", TYPE, "static __thread struct work w; sink(&w); return w.a;", frozenset({"only"}), True),
+        ("void *malloc(unsigned long);", TYPE, "struct work *w = malloc(99); w->b = 1; sink(w); return 1;", frozenset({"only"}), True),
+        (TYPE, "", PLAIN, frozenset({"only"}), True),
+        (TYPE + "void f(void *p) { ((struct work *)p)->b = 1; }", "", PLAIN, frozenset({"only"}), True),
+    ],
+)  # fmt: skip
+def test_only_a_type_inside_a_replaced_function_and_in_its_frame_does_not_outlive_the_patch(
+    tmp_path: Path, outside: str, inside: str, body: str, replaced: frozenset[str], outlives: bool
+) -> None:
+    source = LOCAL.replace("OUTSIDE", outside).replace("INSIDE", inside).replace("BODY", body)
+    (found,) = changes(
+        tmp_path, source.replace("FIELD", ""), source.replace("FIELD", "char added[16];"), replaced=replaced
+    )
+    assert found.name.endswith("work")
+    assert found.outlives is outlives
+
+
+def test_types_of_cxx_are_named_by_their_full_scope(tmp_path: Path) -> None:
+    source = """
+    namespace a { namespace b { struct Base { virtual ~Base(); int x; };
+    class Thing : public Base { public: MEMBER static int shared; template <class T> T get(T t) { return t; } long y; }; } }
+    int use(a::b::Thing *t) { return t->get(3) + t->x + t->y; }
+    """
+    found = changes(
+        tmp_path,
+        source.replace("MEMBER", ""),
+        source.replace("MEMBER", "double z;"),
+        "-xc++",
+        "-femit-class-debug-always",
+    )
+    assert [c.name for c in found] == ["struct a::b::Thing"]
+    assert "member z added at offset 16" in found[0].what
+    assert (
+        changes(
+            tmp_path,
+            source.replace("MEMBER", ""),
+            source.replace("MEMBER", "static int more;"),
+            "-xc++",
+            "-femit-class-debug-always",
+        )
+        == ()
+    )
+
+
+def test_a_changed_prototype_of_a_global_function_is_told_and_that_of_a_local_one_is_not(tmp_path: Path) -> None:
+    source = """
+    struct s { int a; };
+    typedef unsigned long word;
+    ARGUMENT
+    __attribute__((noinline)) static int local(int x LOCAL) { return x + 1; }
+    RESULT visible(struct s *p, word w MORE) { return local(p->a LOCALLY) + w; }
+    int fine(word w, ...) { return w; }
+    """
+    keys = {"ARGUMENT": "", "LOCALLY": "", "LOCAL": "", "MORE": "", "RESULT": "int"}
+
+    def fill(**values: str) -> str:
+        text = source
+        for key, value in {**keys, **values}.items():
+            text = text.replace(key, value)
+        return text
+
+    pre = compile_object(tmp_path, fill(), "pre")
+    post = compile_object(tmp_path, fill(MORE=", int depth"), "post")
+    (found,) = changed_signatures(pre, post)
+    assert (found.name, found.file.endswith("post.c"), found.line) == ("visible", True, 6)
+    assert found.old == "int visible(struct s *, long unsigned int)"
+    assert found.new == "int visible(struct s *, long unsigned int, int)"
+    post = compile_object(tmp_path, fill(RESULT="long"), "post")
+    assert [c.new for c in changed_signatures(pre, post)] == ["long int visible(struct s *, long unsigned int)"]
+    post = compile_object(tmp_path, fill(LOCAL=", int y", LOCALLY=", 2"), "post")
+    assert changed_signatures(pre, post) == ()
+
+
+def test_a_large_unit_is_compared_within_its_budget(tmp_path: Path) -> None:
+    source = "".join(
+        f"struct s{n} {{ int a{n}, b; struct s{max(n - 1, 0)} *p; union {{ long l; char c[{n + 1}]; }} u; void (*f)(struct s{n} *, int); }};\n"
+        f"long f{n}(struct s{n} *p, int x) {{ long r = 0; for (int i = 0; i < x; i++) {{ long t = p->a{n} * i; r += t ^ p->b; }} "
+        f"p->f(p, x); return r; }}\n"
+        for n in range(1200)
+    )
+    pre = compile_object(tmp_path, source, "pre", "-O1")
+    section = pre.section(".debug_info")
+    assert section is not None
+    assert section.sh_size > 300_000
+    post = ElfFile(pre.data, "post")
+    start = time.process_time()
+    assert changed_layouts(pre, post) == ()
+    assert changed_signatures(pre, post) == ()
+    assert time.process_time() - start < 2
