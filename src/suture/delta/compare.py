@@ -30,6 +30,20 @@ class Difference:
         return not (self.changed or self.new or self.changed_variables or self.changed_constants)
 
 
+def reconciled(quiet: Difference, full: Difference) -> Difference:
+    """`quiet`, of objects with a constant __LINE__, unless its names may mean other things in the objects that are patched from.
+
+    Leaving noise out can only make a difference smaller. Where `quiet` names what `full`, the difference of those objects, does
+    not have, the compiler numbered or cloned differently, and `full` counts: it replaces more, and misses nothing.
+    """
+    smaller = (
+        quiet.changed <= full.changed
+        and quiet.changed_variables <= full.changed_variables
+        and quiet.changed_constants <= full.changed_constants
+    )
+    return quiet if smaller and quiet.new == full.new and quiet.gone == full.gone else full
+
+
 def difference(pre: AtomObject, post: AtomObject) -> Difference:
     """Compare two compiles of one unit."""
     return _Comparison(pre, post).result()

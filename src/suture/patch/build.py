@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from suture.delta.change import Refusal, UnitChange
 from suture.delta.clobber import violations
+from suture.delta.compare import difference, reconciled
 from suture.delta.exception import may_unwind
 from suture.delta.layout import changed_layouts, changed_signatures
 from suture.delta.leftover import callers_left
@@ -51,7 +52,7 @@ def build(
 
     `refused` is what was refused already and goes into the verdict; `request` is what `suture verify` needs to make it again.
     """
-    ordered = tuple(sorted(changes, key=lambda c: (c.source, c.object)))
+    ordered = tuple(sorted((_reconciled(c) for c in changes), key=lambda c: (c.source, c.object)))
     return _Build(name, target, ordered, run, fixes, elsewhere, toolchain, request, refused).result()
 
 
@@ -297,6 +298,10 @@ class _Build:
                         reason,
                         "restart the program with the fixed package",
                     )
+
+
+def _reconciled(change: UnitChange) -> UnitChange:
+    return replace(change, difference=reconciled(change.difference, difference(change.pre, change.post)))
 
 
 def _type_problem(change: UnitChange) -> Refusal | None:
