@@ -44,20 +44,20 @@ def apply(part: FilePatch, files: Path, target: Path, path: str, name: str) -> N
         )
     if not part.creates and not place.exists():
         raise Refused(f"{name}: {part.path}: the source has no such file", "check that the fix belongs to this version")
+    before = place.read_bytes().decode(errors="surrogateescape") if place.exists() else ""
     options = ["--batch", "--forward", "--fuzz=0", "--no-backup-if-mismatch", "--reject-file=-", "--quiet"]
     try:
         run(["patch", *options, place.name], cwd=place.parent, stdin=part.text.encode(errors="surrogateescape"))
     except CommandFailed as failed:
-        hunk = _first_failed(part, place)
+        hunk = _first_failed(part, before)
         raise Refused(
             f"{name}: {part.path}: hunk {hunk} does not apply",
             "bring the patch to this version first (its context must agree; line numbers need not)",
         ) from failed
 
 
-def _first_failed(part: FilePatch, place: Path) -> str:
+def _first_failed(part: FilePatch, text: str) -> str:
     """Number and header of the first hunk whose old lines are nowhere in the file."""
-    text = place.read_bytes().decode(errors="surrogateescape") if place.exists() else ""
     hunks = re.split(r"^(?=@@ )", part.text, flags=re.M)[1:]
     for number, hunk in enumerate(hunks, 1):
         head, _, body = hunk.partition("\n")

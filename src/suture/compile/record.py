@@ -97,6 +97,7 @@ class Recording:
 
     units: tuple[Unit, ...]
     links: Mapping[str, tuple[str, ...]]
+    touched: frozenset[str] = frozenset()  # outputs under all names that links use, those given by a rename among them
 
     def objects_of(self, output: str) -> frozenset[str]:
         """The objects that an output is linked from, through archives and partial links."""
@@ -161,13 +162,13 @@ def read(log: Path, root: str, files: Path | None = None) -> Recording:
                     links.setdefault(named[0], []).extend(named[1:])
     ordered = sorted(units.values(), key=lambda u: u.object)
     names = {x: x if x in units else _first_name(x, root, files) for x in {x for v in links.values() for x in v}}
-    return Recording(tuple(ordered), {k: tuple(dict.fromkeys(names[x] for x in v)) for k, v in links.items()})
+    touched = frozenset(units) | frozenset(links) | frozenset(names)
+    return Recording(tuple(ordered), {k: tuple(dict.fromkeys(names[x] for x in v)) for k, v in links.items()}, touched)
 
 
 def clean(recording: Recording, files: Path) -> None:
     """Remove what the stand-ins touched in a tree, so that nobody takes it for an object or a program."""
-    inputs = {x for members in recording.links.values() for x in members}
-    for name in {u.object for u in recording.units} | set(recording.links) | inputs:
+    for name in recording.touched:
         path = files / name
         if not name.startswith("/") and path.is_file() and not path.is_symlink():
             with path.open("rb") as handle:

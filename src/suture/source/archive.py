@@ -67,7 +67,8 @@ class BinaryEntry:
 
 def upstream_of(version: str) -> str:
     """`1:2.36-9+deb12u7` gives `2.36` (deb-version(7))."""
-    return version.partition(":")[2].rpartition("-")[0] if ":" in version else version.rpartition("-")[0] or version
+    bare = version.partition(":")[2] or version
+    return bare.rpartition("-")[0] or bare
 
 
 def release_of(version: str) -> str:

@@ -17,6 +17,7 @@ from pathlib import Path, PurePosixPath
 from suture.error import Refused
 
 _CVE = re.compile(r"CVE-\d{4}-\d{4,}")
+_EMPTIED = re.compile(r"^@@ -\S+ \+0,0 @@")  # as `diff -N` writes a file that is gone
 _HUNK = re.compile(r"^@@ -\d+(?:,(\d+))? \+\d+(?:,(\d+))? @@")
 
 
@@ -214,7 +215,10 @@ def parse(text: str, name: str, exists: Callable[[str], bool] | None = None) -> 
         path, body = _path(old, new, exists), "".join(hunks)
         if path.startswith("/") or ".." in path.split("/"):
             raise Refused(f"{name}: names a file outside the source: {path}", "check where the patch comes from")
-        creates, deletes = old == "/dev/null" or body.startswith("@@ -0,0"), new == "/dev/null"
+        creates, deletes = (
+            old == "/dev/null" or body.startswith("@@ -0,0"),
+            new == "/dev/null" or bool(_EMPTIED.match(body)),
+        )
         header = f"--- {'/dev/null' if creates else 'a/' + path}\n+++ {'/dev/null' if deletes else 'b/' + path}\n"
         files.append(FilePatch(path, header + body, creates, deletes))
     if not files:

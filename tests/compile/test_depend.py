@@ -1,0 +1,54 @@
+"""The include graph finds a superset of what the compiler would."""
+
+from __future__ import annotations
+
+import posixpath
+from pathlib import Path
+
+from suture.compile.depend import Dependencies, names
+from suture.compile.unit import Unit
+
+
+def unit(source: str) -> Unit:
+    return Unit(source, source + ".o", "/build/x", ("gcc", source), "c")
+
+
+def graph(folder: Path, files: dict[str, str]) -> Dependencies:
+    tree = folder / "tree"
+    for name, text in files.items():
+        (tree / name).parent.mkdir(parents=True, exist_ok=True)
+        (tree / name).write_text(text)
+    return Dependencies(folder, tree, tuple(unit(n) for n in files if posixpath.splitext(n)[1] == ".c"))
+
+
+def found(dependencies: Dependencies, path: str) -> set[str]:
+    return {u.source for u in dependencies.candidates(path)}
+
+
+def test_units_are_reached_through_headers_and_included_sources(tmp_path: Path) -> None:
+    files = {
+        "a.c": '#include "sub/m.h"\n',
+        "sub/m.h": "# include <n.h>\n",
+        "inc/n.h": "",
+        "b.c": "",
+        "c.c": '#include "b.c"\n',
+    }
+    dependencies = graph(tmp_path, files)
+    assert found(dependencies, "inc/n.h") == {"a.c"}
+    assert found(dependencies, "b.c") == {"b.c", "c.c"}
+
+
+def test_a_file_that_includes_another_of_its_own_name_depends_on_it(tmp_path: Path) -> None:
+    files = {"posix/glob.c": "", "sysdeps/glob.c": "#include <posix/glob.c>\n"}
+    assert "sysdeps/glob.c" in found(graph(tmp_path, files), "posix/glob.c")
+
+
+def test_an_include_through_a_macro_may_mean_any_file(tmp_path: Path) -> None:
+    assert found(graph(tmp_path, {"a.c": "#include WHAT\n", "x.h": "", "b.c": ""}), "x.h") == {"a.c"}
+
+
+def test_a_make_rule_is_read_relative_to_the_units_directory() -> None:
+    rule = "a.o: a.c ../x/inc/n.h \\\n /usr/include/stdio.h dir\\ with/space.h\n"
+    assert names(rule, unit("a.c"), "/build/x", "inc/n.h")
+    assert names(rule, unit("a.c"), "/build/x", "dir with/space.h")
+    assert not names(rule, unit("a.c"), "/build/x", "n.h")

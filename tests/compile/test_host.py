@@ -1,0 +1,134 @@
+"""A tree of a user's own, as root and as nobody: recorded, compiled, post over pre at the same path."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from suture.compile import database, host
+from suture.compile.job import CompileFailed
+from suture.compile.tree import Tree
+from suture.compile.unit import Variant
+from suture.error import NotFound
+from suture.source.fix import parse
+
+FIX = "--- a/lib/a.h\n+++ b/lib/a.h\n@@ -1 +1 @@\n-#define N 1\n+#define N 41\n"
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("SUTURE_CACHE", str(tmp_path / "cache"))
+    root = tmp_path / "tree"
+    (root / "lib").mkdir(parents=True)
+    (root / "lib/a.h").write_text("#define N 1\n")
+    (root / "lib/a.c").write_text('#include "a.h"\n#include <assert.h>\nint a(int x) { assert(x); return N + x; }\n')
+    (root / "b.c").write_text("int b(void) { return 2; }\n")
+    (root / "main.c").write_text("int a(int);\nint b(void);\nint main(void) { return a(b()); }\n")
+    (root / "Makefile").write_text(
+        "prog: lib/a.o b.o main.o\n\tgcc -o prog lib/a.o b.o main.o\n%.o: %.c\n\tgcc -O2 -g -c $(CURDIR)/$< -o $@\n"
+    )
+    database.build(["make"], root)
+    return root
+
+
+def opened(folder: Path) -> Tree:
+    return host.open_tree(folder, folder / "prog")
+
+
+def test_a_plain_object_is_the_one_that_the_build_made(folder: Path) -> None:
+    tree = opened(folder)
+    unit = next(u for u in tree.units if u.source == "lib/a.c")
+    ours = tree.compile([(unit, Variant.PLAIN)])[0].path
+    assert text_of(ours) == text_of(folder / "lib/a.o")
+
+
+def test_a_header_affects_the_units_that_include_it_and_no_others(folder: Path) -> None:
+    tree = opened(folder)
+    assert [u.source for u in tree.units_of("lib/a.h")] == ["lib/a.c"]
+    assert [u.source for u in tree.units_of("b.c")] == ["b.c"]
+    assert tree.units_of("nothing.h") == ()
+
+
+def test_post_differs_by_the_fix_alone_and_the_tree_is_not_touched(folder: Path) -> None:
+    tree = opened(folder)
+    before = {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+    post = tree.post(parse(FIX, "fix"))
+    unit = tree.units_of("lib/a.h")[0]
+    pre_object, post_object = (t.compile([(unit, Variant.PLAIN)])[0].path for t in (tree, post))
+    assert text_of(pre_object) != text_of(post_object)
+    assert str(folder / "lib/a.c").encode() in post_object.read_bytes()  # __FILE__ of the assertion: the same path
+    assert "41 + x" in post.preprocessed(unit)
+    assert before == {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def test_objects_are_kept_and_a_change_of_the_tree_makes_new_ones(folder: Path) -> None:
+    tree = opened(folder)
+    job = (tree.units[0], Variant.SECTIONS)
+    first = tree.compile([job])[0].path
+    assert tree.compile([job])[0].path == first
+    (folder / "b.c").write_text("int b(void) { return 3000; }\n")
+    assert opened(folder).compile([job])[0].path != first
+
+
+def test_the_compilers_own_words_are_kept_on_failure(folder: Path) -> None:
+    tree = opened(folder).post(parse(FIX.replace("N 41", "N ]"), "fix"))
+    with pytest.raises(CompileFailed) as raised:
+        tree.compile([(u, Variant.PLAIN) for u in tree.units])
+    assert raised.value.unit.source == "lib/a.c"
+    assert "lib/a.c" in raised.value.output and "error:" in raised.value.output
+
+
+def test_line_numbers_do_not_count_in_a_comparison(folder: Path) -> None:
+    tree = opened(folder)
+    unit = next(u for u in tree.units if u.source == "lib/a.c")
+    moved = tree.post(parse('--- a/lib/a.c\n+++ b/lib/a.c\n@@ -1 +1,2 @@\n+\n #include "a.h"\n', "fix"))
+    for variant, same in ((Variant.COMPARE, True), (Variant.PLAIN, False)):
+        pre, post = (t.compile([(unit, variant)])[0].path for t in (tree, moved))
+        assert (disassembled(pre) == disassembled(post)) is same
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="becoming nobody needs root")
+def test_nobody_can_compile_a_tree_too(folder: Path, tmp_path: Path) -> None:
+    program = (
+        "import os; from pathlib import Path; from suture.compile import host; from suture.compile.unit import Variant\n"
+        "from suture.source.fix import parse\n"
+        f"tree = host.open_tree(Path({str(folder)!r}), Path({str(folder / 'prog')!r}))\n"
+        f"post = tree.post(parse({FIX!r}, 'fix'))\n"
+        "unit = tree.units_of('lib/a.h')[0]\n"
+        "one, two = (t.compile([(unit, Variant.PLAIN)])[0].path.read_bytes() for t in (tree, post))\n"
+        "print(os.geteuid(), one != two)\n"
+    )
+    for path in (*tmp_path.parents, tmp_path, *tmp_path.rglob("*")):
+        if path.owner() == "root" and str(path).startswith(str(tmp_path.parents[1])):
+            path.chmod(path.stat().st_mode | 0o755)
+    cache = tmp_path / "nobody"
+    cache.mkdir(mode=0o777)
+    cache.chmod(0o777)
+    drop = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
+    env = {"SUTURE_CACHE": str(cache), "PATH": os.environ["PATH"], "HOME": "/nonexistent"}
+    done = subprocess.run([*drop, sys.executable, "-c", program], env=env, capture_output=True, text=True, check=False)
+    assert done.stdout == "65534 True\n", done.stderr
+
+
+def test_a_tree_without_a_database_is_said_with_the_remedy(tmp_path: Path) -> None:
+    with pytest.raises(NotFound) as raised:
+        database.read(tmp_path)
+    assert "suture record" in raised.value.remedy
+
+
+def text_of(path: Path) -> bytes:
+    """The .text of an object, by objcopy."""
+    out = path.with_name("text-of")
+    folder = Path(os.environ["SUTURE_CACHE"])
+    out = folder / "text-of"
+    subprocess.run(["objcopy", "--only-section=.text", "--output-target=binary", path, out], check=True)
+    return out.read_bytes()
+
+
+def disassembled(path: Path) -> str:
+    out = subprocess.run(["objdump", "-dr", path], capture_output=True, text=True, check=True).stdout
+    return out.split("\n", 3)[3]

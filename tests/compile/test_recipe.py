@@ -1,0 +1,51 @@
+"""Recipes as data: every one in the checkout, and what is wrong with others."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from suture.compile import recipe
+from suture.error import NotFound
+
+GOOD = '[build]\nconfigure = "c"\nrecord = "r"\nmoved = { "a/" = "b" }\n[[binary]]\npackage = "p"\nfile = "usr/{multiarch}/x"\noutput = "x"\n'
+
+
+@pytest.mark.parametrize("path", sorted(recipe.folder().glob("*.toml")), ids=lambda p: p.stem)
+def test_each_recipe_of_the_checkout_is_whole(path: Path) -> None:
+    found = recipe.load(path.stem)
+    assert found.binaries and all("{" not in b.file for b in found.binaries)
+
+
+def test_the_six_packages_have_recipes() -> None:
+    names = {p.stem for p in recipe.folder().glob("*.toml")}
+    assert {"openssl", "glibc", "libxml2", "expat", "zlib", "postgresql-15"} <= names
+
+
+def test_a_path_that_is_copied_before_it_is_compiled_is_translated() -> None:
+    found = recipe.parse(GOOD, "x")
+    assert found.built_path("a/lib/x.c") == "b/lib/x.c"
+    assert found.built_path("ab/x.c") == "ab/x.c"
+    assert found.binaries[0].file == "usr/x86_64-linux-gnu/x"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        GOOD.replace("record", "recrod"),
+        GOOD.replace('configure = "c"\n', ""),
+        GOOD.replace('output = "x"\n', ""),
+        GOOD.replace("[[binary]]", "[[bin]]"),
+        GOOD + "= broken",
+    ],
+)
+def test_a_recipe_with_a_wrong_field_is_refused(text: str) -> None:
+    with pytest.raises(recipe.BadRecipe):
+        recipe.parse(text, "x")
+
+
+def test_a_missing_recipe_is_said_with_the_remedy(tmp_path: Path) -> None:
+    with pytest.raises(NotFound) as raised:
+        recipe.load("nothing", tmp_path)
+    assert "docs/recipes.md" in raised.value.remedy

@@ -1,0 +1,77 @@
+"""Recording a make: stand-ins write commands down and touch outputs, or pass on."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from suture.compile import record
+from suture.compile.record import Recording
+
+MAKEFILE = """
+all: prog
+gen.h:
+\tprintf '#define N 3\\n' | gcc -E -P - >/dev/null && echo '#define N 3' >gen.h
+objs/a.o: a.c gen.h
+\tmkdir -p objs; gcc -DQ='"a b"' -I. -MMD -MF objs/a.d -c -o objs/a.o a.c
+a.lo: objs/a.o
+\tmv objs/a.o a.lo
+b.o: sub/b.c
+\tcd sub && gcc -O1 -c b.c -o ../b.o
+lib.a: b.o
+\tar rcs lib.a b.o
+prog: a.lo lib.a
+\tgcc -o prog a.lo lib.a -lm
+\tif ./prog; then exit 1; fi
+"""
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    root = tmp_path / "tree"
+    (root / "sub").mkdir(parents=True)
+    (root / "Makefile").write_text(MAKEFILE)
+    (root / "a.c").write_text('#include "gen.h"\nint b(void);\nint main(void) { return b() + N; }\n')
+    (root / "sub/b.c").write_text("int b(void) { return 1; }\n")
+    return root
+
+
+def recorded(root: Path, mode: str) -> Recording:
+    tools, log = root.parent / "tools", root.parent / "log"
+    for folder in (tools, log):
+        folder.mkdir()
+    record.install(tools)
+    path = "/usr/bin:/bin"
+    env = {"PATH": f"{tools}:{path}", **record.environment(str(log), mode, path)}
+    subprocess.run(["make", "-j2", "all"], cwd=root, env=env, check=True, capture_output=True)
+    return record.read(log, str(root), root)
+
+
+def test_units_have_their_directory_and_exact_arguments(tree: Path) -> None:
+    units = {u.source: u for u in recorded(tree, record.STUB).units}
+    assert set(units) == {"a.c", "sub/b.c"}
+    assert units["a.c"].argv[1] == '-DQ="a b"'
+    assert units["sub/b.c"].directory == str(tree / "sub")
+    assert units["sub/b.c"].object == "b.o"
+
+
+def test_objects_are_followed_through_archives_and_renames_into_what_is_linked(tree: Path) -> None:
+    assert recorded(tree, record.STUB).objects_of_pattern("pro*") == {"objs/a.o", "b.o"}
+
+
+def test_stubs_compile_nothing_but_generate_headers_and_are_cleaned_away(tree: Path) -> None:
+    recording = recorded(tree, record.STUB)
+    assert (tree / "b.o").read_bytes().startswith(b"suture-object ")
+    assert (tree / "gen.h").exists()
+    record.clean(recording, tree)
+    assert not [p for p in tree.rglob("*") if p.suffix in {".o", ".lo"} or p.name == "prog"]
+    assert (tree / "gen.h").exists() and (tree / "a.c").exists()
+
+
+def test_passing_on_builds_for_real_and_records_the_same(tree: Path) -> None:
+    recording = recorded(tree, record.PASS)
+    assert (tree / "b.o").read_bytes()[:4] == b"\x7fELF"
+    assert {u.source for u in recording.units} == {"a.c", "sub/b.c"}
+    assert subprocess.run([tree / "prog"], check=False).returncode == 4

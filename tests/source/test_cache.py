@@ -1,0 +1,68 @@
+"""Items of the cache: whole or not at all, made once."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from suture.source import cache
+
+
+def test_an_item_is_made_once_and_then_returned(tmp_path: Path) -> None:
+    made = []
+
+    def make(path: Path) -> None:
+        made.append(path)
+        path.write_text("whole")
+
+    for _ in range(2):
+        assert cache.item(tmp_path / "item", make).read_text() == "whole"
+    assert len(made) == 1
+
+
+def test_a_make_that_fails_leaves_nothing_under_the_name_or_beside_it(tmp_path: Path) -> None:
+    def make(path: Path) -> None:
+        path.mkdir()
+        (path / "half").touch()
+        raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        cache.item(tmp_path / "item", make)
+    assert [p.name for p in tmp_path.iterdir()] == [".item.lock"]
+
+
+def test_a_killed_make_leaves_nothing_under_the_name_and_the_next_one_clears_it(tmp_path: Path) -> None:
+    program = (
+        "import sys, time; from pathlib import Path; from suture.source import cache\n"
+        "def make(path):\n path.mkdir(); (path / 'half').touch(); print('making', flush=True); time.sleep(60)\n"
+        f"cache.item(Path({str(tmp_path / 'item')!r}), make)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        process.kill()
+    assert not (tmp_path / "item").exists()
+    assert list(tmp_path.glob(".item.new-*"))
+    cache.item(tmp_path / "item", lambda path: path.touch())
+    assert sorted(p.name for p in tmp_path.iterdir()) == [".item.lock", "item"]
+
+
+def test_two_processes_that_want_the_same_item_make_it_once(tmp_path: Path) -> None:
+    program = (
+        "import time; from pathlib import Path; from suture.source import cache\n"
+        f"def make(path):\n open({str(tmp_path / 'count')!r}, 'a').write('x'); time.sleep(0.3); path.touch()\n"
+        f"cache.item(Path({str(tmp_path / 'item')!r}), make)\n"
+    )
+    both = [subprocess.Popen([sys.executable, "-c", program]) for _ in range(2)]
+    start = time.monotonic()
+    assert [p.wait() for p in both] == [0, 0]
+    assert time.monotonic() - start < 30
+    assert (tmp_path / "count").read_text() == "x"
+
+
+def test_a_safe_name_has_nothing_that_an_overlay_option_would_split() -> None:
+    assert cache.safe("1:1.2,3/4") == "1%3a1.2%2c3%2f4"

@@ -1,0 +1,74 @@
+"""Fixes out of source packages that are made up here; patch(1) is the judge."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from suture.error import NotFound, Refused
+from suture.source.archive import SourceVersion, release_of, upstream_of
+from suture.source.difference import between, from_series, series
+
+
+def package(folder: Path, version: str, files: dict[str, bytes], log: str) -> SourceVersion:
+    tree = folder / version
+    entry = " -- A B <a@b>  Mon, 01 Jan 2024 00:00:00 +0000\n\n"
+    for name, data in {**files, "debian/changelog": (log.replace("@", entry)).encode()}.items():
+        (tree / name).parent.mkdir(parents=True, exist_ok=True)
+        (tree / name).write_bytes(data)
+    return SourceVersion("pkg", version, "bookworm", tree / "x.dsc", tree)
+
+
+FIRST = "pkg (1-1) x; urgency=low\n\n  * CVE-2020-1111\n\n@"
+SECOND = "pkg (1-2) x; urgency=low\n\n  * CVE-2021-2222, CVE-2021-3333\n\n@" + FIRST
+
+
+def test_the_difference_of_two_versions_applies_and_names_the_new_cves(tmp_path: Path) -> None:
+    old = package(tmp_path, "1-1", {"lib/a.c": b"int a;\n\xe9\x0c\r\n", "gone.c": b"x\n", "same.h": b"s\n"}, FIRST)
+    new = package(tmp_path, "1-2", {"lib/a.c": b"int b;\n\xe9\x0c\r\n", "new.c": b"n\n", "same.h": b"s\n"}, SECOND)
+    fix = between(old, new)
+    assert {(f.path, f.creates, f.deletes) for f in fix.files} == {
+        ("lib/a.c", False, False),
+        ("gone.c", False, True),
+        ("new.c", True, False),
+    }
+    assert fix.cves == ("CVE-2021-2222", "CVE-2021-3333")
+    text = "".join(f.text for f in fix.files).encode(errors="surrogateescape")
+    subprocess.run(["patch", "--strip=1", "--fuzz=0"], cwd=old.tree, input=text, check=True, capture_output=True)
+    assert (old.tree / "lib/a.c").read_bytes() == (new.tree / "lib/a.c").read_bytes()
+    assert (old.tree / "new.c").exists() and not (old.tree / "gone.c").exists()
+
+
+def test_the_difference_is_narrowed_and_nothing_is_refused(tmp_path: Path) -> None:
+    old = package(tmp_path, "1-1", {"lib/a.c": b"1\n", "b.c": b"1\n"}, FIRST)
+    new = package(tmp_path, "1-2", {"lib/a.c": b"2\n", "b.c": b"2\n"}, FIRST)
+    assert [f.path for f in between(old, new, ["lib"]).files] == ["lib/a.c"]
+    assert [f.path for f in between(old, new, ["*.c", "x"]).files] == ["b.c", "lib/a.c"]
+    with pytest.raises(Refused):
+        between(old, old)
+
+
+def test_a_patch_of_the_series_is_found_with_or_without_its_suffix(tmp_path: Path) -> None:
+    diff = b"--- a/b.c\n+++ b/b.c\n@@ -1 +1 @@\n-1\n+2\n"
+    files = {
+        "b.c": b"2\n",
+        "debian/patches/series": b"# c\none.patch -p1\n\nsub/two.patch\n",
+        "debian/patches/sub/two.patch": diff,
+    }
+    source = package(tmp_path, "1-1", files, FIRST)
+    assert series(source) == ("one.patch", "sub/two.patch")
+    for name in ("sub/two.patch", "two.patch", "two"):
+        assert from_series(source, name).files[0].path == "b.c"
+    with pytest.raises(NotFound) as raised:
+        from_series(source, "three")
+    assert "one.patch" in raised.value.remedy
+
+
+def test_versions_tell_their_upstream_and_release() -> None:
+    assert upstream_of("1:1.2.13.dfsg-1") == "1.2.13.dfsg"
+    assert upstream_of("2.36-9+deb12u7") == "2.36"
+    assert upstream_of("5") == "5"
+    assert release_of("2.9.14+dfsg-1.3~deb12u4") == "bookworm"
+    assert release_of("3.5.1-1+deb13u2") == "trixie"
