@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from suture.cli.output import print_json, print_table, progress
 from suture.error import ExitCode, NotFound
+from suture.progress import Progress
+
+if TYPE_CHECKING:
+    from suture.patch.make import Making
+    from suture.patch.request import Request
 
 HELP = """
 Make live patches from the source of a fix, one for each shipped binary that the fix changes.
@@ -24,8 +31,10 @@ EXAMPLES = (
     "suture make --source libxml2=2.9.14+dfsg-1.3~deb12u4 --fix-from libxml2=2.9.14+dfsg-1.3~deb12u6:CVE-2025-6021.patch",
     "# all that changed up to another version, in one file",
     "suture make --source glibc=2.36-9+deb12u7 --to 2.36-9+deb12u14 --only posix/wordexp.c",
-    "# for what a process runs, even if its file was replaced on disk",
-    "suture make --for pid:812 --fix CVE-2025-6021.patch",
+    "# for a library that a process runs, even if its file was replaced on disk",
+    "suture make --for pid:812 --file libxml2.so.2 --fix CVE-2025-6021.patch",
+    "# a program of your own, which may be stripped",
+    "suture record -- make && suture make --tree . --binary ./server --fix hole.patch",
 )
 EXIT_CODES = (
     ExitCode.OK,
@@ -45,6 +54,15 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     what.add_argument("--source", metavar="NAME=VERSION", help="source package and version as the archive calls them")
     what.add_argument(
         "--for", dest="subject", metavar="pid:N|path:FILE", help="whatever a process or file was built from"
+    )
+    what.add_argument(
+        "--tree",
+        type=Path,
+        metavar="DIR",
+        help="a built tree of your own with its compile_commands.json (see suture record)",
+    )
+    parser.add_argument(
+        "--binary", type=Path, metavar="FILE", help="the binary that was built from --tree; may be stripped"
     )
     parser.add_argument(
         "--fix", type=Path, action="append", default=[], metavar="FILE", help="a patch (unified diff); may be repeated"
@@ -70,13 +88,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from suture.patch.make import make, write
-    from suture.patch.request import Request, ready
+    from suture.patch.request import ready
 
     start = time.monotonic()
     with progress(args) as step:
         texts = tuple((path.name, _read(path)) for path in args.fix)
-        source = args.source or _identify(args.subject, step)
-        request = Request(source, texts, tuple(args.fix_from), args.to, tuple(args.only), tuple(args.file))
+        request = _request(args, texts, step)
         everything = ready(request, step)
         prepared = time.monotonic() - start
         making = make(everything.tree, everything.shipped, everything.fixes, request.facts(), step)
@@ -113,10 +130,23 @@ def run(args: argparse.Namespace) -> int:
     return ExitCode.PARTIAL if making.refused else ExitCode.OK
 
 
-def _print(paths: list[Path], making: object, seconds: dict[str, float]) -> None:
-    from suture.patch.make import Making
+def _request(args: argparse.Namespace, texts: tuple[tuple[str, str], ...], step: Progress) -> Request:
+    from suture.patch.request import BadRequest, Request
 
-    assert isinstance(making, Making)
+    options = (texts, tuple(args.fix_from), args.to, tuple(args.only))
+    if args.tree is not None:
+        if args.binary is None:
+            raise BadRequest("--tree needs the binary that was built from it", "give it with --binary FILE")
+        return Request("", *options, tree=str(args.tree.resolve()), binary=str(args.binary.resolve()))
+    if args.subject:
+        from suture.cli.subject import find
+
+        subject = find(args.subject, args.file, [f.partition("=")[0] for f in args.fix_from], step)
+        return Request(subject.source, *options, files=(subject.file,))
+    return Request(args.source, *options, files=tuple(args.file))
+
+
+def _print(paths: Sequence[Path], making: Making, seconds: Mapping[str, float]) -> None:
     rows = [
         (m.id, m.manifest.target.file, len(m.manifest.functions), ", ".join(m.manifest.cves) or "-", path)
         for path, m in zip(paths, making.patches, strict=True)
@@ -136,7 +166,3 @@ def _read(path: Path) -> str:
         return path.read_text(errors="surrogateescape")
     except FileNotFoundError as problem:
         raise NotFound(f"{path}: no such file", "give the path of a patch made by `diff -u` or `git diff`") from problem
-
-
-def _identify(subject: str, step: object) -> str:
-    raise NotImplementedError

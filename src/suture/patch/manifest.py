@@ -148,9 +148,9 @@ class Manifest:
         return tuple(sorted({c for fix in self.fixes for c in fix.cves}))
 
     def to_json(self) -> bytes:
-        """Canonical JSON: keys sorted, no spaces, UTF-8."""
+        """Canonical JSON: keys sorted, no spaces, ASCII (bytes of a fix that are no UTF-8 are escaped surrogates)."""
         return json.dumps(
-            {"format": FORMAT, **_plain(asdict(self))}, sort_keys=True, separators=(",", ":"), ensure_ascii=False
+            {"format": FORMAT, **_plain(asdict(self))}, sort_keys=True, separators=(",", ":")
         ).encode()
 
 

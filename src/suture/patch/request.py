@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from suture.compile.host import open_tree
 from suture.compile.tree import Tree, prepare
 from suture.error import ExitCode, NotFound, Refused, SutureError
 from suture.patch.make import Shipped
@@ -25,7 +26,10 @@ class BadRequest(SutureError):
 
 @dataclass(frozen=True)
 class Request:
-    """Options of `suture make`. `source` is `NAME=VERSION`; `fixes` are texts of patches by name; `files` limits the binaries."""
+    """Options of `suture make`. `source` is `NAME=VERSION`; `fixes` are texts of patches by name; `files` limits the binaries.
+
+    `tree` and `binary` are paths of a tree of one's own and the binary built from it, instead of `source`.
+    """
 
     source: str
     fixes: tuple[tuple[str, str], ...] = ()
@@ -33,6 +37,8 @@ class Request:
     to: str = ""
     only: tuple[str, ...] = ()
     files: tuple[str, ...] = ()
+    tree: str = ""
+    binary: str = ""
 
     def facts(self) -> dict[str, tuple[str, ...]]:
         """As it is kept in a manifest; texts of patches are kept with their names."""
@@ -42,12 +48,13 @@ class Request:
             "fix_from": self.fix_from,
             "to": (self.to,) if self.to else (),
             "only": self.only,
+            "tree": (self.tree, self.binary) if self.tree else (),
         }
 
     @classmethod
     def from_facts(cls, facts: Mapping[str, tuple[str, ...]], file: str) -> Request:
         """The request that a manifest holds, for one binary. Raises `BadRequest` when it holds none."""
-        if not facts.get("source"):
+        if not any(facts.get("source", ())) and not facts.get("tree"):
             raise BadRequest(
                 "the patch does not say how it was made", "ask whoever made it for the options of `suture make`"
             )
@@ -60,6 +67,7 @@ class Request:
             next(iter(facts.get("to", ())), ""),
             facts.get("only", ()),
             (file,),
+            *facts.get("tree", ()),
         )
 
 
@@ -77,6 +85,8 @@ def ready(request: Request, progress: Progress = silent) -> Ready:
 
     Raises `NotFound`, `Refused` (a text that is no patch), `BadRequest`, and what the tree raises.
     """
+    if request.tree:
+        return _own(request)
     name, version = _split(request.source)
     archive = archive_for(version, progress=progress)
     source = archive.source(name, version)
@@ -96,6 +106,19 @@ def ready(request: Request, progress: Progress = silent) -> Ready:
     if not fixes:
         raise BadRequest("no fix was given", "give --fix FILE, --fix-from NAME=VERSION:PATCH or --to VERSION")
     return Ready(tree, _shipped(tree, archive, version, request.files), tuple(fixes))
+
+
+def _own(request: Request) -> Ready:
+    """A tree of the user's own."""
+    if request.fix_from or request.to:
+        raise BadRequest("a tree of your own takes patches as files", "give the fix with --fix FILE")
+    tree = open_tree(Path(request.tree), Path(request.binary))
+    fixes = [parse(text, label, tree.has) for label, text in request.fixes]
+    if request.only:
+        fixes = [f.only(request.only) for f in fixes]
+    if not fixes:
+        raise BadRequest("no fix was given", "give it with --fix FILE")
+    return Ready(tree, (Shipped(tree.binaries[0], Path(request.binary), tree.version),), tuple(fixes))
 
 
 def _split(spec: str) -> tuple[str, str]:

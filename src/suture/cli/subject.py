@@ -1,0 +1,75 @@
+"""What `--for pid:N` and `--for path:FILE` mean: the source version that a process or a file was built from, and its file name."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from suture.error import ExitCode, NotFound, SutureError
+from suture.process.image import images
+from suture.process.maps import read_maps
+from suture.process.tracee import Tracee
+from suture.progress import Progress
+from suture.source.origin import build_id_of, identify
+
+
+class BadSubject(SutureError):
+    """Neither pid:N nor path:FILE."""
+
+    exit_code = ExitCode.USAGE
+
+
+@dataclass(frozen=True)
+class Subject:
+    """`source` is NAME=VERSION of the source package, `file` the shipped file's name."""
+
+    source: str
+    file: str
+
+
+def find(text: str, files: Sequence[str], sources: Sequence[str], progress: Progress) -> Subject:
+    """Identify a subject. For a process: the mapped file called as in `files`, else the one whose source is among `sources`, else
+    its program. Raises `NotFound`, `BadSubject`, and what looking at a process raises.
+    """
+    kind, _, what = text.partition(":")
+    if kind == "path" and what:
+        path = Path(what).resolve()
+        if not path.is_file():
+            raise NotFound(
+                f"{path}: no such file", "give the path of a program or library, or pid:N of a process that runs it"
+            )
+        origin = identify(path, build_id_of(path), progress=progress)
+        return Subject(f"{origin.source}={origin.source_version}", path.name)
+    if kind == "pid" and what.isdigit():
+        return _of_process(int(what), files, sources, progress)
+    raise BadSubject(
+        f"--for {text}: neither pid:N nor path:FILE", "for example --for pid:812 or --for path:/usr/sbin/nginx"
+    )
+
+
+def _of_process(pid: int, files: Sequence[str], sources: Sequence[str], progress: Progress) -> Subject:
+    with Tracee(pid) as tracee:
+        mapped = [
+            (Path(i.path.removesuffix(" (deleted)")), i.build_id)
+            for i in images(tracee.via, read_maps(tracee.via))
+            if i.path.startswith("/")
+        ]
+        root = Path(f"/proc/{pid}/root")
+        program = Path(f"/proc/{pid}/exe").readlink()
+        own = Path(str(program).removesuffix(" (deleted)"))
+        wanted = [m for m in mapped if m[0].name in files] if files else [m for m in mapped if m[0] == own]
+        if files and not wanted:
+            raise NotFound(
+                f"pid {pid} maps no {', '.join(files)}", f"it maps: {', '.join(sorted(m[0].name for m in mapped))}"
+            )
+        for path, build_id in wanted if files or not sources else mapped:
+            try:
+                origin = identify(path, build_id, root, progress)
+            except SutureError:
+                if wanted == [(path, build_id)]:
+                    raise
+                continue  # a file of no package can't be what a source package's fix is for
+            if not sources or origin.source in sources:
+                return Subject(f"{origin.source}={origin.source_version}", path.name)
+    raise NotFound(f"pid {pid} runs nothing that is built from {', '.join(sources)}", "name the file with --file")
