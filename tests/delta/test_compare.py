@@ -56,7 +56,7 @@ def test_a_call_of_a_local_function_is_told_from_its_address(tmp_path: Path) -> 
     refs = [r for r in code.references if r.section == obj.functions["l"].hot.index]
     assert sorted(code.is_branch(r) for r in refs) == [False, True]
     listing = subprocess.run(["objdump", "-drw", str(tmp_path / "a" / "a.o")], check=True, capture_output=True, text=True).stdout
-    assert sum("call" in line and ".text.l" in line or "call" in line and "\tl-" in line for line in listing.splitlines()) == 1
+    assert sum(("call" in line and ".text.l" in line) or ("call" in line and "\tl-" in line) for line in listing.splitlines()) == 1
 
 
 def test_static_locals_of_different_functions_never_pair(tmp_path: Path) -> None:

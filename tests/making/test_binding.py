@@ -12,7 +12,6 @@ import pytest
 from suture.error import Refused
 from suture.patch.manifest import SymbolKind
 
-
 # a unit of a few bytes occurs anywhere, so that its place is no proof
 PADDING = "long padding(long x) { long r = x; for (long n = 1; n < x; n++) r = r * 31 + (r >> 3) + n * 5 - 77; return r; }\n"
 

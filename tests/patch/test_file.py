@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import struct
 from pathlib import Path
@@ -83,10 +84,8 @@ def test_overwritten_words_cost_an_error_and_no_more() -> None:
         damaged = bytearray(data)
         word = rng.choice((0, 1, 0xFFFF, 1 << 31, (1 << 32) - 1, (1 << 63), (1 << 64) - 1, len(data)))
         struct.pack_into("<Q", damaged, rng.randrange(len(data) - 8) & ~7, word)
-        try:
+        with contextlib.suppress(BadPatch):
             use(bytes(damaged))
-        except BadPatch:
-            pass
 
 
 @pytest.mark.parametrize(

@@ -16,10 +16,10 @@ def line_of(elf: ElfFile, name: str) -> int:
     """The declaring line of a name in an object with debug information; 0 where there is none."""
     wanted = name.split(".")[0].encode()
     try:
-        reader = ELFFile(io.BytesIO(elf.data))
-        if not reader.has_dwarf_info():
+        reader = ELFFile(io.BytesIO(elf.data))  # type: ignore[no-untyped-call]
+        if not reader.has_dwarf_info():  # type: ignore[no-untyped-call]
             return 0
-        for unit in reader.get_dwarf_info(relocate_dwarf_sections=True).iter_CUs():
+        for unit in reader.get_dwarf_info(relocate_dwarf_sections=True).iter_CUs():  # type: ignore[no-untyped-call]
             for die in unit.iter_DIEs():
                 if (
                     die.tag in _KINDS
