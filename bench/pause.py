@@ -38,14 +38,15 @@ class Sample:
     """Raw numbers of one number of threads, microseconds. One entry for each apply or revert:
 
     `engine` the longest of its pauses (`stops` tells how many it took), `floor` the C program's next to it, `*_inside` the longest gap
-    that the target's own clock reader saw during each. `floor_parts` are stop, registers, stacks, resume. `fresh` are pauses of
-    commands that were started for one apply or revert each.
+    that the target's own clock reader saw during each. `floor_parts` are stop, registers, stacks, resume. `realtime` is the
+    floor under SCHED_FIFO. `fresh` are pauses of commands that were started for one apply or revert each.
     """
 
     threads: int
     load: str
     engine: list[float]
     floor: list[float]
+    realtime: list[float]
     engine_inside: list[float]
     floor_inside: list[float]
     stops: list[int]
@@ -117,7 +118,7 @@ def _sample(programs: tuple[Path, Path], patch_path: Path, threads: int, load: s
         with started([programs[0], shared.fd, threads, load], shared=shared) as target:
             wait_until_ready(target, shared, 0, threads)
             with started([programs[1], target.pid], talks=True) as floor:
-                sample = Sample(threads, load, [], [], [], [], [], [], 0, [])
+                sample = Sample(threads, load, [], [], [], [], [], [], [], 0, [])
                 return _rounds(sample, target.pid, floor, Gauge(shared), patch_path, rounds)
     finally:
         shared.close()
@@ -144,6 +145,8 @@ def _rounds(sample: Sample, pid: int, floor: Popen[str], gauge: Gauge, patch_pat
         sample.floor_parts.append([p / 1000 for p in parts])
         sample.floor_inside.append(inside)
         time.sleep(_SETTLE_SECONDS)
+        sample.realtime.append(int(ask(floor, "realtime").split()[4]) / 1000)
+        time.sleep(_SETTLE_SECONDS)
     for _ in range(min(_FRESH_ROUNDS, rounds)):
         for words in (["apply", str(patch_path), str(pid)], ["revert", patch.id, str(pid)]):
             sample.fresh.append(_by_command(words))
@@ -162,7 +165,7 @@ def _by_command(words: Sequence[str]) -> float:
 
 
 COLUMNS = (
-    "threads", "load", "floor p50", "p99", "max", "engine p50", "p99", "max", "ratio p50", "fresh p50", "seen p50", "p99", "max",
+    "threads", "load", "floor p50", "p99", "max", "real-time floor p50", "engine p50", "p99", "max", "ratio p50", "fresh p50", "seen p50", "p99", "max",
     "seen floor p50", "more stops",
 )  # fmt: skip
 
@@ -175,7 +178,7 @@ def row(sample: dict[str, Any]) -> list[str]:
     fresh = f"{Spread.of(sample['fresh']).p50:.0f}"
     more = sum(n > 1 for n in sample["stops"])
     return [
-        str(sample["threads"]), sample["load"], *floor.cells(), *engine.cells(), f"{ratio(sample['engine'], sample['floor']):.2f}",
+        str(sample["threads"]), sample["load"], *floor.cells(), f"{Spread.of(sample['realtime']).p50:.0f}", *engine.cells(), f"{ratio(sample['engine'], sample['floor']):.2f}",
         fresh, *inside, f"{more} of {len(sample['stops'])}",
     ]  # fmt: skip
 
