@@ -7,7 +7,7 @@ from typing import Any
 TABLE = """
 #include <stdlib.h>
 struct box { long a, b; };
-__attribute__((noinline)) static long weigh(struct box *b, long unit, long lift) {
+__attribute__((noinline, noclone)) static long weigh(struct box *b, long unit, long lift) {
   long r = lift; for (long n = 0; n < unit; n++) r += b->a * n + b->b; return r;
 }
 static long by_table(long x) { struct box b = {x, 3}; return weigh(&b, 4, 100); }
@@ -21,7 +21,7 @@ long through(long x) { return current->call(x); }
 FIXED = """
 #include <stdlib.h>
 struct box { long a, b; };
-__attribute__((noinline)) static long weigh(struct box *b, long unit) {
+__attribute__((noinline, noclone)) static long weigh(struct box *b, long unit) {
   long r = 0; for (long n = 0; n < unit; n++) r += b->a * n - b->b; return r;
 }
 struct methods { long (*call)(long); };

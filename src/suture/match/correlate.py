@@ -215,54 +215,59 @@ class _Correlation:
         self._note(obj, rows)
 
     def _place_functions(self, obj: _Object, section: Section) -> None:
-        """The fallback: functions of a section that is not found as a whole."""
+        """The fallback: functions of a section that is not found as a whole, where their exports or placed code say they are."""
         for symbol in obj.functions.get(section.index, ()):
             end = symbol.st_value + symbol.st_size
             pattern = obj.pattern(section, symbol.st_value, end)
-            exported = (
-                [e.st_value for e in self.run.exports.get(symbol.name, ())] if symbol.bind != SymbolBind.LOCAL else []
-            )
-            hits = exported or [c.address + h for c in self.run.code for h in pattern.find(c.data, 3)]
-            good = [
-                a for a in hits if (run := self.run.code_at(a, symbol.st_size)) is not None and pattern.matches(run, 0)
-            ]
-            if len(set(good)) != 1 or (not exported and pattern.compared < _MIN_UNIQUE):
+            # a lone hit is no proof: another unit's copy of the same static function may be all that is left of it
+            known = self._address(symbol)
+            if known is None:
                 continue
-            base = good[0] - symbol.st_value
-            run = self.run.code_at(good[0], symbol.st_size)
-            rows = self._implied(obj, section, base, run, symbol.st_value, end) if run is not None else None
+            run = self.run.code_at(known, symbol.st_size)
+            if run is None or not pattern.matches(run, 0):
+                continue
+            rows = self._implied(obj, section, known - symbol.st_value, run, symbol.st_value, end)
             if rows is None or not self.book.agrees((k, n, v) for k, n, v, _ in rows):
                 continue
-            self.placed.append(
-                MatchedSection(f"{section.name}:{symbol.name}", symbol.st_size, pattern.compared, good[0])
-            )
-            self._name(symbol, good[0])
+            self.placed.append(MatchedSection(f"{section.name}:{symbol.name}", symbol.st_size, pattern.compared, known))
+            self._name(symbol, known)
             self._note(obj, rows)
 
     def verify_functions(self, obj: _Object) -> None:
-        """Compare each separately compiled function at its address and note all that it implies."""
-        for section in obj.code:
-            symbols = obj.functions.get(section.index, ())
-            for symbol in symbols:
-                base = self._address(symbol)
-                if base is None:
-                    continue
-                base -= symbol.st_value
-                pattern = obj.pattern(section)
-                if not self._fits(obj, section, pattern, base):
-                    continue
-                run = self.run.code_at(base, section.sh_size)
-                rows = self._implied(obj, section, base, run) if run is not None else None
-                if rows is not None:
-                    self.verified.update(s.name for s in symbols)
-                    self.book.add(
-                        Kind.ADDRESS, obj.base_key(section), base, f"{self.book.unit} {section.name} verified"
-                    )
-                    for other in symbols:
-                        self._name(other, base + other.st_value)
-                    self._note(obj, rows)
-                break
+        """Compare each separately compiled function at its address and note all that it implies.
+
+        What one implies may place others, so this goes on until nothing more is found.
+        """
+        left = list(obj.code)
+        progress = True
+        while left and progress:
+            progress = False
+            for section in list(left):
+                if any(self._verify(obj, section, s) for s in obj.functions.get(section.index, ())):
+                    left.remove(section)
+                    progress = True
         self._name_variables(obj)
+
+    def _verify(self, obj: _Object, section: Section, symbol: Symbol) -> bool:
+        address = self._address(symbol)
+        base = address - symbol.st_value if address is not None else None
+        pattern = obj.pattern(section)
+        if base is None or not self._fits(obj, section, pattern, base):
+            return False
+        run = self.run.code_at(base, section.sh_size)
+        rows = self._implied(obj, section, base, run) if run is not None else None
+        if rows is None:
+            return False
+        symbols = obj.functions.get(section.index, ())
+        if not any(s.name in self.functions for s in symbols):
+            # only reached where the plain section was not found as a whole
+            self.placed.append(MatchedSection(section.name, section.sh_size, pattern.compared, base))
+        self.verified.update(s.name for s in symbols)
+        self.book.add(Kind.ADDRESS, obj.base_key(section), base, f"{self.book.unit} {section.name} verified")
+        for other in symbols:
+            self._name(other, base + other.st_value)
+        self._note(obj, rows)
+        return True
 
     def _address(self, symbol: Symbol) -> int | None:
         placed = self.functions.get(symbol.name)

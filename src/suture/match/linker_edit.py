@@ -13,7 +13,9 @@ from enum import Enum
 
 from suture.elf.abi import R, field_width
 
-_ARITHMETIC = frozenset({0x03, 0x0B, 0x13, 0x1B, 0x23, 0x2B, 0x33, 0x3B})  # add or adc sbb and sub xor cmp, memory to register
+_ARITHMETIC = frozenset(
+    {0x03, 0x0B, 0x13, 0x1B, 0x23, 0x2B, 0x33, 0x3B}
+)  # add or adc sbb and sub xor cmp, memory to register
 _LOAD_FS0 = bytes.fromhex("64488b042500000000")  # mov %fs:0, %rax
 
 
