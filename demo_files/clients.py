@@ -63,11 +63,15 @@ class Count:
 
 
 class Load:
-    """Clients that send the genuine order again and again, each time over a new TLS connection, while entered."""
+    """Clients that send the genuine order again and again, each time over a new TLS connection, while entered.
+
+    `pause` is how long each client waits between two orders, in seconds; it may be changed at any time.
+    """
 
     def __init__(self, port: int, certificate: Path, message: bytes, expected: str, clients: int = 2) -> None:
         self._request = (port, certificate, message)
         self._expected = expected
+        self.pause = 0.005
         self._end = threading.Event()
         self._lock = threading.Lock()
         self._count = Count()
@@ -106,5 +110,4 @@ class Load:
                     self._count.served += 1
                 else:
                     self._count.failures.append(failure)
-            # Leaves the machine's cores to the compiler; the load is there to catch a failure, not to measure.
-            self._end.wait(0.005)
+            self._end.wait(self.pause)

@@ -26,6 +26,8 @@ from suture.error import SutureError
 SUTURE = Path(sys.executable).with_name("suture")
 FIX = Path(__file__).with_name("CVE-2026-34182.patch")
 HEARTBEAT = 15.0  # seconds between signs of life of a command that takes long
+CALM = 0.2  # seconds between two orders of a client while the live patch is made
+SETTLE = 1.0  # seconds of load on the patched and on the reverted code
 ATTEMPTS = 200  # orders sent until every worker has answered one; the kernel chooses the worker
 
 
@@ -156,14 +158,19 @@ def story(timeline: TimeLine, folder: Path) -> Count:
             say()
             show_hole(server, genuine, forged, expect_open=True)
             say()
+            # Fewer orders while the compiler runs: it is to have the machine's cores.
+            busy, load.pause = load.pause, CALM
             path, identity = make(folder, timeline)
+            load.pause = busy
             say()
             with timeline.step("apply"):
                 switch("apply", path, processes, "applied")
+            time.sleep(SETTLE)
             show_hole(server, genuine, forged, expect_open=False)
             say()
             with timeline.step("revert"):
                 switch("revert", identity, processes, "reverted")
+            time.sleep(SETTLE)
             show_hole(server, genuine, forged, expect_open=True)
             say()
         if server.processes() != processes:

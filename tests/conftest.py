@@ -14,5 +14,7 @@ def pytest_runtest_makereport(
     report = yield
     if report.skipped and not hasattr(report, "wasxfail"):
         report.outcome = "failed"
-        report.longrepr = f"{item.nodeid} was skipped, and a skip is a failure here: {call.excinfo and call.excinfo.value}"
+        report.longrepr = (
+            f"{item.nodeid} was skipped, and a skip is a failure here: {call.excinfo and call.excinfo.value}"
+        )
     return report
