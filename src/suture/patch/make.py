@@ -186,17 +186,17 @@ def _changed(
     tree: Tree, post: Tree, units: Sequence[Unit], refused: list[RefusedFunction], progress: Progress
 ) -> list[tuple[Unit, Difference]]:
     """Units whose code or data differ once line numbers are left out."""
-    few = len(units) <= _FEW
-    pre = _compiled(
-        tree, units, (Variant.COMPARE, Variant.PLAIN, Variant.SECTIONS) if few else (Variant.COMPARE,), refused
-    )
-    left = [u for u in units if u in pre]
-    new = _compiled(post, left, (Variant.COMPARE, Variant.SECTIONS) if few else (Variant.COMPARE,), refused)
+    pairs: dict[Unit, tuple[Path, Path]] = _compared(tree, post, units, Variant.COMPARE, [])
+    # `__LINE__` in a name makes a constant one an error: there the lines count, and more functions than need be are replaced
+    stuck = [u for u in units if u not in pairs]
+    pairs |= _compared(tree, post, stuck, Variant.SECTIONS, refused)
+    if not pairs and len(units) == 1:
+        post.compile([(units[0], Variant.SECTIONS)])  # raises with all that the compiler says
     found = []
-    for unit in left:
-        if unit not in new:
+    for unit in units:
+        if unit not in pairs:
             continue
-        old_path, new_path = pre[unit][0], new[unit][0]
+        old_path, new_path = pairs[unit]
         before, after = old_path.read_bytes(), new_path.read_bytes()
         if before == after:
             continue
@@ -207,32 +207,35 @@ def _changed(
     return found
 
 
+def _compared(
+    tree: Tree, post: Tree, units: Sequence[Unit], variant: Variant, refused: list[RefusedFunction]
+) -> dict[Unit, tuple[Path, Path]]:
+    """Objects of one variant before and after, of the units that compile both times. Few units get all variants at once."""
+    extra = tuple(v for v in (Variant.PLAIN, Variant.SECTIONS) if v is not variant) if len(units) <= _FEW else ()
+    before = _compiled(tree, units, (variant, *extra), refused)
+    after = _compiled(
+        post, [u for u in units if u in before], (variant, *(v for v in extra if v is Variant.SECTIONS)), refused
+    )
+    return {u: (before[u], after[u]) for u in after}
+
+
 def _compiled(
     tree: Tree, units: Sequence[Unit], variants: Sequence[Variant], refused: list[RefusedFunction]
-) -> dict[Unit, list[Path]]:
-    """Objects by unit, one for each variant. A lone unit that the compiler rejects is an error; of several it is refused."""
+) -> dict[Unit, Path]:
+    """The object of the first variant by unit, all variants compiled. A unit that the compiler rejects is refused."""
     left = list(units)
     while left:
         try:
             objects = tree.compile([(u, v) for u in left for v in variants])
         except CompileFailed as failed:
-            if len(units) == 1:
-                raise
             left.remove(failed.unit)
             lines = failed.output.strip().splitlines()
             message = next((x for x in lines if "error" in x), lines[0] if lines else "")
-            refused.append(
-                RefusedFunction(
-                    "",
-                    failed.unit.source,
-                    0,
-                    f"the compiler rejects it: {message}",
-                    "correct the fix, or leave it out with --only",
-                )
-            )
+            reason = f"the compiler rejects it: {message}"
+            remedy = "correct the fix, or leave it out with --only"
+            refused.append(RefusedFunction("", failed.unit.source, 0, reason, remedy))
             continue
-        paths = [o.path for o in objects]
-        return {u: paths[n * len(variants) : (n + 1) * len(variants)] for n, u in enumerate(left)}
+        return {u: objects[n * len(variants)].path for n, u in enumerate(left)}
     return {}
 
 
