@@ -82,6 +82,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--file", action="append", default=[], metavar="NAME", help="only for these shipped binaries (libssl.so.3)"
     )
     parser.add_argument(
+        "--cve",
+        action="append",
+        default=[],
+        metavar="ID",
+        help="a CVE that the fix closes, beside those that it names itself",
+    )
+    parser.add_argument(
         "--output", type=Path, default=Path("."), metavar="DIR", help="where the patches are written (default: here)"
     )
 
@@ -137,13 +144,15 @@ def _request(args: argparse.Namespace, texts: tuple[tuple[str, str], ...], step:
     if args.tree is not None:
         if args.binary is None:
             raise BadRequest("--tree needs the binary that was built from it", "give it with --binary FILE")
-        return Request("", *options, tree=str(args.tree.resolve()), binary=str(args.binary.resolve()))
+        return Request(
+            "", *options, tree=str(args.tree.resolve()), binary=str(args.binary.resolve()), cves=tuple(args.cve)
+        )
     if args.subject:
         from suture.cli.subject import find
 
         subject = find(args.subject, args.file, [f.partition("=")[0] for f in args.fix_from], step)
-        return Request(subject.source, *options, files=(subject.file,))
-    return Request(args.source, *options, files=tuple(args.file))
+        return Request(subject.source, *options, files=(subject.file,), cves=tuple(args.cve))
+    return Request(args.source, *options, files=tuple(args.file), cves=tuple(args.cve))
 
 
 def _print(paths: Sequence[Path], making: Making, seconds: Mapping[str, float]) -> None:

@@ -206,7 +206,10 @@ class AtomObject:
         return ref.value + ref.addend != 0
 
     def inner_targets(self, function: Function) -> frozenset[int]:
-        """Offsets in a function's hot part that other sections point to: switch table entries, labels, its cold part's jumps back."""
+        """Offsets in a function's hot part that other sections point to: switch table entries, labels, its cold part's jumps back.
+
+        Its start is none of them: calls and pointers mean the function itself.
+        """
         found: set[int] = set()
         for atom in self.atoms.values():
             if atom is function.hot:
@@ -222,7 +225,7 @@ class AtomObject:
                         starts = [b for b in self.pool_bounds.get(atom.index, [0]) if b <= ref.offset]
                         target -= ref.offset - max(starts, default=0)
                 found.add(target)
-        return frozenset(found)
+        return frozenset(found - {0})
 
     @cached_property
     def common(self) -> frozenset[str]:

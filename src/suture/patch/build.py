@@ -215,7 +215,7 @@ class _Build:
             fixes=tuple(self.fixes),
             groups=tuple(self._group(layout, g) for g in groups),
             symbols=dict(sorted(layout.resolver.symbols.items())),
-            verdict=Verdict(not refused, self._notes(groups), refused),
+            verdict=Verdict(not refused, self._notes(groups, refused), refused),
             proof=Proof(units, layout.resolver.proof),
             toolchain=self.toolchain,
             request=dict(self.request),
@@ -255,8 +255,13 @@ class _Build:
                     found[address] = OldPart(atom.label, address, change.size_in_run(atom.label) or atom.size)
         return [found[a] for a in sorted(found)]
 
-    def _notes(self, groups: Sequence[Selected]) -> tuple[str, ...]:
+    def _notes(self, groups: Sequence[Selected], refused: Sequence[RefusedFunction]) -> tuple[str, ...]:
         notes = []
+        cves = {c for f in self.fixes for c in f.cves}
+        if refused and cves:
+            notes.append(
+                "part of the fix is refused: which of the CVEs are closed by the rest is for a person to judge"
+            )
         for change in self.changes:
             if not change.match.unit.whole:
                 notes.append(

@@ -100,7 +100,9 @@ def lay_out(patch: PatchFile) -> Layout:
         at = _align(at, max(section.sh_addralign, 16))
         sections[section.index] = at
         at += section.sh_size
-    return Layout(text_size, _align(at, x86_64.PAGE) - text_size, code, code_end - code, sections, stubs, switches, slots, thunks)
+    return Layout(
+        text_size, _align(at, x86_64.PAGE) - text_size, code, code_end - code, sections, stubs, switches, slots, thunks
+    )
 
 
 def link(patch: PatchFile, layout: Layout, place: Place) -> Linked:
@@ -274,4 +276,3 @@ def _extent(patch: PatchFile, symbol: Symbol) -> int:
 
 def _align(value: int, to: int) -> int:
     return (value + to - 1) // to * to
-

@@ -149,9 +149,7 @@ class Manifest:
 
     def to_json(self) -> bytes:
         """Canonical JSON: keys sorted, no spaces, ASCII (bytes of a fix that are no UTF-8 are escaped surrogates)."""
-        return json.dumps(
-            {"format": FORMAT, **_plain(asdict(self))}, sort_keys=True, separators=(",", ":")
-        ).encode()
+        return json.dumps({"format": FORMAT, **_plain(asdict(self))}, sort_keys=True, separators=(",", ":")).encode()
 
 
 def parse_manifest(raw: bytes, name: str) -> Manifest:

@@ -111,7 +111,9 @@ class Record:
 
 
 # written as 16 hex digits always: their values are known only after the record is laid out
-_ADDRESSES = frozenset({"base", "bias", "code", "text_size", "data_size", "code_size", "old", "new", "orig", "stub", "switch"})
+_ADDRESSES = frozenset(
+    {"base", "bias", "code", "text_size", "data_size", "code_size", "old", "new", "orig", "stub", "switch"}
+)
 
 
 def _plain(value: Any, key: str = "") -> Any:
@@ -175,7 +177,9 @@ def _record(top: dict[str, Any]) -> Record:
 
 def _group(row: dict[str, Any]) -> PlacedGroup:
     parts = tuple(PlacedPart(_text(p["name"]), _address(p["old"]), _size(p["size"])) for p in row["parts"])
-    return PlacedGroup(_text(row["name"]), _address(row["switch"]), tuple(_function(f) for f in row["functions"]), parts)
+    return PlacedGroup(
+        _text(row["name"]), _address(row["switch"]), tuple(_function(f) for f in row["functions"]), parts
+    )
 
 
 def _function(row: dict[str, Any]) -> PlacedFunction:

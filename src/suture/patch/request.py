@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from suture.compile.host import open_tree
@@ -28,7 +28,7 @@ class BadRequest(SutureError):
 class Request:
     """Options of `suture make`. `source` is `NAME=VERSION`; `fixes` are texts of patches by name; `files` limits the binaries.
 
-    `tree` and `binary` are paths of a tree of one's own and the binary built from it, instead of `source`.
+    `cves` are those that the person says the fix closes. `tree` and `binary` are paths of a tree of one's own and the binary built from it, instead of `source`.
     """
 
     source: str
@@ -39,6 +39,7 @@ class Request:
     files: tuple[str, ...] = ()
     tree: str = ""
     binary: str = ""
+    cves: tuple[str, ...] = ()
 
     def facts(self) -> dict[str, tuple[str, ...]]:
         """As it is kept in a manifest; texts of patches are kept with their names."""
@@ -49,6 +50,7 @@ class Request:
             "to": (self.to,) if self.to else (),
             "only": self.only,
             "tree": (self.tree, self.binary) if self.tree else (),
+            "cve": self.cves,
         }
 
     @classmethod
@@ -67,7 +69,8 @@ class Request:
             next(iter(facts.get("to", ())), ""),
             facts.get("only", ()),
             (file,),
-            *facts.get("tree", ()),
+            *_pair(facts.get("tree", ())),
+            facts.get("cve", ()),
         )
 
 
@@ -105,7 +108,7 @@ def ready(request: Request, progress: Progress = silent) -> Ready:
         fixes = [f.only(request.only) for f in fixes]
     if not fixes:
         raise BadRequest("no fix was given", "give --fix FILE, --fix-from NAME=VERSION:PATCH or --to VERSION")
-    return Ready(tree, _shipped(tree, archive, version, request.files), tuple(fixes))
+    return Ready(tree, _shipped(tree, archive, version, request.files), _labelled(fixes, request.cves))
 
 
 def _own(request: Request) -> Ready:
@@ -118,7 +121,17 @@ def _own(request: Request) -> Ready:
         fixes = [f.only(request.only) for f in fixes]
     if not fixes:
         raise BadRequest("no fix was given", "give it with --fix FILE")
-    return Ready(tree, (Shipped(tree.binaries[0], Path(request.binary), tree.version),), tuple(fixes))
+    shipped = Shipped(tree.binaries[0], Path(request.binary), tree.version)
+    return Ready(tree, (shipped,), _labelled(fixes, request.cves))
+
+
+def _labelled(fixes: Sequence[Fix], cves: tuple[str, ...]) -> tuple[Fix, ...]:
+    """The fixes, with CVEs that a person names added to each."""
+    return tuple(replace(f, cves=tuple(sorted({*f.cves, *cves}))) for f in fixes)
+
+
+def _pair(values: tuple[str, ...]) -> tuple[str, str]:
+    return (values[0], values[1]) if len(values) == 2 else ("", "")
 
 
 def _split(spec: str) -> tuple[str, str]:

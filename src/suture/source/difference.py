@@ -43,10 +43,11 @@ def series(source: SourceVersion) -> tuple[str, ...]:
 def between(old: SourceVersion, new: SourceVersion, only: Iterable[str] = ()) -> Fix:
     """Everything that differs between two fully patched trees, narrowed to paths (a file, a folder, or a shell pattern).
 
-    Files outside `only`, and debian/ itself, are left out. Raises `Refused` when nothing differs.
+    Files outside `only`, and debian/ itself, are left out. The changelog tells which CVEs the whole closes; of a part it tells
+    nothing, so that names none. Raises `Refused` when nothing differs.
     """
-    name = f"{old.name}-{old.version}-to-{new.version}"
     wanted = tuple(only)
+    name = "-".join([f"{old.name}-{old.version}-to-{new.version}", *(Path(w).name for w in wanted)])
     paths = tuple(w for w in wanted if not any(c in w for c in "*?[")) if wanted else ()
     texts = (
         [_diff(old.tree, new.tree, path) for path in paths]
@@ -58,8 +59,9 @@ def between(old: SourceVersion, new: SourceVersion, only: Iterable[str] = ()) ->
         raise Refused(
             f"{name}: nothing differs{' under ' + ', '.join(wanted) if wanted else ''}", "check paths and versions"
         )
-    fix = replace(parse(text, name), cves=cves_between(old, new))
-    return fix.only(wanted) if wanted else fix
+    if wanted:
+        return parse(text, name).only(wanted)
+    return replace(parse(text, name), cves=cves_between(old, new))
 
 
 def cves_between(old: SourceVersion, new: SourceVersion) -> tuple[str, ...]:
