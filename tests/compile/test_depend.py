@@ -47,6 +47,11 @@ def test_an_include_through_a_macro_may_mean_any_file(tmp_path: Path) -> None:
     assert found(graph(tmp_path, {"a.c": "#include WHAT\n", "x.h": "", "b.c": ""}), "x.h") == {"a.c"}
 
 
+def test_include_next_is_no_include_through_a_macro(tmp_path: Path) -> None:
+    files = {"limits.h": "#include_next <limits.h>\n# include_next<x.h>\n", "a.c": "#include <limits.h>\n", "b.c": ""}
+    assert found(graph(tmp_path, files), "b.c") == {"b.c"}
+
+
 def test_a_make_rule_is_read_relative_to_the_units_directory() -> None:
     rule = "a.o: a.c ../x/inc/n.h \\\n /usr/include/stdio.h dir\\ with/space.h\n"
     assert names(rule, unit("a.c"), "/build/x", "inc/n.h")

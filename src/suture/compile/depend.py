@@ -13,7 +13,7 @@ from suture.compile.record import relative
 from suture.compile.unit import Unit
 from suture.source import cache
 
-_INCLUDE = re.compile(rb'^[ \t]*#[ \t]*(?:include|include_next|import)[ \t]*(?:[<"]([^>"\n]+)[>"]|(\w))', re.M)
+_INCLUDE = re.compile(rb'^[ \t]*#[ \t]*(?:include_next|include|import)\b[ \t]*(?:[<"]([^>"\n]+)[>"]|(\w))', re.M)
 _READ = frozenset(
     {
         ".c",
@@ -53,7 +53,7 @@ class Dependencies:
         def make(new: Path) -> None:
             new.write_text(json.dumps(self._read()))
 
-        path = cache.item(self.place / "includes.json", make)
+        path = cache.item(self.place / "includes-2.json", make)
         found: dict[str, list[str]] = json.loads(path.read_text())
         return found
 

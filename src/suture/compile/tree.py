@@ -28,7 +28,7 @@ from suture.source import cache
 from suture.source.archive import Archive, SourceVersion
 from suture.source.fix import Fix
 
-_FORMAT = 2  # of the facts beside a tree; a change makes trees anew
+_FORMAT = 3  # of the facts beside a tree; a change makes trees anew
 
 # What dh does up to and with dh_auto_configure, with the flags that it exports unless the package has set them (dh(1)).
 _PRELUDE = r"""
@@ -214,7 +214,9 @@ def _facts(
     key = hashlib.sha256(
         "\0".join([recipe.digest, source.dsc.read_text(), *(str(x) for x in own.layers)]).encode()
     ).hexdigest()
-    units = [[u.source, u.object, u.directory, list(u.argv), u.language] for u in recording.units]
+    # Only what a shipped binary holds: static variants and tests would double the work of every question about headers.
+    held = {name for _, _, objects in binaries for name in objects}
+    units = [[u.source, u.object, u.directory, list(u.argv), u.language] for u in recording.units if u.object in held]
     layers = [str(x.relative_to(cache.root())) for x in own.layers]
     kept = {"SOURCE_DATE_EPOCH": env["SOURCE_DATE_EPOCH"]}
     return {
