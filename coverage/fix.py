@@ -52,6 +52,7 @@ class Fix:
         given = [f"--fix-from={package.source}={package.fixed}:{name}" for name in self.patches]
         if self.only:
             given += [f"--to={package.fixed}", *(f"--only={path}" for path in self.only)]
+        given += [f"--cve={cve}" for cve in self.cves]
         return (f"--source={package.source}={package.version}", *given)
 
     @property
