@@ -57,8 +57,8 @@ def lend_settings(root: Path) -> None:
     for name in ("/etc/resolv.conf", "/etc/hosts", "/etc/pip.conf"):
         if Path(name).exists():
             shutil.copy(name, root / name.lstrip("/"))
-    shutil.copytree("/etc/ssl/certs", root / "etc/ssl/certs", symlinks=True, dirs_exist_ok=True)
-    shutil.copytree("/usr/local/share/ca-certificates", root / "usr/local/share/ca-certificates", dirs_exist_ok=True)
+    for folder in ("/etc/ssl/certs", "/usr/local/share/ca-certificates"):
+        run(["cp", "--archive", f"{folder}/.", str(root / folder.lstrip("/"))])
 
 
 def on(machine: Path, *command: str) -> tuple[str, float]:
