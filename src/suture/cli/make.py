@@ -14,6 +14,7 @@ from suture.progress import Progress
 
 if TYPE_CHECKING:
     from suture.patch.make import Making
+    from suture.patch.manifest import RefusedFunction
     from suture.patch.request import Request
 
 HELP = """
@@ -163,11 +164,21 @@ def _print(paths: Sequence[Path], making: Making, seconds: Mapping[str, float]) 
     if rows:
         print_table(("id", "binary", "functions", "CVEs", "patch"), rows)
     if making.refused:
-        print(f"refused ({len(making.refused)}):")
-        for r in making.refused:
-            print(f"  {r.file}{f':{r.line}' if r.line else ''}{f': {r.function}' if r.function else ''}: {r.reason}")
-            print(f"    remedy: {r.remedy}")
+        _print_refused(making.refused)
     print("seconds: " + ", ".join(f"{name} {value:.2f}" for name, value in seconds.items()))
+
+
+def _print_refused(refused: Sequence[RefusedFunction]) -> None:
+    """By reason, the most frequent first, since one reason may hold for a hundred files."""
+    reasons: dict[tuple[str, str], list[RefusedFunction]] = {}
+    for row in refused:
+        reasons.setdefault((row.reason, row.remedy), []).append(row)
+    print(f"refused ({len(refused)}):")
+    for (reason, remedy), rows in sorted(reasons.items(), key=lambda x: -len(x[1])):
+        print(f"  {reason}{f' ({len(rows)})' if len(rows) > 1 else ''}")
+        for row in rows:
+            print(f"    {row.file}{f':{row.line}' if row.line else ''}{f': {row.function}' if row.function else ''}")
+        print(f"    remedy: {remedy}")
 
 
 def _read(path: Path) -> str:

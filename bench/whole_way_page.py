@@ -1,0 +1,158 @@
+"""docs/whole-way.md from the raw numbers of `bench/whole_way`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from facts import Record
+from summary import Spread
+
+
+def document(record: Record) -> str:
+    """The whole page."""
+    data = record.data
+    lines = [
+        f"# The whole way: openssl {data['old']} to {data['new']}",
+        "",
+        f"Written by `{record.command}` on {record.started} (Linux {record.machine.kernel}, {record.machine.cores} cores, "
+        f"load {record.machine.load} at the start). Not edited by hand; the raw numbers are in bench/results/whole_way.json.",
+        "",
+        "Everything that changed between the two versions of the archive as one live patch per library. Between them the",
+        "source was reformatted as a whole; only functions whose code differs once line numbers are left out count.",
+        "",
+        *_what_went_in(data),
+        *_load(data["servers"]),
+        *_idle(data["servers"]),
+        *_refused(data["made"]["refused"]),
+    ]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _what_went_in(data: Mapping[str, Any]) -> list[str]:
+    rows = []
+    groups = {g["file"]: g for g in data["groups"]}
+    for patch in data["made"]["patches"]:
+        own = groups.get(patch["file"])
+        same = data["verified"].get(patch["path"])
+        rows.append(
+            (
+                patch["file"],
+                patch["id"],
+                str(len(patch["functions"])),
+                str(len(own["groups"])) if own else "-",
+                {True: "the same bytes", False: "DIFFERS", None: "not tried"}[same],
+            )
+        )
+    cves = sorted({c for p in data["made"]["patches"] for c in p["cves"]})
+    seconds = ", ".join(f"{name} {value:.0f}" for name, value in data["made"]["seconds"].items())
+    lines = [
+        "## What went in",
+        "",
+        *_table(("binary", "patch", "functions replaced", "groups", "made again"), rows),
+        "",
+    ]
+    lines += [f"Seconds to make them: {seconds}.", ""]
+    lines += [f"{len(cves)} CVEs are named by what changed: {', '.join(cves)}."]
+    lines += ["Part of the difference is refused (below): which of them the rest closes is for a person to judge;", ""]
+    lines += ["docs/coverage.md tries them one by one.", ""]
+    for own in data["groups"]:
+        lines += [f"{own['file']}:", ""]
+        lines += [f"- {', '.join(f'`{f}`' for f in names)}" for names in own["groups"].values()]
+        lines += [""]
+    return lines
+
+
+def _load(servers: Sequence[Mapping[str, Any]]) -> list[str]:
+    lines = ["## Under load", ""]
+    for server in servers:
+        whole = server["whole"]
+        lines += [
+            f"### {server['name']}",
+            "",
+            f"{server['processes']} process{'es' * (server['processes'] != 1)}, {server['clients']} client processes, TLS 1.3 and 1.2,"
+            " new and resumed sessions, with and without a client certificate; every answer is compared.",
+            f"{server['rounds']} rounds of: a patch of part of the files, replaced by the whole, reverted.",
+            "",
+            *_table(
+                (
+                    "phase",
+                    "seconds",
+                    "handshakes",
+                    "per second",
+                    "resumed",
+                    "answers",
+                    "failed",
+                    "slowest handshake, ms",
+                ),
+                [_phase(p) for p in [*server["phases"], {**whole, "seconds": 0.0}]],
+            ),
+            "",
+            *_table(
+                ("what", "stops", "p50, µs", "p99, µs", "max, µs"),
+                [(what, str(len(us)), *Spread.of(us).cells()) for what, us in server["pauses_us"].items()],
+            ),
+            "",
+            f"Not as it should be: {'; '.join(server['faults']) or 'nothing'}.",
+            "",
+        ]
+    return lines
+
+
+def _phase(phase: Mapping[str, Any]) -> tuple[str, ...]:
+    rate = f"{phase['handshakes'] / phase['seconds']:.0f}" if phase["seconds"] else ""
+    seconds = f"{phase['seconds']:.1f}" if phase["seconds"] else ""
+    counts = [str(phase[k]) for k in ("resumed", "requests", "failed")]
+    return phase["name"], seconds, str(phase["handshakes"]), rate, *counts, f"{phase['slowest'] * 1000:.0f}"
+
+
+def _idle(servers: Sequence[Mapping[str, Any]]) -> list[str]:
+    rows = []
+    for server in servers:
+        for row in server["idle"]:
+            busy = "; ".join(f"{name}: {why}" for name, why in row["busy"].items()) or "none"
+            process = f"{server['name']}, process {row['process'] + 1}"
+            answer = "answered" if row["answered"] else "NOT ANSWERED"
+            counts = [f"{row[k]} of {row['groups']}" for k in ("applied", "later")]
+            rows.append((process, row["file"], counts[0], busy, answer, counts[1]))
+    heads = (
+        "where",
+        "binary",
+        "groups applied",
+        "left out, and why",
+        "then the client asks",
+        "applied again afterwards",
+    )
+    return [
+        "## A connection that stays idle",
+        "",
+        "A client has made its handshake and says nothing while the patches are applied. nginx waits in its own event loop;",
+        "s_server waits for the client deep inside the library, and the functions it will return into cannot be switched.",
+        "",
+        *_table(heads, rows),
+        "",
+    ]
+
+
+def _refused(refused: Sequence[Mapping[str, Any]]) -> list[str]:
+    """One paragraph per reason, the most frequent first."""
+    reasons: dict[str, list[Mapping[str, Any]]] = {}
+    for row in refused:
+        reasons.setdefault(row["reason"], []).append(row)
+    lines = ["## What is refused", "", f"{len(refused)} functions, variables and files, by reason.", ""]
+    for reason, rows in sorted(reasons.items(), key=lambda x: (-len(x[1]), x[0])):
+        lines += [f"- **{reason}**: {', '.join(_where(r) for r in rows)}. *{rows[0]['remedy']}*"]
+    return lines
+
+
+def _where(row: Mapping[str, Any]) -> str:
+    place = row["file"] + (f":{row['line']}" if row["line"] else "")
+    return f"`{row['function']}` ({place})" if row["function"] else f"`{place}`"
+
+
+def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    return [_line(columns), _line(["---"] * len(columns)), *(_line(r) for r in rows)]
+
+
+def _line(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
