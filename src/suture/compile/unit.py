@@ -38,7 +38,10 @@ _DROPPED_WITH_VALUE = frozenset({"-o", "-MF", "-MT", "-MQ"})
 
 
 class Variant(Enum):
-    """Flags that are added to the archive's own."""
+    """Flags that are added to the archive's own.
+
+    A unit that makes names out of `__LINE__` (glibc's localeinfo.h does) is rejected by the compiler as COMPARE.
+    """
 
     PLAIN = ("-g0",)  # the archive's code, without the debug information that no match looks at
     SECTIONS = ("-ffunction-sections", "-fdata-sections")  # to cut functions out
