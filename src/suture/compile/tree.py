@@ -17,6 +17,7 @@ from typing import Any, Protocol
 
 from suture.command import run
 from suture.compile import depend, job, post, record, room
+from suture.compile.generate import Generated, generated
 from suture.compile.job import CompiledObject, Job
 from suture.compile.recipe import Recipe
 from suture.compile.recipe import load as load_recipe
@@ -72,6 +73,8 @@ class Tree:
     room: Enterable
     env: Mapping[str, str]
     moved: tuple[tuple[str, str], ...] = ()
+    source: SourceVersion | None = None
+    recipe: Recipe | None = None
 
     @cached_property
     def _dependencies(self) -> depend.Dependencies:
@@ -104,12 +107,35 @@ class Tree:
         """The units whose objects a shipped binary is linked from."""
         return tuple(u for u in self.units if u.object in binary.objects)
 
-    def post(self, fix: Fix) -> Tree:
-        """The tree with a fix applied over it. Raises `Refused` naming the file and hunk that do not apply."""
+    def post(self, fix: Fix, generators: Generated | None = None) -> Tree:
+        """The tree with a fix applied over it, and with what the generators make of it.
+
+        Raises `Refused` naming the file and hunk that do not apply.
+        """
         layer = post.layer(self.key, self.files, self.root, fix, self.built_path)
-        key = hashlib.sha256(f"{self.key} {fix.sha256}".encode()).hexdigest()
+        state, room = f"{self.key} {fix.sha256}", self.room
+        if generators is not None and generators.files:
+            state, room = f"{state} {generators.layer.parent.name}", room.with_layer(generators.layer)
+        key = hashlib.sha256(state.encode()).hexdigest()
         fields = {k: v for k, v in self.__dict__.items() if k != "_dependencies"}
-        return Tree(**{**fields, "key": key, "room": self.room.with_layer(layer)})
+        return Tree(**{**fields, "key": key, "room": room.with_layer(layer)})
+
+    def generated(self, fix: Fix) -> Generated | None:
+        """What generators make of a fix, at the price of a preparation; None for a tree that is not prepared from its source.
+
+        Raises `Refused` for a hunk that does not apply, and `CommandFailed` when a step of the build fails.
+        """
+        if self.source is None or self.recipe is None or not isinstance(self.room, Room):
+            return None
+        source, recipe, below = self.source, self.recipe, Room(self.room.layers[1:])
+
+        def remake(folder: Path, _: Path) -> list[Unit]:
+            recording = _configure(folder, self.root, source, recipe, below, silent)
+            held = {o for shipped in recipe.binaries for o in recording.objects_of_pattern(shipped.output)}
+            return [u for u in recording.units if u.object in held]
+
+        built = frozenset(self.built_path(f.path) for f in fix.files)
+        return generated(self.key, source.tree, self.files, self.root, self.units, fix, built, remake)
 
     def compile(self, jobs: Sequence[tuple[Unit, Variant]]) -> list[CompiledObject]:
         """Objects in the order of the jobs, compiled in parallel or taken from the cache. Raises `CompileFailed`."""
@@ -145,20 +171,32 @@ def prepare(source: SourceVersion, progress: Progress = silent, recipe: Recipe |
 def _make(folder: Path, source: SourceVersion, recipe: Recipe, own: Room, progress: Progress) -> None:
     folder.mkdir()
     upper, root = folder / "upper", f"/build/reproducible-path/{source.name}-{source.upstream}"
-    env = {
+    (upper / root.lstrip("/")).parent.mkdir(parents=True)
+    run(["cp", "--archive", "--reflink=auto", str(source.tree), str(upper / root.lstrip("/"))])
+    recording = _configure(folder, root, source, recipe, own, progress)
+    facts = _facts(source, recipe, root, own, recording, _environment(source))
+    (folder / "facts.json").write_text(json.dumps(facts, separators=(",", ":")))
+
+
+def _environment(source: SourceVersion) -> dict[str, str]:
+    """What dpkg-buildpackage sets."""
+    return {
         "SOURCE_DATE_EPOCH": str(source.epoch_seconds),
         "DEB_BUILD_OPTIONS": f"parallel={_cores()}",
         "DEB_RULES_REQUIRES_ROOT": "no",
+        "MAKEFLAGS": f"-j{_cores()}",
     }
-    env["MAKEFLAGS"] = f"-j{_cores()}"
-    (upper / root.lstrip("/")).parent.mkdir(parents=True)
-    run(["cp", "--archive", "--reflink=auto", str(source.tree), str(upper / root.lstrip("/"))])
+
+
+def _configure(
+    folder: Path, root: str, source: SourceVersion, recipe: Recipe, own: Room, progress: Progress
+) -> record.Recording:
+    """Configure, generate and record the source that lies in `folder`/upper at its place in the room."""
+    env, upper = _environment(source), folder / "upper"
     progress(f"configuring {source.name} {source.version}")
     _step(own, folder, root, env, f"{recipe.configure}\n{recipe.generate}", keep=upper)
     progress("recording the compile commands")
-    recording = _record(own, folder, root, env, recipe.record, upper)
-    facts = _facts(source, recipe, root, own, recording, env)
-    (folder / "facts.json").write_text(json.dumps(facts, separators=(",", ":")))
+    return _record(own, folder, root, env, recipe.record, upper)
 
 
 def _record(own: Room, folder: Path, root: str, env: Mapping[str, str], script: str, upper: Path) -> record.Recording:
@@ -248,6 +286,8 @@ def _open(index: Path, source: SourceVersion, recipe: Recipe) -> Tree:
         room=Room((index / "upper", *layers)),
         env=facts["env"],
         moved=recipe.moved,
+        source=source,
+        recipe=recipe,
     )
 
 

@@ -16,6 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from suture import __version__
+from suture.command import CommandFailed
+from suture.compile.generate import Generated
 from suture.compile.job import CompileFailed
 from suture.compile.tree import Tree
 from suture.compile.unit import Binary, Unit, Variant
@@ -37,9 +39,9 @@ from suture.source.fix import CODE, FilePatch, Fix, PathKind
 
 _FEW = 12  # units up to which all variants are compiled in one go, since most of them will be needed
 _RESTART = "restart the program with the fixed package"
+_NOT_GENERATED = "the fix changes the input of a generator; what it generates is not made anew"
 _KIND_REASONS = {
     PathKind.ASSEMBLY: "the fix changes assembly, which is not compared or replaced yet",
-    PathKind.GENERATED: "the fix changes the input of a generator; what it generates is not made anew",
     PathKind.BUILD: "the fix changes a build file; a different build is not a live patch",
     PathKind.OTHER: "the fix changes a file of a kind that is not known to be code",
 }
@@ -104,11 +106,13 @@ def make(
     Raises `Refused` when nothing of the fix can become a live patch, `CompileFailed`, and what the tree raises.
     """
     clock = _Clock()
-    parts, refused = _split(fixes)
+    parts, inputs, refused = _split(fixes)
     combined = Fix("+".join(f.name for f in fixes), parts, tuple(sorted({c for f in fixes for c in f.cves})))
     with clock.step("prepare"):
-        post = tree.post(combined)
-        units = _affected(tree, parts, shipped, refused)
+        generators = _generated(tree, combined, inputs, refused, progress)
+        post = tree.post(combined, generators)
+        paths = [*(p.path for p in parts), *(generators.files if generators else ())]
+        units = _affected(tree, paths, shipped, refused)
     progress(f"compiling {len(units)} unit{'s' * (len(units) != 1)} before and after the fix")
     with clock.step("compile"):
         changed = _changed(tree, post, units, refused, progress)
@@ -143,9 +147,10 @@ def write(made: Made, folder: Path) -> Path:
     return path
 
 
-def _split(fixes: Sequence[Fix]) -> tuple[tuple[FilePatch, ...], list[RefusedFunction]]:
-    """Code that can be handled, and a refusal for every changed file that can't."""
+def _split(fixes: Sequence[Fix]) -> tuple[tuple[FilePatch, ...], tuple[FilePatch, ...], list[RefusedFunction]]:
+    """Code that can be handled, inputs of generators, and a refusal for every other changed file."""
     parts: list[FilePatch] = []
+    inputs: list[FilePatch] = []
     refused: list[RefusedFunction] = []
     for fix in fixes:
         for part in fix.files:
@@ -156,19 +161,45 @@ def _split(fixes: Sequence[Fix]) -> tuple[tuple[FilePatch, ...], list[RefusedFun
                 refused.append(RefusedFunction("", part.path, 0, reason, _RESTART))
             elif part.kind in CODE:
                 parts.append(part)
-    if not parts:
+            elif part.kind is PathKind.GENERATED:
+                inputs.append(part)
+    if not parts and not inputs:
         first = refused[0] if refused else None
         what = f"{first.file}: {first.reason}" if first else f"{fixes[0].name}: changes documentation and tests only"
         raise Refused(what, _RESTART if first else "there is nothing to patch")
-    return tuple(parts), refused
+    return tuple(parts), tuple(inputs), refused
+
+
+def _generated(
+    tree: Tree, code: Fix, inputs: Sequence[FilePatch], refused: list[RefusedFunction], progress: Progress
+) -> Generated | None:
+    """What generators make of their changed inputs. Refused are inputs whose output can't be had, and output that is no code."""
+    if not inputs:
+        return None
+    progress(f"generating code anew from {len(inputs)} changed inputs")
+    reason, found = _NOT_GENERATED, None
+    try:
+        found = tree.generated(Fix(code.name, (*code.files, *inputs), code.cves))
+    except (Refused, CommandFailed) as problem:
+        reason = f"{_NOT_GENERATED}: {problem.what.splitlines()[0]}"
+    if found is None:
+        refused.extend(RefusedFunction("", part.path, 0, reason, _RESTART) for part in inputs)
+        return None
+    for paths, reason in (
+        (found.gone, "it is generated code that the fix removes"),
+        (found.linked, "the fix changes it, and the linker reads it"),
+        (found.commands, "the fix changes how it is compiled or linked"),
+    ):
+        refused.extend(RefusedFunction("", path, 0, reason, _RESTART) for path in paths)
+    return found
 
 
 def _affected(
-    tree: Tree, parts: Sequence[FilePatch], shipped: Sequence[Shipped], refused: list[RefusedFunction]
+    tree: Tree, paths: Sequence[str], shipped: Sequence[Shipped], refused: list[RefusedFunction]
 ) -> list[Unit]:
     objects = {o for s in shipped for o in s.binary.objects}
     found: dict[str, Unit] = {}
-    for path in dict.fromkeys(p.path for p in parts):
+    for path in dict.fromkeys(paths):
         units = [u for u in tree.units_of(path) if u.object in objects]
         for unit in units:
             if unit.language == "asm":
