@@ -69,6 +69,7 @@ class Selection:
         self._reach: dict[Node, Reach] = {}
         self._by_name = self._global_functions()
         self._new_data = self._global_data()
+        self._made_global = self._all_made_global()
 
     def groups(self) -> tuple[tuple[Selected, ...], tuple[Rejected, ...]]:
         """Groups that go in, and what is refused."""
@@ -106,6 +107,23 @@ class Selection:
     def global_datum(self, name: str) -> Datum | None:
         """The new datum that defines a name for other units."""
         return self._new_data.get(name)
+
+    def made_global(self, name: str) -> Datum | None:
+        """A function or variable that the fix makes global and leaves as it is: what other units now name was there before.
+
+        Post's code of it was compiled for callers anywhere; when it is the code that runs, so was that.
+        """
+        return self._made_global.get(name)
+
+    def _all_made_global(self) -> dict[str, Datum]:
+        found: dict[str, Datum] = {}
+        for u, change in enumerate(self.changes):
+            differ = change.difference.changed_variables | change.difference.changed_constants | change.replaced
+            for atom in change.post.atoms.values():
+                before = change.pre.atoms.get(change.pairs.pre_of.get(atom.index, -1))
+                if before is not None and atom.is_global and not before.is_global and atom.label not in differ:
+                    found.update({s.name: Datum(u, atom.index) for s in atom.symbols})
+        return found
 
     def _global_functions(self) -> dict[str, Node]:
         found: dict[str, Node] = {}

@@ -19,7 +19,7 @@ from suture.elf.file import ElfFile
 _PLT_JUMP = re.compile(rb"(?:\xf3\x0f\x1e\xfa)?\xf2?\xff\x25(.{4})", re.DOTALL)
 
 
-_DT_SYMBOLIC, _DT_FLAGS, _DT_FLAGS_1 = 16, 30, 0x6FFFFFFB
+_DT_NEEDED, _DT_SYMBOLIC, _DT_FLAGS, _DT_FLAGS_1 = 1, 16, 30, 0x6FFFFFFB
 _DF_SYMBOLIC, _DF_1_PIE = 2, 0x08000000
 
 
@@ -183,14 +183,27 @@ class Run:
         return found
 
     @cached_property
+    def needed(self) -> tuple[str, ...]:
+        """Names of the libraries that the loader brings along (gABI, DT_NEEDED)."""
+        dynamic = self.elf.section(".dynamic")
+        strings = self.elf.bytes_of(self.elf.sections[dynamic.sh_link]) if dynamic is not None else b""
+        starts = [value for tag, value in self._dynamic if tag == _DT_NEEDED]
+        return tuple(strings[at : strings.index(b"\0", at)].decode(errors="surrogateescape") for at in starts)
+
+    @cached_property
+    def _dynamic(self) -> tuple[tuple[int, int], ...]:
+        """Tag and value of each entry of the dynamic section."""
+        dynamic = self.elf.section(".dynamic")
+        raw = self.elf.bytes_of(dynamic) if dynamic is not None else b""
+        return tuple(struct.iter_unpack("<QQ", raw[: len(raw) // 16 * 16]))
+
+    @cached_property
     def is_symbolic(self) -> bool:
         """Whether the loader binds references inside the binary to itself: an executable (not PIE or with
         DF_1_PIE, <elf.h>), or DF_SYMBOLIC (gABI, dynamic section)."""
-        dynamic = self.elf.section(".dynamic")
-        if dynamic is None or self.elf.e_type == abi.ET_EXEC:
+        if self.elf.section(".dynamic") is None or self.elf.e_type == abi.ET_EXEC:
             return True
-        raw = self.elf.bytes_of(dynamic)
-        rows = dict(struct.iter_unpack("<QQ", raw[: len(raw) // 16 * 16]))
+        rows = dict(self._dynamic)
         is_program = bool(rows.get(_DT_FLAGS_1, 0) & _DF_1_PIE)
         return is_program or _DT_SYMBOLIC in rows or bool(rows.get(_DT_FLAGS, 0) & _DF_SYMBOLIC)
 

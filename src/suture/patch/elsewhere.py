@@ -1,10 +1,14 @@
-"""A symbol that a unit did not refer to before the fix: found by matching the unit that defines it."""
+"""A symbol that a unit did not refer to before the fix: found by matching the unit that defines it, or in a library that provides it."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
 
+from suture.compile.recipe import MULTIARCH
+from suture.compile.room import Room
 from suture.compile.tree import Tree
 from suture.compile.unit import Binary, Unit, Variant
 from suture.elf.abi import SymbolBind
@@ -12,8 +16,10 @@ from suture.elf.file import ElfFile
 from suture.error import SutureError
 from suture.match.correlate import correlate
 from suture.match.run import Run
+from suture.patch.resolve import Unresolvable
 
 _MOST_CANDIDATES = 12
+_LIBRARIES = (f"usr/lib/{MULTIARCH}", f"lib/{MULTIARCH}", "usr/lib", "usr/lib64", "lib64")
 
 
 @dataclass
@@ -26,10 +32,34 @@ class Elsewhere:
     _known: dict[str, tuple[int, str] | None] = field(default_factory=dict)
 
     def find(self, name: str) -> tuple[int, str] | None:
-        """Link-time address of a hidden global and the place that proves it; None where no unit defines it provably."""
+        """Link-time address of a hidden global and the place that proves it; None where another library may define it.
+
+        Raises `Unresolvable` when no unit defines it provably and no library that the binary needs exports it either.
+        """
         if name not in self._known:
             self._known[name] = self._search(name)
-        return self._known[name]
+        found = self._known[name]
+        if found is None and name not in self.run.slots_of and not self._may_be_imported(name):
+            raise Unresolvable(
+                f"it needs {name}, whose address in the running code is not proved, and which no library exports"
+            )
+        return found
+
+    def _may_be_imported(self, name: str) -> bool:
+        """Whether a library that the binary needs exports a name, or is one that cannot be looked at."""
+        return any(names is None or name in names for names in self._exported)
+
+    @cached_property
+    def _exported(self) -> list[frozenset[str] | None]:
+        """The exports of each library that the binary needs; None for one that is not where the tree is compiled."""
+        room = self.tree.room
+        folders = room.layers if isinstance(room, Room) else (Path("/"),)
+        found: list[frozenset[str] | None] = []
+        for soname in self.run.needed:
+            paths = (layer / place / soname for layer in folders for place in _LIBRARIES)
+            path = next((p for p in paths if p.is_file()), None)
+            found.append(None if path is None else frozenset(Run.read(path).exports))
+        return found
 
     def _search(self, name: str) -> tuple[int, str] | None:
         for unit in self._candidates(name):

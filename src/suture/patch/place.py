@@ -188,7 +188,12 @@ class Layout:
         datum = self.selection.global_datum(ref.symbol)
         if datum is not None and (datum.unit, datum.index) in self._atoms:
             return self._atoms[(datum.unit, datum.index)]
-        return self.resolver.external(change, ref.symbol, ref.r_type)
+        known = self.resolver.as_before(change, ref.symbol, ref.r_type)
+        other = self.selection.made_global(ref.symbol)
+        if known is None and other is not None:
+            owner = self.selection.changes[other.unit]
+            return self._running(owner, owner.post.atoms[other.index], ref)
+        return known or self.resolver.external(change, ref.symbol, ref.r_type)
 
     def _code(self, unit: int, source: Atom, target: Atom, ref: Reference) -> str:
         change = self.selection.changes[unit]

@@ -16,7 +16,7 @@ from suture.patch.manifest import ImportedSymbol, SymbolKind
 _PLACES = 4  # places named per symbol in the proof; more add nothing that a reader would check
 
 Elsewhere = Callable[[str], tuple[int, str] | None]
-"""Finds a hidden symbol by matching the unit that defines it: (link-time address, place that implies it)."""
+"""Finds a hidden symbol by matching the unit that defines it: (link-time address, place that implies it). May raise `Unresolvable`."""
 
 
 class Unresolvable(Exception):
@@ -43,14 +43,15 @@ class Resolver:
 
     def external(self, change: UnitChange, name: str, r_type: int) -> str:
         """A name that another unit or binary defines. Raises `Unresolvable`."""
-        known = self._as_before(change, name, r_type)
+        known = self.as_before(change, name, r_type)
         return known if known is not None else self._as_loader(name, r_type)
 
     def thread(self, change: UnitChange, kind: Kind, name: str) -> int | None:
         """A thread-local fact that the running code implies: an offset, or the address of a slot."""
         return change.match.book.get(kind, name)
 
-    def _as_before(self, change: UnitChange, name: str, r_type: int) -> str | None:
+    def as_before(self, change: UnitChange, name: str, r_type: int) -> str | None:
+        """As the running code of the unit resolves it; None if it has no such reference."""
         book = change.match.book
         if r_type in GOT_LOADS:
             slot = book.get(Kind.SLOT, name)
