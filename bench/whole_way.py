@@ -36,7 +36,7 @@ from suture.process.status import status
 
 OLD, NEW = "3.0.17-1~deb12u2", "3.0.20-1~deb12u2"
 LIBRARIES = ("libcrypto.so.3", "libssl.so.3")
-FIRST = ("crypto/x509/x509_vfy.c", "ssl/statem/statem_lib.c")
+FIRST = ("crypto/x509/x509_vfy.c", "ssl/ssl_sess.c", "ssl/statem/statem_srvr.c")
 _PAGE = Path(__file__).resolve().parent.parent / "docs/whole-way.md"
 _BUSY_SECONDS = 30.0
 _IDLE_SECONDS = 2.0
@@ -127,7 +127,10 @@ def _suture(*words: str) -> subprocess.CompletedProcess[str]:
 
 def _files(folder: Path, names: Sequence[str]) -> list[Path]:
     """The patches of libraries, in their order."""
-    return [next(iter(sorted(folder.glob(f"*-{name}.suture.o")))) for name in names]
+    found = [path for name in names for path in sorted(folder.glob(f"*-{name}.suture.o"))[:1]]
+    if len(found) != len(names):
+        raise NotMeasured(f"no patch came out for one of {', '.join(names)}")
+    return found
 
 
 def _verified(path: Path) -> bool:
@@ -244,9 +247,9 @@ def _idle(service: Service, patches: Sequence[PatchFile]) -> list[dict[str, Any]
 def _quiet(target: Target) -> Iterator[ssl.SSLSocket]:
     """A connection after its handshake."""
     context = ssl.create_default_context(cafile=target.certificate)
-    with socket.create_connection(("127.0.0.1", target.port), 20) as plain:
-        with context.wrap_socket(plain, server_hostname="localhost") as secured:
-            yield secured
+    plain = socket.create_connection(("127.0.0.1", target.port), 20)
+    with plain, context.wrap_socket(plain, server_hostname="localhost") as secured:
+        yield secured
 
 
 def _stand(pid: int, service: Service, patch: PatchFile, result: Result | None) -> dict[str, Any]:

@@ -11,7 +11,8 @@ from suture.compile.recipe import MULTIARCH
 from suture.compile.room import Room
 from suture.compile.tree import Tree
 from suture.compile.unit import Binary, Unit, Variant
-from suture.elf.abi import SymbolBind
+from suture.elf.abi import SymbolBind, SymbolType
+from suture.elf.fact import Symbol
 from suture.elf.file import ElfFile
 from suture.error import SutureError
 from suture.match.correlate import correlate
@@ -39,26 +40,30 @@ class Elsewhere:
         if name not in self._known:
             self._known[name] = self._search(name)
         found = self._known[name]
-        if found is None and name not in self.run.slots_of and not self._may_be_imported(name):
-            raise Unresolvable(
-                f"it needs {name}, whose address in the running code is not proved, and which no library exports"
-            )
+        if found is None and name not in self.run.slots_of:
+            self._check_import(name)
         return found
 
-    def _may_be_imported(self, name: str) -> bool:
-        """Whether a library that the binary needs exports a name, or is one that cannot be looked at."""
-        return any(names is None or name in names for names in self._exported)
+    def _check_import(self, name: str) -> None:
+        """That a library which the binary needs exports a name, or is one that cannot be looked at. Raises `Unresolvable`."""
+        rows = [library[name] for library in self._exported if library is not None and name in library]
+        if any(symbol.type == SymbolType.GNU_IFUNC for row in rows[:1] for symbol in row):
+            raise Unresolvable(f"it needs {name}, which the binary did not use before and the loader chooses (IFUNC)")
+        if not rows and None not in self._exported:
+            raise Unresolvable(
+                f"it needs {name}, whose address in the running code is not proved and which no library exports"
+            )
 
     @cached_property
-    def _exported(self) -> list[frozenset[str] | None]:
+    def _exported(self) -> list[dict[str, tuple[Symbol, ...]] | None]:
         """The exports of each library that the binary needs; None for one that is not where the tree is compiled."""
         room = self.tree.room
         folders = room.layers if isinstance(room, Room) else (Path("/"),)
-        found: list[frozenset[str] | None] = []
+        found: list[dict[str, tuple[Symbol, ...]] | None] = []
         for soname in self.run.needed:
-            paths = (layer / place / soname for layer in folders for place in _LIBRARIES)
+            paths = (folder / place / soname for folder in folders for place in _LIBRARIES)
             path = next((p for p in paths if p.is_file()), None)
-            found.append(None if path is None else frozenset(Run.read(path).exports))
+            found.append(None if path is None else Run.read(path).exports)
         return found
 
     def _search(self, name: str) -> tuple[int, str] | None:
