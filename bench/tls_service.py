@@ -124,6 +124,26 @@ def s_server(programs: Programs) -> Iterator[Service]:
             yield service
 
 
+@contextmanager
+def reader(programs: Programs) -> Iterator[tuple[subprocess.Popen[bytes], bytes]]:
+    """`openssl pkcs7` that has got half of its input and waits for the rest, deep inside libcrypto; and that rest."""
+    with tempfile.TemporaryDirectory(prefix="suture-tls-") as name:
+        certificate, message = _prepare(Path(name), 1).certificate, Path(name, "message.der")
+        run(["openssl", "crl2pkcs7", "-nocrl", "-certfile", certificate, "-outform", "DER", "-out", str(message)])
+        data, pipe = message.read_bytes(), subprocess.PIPE
+        words = [str(programs.openssl), "pkcs7", "-inform", "DER"]
+        process = subprocess.Popen(words, env=programs.env, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL)
+        try:
+            assert process.stdin is not None
+            process.stdin.write(data[: len(data) // 2])
+            process.stdin.flush()
+            time.sleep(1.0)
+            yield process, data[len(data) // 2 :]
+        finally:
+            process.kill()
+            process.communicate()
+
+
 def _prepare(folder: Path, requests: int) -> Target:
     """A certificate made for this run, and a page."""
     certificate, key, pages = folder / "certificate.pem", folder / "key.pem", folder / "pages"

@@ -24,7 +24,7 @@ from typing import Any
 from facts import RESULTS, Start
 from target import NotMeasured
 from tls_load import Load, Phase, Target
-from tls_service import Programs, Service, nginx, s_server
+from tls_service import Programs, Service, nginx, reader, s_server
 from whole_way_page import document
 
 from suture.error import ExitCode, SutureError
@@ -71,7 +71,7 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("--into", type=Path, default=RESULTS, metavar="DIR", help="where the raw numbers are kept")
     parser.add_argument("--page", type=Path, default=_PAGE, metavar="FILE", help="the page (docs/whole-way.md)")
     args = parser.parse_args(words)
-    start = Start.now("whole_way", words)
+    start = Start.now("whole_way", _without_place(sys.argv[1:] if words is None else words))
     with tempfile.TemporaryDirectory() as name:
         folder = args.patches or Path(name)
         whole = _made(folder / "whole", ())
@@ -80,6 +80,7 @@ def main(words: Sequence[str] | None = None) -> int:
         patches = [[read_patch(p) for p in _files(folder / kind, LIBRARIES)] for kind in ("first", "whole")]
         programs = Programs.fetch(OLD, _say)
         servers = [_server(make, programs, patches, args) for make in (nginx, s_server)]
+        reading = _reading(programs, patches[1][0])
     data = {
         "old": OLD,
         "new": NEW,
@@ -89,15 +90,21 @@ def main(words: Sequence[str] | None = None) -> int:
         "verified": verified,
         "servers": servers,
     }
-    record = start.finish(data | {"groups": [_groups(p) for p in patches[1]]})
+    record = start.finish(data | {"reading": reading, "groups": [_groups(p) for p in patches[1]]})
     record.write(args.into)
     args.page.write_text(document(record))
     if args.json:
         print(json.dumps(record.data))
-    wrong = [f for s in servers for f in s["faults"]] + [n for n, same in verified.items() if not same]
+    wrong = [] if reading["answered"] else ["openssl pkcs7: wrong output"]
+    wrong += [f for s in servers for f in s["faults"]] + [n for n, same in verified.items() if not same]
     for fault in wrong:
         _say(fault)
     return int(bool(wrong))
+
+
+def _without_place(words: Sequence[str]) -> list[str]:
+    """Arguments without the folder where patches are kept."""
+    return [w for n, w in enumerate(words) if w != "--patches" and words[n - 1 : n] != ["--patches"]]
 
 
 def _say(text: str) -> None:
@@ -241,6 +248,23 @@ def _idle(service: Service, patches: Sequence[PatchFile]) -> list[dict[str, Any]
         row["later"] = _settled(pid, patch)
         revert(pid, patch.id, timeout=_BUSY_SECONDS)
     return rows
+
+
+def _reading(programs: Programs, patch: PatchFile) -> dict[str, Any]:
+    """Apply to a program that is blocked inside a function to be replaced; then let it end."""
+    with reader(programs) as (process, rest):
+        result = apply(process.pid, patch, timeout=_IDLE_SECONDS)
+        left = {g.name: g.why.replace(str(process.pid), "PID") for g in result.groups if g.state is not State.APPLIED}
+        output, _ = process.communicate(rest, timeout=_BUSY_SECONDS)
+        answered = process.returncode == 0 and output.startswith(b"-----BEGIN PKCS7-----")
+    applied, groups = len(result.groups) - len(left), len(result.groups)
+    return {
+        "file": patch.manifest.target.file,
+        "groups": groups,
+        "applied": applied,
+        "busy": left,
+        "answered": answered,
+    }
 
 
 @contextmanager

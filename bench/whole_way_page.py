@@ -23,7 +23,7 @@ def document(record: Record) -> str:
         "",
         *_what_went_in(data),
         *_load(data["servers"]),
-        *_idle(data["servers"]),
+        *_idle(data["servers"], data["reading"]),
         *_refused(data["made"]["refused"]),
     ]
     return "\n".join(lines).rstrip() + "\n"
@@ -106,32 +106,30 @@ def _phase(phase: Mapping[str, Any]) -> tuple[str, ...]:
     return phase["name"], seconds, str(phase["handshakes"]), rate, *counts, f"{phase['slowest'] * 1000:.0f}"
 
 
-def _idle(servers: Sequence[Mapping[str, Any]]) -> list[str]:
+def _idle(servers: Sequence[Mapping[str, Any]], reading: Mapping[str, Any]) -> list[str]:
     rows = []
     for server in servers:
         for row in server["idle"]:
-            busy = "; ".join(f"{name}: {why}" for name, why in row["busy"].items()) or "none"
-            process = f"{server['name']}, process {row['process'] + 1}"
-            answer = "answered" if row["answered"] else "NOT ANSWERED"
-            counts = [f"{row[k]} of {row['groups']}" for k in ("applied", "later")]
-            rows.append((process, row["file"], counts[0], busy, answer, counts[1]))
-    heads = (
-        "where",
-        "binary",
-        "groups applied",
-        "left out, and why",
-        "then the client asks",
-        "applied again afterwards",
-    )
+            rows.append(_stood(f"{server['name']}, process {row['process'] + 1}", row))
+    rows.append(_stood("openssl pkcs7, in the middle of its input", reading))
+    heads = ("where", "binary", "groups applied", "left out, and why", "then it goes on", "applied again afterwards")
     return [
-        "## A connection that stays idle",
+        "## What waits, and what that holds back",
         "",
-        "A client has made its handshake and says nothing while the patches are applied. nginx waits in its own event loop;",
-        "s_server waits for the client deep inside the library, and the functions it will return into cannot be switched.",
+        "A client has made its handshake and says nothing while the patches are applied: nginx waits in its own event loop,",
+        "s_server deep inside the library. `openssl pkcs7` waits for input inside a function that the patch replaces: only that",
+        "function's group is left out.",
         "",
         *_table(heads, rows),
         "",
     ]
+
+
+def _stood(where: str, row: Mapping[str, Any]) -> tuple[str, ...]:
+    busy = "; ".join(f"{name}: {why}" for name, why in row["busy"].items()) or "none"
+    answer = "right answer" if row["answered"] else "NO RIGHT ANSWER"
+    later = f"{row['later']} of {row['groups']}" if "later" in row else "it has ended"
+    return where, row["file"], f"{row['applied']} of {row['groups']}", busy, answer, later
 
 
 def _refused(refused: Sequence[Mapping[str, Any]]) -> list[str]:
