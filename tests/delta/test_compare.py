@@ -18,7 +18,11 @@ NONE: frozenset[str] = frozenset()
 def compiled(folder: Path, text: str, *flags: str) -> AtomObject:
     folder.mkdir(exist_ok=True)
     (folder / "a.c").write_text(text)
-    subprocess.run(["gcc", "-O2", "-ffunction-sections", "-fdata-sections", *flags, "-c", "a.c", "-o", "a.o"], check=True, cwd=folder)
+    subprocess.run(
+        ["gcc", "-O2", "-ffunction-sections", "-fdata-sections", *flags, "-c", "a.c", "-o", "a.o"],
+        check=True,
+        cwd=folder,
+    )
     return AtomObject(ElfFile.read(folder / "a.o"))
 
 
@@ -41,7 +45,10 @@ def test_a_changed_string_behind_a_constant_with_an_address_is_a_change(tmp_path
 void use(const char **);
 void f(void) { const char *w[] = {"eeeee", "ffffff", "ggggggg", "hhhhhhhh"}; use(w); }
 """
-    pre, post = compiled(tmp_path / "pre", text, pic), compiled(tmp_path / "post", text.replace("ffffff", "FFFFFF"), pic)
+    pre, post = (
+        compiled(tmp_path / "pre", text, pic),
+        compiled(tmp_path / "post", text.replace("ffffff", "FFFFFF"), pic),
+    )
     assert difference(pre, post).changed == {"f"}
     assert difference(pre, compiled(tmp_path / "same", "\n" + text, pic)).is_empty
 
@@ -49,19 +56,31 @@ void f(void) { const char *w[] = {"eeeee", "ffffff", "ggggggg", "hhhhhhhh"}; use
 def test_a_call_of_a_local_function_is_told_from_its_address(tmp_path: Path) -> None:
     obj = compiled(
         tmp_path / "a",
-        "__attribute__((noinline)) static long l(long x) { __asm__(\"\"); return x * 3; }\nlong (*volatile p)(long);\nlong f(long x) { p = l; return l(x) + 1; }\n",
+        '__attribute__((noinline)) static long l(long x) { __asm__(""); return x * 3; }\nlong (*volatile p)(long);\nlong f(long x) { p = l; return l(x) + 1; }\n',
         "-fPIC",
     )
     code = obj.functions["f"].hot
     refs = [r for r in code.references if r.section == obj.functions["l"].hot.index]
     assert sorted(code.is_branch(r) for r in refs) == [False, True]
-    listing = subprocess.run(["objdump", "-drw", str(tmp_path / "a" / "a.o")], check=True, capture_output=True, text=True).stdout
-    assert sum(("call" in line and ".text.l" in line) or ("call" in line and "\tl-" in line) for line in listing.splitlines()) == 1
+    listing = subprocess.run(
+        ["objdump", "-drw", str(tmp_path / "a" / "a.o")], check=True, capture_output=True, text=True
+    ).stdout
+    assert (
+        sum(
+            ("call" in line and ".text.l" in line) or ("call" in line and "\tl-" in line)
+            for line in listing.splitlines()
+        )
+        == 1
+    )
 
 
 def test_static_locals_of_different_functions_never_pair(tmp_path: Path) -> None:
-    pre = compiled(tmp_path / "pre", "long f(long x) { static long n = 1; return n += x; }\nlong g(long x) { return x; }\n")
-    post = compiled(tmp_path / "post", "long f(long x) { return x; }\nlong g(long x) { static long n = 1; return n += x; }\n")
+    pre = compiled(
+        tmp_path / "pre", "long f(long x) { static long n = 1; return n += x; }\nlong g(long x) { return x; }\n"
+    )
+    post = compiled(
+        tmp_path / "post", "long f(long x) { return x; }\nlong g(long x) { static long n = 1; return n += x; }\n"
+    )
     pairs = pair_atoms(pre, post)
     new = next(a for a in post.atoms.values() if a.kind is AtomKind.DATA)
     assert new.index not in pairs.pre_of and new.index in pairs.ambiguous

@@ -29,20 +29,32 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     folder = tmp_path_factory.mktemp("elf")
     (folder / "a.c").write_text(SOURCE)
     (folder / "v.map").write_text("V1 { global: f; local: *; };\n")
-    subprocess.run(["gcc", "-O2", "-g", "-fPIC", "-ffunction-sections", "-c", "a.c", "-o", "a.o"], check=True, cwd=folder)
-    subprocess.run(["gcc", "-shared", "a.o", "-Wl,--build-id", "-Wl,--version-script=v.map", "-o", "a.so"], check=True, cwd=folder)
+    subprocess.run(
+        ["gcc", "-O2", "-g", "-fPIC", "-ffunction-sections", "-c", "a.c", "-o", "a.o"], check=True, cwd=folder
+    )
+    subprocess.run(
+        ["gcc", "-shared", "a.o", "-Wl,--build-id", "-Wl,--version-script=v.map", "-o", "a.so"], check=True, cwd=folder
+    )
     return [folder / "a.o", folder / "a.so"]
 
 
 def readelf(option: str, path: Path) -> list[str]:
-    return subprocess.run(["readelf", option, "-W", str(path)], check=True, capture_output=True, text=True).stdout.splitlines()
+    return subprocess.run(
+        ["readelf", option, "-W", str(path)], check=True, capture_output=True, text=True
+    ).stdout.splitlines()
 
 
 def test_sections_are_those_of_readelf(files: list[Path]) -> None:
     for path in files:
-        rows = [m for line in readelf("-S", path) if (m := re.match(r"\s+\[ *(\d+)\] (\S*)\s+(\S+)\s+([0-9a-f]{16}) ([0-9a-f]+) ([0-9a-f]+)", line))]
+        rows = [
+            m
+            for line in readelf("-S", path)
+            if (m := re.match(r"\s+\[ *(\d+)\] (\S*)\s+(\S+)\s+([0-9a-f]{16}) ([0-9a-f]+) ([0-9a-f]+)", line))
+        ]
         expected = [(int(m[1]), m[2], int(m[4], 16), int(m[5], 16), int(m[6], 16)) for m in rows if m[1] != "0"]
-        assert [(s.index, s.name, s.sh_addr, s.sh_offset, s.sh_size) for s in ElfFile.read(path).sections[1:]] == expected
+        assert [
+            (s.index, s.name, s.sh_addr, s.sh_offset, s.sh_size) for s in ElfFile.read(path).sections[1:]
+        ] == expected
 
 
 def test_symbols_and_versions_are_those_of_readelf(files: list[Path]) -> None:
@@ -62,7 +74,11 @@ def test_symbols_and_versions_are_those_of_readelf(files: list[Path]) -> None:
 def test_relocations_are_those_of_readelf(files: list[Path]) -> None:
     for path in files:
         elf = ElfFile.read(path)
-        expected = sorted(int(m[1], 16) for line in readelf("-r", path) if (m := re.match(r"([0-9a-f]{16})\s+[0-9a-f]{16} R_X86", line)))
+        expected = sorted(
+            int(m[1], 16)
+            for line in readelf("-r", path)
+            if (m := re.match(r"([0-9a-f]{16})\s+[0-9a-f]{16} R_X86", line))
+        )
         assert sorted(r.r_offset for s in elf.sections if s.sh_type == 4 for r in elf.relocations(s)) == expected
 
 

@@ -286,9 +286,7 @@ def package(tmp_path: Path) -> Iterator[Make]:
         kind = {s.name: s for s in (LIBRARY, PIE, FIXED)}[shape]
         folder = tmp_path / f"p{len(made)}"
         folder.mkdir()
-        one = Package(
-            folder, kind, files, fix, tuple(calls.split()), tuple(cflags), tuple(ldflags), tuple(host_flags)
-        )
+        one = Package(folder, kind, files, fix, tuple(calls.split()), tuple(cflags), tuple(ldflags), tuple(host_flags))
         one.make()
         made.append(one)
         return one

@@ -13,20 +13,27 @@ from suture.error import Refused
 from suture.patch.manifest import SymbolKind
 
 # a unit of a few bytes occurs anywhere, so that its place is no proof
-PADDING = "long padding(long x) { long r = x; for (long n = 1; n < x; n++) r = r * 31 + (r >> 3) + n * 5 - 77; return r; }\n"
+PADDING = (
+    "long padding(long x) { long r = x; for (long n = 1; n < x; n++) r = r * 31 + (r >> 3) + n * 5 - 77; return r; }\n"
+)
 
 
 @pytest.mark.parametrize("shape", ["library", "pie", "fixed"])
 @pytest.mark.parametrize("cflags", [(), ("-fno-plt",)], ids=["plt", "no-plt"])
-def test_an_import_that_the_binary_never_had_is_bound_as_the_loader_would(package: Any, shape: str, cflags: tuple[str, ...]) -> None:
+def test_an_import_that_the_binary_never_had_is_bound_as_the_loader_would(
+    package: Any, shape: str, cflags: tuple[str, ...]
+) -> None:
     source = '#include <stdlib.h>\nlong parse(long x) { return atol("12") + x; }\n' + PADDING
-    fixed = """
+    fixed = (
+        """
 #define _GNU_SOURCE
 #include <stdlib.h>
 #include <string.h>
 long parse(long x) { char b[] = "12,30"; char *rest; char *a = strtok_r(b, ",", &rest); char *c = strtok_r(0, ",", &rest);
   return atol(a) + atol(c) + x; }
-""" + PADDING
+"""
+        + PADDING
+    )
     made = package(source, fixed, "parse", shape, cflags)
     patch = made.patch()
     assert any(s.kind is SymbolKind.IMPORT and "strtok_r" in s.name for s in patch.manifest.symbols.values())
@@ -45,16 +52,23 @@ PRELOADED = "long helper(long x) { return x + 1000; }\n"
 
 
 def test_a_variable_that_was_copied_into_the_program_is_used_there(package: Any) -> None:
-    made = package(EXPORTED, EXPORTED.replace("* 10 + counter", "* 100 + counter"), "entry other", host_flags=("-no-pie", "-fno-pie"))
+    made = package(
+        EXPORTED,
+        EXPORTED.replace("* 10 + counter", "* 100 + counter"),
+        "entry other",
+        host_flags=("-no-pie", "-fno-pie"),
+    )
     source = made.folder / "caller.c"
     caller = (
-        "#include <stdio.h>\nextern long counter; long entry(long); int main(void) { char l[9]; setvbuf(stdout, 0, _IOLBF, 0); puts(\"1\");\n"
+        '#include <stdio.h>\nextern long counter; long entry(long); int main(void) { char l[9]; setvbuf(stdout, 0, _IOLBF, 0); puts("1");\n'
         'while (fgets(l, 9, stdin)) { counter += 1000; printf("%ld\\n", entry(0)); } }\n'
     )
     source.write_text(caller)
     subprocess.run(["gcc", "-O2", "-fno-pie", "-c", str(source), "-o", str(made.folder / "caller.o")], check=True)
     made.link_host()
-    relocations = subprocess.run(["readelf", "-rW", str(made.folder / "host")], check=True, capture_output=True, text=True).stdout
+    relocations = subprocess.run(
+        ["readelf", "-rW", str(made.folder / "host")], check=True, capture_output=True, text=True
+    ).stdout
     assert "R_X86_64_COPY" in relocations
     patch = made.patch()
     target = made.start()
@@ -71,7 +85,14 @@ def preloaded(tmp_path: Path) -> Path:
     return out
 
 
-@pytest.mark.parametrize("fix", [("* 10", "* 100"), ("return x + 1;", "return x + 2;"), ("counter++; return helper(x) * 10", "return helper(helper(x)) * 10")])
+@pytest.mark.parametrize(
+    "fix",
+    [
+        ("* 10", "* 100"),
+        ("return x + 1;", "return x + 2;"),
+        ("counter++; return helper(x) * 10", "return helper(helper(x)) * 10"),
+    ],
+)
 @pytest.mark.parametrize("cflags", [("-fPIC",), ("-fno-plt",)], ids=["plt", "no-plt"])
 def test_a_call_of_an_interposed_function_goes_to_the_interposer(
     package: Any, preloaded: Path, fix: tuple[str, str], cflags: tuple[str, ...]
@@ -85,7 +106,9 @@ def test_a_call_of_an_interposed_function_goes_to_the_interposer(
     assert target.ask("entry", 1) == expected[fix[0]]
 
 
-def test_a_new_call_of_an_exported_function_of_the_library_goes_to_the_interposer_too(package: Any, preloaded: Path) -> None:
+def test_a_new_call_of_an_exported_function_of_the_library_goes_to_the_interposer_too(
+    package: Any, preloaded: Path
+) -> None:
     made = package(EXPORTED, ("counter += x; return counter", "return helper(x)"), "entry other")
     patch = made.patch()
     target = made.start({**os.environ, "LD_PRELOAD": str(preloaded)})
@@ -94,7 +117,9 @@ def test_a_new_call_of_an_exported_function_of_the_library_goes_to_the_interpose
 
 
 @pytest.mark.parametrize("flags", [("-Wl,-Bsymbolic",), ("-Wl,-Bsymbolic-functions",)])
-def test_a_symbolic_library_binds_to_itself_in_new_code_as_before(package: Any, preloaded: Path, flags: tuple[str, ...]) -> None:
+def test_a_symbolic_library_binds_to_itself_in_new_code_as_before(
+    package: Any, preloaded: Path, flags: tuple[str, ...]
+) -> None:
     made = package(EXPORTED, ("* 10", "* 100"), "entry other", ldflags=flags)
     patch = made.patch()
     target = made.start({**os.environ, "LD_PRELOAD": str(preloaded)})
@@ -106,7 +131,12 @@ def test_a_symbolic_library_binds_to_itself_in_new_code_as_before(package: Any, 
 def test_names_made_local_by_a_version_script_are_bound_directly(package: Any, tmp_path: Path) -> None:
     script = tmp_path / "v.map"
     script.write_text("V1 { global: entry; other; local: *; };\n")
-    made = package(EXPORTED, ("* 10 + counter", "* 100 + helper(counter)"), "entry other", ldflags=(f"-Wl,--version-script={script}",))
+    made = package(
+        EXPORTED,
+        ("* 10 + counter", "* 100 + helper(counter)"),
+        "entry other",
+        ldflags=(f"-Wl,--version-script={script}",),
+    )
     patch = made.patch()
     target = made.start()
     target.ask("entry", 0)
@@ -125,7 +155,11 @@ long keep(long x) { kept = local; kept_shown = shown; return x; }
 long same(long x) { return (kept == local) * 10 + (kept_shown == shown) + x; }
 long through(long x) { return kept(x) + kept_shown(x); }
 """
-    fixed = source.replace("x * 2", "x * 20").replace("x * 3", "x * 30").replace("+ x; }\nlong through", "+ x + 100; }\nlong through")
+    fixed = (
+        source.replace("x * 2", "x * 20")
+        .replace("x * 3", "x * 30")
+        .replace("+ x; }\nlong through", "+ x + 100; }\nlong through")
+    )
     for shape in ("library", "pie", "fixed"):
         made = package(source, fixed, "keep same through shown", shape)
         patch = made.patch()
@@ -148,7 +182,9 @@ static int mine(int x) { return x + 7000; }
 long set(long x) { hook = mine; return x; }
 long f(long x) { return x * 3 + 1; }
 """
-    fixed = source.replace("long f(long x) { return x * 3 + 1; }", "long f(long x) { int (*volatile p)(int) = abs; return p(x); }")
+    fixed = source.replace(
+        "long f(long x) { return x * 3 + 1; }", "long f(long x) { int (*volatile p)(int) = abs; return p(x); }"
+    )
     made = package(source, fixed, "set f", cflags=("-fno-builtin",))
     patch = made.patch()
     target = made.start()

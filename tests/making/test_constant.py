@@ -39,8 +39,13 @@ long last(long x) { switch (x) { case 0: n -= 7; return 17; case 1: return abs(-
 
 
 @pytest.mark.parametrize("shape", ["library", "fixed"])
-def test_a_switch_table_that_moves_in_its_section_is_no_change_and_the_new_function_has_its_own(package: Any, shape: str) -> None:
-    fixed = SWITCHES.replace("case 5: return x ^ n;", "case 5: return x ^ n; case 6: return 66; case 7: n = 4; return 3; case 8: return abs(-8);")
+def test_a_switch_table_that_moves_in_its_section_is_no_change_and_the_new_function_has_its_own(
+    package: Any, shape: str
+) -> None:
+    fixed = SWITCHES.replace(
+        "case 5: return x ^ n;",
+        "case 5: return x ^ n; case 6: return 66; case 7: n = 4; return 3; case 8: return abs(-8);",
+    )
     made = package(SWITCHES, fixed, "left right last", shape)
     patch = made.patch()
     assert {f.name for f in patch.manifest.functions} == {"left"}
@@ -105,7 +110,12 @@ def test_a_changed_constant_table_changes_all_its_readers_together(package: Any)
     assert any("new copy of the constant table" in n for n in patch.manifest.verdict.notes)
     target = made.start()
     target.apply(patch)
-    assert [target.ask("look", 3), target.ask("both", 4), target.ask("look", 1), target.ask("size", 1)] == [50, 160, 2, 5]
+    assert [target.ask("look", 3), target.ask("both", 4), target.ask("look", 1), target.ask("size", 1)] == [
+        50,
+        160,
+        2,
+        5,
+    ]
 
 
 def test_a_changed_constant_that_other_units_refer_to_is_refused(package: Any) -> None:
@@ -147,7 +157,9 @@ long b(long x) { const char *w[] = {"eeeee", "ffffff", "ggggggg", "hhhhhhhh"}; r
 
 @pytest.mark.parametrize("shape", ["library", "fixed"])
 def test_the_images_of_local_arrays_are_the_new_functions_own(package: Any, shape: str) -> None:
-    fixed = LOCAL_ARRAYS.replace("long a(", 'long z(long x) { const char *w[] = {"1", "2", "3", "4", "5", "6"}; return use(w, x); }\nlong a(')
+    fixed = LOCAL_ARRAYS.replace(
+        "long a(", 'long z(long x) { const char *w[] = {"1", "2", "3", "4", "5", "6"}; return use(w, x); }\nlong a('
+    )
     made = package(LOCAL_ARRAYS, fixed.replace("return use(w, x); }\n", "return use(w, x) + 10; }\n"), "a b", shape)
     patch = made.patch()
     target = made.start()

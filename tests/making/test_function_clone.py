@@ -22,7 +22,9 @@ long third(long x) { struct box b = {x, 9, 3}; return sum(&b, 5, 1) * 2; }
 
 
 def test_callers_of_a_clone_whose_convention_changes_are_replaced_with_it(package: Any) -> None:
-    made = package(CLONED, CLONED.replace("r += b->a * n + b->b;", "r += b->a * n + b->b - b->c;"), "first second third")
+    made = package(
+        CLONED, CLONED.replace("r += b->a * n + b->b;", "r += b->a * n + b->b - b->c;"), "first second third"
+    )
     patch = made.patch()
     target = made.start()
     assert [target.ask(f, 2) for f in ("first", "second", "third")] == [31, 57, 132]

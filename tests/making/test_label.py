@@ -85,9 +85,23 @@ def test_variable_arguments_long_jumps_floats_and_large_frames_work_in_new_code(
     made = package(MANY, fixed, "jumps varied floats frame")
     patch = made.patch()
     target = made.start()
-    assert [target.ask("jumps", 5), target.ask("jumps", 1), target.ask("varied", 2), target.ask("frame", 8)] == [705, 2, 12, 27]
+    assert [target.ask("jumps", 5), target.ask("jumps", 1), target.ask("varied", 2), target.ask("frame", 8)] == [
+        705,
+        2,
+        12,
+        27,
+    ]
     target.apply(patch)
-    assert [target.ask("jumps", 5), target.ask("jumps", 1), target.ask("varied", 2), target.ask("frame", 8)] == [1605, 2, 17, 25]
+    assert [target.ask("jumps", 5), target.ask("jumps", 1), target.ask("varied", 2), target.ask("frame", 8)] == [
+        1605,
+        2,
+        17,
+        25,
+    ]
     assert target.ask("floats", 8) == len("2.00 14.0") + ord("2")
     target.revert(patch)
-    assert [target.ask("jumps", 5), target.ask("varied", 2), target.ask("floats", 8)] == [705, 12, len("4.00 10.0") + ord("4")]
+    assert [target.ask("jumps", 5), target.ask("varied", 2), target.ask("floats", 8)] == [
+        705,
+        12,
+        len("4.00 10.0") + ord("4"),
+    ]

@@ -20,7 +20,9 @@ def body(rng: random.Random, name: str, others: list[str], bump: int) -> str:
     if form == 0:
         code = f"return ((x {ops[0]} {k[0]}) {ops[1]} {k[1]}) + {bump}{call};"
     elif form == 1:
-        cases = "".join(f" case {n}: seen++; return (x {ops[n % 4]} {k[n]}) + {bump}{call if n == 3 else ''};" for n in range(7))
+        cases = "".join(
+            f" case {n}: seen++; return (x {ops[n % 4]} {k[n]}) + {bump}{call if n == 3 else ''};" for n in range(7)
+        )
         code = f"switch (x & 7) {{{cases} default: return {k[7]} + {bump}; }}"
     elif form == 2:
         code = f"long r = {k[0]}; for (long n = 0; n < (x & 15); n++) r = (r * 31 {ops[0]} {k[1]}) % 100003; return r + {bump}{call};"
@@ -40,11 +42,18 @@ def program(seed: int, count: int, bumped: set[int]) -> str:
         text += body(random.Random(seed * 1000 + n), name, names[-4:], 100000 + n if n in bumped else 0)
         names.append(name)
     pick = "".join(f" case {n}: return {name}(x / 100);" for n, name in enumerate(names))
-    return text + f"long pick(long x) {{ switch (x % 100) {{{pick} }} return -1; }}\nlong seen_now(long x) {{ return seen + x; }}\n"
+    return (
+        text
+        + f"long pick(long x) {{ switch (x % 100) {{{pick} }} return -1; }}\nlong seen_now(long x) {{ return seen + x; }}\n"
+    )
 
 
-@pytest.mark.parametrize(("seed", "shape", "cflags"), [(1, "library", ()), (2, "pie", ("-fcf-protection",)), (3, "fixed", ("-O3",))])
-def test_dozens_of_generated_functions_change_and_change_back(package: Any, seed: int, shape: str, cflags: tuple[str, ...]) -> None:
+@pytest.mark.parametrize(
+    ("seed", "shape", "cflags"), [(1, "library", ()), (2, "pie", ("-fcf-protection",)), (3, "fixed", ("-O3",))]
+)
+def test_dozens_of_generated_functions_change_and_change_back(
+    package: Any, seed: int, shape: str, cflags: tuple[str, ...]
+) -> None:
     count = 40
     bumped = set(random.Random(seed).sample(range(count), 20))
     before, after = program(seed, count, set()), program(seed, count, bumped)

@@ -40,13 +40,22 @@ print(hashlib.sha256(built.data).hexdigest())
 
 
 def test_the_same_patch_comes_out_of_any_folder_and_any_hash_seed(package: Any, tmp_path: Path) -> None:
-    fixed = SOURCE.replace("return 77", "return 78 + strlen(words[2])").replace("+ a; }", "+ a + strlen(\"new\" + (x & 1)); }")
+    fixed = SOURCE.replace("return 77", "return 78 + strlen(words[2])").replace(
+        "+ a; }", '+ a + strlen("new" + (x & 1)); }'
+    )
     made = package(SOURCE, fixed.replace("+ b; }", "+ b * 2; }"), "f g h")
     made.patch()
     seen = set()
     for seed, where in (("0", tmp_path), ("1", Path("/")), ("4242", made.folder)):
         env = {**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
-    
-        out = subprocess.run([sys.executable, "-c", PROGRAM, str(made.folder)], check=True, capture_output=True, text=True, cwd=where, env=env)
+
+        out = subprocess.run(
+            [sys.executable, "-c", PROGRAM, str(made.folder)],
+            check=True,
+            capture_output=True,
+            text=True,
+            cwd=where,
+            env=env,
+        )
         seen.add(out.stdout)
     assert len(seen) == 1

@@ -23,7 +23,9 @@ long text(long x) { char b[64]; strcpy(b, "some text that is long enough"); retu
 
 
 @pytest.mark.parametrize("shape", ["library", "pie", "fixed"])
-@pytest.mark.parametrize("cflags", [(), ("-fcf-protection",), ("-O3",), ("-fno-plt",)], ids=lambda f: "".join(f) or "plain")
+@pytest.mark.parametrize(
+    "cflags", [(), ("-fcf-protection",), ("-O3",), ("-fno-plt",)], ids=lambda f: "".join(f) or "plain"
+)
 def test_new_code_runs_after_apply_and_old_code_after_revert(package: Any, shape: str, cflags: tuple[str, ...]) -> None:
     fixed = SOURCE.replace("return 35", 'return strlen("thirty five") + visible').replace("calls * 100", "calls * 1000")
     made = package(SOURCE, fixed, "pick kind text", shape, cflags)

@@ -35,12 +35,27 @@ def test_new_code_uses_the_threads_own_variables(package: Any, shape: str, cflag
     made = package(SOURCE, FIXED, "count mixed name deep pair", shape, cflags)
     patch = made.patch()
     target = made.start()
-    assert [target.ask("count", 2), target.ask("mixed", 1), target.ask("name", 0), target.ask("deep", 1)] == [7, 49, 98, 9]
+    assert [target.ask("count", 2), target.ask("mixed", 1), target.ask("name", 0), target.ask("deep", 1)] == [
+        7,
+        49,
+        98,
+        9,
+    ]
     target.apply(patch)
-    assert [target.ask("count", 2), target.ask("mixed", 1), target.ask("name", 0), target.ask("deep", 1)] == [90, 2 + 84 + 9, 100, 1010]
+    assert [target.ask("count", 2), target.ask("mixed", 1), target.ask("name", 0), target.ask("deep", 1)] == [
+        90,
+        2 + 84 + 9,
+        100,
+        1010,
+    ]
     assert target.ask("pair", 1) == 12
     target.revert(patch)
-    assert [target.ask("count", 0), target.ask("mixed", 0), target.ask("name", 1), target.ask("deep", 0)] == [10, 12 + 43 + 10, 98, 10]
+    assert [target.ask("count", 0), target.ask("mixed", 0), target.ask("name", 1), target.ask("deep", 0)] == [
+        10,
+        12 + 43 + 10,
+        98,
+        10,
+    ]
 
 
 def test_a_thread_local_variable_is_renumbered_and_stays_itself(package: Any) -> None:
@@ -54,7 +69,9 @@ def test_a_thread_local_variable_is_renumbered_and_stays_itself(package: Any) ->
 
 @pytest.mark.parametrize("shape", ["library", "pie"])
 def test_a_new_thread_local_variable_is_refused(package: Any, shape: str) -> None:
-    source = "long f(long x) { long r = x; for (long n = 1; n < x; n++) r = r * 31 + (r >> 3) + n * 5 - 77; return r; }\n"
+    source = (
+        "long f(long x) { long r = x; for (long n = 1; n < x; n++) r = r * 31 + (r >> 3) + n * 5 - 77; return r; }\n"
+    )
     built = package(source, ("long r = x;", "static __thread long r; r += x;"), "f", shape).build()
     assert built.data is None and "thread-local" in built.refused[0].reason
 

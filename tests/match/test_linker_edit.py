@@ -34,7 +34,15 @@ long far_var = 6, *volatile sink;
 __thread long elsewhere = 1, far_thread = 2;
 """
 MAIN = "int main(void) { return 0; }\n"
-MODELS = [(), ("-fno-plt",), ("-ftls-model=initial-exec",), ("-ftls-model=local-dynamic",), ("-O3",), ("-fcf-protection", "-fno-plt"), ("-mcmodel=small", "-O1")]
+MODELS = [
+    (),
+    ("-fno-plt",),
+    ("-ftls-model=initial-exec",),
+    ("-ftls-model=local-dynamic",),
+    ("-O3",),
+    ("-fcf-protection", "-fno-plt"),
+    ("-mcmodel=small", "-O1"),
+]
 LINKS = {
     "shared": ("-shared",), "symbolic": ("-shared", "-Wl,-Bsymbolic"), "pie": ("-pie",), "fixed": ("-no-pie",),
     "static": ("-static",), "static-pie": ("-static-pie",), "now": ("-shared", "-Wl,-z,now"), "relr": ("-pie", "-Wl,-z,pack-relative-relocs"),
@@ -76,7 +84,9 @@ def thread_block(path: Path) -> tuple[int, int]:
 
 @pytest.mark.parametrize("link", LINKS)
 @pytest.mark.parametrize("flags", MODELS, ids=lambda f: "".join(f) or "plain")
-def test_all_that_is_read_back_agrees_with_the_symbols_of_the_link(tmp_path: Path, link: str, flags: tuple[str, ...]) -> None:
+def test_all_that_is_read_back_agrees_with_the_symbols_of_the_link(
+    tmp_path: Path, link: str, flags: tuple[str, ...]
+) -> None:
     shared = "-shared" in LINKS[link]
     full, match = linked(tmp_path, flags, LINKS[link], "-fPIC")
     real, run = nm(full), Run.read(full)
@@ -111,6 +121,8 @@ def test_all_that_is_read_back_agrees_with_the_symbols_of_the_link(tmp_path: Pat
 def test_code_that_was_compiled_for_a_program_agrees_too(tmp_path: Path, link: str) -> None:
     full, match = linked(tmp_path, (), LINKS[link], {"pie": "-fPIE", "fixed": "-fno-pie"}[link])
     real = nm(full)
-    assert {n: match.book.get(Kind.ADDRESS, n) for n in ("far_var", "local_var", "sink")} == {n: real[n] for n in ("far_var", "local_var", "sink")}
+    assert {n: match.book.get(Kind.ADDRESS, n) for n in ("far_var", "local_var", "sink")} == {
+        n: real[n] for n in ("far_var", "local_var", "sink")
+    }
     _, size = thread_block(full)
     assert match.book.get(Kind.THREAD_OFFSET, "mine") == real["mine"] - size

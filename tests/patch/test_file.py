@@ -36,18 +36,29 @@ CODE = SectionFlag.ALLOC | SectionFlag.EXECINSTR
 
 
 def patch(flags: int = CODE, bss: int = 64, align: int = 16, manifest: Manifest = MANIFEST) -> bytes:
-    text = NewSection(".text", flags, b"\x90" * 40, align, relocations=[NewRelocation(2, abi.R.GOTPCRELX, "g@got", -4), NewRelocation(9, abi.R.PLT32, "h", -4)])
+    text = NewSection(
+        ".text",
+        flags,
+        b"\x90" * 40,
+        align,
+        relocations=[NewRelocation(2, abi.R.GOTPCRELX, "g@got", -4), NewRelocation(9, abi.R.PLT32, "h", -4)],
+    )
     orig = NewSection(".text.orig", CODE, b"\x90" * 16, 16)
     zero = NewSection(".bss", SectionFlag.ALLOC | SectionFlag.WRITE, b"", 8, SectionType.NOBITS, bss)
     own = NewSection(MANIFEST_SECTION, 0, manifest.to_json())
-    symbols = [NewSymbol("f", ".text", 0, 40, SymbolType.FUNC), NewSymbol("f.orig", ".text.orig", 0, 16, SymbolType.FUNC)]
+    symbols = [
+        NewSymbol("f", ".text", 0, 40, SymbolType.FUNC),
+        NewSymbol("f.orig", ".text.orig", 0, 16, SymbolType.FUNC),
+    ]
     return write_object([text, orig, zero, own], [*symbols, NewSymbol("g@got", None), NewSymbol("h", None)])
 
 
 def use(data: bytes) -> None:
     """All that a host does with a patch before it looks at a process."""
     parsed = parse_patch(data, "test")
-    place = Place(0x7F0000000000, 0x7F0000100000, {a: 1 for a in slots_read(parsed)}, {n: 1 for n in parsed.manifest.symbols}, {})
+    place = Place(
+        0x7F0000000000, 0x7F0000100000, {a: 1 for a in slots_read(parsed)}, {n: 1 for n in parsed.manifest.symbols}, {}
+    )
     link(parsed, lay_out(parsed), place)
 
 

@@ -61,14 +61,20 @@ def test_fields_hold_what_gnu_ld_would_write(tmp_path: Path) -> None:
         NewRelocation(40, R.R_64, "zeros", 24),
         NewRelocation(48, R.PC32, "image", 12),
     ]
-    data = [NewRelocation(0, R.R_64, "f", 0), NewRelocation(16, R.R_64, "image", 0x10), NewRelocation(24, R.R_64, "constant", 2)]
+    data = [
+        NewRelocation(0, R.R_64, "f", 0),
+        NewRelocation(16, R.R_64, "image", 0x10),
+        NewRelocation(24, R.R_64, "constant", 2),
+    ]
     patch = patch_of(rows, data)
     layout = lay_out(patch)
     linked = link(patch, layout, PLACE)
     at = {s.name: BASE + layout.sections[s.index] for s in patch.sections}
     script = tmp_path / "script"
     script.write_text(
-        "SECTIONS {" + " ".join(f"{n} {at[n]:#x} : {{ *({n}) }}" for n in sorted(at, key=lambda n: at[n])) + " /DISCARD/ : { *(.suture*) } }"
+        "SECTIONS {"
+        + " ".join(f"{n} {at[n]:#x} : {{ *({n}) }}" for n in sorted(at, key=lambda n: at[n]))
+        + " /DISCARD/ : { *(.suture*) } }"
     )
     source = tmp_path / "patch.o"
     source.write_bytes(patch.object.data)

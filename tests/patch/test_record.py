@@ -9,7 +9,9 @@ import pytest
 from suture.patch.manifest import Consistency
 from suture.patch.record import HEADER, BadRecord, PlacedFunction, PlacedGroup, Record, RecordedFix, body_length, decode
 
-FUNCTION = PlacedFunction("f", 0x1000, 64, "00", 4, 5, b"\x55\x48\x89\xe5\x53", 0x9000, 32, 0x9100, 16, 0x9200, Consistency.STRICT)
+FUNCTION = PlacedFunction(
+    "f", 0x1000, 64, "00", 4, 5, b"\x55\x48\x89\xe5\x53", 0x9000, 32, 0x9100, 16, 0x9200, Consistency.STRICT
+)
 RECORD = Record(
     "0123456789abcdef", "name", "aa", "lib.so", "pkg", "1", (RecordedFix("x.patch", ("CVE-1", "CVE-0")),), ("note",),
     0x8000, 0x2000, 0x1000, 0x9000, 0x120, -0x1000, (PlacedGroup("g", 0xA000, (FUNCTION,)),),

@@ -13,7 +13,9 @@ from suture.process.placed import State
 from suture.process.status import status
 
 
-def test_a_patch_goes_in_and_out_of_a_running_program(start: Callable[..., Any], program: Path, patch: PatchFile) -> None:
+def test_a_patch_goes_in_and_out_of_a_running_program(
+    start: Callable[..., Any], program: Path, patch: PatchFile
+) -> None:
     target = start(program)
     assert target.ask("2") == "7 107 9"
     result = apply(target.pid, patch)

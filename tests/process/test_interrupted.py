@@ -175,7 +175,9 @@ def test_stops_make_no_blocked_call_return(
         assert target.ask() == "22:"
 
 
-def calls_in(pid: int, tid: int, monkeypatch: pytest.MonkeyPatch, on_step: Callable[[str], None] = lambda _: None) -> int:
+def calls_in(
+    pid: int, tid: int, monkeypatch: pytest.MonkeyPatch, on_step: Callable[[str], None] = lambda _: None
+) -> int:
     monkeypatch.setattr(borrowing, "_candidates", lambda *_: [tid])
     with Tracee(pid) as tracee, borrowing.borrow(tracee, read_maps(pid), on_step) as thread:
         return thread.call("gettid", x86_64.SYS_GETTID)

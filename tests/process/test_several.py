@@ -47,7 +47,11 @@ def test_overlap_is_refused_and_replace_takes_over(
     start: Start, program: Path, library: Path, make_patch: Make, tmp_path: Path
 ) -> None:
     old = make_patch(
-        tmp_path, library, "int answer(int x) { return 1; } int third(int x) { return 3; }", {"g": ["answer", "third"]}, name="old"
+        tmp_path,
+        library,
+        "int answer(int x) { return 1; } int third(int x) { return 3; }",
+        {"g": ["answer", "third"]},
+        name="old",
     )
     new = make_patch(tmp_path, library, "int answer(int x) { return 50; }", {"g": ["answer"]}, name="new")
     target = start(program)
@@ -77,7 +81,9 @@ def test_reverting_what_another_has_replaced_is_refused(
     start: Start, program: Path, library: Path, make_patch: Make, tmp_path: Path
 ) -> None:
     old = make_patch(tmp_path, library, "int answer(int x) { return 1; }", {"g": ["answer"]}, name="old")
-    new = make_patch(tmp_path, library, "int answer(int x) { return 2; }", {"g": ["answer"]}, name="new", supersedes=("old",))
+    new = make_patch(
+        tmp_path, library, "int answer(int x) { return 2; }", {"g": ["answer"]}, name="new", supersedes=("old",)
+    )
     target = start(program)
     target.ask("2")
     apply(target.pid, old)

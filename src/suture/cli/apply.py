@@ -55,7 +55,13 @@ class Failure:
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("patch", type=Path, help="the live patch, a .suture.o file")
     parser.add_argument("pid", type=int, nargs="*", help="processes (default: all that run the patch's target)")
-    parser.add_argument("--timeout", type=float, default=10.0, metavar="SECONDS", help="how long to wait for threads that are inside (10)")
+    parser.add_argument(
+        "--timeout",
+        type=float,
+        default=10.0,
+        metavar="SECONDS",
+        help="how long to wait for threads that are inside (10)",
+    )
     parser.add_argument("--replace", action="store_true", help="take over functions that another patch has replaced")
     parser.add_argument("--dry-run", action="store_true", help="print what would be written, change nothing")
 
@@ -96,7 +102,9 @@ def report(args: argparse.Namespace, done: list[Result], failed: list[Failure], 
 
 def _row(result: Result) -> tuple[str, str, str, str, str]:
     there = [g for g in result.groups if g.state is result.wanted]
-    state = result.wanted.value if len(there) == len(result.groups) else f"partial, {len(there)} of {len(result.groups)}"
+    state = (
+        result.wanted.value if len(there) == len(result.groups) else f"partial, {len(there)} of {len(result.groups)}"
+    )
     if not result.changed:
         state += " already"
     detail = [", ".join(f for g in there for f in g.functions[:3])[:60]]
@@ -130,7 +138,9 @@ def _plan_rows(pid: int, prepared: Prepared) -> list[tuple[str, str, str, str]]:
     if prepared.existing is None and prepared.transitions:
         base = linked.record.base
         rows.append((str(pid), f"{base:#x}", f"{len(linked.text)} r-x", "new memory: record, code, constants, stubs"))
-        rows.append((str(pid), f"{base + len(linked.text):#x}", f"{len(linked.data)} rw-", "new memory: switches, data"))
+        rows.append(
+            (str(pid), f"{base + len(linked.text):#x}", f"{len(linked.data)} rw-", "new memory: switches, data")
+        )
     present = {linked.record.base: linked.text, linked.record.base + len(linked.text): linked.data}
 
     def planned(address: int, size: int) -> bytes:

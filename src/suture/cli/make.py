@@ -183,6 +183,7 @@ def _print_refused(refused: Sequence[RefusedFunction]) -> None:
 
 def _read(path: Path) -> str:
     try:
-        return path.read_text(errors="surrogateescape")
+        # bytes, not text: line ends must reach `patch` as they are
+        return path.read_bytes().decode(errors="surrogateescape")
     except FileNotFoundError as problem:
         raise NotFound(f"{path}: no such file", "give the path of a patch made by `diff -u` or `git diff`") from problem

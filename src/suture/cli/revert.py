@@ -33,7 +33,13 @@ EXIT_CODES = (
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("patch", help="the id that `suture status` shows, or the patch file")
     parser.add_argument("pid", type=int, nargs="*", help="processes (default: all that carry the patch)")
-    parser.add_argument("--timeout", type=float, default=10.0, metavar="SECONDS", help="how long to wait for threads that are inside (10)")
+    parser.add_argument(
+        "--timeout",
+        type=float,
+        default=10.0,
+        metavar="SECONDS",
+        help="how long to wait for threads that are inside (10)",
+    )
 
 
 def run(args: argparse.Namespace) -> int:

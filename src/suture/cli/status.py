@@ -38,7 +38,5 @@ def _rows(process: ProcessStatus) -> list[tuple[str, ...]]:
     for s in process.patches:
         applied = sum(g.state.value == "applied" for g in s.groups)
         detail = s.why or (f"{applied} of {len(s.groups)} groups" if s.state.value == "partial" else "")
-        rows.append(
-            (str(process.pid), process.command, s.id, s.state.value, s.file, s.name, ", ".join(s.cves), detail)
-        )
+        rows.append((str(process.pid), process.command, s.id, s.state.value, s.file, s.name, ", ".join(s.cves), detail))
     return rows

@@ -89,9 +89,7 @@ class Atom:
     def is_exportable(self, name: str) -> bool:
         """Whether `name` is a symbol of the atom that other binaries may refer to, and take the place of."""
         return any(
-            s.name == name
-            and s.bind != SymbolBind.LOCAL
-            and s.visibility in (Visibility.DEFAULT, Visibility.PROTECTED)
+            s.name == name and s.bind != SymbolBind.LOCAL and s.visibility in (Visibility.DEFAULT, Visibility.PROTECTED)
             for s in self.symbols
         )
 
@@ -255,7 +253,12 @@ class AtomObject:
                 value = symbol.st_value if symbol.st_shndx == SHN_ABS else 0
                 references.append(Reference(row.r_offset, row.r_type, None, symbol.name, value, row.r_addend))
         return Atom(
-            section, _kind(section, bool(references)), _label(section, symbols), symbols, self.elf.bytes_of(section), tuple(references)
+            section,
+            _kind(section, bool(references)),
+            _label(section, symbols),
+            symbols,
+            self.elf.bytes_of(section),
+            tuple(references),
         )
 
 
@@ -267,7 +270,9 @@ def _kind(section: Section, has_references: bool) -> AtomKind:
         return AtomKind.CODE
     if section.sh_flags & SectionFlag.TLS:
         return AtomKind.THREAD
-    if section.is_merge and not has_references:  # with references its pieces are not their bytes alone, and ld merges none
+    if (
+        section.is_merge and not has_references
+    ):  # with references its pieces are not their bytes alone, and ld merges none
         return AtomKind.MERGED
     if not section.is_writable:
         return AtomKind.CONST

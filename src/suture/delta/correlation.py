@@ -61,7 +61,9 @@ def _pair_family(pre: AtomObject, post: AtomObject, old: list[Atom], new: list[A
     numbered = any(base_name(a.label) != a.label for a in old + new)
     if len(old) == 1 and len(new) == 1:
         if numbered and _is_state(old[0]) and not _share_a_user(pre, old[0], post, new[0]):
-            pairs.ambiguous.add(new[0].index)  # another function's variable of the same name, or the same one after inlining
+            pairs.ambiguous.add(
+                new[0].index
+            )  # another function's variable of the same name, or the same one after inlining
         else:
             pairs.join(old[0].index, new[0].index)
         return

@@ -263,7 +263,9 @@ class _Machine:
             self.cfa_expression = reader.take(reader.uleb())
         elif op in (0x10, 0x16):
             register = reader.uleb()
-            self.rules[register] = Rule("expression" if op == 0x10 else "value_expression", 0, reader.take(reader.uleb()))
+            self.rules[register] = Rule(
+                "expression" if op == 0x10 else "value_expression", 0, reader.take(reader.uleb())
+            )
         elif op == 0x11:
             register = reader.uleb()
             self.rules[register] = Rule("offset", reader.sleb() * align)

@@ -59,7 +59,9 @@ def images(pid: int, maps: Maps) -> list[Image]:
 
 def frame_headers(pid: int, maps: Maps) -> list[tuple[int, int, int]]:
     """(start, end, address of .eh_frame_hdr) of every image that has one, the vDSO included."""
-    rows = [m for m in maps.mappings if m.offset == 0 and m.readable and (m.inode or m.name == b"[vdso]")][:_MOST_IMAGES]
+    rows = [m for m in maps.mappings if m.offset == 0 and m.readable and (m.inode or m.name == b"[vdso]")][
+        :_MOST_IMAGES
+    ]
     found = []
     for mapping, page in zip(rows, _first_pages(pid, rows), strict=True):
         segments = _segments(page)
@@ -85,7 +87,9 @@ def _first_pages(pid: int, rows: Sequence[Mapping]) -> Iterator[bytes]:
     while at < len(rows):
         part = rows[at : at + syscall.IOV_MAX]
         try:
-            done = syscall.process_vm_readv_into(pid, base, array("Q", [v for m in part for v in (m.start, PAGE)])) // PAGE
+            done = (
+                syscall.process_vm_readv_into(pid, base, array("Q", [v for m in part for v in (m.start, PAGE)])) // PAGE
+            )
         except OSError:
             done = 0
         for i in range(done):

@@ -163,7 +163,9 @@ def _objects(tracee: Tracee) -> list[_Object]:
         raw = file.read(4096)
     aux = dict(struct.iter_unpack("<QQ", raw[: len(raw) // 16 * 16]))
     headers = list(
-        struct.iter_unpack("<IIQQQQQQ", memory.read(pid, aux.get(_AT_PHDR, 0), 56 * min(max(aux.get(_AT_PHNUM, 0), 1), 64)))
+        struct.iter_unpack(
+            "<IIQQQQQQ", memory.read(pid, aux.get(_AT_PHDR, 0), 56 * min(max(aux.get(_AT_PHNUM, 0), 1), 64))
+        )
     )
     bias = next((aux[_AT_PHDR] - h[3] for h in headers if h[0] == abi.PT_PHDR), 0)
     dynamic = next((h[3] + bias for h in headers if h[0] == abi.PT_DYNAMIC), 0)

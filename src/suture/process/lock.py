@@ -35,7 +35,9 @@ def locked(tracee: Tracee, seconds: float) -> Iterator[None]:
                 break
             except BlockingIOError as problem:
                 if time.monotonic() > deadline:
-                    raise Busy(f"pid {tracee.pid}: another suture works on it", "try again when that is done") from problem
+                    raise Busy(
+                        f"pid {tracee.pid}: another suture works on it", "try again when that is done"
+                    ) from problem
             time.sleep(0.02)
         yield
         # Removed while held. One who waits for the old file holds a lock that nobody else sees, but then the process has

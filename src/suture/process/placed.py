@@ -48,7 +48,9 @@ class State(Enum):
     REVERTED = "reverted"
     REPLACED = "replaced"  # some or all of its functions belong to another patch now
     PARTIAL = "partial"  # of a patch: some groups are applied
-    INTERRUPTED = "interrupted"  # an applier died half-way; the process is in the old or in the new state, see `effective`
+    INTERRUPTED = (
+        "interrupted"  # an applier died half-way; the process is in the old or in the new state, see `effective`
+    )
     UNMAPPED = "unmapped"  # the image that it was for is gone (dlclose), or another stands there
     DAMAGED = "damaged"  # entries that no patch has written
 
@@ -119,7 +121,9 @@ def _is_coherent(record: Record) -> bool:
         if not text_end <= group.switch < data_end:
             return False
         for f in group.functions:
-            inside = all(record.base <= a and a + n <= text_end for a, n in ((f.new, f.new_size), (f.orig, f.orig_size)))
+            inside = all(
+                record.base <= a and a + n <= text_end for a, n in ((f.new, f.new_size), (f.orig, f.orig_size))
+            )
             fits = f.entry + JUMP_SIZE <= f.entry + f.displaced <= f.size
             if not inside or not fits or not record.base <= f.stub <= text_end - STUB_SIZE or f.old in old:
                 return False
@@ -134,7 +138,9 @@ def reader(pid: int) -> Read:
     return lambda address, size: memory.try_read(pid, address, size)
 
 
-def routes(placed: Sequence[Placed], read: Read, more: Table[int, PlacedFunction] | None = None) -> dict[int, Route | None]:
+def routes(
+    placed: Sequence[Placed], read: Read, more: Table[int, PlacedFunction] | None = None
+) -> dict[int, Route | None]:
     """The route of every old function that a patch in the process replaces, by its address; None for an unknown jump.
 
     `more` adds functions of a patch that is not placed yet.

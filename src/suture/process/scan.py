@@ -107,9 +107,15 @@ def _row(
     ]
     replaced = disk is not None and disk != image.build_id
     parts = [f"{s.name or s.id} is {s.state.value}" for s in [*applied, *odd]]
-    parts += [f"{p.manifest.name} ({', '.join(p.manifest.cves) or p.id}) is not applied" for p in missing if p.id not in {s.id for s in odd}]
+    parts += [
+        f"{p.manifest.name} ({', '.join(p.manifest.cves) or p.id}) is not applied"
+        for p in missing
+        if p.id not in {s.id for s in odd}
+    ]
     if replaced:
-        parts.append(f"the file on disk is now build-id {disk[:16] if disk else ''}, the process still runs the old one")
+        parts.append(
+            f"the file on disk is now build-id {disk[:16] if disk else ''}, the process still runs the old one"
+        )
     elif disk is None and image.is_deleted:
         parts.append("the file was deleted")
     if applied and not odd and not missing:
@@ -125,7 +131,9 @@ def _row(
     else:
         standing = Standing.UNKNOWN
     ids = tuple(s.id for s in [*applied, *odd])
-    cves = tuple(sorted({c for p in missing for c in p.manifest.cves} if missing else {c for s in applied for c in s.cves}))
+    cves = tuple(
+        sorted({c for p in missing for c in p.manifest.cves} if missing else {c for s in applied for c in s.cves})
+    )
     return Row(process.pid, process.command, image.path, image.build_id, standing, ids, cves, "; ".join(parts))
 
 
@@ -171,4 +179,3 @@ def _read_build_id(path: str) -> str | None:
             if found:
                 return found
     return None
-

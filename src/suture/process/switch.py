@@ -84,7 +84,9 @@ def carry_out(
             stackmap = StackMap(maps)
             unwinder.follow(maps)
             try:
-                hits, foreign, threads, pause = _one_stop(tracee, work, snapshot, stackmap, unwinder, mem, maps_fd, on_step)
+                hits, foreign, threads, pause = _one_stop(
+                    tracee, work, snapshot, stackmap, unwinder, mem, maps_fd, on_step
+                )
                 pauses.append(pause)
                 done += [t for t, h in zip(work.transitions, hits, strict=True) if not h]
                 waiting = [(t, describe(tracee, h)) for t, h in zip(work.transitions, hits, strict=True) if h]
@@ -107,11 +109,20 @@ def _prepare(tracee: Tracee, transitions: Sequence[Transition], bodies: Sequence
     at = array("Q", [v for address, code in expected for v in (address, len(code))])
     wanted = b"".join(code for _, code in expected)
     ranges = [replace(r, owner=n) for n, t in enumerate(transitions) for r in t.forbidden]
-    return _Work(transitions, [t.steps(read) for t in transitions], Forbidden(ranges), wanted, at, bytearray(len(wanted)))
+    return _Work(
+        transitions, [t.steps(read) for t in transitions], Forbidden(ranges), wanted, at, bytearray(len(wanted))
+    )
 
 
 def _one_stop(
-    tracee: Tracee, work: _Work, snapshot: Snapshot, stackmap: StackMap, unwinder: Unwinder, mem: int, maps_fd: int, on_step: OnStep
+    tracee: Tracee,
+    work: _Work,
+    snapshot: Snapshot,
+    stackmap: StackMap,
+    unwinder: Unwinder,
+    mem: int,
+    maps_fd: int,
+    on_step: OnStep,
 ) -> tuple[list[list[Hit]], int, int, float]:
     """One pause. Returns for each transition what is in its way (nothing: it is done), foreign stacks, threads, microseconds."""
     base = ctypes.addressof((ctypes.c_char * len(work.present)).from_buffer(work.present))

@@ -65,7 +65,9 @@ class Tracee:
     def __enter__(self) -> Tracee:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         os.close(self.pidfd)
         if isinstance(error, ProcessLookupError):  # ESRCH of any call: what it was about is gone
             raise NoProcess(self.pid, "ended during the work") from error

@@ -74,7 +74,9 @@ class Transition:
         prepare = []
         for c in moving:
             before, after = c.reached(c.before), c.reached(c.after)
-            code = encode_stub(c.stub, Stub(self.switch, after if self.rising else before, before if self.rising else after))
+            code = encode_stub(
+                c.stub, Stub(self.switch, after if self.rising else before, before if self.rising else after)
+            )
             if read(c.stub, STUB_SIZE) != code:
                 prepare.append(Step(c.stub, code, f"stub of {c.name}"))
         if read(self.switch, 1) != first:
@@ -103,11 +105,7 @@ def plan(aim: Aim, routes: Mapping[int, Route | None], owners: Mapping[str, Reco
     `routes` are by address of the old function, `owners` the records by id. Raises Refused for an entry that nobody knows, or
     one that crosses a page.
     """
-    return [
-        t
-        for groups in _components(aim)
-        if (t := _transition(aim, groups, routes, owners)) is not None
-    ]
+    return [t for groups in _components(aim) if (t := _transition(aim, groups, routes, owners)) is not None]
 
 
 def settlement(routes: Mapping[int, Route | None], records: Iterable[Record]) -> Transition | None:
@@ -127,7 +125,16 @@ def settlement(routes: Mapping[int, Route | None], records: Iterable[Record]) ->
                 switch = group.switch
                 forbidden.append(Range(f.stub, f.stub + STUB_SIZE, 0, f"{f.name} (switch stub)"))
                 changes[f.old] = Change(
-                    f.name, f.old + f.entry, route.code, False, f.old, route.target, route.target, f.original, f.orig, f.stub
+                    f.name,
+                    f.old + f.entry,
+                    route.code,
+                    False,
+                    f.old,
+                    route.target,
+                    route.target,
+                    f.original,
+                    f.orig,
+                    f.stub,
                 )
     return Transition((), switch, True, tuple(changes.values()), tuple(forbidden)) if changes else None
 
@@ -182,7 +189,9 @@ def _transition(
         return None
     leader, group = groups[0]
     rising = aim.applies and leader is aim.record
-    return Transition(tuple(g.name for r, g in groups if r is leader), group.switch, rising, tuple(changes), tuple(forbidden))
+    return Transition(
+        tuple(g.name for r, g in groups if r is leader), group.switch, rising, tuple(changes), tuple(forbidden)
+    )
 
 
 def _old_parts(groups: Sequence[tuple[Record, PlacedGroup]], changes: Sequence[Change]) -> Iterable[Range]:

@@ -15,7 +15,25 @@ from suture.process.image import frame_headers
 from suture.process.maps import Maps
 
 _MOST_FRAMES = 1024
-_DWARF_ORDER = ["rax", "rdx", "rcx", "rbx", "rsi", "rdi", "rbp", "rsp", "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15", "rip"]
+_DWARF_ORDER = [
+    "rax",
+    "rdx",
+    "rcx",
+    "rbx",
+    "rsi",
+    "rdi",
+    "rbp",
+    "rsp",
+    "r8",
+    "r9",
+    "r10",
+    "r11",
+    "r12",
+    "r13",
+    "r14",
+    "r15",
+    "rip",
+]
 _PLACES = [x86_64.place_of(name) for name in _DWARF_ORDER]
 
 

@@ -32,7 +32,35 @@ SYS_KCMP = 312
 SYS_MEMFD_CREATE = 319
 SYS_PIDFD_GETFD = 438
 
-_REGISTER_NAMES = ["r15", "r14", "r13", "r12", "rbp", "rbx", "r11", "r10", "r9", "r8", "rax", "rcx", "rdx", "rsi", "rdi", "orig_rax", "rip", "cs", "eflags", "rsp", "ss", "fs_base", "gs_base", "ds", "es", "fs", "gs"]
+_REGISTER_NAMES = [
+    "r15",
+    "r14",
+    "r13",
+    "r12",
+    "rbp",
+    "rbx",
+    "r11",
+    "r10",
+    "r9",
+    "r8",
+    "rax",
+    "rcx",
+    "rdx",
+    "rsi",
+    "rdi",
+    "orig_rax",
+    "rip",
+    "cs",
+    "eflags",
+    "rsp",
+    "ss",
+    "fs_base",
+    "gs_base",
+    "ds",
+    "es",
+    "fs",
+    "gs",
+]
 
 
 class Registers(ctypes.Structure):
@@ -42,14 +70,15 @@ class Registers(ctypes.Structure):
 
 
 WORDS = len(_REGISTER_NAMES)
-ORIG_RAX, RAX, RIP, CS, RSP, FS_BASE = (_REGISTER_NAMES.index(n) for n in ("orig_rax", "rax", "rip", "cs", "rsp", "fs_base"))
+ORIG_RAX, RAX, RIP, CS, RSP, FS_BASE = (
+    _REGISTER_NAMES.index(n) for n in ("orig_rax", "rax", "rip", "cs", "rsp", "fs_base")
+)
 NO_SYSCALL = (1 << 64) - 1
 
 
 def place_of(name: str) -> int:
     """Index of a register among the words of `Registers`."""
     return _REGISTER_NAMES.index(name)
-
 
 
 # include/linux/errno.h: what a system call leaves in rax when the kernel is to restart it.
@@ -95,6 +124,7 @@ SWAPS_SIGNAL_MASK = frozenset({130, 270, 271, 281, 333, 426, 441})
 SYSCALL_RET = b"\x0f\x05\xc3"
 SIGRETURN = re.compile(rb"\x48\xc7\xc0\x0f\x00\x00\x00\x0f\x05|\xb8\x0f\x00\x00\x00\x0f\x05", re.DOTALL)
 
+
 def require_machine() -> None:
     """Raises Unsupported on any other machine."""
     if platform.machine() != "x86_64":
@@ -137,7 +167,26 @@ _FP_XSTATE_MAGIC1, _FP_XSTATE_MAGIC2 = 0x46505853, 0x46505845
 _AMX_TILE_DATA, _XSTATE_WITHOUT_AMX = 1 << 18, 2816
 _UC_FLAGS = 0x7  # UC_FP_XSTATE | UC_SIGCONTEXT_SS | UC_STRICT_RESTORE_SS
 _SS_INVALID = 0x7  # do_sigaltstack refuses it and sigreturn ignores that, so the alternate stack stays as it is
-_SIGCONTEXT_ORDER = ["r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15", "rdi", "rsi", "rbp", "rbx", "rdx", "rax", "rcx", "rsp", "rip", "eflags"]
+_SIGCONTEXT_ORDER = [
+    "r8",
+    "r9",
+    "r10",
+    "r11",
+    "r12",
+    "r13",
+    "r14",
+    "r15",
+    "rdi",
+    "rsi",
+    "rbp",
+    "rbx",
+    "rdx",
+    "rax",
+    "rcx",
+    "rsp",
+    "rip",
+    "eflags",
+]
 FRAME_SIZE = 8 + 8 + 8 + 24 + 256 + 8 + 128
 
 
@@ -174,7 +223,5 @@ def _extended_state(xstate: bytes) -> bytes:
         # A thread without permission for AMX has the smaller state, and sigreturn takes no larger one.
         del state[_XSTATE_WITHOUT_AMX:]
     enabled = struct.unpack_from("<Q", xstate, _SW_RESERVED)[0]
-    state[_SW_RESERVED:_XSTATE_LEGACY] = struct.pack(
-        "<IIQI28x", _FP_XSTATE_MAGIC1, len(state) + 4, enabled, len(state)
-    )
+    state[_SW_RESERVED:_XSTATE_LEGACY] = struct.pack("<IIQI28x", _FP_XSTATE_MAGIC1, len(state) + 4, enabled, len(state))
     return bytes(state) + struct.pack("<I", _FP_XSTATE_MAGIC2)
