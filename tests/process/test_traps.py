@@ -359,7 +359,18 @@ def test_execve_during_the_work_leaves_the_new_program_alone(start: Start, build
         except SutureError:  # gone, busy, or not loaded yet; nothing else may come out
             pass
         assert target.alive()
+        assert not still_traced(target.pid)
     assert done > 0
+
+
+def still_traced(pid: int) -> list[int]:
+    """Threads that we have not let go of: their process would hang in its next execve."""
+    found = []
+    for status_file in Path(f"/proc/{pid}/task").glob("*/status"):
+        with contextlib.suppress(OSError):
+            if f"TracerPid:\t{os.getpid()}" in status_file.read_text():
+                found.append(int(status_file.parent.name))
+    return found
 
 
 def test_the_main_thread_may_have_ended(start: Start, build: Any, eventually: Any) -> None:

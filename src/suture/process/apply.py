@@ -16,6 +16,7 @@ from suture.patch.record import Record
 from suture.patch.x86_64 import JUMP_SIZE, STUB_SIZE
 from suture.process import memory
 from suture.process.borrow import OnStep, no_step
+from suture.process.detach import release_lingering
 from suture.process.error import Busy, WrongTarget
 from suture.process.image import Image, images, with_build_id
 from suture.process.loader import find_imports
@@ -90,6 +91,7 @@ def apply(
     started = time.monotonic()
     with Tracee(pid) as tracee, locked(tracee, timeout):
         maps = read_maps(tracee.via)
+        release_lingering()
         _settle(tracee, maps, timeout, on_step)
         prepared = prepare(tracee, maps, patch, replace)
         changed = False
@@ -227,7 +229,10 @@ def _switch(
     tracee: Tracee, prepared: Prepared, timeout: float, on_step: OnStep, started: float, changed: bool
 ) -> Result:
     record, aim = prepared.aim.record, prepared.aim
-    outcome = carry_out(tracee, prepared.transitions, prepared.bodies, timeout=timeout, on_step=on_step)
+    try:
+        outcome = carry_out(tracee, prepared.transitions, prepared.bodies, timeout=timeout, on_step=on_step)
+    finally:
+        release_lingering(0.5)
     why = {name: reason for t, reason in outcome.waiting for name in t.groups}
     wanted = State.APPLIED if aim.applies else State.REVERTED
     here = [p for p in find_placed(tracee.via, read_maps(tracee.via))[0] if p.record.bias == record.bias]

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 
 from suture.error import Unsupported
 from suture.process import memory, syscall, x86_64
+from suture.process.detach import detach_running, sweep, wait_while_ours
 from suture.process.error import AlreadyTraced, Busy, NoPermission, NoProcess
 from suture.process.interrupted import repair_interrupted
 from suture.process.maps import Mapping, Maps
@@ -131,13 +132,12 @@ class Borrowed:
 
 def wait_stop(pid: int, tid: int, seconds: float) -> int:
     """Wait for a ptrace stop and return its wait status. Raises NoProcess when the thread ended, Busy when it takes too long."""
-    with syscall.wake_after(seconds):
-        try:
-            _, status = syscall.waitpid(tid)
-        except InterruptedError as problem:
-            raise Busy(f"pid {pid}: thread {tid} does not stop", "try again when it has left the kernel") from problem
-        except ChildProcessError as problem:
-            raise NoProcess(pid, f"thread {tid} ended during the work") from problem
+    try:
+        status = wait_while_ours(tid, seconds)
+    except TimeoutError as problem:
+        raise Busy(f"pid {pid}: thread {tid} does not stop", "try again when it has left the kernel") from problem
+    if status is None:
+        raise NoProcess(pid, f"thread {tid} ended during the work")
     if not os.WIFSTOPPED(status):
         raise NoProcess(pid, f"thread {tid} ended during the work")
     return status
@@ -201,7 +201,10 @@ def _seize(pid: int, tid: int) -> bool:
     except ProcessLookupError:
         return False
     except PermissionError as problem:
-        raise refusal(pid, tid) or NoPermission(pid, "may not be traced") from problem
+        why = refusal(pid, tid)
+        if why is None:
+            return False
+        raise why from problem
     return True
 
 
@@ -216,7 +219,11 @@ def refusal(pid: int, tid: int) -> AlreadyTraced | NoProcess | NoPermission | No
         return AlreadyTraced(pid, status.tracer)
     if state in "ZX":
         return NoProcess(pid, f"thread {tid} has ended")
-    return NoPermission(pid, "may not be traced")
+    try:
+        os.close(memory.open_for_writing(tid))  # asks for the same right
+    except (NoPermission, NoProcess) as why:
+        return why
+    return None
 
 
 def _stop(pid: int, tid: int) -> int:
@@ -244,11 +251,11 @@ def _give_back(pid: int, tid: int, original: Registers | None, mask: int | None)
                 x86_64.repeat_call(original)
         if original is not None:
             syscall.set_registers(tid, original)
-    with suppress(ProcessLookupError):
+    try:
         syscall.detach(tid)
-        return
-    with suppress(ChildProcessError):
-        syscall.waitpid(tid, block=False)
+    except ProcessLookupError:  # it runs, or has ended
+        detach_running(tid)
+        sweep([pid])
 
 
 def _suspend_seccomp(pid: int, tid: int) -> None:

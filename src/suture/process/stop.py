@@ -10,13 +10,16 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import signal
 import threading
 import time
+from contextlib import suppress
 from types import TracebackType
 
 from suture.error import Unsupported
 from suture.process import syscall, x86_64
 from suture.process.borrow import refusal
+from suture.process.detach import detach_newborn, detach_running, is_ours, release_lingering, sweep
 from suture.process.error import AlreadyTraced, NoProcess
 from suture.process.interrupted import repair_interrupted
 from suture.process.tracee import MOST_THREADS, Tracee, list_threads, read_stat
@@ -26,7 +29,7 @@ _OPTIONS = syscall.PTRACE_O_TRACECLONE | syscall.PTRACE_O_TRACEFORK | syscall.PT
 _BIRTHS = frozenset({syscall.PTRACE_EVENT_CLONE, syscall.PTRACE_EVENT_FORK, syscall.PTRACE_EVENT_VFORK})
 _REGISTERS_SIZE = ctypes.sizeof(Registers)
 _RUNNING = 0
-_WORD = 8
+_STOPPED = syscall.PTRACE_EVENT_STOP << 16 | signal.SIGTRAP << 8 | 0x7F
 
 
 class NotStopped(Exception):
@@ -38,22 +41,30 @@ class NotStopped(Exception):
         self.why = why
 
 
-_lingering: set[int] = set()
-"""Threads that are seized, could not be stopped, and so could not be detached."""
+class _Reaper(threading.Thread):
+    """Takes the exit of seized threads from the kernel while another is being seized.
 
+    execve waits, holding a lock, until all other threads have ended and their tracer has taken notice; seizing waits for that
+    lock (ptrace(2), BUGS). With no one to take notice, all three would wait for ever.
+    """
 
-def release_lingering() -> None:
-    """Detach those that have stopped since. When we end, the kernel does the same."""
-    for tid in list(_lingering):
-        try:
-            _, status = syscall.waitpid(tid, block=False)
-        except ChildProcessError:
-            _lingering.discard(tid)
-            continue
-        if status:
-            _lingering.discard(tid)
-            if os.WIFSTOPPED(status):
-                syscall.ptrace_fast(syscall.PTRACE_DETACH, tid, None, os.WSTOPSIG(status) if status >> 16 == 0 else None)
+    def __init__(self, pid: int) -> None:
+        super().__init__(daemon=True)
+        self._pid = pid
+        self._over = threading.Event()
+
+    def run(self) -> None:
+        while not self._over.wait(0.02):
+            with suppress(NoProcess):
+                # also those that were born attached and that we have not heard of; the main thread's exit is its parent's
+                for tid in list_threads(self._pid):
+                    with suppress(OSError):
+                        if tid != self._pid:
+                            os.waitid(os.P_PID, tid, os.WEXITED | os.WNOHANG | syscall.WALL)
+
+    def end(self) -> None:
+        self._over.set()
+        self.join()
 
 
 class Seizure:
@@ -73,8 +84,11 @@ class Seizure:
         self._strangers: set[int] = set()
         self._processes = [tracee.pid]
         self._stopping = False
+        self._irregular = False
 
     def __enter__(self) -> Seizure:
+        self._reaper = _Reaper(self.tracee.pid)
+        self._reaper.start()
         try:
             release_lingering()
             self._processes += self.tracee.memory_sharers()
@@ -82,12 +96,20 @@ class Seizure:
             self._seize_all()
             self._make_room(len(self._status))
         except BaseException:
-            self._detach_all()
+            self._leave()
             raise
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._detach_all()
+        self._leave()
+
+    def _leave(self) -> None:
+        try:
+            self._detach_all()
+            if self._irregular:
+                sweep(self._processes)
+        finally:
+            self._reaper.end()
 
     def _seize_all(self) -> None:
         """Until a whole round finds no new thread. A thread born by a seized one is ours already."""
@@ -135,7 +157,7 @@ class Seizure:
             try:
                 _, status = syscall.waitpid(tid, block=False)
             except ChildProcessError:
-                self._status.pop(tid, None)
+                self._end(tid)
                 continue
             if status and os.WIFSTOPPED(status):
                 self._note_birth(tid, status)
@@ -146,9 +168,9 @@ class Seizure:
                 try:
                     syscall.cont(tid, sig)
                 except ProcessLookupError:
-                    self._status.pop(tid, None)
+                    self._end(tid)
             elif status:
-                self._status.pop(tid, None)
+                self._end(tid)
 
     def _refuse_unstoppable(self) -> None:
         """A thread in uninterruptible sleep (a parent in vfork, or in a dead file system) cannot be stopped: do not try."""
@@ -175,8 +197,15 @@ class Seizure:
             for tid in waiting:
                 ptrace(interrupt, tid, None, None)
             births: list[int] = []
+            wait, cell, wall, known = syscall.waitpid_fast, ctypes.c_int(), syscall.WALL, self._status
+            at = ctypes.addressof(cell)
             for tid in waiting:
-                self._wait(tid, births)
+                if wait(tid, at, wall) != tid:
+                    self._wait(tid, births)
+                elif cell.value == _STOPPED:
+                    known[tid] = _STOPPED
+                else:
+                    self._take(tid, cell.value, births)
             self._join_newborn(births)
         self.tids = list(self._status)
         if not self.tids:
@@ -187,23 +216,30 @@ class Seizure:
         try:
             _, status = syscall.waitpid(tid)
         except ChildProcessError:
-            self._status.pop(tid, None)
+            self._end(tid)
             return
         except InterruptedError:
             if self._has_ended(tid):
-                self._status.pop(tid, None)
+                self._end(tid)
                 return
             raise NotStopped(tid, "did not stop in time") from None
-        if status & 0xFF != 0x7F:
-            self._status.pop(tid, None)
+        self._take(tid, status, births)
+
+    def _take(self, tid: int, status: int, births: list[int]) -> None:
+        if not os.WIFSTOPPED(status):
+            self._end(tid)
             return
         self._status[tid] = status
         if status >> 16 in _BIRTHS:
             births.append(tid)
 
+    def _end(self, tid: int) -> None:
+        self._status.pop(tid, None)
+        self._irregular = True
+
     def _has_ended(self, tid: int) -> bool:
         try:
-            return read_stat(tid, tid).state in "ZX"
+            return read_stat(tid, tid).state in "ZX" or not is_ours(tid)
         except NoProcess:
             return True
 
@@ -288,44 +324,23 @@ class Seizure:
     def _detach_all(self) -> None:
         """Let everything go: pending signals handed over, group stops left in force."""
         ptrace, detach = syscall.ptrace_fast, syscall.PTRACE_DETACH
+        failed = 0
+        self._irregular |= any(status == _RUNNING or status >> 16 in _BIRTHS for status in self._status.values())
         running = [tid for tid, status in self._status.items() if status == _RUNNING]
         for tid, status in self._status.items():
-            if status != _RUNNING:
-                ptrace(detach, tid, None, status >> 8 & 0x7F if status >> 16 == 0 else None)
+            if status == _STOPPED:
+                failed |= ptrace(detach, tid, None, None)
+            elif status != _RUNNING:
+                failed |= ptrace(detach, tid, None, status >> 8 & 0x7F if status >> 16 == 0 else None)
         if self._stopping:
             self.paused_ns = time.perf_counter_ns() - self.paused_at
+        # one that was let go may already have called execve, which kills those that were still stopped
+        self._irregular |= failed != 0
         for tid in running:
-            self._detach_running(tid)
+            for child in detach_running(tid):
+                if child not in self._status and child not in self._strangers:
+                    detach_newborn(child)
         for tid in self._strangers:
-            self._detach_running(tid)
+            detach_newborn(tid)
         self._status.clear()
         self._strangers.clear()
-
-    def _detach_running(self, tid: int) -> None:
-        """A tracee must stop to be detached. Births that it reports on the way are let go too."""
-        syscall.ptrace_fast(syscall.PTRACE_INTERRUPT, tid, None, None)
-        with syscall.wake_after(1.0):
-            try:
-                _, status = syscall.waitpid(tid)
-            except (ChildProcessError, InterruptedError):
-                _lingering.add(tid)
-                return
-        if not os.WIFSTOPPED(status):
-            return
-        if status >> 16 in _BIRTHS:
-            child = syscall.get_event_message(tid)
-            if child and child not in self._status and child not in self._strangers:
-                self._status_of_orphan(child)
-        regs = syscall.get_registers(tid)
-        if repair_interrupted(tid, regs, status):
-            syscall.set_registers(tid, regs)
-        syscall.ptrace_fast(syscall.PTRACE_DETACH, tid, None, os.WSTOPSIG(status) if status >> 16 == 0 else None)
-
-    def _status_of_orphan(self, child: int) -> None:
-        with syscall.wake_after(1.0):
-            try:
-                _, status = syscall.waitpid(child)
-            except (ChildProcessError, InterruptedError):
-                return
-        if os.WIFSTOPPED(status):
-            syscall.ptrace_fast(syscall.PTRACE_DETACH, child, None, None)

@@ -59,6 +59,9 @@ _slow = ctypes.CDLL(None, use_errno=True)
 _ptrace = _quick.ptrace
 _ptrace.restype = ctypes.c_long
 _ptrace.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p]
+_ptrace_slow = _slow.ptrace
+_ptrace_slow.restype = ctypes.c_long
+_ptrace_slow.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p]
 _waitpid = _slow.waitpid
 _waitpid.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_int]
 _waitpid_now = _quick.waitpid
@@ -120,8 +123,14 @@ ptrace_fast = _ptrace
 """The same without a check: result -1 on failure. For the pause."""
 
 
+waitpid_fast = _waitpid
+"""(tid, address of an int, options) without a check: result -1 on failure. For the pause."""
+
+
 def seize(tid: int, options: int = 0) -> None:
-    ptrace(PTRACE_SEIZE, tid, 0, options)
+    """PTRACE_SEIZE. Without the interpreter lock, because it waits for an execve under way (ptrace_attach takes cred_guard_mutex)."""
+    if _ptrace_slow(PTRACE_SEIZE, tid, None, options) == -1:
+        raise _fail("ptrace")
 
 
 def interrupt(tid: int) -> None:
