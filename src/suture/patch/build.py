@@ -8,12 +8,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from suture.delta.change import Refusal, UnitChange
 from suture.delta.clobber import violations
 from suture.delta.compare import difference, reconciled
 from suture.delta.exception import may_unwind
-from suture.delta.layout import changed_layouts, changed_signatures
+from suture.delta.layout import SignatureChange, changed_layouts, changed_signatures
 from suture.delta.leftover import callers_left
 from suture.delta.line import line_of
 from suture.delta.selection import Node, Rejected, Selected, Selection, old_function, only_called_by_replaced
@@ -21,6 +22,7 @@ from suture.elf.abi import SymbolBind, SymbolType
 from suture.elf.object_writer import NewRelocation, NewSection, NewSymbol, write_object
 from suture.match.proof import Proof
 from suture.match.run import Run
+from suture.patch.caller import places_that_refer
 from suture.patch.entry import Entry, plan_entry
 from suture.patch.file import MANIFEST_SECTION
 from suture.patch.manifest import Fix, Group, Manifest, OldPart, RefusedFunction, ReplacedFunction, Target, Verdict
@@ -140,10 +142,41 @@ class _Build:
 
     def _check_types(self) -> None:
         for u, change in enumerate(self.changes):
-            problem = _type_problem(change)
+            problem = _layout_problem(change)
             if problem is not None:
                 for name in change.replaced:
                     self.refusals.setdefault(Node(u, name), problem)
+            # a function whose code stays takes old and new arguments alike
+            for signature in changed_signatures(change.pre.elf, change.post.elf):
+                if signature.name in change.replaced and not self._all_callers_replaced(change, signature.name):
+                    self.refusals.setdefault(Node(u, signature.name), _signature_problem(signature))
+
+    def _all_callers_replaced(self, change: UnitChange, name: str) -> bool:
+        """Whether nothing in the running binary leads to a function but calls from old code of functions that are replaced.
+
+        Those call it before the fix, so they are in its group, and switch with it or not at all.
+        """
+        old = old_function(change, name)
+        placed = change.match.functions.get(old.name) if old else None
+        if old is None or placed is None or any(alias in self.run.exports for alias in old.aliases):
+            return False
+        places = places_that_refer(self.run, placed.address)
+        return places is not None and all(
+            p.is_branch and any(p.address in body for body in self._old_bodies) for p in places
+        )
+
+    @cached_property
+    def _old_bodies(self) -> list[range]:
+        """Addresses of the running code of all functions that are replaced, cold parts included."""
+        found = []
+        for change in self.changes:
+            for name in change.replaced:
+                old = old_function(change, name)
+                for atom in old.atoms if old else ():
+                    address = change.address_of_pre(atom)
+                    if address is not None:
+                        found.append(range(address, address + (change.size_in_run(atom.label) or atom.size)))
+        return found
 
     def _check_exceptions(self) -> None:
         for u, change in enumerate(self.changes):
@@ -309,19 +342,19 @@ def _reconciled(change: UnitChange) -> UnitChange:
     return replace(change, difference=reconciled(change.difference, difference(change.pre, change.post)))
 
 
-def _type_problem(change: UnitChange) -> Refusal | None:
+def _layout_problem(change: UnitChange) -> Refusal | None:
     layouts = [c for c in changed_layouts(change.pre.elf, change.post.elf, change.replaced) if c.outlives]
-    if layouts:
-        first = layouts[0]
-        return Refusal(
-            f"the fix changes the layout of {first.name} ({first.file}:{first.line}: {first.what}); objects that exist already would be misread",
-            "keep the layout in the fix (a shadow table beside it), or restart the program with the fixed package",
-        )
-    signatures = changed_signatures(change.pre.elf, change.post.elf)
-    if signatures:
-        one = signatures[0]
-        return Refusal(
-            f"the fix changes the parameters of {one.name} ({one.file}:{one.line}: {one.old} to {one.new}), which other files call",
-            "give the new function another name in the fix, or restart the program with the fixed package",
-        )
-    return None
+    if not layouts:
+        return None
+    first = layouts[0]
+    return Refusal(
+        f"the fix changes the layout of {first.name} ({first.file}:{first.line}: {first.what}); objects that exist already would be misread",
+        "keep the layout in the fix (a shadow table beside it), or restart the program with the fixed package",
+    )
+
+
+def _signature_problem(one: SignatureChange) -> Refusal:
+    return Refusal(
+        f"the fix changes the parameters of {one.name} ({one.file}:{one.line}: {one.old} to {one.new}), which other code calls as before",
+        "give the new function another name in the fix, or restart the program with the fixed package",
+    )
