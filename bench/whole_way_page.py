@@ -54,7 +54,9 @@ def _what_went_in(data: Mapping[str, Any]) -> list[str]:
     ]
     lines += [f"Seconds to make them: {seconds}.", ""]
     lines += [f"{len(cves)} CVEs are named by what changed: {', '.join(cves)}."]
-    lines += ["Part of the difference is refused (below): which of them the rest closes is for a person to judge;", ""]
+    lines += [
+        "Where part of the difference is refused (below), which of them the rest closes is for a person to judge;"
+    ]
     lines += ["docs/coverage.md tries them one by one.", ""]
     for own in data["groups"]:
         lines += [f"{own['file']}:", ""]
@@ -117,8 +119,8 @@ def _idle(servers: Sequence[Mapping[str, Any]], reading: Mapping[str, Any]) -> l
         "## What waits, and what that holds back",
         "",
         "A client has made its handshake and says nothing while the patches are applied: nginx waits in its own event loop,",
-        "s_server deep inside the library. `openssl pkcs7` waits for input inside a function that the patch replaces: only that",
-        "function's group is left out.",
+        "s_server inside libcrypto under libssl. `openssl pkcs7` waits for input under a function that the patch replaces: that",
+        "function's group is left out, and no other.",
         "",
         *_table(heads, rows),
         "",
