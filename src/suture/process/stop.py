@@ -60,7 +60,13 @@ class _Reaper(threading.Thread):
                 for tid in list_threads(self._pid):
                     with suppress(OSError):
                         if tid != self._pid:
-                            os.waitid(os.P_PID, tid, os.WEXITED | os.WNOHANG | syscall.WALL)
+                            self._take_exit(tid)
+
+    def _take_exit(self, tid: int) -> None:
+        """A tracee's stops are reported even to those who ask for exits alone, so look first and leave them to the tracer."""
+        seen = os.waitid(os.P_PID, tid, os.WEXITED | os.WNOHANG | os.WNOWAIT | syscall.WALL)
+        if seen is not None and seen.si_code in (os.CLD_EXITED, os.CLD_KILLED, os.CLD_DUMPED):
+            os.waitid(os.P_PID, tid, os.WEXITED | os.WNOHANG | syscall.WALL)
 
     def end(self) -> None:
         self._over.set()
@@ -239,7 +245,8 @@ class Seizure:
 
     def _has_ended(self, tid: int) -> bool:
         try:
-            return read_stat(tid, tid).state in "ZX" or not is_ours(tid)
+            # a main thread that is none of ours any more: another one has called execve and bears its number now
+            return read_stat(tid, tid).state in "ZX" or (tid in self._processes and not is_ours(tid))
         except NoProcess:
             return True
 
