@@ -40,7 +40,7 @@ FIRST = ("crypto/x509/x509_vfy.c", "ssl/ssl_sess.c", "ssl/statem/statem_srvr.c")
 _PAGE = Path(__file__).resolve().parent.parent / "docs/whole-way.md"
 _BUSY_SECONDS = 30.0
 _IDLE_SECONDS = 2.0
-_TRIES = 3
+_PLACES = ("--patches", "--page")
 
 
 @dataclass
@@ -103,8 +103,15 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 def _without_place(words: Sequence[str]) -> list[str]:
-    """Arguments without the folder where patches are kept."""
-    return [w for n, w in enumerate(words) if w != "--patches" and words[n - 1 : n] != ["--patches"]]
+    """Arguments without the folder where patches are kept and the page's own path, which change nothing about the numbers."""
+    kept: list[str] = []
+    skip = False
+    for word in words:
+        if skip or word in _PLACES:
+            skip = not skip
+        elif not word.startswith(tuple(f"{place}=" for place in _PLACES)):
+            kept.append(word)
+    return kept
 
 
 def _say(text: str) -> None:
