@@ -28,7 +28,9 @@ _ANSWERS = {"unpatched": 4, "patched": 6, "reverted": 4}
 def main(words: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="bench/call", description="What a call of a replaced function costs.")
     parser.add_argument("--rounds", type=int, default=20, metavar="N", help="apply and revert so often (20)")
-    parser.add_argument("--blocks", type=int, default=40, metavar="N", help="blocks of 200,000 calls in each state of a round (40)")
+    parser.add_argument(
+        "--blocks", type=int, default=40, metavar="N", help="blocks of 200,000 calls in each state of a round (40)"
+    )
     parser.add_argument("--json", action="store_true", help="print the raw numbers")
     parser.add_argument("--into", type=Path, default=RESULTS, metavar="DIR", help="where the raw numbers are kept")
     args = parser.parse_args(words)

@@ -34,7 +34,9 @@ class Machine:
         virtual = "hypervisor" in rows.get("flags", "").split()
         cores = len(os.sched_getaffinity(0))
         load = round(os.getloadavg()[0], 2)
-        return cls(rows.get("model name", "unknown"), cores, virtual, platform.release(), platform.python_version(), load)
+        return cls(
+            rows.get("model name", "unknown"), cores, virtual, platform.release(), platform.python_version(), load
+        )
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,9 @@ class Start:
         return cls(bench, given, datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"), Machine.here())
 
     def finish(self, data: Mapping[str, Any]) -> Record:
-        return Record(self.bench, shlex.join([f"bench/{self.bench}", *_without_places(self.words)]), self.at, self.machine, data)
+        return Record(
+            self.bench, shlex.join([f"bench/{self.bench}", *_without_places(self.words)]), self.at, self.machine, data
+        )
 
 
 def _without_places(words: Sequence[str]) -> list[str]:

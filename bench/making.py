@@ -50,7 +50,13 @@ def read_cases(path: Path = _HERE / "making.toml") -> list[Case]:
     rows = tomllib.loads(path.read_text())
     fixes = str(_HERE / "fixes")
     return [
-        Case(name, tuple(w.replace("{fixes}", fixes) for w in row["words"]), row["fix"], row.get("goal", 0.0), row.get("real", True))
+        Case(
+            name,
+            tuple(w.replace("{fixes}", fixes) for w in row["words"]),
+            row["fix"],
+            row.get("goal", 0.0),
+            row.get("real", True),
+        )
         for name, row in rows.items()
     ]
 
@@ -59,8 +65,12 @@ def main(words: Sequence[str] | None = None) -> int:
     """Exit code 1 when a making failed. Results of packages that are not named are kept from the last run."""
     cases = read_cases()
     parser = argparse.ArgumentParser(prog="bench/making", description="Seconds to make a live patch, cold and warm.")
-    parser.add_argument("packages", nargs="*", metavar="PACKAGE", help=f"of {', '.join(c.package for c in cases)} (default: all)")
-    parser.add_argument("--build", action="store_true", help="time the full build of each package instead (minutes; tests left out)")
+    parser.add_argument(
+        "packages", nargs="*", metavar="PACKAGE", help=f"of {', '.join(c.package for c in cases)} (default: all)"
+    )
+    parser.add_argument(
+        "--build", action="store_true", help="time the full build of each package instead (minutes; tests left out)"
+    )
     parser.add_argument("--warm-only", action="store_true", help="use the usual cache and leave the cold making out")
     parser.add_argument("--json", action="store_true", help="print the raw numbers")
     parser.add_argument("--into", type=Path, default=RESULTS, metavar="DIR", help="where the raw numbers are kept")
@@ -147,7 +157,19 @@ def _built(case: Case) -> dict[str, Any]:
     return {"source": case.source, "options": options, "seconds": time.monotonic() - begin}
 
 
-COLUMNS = ("package", "fix", "cold", "warm", "prepare", "compile", "match", "make", "again", "goal (warm)", "full build")
+COLUMNS = (
+    "package",
+    "fix",
+    "cold",
+    "warm",
+    "prepare",
+    "compile",
+    "match",
+    "make",
+    "again",
+    "goal (warm)",
+    "full build",
+)
 
 
 def rows(making: Mapping[str, Any], build: Mapping[str, Any]) -> list[list[str]]:

@@ -78,9 +78,13 @@ class Gauge:
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="bench/pause", description="How long a process stands still while it is patched.")
+    parser = argparse.ArgumentParser(
+        prog="bench/pause", description="How long a process stands still while it is patched."
+    )
     parser.add_argument("--rounds", type=int, default=200, metavar="N", help="apply and revert so often (200)")
-    parser.add_argument("--threads", type=int, nargs="+", default=_COUNTS, metavar="N", help="threads of the target (1 8 32 128 512)")
+    parser.add_argument(
+        "--threads", type=int, nargs="+", default=_COUNTS, metavar="N", help="threads of the target (1 8 32 128 512)"
+    )
     parser.add_argument("--load", choices=("idle", "busy", "both"), default="both", help="what the target's threads do")
     parser.add_argument("--json", action="store_true", help="print the raw numbers")
     parser.add_argument("--into", type=Path, default=RESULTS, metavar="DIR", help="where the raw numbers are kept")

@@ -90,8 +90,12 @@ class Soak:
 
 def main(words: Sequence[str] | None = None) -> int:
     """Exit code 1 when something was not as it should be."""
-    parser = argparse.ArgumentParser(prog="bench/soak", description="Apply, replace and revert under load, with every answer checked.")
-    parser.add_argument("--rounds", type=int, default=1000, metavar="N", help="rounds of apply, replace and revert (1000)")
+    parser = argparse.ArgumentParser(
+        prog="bench/soak", description="Apply, replace and revert under load, with every answer checked."
+    )
+    parser.add_argument(
+        "--rounds", type=int, default=1000, metavar="N", help="rounds of apply, replace and revert (1000)"
+    )
     parser.add_argument("--workers", type=int, default=6, metavar="N", help="threads that call all the time (6)")
     parser.add_argument("--json", action="store_true", help="print the raw numbers")
     parser.add_argument("--into", type=Path, default=RESULTS, metavar="DIR", help="where the raw numbers are kept")
@@ -157,7 +161,9 @@ def _steady(pid: int) -> Footprint:
     for _ in range(20):
         looks.append(Footprint.of(pid))
         time.sleep(0.005)
-    least = [min(getattr(f, name) for f in looks) for name in ("ours", "mappings", "address_space_kb", "files", "threads")]
+    least = [
+        min(getattr(f, name) for f in looks) for name in ("ours", "mappings", "address_space_kb", "files", "threads")
+    ]
     return Footprint(*least)
 
 
@@ -169,7 +175,10 @@ def rows(data: dict[str, object] | object) -> list[tuple[str, str]]:
     answers = c["seen_1"] + c["seen_2"] + c["seen_3"]
     return [
         ("rounds of apply, replace, revert", f"{data['rounds']} in {data['seconds']:.0f} s"),
-        ("stops", f"{len(data['pauses_us'])} (p50 {stops.p50:.0f} us, p99 {stops.p99:.0f} us, max {stops.most:.0f} us)"),
+        (
+            "stops",
+            f"{len(data['pauses_us'])} (p50 {stops.p50:.0f} us, p99 {stops.p99:.0f} us, max {stops.most:.0f} us)",
+        ),
         ("answers checked", f"{answers:,} (version 1: {c['seen_1']:,}, 2: {c['seen_2']:,}, 3: {c['seen_3']:,})"),
         ("mixed, wrong", f"{c['mixed']}, {c['wrong']}"),
         ("signals sent, handled", f"{c['sent']:,}, {c['handled']:,}"),

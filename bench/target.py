@@ -124,7 +124,9 @@ class Shared:
 
 
 @contextmanager
-def started(argv: Sequence[object], *, shared: Shared | None = None, talks: bool = False) -> Iterator[subprocess.Popen[str]]:
+def started(
+    argv: Sequence[object], *, shared: Shared | None = None, talks: bool = False
+) -> Iterator[subprocess.Popen[str]]:
     """A program that ends with the context. `talks`: its standard input and output are pipes."""
     pipe = subprocess.PIPE if talks else subprocess.DEVNULL
     fds = (shared.fd,) if shared else ()

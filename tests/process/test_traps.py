@@ -189,7 +189,9 @@ print(n, total)
 
 
 def test_a_stopped_process_is_patched_and_stays_stopped(start: Start, build: Any, eventually: Any) -> None:
-    program, patch = build("static void *w(void *a) { for (;;) check(); } int main(void) { pthread_t t; pthread_create(&t, 0, w, 0); answer(); }")
+    program, patch = build(
+        "static void *w(void *a) { for (;;) check(); } int main(void) { pthread_t t; pthread_create(&t, 0, w, 0); answer(); }"
+    )
     target = start(program)
     assert target.ask() == OLD_ANSWER
     os.kill(target.pid, signal.SIGSTOP)
@@ -252,7 +254,17 @@ def test_seccomp_in_kill_mode(start: Start, build: Any) -> None:
     assert "Seccomp:\t2" in Path(f"/proc/{target.pid}/status").read_text()
 
 
-@pytest.mark.parametrize("at", ["borrow: at rest", "memfd_create: done", "ftruncate: done", "mmap: done", "close: done", "borrow: signals blocked"])
+@pytest.mark.parametrize(
+    "at",
+    [
+        "borrow: at rest",
+        "memfd_create: done",
+        "ftruncate: done",
+        "mmap: done",
+        "close: done",
+        "borrow: signals blocked",
+    ],
+)
 def test_seccomp_in_kill_mode_with_a_killed_applier(start: Start, build: Any, at: str) -> None:
     program, patch = build(r"""
     int main(void) { setvbuf(stdout, 0, _IOLBF, 0); puts("up"); if (prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &(struct sock_fprog){8, (struct sock_filter[]){
@@ -286,19 +298,35 @@ def test_no_page_is_ever_writable_and_executable(start: Start, program: Path, pa
     seen = []
 
     def look(_: str) -> None:
-        seen.append(any(line.split()[1].startswith("rwx") for line in Path(f"/proc/{target.pid}/maps").read_text().splitlines()))
+        seen.append(
+            any(line.split()[1].startswith("rwx") for line in Path(f"/proc/{target.pid}/maps").read_text().splitlines())
+        )
 
     apply(target.pid, patch, on_step=look)
     assert len(seen) > 15 and not any(seen)
 
 
-def test_a_process_in_other_namespaces_and_another_root(start: Start, gcc: Compile, make_patch: Make, tmp_path: Path) -> None:
+def test_a_process_in_other_namespaces_and_another_root(
+    start: Start, gcc: Compile, make_patch: Make, tmp_path: Path
+) -> None:
     program = gcc(tmp_path / "target", HEAD + "int main(void) { answer(); }", "-static", "-pthread", "-w")
     patch = make_patch(tmp_path, program, NEW, {"f": ["f"]})
     root = tmp_path / "root"
     root.mkdir()
     shutil.copy(program, root / "target")
-    outer = start("unshare", "--mount", "--pid", "--fork", "--user", "--map-root-user", "--net", "--ipc", "chroot", root, "/target")
+    outer = start(
+        "unshare",
+        "--mount",
+        "--pid",
+        "--fork",
+        "--user",
+        "--map-root-user",
+        "--net",
+        "--ipc",
+        "chroot",
+        root,
+        "/target",
+    )
     deadline = time.monotonic() + 5
     while not (inner := find(patch.manifest.target.build_id)):
         assert time.monotonic() < deadline
@@ -311,11 +339,15 @@ def test_a_process_in_other_namespaces_and_another_root(start: Start, gcc: Compi
     assert outer.ask() == OLD_ANSWER
 
 
-def test_the_file_may_be_deleted_or_replaced(start: Start, gcc: Compile, library: Path, patch: PatchFile, tmp_path: Path) -> None:
+def test_the_file_may_be_deleted_or_replaced(
+    start: Start, gcc: Compile, library: Path, patch: PatchFile, tmp_path: Path
+) -> None:
     copy = tmp_path / "libanswer.so"
     shutil.copy(library, copy)
-    source = "#include <stdio.h>\n#include <stdlib.h>\nint answer(int), second(int), third(int); int main(void) { char l[64]; setvbuf(stdout, 0, _IOLBF, 0);" + (
-        'while (fgets(l, 64, stdin)) { int x = atoi(l); printf("%d %d %d\\n", answer(x), second(x), third(x)); } }')
+    source = (
+        "#include <stdio.h>\n#include <stdlib.h>\nint answer(int), second(int), third(int); int main(void) { char l[64]; setvbuf(stdout, 0, _IOLBF, 0);"
+        + ('while (fgets(l, 64, stdin)) { int x = atoi(l); printf("%d %d %d\\n", answer(x), second(x), third(x)); } }')
+    )
     target = start(gcc(tmp_path / "asks", source, str(copy)))
     assert target.ask("2") == "7 107 9"
     copy.unlink()
@@ -324,7 +356,9 @@ def test_the_file_may_be_deleted_or_replaced(start: Start, gcc: Compile, library
     assert target.ask("2") == "10 110 9"
 
 
-def test_dlclose_and_dlopen_move_the_target(start: Start, gcc: Compile, library: Path, patch: PatchFile, tmp_path: Path) -> None:
+def test_dlclose_and_dlopen_move_the_target(
+    start: Start, gcc: Compile, library: Path, patch: PatchFile, tmp_path: Path
+) -> None:
     program = gcc(tmp_path / "loads", HEAD.replace("int f(int", "int unused(int").replace("f(7)", "0") + r"""
     int main(int c, char **v) { char line[64]; setvbuf(stdout, 0, _IOLBF, 0); void *h = dlopen(v[1], RTLD_NOW);
       while (fgets(line, 64, stdin)) { if (line[0] == 'm') { dlclose(h); mmap(0, 1 << 20, 1, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -415,7 +449,12 @@ def test_without_permission_nothing_is_touched(start: Start, program: Path, patc
 
 
 def test_another_build_is_refused(start: Start, gcc: Compile, program: Path, patch: PatchFile, tmp_path: Path) -> None:
-    other = gcc(tmp_path / "libanswer.so", "int counter; int answer(int x) { return 5; } int second(int x) { return 6; } int third(int x) { return 7; }", "-fPIC", "-shared")
+    other = gcc(
+        tmp_path / "libanswer.so",
+        "int counter; int answer(int x) { return 5; } int second(int x) { return 6; } int third(int x) { return 7; }",
+        "-fPIC",
+        "-shared",
+    )
     target = start(program, env={"LD_PRELOAD": str(other)})
     with pytest.raises(WrongTarget) as caught:
         target.ask("2")
@@ -476,7 +515,9 @@ def test_a_handler_on_the_alternate_stack_does_not_hide_who_is_inside(start: Sta
     apply(target.pid, patch, timeout=1)
 
 
-def test_applying_uses_no_descriptor_and_two_mappings_of_the_target(start: Start, program: Path, patch: PatchFile) -> None:
+def test_applying_uses_no_descriptor_and_two_mappings_of_the_target(
+    start: Start, program: Path, patch: PatchFile
+) -> None:
     target = start(program)
     assert target.ask("2") == "7 107 9"
     fds = os.listdir(f"/proc/{target.pid}/fd")

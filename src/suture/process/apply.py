@@ -180,7 +180,9 @@ def revert(pid: int, patch_id: str, *, timeout: float = 10.0, on_step: OnStep = 
         present = images(tracee.via, maps)
         mine = [p for p in placed if p.record.id == patch_id and any(_is_for(p.record, i) for i in present)]
         if not mine:
-            raise Refused(f"pid {pid}: does not carry the patch {patch_id}", f"see what it carries: suture status {pid}")
+            raise Refused(
+                f"pid {pid}: does not carry the patch {patch_id}", f"see what it carries: suture status {pid}"
+            )
         image = next(i for i in present if _is_for(mine[0].record, i))
         here = [p for p in placed if _is_for(p.record, image)]
         _settle(tracee, maps, timeout, on_step)
@@ -192,9 +194,7 @@ def revert(pid: int, patch_id: str, *, timeout: float = 10.0, on_step: OnStep = 
         aim = Aim(record, (), False)
         transitions = plan(aim, known, {p.record.id: p.record for p in here} | {record.id: record})
         nothing = Linked(b"", b"", record)
-        prepared = Prepared(
-            image, nothing, chosen, tuple(remains), aim, tuple(here), known, (), tuple(transitions)
-        )
+        prepared = Prepared(image, nothing, chosen, tuple(remains), aim, tuple(here), known, (), tuple(transitions))
         return _switch(tracee, prepared, timeout, on_step, started, False)
 
 
@@ -222,7 +222,9 @@ def _refuse_replaced(pid: int, record: Record, known: Table[int, Route | None], 
     others = owners - {"", record.id}
     if others and record.id not in owners:
         names = ", ".join(sorted(f"{p.record.id} ({p.record.name})" for p in here if p.record.id in others))
-        raise Refused(f"pid {pid}: {record.id} was replaced by {names}", f"revert that one: suture revert {min(others)} {pid}")
+        raise Refused(
+            f"pid {pid}: {record.id} was replaced by {names}", f"revert that one: suture revert {min(others)} {pid}"
+        )
 
 
 def _switch(
@@ -266,7 +268,9 @@ def find_image(tracee: Tracee, maps: Maps, patch: PatchFile) -> Image:
     target = patch.manifest.target
     found = with_build_id(tracee.via, maps, target.build_id)
     if not found:
-        near = [i for i in images(tracee.via, maps) if i.path.rsplit("/", 1)[-1].startswith(target.file.split(".so")[0])]
+        near = [
+            i for i in images(tracee.via, maps) if i.path.rsplit("/", 1)[-1].startswith(target.file.split(".so")[0])
+        ]
         has = f"{near[0].path} has build-id {near[0].build_id}" if near else f"it has no {target.file} mapped"
         raise WrongTarget(
             f"pid {tracee.pid}: {has}, the patch is for {target.build_id} ({target.package} {target.version})",

@@ -102,7 +102,9 @@ class Borrowed:
         self.rest()
         self._to_syscall_stop()
         registers = Registers.from_buffer_copy(self._at_rest)
-        for register, value in zip(("rdi", "rsi", "rdx", "r10", "r8", "r9"), (*arguments, 0, 0, 0, 0, 0, 0), strict=False):
+        for register, value in zip(
+            ("rdi", "rsi", "rdx", "r10", "r8", "r9"), (*arguments, 0, 0, 0, 0, 0, 0), strict=False
+        ):
             setattr(registers, register, value & _ALL_SIGNALS)
         registers.rsp = self._frame
         registers.rip = self._gadgets.syscall + 2
@@ -148,7 +150,9 @@ def borrow(tracee: Tracee, maps: Maps, on_step: OnStep = no_step) -> Iterator[Bo
     """Borrow a thread. Other threads run on. Raises NoProcess, NoPermission, AlreadyTraced, Busy, Unsupported."""
     pid = tracee.pid
     if "shstk" in read_status(pid).features:
-        raise Unsupported(f"pid {pid}: runs with a shadow stack", "start it with GLIBC_TUNABLES=glibc.cpu.hwcaps=-SHSTK")
+        raise Unsupported(
+            f"pid {pid}: runs with a shadow stack", "start it with GLIBC_TUNABLES=glibc.cpu.hwcaps=-SHSTK"
+        )
     gadgets = find_gadgets(tracee.via, maps)
     tried: list[str] = []
     for tid in _candidates(tracee, maps):
@@ -191,7 +195,9 @@ def borrow(tracee: Tracee, maps: Maps, on_step: OnStep = no_step) -> Iterator[Bo
         finally:
             _give_back(pid, tid, original, mask)
             on_step("borrow: given back")
-    raise Busy(f"pid {pid}: no thread can be borrowed now ({'; '.join(tried[:4]) or 'none could be stopped'})", "try again")
+    raise Busy(
+        f"pid {pid}: no thread can be borrowed now ({'; '.join(tried[:4]) or 'none could be stopped'})", "try again"
+    )
 
 
 def _seize(pid: int, tid: int) -> bool:
@@ -287,7 +293,9 @@ def _candidates(tracee: Tracee, maps: Maps) -> list[int]:
         if state in "DZX":
             continue
         number = int(first[0]) if first and first[0].lstrip(b"-").isdigit() else -1
-        rank = 3 if number < 0 else 2 if number in x86_64.SWAPS_SIGNAL_MASK else 1 if number in _RESTART_BLOCK_CALLS else 0
+        rank = (
+            3 if number < 0 else 2 if number in x86_64.SWAPS_SIGNAL_MASK else 1 if number in _RESTART_BLOCK_CALLS else 0
+        )
         ranked.append((rank, tid != tracee.pid, tid))
         if len(ranked) >= 64 and rank == 0:
             break
@@ -302,7 +310,9 @@ def _unfit(pid: int, tid: int, registers: Registers, maps: Maps) -> str:
     stack: Mapping | None = None if index is None else maps.mappings[index]
     if stack is None or index is None or not stack.writable:
         return "has no stack that is known"
-    home = stack.name == b"[stack]" or (stack.start <= registers.fs_base < stack.end and registers.fs_base > registers.rsp)
+    home = stack.name == b"[stack]" or (
+        stack.start <= registers.fs_base < stack.end and registers.fs_base > registers.rsp
+    )
     if not home or not (stack.name == b"[stack]" or maps.has_guard_below(index)):
         return "is not on its own stack"
     need = len(syscall.get_register_set(tid, syscall.NT_X86_XSTATE)) + _ROOM_BESIDE_STATE

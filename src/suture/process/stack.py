@@ -143,7 +143,9 @@ class Snapshot:
         stack = next(s for s in self._stacks if s.tid == hit.tid)
         return stack.address <= hit.address < stack.address + stack.size
 
-    def search(self, pid: int, tids: Sequence[int], registers: memoryview[int], stacks: Sequence[Stack], forbidden: Forbidden) -> list[Hit]:
+    def search(
+        self, pid: int, tids: Sequence[int], registers: memoryview[int], stacks: Sequence[Stack], forbidden: Forbidden
+    ) -> list[Hit]:
         """Read all stacks in one go and look for forbidden addresses. Raises StackUnknown when a stack cannot be read."""
         hits = []
         for tid, rip in zip(tids, registers[x86_64.RIP :: x86_64.WORDS], strict=True):

@@ -94,7 +94,12 @@ class _Sigevent(ctypes.Structure):
 
 
 class _Itimerspec(ctypes.Structure):
-    _fields_ = (("interval_s", ctypes.c_long), ("interval_ns", ctypes.c_long), ("s", ctypes.c_long), ("ns", ctypes.c_long))
+    _fields_ = (
+        ("interval_s", ctypes.c_long),
+        ("interval_ns", ctypes.c_long),
+        ("s", ctypes.c_long),
+        ("ns", ctypes.c_long),
+    )
 
 
 class _Sigaction(ctypes.Structure):
@@ -246,7 +251,11 @@ def wake_after(seconds: float) -> Iterator[None]:
         nanoseconds = max(int(seconds * 1e9), 1)
         when = _Itimerspec(0, 2_000_000, nanoseconds // 10**9, nanoseconds % 10**9)
         if _syscall(
-            ctypes.c_long(x86_64.SYS_TIMER_SETTIME), ctypes.c_long(timer.value), ctypes.c_long(0), ctypes.byref(when), None
+            ctypes.c_long(x86_64.SYS_TIMER_SETTIME),
+            ctypes.c_long(timer.value),
+            ctypes.c_long(0),
+            ctypes.byref(when),
+            None,
         ):
             raise _fail("timer_settime")
         yield
