@@ -100,14 +100,19 @@ class Maps:
         return below.end < this.start or not (below.readable or below.writable)
 
 
-def read_raw(pid: int, fd: int | None = None) -> bytes:
-    """The text of /proc/PID/maps, from an open descriptor when given. Raises NoProcess, NoPermission, Hostile."""
+def open_maps(pid: int) -> int:
+    """A descriptor of /proc/PID/maps. Raises NoProcess, NoPermission."""
     try:
-        opened = os.open(f"/proc/{pid}/maps", os.O_RDONLY | os.O_CLOEXEC) if fd is None else fd
+        return os.open(f"/proc/{pid}/maps", os.O_RDONLY | os.O_CLOEXEC)
     except (FileNotFoundError, ProcessLookupError) as problem:
         raise NoProcess(pid) from problem
     except PermissionError as problem:
         raise NoPermission(pid, "its memory maps may not be read") from problem
+
+
+def read_raw(pid: int, fd: int | None = None) -> bytes:
+    """The text of /proc/PID/maps, from an open descriptor when given. Raises NoProcess, NoPermission, Hostile."""
+    opened = open_maps(pid) if fd is None else fd
     try:
         parts: list[bytes] = []
         size = 0

@@ -15,11 +15,12 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
+from suture.error import SutureError
 from suture.process import memory, syscall, x86_64
 from suture.process.borrow import OnStep, no_step
 from suture.process.error import WrongTarget
 from suture.process.frame import NoFrame
-from suture.process.maps import Maps, read_raw
+from suture.process.maps import Maps, open_maps, read_raw
 from suture.process.placed import reader
 from suture.process.stack import Forbidden, Hit, Snapshot, StackMap, StackUnknown
 from suture.process.stop import NotStopped, Seizure
@@ -75,7 +76,11 @@ def carry_out(
     foreign = threads = 0
     delay = _FIRST_DELAY
     mem = memory.open_for_writing(tracee.via)
-    maps_fd = os.open(f"/proc/{tracee.via}/maps", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        maps_fd = open_maps(tracee.via)
+    except SutureError:
+        os.close(mem)
+        raise
     try:
         while waiting:
             ours = {c.old for t in done for c in t.changes}  # their entries have changed, by us
