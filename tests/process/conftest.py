@@ -151,6 +151,8 @@ def start() -> Iterator[Start]:
             start_new_session=True,
         )
         running.append(process)
+        # Popen returns in the middle of execve; the C library is there when the program runs
+        eventually(lambda: process.poll() is not None or b"[vdso]" in Path(f"/proc/{process.pid}/maps").read_bytes())
         return Running(process)
 
     yield run

@@ -127,6 +127,9 @@ def test_a_busy_group_does_not_hold_back_the_others(
     together = make_patch(tmp_path, program, new, {"all": ["f", "deep"]}, name="together")
     target = start(program)
     assert target.ask() == "22"
+    other = next(t for t in Path(f"/proc/{target.pid}/task").iterdir() if t.name != str(target.pid))
+    while not (other / "syscall").read_text().startswith("0 "):  # read
+        time.sleep(0.01)
     began = time.monotonic()
     with pytest.raises(Busy) as caught:
         apply(target.pid, together, timeout=0.3)
