@@ -151,8 +151,7 @@ def start() -> Iterator[Start]:
             start_new_session=True,
         )
         running.append(process)
-        # Popen returns in the middle of execve; the C library is there when the program runs
-        eventually(lambda: process.poll() is not None or b"[vdso]" in Path(f"/proc/{process.pid}/maps").read_bytes())
+        eventually(lambda: process.poll() is not None or is_loaded(process.pid))
         return Running(process)
 
     yield run
@@ -166,6 +165,12 @@ def start() -> Iterator[Start]:
             if pipe is not None:
                 with contextlib.suppress(BrokenPipeError):
                     pipe.close()
+
+
+def is_loaded(pid: int) -> bool:
+    """Popen returns in the middle of execve. A main thread that has ended has no maps any more."""
+    folder = Path(f"/proc/{pid}")
+    return b"[vdso]" in (folder / "maps").read_bytes() or b") Z " in (folder / "stat").read_bytes()
 
 
 def eventually(check: Callable[[], bool], seconds: float = 5.0) -> None:
