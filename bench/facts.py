@@ -30,7 +30,8 @@ class Machine:
     @classmethod
     def here(cls) -> Machine:
         info = Path("/proc/cpuinfo").read_text()
-        rows = dict((part.strip() for part in line.split(":", 1)) for line in info.splitlines() if ":" in line)
+        split = (line.partition(":") for line in info.splitlines())
+        rows = {name.strip(): value.strip() for name, _, value in split}
         virtual = "hypervisor" in rows.get("flags", "").split()
         cores = len(os.sched_getaffinity(0))
         load = round(os.getloadavg()[0], 2)

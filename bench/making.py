@@ -141,14 +141,14 @@ def _make(case: Case, cache: Path) -> dict[str, float]:
 
 def _built(case: Case) -> dict[str, Any]:
     """Seconds of dpkg-buildpackage in the package's clean room, as the archive's builders run it, without its tests."""
-    from suture.compile.recipe import load_recipe
+    from suture.compile.recipe import load
     from suture.compile.room import for_source
     from suture.source.archive import archive_for
 
     name, _, version = case.source.partition("=")
     archive = archive_for(version)
     source = archive.source(name, version)
-    room = for_source(source, archive, load_recipe(name).profiles)
+    room = for_source(source, archive, load(name).profiles)
     cores = len(os.sched_getaffinity(0))
     options = f"parallel={cores} nocheck"
     script = "cp -a /run/suture/source /build && cd /build && exec dpkg-buildpackage --build=any --unsigned-changes >/build.log 2>&1"
@@ -191,7 +191,7 @@ def rows(making: Mapping[str, Any], build: Mapping[str, Any]) -> list[list[str]]
 
 
 def warm_seconds(row: Mapping[str, Any]) -> float:
-    return statistics.median(w["wall"] for w in row["warm"])
+    return statistics.median(float(w["wall"]) for w in row["warm"])
 
 
 if __name__ == "__main__":

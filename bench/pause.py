@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from subprocess import Popen
 from typing import Any
@@ -134,7 +135,7 @@ def _rounds(sample: Sample, pid: int, floor: Popen[str], gauge: Gauge, patch_pat
     revert(pid, patch.id)
     size = 0
     for n in range(2 * rounds):
-        result, inside = gauge.longest_during(lambda applies=n % 2 == 0: _switch(pid, patch, applies))
+        result, inside = gauge.longest_during(partial(_switch, pid, patch, n % 2 == 0))
         if not result.pauses_us or result.exit_code:
             raise NotMeasured(f"round {n}: nothing was switched")
         sample.engine.append(round(max(result.pauses_us), 1))
@@ -165,7 +166,7 @@ def _switch(pid: int, patch: PatchFile, applies: bool) -> Result:
 def _by_command(words: Sequence[str]) -> float:
     """The longest pause of one `suture apply` or `suture revert`, as a person would run it."""
     raw = json.loads(run([sys.executable, "-m", "suture.cli", *words, "--json"]))
-    return max(pause for result in raw["processes"] for pause in result["pauses_us"])
+    return max(float(pause) for result in raw["processes"] for pause in result["pauses_us"])
 
 
 COLUMNS = (

@@ -12,10 +12,11 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from subprocess import Popen
+from typing import Any
 
 from facts import RESULTS, Start
 from summary import Spread
@@ -167,9 +168,8 @@ def _steady(pid: int) -> Footprint:
     return Footprint(*least)
 
 
-def rows(data: dict[str, object] | object) -> list[tuple[str, str]]:
+def rows(data: Mapping[str, Any]) -> list[tuple[str, str]]:
     """The table from raw numbers."""
-    assert isinstance(data, dict)
     c, first, last = data["counts"], data["first"], data["last"]
     stops = Spread.of(data["pauses_us"])
     answers = c["seen_1"] + c["seen_2"] + c["seen_3"]
