@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from suture.delta.refusal import Refusal
 from suture.elf.abi import R
-from suture.patch.entry import Entry, Refusal, plan_entry
+from suture.patch.entry import Entry, plan_entry
 
 # Loads a library, sends every function that can be diverted through its thunk, and prints what selftest() returns.
 RUN = """

@@ -15,10 +15,11 @@ from pathlib import Path
 
 import pytest
 
+from suture.delta.refusal import Refusal
 from suture.elf.abi import SectionFlag, SymbolType
 from suture.elf.file import ElfFile
 from suture.elf.object_writer import NewRelocation, NewSection, NewSymbol, write_object
-from suture.patch.entry import Refusal, plan_entry
+from suture.patch.entry import plan_entry
 from suture.patch.file import PatchFile, parse_patch
 from suture.patch.manifest import (
     Fix,

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import Enum
 from functools import cached_property
 
-from suture.elf.abi import SHN_ABS, SHN_COMMON, R, SectionFlag, SectionType, SymbolBind, SymbolType, Visibility
+from suture.elf.abi import SHN_ABS, R, SectionFlag, SectionType, SymbolBind, SymbolType, Visibility
 from suture.elf.fact import Section, Symbol
 from suture.elf.file import ElfFile
 
@@ -224,11 +224,6 @@ class AtomObject:
                         target -= ref.offset - max(starts, default=0)
                 found.add(target)
         return frozenset(found - {0})
-
-    @cached_property
-    def common(self) -> frozenset[str]:
-        """Names of tentative definitions (-fcommon), which have no section."""
-        return frozenset(s.name for s in self.elf.symbols if s.st_shndx == SHN_COMMON)
 
     def string_at(self, section: int, offset: int) -> bytes:
         """The piece of a merged section at an offset: a string with its NUL, or one constant."""

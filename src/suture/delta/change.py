@@ -13,14 +13,6 @@ from suture.match.linker_edit import Kind
 
 
 @dataclass(frozen=True)
-class Refusal:
-    """Why something can't be replaced live, and what a person can do."""
-
-    reason: str
-    remedy: str
-
-
-@dataclass(frozen=True)
 class UnitChange:
     """`source` is the unit's path in the tree; `pre` and `post` are compiled with sections; `match` places pre in the target."""
 

@@ -7,7 +7,8 @@ points to would call the new code with the old parameters.
 from __future__ import annotations
 
 from suture.delta.atom import Function
-from suture.delta.change import Refusal, UnitChange
+from suture.delta.change import UnitChange
+from suture.delta.refusal import Refusal
 from suture.elf.abi import R
 
 

@@ -11,7 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from suture.delta.atom import Atom, AtomKind, Function, Reference
-from suture.delta.change import Refusal, UnitChange
+from suture.delta.change import UnitChange
+from suture.delta.refusal import Refusal
 
 
 @dataclass(frozen=True, order=True)

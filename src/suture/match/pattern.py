@@ -54,13 +54,6 @@ class Pattern:
             return False
         return all(text[at + low : at + high] == self.data[low:high] for low, high in self.fixed)
 
-    def first_difference(self, text: bytes) -> int | None:
-        """Offset of the first fixed byte that differs, None when equal; `text` as long as the data."""
-        for low, high in self.fixed:
-            if text[low:high] != self.data[low:high]:
-                return next(n for n in range(low, high) if n >= len(text) or text[n] != self.data[n])
-        return None
-
     def find(self, text: bytes, limit: int = 3) -> list[int]:
         """Offsets where it holds, at most `limit`. The longest fixed run (64 bytes at most) is the anchor."""
         if not self.fixed:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from suture.elf import abi
 from suture.elf.abi import R, SectionType, SymbolType
-from suture.elf.fact import Section, Symbol
+from suture.elf.fact import Symbol
 from suture.elf.file import ElfFile
 
 # jmp *slot(%rip), with or without endbr64 and bnd (psABI, procedure linkage table; binutils elf_x86_64 PLT layouts)
@@ -97,17 +97,6 @@ class Run:
             start = address - code.address
             if start >= 0 and start + size <= len(code.data):
                 return code.data[start : start + size]
-        return None
-
-    def section_at(self, address: int) -> Section | None:
-        """The loaded section that holds an address (thread-local ones excepted)."""
-        for section in self.elf.sections:
-            if (
-                section.is_alloc
-                and not section.sh_flags & abi.SectionFlag.TLS
-                and section.sh_addr <= address < section.sh_addr + section.sh_size
-            ):
-                return section
         return None
 
     @cached_property

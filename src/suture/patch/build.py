@@ -7,16 +7,17 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
-from suture.delta.change import Refusal, UnitChange
+from suture.delta.change import UnitChange
 from suture.delta.clobber import violations
 from suture.delta.compare import difference, reconciled
 from suture.delta.exception import may_unwind
 from suture.delta.layout import SignatureChange, changed_layouts, changed_signatures
 from suture.delta.leftover import callers_left
 from suture.delta.line import line_of
+from suture.delta.refusal import Refusal
 from suture.delta.selection import Node, Rejected, Selected, Selection, old_function, only_called_by_replaced
 from suture.elf.abi import SymbolBind, SymbolType
 from suture.elf.object_writer import NewRelocation, NewSection, NewSymbol, write_object
@@ -58,25 +59,20 @@ def build(
     return _Build(name, target, ordered, run, fixes, elsewhere, toolchain, request, refused).result()
 
 
+@dataclass
 class _Build:
-    def __init__(
-        self,
-        name: str,
-        target: Target,
-        changes: Sequence[UnitChange],
-        run: Run,
-        fixes: Sequence[Fix],
-        elsewhere: Elsewhere,
-        toolchain: dict[str, str],
-        request: Mapping[str, tuple[str, ...]],
-        refused: tuple[RefusedFunction, ...],
-    ) -> None:
-        self.name, self.target, self.changes, self.run = name, target, changes, run
-        self.fixes, self.elsewhere, self.toolchain = fixes, elsewhere, toolchain
-        self.request, self.refused_before = request, refused
-        self.entries: dict[Node, Entry] = {}
-        self.refusals: dict[Node, Refusal] = {}
-        self.undiverted: set[Node] = set()
+    name: str
+    target: Target
+    changes: Sequence[UnitChange]
+    run: Run
+    fixes: Sequence[Fix]
+    elsewhere: Elsewhere
+    toolchain: dict[str, str]
+    request: Mapping[str, tuple[str, ...]]
+    refused_before: tuple[RefusedFunction, ...]
+    entries: dict[Node, Entry] = field(default_factory=dict)
+    refusals: dict[Node, Refusal] = field(default_factory=dict)
+    undiverted: set[Node] = field(default_factory=set)
 
     def result(self) -> Built:
         self._plan_entries()
@@ -137,8 +133,7 @@ class _Build:
                 "its switch tables could not be compared with the running ones",
                 "restart the program with the fixed package",
             )
-        planned = plan_entry(code, placed.address, targets)
-        return planned if isinstance(planned, Entry) else Refusal(planned.reason, planned.remedy)
+        return plan_entry(code, placed.address, targets)
 
     def _check_types(self) -> None:
         for u, change in enumerate(self.changes):

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 import capstone
 from capstone import x86
 
+from suture.delta.refusal import Refusal
 from suture.elf.abi import R
 from suture.elf.object_writer import NewRelocation
 
@@ -31,14 +32,6 @@ _FAR = frozenset(
 _NO_RETURN = frozenset({"ud2", "ud1", "ud0", "hlt"})
 
 _LEAVE = "leave this function out, or apply the fix by restarting with the fixed package"
-
-
-@dataclass(frozen=True)
-class Refusal:
-    """Why something cannot be applied live, and what a person can do."""
-
-    reason: str
-    remedy: str
 
 
 @dataclass(frozen=True)

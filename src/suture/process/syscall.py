@@ -23,7 +23,6 @@ PTRACE_DETACH = 17
 PTRACE_SYSCALL = 24
 PTRACE_SETOPTIONS = 0x4200
 PTRACE_GETEVENTMSG = 0x4201
-PTRACE_GETSIGINFO = 0x4202
 PTRACE_GETREGSET = 0x4204
 PTRACE_SETREGSET = 0x4205
 PTRACE_SEIZE = 0x4206
@@ -181,13 +180,6 @@ def get_register_set(tid: int, kind: int, room: int = 32768) -> bytes:
     iov = Iovec(ctypes.addressof(buffer), room)
     ptrace(PTRACE_GETREGSET, tid, kind, ctypes.addressof(iov))
     return buffer.raw[: iov.iov_len]
-
-
-def get_signal_info(tid: int) -> bytes:
-    """PTRACE_GETSIGINFO: the 128 bytes of siginfo_t of a signal-delivery stop. EINVAL for a group stop."""
-    buffer = ctypes.create_string_buffer(128)
-    ptrace(PTRACE_GETSIGINFO, tid, 0, ctypes.addressof(buffer))
-    return buffer.raw
 
 
 def count_pending(tid: int, shared: bool, most: int = 1) -> int:

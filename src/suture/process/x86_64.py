@@ -84,7 +84,6 @@ def place_of(name: str) -> int:
 # include/linux/errno.h: what a system call leaves in rax when the kernel is to restart it.
 _ERESTARTSYS, _ERESTARTNOINTR, _ERESTARTNOHAND, _ERESTART_RESTARTBLOCK = 512, 513, 514, 516
 _RESTARTS = frozenset((1 << 64) - e for e in (_ERESTARTSYS, _ERESTARTNOINTR, _ERESTARTNOHAND, _ERESTART_RESTARTBLOCK))
-_RESTART_BLOCK = (1 << 64) - _ERESTART_RESTARTBLOCK
 EINTR = (1 << 64) - errno.EINTR
 
 # Calls that return EINTR after a stop even without a handler (signal(7); fs/eventpoll.c, ipc/sem.c, kernel/signal.c,
@@ -136,10 +135,6 @@ def require_machine() -> None:
 
 def in_syscall(registers: Registers) -> bool:
     return bool(registers.orig_rax != NO_SYSCALL)
-
-
-def in_restart_block(registers: Registers) -> bool:
-    return bool(in_syscall(registers) and registers.rax == _RESTART_BLOCK)
 
 
 def swaps_mask(registers: Registers) -> bool:

@@ -195,10 +195,6 @@ class Fix:
             )
         return replace(self, files=kept)
 
-    def of_kinds(self, kinds: frozenset[PathKind]) -> Fix:
-        """The part that changes files of some kinds; possibly empty."""
-        return replace(self, files=tuple(f for f in self.files if f.kind in kinds))
-
 
 def _matches(path: str, pattern: str) -> bool:
     return path == pattern or path.startswith(pattern.rstrip("/") + "/") or fnmatch(path, pattern)
