@@ -1,7 +1,7 @@
 """Is any thread inside a function, or going to return into it? A conservative look at every word of every stack.
 
-Any 8-aligned word between the stack pointer and the end of the stack's mapping that lies in a forbidden range counts, and so
-does the program counter. Old words that mean nothing any more count too: that errs on the side of waiting. A thread on another
+Any 8-aligned word between the stack pointer and the end of the stack that lies in a forbidden range counts, and so does the
+program counter. A stack ends where its thread's control block begins, or with its mapping where there is no such block above. Old words that mean nothing any more count too: that errs on the side of waiting. A thread on another
 stack than its own (alternate signal stack, coroutine) has both searched. Stacks that no thread is on at the moment (suspended
 coroutines) are not searched; the result tells how many foreign stacks were seen.
 """
@@ -13,13 +13,19 @@ from array import array
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import accumulate
 
 from suture.process import syscall, x86_64
 from suture.process.frame import NoFrame
 from suture.process.maps import Maps
 
 MOST_STACK_BYTES = 256 << 20
+_USUAL_STACK_BYTES = 8 << 20
+_FIRST_BYTES = 1 << 20
+_PAGE = 4096
 _WORD = 8
+_NO_STACK = array("Q")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,13 +48,28 @@ class Hit:
     range: Range
 
 
-@dataclass(frozen=True, slots=True)
-class Stack:
-    """A piece of stack to search: `size` bytes at `address` of thread `tid`."""
+class Stacks:
+    """Pieces of stack to search, piece n of thread `tids[n]`; a thread may have several. `ranges` are address, size, address, size, ...
 
-    tid: int
-    address: int
-    size: int
+    Flat, because a stop with 512 threads has no time for 512 objects. `foreign` counts threads that are on another stack than their own.
+    """
+
+    def __init__(self, tids: Sequence[int], ranges: array[int], foreign: int = 0) -> None:
+        self.tids, self.ranges, self.foreign = tids, ranges, foreign
+        self.size = sum(ranges[1::2])
+
+    @cached_property
+    def offsets(self) -> list[int]:
+        """Where each piece stands when all are read one behind the other."""
+        return list(accumulate(self.ranges[1:-2:2], initial=0))
+
+    def piece_at(self, offset: int) -> int:
+        """Number of the piece that holds an offset. Empty pieces hold none."""
+        return bisect_right(self.offsets, offset) - 1
+
+    def present(self, tid: int) -> int:
+        """Number of the piece that a thread is on now: its first."""
+        return self.tids.index(tid)
 
 
 class StackUnknown(Exception):
@@ -67,6 +88,8 @@ class Forbidden:
         self.ranges = sorted(ranges, key=lambda r: (r.start, r.end))
         self._starts = [r.start for r in self.ranges]
         self._longest = max((r.end - r.start for r in self.ranges), default=0)
+        self.low = self._starts[0] if self._starts else 0
+        self.high = max((r.end for r in self.ranges), default=0)
         self._needles = _needles(self.ranges)
 
     def holding(self, value: int) -> list[Range]:
@@ -115,24 +138,30 @@ class Snapshot:
     """Memory for the stacks of stopped threads, kept from one stop to the next."""
 
     def __init__(self) -> None:
-        self._buffer = bytearray(1 << 20)
-        self._stacks: Sequence[Stack] = ()
-        self._offsets: list[int] = []
+        self._stacks = Stacks((), _NO_STACK)
+        self._make_room(_FIRST_BYTES)
 
-    def _base(self, size: int) -> int:
-        if size > len(self._buffer):
-            self._buffer = bytearray(size + (size >> 1) & ~7)
-        return ctypes.addressof((ctypes.c_char * len(self._buffer)).from_buffer(self._buffer))
+    def _make_room(self, size: int) -> None:
+        self._buffer = bytearray(size + (size >> 1) & ~7)
+        self._base = ctypes.addressof((ctypes.c_char * len(self._buffer)).from_buffer(self._buffer))
+        # touched now, because the page faults would come inside the stop
+        self._buffer[::_PAGE] = bytes(len(range(0, len(self._buffer), _PAGE)))
+
+    def make_ready(self) -> None:
+        """Between two stops: room for as much as the last one had."""
+        if self._stacks.size > len(self._buffer):
+            self._make_room(min(self._stacks.size, MOST_STACK_BYTES))
 
     def word_reader(self, tid: int) -> Callable[[int], int]:
         """The words of a thread's present stack as last read. The function raises NoFrame outside it."""
-        at = next(i for i, s in enumerate(self._stacks) if s.tid == tid)
-        stack, offset = self._stacks[at], self._offsets[at]
+        at = self._stacks.present(tid)
+        start, size = self._stacks.ranges[2 * at : 2 * at + 2]
+        offset = self._stacks.offsets[at]
         words = memoryview(self._buffer).cast("Q")
 
         def word(address: int) -> int:
-            distance = address - stack.address
-            if distance % _WORD or not 0 <= distance <= stack.size - _WORD:
+            distance = address - start
+            if distance % _WORD or not 0 <= distance <= size - _WORD:
                 raise NoFrame(f"{address:#x} is not on the stack")
             return words[(offset + distance) // _WORD]
 
@@ -140,37 +169,35 @@ class Snapshot:
 
     def on_present_stack(self, hit: Hit) -> bool:
         """Whether a hit is on the stack that its thread is on now."""
-        stack = next(s for s in self._stacks if s.tid == hit.tid)
-        return stack.address <= hit.address < stack.address + stack.size
+        at = self._stacks.present(hit.tid)
+        start, size = self._stacks.ranges[2 * at : 2 * at + 2]
+        return start <= hit.address < start + size
 
-    def search(
-        self, pid: int, tids: Sequence[int], registers: memoryview[int], stacks: Sequence[Stack], forbidden: Forbidden
-    ) -> list[Hit]:
-        """Read all stacks in one go and look for forbidden addresses. Raises StackUnknown when a stack cannot be read."""
-        hits = []
-        for tid, rip in zip(tids, registers[x86_64.RIP :: x86_64.WORDS], strict=True):
-            hits += [Hit(tid, 0, rip, r) for r in forbidden.holding(rip)]
-        size = sum(s.size for s in stacks)
-        if size > MOST_STACK_BYTES:
-            raise StackUnknown(stacks[0].tid, f"and others have {size >> 20} MiB of stack in use")
-        base = self._base(size)
-        ranges = array("Q")
-        offsets = []
-        at = 0
-        for stack in stacks:
-            ranges.extend((stack.address, stack.size))
-            offsets.append(at)
-            at += stack.size
-        self._stacks, self._offsets = stacks, offsets
-        done = syscall.process_vm_readv_into(pid, base, ranges)
-        if done != size:
-            stack = stacks[bisect_right(offsets, done) - 1]
-            raise StackUnknown(stack.tid, "has a stack that cannot be read")
-        for offset, value in forbidden.words_in(self._buffer, size):
+    def read(self, pid: int, stacks: Stacks) -> None:
+        """Read all stacks in one go. Raises StackUnknown when one cannot be read."""
+        self._stacks = stacks
+        if stacks.size > len(self._buffer):
+            if stacks.size > MOST_STACK_BYTES:
+                raise StackUnknown(stacks.tids[0], f"and others have {stacks.size >> 20} MiB of stack in use")
+            self._make_room(stacks.size)
+        done = syscall.process_vm_readv_into(pid, self._base, stacks.ranges)
+        if done != stacks.size:
+            raise StackUnknown(stacks.tids[stacks.piece_at(done)], "has a stack that cannot be read")
+
+    def search(self, tids: Sequence[int], registers: memoryview[int], forbidden: Forbidden) -> list[Hit]:
+        """Look for forbidden addresses in what was read, and in the program counters of `tids`."""
+        low, high = forbidden.low, forbidden.high
+        hits = [
+            Hit(tid, 0, rip, r)
+            for tid, rip in zip(tids, registers[x86_64.RIP :: x86_64.WORDS], strict=True)
+            if low <= rip < high
+            for r in forbidden.holding(rip)
+        ]
+        stacks = self._stacks
+        for offset, value in forbidden.words_in(self._buffer, stacks.size):
             for held in forbidden.holding(value):
-                stack = stacks[bisect_right(offsets, offset) - 1]
-                where = stack.address + offset - offsets[bisect_right(offsets, offset) - 1]
-                hits.append(Hit(stack.tid, where, value, held))
+                at = stacks.piece_at(offset)
+                hits.append(Hit(stacks.tids[at], stacks.ranges[2 * at] + offset - stacks.offsets[at], value, held))
         return hits
 
 
@@ -188,9 +215,33 @@ class StackMap:
         index = bisect_right(self._starts, address) - 1
         return index if index >= 0 and address < self._ends[index] else -1
 
-    def stacks(self, pid: int, tids: Sequence[int], registers: memoryview[int]) -> tuple[list[Stack], int]:
-        """The pieces to search, and how many threads are on a foreign stack. Raises StackUnknown."""
-        found: list[Stack] = []
+    def below_control_blocks(self, pid: int, tids: Sequence[int], registers: memoryview[int]) -> Stacks | None:
+        """The pieces when each thread is on its own stack; None when one is not, or may not be: then `stacks` finds out.
+
+        A thread's control block (fs_base) stands at the upper end of its own stack, whoever made it (pthread_create(3) lays it there,
+        also with pthread_attr_setstack(3)), so all that the thread may return into is between stack pointer and block, whatever
+        has been mapped or unmapped since the map was read. The piece must be readable as a whole: a guard page between the two
+        tells that the pointer is on another stack. The main thread's stack ends where it ended before: it is never moved.
+        """
+        starts = [rsp & ~7 for rsp in registers[x86_64.RSP :: x86_64.WORDS]]
+        sizes = [
+            (fs_base & ~7) - start
+            for start, fs_base in zip(starts, registers[x86_64.FS_BASE :: x86_64.WORDS], strict=True)
+        ]
+        if self._main >= 0 and pid in tids:
+            main = tids.index(pid)
+            if self._starts[self._main] <= starts[main] < self._ends[self._main]:
+                sizes[main] = self._ends[self._main] - starts[main]
+        if not 0 < min(sizes) <= max(sizes) <= _USUAL_STACK_BYTES:
+            return None
+        ranges = array("Q", bytes(2 * _WORD * len(sizes)))
+        ranges[::2], ranges[1::2] = array("Q", starts), array("Q", sizes)
+        return Stacks(tids, ranges)
+
+    def stacks(self, pid: int, tids: Sequence[int], registers: memoryview[int]) -> Stacks:
+        """The pieces to search, each to the end of its mapping. Raises StackUnknown."""
+        owners: list[int] = []
+        ranges = array("Q")
         foreign = 0
         for tid, rsp, fs_base in zip(
             tids, registers[x86_64.RSP :: x86_64.WORDS], registers[x86_64.FS_BASE :: x86_64.WORDS], strict=True
@@ -199,12 +250,14 @@ class StackMap:
             if index < 0:
                 raise StackUnknown(tid, f"has its stack pointer {rsp:#x} in no writable mapping")
             # whole words from below the stack pointer on: it need not be aligned
-            found.append(Stack(tid, rsp & ~7, self._ends[index] - (rsp & ~7)))
+            owners.append(tid)
+            ranges.extend((rsp & ~7, self._ends[index] - (rsp & ~7)))
             home = self._index(fs_base) if fs_base else self._main
             if index not in (home, self._main):
                 foreign += 1
                 # its own stack: where its thread control block is, or for the main thread [stack]; how much of it is in use
                 # cannot be known
                 for other in {home, self._main if tid == pid else -1} - {-1, index}:
-                    found.append(Stack(tid, self._starts[other], self._ends[other] - self._starts[other]))
-        return found, foreign
+                    owners.append(tid)
+                    ranges.extend((self._starts[other], self._ends[other] - self._starts[other]))
+        return Stacks(owners, ranges, foreign)

@@ -182,11 +182,15 @@ def get_register_set(tid: int, kind: int, room: int = 32768) -> bytes:
     return buffer.raw[: iov.iov_len]
 
 
-def count_pending(tid: int, shared: bool, most: int = 1) -> int:
-    """PTRACE_PEEKSIGINFO: how many signals (at most `most`) wait for the thread, or with `shared` for its process."""
-    buffer = ctypes.create_string_buffer(128 * most)
-    arguments = _PeekArgs(0, PTRACE_PEEKSIGINFO_SHARED if shared else 0, most)
-    return ptrace(PTRACE_PEEKSIGINFO, tid, ctypes.addressof(arguments), ctypes.addressof(buffer))
+_PEEK_OWN = _PeekArgs(0, 0, 1)
+_PEEK_SHARED = _PeekArgs(0, PTRACE_PEEKSIGINFO_SHARED, 1)
+_peeked = ctypes.create_string_buffer(128)  # what the kernel puts there is not looked at
+
+
+def has_pending(tid: int, shared: bool) -> bool:
+    """PTRACE_PEEKSIGINFO: whether a signal waits for the thread, or with `shared` for its process."""
+    arguments = _PEEK_SHARED if shared else _PEEK_OWN
+    return ptrace(PTRACE_PEEKSIGINFO, tid, ctypes.addressof(arguments), ctypes.addressof(_peeked)) > 0
 
 
 def get_signal_mask(tid: int) -> int:
