@@ -13,17 +13,15 @@ from suture.process.x86_64 import Registers
 _IGNORED_BY_DEFAULT = sum(1 << (s - 1) for s in (signal.SIGCHLD, signal.SIGURG, signal.SIGWINCH, signal.SIGCONT))
 
 
-def repair_interrupted(tid: int, registers: Registers, status: int, none_shared: bool = False) -> bool:
+def repair_interrupted(tid: int, registers: Registers, status: int) -> bool:
     """For a thread in the ptrace stop `status`: set `registers` back to repeat its call when only our stop made it return EINTR.
 
-    A signal that is to be handled keeps its EINTR. `none_shared`: it is known already that no signal waits for the process as a
-    whole. Returns whether the registers changed; they are not written.
+    A signal that is to be handled keeps its EINTR. Returns whether the registers changed; they are not written.
     """
     if registers.rax != x86_64.EINTR or registers.orig_rax not in x86_64.REPEATED_AFTER_EINTR:
         return False
     delivered = os.WSTOPSIG(status) if status >> 16 == 0 else 0
-    pending = delivered or syscall.has_pending(tid, shared=False)
-    if not pending and (none_shared or not syscall.has_pending(tid, shared=True)):
+    if not delivered and not syscall.has_pending(tid, shared=False) and not syscall.has_pending(tid, shared=True):
         x86_64.repeat_call(registers)
         return True
     try:

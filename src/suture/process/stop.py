@@ -355,12 +355,25 @@ class Seizure:
 
     def _repair(self, indexes: list[int]) -> None:
         # at once, not at detach: it then holds even if we are killed
-        none_shared = len(self._processes) == 1 and not syscall.has_pending(self.tids[indexes[0]], shared=True)
+        words, status = self.registers, self._status
+        if len(self._processes) == 1 and not syscall.has_pending(self.tids[indexes[0]], shared=True):
+            ptrace, base, (peek, arguments, room) = syscall.ptrace_fast, ctypes.addressof(self._block), syscall.PEEK_OWN
+            slow = []
+            for index in indexes:
+                tid = self.tids[index]
+                if words[index * x86_64.WORDS + x86_64.ORIG_RAX] not in x86_64.REPEATED_AFTER_EINTR:
+                    continue
+                if status[tid] != _STOPPED or ptrace(peek, tid, arguments, room):
+                    slow.append(index)
+                    continue
+                x86_64.repeat_call_in(words, index * x86_64.WORDS)
+                if ptrace(syscall.PTRACE_SETREGS, tid, None, base + index * _REGISTERS_SIZE):
+                    raise NotStopped(tid, "was lost while it was stopped")
+            indexes = slow
         for index in indexes:
-            tid = self.tids[index]
             own = Registers.from_buffer(self._block, index * _REGISTERS_SIZE)
-            if repair_interrupted(tid, own, self._status[tid], none_shared):
-                syscall.set_registers(tid, own)
+            if repair_interrupted(self.tids[index], own, status[self.tids[index]]):
+                syscall.set_registers(self.tids[index], own)
 
     def _detach_all(self) -> None:
         """Let everything go: pending signals handed over, group stops left in force."""

@@ -182,14 +182,18 @@ def get_register_set(tid: int, kind: int, room: int = 32768) -> bytes:
     return buffer.raw[: iov.iov_len]
 
 
-_PEEK_OWN = _PeekArgs(0, 0, 1)
-_PEEK_SHARED = _PeekArgs(0, PTRACE_PEEKSIGINFO_SHARED, 1)
+_own = _PeekArgs(0, 0, 1)
+_shared = _PeekArgs(0, PTRACE_PEEKSIGINFO_SHARED, 1)
 _peeked = ctypes.create_string_buffer(128)  # what the kernel puts there is not looked at
+
+
+PEEK_OWN = (PTRACE_PEEKSIGINFO, ctypes.addressof(_own), ctypes.addressof(_peeked))
+"""Request, address and data for `ptrace_fast`: 0 when no signal waits for the thread. For the pause."""
 
 
 def has_pending(tid: int, shared: bool) -> bool:
     """PTRACE_PEEKSIGINFO: whether a signal waits for the thread, or with `shared` for its process."""
-    arguments = _PEEK_SHARED if shared else _PEEK_OWN
+    arguments = _shared if shared else _own
     return ptrace(PTRACE_PEEKSIGINFO, tid, ctypes.addressof(arguments), ctypes.addressof(_peeked)) > 0
 
 

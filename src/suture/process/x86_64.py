@@ -148,6 +148,13 @@ def repeat_call(registers: Registers) -> None:
     registers.orig_rax = NO_SYSCALL
 
 
+def repeat_call_in(words: memoryview[int], at: int) -> None:
+    """The same for registers that begin at word `at`."""
+    words[at + RIP] -= 2
+    words[at + RAX] = words[at + ORIG_RAX]
+    words[at + ORIG_RAX] = NO_SYSCALL
+
+
 def as_seen_by_sigreturn(registers: Registers) -> Registers:
     """The registers to put into a signal frame: an interrupted call is repeated, since sigreturn forgets that there was one."""
     copy = Registers.from_buffer_copy(registers)
