@@ -515,6 +515,33 @@ def test_a_handler_on_the_alternate_stack_does_not_hide_who_is_inside(start: Sta
     apply(target.pid, patch, timeout=1)
 
 
+@pytest.mark.parametrize(
+    "place", ["static char alt[1 << 16];", "char alt[1 << 16];"], ids=["elsewhere", "on the same stack"]
+)
+@pytest.mark.parametrize("thread", [False, True], ids=["main", "thread"])
+def test_a_handler_does_not_hide_a_function_that_it_interrupted_further_down(
+    start: Start, build: Any, place: str, thread: bool
+) -> None:
+    """The alternate stack lies above the interrupted frames when it is an array of an outer function's."""
+    program, patch = build(r"""
+    static volatile int leave;
+    static void handler(int s) { puts("handler"); char c; while (!leave) if (read(0, &c, 1) == 1 && c == 'l') leave = 1; }
+    __attribute__((noinline)) int h(void) { raise(SIGUSR1); __asm__ volatile(""); return leave; }
+    static void *body(void *unused) { PLACE stack_t s = {alt, 0, sizeof alt}; sigaltstack(&s, 0); struct sigaction a = {.sa_handler = handler, .sa_flags = SA_ONSTACK}; sigaction(SIGUSR1, &a, 0);
+      __asm__ volatile("" :: "r"(alt) : "memory"); h(); puts("out"); for (;;) pause(); return unused; }
+    int main(void) { setvbuf(stdout, 0, _IOLBF, 0); pthread_t t; if (THREAD) { pthread_create(&t, 0, body, 0); for (;;) pause(); } body(0); }
+    """.replace("PLACE", place).replace("THREAD", str(int(thread))), "int h(void) { return 5; }", {"h": ["h"]})  # fmt: skip
+    target = start(program)
+    assert target.line() == "handler"
+    with pytest.raises(Busy) as caught:
+        apply(target.pid, patch, timeout=0.2)
+    assert "h" in caught.value.what
+    target.process.stdin.write(b"l")
+    target.process.stdin.flush()
+    assert target.line() == "out"
+    apply(target.pid, patch, timeout=1)
+
+
 def test_applying_uses_no_descriptor_and_two_mappings_of_the_target(
     start: Start, program: Path, patch: PatchFile
 ) -> None:

@@ -18,12 +18,12 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 
 from suture.error import Unsupported
 from suture.process import memory, syscall, x86_64
 from suture.process.detach import detach_running, sweep, wait_while_ours
 from suture.process.error import AlreadyTraced, Busy, NoPermission, NoProcess
+from suture.process.gadget import Gadgets, find_gadgets
 from suture.process.interrupted import repair_interrupted
 from suture.process.maps import Mapping, Maps
 from suture.process.tracee import Tracee, read_stat, read_status
@@ -37,7 +37,6 @@ _ROOM_BESIDE_STATE = 4096
 _ALL_SIGNALS = (1 << 64) - 1
 _STOP_SECONDS = 0.2
 _CALL_SECONDS = 5.0
-_MOST_SEARCHED = 64 << 20
 _RESTART_BLOCK_CALLS = frozenset({7, 35, 202, 230})  # poll, nanosleep, futex, clock_nanosleep
 
 
@@ -45,45 +44,14 @@ def no_step(_: str) -> None:
     """The callback of those who do not watch steps."""
 
 
-@dataclass(frozen=True)
-class Gadgets:
-    """Addresses of `syscall; ret` and of a sigreturn trampoline in executable memory of the process."""
-
-    syscall: int
-    restorer: int
-
-
-def find_gadgets(pid: int, maps: Maps) -> Gadgets:
-    """Look through the executable mappings, the C library first. Raises Unsupported when there are none."""
-    call = restorer = 0
-    budget = _MOST_SEARCHED
-    rows = [m for m in maps.mappings if m.executable and m.readable and m.name != b"[vsyscall]"]
-    for mapping in sorted(rows, key=lambda m: b"libc" not in m.name):
-        size = min(mapping.end - mapping.start, budget)
-        if size <= 0:
-            break
-        budget -= size
-        code = memory.try_read(pid, mapping.start, size)
-        if not call and (at := code.find(x86_64.SYSCALL_RET)) >= 0:
-            call = mapping.start + at
-        if not restorer and (found := x86_64.SIGRETURN.search(code)):
-            restorer = mapping.start + found.start()
-        if call and restorer:
-            return Gadgets(call, restorer)
-    raise Unsupported(
-        f"pid {pid}: has no code to return from a signal with, so no thread can be borrowed safely",
-        "restart the program with the fixed package",
-    )
-
-
 class Borrowed:
     """A stopped thread with its way home prepared; `call` makes a system call in it."""
 
     def __init__(self, pid: int, tid: int, gadgets: Gadgets, original: Registers, frame: int, on_step: OnStep) -> None:
         self.pid, self.tid = pid, tid
-        self._gadgets, self._frame, self._on_step = gadgets, frame, on_step
+        self._call, self._frame, self._on_step = gadgets.call, frame, on_step
         self._at_rest = Registers.from_buffer_copy(original)
-        self._at_rest.rip = gadgets.syscall
+        self._at_rest.rip = gadgets.call
         self._at_rest.rsp = frame + 8
         self._at_rest.rax = x86_64.SYS_RT_SIGRETURN
         self._at_rest.orig_rax = x86_64.NO_SYSCALL
@@ -107,7 +75,7 @@ class Borrowed:
         ):
             setattr(registers, register, value & _ALL_SIGNALS)
         registers.rsp = self._frame
-        registers.rip = self._gadgets.syscall + 2
+        registers.rip = self._call + 2
         registers.orig_rax = number
         syscall.set_registers(self.tid, registers)
         self._on_step(f"{name}: entered")
@@ -153,7 +121,7 @@ def borrow(tracee: Tracee, maps: Maps, on_step: OnStep = no_step) -> Iterator[Bo
         raise Unsupported(
             f"pid {pid}: runs with a shadow stack", "start it with GLIBC_TUNABLES=glibc.cpu.hwcaps=-SHSTK"
         )
-    gadgets = find_gadgets(tracee.via, maps)
+    gadgets = find_gadgets(tracee.via, maps).require(pid)
     tried: list[str] = []
     for tid in _candidates(tracee, maps):
         if not _seize(pid, tid):
@@ -177,7 +145,7 @@ def borrow(tracee: Tracee, maps: Maps, on_step: OnStep = no_step) -> Iterator[Bo
                 x86_64.as_seen_by_sigreturn(original),
                 syscall.get_register_set(tid, syscall.NT_X86_XSTATE),
                 mask,
-                gadgets.restorer,
+                gadgets.returns[0],
             )
             mem = memory.open_for_writing(tracee.via)
             try:

@@ -67,6 +67,19 @@ class Stacks:
         """Number of the piece that holds an offset. Empty pieces hold none."""
         return bisect_right(self.offsets, offset) - 1
 
+    def hold(self, tid: int, address: int) -> bool:
+        """Whether a piece of this thread's covers an address."""
+        starts, sizes = self.ranges[::2], self.ranges[1::2]
+        return any(
+            t == tid and start <= address < start + size
+            for t, start, size in zip(self.tids, starts, sizes, strict=True)
+        )
+
+    def with_more(self, pieces: Sequence[tuple[int, int, int]]) -> Stacks:
+        """The same and further pieces: thread, address, size of each."""
+        ranges = self.ranges + array("Q", [v for _, address, size in pieces for v in (address, size)])
+        return Stacks([*self.tids, *(tid for tid, _, _ in pieces)], ranges, self.foreign + len(pieces))
+
     def present(self, tid: int) -> int:
         """Number of the piece that a thread is on now: its first."""
         return self.tids.index(tid)
@@ -82,15 +95,20 @@ class StackUnknown(Exception):
 
 
 class Forbidden:
-    """Ranges, prepared so that searching costs little while a process is stopped."""
+    """Ranges, prepared so that searching costs little while a process is stopped.
 
-    def __init__(self, ranges: Iterable[Range]) -> None:
+    `returns` is where signal handlers return to: a word with such an address begins a signal frame.
+    """
+
+    def __init__(self, ranges: Iterable[Range], returns: Sequence[int] = ()) -> None:
+        self.returns = frozenset(returns)
         self.ranges = sorted(ranges, key=lambda r: (r.start, r.end))
         self._starts = [r.start for r in self.ranges]
         self._longest = max((r.end - r.start for r in self.ranges), default=0)
         self.low = self._starts[0] if self._starts else 0
         self.high = max((r.end for r in self.ranges), default=0)
         self._needles = _needles(self.ranges)
+        self._return_needles = [_needle(8, block) for block in sorted({r >> 8 for r in returns})]
 
     def holding(self, value: int) -> list[Range]:
         """All ranges that hold an address."""
@@ -103,35 +121,52 @@ class Forbidden:
         return found
 
     def words_in(self, buffer: bytearray, size: int) -> Iterable[tuple[int, int]]:
-        """(offset, value) of each 8-aligned word of `buffer[:size]` whose high bytes are those of a range.
+        """(offset, value) of each 8-aligned word of `buffer[:size]` whose high bytes are those of a range."""
+        return _words(buffer, size, self._needles)
 
-        One byte of each word is enough to leave nearly all out: all bytes at its place, taken with one slice, are searched for
-        one value (memchr); the few words that it finds are looked at one by one. A loop over all words would cost 50 times this.
-        """
-        words = memoryview(buffer).cast("Q")
-        for shift, block, place, value in self._needles:
-            plane = buffer[place:size:_WORD]
-            index = plane.find(value)
-            while index >= 0:
-                if words[index] >> shift == block:
-                    yield index * _WORD, words[index]
-                index = plane.find(value, index + 1)
+    def signal_frames_in(self, buffer: bytearray, size: int) -> list[int]:
+        """Offset of each word that begins a signal frame."""
+        return [offset for offset, value in _words(buffer, size, self._return_needles) if value in self.returns]
 
 
-def _needles(ranges: Sequence[Range]) -> list[tuple[int, int, int, int]]:
-    """(shift, block, place, value): each word of a range has word >> shift == block of one of these, and `value` as its byte at
-    `place`. Blocks of 64 KiB while they are few, else of 16 MiB."""
+def _words(buffer: bytearray, size: int, needles: Sequence[_Needle]) -> Iterable[tuple[int, int]]:
+    """One byte of each word is enough to leave nearly all out: all bytes at its place, taken with one slice, are searched for one
+    value (memchr); the few words that it finds are looked at one by one. A loop over all words would cost 50 times this.
+    """
+    words = memoryview(buffer).cast("Q")
+    for needle in needles:
+        plane = buffer[needle.place : size : _WORD]
+        index = plane.find(needle.value)
+        while index >= 0:
+            if words[index] >> needle.shift == needle.block:
+                yield index * _WORD, words[index]
+            index = plane.find(needle.value, index + 1)
+
+
+@dataclass(frozen=True, slots=True)
+class _Needle:
+    """Words with word >> `shift` == `block`; each has `value` as its byte at `place`."""
+
+    shift: int
+    block: int
+    place: int
+    value: int
+
+
+def _needles(ranges: Sequence[Range]) -> list[_Needle]:
+    """What to look for so that no word of a range is missed. Blocks of 64 KiB while they are few, else of 16 MiB."""
     for shift in (16, 24):
         blocks = {block for r in ranges for block in range(r.start >> shift, (r.end - 1 >> shift) + 1)}
         if len(blocks) <= 2 or shift == 24:
             break
-    found = []
-    for block in sorted(blocks):
-        # the lowest byte that all of the block share tells most, unless it is one of the values that small numbers have there
-        tail = block.to_bytes(_WORD, "little")[:5]
-        place = next((i for i, b in enumerate(tail) if b not in (0x00, 0xFF)), 0)
-        found.append((shift, block, shift // 8 + place, tail[place]))
-    return found
+    return [_needle(shift, block) for block in sorted(blocks)]
+
+
+def _needle(shift: int, block: int) -> _Needle:
+    # the lowest byte that all of the block share tells most, unless it is one of the values that small numbers have there
+    tail = block.to_bytes(_WORD, "little")[: _WORD - shift // 8]
+    place = next((i for i, b in enumerate(tail) if b not in (0x00, 0xFF)), 0)
+    return _Needle(shift, block, shift // 8 + place, tail[place])
 
 
 class Snapshot:
@@ -183,6 +218,26 @@ class Snapshot:
         done = syscall.process_vm_readv_into(pid, self._base, stacks.ranges)
         if done != stacks.size:
             raise StackUnknown(stacks.tids[stacks.piece_at(done)], "has a stack that cannot be read")
+
+    def signal_frames(
+        self, tids: Sequence[int], registers: memoryview[int], forbidden: Forbidden
+    ) -> list[tuple[int, int]]:
+        """Threads that are in a signal handler, with the stack pointer that the handler's frame says they had. Old frames that
+        mean nothing any more are among them."""
+        stacks, words = self._stacks, memoryview(self._buffer).cast("Q")
+        frames = [(stacks.piece_at(offset), offset) for offset in forbidden.signal_frames_in(self._buffer, stacks.size)]
+        for tid, rip in zip(tids, registers[x86_64.RIP :: x86_64.WORDS], strict=True):
+            if any(0 <= rip - start < x86_64.SIGRETURN_SIZE for start in forbidden.returns):
+                at = stacks.present(tid)
+                frames.append(
+                    (at, stacks.offsets[at] - _WORD)
+                )  # the handler has returned, so the frame's first word is off the stack
+        found = []
+        for at, offset in frames:
+            saved = offset + x86_64.FRAME_RSP
+            if saved < stacks.offsets[at] + stacks.ranges[2 * at + 1]:
+                found.append((stacks.tids[at], words[saved // _WORD]))
+        return found
 
     def search(self, tids: Sequence[int], registers: memoryview[int], forbidden: Forbidden) -> list[Hit]:
         """Look for forbidden addresses in what was read, and in the program counters of `tids`."""
@@ -237,6 +292,16 @@ class StackMap:
         ranges = array("Q", bytes(2 * _WORD * len(sizes)))
         ranges[::2], ranges[1::2] = array("Q", starts), array("Q", sizes)
         return Stacks(tids, ranges)
+
+    def interrupted(self, stacks: Stacks, frames: Iterable[tuple[int, int]]) -> list[tuple[int, int, int]]:
+        """Pieces (thread, address, size) that were in use when signals came and that `stacks` do not hold: a handler may run
+        above them on the same stack. `frames` are those of `Snapshot.signal_frames`; a pointer that points nowhere is of an old one."""
+        pieces = []
+        for tid, rsp in dict.fromkeys(frames):
+            index = self._index(rsp)
+            if index >= 0 and not stacks.hold(tid, rsp):
+                pieces.append((tid, rsp & ~7, self._ends[index] - (rsp & ~7)))
+        return pieces
 
     def stacks(self, pid: int, tids: Sequence[int], registers: memoryview[int]) -> Stacks:
         """The pieces to search, each to the end of its mapping. Raises StackUnknown."""

@@ -20,6 +20,7 @@ from suture.process import memory, syscall, x86_64
 from suture.process.borrow import OnStep, no_step
 from suture.process.error import WrongTarget
 from suture.process.frame import NoFrame
+from suture.process.gadget import find_gadgets
 from suture.process.maps import Maps, open_maps, read_raw
 from suture.process.placed import reader
 from suture.process.stack import Forbidden, Hit, Snapshot, StackMap, StackUnknown
@@ -29,6 +30,7 @@ from suture.process.transition import Step, Transition
 from suture.process.unwind import Unwinder, frames, thread_registers
 
 _FIRST_DELAY, _LONGEST_DELAY = 0.001, 0.25
+_MOST_NESTED = 64
 
 
 @dataclass(frozen=True)
@@ -84,8 +86,9 @@ def carry_out(
     try:
         while waiting:
             ours = {c.old for t in done for c in t.changes}  # their entries have changed, by us
-            work = _prepare(tracee, [t for t, _ in waiting], [b for b in bodies if b[0] not in ours])
             maps = Maps(read_raw(tracee.pid, maps_fd))
+            returns = find_gadgets(tracee.via, maps).returns
+            work = _prepare(tracee, [t for t, _ in waiting], [b for b in bodies if b[0] not in ours], returns)
             stackmap = StackMap(maps)
             unwinder.follow(maps)
             snapshot.make_ready()
@@ -109,14 +112,21 @@ def carry_out(
     return Outcome(tuple(done), tuple(waiting), tuple(pauses), foreign, threads)
 
 
-def _prepare(tracee: Tracee, transitions: Sequence[Transition], bodies: Sequence[tuple[int, bytes]]) -> _Work:
+def _prepare(
+    tracee: Tracee, transitions: Sequence[Transition], bodies: Sequence[tuple[int, bytes]], returns: Sequence[int]
+) -> _Work:
     read = reader(tracee.via)
     expected = [*bodies, *(row for t in transitions for row in t.expected())]
     at = array("Q", [v for address, code in expected for v in (address, len(code))])
     wanted = b"".join(code for _, code in expected)
     ranges = [replace(r, owner=n) for n, t in enumerate(transitions) for r in t.forbidden]
     return _Work(
-        transitions, [t.steps(read) for t in transitions], Forbidden(ranges), wanted, at, bytearray(len(wanted))
+        transitions,
+        [t.steps(read) for t in transitions],
+        Forbidden(ranges, returns),
+        wanted,
+        at,
+        bytearray(len(wanted)),
     )
 
 
@@ -144,7 +154,7 @@ def _one_stop(
             got = syscall.process_vm_readv_into(pid, base, work.expected_at)
             if got != len(work.expected) or work.present != work.expected:
                 raise _changed(tracee, work, got)
-            foreign = _read_stacks(tracee, seizure, snapshot, stackmap, maps_fd)
+            foreign = _read_stacks(tracee, seizure, snapshot, stackmap, work.forbidden, maps_fd)
             found = snapshot.search(seizure.tids, seizure.registers, work.forbidden)
             # what the unwinder knows is of the mappings as they were before the stop
             doubtful = None
@@ -168,24 +178,34 @@ def _one_stop(
     return hits, foreign, threads, seizure.paused_ns / 1000
 
 
-def _read_stacks(tracee: Tracee, seizure: Seizure, snapshot: Snapshot, stackmap: StackMap, maps_fd: int) -> int:
+def _read_stacks(
+    tracee: Tracee, seizure: Seizure, snapshot: Snapshot, stackmap: StackMap, forbidden: Forbidden, maps_fd: int
+) -> int:
     """Inside the stop: read all stacks; how many are foreign. Raises StackUnknown.
 
     The quick way needs no map. Where it does not fit, the map must be of this moment, and reading it takes a third of the pause.
     """
-    stacks = stackmap.below_control_blocks(tracee.pid, seizure.tids, seizure.registers)
+    tids, registers = seizure.tids, seizure.registers
+    stacks = stackmap.below_control_blocks(tracee.pid, tids, registers)
     if stacks is not None:
         try:
             snapshot.read(tracee.via, stacks)
-            return 0
         except StackUnknown:
-            pass
+            stacks = None
+    if stacks is not None and not snapshot.signal_frames(tids, registers, forbidden):
+        return 0
     raw = read_raw(tracee.pid, maps_fd)
     if raw != stackmap.raw:
         stackmap = StackMap(Maps(raw))
-    stacks = stackmap.stacks(tracee.pid, seizure.tids, seizure.registers)
+    stacks = stackmap.stacks(tracee.pid, tids, registers)
     snapshot.read(tracee.via, stacks)
-    return stacks.foreign
+    for _ in range(_MOST_NESTED):
+        more = stackmap.interrupted(stacks, snapshot.signal_frames(tids, registers, forbidden))
+        if not more:
+            return stacks.foreign
+        stacks = stacks.with_more(more)
+        snapshot.read(tracee.via, stacks)
+    raise StackUnknown(tracee.pid, "has signal frames that lead to one another without end")
 
 
 class _Doubts:

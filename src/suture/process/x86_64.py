@@ -121,6 +121,7 @@ SWAPS_SIGNAL_MASK = frozenset({130, 270, 271, 281, 333, 426, 441})
 
 # Code to borrow. `syscall; ret`, and the signal return trampolines of glibc and musl: `mov $15, %rax; syscall`, `mov $15, %eax; syscall`.
 SYSCALL_RET = b"\x0f\x05\xc3"
+SIGRETURN_SIZE = 9
 SIGRETURN = re.compile(rb"\x48\xc7\xc0\x0f\x00\x00\x00\x0f\x05|\xb8\x0f\x00\x00\x00\x0f\x05", re.DOTALL)
 
 
@@ -189,6 +190,8 @@ _SIGCONTEXT_ORDER = [
     "rip",
     "eflags",
 ]
+FRAME_RSP = 8 + 40 + 8 * _SIGCONTEXT_ORDER.index("rsp")
+"""Where an rt_sigframe keeps the interrupted stack pointer, from its first word (the restorer's address)."""
 FRAME_SIZE = 8 + 8 + 8 + 24 + 256 + 8 + 128
 
 
