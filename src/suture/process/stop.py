@@ -104,10 +104,10 @@ class Seizure:
         self._reaper.start()
         try:
             release_lingering()
-            self._processes += self.tracee.memory_sharers()
-            self._refuse_unstoppable()
+            self._refuse_unstoppable(self.tracee.pid)
             self._tasks_fd = self._open_tasks()
             self._seize_all()
+            self._seize_sharers()
             self._make_room(len(self._status))
         except BaseException:
             self._leave()
@@ -151,6 +151,15 @@ class Seizure:
                 raise NotStopped(self.tracee.pid, "has threads that are born faster than they can be seized")
             if rounds > 2:
                 self._collect_births()
+
+    def _seize_sharers(self) -> None:
+        """Processes with the same memory. Looked for when all known threads are seized, whose children are ours from birth on; what
+        a sharer bore before it was seized is found by looking again."""
+        while new := [pid for pid in self.tracee.memory_sharers() if pid not in self._processes]:
+            for pid in new:
+                self._refuse_unstoppable(pid)
+            self._processes += new
+            self._seize_all()
 
     def _list(self, pid: int) -> list[int]:
         try:
@@ -196,15 +205,14 @@ class Seizure:
             elif status:
                 self._end(tid)
 
-    def _refuse_unstoppable(self) -> None:
+    def _refuse_unstoppable(self, pid: int) -> None:
         """A thread in uninterruptible sleep (a parent in vfork, or in a dead file system) cannot be stopped: do not try."""
-        for pid in self._processes:
-            for tid in self._list(pid):
-                try:
-                    if read_stat(pid, tid).state == "D":
-                        raise NotStopped(tid, "sleeps in the kernel and cannot be interrupted (vfork or input/output)")
-                except NoProcess:
-                    continue
+        for tid in self._list(pid):
+            try:
+                if read_stat(pid, tid).state == "D":
+                    raise NotStopped(tid, "sleeps in the kernel and cannot be interrupted (vfork or input/output)")
+            except NoProcess:
+                continue
 
     def _make_room(self, count: int) -> None:
         self._room = count + 64
