@@ -54,6 +54,7 @@ class Result:
     pauses_us: tuple[float, ...]
     threads: int
     foreign_stacks: int
+    suspended_stacks: int
     seconds: float
 
     @property
@@ -259,6 +260,7 @@ def _switch(
         outcome.pauses_us,
         outcome.threads,
         outcome.foreign_stacks,
+        outcome.suspended_stacks,
         time.monotonic() - started,
     )
 

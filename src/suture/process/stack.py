@@ -1,9 +1,9 @@
 """Is any thread inside a function, or going to return into it? A conservative look at every word of every stack.
 
 Any 8-aligned word between the stack pointer and the end of the stack that lies in a forbidden range counts, and so does the
-program counter. A stack ends where its thread's control block begins, or with its mapping where there is no such block above. Old words that mean nothing any more count too: that errs on the side of waiting. A thread on another
-stack than its own (alternate signal stack, coroutine) has both searched. Stacks that no thread is on at the moment (suspended
-coroutines) are not searched; the result tells how many foreign stacks were seen.
+program counter. A stack ends where its thread's control block begins, or with its mapping where there is no such block above.
+Old words that mean nothing any more count too: that errs on the side of waiting. A thread on another stack than its own
+(alternate signal stack, coroutine) has both searched. Stacks that no thread is on at the moment are `coroutine`'s.
 """
 
 from __future__ import annotations

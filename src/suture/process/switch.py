@@ -18,6 +18,7 @@ from dataclasses import dataclass, field, replace
 from suture.error import SutureError
 from suture.process import memory, syscall, x86_64
 from suture.process.borrow import OnStep, no_step
+from suture.process.coroutine import NO_THREAD, SuspendedStacks
 from suture.process.error import WrongTarget
 from suture.process.frame import NoFrame
 from suture.process.gadget import find_gadgets
@@ -42,6 +43,7 @@ class Outcome:
     pauses_us: tuple[float, ...]
     foreign_stacks: int
     threads: int
+    suspended_stacks: int = 0
 
 
 @dataclass
@@ -84,6 +86,12 @@ def carry_out(
         os.close(mem)
         raise
     try:
+        suspended = SuspendedStacks(tracee.via)
+    except SutureError:
+        os.close(maps_fd)
+        os.close(mem)
+        raise
+    try:
         while waiting:
             ours = {c.old for t in done for c in t.changes}  # their entries have changed, by us
             maps = Maps(read_raw(tracee.pid, maps_fd))
@@ -91,10 +99,11 @@ def carry_out(
             work = _prepare(tracee, [t for t, _ in waiting], [b for b in bodies if b[0] not in ours], returns)
             stackmap = StackMap(maps)
             unwinder.follow(maps)
+            suspended.follow(maps)
             snapshot.make_ready()
             try:
                 hits, foreign, threads, pause = _one_stop(
-                    tracee, work, snapshot, stackmap, unwinder, mem, maps_fd, on_step
+                    tracee, work, snapshot, stackmap, suspended, unwinder, mem, maps_fd, on_step
                 )
                 pauses.append(pause)
                 done += [t for t, h in zip(work.transitions, hits, strict=True) if not h]
@@ -107,9 +116,10 @@ def carry_out(
             delay = min(delay * 2, _LONGEST_DELAY)
             tracee.check_same()
     finally:
+        suspended.close()
         os.close(maps_fd)
         os.close(mem)
-    return Outcome(tuple(done), tuple(waiting), tuple(pauses), foreign, threads)
+    return Outcome(tuple(done), tuple(waiting), tuple(pauses), foreign, threads, suspended.searched)
 
 
 def _prepare(
@@ -135,6 +145,7 @@ def _one_stop(
     work: _Work,
     snapshot: Snapshot,
     stackmap: StackMap,
+    suspended: SuspendedStacks,
     unwinder: Unwinder,
     mem: int,
     maps_fd: int,
@@ -156,11 +167,12 @@ def _one_stop(
                 raise _changed(tracee, work, got)
             foreign = _read_stacks(tracee, seizure, snapshot, stackmap, work.forbidden, maps_fd)
             found = snapshot.search(seizure.tids, seizure.registers, work.forbidden)
+            resting = suspended.search(maps_fd, seizure.registers, work.forbidden)
             # what the unwinder knows is of the mappings as they were before the stop
             doubtful = None
             if found and read_raw(tracee.pid, maps_fd) == stackmap.raw:
                 doubtful = _Doubts(found, seizure, snapshot, unwinder)
-            for hit in doubtful.real_hits(work.forbidden) if doubtful else found:
+            for hit in (*(doubtful.real_hits(work.forbidden) if doubtful else found), *resting):
                 hits[hit.range.owner].append(hit)
             for steps, in_the_way in zip(work.steps, hits, strict=True):
                 if not in_the_way:
@@ -270,5 +282,7 @@ def describe(tracee: Tracee, hits: Sequence[Hit]) -> str:
 
 
 def _thread(tracee: Tracee, tid: int) -> str:
+    if tid == NO_THREAD:
+        return "a suspended stack (coroutine)"
     name = command_name(tid)
     return f"thread {tid} ({name})" if name else f"thread {tid}"

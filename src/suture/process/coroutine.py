@@ -1,0 +1,210 @@
+"""Stacks that no thread is on: suspended coroutines. Found by their shape in the map, and searched in every stop.
+
+What counts as one: an anonymous, private mapping that can be written and not executed, with a guard page (no access) directly
+below it, of at most 64 MiB. Left out are a thread's own stack, a stack that an ended thread has left to the C library for the
+next one (its control block is still at the upper end, and no thread has it), and the arenas of malloc. Of the rest every page
+that the kernel has in memory or in swap is searched, word by word.
+
+Not found: stacks without a guard page, and such as lie in memory from malloc. The map is read again in a stop only when it showed
+such stacks before, or when the size of the process has changed since.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import re
+from array import array
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from suture.error import SutureError
+from suture.process import memory, syscall, x86_64
+from suture.process.error import NoPermission, NoProcess
+from suture.process.maps import Mapping, Maps, read_raw
+from suture.process.stack import Forbidden, Hit, StackUnknown
+
+NO_THREAD = 0
+"""The thread number of a `Hit` on a suspended stack."""
+
+_MOST_STACK = 64 << 20
+_MOST_RESIDENT = 64 << 20
+_ARENA_ALIGNMENT = 64 << 20  # HEAP_MAX_SIZE of glibc (malloc/arena.c)
+_CONTROL_BLOCK_ROOM = 8192  # struct pthread has 2304 bytes and stands at the upper end (nptl/allocatestack.c)
+_PAGE = 4096
+_WORD = 8
+_MOST_GAP = 1 << 20
+# Documentation/admin-guide/mm/pagemap.rst: bit 63 present, bit 62 swapped
+_IS_THERE = bytes(int(b & 0xC0 != 0) for b in range(256))
+_RUN = re.compile(b"\x01+")
+
+
+@dataclass(frozen=True, slots=True)
+class Suspended:
+    """A mapping that may be a suspended stack. `block`: where a thread's control block stands at its upper end (0: none)."""
+
+    start: int
+    end: int
+    block: int = 0
+
+
+def candidates(maps: Maps) -> list[Mapping]:
+    """The mappings with the shape of a stack that somebody made with mmap and a guard page."""
+    rows = maps.mappings
+    return [
+        this
+        for below, this in pairwise(rows)
+        if this.readable
+        and this.writable
+        and not this.executable
+        and this.private
+        and not this.inode
+        and (not this.name or this.name.startswith(b"[anon:"))
+        and this.end - this.start <= _MOST_STACK
+        and below.end == this.start
+        and not (below.readable or below.writable or below.executable)
+        and not below.inode
+    ]
+
+
+class SuspendedStacks:
+    """Of one process, kept from stop to stop, until `close`. Raises NoProcess, NoPermission."""
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self.searched = 0
+        self.left_out = 0
+        self._raw = b""
+        self._pages_in_all = b""
+        self._stacks: list[Suspended] = []
+        self._known: dict[tuple[int, int], int] = {}
+        self._buffer = bytearray(1 << 16)
+        self._pagemap = _open(pid, "pagemap")
+        try:
+            self._statm = _open(pid, "statm")
+        except SutureError:
+            os.close(self._pagemap)
+            raise
+
+    def close(self) -> None:
+        os.close(self._pagemap)
+        os.close(self._statm)
+
+    def follow(self, maps: Maps) -> None:
+        """Before a stop: take notice of the mappings. What is a thread's stack is known by the control block in it."""
+        self._pages_in_all = self._size()
+        self._raw = maps.raw
+        found = []
+        for m in candidates(maps):
+            key = (m.start, m.end)
+            if not self._known.get(key):
+                self._known[key] = self._control_block(m)
+            if not self._is_arena(m):
+                found.append(Suspended(m.start, m.end, self._known[key]))
+        self._stacks = found
+
+    def search(self, maps_fd: int, registers: memoryview[int], forbidden: Forbidden) -> list[Hit]:
+        """Inside the stop: forbidden addresses on all suspended stacks. Raises StackUnknown when one cannot be read."""
+        self._refresh(maps_fd)
+        ranges = array("Q")
+        resident = 0
+        self.searched = self.left_out = 0
+        for pieces in sorted(self._pages(self._without_threads(registers)), key=lambda row: sum(row[1::2])):
+            resident += sum(pieces[1::2])
+            if resident > _MOST_RESIDENT:
+                self.left_out += 1
+            else:
+                self.searched += 1
+                ranges += pieces
+        return self._search(ranges, forbidden) if ranges else []
+
+    def _refresh(self, maps_fd: int) -> None:
+        if any(not s.block for s in self._stacks) or self._size() != self._pages_in_all:
+            raw = read_raw(self.pid, maps_fd)
+            if raw != self._raw:
+                self.follow(Maps(raw))
+
+    def _size(self) -> bytes:
+        """The size of all mappings, in pages, as text (proc_pid_statm(5))."""
+        return os.pread(self._statm, 64, 0).split(b" ", 1)[0]
+
+    def _control_block(self, m: Mapping) -> int:
+        """Address of a thread's control block near the mapping's end: it holds its own address twice (tcbhead_t, sysdeps/x86_64/nptl/tls.h)."""
+        start = max(m.start, m.end - _CONTROL_BLOCK_ROOM)
+        words = array("Q", memory.try_read(self.pid, start, m.end - start))
+        for index in range((len(words) - 3) & ~1, -1, -2):
+            address = start + index * _WORD
+            if words[index] == address and words[index + 2] == address:
+                return address
+        return 0
+
+    def _is_arena(self, m: Mapping) -> bool:
+        """struct _heap_info at the start of each heap of an arena (malloc/arena.c): its fourth word is the size that can be written."""
+        if m.start % _ARENA_ALIGNMENT:
+            return False
+        words = array("Q", memory.try_read(self.pid, m.start, 4 * _WORD))
+        return len(words) == 4 and words[3] == m.end - m.start and 0 < words[2] <= words[3]
+
+    def _without_threads(self, registers: memoryview[int]) -> list[Suspended]:
+        """Leave out what threads are on or have as their own, and what ended threads have left."""
+        starts = [s.start for s in self._stacks]
+        used = set()
+        for address in (*registers[x86_64.RSP :: x86_64.WORDS], *registers[x86_64.FS_BASE :: x86_64.WORDS]):
+            index = bisect_right(starts, address) - 1
+            if index >= 0 and address < self._stacks[index].end:
+                used.add(index)
+        return [s for i, s in enumerate(self._stacks) if i not in used and not (s.block and self._is_left(s.block))]
+
+    def _is_left(self, block: int) -> bool:
+        words = array("Q", memory.try_read(self.pid, block, 3 * _WORD))
+        return len(words) == 3 and words[0] == words[2] == block
+
+    def _pages(self, stacks: Sequence[Suspended]) -> list[array[int]]:
+        """(address, size, address, size, ...) of the pages that are there, for each stack. One read for stacks that lie close together."""
+        found: list[array[int]] = []
+        at = 0
+        while at < len(stacks):
+            last = at
+            while last + 1 < len(stacks) and stacks[last + 1].start - stacks[last].end <= _MOST_GAP:
+                last += 1
+            low = stacks[at].start
+            size = (stacks[last].end - low) // _PAGE
+            present = os.pread(self._pagemap, size * _WORD, low // _PAGE * _WORD)[7::_WORD].translate(_IS_THERE)
+            if len(present) != size:
+                raise StackUnknown(NO_THREAD, "has pages of which the kernel does not tell whether they are there")
+            for stack in stacks[at : last + 1]:
+                row = array("Q")
+                for run in _RUN.finditer(present, (stack.start - low) // _PAGE, (stack.end - low) // _PAGE):
+                    row.extend((low + run.start() * _PAGE, (run.end() - run.start()) * _PAGE))
+                found.append(row)
+            at = last + 1
+        return found
+
+    def _search(self, ranges: array[int], forbidden: Forbidden) -> list[Hit]:
+        size = sum(ranges[1::2])
+        if size > len(self._buffer):
+            self._buffer = bytearray(size + (size >> 1) & ~7)
+        base = ctypes.addressof((ctypes.c_char * len(self._buffer)).from_buffer(self._buffer))
+        done = syscall.process_vm_readv_into(self.pid, base, ranges)
+        if done != size:
+            raise StackUnknown(NO_THREAD, "cannot be read")
+        offsets = [0]
+        for piece in ranges[1::2]:
+            offsets.append(offsets[-1] + piece)
+        hits = []
+        for offset, value in forbidden.words_in(self._buffer, size):
+            for held in forbidden.holding(value):
+                at = bisect_right(offsets, offset) - 1
+                hits.append(Hit(NO_THREAD, ranges[2 * at] + offset - offsets[at], value, held))
+        return hits
+
+
+def _open(pid: int, name: str) -> int:
+    try:
+        return os.open(f"/proc/{pid}/{name}", os.O_RDONLY | os.O_CLOEXEC)
+    except (FileNotFoundError, ProcessLookupError) as problem:
+        raise NoProcess(pid) from problem
+    except PermissionError as problem:
+        raise NoPermission(pid, f"its {name} may not be read") from problem
