@@ -144,7 +144,7 @@ class Package:
         if library:
             self.link_host()
         self.write({**self.sources, **self.fix})
-        for unit in self.units:
+        for unit in self.units if self.fix else ():
             for variant in Variant:
                 self.compile("post", unit, variant.value, variant.name)
 

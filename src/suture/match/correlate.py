@@ -249,7 +249,7 @@ class _Correlation:
         self._name_variables(obj)
 
     def _verify(self, obj: _Object, section: Section, symbol: Symbol) -> bool:
-        address = self._address(symbol)
+        address = self._address(symbol, obj.base_key(section))
         base = address - symbol.st_value if address is not None else None
         pattern = obj.pattern(section)
         if base is None or not self._fits(obj, section, pattern, base):
@@ -269,13 +269,17 @@ class _Correlation:
         self._note(obj, rows)
         return True
 
-    def _address(self, symbol: Symbol) -> int | None:
+    def _address(self, symbol: Symbol, section: str = "") -> int | None:
+        """Where a function is known to be; `section` is the key of a section that holds it alone, which callers may imply."""
         placed = self.functions.get(symbol.name)
         if placed is not None:
             return placed.address
         known = self.book.get(Kind.ADDRESS, symbol.name)
         if known is not None:
             return known
+        base = self.book.get(Kind.ADDRESS, section)
+        if base is not None:
+            return base + symbol.st_value
         called = self.book.get(Kind.CALL, symbol.name)
         if called is not None and called not in self.run.plt:
             return called

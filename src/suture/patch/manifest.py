@@ -156,7 +156,7 @@ def parse_manifest(raw: bytes, name: str) -> Manifest:
     """Raises `BadPatch` for anything that is not a manifest of this format."""
     try:
         top = json.loads(raw)
-        if top["format"] != FORMAT:
+        if _address(top["format"]) != FORMAT:
             raise BadPatch(name, f"manifest format {top['format']} is not {FORMAT}")
         return _manifest(top)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as problem:
@@ -167,20 +167,20 @@ def _manifest(top: dict[str, Any]) -> Manifest:
     return Manifest(
         name=_str(top["name"]),
         target=Target(**{k: _str(v) for k, v in top["target"].items()}),
-        fixes=tuple(Fix(_str(f["name"]), _strs(f["cves"]), _str(f["sha256"])) for f in top["fixes"]),
-        groups=tuple(_group(g) for g in top["groups"]),
+        fixes=tuple(Fix(_str(f["name"]), _strs(f["cves"]), _str(f["sha256"])) for f in _list(top["fixes"])),
+        groups=tuple(_group(g) for g in _list(top["groups"])),
         symbols={_str(n): _symbol(s) for n, s in top["symbols"].items()},
         supersedes=_strs(top["supersedes"]),
         verdict=_verdict(top["verdict"]),
         proof=_proof(top["proof"]),
         toolchain={_str(k): _str(v) for k, v in top["toolchain"].items()},
-        request={_str(k): _strs(v) for k, v in top["request"].items()},
+        request={_str(k): tuple(_raw(t) for t in _list(v)) for k, v in top["request"].items()},
     )
 
 
 def _group(row: dict[str, Any]) -> Group:
-    parts = tuple(OldPart(_str(p["name"]), _address(p["address"]), _address(p["size"])) for p in row["parts"])
-    return Group(_str(row["name"]), tuple(_function(f) for f in row["functions"]), parts)
+    parts = tuple(OldPart(_str(p["name"]), _address(p["address"]), _address(p["size"])) for p in _list(row["parts"]))
+    return Group(_str(row["name"]), tuple(_function(f) for f in _list(row["functions"])), parts)
 
 
 def _function(row: dict[str, Any]) -> ReplacedFunction:
@@ -204,9 +204,9 @@ def _symbol(row: dict[str, Any]) -> ImportedSymbol:
 def _verdict(row: dict[str, Any]) -> Verdict:
     refused = tuple(
         RefusedFunction(_str(r["function"]), _str(r["file"]), _address(r["line"]), _str(r["reason"]), _str(r["remedy"]))
-        for r in row["refused"]
+        for r in _list(row["refused"])
     )
-    return Verdict(bool(row["safe"]), _strs(row["notes"]), refused)
+    return Verdict(_flag(row["safe"]), _strs(row["notes"]), refused)
 
 
 def _proof(row: dict[str, Any]) -> Proof:
@@ -214,17 +214,17 @@ def _proof(row: dict[str, Any]) -> Proof:
         MatchedUnit(
             _str(u["source"]),
             _str(u["object"]),
-            bool(u["whole"]),
+            _flag(u["whole"]),
             tuple(
                 MatchedSection(_str(s["name"]), _address(s["size"]), _address(s["compared"]), _address(s["address"]))
-                for s in u["sections"]
+                for s in _list(u["sections"])
             ),
             _strs(u["agreed_symbols"]),
         )
-        for u in row["units"]
+        for u in _list(row["units"])
     )
     symbols = tuple(
-        ProvenSymbol(_str(s["name"]), _address(s["address"]), _strs(s["implied_by"])) for s in row["symbols"]
+        ProvenSymbol(_str(s["name"]), _address(s["address"]), _strs(s["implied_by"])) for s in _list(row["symbols"])
     )
     return Proof(units, symbols)
 
@@ -247,8 +247,28 @@ def _str(value: Any) -> str:
     return value
 
 
+def _raw(value: Any) -> str:
+    """A text that may hold bytes which are no UTF-8, as a fix may: escaped as os.fsdecode does (PEP 383)."""
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} is not a string")
+    value.encode(errors="surrogateescape")
+    return value
+
+
 def _strs(value: Any) -> tuple[str, ...]:
-    return tuple(_str(v) for v in value)
+    return tuple(_str(v) for v in _list(value))
+
+
+def _list(value: Any) -> list[Any]:
+    if not isinstance(value, list):
+        raise TypeError(f"{value!r} is not a list")
+    return value
+
+
+def _flag(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise TypeError(f"{value!r} is neither true nor false")
+    return value
 
 
 def _address(value: Any) -> int:

@@ -35,7 +35,7 @@ class Resolver:
 
     @property
     def proof(self) -> tuple[ProvenSymbol, ...]:
-        return tuple(ProvenSymbol(n, a, p) for n, (a, p) in sorted(self._proof.items()) if n in self.symbols)
+        return tuple(ProvenSymbol(n, a, p) for n, (a, p) in sorted(self._proof.items()))
 
     def image(self, name: str, address: int, places: tuple[str, ...]) -> str:
         """A symbol at a link-time address of the target. Returns the name that the patch uses for it."""

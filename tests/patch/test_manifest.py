@@ -1,0 +1,167 @@
+"""The manifest: written and read back the same, canonical, and refused wherever one of its facts is no such fact."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from suture.error import ExitCode
+from suture.match.proof import MatchedSection, MatchedUnit, Proof, ProvenSymbol
+from suture.patch.manifest import (
+    BadPatch,
+    Consistency,
+    Fix,
+    Group,
+    ImportedSymbol,
+    Manifest,
+    OldPart,
+    RefusedFunction,
+    ReplacedFunction,
+    SymbolKind,
+    Target,
+    Verdict,
+    parse_manifest,
+)
+
+PAGE = Path(__file__).parents[2] / "docs/patch-format.md"
+FULL = Manifest(
+    "name",
+    Target("ab" * 20, "lib.so", "package", "source", "1:2-3", "x86_64"),
+    (Fix("b.patch", ("CVE-2099-0002", "CVE-2099-0001"), "00"), Fix("a.patch", ("CVE-2099-0001",), "11")),
+    (
+        Group("g", (ReplacedFunction("f", 0x10, 9, "22", 4, 6, "f", "f.orig"),), (OldPart("f.cold", 0x90, 3),)),
+        Group("h", (ReplacedFunction("h", 0x20, 8, "33", 0, 5, "h", "h.orig", Consistency.RELAXED),)),
+    ),
+    {
+        "i": ImportedSymbol(SymbolKind.IMAGE, 0xFFFFFFFFFFFFFFFF),
+        "s@got": ImportedSymbol(SymbolKind.SLOT, 0x40),
+        "m@import": ImportedSymbol(SymbolKind.IMPORT, 0, "m", "GLIBC_2.2.5"),
+    },
+    ("older",),
+    Verdict(False, ("a note",), (RefusedFunction("r", "r.c", 12, "reason", "remedy"),)),
+    Proof(
+        (MatchedUnit("a.c", "a.o", False, (MatchedSection(".text", 90, 80, 0x1000),), ("f",)),),
+        (ProvenSymbol("i", 0x50, ("a.c .text+0x1",)),),
+    ),
+    {"compiler": "gcc 12"},
+    {"source": ("s=1",), "fix": ("a.patch", "text\udc80\n")},
+)
+
+words = st.text(st.characters(exclude_categories=("Cs",)), max_size=8)
+numbers = st.integers(0, (1 << 64) - 1)
+manifests = st.builds(
+    Manifest,
+    words,
+    st.builds(Target, words, words, words, words, words, words),
+    st.lists(st.builds(Fix, words, st.tuples(words), words), max_size=2).map(tuple),
+    st.lists(
+        st.builds(
+            Group,
+            words,
+            st.tuples(
+                st.builds(
+                    ReplacedFunction, words, numbers, numbers, words, numbers, numbers, words, words,
+                    st.sampled_from(Consistency),
+                )
+            ),
+            st.tuples(st.builds(OldPart, words, numbers, numbers)),
+        ),
+        max_size=2,
+    ).map(tuple),
+    st.dictionaries(words, st.builds(ImportedSymbol, st.sampled_from(SymbolKind), numbers, words, words), max_size=3),
+)  # fmt: skip
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(manifests)
+def test_any_manifest_is_the_same_after_writing_and_reading(manifest: Manifest) -> None:
+    assert parse_manifest(manifest.to_json(), "p") == manifest
+
+
+def test_nothing_is_left_out_and_a_fix_that_is_not_utf_8_is_kept_byte_for_byte() -> None:
+    assert parse_manifest(FULL.to_json(), "p") == FULL
+    assert set(json.loads(FULL.to_json())) == {"format", *FULL.__dict__}
+
+
+def test_the_same_facts_give_the_same_bytes_whatever_their_order() -> None:
+    turned = Manifest(**{**FULL.__dict__, "symbols": dict(reversed(FULL.symbols.items()))})
+    assert list(turned.symbols) != list(FULL.symbols)
+    assert turned.to_json() == FULL.to_json()
+    plain = json.dumps(json.loads(FULL.to_json()), sort_keys=True, separators=(",", ":"))
+    assert FULL.to_json() == plain.encode("ascii")
+
+
+def test_functions_and_cves_are_those_of_all_groups_and_fixes() -> None:
+    assert [f.name for f in FULL.functions] == ["f", "h"]
+    assert FULL.cves == ("CVE-2099-0001", "CVE-2099-0002")
+
+
+def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """The way to each value inside a JSON document."""
+    if path:
+        yield path
+    rows = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, inner in rows:
+        yield from places(inner, (*path, key))
+
+
+def changed(document: Any, path: tuple[Any, ...], value: Any) -> bytes:
+    copied = copy.deepcopy(document)
+    at = copied
+    for key in path[:-1]:
+        at = at[key]
+    if value is None and isinstance(at, dict):
+        del at[path[-1]]
+    else:
+        at[path[-1]] = value
+    return json.dumps(copied).encode()
+
+
+DOCUMENT = json.loads(FULL.to_json())
+OPEN = ("symbols", "toolchain", "request")  # here the keys are names of things
+
+
+def test_a_field_that_is_missing_is_refused() -> None:
+    keys = [p for p in places(DOCUMENT) if isinstance(p[-1], str) and not (len(p) == 2 and p[0] in OPEN)]
+    assert len(keys) > 50
+    for path in keys:
+        with pytest.raises(BadPatch):
+            parse_manifest(changed(DOCUMENT, path, None), f"without {path}")
+
+
+@pytest.mark.parametrize("value", [{"x": 1}, 3.5, -1, 1 << 64, "\ud800", ["x", ["y"]], True])
+def test_a_field_that_holds_something_else_is_refused(value: Any) -> None:
+    flags = {("verdict", "safe"), ("proof", "units", 0, "whole")}
+    for path in places(DOCUMENT):
+        if path in flags and value is True:
+            continue
+        with pytest.raises(BadPatch):
+            parse_manifest(changed(DOCUMENT, path, value), f"{path} = {value!r}")
+
+
+def test_an_unknown_fact_about_the_target_is_refused() -> None:
+    with pytest.raises(BadPatch):
+        parse_manifest(changed(DOCUMENT, ("target", "new"), "x"), "p")
+
+
+def test_another_format_is_named_and_no_error_but_this_one_is_raised() -> None:
+    with pytest.raises(BadPatch, match="format 2 is not 1") as raised:
+        parse_manifest(changed(DOCUMENT, ("format",), 2), "p.suture.o")
+    assert raised.value.what.startswith("p.suture.o: ") and raised.value.exit_code is ExitCode.BAD_PATCH
+
+
+def test_the_manifest_of_the_page_is_one() -> None:
+    text = PAGE.read_text()
+    example = text[text.index("```json") + 7 :]
+    manifest = parse_manifest(example[: example.index("```")].encode(), str(PAGE))
+    assert manifest.functions[0].displaced == 5
+    fields = {p[-1] for p in places(json.loads(manifest.to_json())) if isinstance(p[-1], str)}
+    missing = {f for f in fields if f'"{f}"' not in example and f not in ("name", "version", "address")}
+    assert not missing
