@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import dataclass
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
-from suture.cli.output import print_json, print_table
-from suture.error import ExitCode, SutureError
+from suture.cli.output import print_json, print_table, progress
+from suture.error import ExitCode
 from suture.patch.file import PatchFile, read_patch
 from suture.process.apply import Prepared, Result, apply, prepare
+from suture.process.everywhere import Failure, Outcome, Report, Run, apply_everywhere, in_each
 from suture.process.find import find
 from suture.process.maps import read_maps
+from suture.process.population import Population
 from suture.process.tracee import Tracee, command_name
+
+_PROGRESS_SECONDS = 0.5
 
 HELP = """\
 Put a live patch into running processes. Nothing is loaded into them, nothing is restarted; the only pause is the moment in
 which all threads are stopped while the entries of the old functions are rewritten. Without a pid: every process that runs the
-binary that the patch is for, found by its build-id in memory. A process whose threads stay inside a function to be replaced is
+binary that the patch is for, in every container, found by its build-id in memory; those that start meanwhile are found by
+looking again. A process whose threads stay inside a function to be replaced is
 left as it was (busy), or gets the groups of the patch that are free (partial)."""
 EXAMPLES = (
     "# all processes that run the binary the patch is for",
@@ -41,17 +49,6 @@ EXIT_CODES = (
 )
 
 
-@dataclass(frozen=True)
-class Failure:
-    """A process that was left as it was."""
-
-    pid: int
-    command: str
-    error: str
-    remedy: str
-    exit_code: ExitCode
-
-
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("patch", type=Path, help="the live patch, a .suture.o file")
     parser.add_argument("pid", type=int, nargs="*", help="processes (default: all that run the patch's target)")
@@ -62,42 +59,87 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         metavar="SECONDS",
         help="how long to wait for threads that are inside (10)",
     )
+    parser.add_argument(
+        "--jobs", type=int, metavar="N", help="processes at a time (as many as there are processor cores)"
+    )
     parser.add_argument("--replace", action="store_true", help="take over functions that another patch has replaced")
     parser.add_argument("--dry-run", action="store_true", help="print what would be written, change nothing")
 
 
 def run(args: argparse.Namespace) -> int:
     patch = read_patch(args.patch)
-    pids = args.pid or find(patch.manifest.target.build_id)
+    target = patch.manifest.target
     if args.dry_run:
-        return _dry_run(args, patch, pids)
-    done: list[Result] = []
-    failed: list[Failure] = []
-    for pid in pids:
-        try:
-            done.append(apply(pid, patch, timeout=args.timeout, replace=args.replace))
-        except SutureError as error:
-            if len(pids) == 1 and args.pid:
-                raise
-            failed.append(Failure(pid, command_name(pid), error.what, error.remedy, error.exit_code))
-    return report(args, done, failed, f"no process runs {patch.manifest.target.file} {patch.manifest.target.build_id}")
+        return _dry_run(args, patch, args.pid or find(target.build_id))
+    nothing = f"no process runs {target.file} {target.build_id}"
+    if len(args.pid) == 1:
+        return report(args, [apply(args.pid[0], patch, timeout=args.timeout, replace=args.replace)], nothing)
+    with counted(args, "applying") as count:
+        if args.pid:
+            change = partial(_apply, patch, args.replace)
+            outcomes = in_each(args.pid, change, timeout=args.timeout, jobs=args.jobs, report=count)
+            return report(args, outcomes, nothing)
+        run = apply_everywhere(patch, timeout=args.timeout, replace=args.replace, jobs=args.jobs, report=count)
+    return report(args, run.outcomes, nothing, run)
 
 
-def report(args: argparse.Namespace, done: list[Result], failed: list[Failure], nothing: str) -> int:
+def _apply(patch: PatchFile, replace: bool, pid: int, seconds: float, population: Population) -> Result:
+    return apply(pid, patch, timeout=seconds, replace=replace, population=population)
+
+
+@contextmanager
+def counted(args: argparse.Namespace, doing: str) -> Iterator[Report]:
+    """How far a run through many processes has come, twice a second."""
+    with progress(args) as step:
+        last = time.monotonic()
+
+        def count(done: int, of: int) -> None:
+            nonlocal last
+            if time.monotonic() - last > _PROGRESS_SECONDS:
+                last = time.monotonic()
+                step(f"{doing}: {done} of {of} processes")
+
+        yield count
+
+
+def report(args: argparse.Namespace, outcomes: Sequence[Outcome], nothing: str, run: Run | None = None) -> int:
     """Print what became of each process; the exit code tells all, some or none."""
+    done = [o for o in outcomes if isinstance(o, Result)]
+    failed = [o for o in outcomes if isinstance(o, Failure)]
     if args.json:
-        print_json({"processes": done, "failed": failed})
-    elif not done and not failed:
+        more = (
+            {"ended": run.ended, "unread": run.unread, "scan_seconds": run.scan_seconds, "seconds": run.seconds}
+            if run
+            else {}
+        )
+        print_json({"processes": done, "failed": failed, **more})
+    elif not outcomes:
         print(nothing)
     else:
         rows = [_row(r) for r in done]
         rows += [(str(f.pid), f.command, "failed", "", f"{f.error} ({f.remedy})") for f in failed]
         print_table(("pid", "command", "state", "pause", "detail"), rows)
+    if run and not args.json:
+        print("\n".join(_summary(run, done, failed)))
     if failed and not any(r.exit_code is ExitCode.OK or r.changed for r in done):
         return failed[0].exit_code if len({f.exit_code for f in failed}) == 1 else ExitCode.REFUSED
     if failed or any(r.exit_code is not ExitCode.OK for r in done):
         return ExitCode.PARTIAL
     return ExitCode.OK
+
+
+def _summary(run: Run, done: Sequence[Result], failed: Sequence[Failure]) -> Iterator[str]:
+    """Counts, and who could not be looked at."""
+    if run.outcomes:
+        whole = sum(r.exit_code is ExitCode.OK for r in done)
+        parts = [f"{whole} of {len(run.outcomes)} processes"]
+        parts += [f"{len(done) - whole} in part"] if len(done) > whole else []
+        parts += [f"{len(failed)} failed"] if failed else []
+        parts += [f"{len(run.ended)} ended meanwhile"] if run.ended else []
+        yield f"{', '.join(parts)}; {run.seconds:.1f} s, {run.scan_seconds:.2f} s of them to find them"
+    if run.unread:
+        names = ", ".join(f"{u.pid} ({u.command}): {u.why}" for u in run.unread[:3])
+        yield f"{len(run.unread)} processes could not be looked at: {names}{' ...' if len(run.unread) > 3 else ''}"
 
 
 def _row(result: Result) -> tuple[str, str, str, str, str]:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import argparse
+from functools import partial
 from pathlib import Path
 
-from suture.cli.apply import Failure, report
-from suture.error import ExitCode, SutureError
+from suture.cli.apply import counted, report
+from suture.error import ExitCode
 from suture.patch.file import read_patch
 from suture.process.apply import Result, revert
+from suture.process.everywhere import in_each
+from suture.process.population import Population
 from suture.process.status import status_of_all
-from suture.process.tracee import command_name
 
 HELP = """\
 Give the old functions their own code back. The patch file is not needed: the process carries the record. The patch's memory
@@ -45,16 +47,16 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     identity = args.patch if _is_id(args.patch) else read_patch(Path(args.patch)).id
     pids = args.pid or [p.pid for p in status_of_all() if any(s.id == identity for s in p.patches)]
-    done: list[Result] = []
-    failed: list[Failure] = []
-    for pid in pids:
-        try:
-            done.append(revert(pid, identity, timeout=args.timeout))
-        except SutureError as error:
-            if len(pids) == 1 and args.pid:
-                raise
-            failed.append(Failure(pid, command_name(pid), error.what, error.remedy, error.exit_code))
-    return report(args, done, failed, f"no process carries the patch {identity}")
+    nothing = f"no process carries the patch {identity}"
+    if len(args.pid) == 1:
+        return report(args, [revert(args.pid[0], identity, timeout=args.timeout)], nothing)
+    with counted(args, "reverting") as count:
+        outcomes = in_each(pids, partial(_revert, identity), timeout=args.timeout, report=count)
+    return report(args, outcomes, nothing)
+
+
+def _revert(identity: str, pid: int, seconds: float, population: Population) -> Result:
+    return revert(pid, identity, timeout=seconds, population=population)
 
 
 def _is_id(word: str) -> bool:

@@ -12,7 +12,7 @@ import suture
 from suture.error import ExitCode, NotFound, SutureError
 
 MULTIARCH = "x86_64-linux-gnu"
-_BUILD_KEYS = frozenset({"profiles", "configure", "generate", "record", "moved"})
+_BUILD_KEYS = frozenset({"profiles", "versions", "configure", "generate", "record", "moved"})
 _BINARY_KEYS = frozenset({"package", "file", "output"})
 
 
@@ -39,11 +39,13 @@ class Recipe:
     """How one source package's tree is configured, its headers generated and its commands recorded.
 
     The three scripts are POSIX shell, run in the tree's root with the variables that debian/rules exports.
+    `versions` are pairs of a package, or of `src:` and a source package, and the version that the room gets of it.
     `moved` are pairs of a folder in the source and the folder of the built tree that holds the copy which is compiled.
     """
 
     source: str
     profiles: tuple[str, ...]
+    versions: tuple[tuple[str, str], ...]
     configure: str
     generate: str
     record: str
@@ -87,10 +89,11 @@ def parse(text: str, source: str) -> Recipe:
         raise _bad(source, f"[build] has the unknown field {min(build.keys() - _BUILD_KEYS)}")
     if any(set(row) != _BINARY_KEYS for row in rows):
         raise _bad(source, "each [[binary]] needs package, file and output")
-    moved = build.get("moved", {})
+    moved, versions = build.get("moved", {}), build.get("versions", {})
     return Recipe(
         source=source,
         profiles=tuple(str(x) for x in build.get("profiles", ())),
+        versions=tuple((str(a), str(b)) for a, b in sorted(versions.items())),
         configure=_script(build, "configure", source),
         generate=str(build.get("generate", "")),
         record=_script(build, "record", source),

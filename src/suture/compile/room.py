@@ -149,14 +149,23 @@ def base(archive: Archive, progress: Progress = silent) -> Room:
     return Room((cache.item(place, make),))
 
 
-def for_source(source: SourceVersion, archive: Archive, profiles: Sequence[str], progress: Progress = silent) -> Room:
+def for_source(
+    source: SourceVersion,
+    archive: Archive,
+    profiles: Sequence[str],
+    versions: Sequence[tuple[str, str]] = (),
+    progress: Progress = silent,
+) -> Room:
     """The room of a source package: its release's base and its declared build dependencies, nothing more.
 
-    Build-Depends and Build-Depends-Arch under the build profiles given; no recommended packages. Made once.
+    Build-Depends and Build-Depends-Arch under the build profiles given, the newest of each but for `versions`; no
+    recommended packages. Made once.
     """
     room = base(archive, progress)
     status = (room.layers[-1] / "var/lib/dpkg/status").read_bytes()
-    key = hashlib.sha256(status + source.dsc.read_bytes() + " ".join(profiles).encode()).hexdigest()[:16]
+    wanted = "".join(f"Package: {name}\nPin: version {version}\nPin-Priority: 1001\n\n" for name, version in versions)
+    facts = status + source.dsc.read_bytes() + " ".join(profiles).encode() + wanted.encode()
+    key = hashlib.sha256(facts).hexdigest()[:16]
     place = cache.root() / "layer" / f"{source.name}-{key}"
 
     def make(folder: Path) -> None:
@@ -169,8 +178,11 @@ def for_source(source: SourceVersion, archive: Archive, profiles: Sequence[str],
             (source.dsc, f"{INSIDE}/source.dsc"),
         ]
         chosen = f"--build-profiles={','.join(profiles)} " if profiles else ""
+        preferences = f"{INSIDE}/preferences"
         script = (
-            f"apt-get --quiet --yes --no-install-recommends --arch-only {chosen}build-dep {INSIDE}/source.dsc\n"
+            f"printf %s {shlex.quote(wanted)} >{preferences}\n"
+            f"apt-get --quiet --yes --no-install-recommends --option=Dir::Etc::preferences={preferences} --allow-downgrades"
+            f" --arch-only {chosen}build-dep {INSIDE}/source.dsc\n"
             "rm --force /var/cache/apt/pkgcache.bin /var/cache/apt/srcpkgcache.bin\n"
         )
         with cache.locked(archive.folder):

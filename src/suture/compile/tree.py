@@ -163,7 +163,7 @@ def prepare(source: SourceVersion, progress: Progress = silent, recipe: Recipe |
     index = cache.root() / "tree" / source.name / cache.safe(source.version) / f"{chosen.digest[:16]}-{_FORMAT}"
     # The index remembers which room the tree was made in, so that a warm start asks neither apt nor dpkg.
     if not index.exists():
-        own = room.for_source(source, archive, chosen.profiles, progress)
+        own = room.for_source(source, archive, chosen.profiles, chosen.versions, progress)
         cache.item(index, lambda folder: _make(folder, source, chosen, own, progress))
     return _open(index, source, chosen)
 

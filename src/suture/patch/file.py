@@ -21,9 +21,9 @@ _MAX_SIZE = 256 << 20
 _PAGE = 4096
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class PatchFile:
-    """A checked live patch. `id` is the first 16 hex digits of the file's SHA-256."""
+    """A checked live patch. `id` is the first 16 hex digits of the file's SHA-256. Two are equal when they are the same one."""
 
     id: str
     manifest: Manifest

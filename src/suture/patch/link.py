@@ -9,6 +9,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 from suture.elf import abi
 from suture.elf.abi import GOT_LOADS, R
@@ -67,8 +68,9 @@ class Linked:
     record: Record
 
 
+@lru_cache(maxsize=16)
 def lay_out(patch: PatchFile) -> Layout:
-    """Where everything goes, for any load address."""
+    """Where everything goes, for any load address. Kept, because it is the same in every process."""
     placed = patch.sections
     at = len(_record(patch, None, Place(0, 0, {}, {}, {})).encode())
     code = at = _align(at, 16)
@@ -131,6 +133,7 @@ def link(patch: PatchFile, layout: Layout, place: Place) -> Linked:
     return Linked(bytes(image[: layout.text_size]), bytes(image[layout.text_size :]), record)
 
 
+@lru_cache(maxsize=16)
 def slots_read(patch: PatchFile) -> frozenset[int]:
     """Link-time addresses of the GOT slots whose values the link needs."""
     return frozenset(s.address for s in patch.manifest.symbols.values() if s.kind is SymbolKind.SLOT)

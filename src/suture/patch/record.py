@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import struct
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from suture.patch.manifest import Consistency
@@ -17,6 +18,7 @@ MAGIC = b"SUTUREREC\0"
 FORMAT = 1
 HEADER = struct.Struct("<10sHI")
 MOST_JSON = 16 << 20
+_MOST_KEPT = 256 << 10
 MEMFD_PREFIX = "suture:"
 _MOST_FUNCTIONS = 65536
 
@@ -106,7 +108,7 @@ class Record:
 
     def encode(self) -> bytes:
         """Header and JSON. The length does not depend on the addresses, so that it can be laid out before they are known."""
-        body = json.dumps(_plain(asdict(self)), sort_keys=True, separators=(",", ":")).encode()
+        body = json.dumps(_plain(self), sort_keys=True, separators=(",", ":")).encode()
         return HEADER.pack(MAGIC, FORMAT, len(body)) + body
 
 
@@ -119,15 +121,16 @@ _ADDRESSES = frozenset(
 def _plain(value: Any, key: str = "") -> Any:
     if key in _ADDRESSES:
         return f"{value % (1 << 64):#018x}"
-    if isinstance(value, bytes):
+    kind = type(value)
+    if kind is str or kind is int:
+        return value
+    if kind is bytes:
         return value.hex()
-    if isinstance(value, Consistency):
-        return value.value
-    if isinstance(value, dict):
-        return {k: _plain(v, k) for k, v in value.items()}
-    if isinstance(value, list | tuple):
+    if kind is tuple or kind is list:
         return [_plain(v) for v in value]
-    return value
+    if kind is Consistency:
+        return value.value
+    return {k: _plain(v, k) for k, v in vars(value).items()}
 
 
 def body_length(header: bytes) -> int:
@@ -142,6 +145,16 @@ def body_length(header: bytes) -> int:
 
 def decode(data: bytes) -> Record:
     """Header and JSON to a Record. Raises BadRecord for anything that is not one."""
+    return _decode_again(data) if len(data) <= _MOST_KEPT else _decode(data)
+
+
+@lru_cache(maxsize=64)
+def _decode_again(data: bytes) -> Record:
+    """Kept, because processes born of one have the same record."""
+    return _decode(data)
+
+
+def _decode(data: bytes) -> Record:
     length = body_length(data)
     if len(data) < HEADER.size + length:
         raise BadRecord("truncated")
@@ -207,7 +220,7 @@ def _text(value: Any) -> str:
     if not isinstance(value, str) or len(value) > 65536:
         raise TypeError("text")
     # what a process says about itself ends on terminals: nothing unprintable
-    return "".join(c if c.isprintable() else "?" for c in value)
+    return value if value.isprintable() else "".join(c if c.isprintable() else "?" for c in value)
 
 
 def _size(value: Any) -> int:

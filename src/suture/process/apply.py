@@ -25,7 +25,7 @@ from suture.process.maps import Maps, choose_address, read_maps
 from suture.process.place import close_left, left_descriptors, place
 from suture.process.placed import Placed, Remains, Route, State, find_placed, group_state, reader, routes
 from suture.process.switch import carry_out
-from suture.process.tracee import Tracee
+from suture.process.tracee import Sharers, Tracee
 from suture.process.transition import Aim, Transition, plan, settlement
 from suture.process.x86_64 import require_machine
 
@@ -81,16 +81,23 @@ class Prepared:
 
 
 def apply(
-    pid: int, patch: PatchFile, *, timeout: float = 10.0, replace: bool = False, on_step: OnStep = no_step
+    pid: int,
+    patch: PatchFile,
+    *,
+    timeout: float = 10.0,
+    replace: bool = False,
+    on_step: OnStep = no_step,
+    population: Sharers | None = None,
 ) -> Result:
-    """Apply a patch. Groups whose functions stay in use are left out (`Result.exit_code` PARTIAL).
+    """Apply a patch. Groups whose functions stay in use are left out (`Result.exit_code` PARTIAL). `population` is for many
+    processes in a row (`everywhere`).
 
     Raises Busy when nothing could be applied for that reason, WrongTarget, Refused (overlap with another patch without
     `replace` or `supersedes`, an open verdict), NoProcess, NoPermission, AlreadyTraced, Unsupported.
     """
     require_machine()
     started = time.monotonic()
-    with Tracee(pid) as tracee, locked(tracee, timeout):
+    with Tracee(pid, population) as tracee, locked(tracee, timeout):
         maps = read_maps(tracee.via)
         release_lingering()
         _settle(tracee, maps, timeout, on_step)
@@ -168,14 +175,21 @@ def prepare(tracee: Tracee, maps: Maps, patch: PatchFile, replace: bool) -> Prep
     return Prepared(image, linked, existing, tuple(remains), aim, tuple(here), full, untouched, tuple(transitions))
 
 
-def revert(pid: int, patch_id: str, *, timeout: float = 10.0, on_step: OnStep = no_step) -> Result:
+def revert(
+    pid: int,
+    patch_id: str,
+    *,
+    timeout: float = 10.0,
+    on_step: OnStep = no_step,
+    population: Sharers | None = None,
+) -> Result:
     """Give the old functions their own code back. The patch's memory stays: a pointer into it may be anywhere.
 
     Needs no patch file. Raises Refused when the patch is not there or another has taken its place, Busy as `apply` does.
     """
     require_machine()
     started = time.monotonic()
-    with Tracee(pid) as tracee, locked(tracee, timeout):
+    with Tracee(pid, population) as tracee, locked(tracee, timeout):
         maps = read_maps(tracee.via)
         placed, remains = find_placed(tracee.via, maps)
         present = images(tracee.via, maps)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from suture.error import SutureError
 from suture.process.error import NoProcess
-from suture.process.image import Image, images, with_build_id
+from suture.process.image import Image, images
 from suture.process.maps import Maps, read_maps
 from suture.process.status import all_pids
 from suture.process.tracee import Tracee, command_name
@@ -17,6 +17,7 @@ class Found:
     """A process and what of interest it has mapped."""
 
     pid: int
+    start_time: int
     command: str
     maps: Maps
     images: tuple[Image, ...]
@@ -42,7 +43,7 @@ def every_process() -> tuple[list[Found], list[Unread]]:
                 maps = read_maps(tracee.via)
                 if maps.raw not in seen:  # forked workers have the very same maps
                     seen[maps.raw] = tuple(images(tracee.via, maps))
-                found.append(Found(pid, command_name(pid), maps, seen[maps.raw]))
+                found.append(Found(pid, tracee.start_time, command_name(pid), maps, seen[maps.raw]))
         except NoProcess:
             continue
         except (SutureError, OSError) as problem:
@@ -53,12 +54,4 @@ def every_process() -> tuple[list[Found], list[Unread]]:
 
 def find(build_id: str) -> list[int]:
     """Processes that have an image with this build-id mapped, by rising pid."""
-    found = []
-    for pid in all_pids():
-        try:
-            with Tracee(pid) as tracee:
-                if with_build_id(tracee.via, read_maps(tracee.via), build_id):
-                    found.append(pid)
-        except (SutureError, OSError):
-            continue
-    return found
+    return [p.pid for p in every_process()[0] if any(i.build_id == build_id for i in p.images)]

@@ -11,6 +11,7 @@ import struct
 from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from suture.elf import abi
 from suture.elf.file import build_id_in
@@ -114,32 +115,54 @@ def _segments(page: bytes) -> list[tuple[int, ...]]:
     return list(_PHDR.iter_unpack(table))
 
 
-def _parse(pid: int, mapping: Mapping, page: bytes) -> Image | None:
+@dataclass(frozen=True)
+class _Outline:
+    """What the first page says. Addresses are link-time addresses. `notes`: address, size, and the build-id found in the page."""
+
+    first: int
+    low: int
+    high: int
+    dynamic: int | None
+    notes: tuple[tuple[int, int, str | None], ...]
+
+
+@lru_cache(maxsize=1024)
+def _outline(page: bytes) -> _Outline | None:
+    """Kept for the next process, because most have the same files mapped."""
     segments = _segments(page)
     loads = [s for s in segments if s[0] == abi.PT_LOAD]
-    first = next((s for s in loads if s[2] // PAGE == 0), None)
+    first = next((s[3] // PAGE * PAGE for s in loads if s[2] // PAGE == 0), None)
     if first is None:
         return None
-    bias = mapping.start - first[3] // PAGE * PAGE
-    low, high = min(s[3] for s in loads), max(s[3] + s[6] for s in loads)
-    start, end = (bias + low) // PAGE * PAGE, -(-(bias + high) // PAGE) * PAGE
+    notes = []
+    for _, _, _, address, _, size, *_ in (s for s in segments if s[0] == abi.PT_NOTE):
+        inside = address - first
+        is_here = size <= _MOST_NOTES and inside >= 0 and inside + size <= len(page)
+        notes.append((address, size, build_id_in(page[inside : inside + size]) if is_here else None))
+    dynamic = next((s[3] for s in segments if s[0] == abi.PT_DYNAMIC), None)
+    return _Outline(first, min(s[3] for s in loads), max(s[3] + s[6] for s in loads), dynamic, tuple(notes))
+
+
+def _parse(pid: int, mapping: Mapping, page: bytes) -> Image | None:
+    found = _outline(page)
+    if found is None:
+        return None
+    bias = mapping.start - found.first
+    start, end = (bias + found.low) // PAGE * PAGE, -(-(bias + found.high) // PAGE) * PAGE
     if not 0 <= start < end < 1 << 47 or end - start >= 1 << 31:
         return None
-    dynamic = next((bias + s[3] for s in segments if s[0] == abi.PT_DYNAMIC), 0)
-    for segment in segments:
-        if segment[0] == abi.PT_NOTE:
-            build_id = build_id_in(_note(pid, mapping, page, bias + segment[3], segment[5]))
-            if build_id and len(build_id) <= 128:
-                return Image(
-                    mapping.path, mapping.is_deleted, build_id, bias, start, end, dynamic, mapping.device, mapping.inode
-                )
+    dynamic = 0 if found.dynamic is None else bias + found.dynamic
+    for address, size, known in found.notes:
+        build_id = known or build_id_in(_note(pid, mapping, bias + address, size))
+        if build_id and len(build_id) <= 128:
+            return Image(
+                mapping.path, mapping.is_deleted, build_id, bias, start, end, dynamic, mapping.device, mapping.inode
+            )
     return None
 
 
-def _note(pid: int, mapping: Mapping, page: bytes, address: int, size: int) -> bytes:
-    if size > _MOST_NOTES:
-        return b""
+def _note(pid: int, mapping: Mapping, address: int, size: int) -> bytes:
     inside = address - mapping.start
-    if inside >= 0 and inside + size <= len(page):
-        return page[inside : inside + size]
+    if size > _MOST_NOTES or (inside >= 0 and inside + size <= PAGE):
+        return b""
     return memory.try_read(pid, address, size)

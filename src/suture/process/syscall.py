@@ -68,6 +68,10 @@ _waitpid_now.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_int]
 _readv = _quick.process_vm_readv
 _readv.restype = ctypes.c_ssize_t
 _readv.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_ulong, ctypes.c_void_p, ctypes.c_ulong, ctypes.c_ulong]
+_kcmp = ctypes.PyDLL(None, use_errno=True).syscall  # a second one, for its own types
+_kcmp.restype = ctypes.c_long
+_kcmp.argtypes = [ctypes.c_long] * 6
+_ORDER = (0, -1, 1, 1)  # equal, less, greater, different
 _syscall = _quick.syscall
 _syscall.restype = ctypes.c_long
 
@@ -276,10 +280,13 @@ def _install_wake_handler() -> None:
     _wake_handler_installed = True
 
 
+_HELD_SIGNALS = frozenset(int(s) for s in signal.valid_signals()) - {_WAKE_SIGNAL}
+
+
 @contextmanager
 def signals_held() -> Iterator[None]:
     """Inside, this thread takes no signal but SIGKILL, SIGSTOP and the timer's: Ctrl-C waits until the target runs again."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {s for s in signal.valid_signals() if s != _WAKE_SIGNAL})
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _HELD_SIGNALS)
     try:
         yield
     finally:
@@ -320,10 +327,21 @@ def process_vm_readv_into(pid: int, base: int, ranges: array[int]) -> int:
 
 def kcmp_same_memory(pid: int, other: int) -> bool:
     """kcmp(2) KCMP_VM. Raises OSError (EPERM, ESRCH, ENOSYS)."""
-    order: int = _syscall(*[ctypes.c_long(v) for v in (x86_64.SYS_KCMP, pid, other, KCMP_VM, 0, 0)])
+    order: int = _kcmp(x86_64.SYS_KCMP, pid, other, KCMP_VM, 0, 0)
     if order == -1:
         raise _fail("kcmp")
     return order == 0
+
+
+def kcmp_memory(pid: int, other: int) -> int | None:
+    """kcmp(2) KCMP_VM: 0 for the same memory, else -1 or 1 in an order that holds while both have theirs. None when one of
+    them has ended or may not be asked. Raises OSError (ENOSYS)."""
+    order: int = _kcmp(x86_64.SYS_KCMP, pid, other, KCMP_VM, 0, 0)
+    if order >= 0:
+        return _ORDER[order]
+    if ctypes.get_errno() in (errno.ESRCH, errno.EPERM, errno.EACCES):
+        return None
+    raise _fail("kcmp")
 
 
 def pidfd_open(pid: int) -> int:

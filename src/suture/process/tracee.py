@@ -6,6 +6,7 @@ import errno
 import os
 from dataclasses import dataclass
 from types import TracebackType
+from typing import Protocol
 
 from suture.process import syscall
 from suture.process.error import NoPermission, NoProcess
@@ -42,11 +43,12 @@ class Tracee:
     """A process, held by a pidfd so that the number cannot come to mean another one. A context manager.
 
     `via` is the thread whose number stands for the memory in system calls: a main thread that has ended, while others
-    live on, has none. Raises NoProcess (also for a zombie and a kernel thread) and NoPermission on opening.
+    live on, has none. `population` spares looking at all processes for each of many. Raises NoProcess (also for a zombie and a kernel thread) and NoPermission on opening.
     """
 
-    def __init__(self, pid: int) -> None:
+    def __init__(self, pid: int, population: Sharers | None = None) -> None:
         self.pid = pid
+        self.population = population
         try:
             self.pidfd = syscall.pidfd_open(pid)
         except OSError as problem:
@@ -87,17 +89,34 @@ class Tracee:
 
         Asked of `via`: a main thread that has ended has no memory, and neither has any kernel thread.
         """
-        found = []
-        for name in os.listdir("/proc"):
-            if not name.isdigit() or int(name) == self.pid:
-                continue
-            try:
-                if syscall.kcmp_same_memory(self.via, int(name)):
-                    found.append(int(name))
-            except OSError as problem:
-                if problem.errno == errno.ENOSYS:
-                    return []
-        return found
+        try:
+            if self.population is not None:
+                return self.population.sharers(self.via, self.pid)
+            return [p for p in list_processes() if p != self.pid and syscall.kcmp_memory(self.via, p) == 0]
+        except OSError as problem:
+            if problem.errno == errno.ENOSYS:
+                return []
+            raise
+
+
+class Sharers(Protocol):
+    """What knows who shares its memory with whom: `population.Population`."""
+
+    def sharers(self, via: int, own: int) -> list[int]:
+        """Other processes than `own` with the same memory as the thread `via`."""
+
+
+def list_processes() -> list[int]:
+    """Every process number in sight."""
+    return [int(name) for name in os.listdir("/proc") if name.isdigit()]
+
+
+def is_main_thread(tid: int) -> bool:
+    """Whether a thread's number is its process's. False when it is gone."""
+    try:
+        return f"\nTgid:\t{tid}\n".encode() in _read(tid, f"/proc/{tid}/status")
+    except (NoProcess, NoPermission):
+        return False
 
 
 def list_threads(pid: int) -> list[int]:

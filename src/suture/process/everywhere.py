@@ -1,0 +1,235 @@
+"""One change in many processes: shared out among workers, each process on its own, whatever happens to the others.
+
+Workers are forked, because a tracer is one thread and Python runs one at a time. What threads are busy with must not hold up
+the rest: a first round waits for each process a moment only, a second one has the full time and more workers, which sleep
+mostly. Processes that start meanwhile are found by looking again until nobody is new.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from multiprocessing.connection import Connection, Pipe, wait
+
+from suture.error import ExitCode, SutureError
+from suture.patch.file import PatchFile
+from suture.process.apply import Result, apply
+from suture.process.find import Unread, every_process
+from suture.process.population import Population
+from suture.process.tracee import command_name
+
+_FIRST_SECONDS = 0.2
+_MOST_WAITING = 32
+_MOST_PASSES = 8
+_AHEAD = 3  # requests that lie ready for a worker
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A process that was left as it was."""
+
+    pid: int
+    command: str
+    error: str
+    remedy: str
+    exit_code: ExitCode
+
+
+Outcome = Result | Failure
+Change = Callable[[int, float, Population], Result]
+"""What is done in a process, given its number and how many seconds it may wait for busy threads."""
+Report = Callable[[int, int], None]
+"""Called with how many processes are done with, and how many there are by now."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """What became of all processes that were found. `unread` could not be looked at; `ended` are those that ended before their turn.
+
+    `passes` counts the looks at all processes that found a new one; times in seconds: of the first look, and all together.
+    """
+
+    outcomes: tuple[Outcome, ...]
+    ended: tuple[int, ...]
+    unread: tuple[Unread, ...]
+    passes: int
+    scan_seconds: float
+    seconds: float
+
+
+def apply_everywhere(
+    patch: PatchFile,
+    *,
+    timeout: float = 10.0,
+    replace: bool = False,
+    jobs: int | None = None,
+    report: Report = lambda done, of: None,
+) -> Run:
+    """Apply a patch in all processes that run the binary it is for, but this one."""
+    started = time.monotonic()
+    seen: set[tuple[int, int]] = set()
+    outcomes: list[Outcome] = []
+    unread: Sequence[Unread] = ()
+    passes, scan_seconds = 0, 0.0
+    while passes < _MOST_PASSES:
+        begin = time.monotonic()
+        found, unread = every_process()
+        scan_seconds = scan_seconds or time.monotonic() - begin
+        target = patch.manifest.target.build_id
+        new = [p for p in found if (p.pid, p.start_time) not in seen and any(i.build_id == target for i in p.images)]
+        new = [p for p in new if p.pid != os.getpid()]
+        if not new:
+            break
+        passes += 1
+        seen |= {(p.pid, p.start_time) for p in new}
+        before = len(outcomes)
+
+        def change(pid: int, seconds: float, population: Population) -> Result:
+            return apply(pid, patch, timeout=seconds, replace=replace, population=population)
+
+        def told(done: int, of: int, before: int = before) -> None:
+            report(before + done, before + of)
+
+        outcomes += in_each([p.pid for p in new], change, timeout=timeout, jobs=jobs, report=told)
+    ended = tuple(o.pid for o in outcomes if _has_ended(o))
+    kept = tuple(o for o in outcomes if not _has_ended(o))
+    return Run(kept, ended, tuple(unread), passes, scan_seconds, time.monotonic() - started)
+
+
+def _has_ended(outcome: Outcome) -> bool:
+    return isinstance(outcome, Failure) and outcome.exit_code is ExitCode.NO_PROCESS
+
+
+def in_each(
+    pids: Sequence[int],
+    change: Change,
+    *,
+    timeout: float,
+    jobs: int | None = None,
+    report: Report = lambda done, of: None,
+) -> list[Outcome]:
+    """Make a change in each of these processes; what came of it, in their order."""
+    jobs = jobs or len(os.sched_getaffinity(0))
+    first = min(timeout, _FIRST_SECONDS)
+    outcomes: dict[int, Outcome] = {}
+    todo: dict[int, None] = dict.fromkeys(pids)
+    for seconds, workers in ((first, jobs), (timeout - first, max(jobs, _MOST_WAITING))):
+        if not todo:
+            break
+        for outcome in _share_out(todo, change, seconds, min(workers, len(todo)), Population()):
+            outcomes[outcome.pid] = _joined(outcomes.get(outcome.pid), outcome)
+            report(len(outcomes), len(set(pids)))
+        todo = {pid: None for pid, o in outcomes.items() if _is_waiting(o) and timeout > first}
+    return [outcomes[pid] for pid in dict.fromkeys(pids)]
+
+
+def _is_waiting(outcome: Outcome) -> bool:
+    return outcome.exit_code in (ExitCode.BUSY, ExitCode.PARTIAL)
+
+
+def _joined(before: Outcome | None, now: Outcome) -> Outcome:
+    """One result of both rounds."""
+    if isinstance(before, Result) and isinstance(now, Result):
+        pauses, seconds = before.pauses_us + now.pauses_us, before.seconds + now.seconds
+        return replace(now, changed=before.changed or now.changed, pauses_us=pauses, seconds=seconds)
+    if isinstance(before, Result) and now.exit_code is ExitCode.BUSY:
+        return before  # some of its groups are there, and no more came
+    return now
+
+
+@dataclass
+class _Worker:
+    pid: int
+    line: Connection
+    given: list[int]
+    alive: bool = True
+
+
+def _share_out(
+    pids: Iterable[int], change: Change, seconds: float, count: int, population: Population
+) -> Iterable[Outcome]:
+    """Outcomes as they come. A worker that dies costs the processes that it was given, and no others."""
+    left = list(reversed(list(pids)))
+    workers: dict[object, _Worker] = {}
+    for _ in range(count):
+        worker = _start(change, seconds, population, [w.line for w in workers.values()])
+        workers[worker.line] = worker
+    try:
+        for worker in workers.values():
+            _give(worker, left, 1)
+        while any(w.given for w in workers.values()):
+            for line in wait([w.line for w in workers.values() if w.given]):
+                worker = workers[line]
+                try:
+                    outcome = worker.line.recv()
+                except (EOFError, OSError):
+                    yield _unfinished(worker.given[0])
+                    left += reversed(worker.given[1:])
+                    worker.given, worker.alive = [], False
+                    for other in workers.values():
+                        _give(other, left, 1)
+                    continue
+                worker.given.remove(outcome.pid)
+                _give(worker, left, _AHEAD if len(left) > _AHEAD * count else 1)
+                yield outcome
+        yield from (_unfinished(pid) for pid in left)
+    finally:
+        for worker in workers.values():
+            worker.line.close()  # its sign to end, after what it is at
+        for worker in workers.values():
+            os.waitpid(worker.pid, 0)
+
+
+def _give(worker: _Worker, left: list[int], ahead: int) -> None:
+    while worker.alive and left and len(worker.given) < ahead:
+        worker.given.append(left.pop())
+        try:
+            worker.line.send(worker.given[-1])
+        except OSError:  # it has died; `recv` tells
+            return
+
+
+def _unfinished(pid: int) -> Failure:
+    what = f"pid {pid}: the worker that was at it has been killed"
+    return Failure(pid, command_name(pid), what, f"see where it stands: suture status {pid}", ExitCode.FAILED)
+
+
+def _start(change: Change, seconds: float, population: Population, others: Sequence[Connection]) -> _Worker:
+    ours, theirs = Pipe()
+    pid = os.fork()
+    if pid:
+        theirs.close()
+        return _Worker(pid, ours, [])
+    code = 1
+    try:
+        for line in (ours, *others):
+            line.close()
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent: what was begun here is ended well
+        _work(theirs, change, seconds, population)
+        code = 0
+    finally:
+        os._exit(code)
+
+
+def _work(line: Connection, change: Change, seconds: float, population: Population) -> None:
+    while True:
+        try:
+            pid = line.recv()
+        except (EOFError, OSError):
+            return
+        line.send(outcome_of(pid, change, seconds, population))
+
+
+def outcome_of(pid: int, change: Change, seconds: float, population: Population) -> Outcome:
+    """The change in one process; what it raises as a value."""
+    try:
+        return change(pid, seconds, population)
+    except SutureError as problem:
+        return Failure(pid, command_name(pid), problem.what, problem.remedy, problem.exit_code)
+    except Exception as problem:  # a defect; it must not cost the other processes their turn
+        what = f"pid {pid}: {type(problem).__name__}: {problem}"
+        remedy = f"this is a defect; give its pid alone to see where: --debug {pid}"
+        return Failure(pid, command_name(pid), what, remedy, ExitCode.FAILED)
