@@ -173,9 +173,25 @@ class Guest:
 
 
 @contextmanager
-def started(folder: Path, more: Sequence[str] = (), emulator: Sequence[str] = ("qemu-system-x86_64",)) -> Iterator[Guest]:
+def started(
+    folder: Path, more: Sequence[str] = (), emulator: Sequence[str] = ("qemu-system-x86_64",)
+) -> Iterator[Guest]:
     """The machine whose files are in `folder`; it ends with the context."""
-    argv = [*emulator, "-M", "q35", "-accel", "tcg", "-smp", "2", "-m", "256", "-nodefaults", "-no-reboot", "-display", "none"]
+    argv = [
+        *emulator,
+        "-M",
+        "q35",
+        "-accel",
+        "tcg",
+        "-smp",
+        "2",
+        "-m",
+        "256",
+        "-nodefaults",
+        "-no-reboot",
+        "-display",
+        "none",
+    ]
     argv += ["-serial", "stdio", "-kernel", f"{folder}/vmlinuz", "-initrd", f"{folder}/initrd"]
     argv += ["-append", "console=ttyS0 quiet panic=-1 net.ifnames=0"]
     argv += [w for d in _DEVICES for w in d.format(folder=folder).split()] + list(more)
