@@ -32,6 +32,8 @@ EXAMPLES = (
     "suture apply libssl.suture.o",
     "# one process; only tell what would be written",
     "suture apply libssl.suture.o 812 --dry-run",
+    "# a kernel patch: load it and wait until every task has changed over",
+    "suture apply suture_cve_2026_12345_0a1b2c3d.ko --timeout 60",
     "# take the place of an earlier patch of the same functions in one stop",
     "suture apply new.suture.o 812 --replace",
 )
@@ -64,9 +66,20 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--replace", action="store_true", help="take over functions that another patch has replaced")
     parser.add_argument("--dry-run", action="store_true", help="print what would be written, change nothing")
+    parser.add_argument(
+        "--at-boot", action="store_true", help="a kernel patch: load it again at each boot of its kernel (systemd)"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
+    if args.patch.suffix == ".ko":
+        from suture.cli import kernel
+
+        return kernel.apply(args)
+    if args.at_boot:
+        from suture.cli.kernel import BadKernelOption
+
+        raise BadKernelOption("--at-boot is for kernel patches", "processes load their files anew: fix the file too")
     patch = read_patch(args.patch)
     target = patch.manifest.target
     if args.dry_run:

@@ -50,6 +50,7 @@ VERBS = (
     Verb("apply", "put a live patch into running processes"),
     Verb("revert", "take a live patch out of running processes"),
     Verb("status", "list the live patches that running processes carry"),
+    Verb("uname", "print which kernel runs in effect"),
     Verb("record", "run a build and record its compile commands for `make --tree`"),
 )
 

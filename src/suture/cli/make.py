@@ -34,6 +34,8 @@ EXAMPLES = (
     "suture make --source glibc=2.36-9+deb12u7 --to 2.36-9+deb12u14 --only posix/wordexp.c",
     "# for a library that a process runs, even if its file was replaced on disk",
     "suture make --for pid:812 --file libxml2.so.2 --fix CVE-2025-6021.patch",
+    "# the archive's kernel: a livepatch module",
+    "suture make --source linux=6.1.176-1 --fix CVE-2026-12345.patch",
     "# a program of your own, which may be stripped",
     "suture record -- make && suture make --tree . --binary ./server --fix hole.patch",
 )
@@ -92,15 +94,38 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--output", type=Path, default=Path("."), metavar="DIR", help="where the patches are written (default: here)"
     )
+    kernel = parser.add_argument_group("for a kernel (--source linux=VERSION)")
+    kernel.add_argument(
+        "--callbacks",
+        type=Path,
+        metavar="FILE",
+        help="a C file with callbacks of livepatch, for fixes that change data",
+    )
+    kernel.add_argument(
+        "--replace", action="store_true", help="a cumulative patch: it takes the place of all earlier ones"
+    )
+    kernel.add_argument("--sign-key", type=Path, metavar="KEY", help="sign the module with this private key (PEM)")
+    kernel.add_argument("--sign-cert", type=Path, metavar="CERT", help="the key's X.509 certificate (PEM)")
 
 
 def run(args: argparse.Namespace) -> int:
+    if args.source is not None and args.source.partition("=")[0] == "linux":
+        from suture.cli import kernel
+
+        return kernel.make(args)
+    if args.callbacks or args.replace or args.sign_key or args.sign_cert:
+        from suture.cli.kernel import BadKernelOption
+
+        raise BadKernelOption(
+            "--callbacks, --replace, --sign-key and --sign-cert are for kernels",
+            "give --source linux=VERSION with them",
+        )
     from suture.patch.make import make, write
     from suture.patch.request import ready
 
     start = time.monotonic()
     with progress(args) as step:
-        texts = tuple((path.name, _read(path)) for path in args.fix)
+        texts = tuple((path.name, read_text(path)) for path in args.fix)
         request = _request(args, texts, step)
         everything = ready(request, step)
         prepared = time.monotonic() - start
@@ -181,7 +206,7 @@ def _print_refused(refused: Sequence[RefusedFunction]) -> None:
         print(f"    remedy: {remedy}")
 
 
-def _read(path: Path) -> str:
+def read_text(path: Path) -> str:
     try:
         # bytes, not text: line ends must reach `patch` as they are
         return path.read_bytes().decode(errors="surrogateescape")

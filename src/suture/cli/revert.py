@@ -45,6 +45,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    if args.patch.endswith(".ko") or args.patch.startswith("suture_"):
+        from suture.cli import kernel
+
+        return kernel.revert(args)
     identity = args.patch if _is_id(args.patch) else read_patch(Path(args.patch)).id
     pids = args.pid or [p.pid for p in status_of_all() if any(s.id == identity for s in p.patches)]
     nothing = f"no process carries the patch {identity}"

@@ -42,6 +42,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    if args.patch.suffix == ".ko":
+        from suture.cli import kernel
+
+        return kernel.show(args)
     patch = read_patch(args.patch)
     if args.json:
         import json

@@ -17,9 +17,14 @@ EXIT_CODES = (ExitCode.OK, ExitCode.NO_PROCESS, ExitCode.NO_PERMISSION)
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("pid", type=int, nargs="*", help="processes (default: all)")
+    parser.add_argument("--kernel", action="store_true", help="the running kernel's live patches instead")
 
 
 def run(args: argparse.Namespace) -> int:
+    if args.kernel:
+        from suture.cli import kernel
+
+        return kernel.status(args)
     found = [status(pid) for pid in args.pid] if args.pid else status_of_all()
     if args.json:
         print_json({"processes": found})

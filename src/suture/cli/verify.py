@@ -38,6 +38,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    if args.patch.suffix == ".ko":
+        from suture.cli import kernel
+
+        return kernel.verify(args)
     from suture.patch.file import read_patch
     from suture.patch.make import make
     from suture.patch.request import Request, ready

@@ -155,6 +155,10 @@ class Archive:
             rows.append(BinaryEntry(block["Package"], block["Version"], name, version.strip("() ") or block["Version"]))
         return tuple(dict.fromkeys(rows))
 
+    def packages(self, prefix: str) -> tuple[str, ...]:
+        """Names of binary packages that begin with `prefix`, sorted."""
+        return tuple(sorted(run(["apt-cache", "pkgnames", prefix], env=self._ready).split()))
+
     def source(self, name: str, version: str) -> SourceVersion:
         """Download, verify and unpack a source package, once.
 

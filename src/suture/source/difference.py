@@ -48,20 +48,20 @@ def between(old: SourceVersion, new: SourceVersion, only: Iterable[str] = ()) ->
     """
     wanted = tuple(only)
     name = "-".join([f"{old.name}-{old.version}-to-{new.version}", *(Path(w).name for w in wanted)])
+    fix = tree_difference(old.tree, new.tree, name, wanted)
+    return fix if wanted else replace(fix, cves=cves_between(old, new))
+
+
+def tree_difference(old: Path, new: Path, name: str, wanted: tuple[str, ...] = ()) -> Fix:
+    """What differs between two trees under `wanted` (all of it if empty), as a fix of that name. Raises `Refused` for nothing."""
     paths = tuple(w for w in wanted if not any(c in w for c in "*?[")) if wanted else ()
-    texts = (
-        [_diff(old.tree, new.tree, path) for path in paths]
-        if paths and len(paths) == len(wanted)
-        else [_diff(old.tree, new.tree, ".")]
-    )
+    texts = [_diff(old, new, path) for path in paths] if paths and len(paths) == len(wanted) else [_diff(old, new, ".")]
     text = "".join(texts)
     if not text:
         raise Refused(
             f"{name}: nothing differs{' under ' + ', '.join(wanted) if wanted else ''}", "check paths and versions"
         )
-    if wanted:
-        return parse(text, name).only(wanted)
-    return replace(parse(text, name), cves=cves_between(old, new))
+    return parse(text, name).only(wanted) if wanted else parse(text, name)
 
 
 def cves_between(old: SourceVersion, new: SourceVersion) -> tuple[str, ...]:

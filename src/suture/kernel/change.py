@@ -1,0 +1,89 @@
+"""What a fix changed in one unit: functions and data that differ, special entries included, and where the old ones run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from suture.delta.atom import Atom
+from suture.delta.compare import Difference, difference
+from suture.delta.correlation import Pairs, base_name, pair_atoms
+from suture.kernel.image import Image
+from suture.kernel.match import KernelMatch
+from suture.kernel.object import KernelObject
+from suture.kernel.special_section import SpecialSections, meaning
+
+
+@dataclass(frozen=True)
+class KernelChange:
+    """A unit before (*pre*) and after (*post*) the fix, and its place in *run*."""
+
+    source: str
+    pre: KernelObject
+    post: KernelObject
+    image: Image
+    match: KernelMatch
+    special_pre: SpecialSections
+    special_post: SpecialSections
+
+    @cached_property
+    def pairs(self) -> Pairs:
+        return pair_atoms(self.pre, self.post)
+
+    @cached_property
+    def difference(self) -> Difference:
+        return compared(self.pre, self.post, self.special_pre, self.special_post)
+
+    @cached_property
+    def replaced(self) -> frozenset[str]:
+        """Functions of post that differ from a running one, those of initialisation left out."""
+        return (self.difference.changed & self.post.functions.keys()) - self.post.functions_once
+
+    @cached_property
+    def new(self) -> frozenset[str]:
+        """Functions that only post has."""
+        return (self.difference.new & self.post.functions.keys()) - self.post.functions_once
+
+    @cached_property
+    def once(self) -> frozenset[str]:
+        """Changed or new functions that only ever run once."""
+        return (self.difference.changed | self.difference.new) & self.post.functions_once
+
+    def pre_of(self, post: Atom) -> Atom | None:
+        """The counterpart of an atom of post."""
+        index = self.pairs.pre_of.get(post.index)
+        return self.pre.atoms[index] if index is not None else None
+
+    def address_of(self, pre: Atom) -> int | None:
+        """Where an atom of pre runs: what fields of running code imply, else the only address that its name has in the image."""
+        known = self.match.address_of(pre.index)
+        if known is None:
+            known = self.match.addresses.get(pre.label)
+        if known is None and base_name(pre.label) == pre.label:
+            rows = self.image.names.get(pre.label, ())
+            known = rows[0] if len(rows) == 1 else None
+        return known
+
+    def old_name(self, post_name: str) -> str:
+        """The running name of a replaced function: numbered clones may have another number in post."""
+        pre = self.pre_of(self.post.functions[post_name].hot)
+        return pre.label if pre is not None else post_name
+
+
+def compared(
+    pre: KernelObject, post: KernelObject, special_pre: SpecialSections, special_post: SpecialSections
+) -> Difference:
+    """`suture.delta.compare.difference`, with the special entries of each function counted among its code."""
+    plain = difference(pre, post)
+    pairs = pair_atoms(pre, post)
+    labels = (
+        {a.index: base_name(a.label) for a in pre.atoms.values()},
+        {a.index: base_name(a.label) for a in post.atoms.values()},
+    )
+    changed = set(plain.changed)
+    for name, function in post.functions.items():
+        for atom in function.atoms:
+            old = pairs.pre_of.get(atom.index)
+            if old is not None and meaning(special_pre, old, labels[0]) != meaning(special_post, atom.index, labels[1]):
+                changed.add(name)
+    return Difference(frozenset(changed), plain.new, plain.gone, plain.changed_variables, plain.changed_constants)

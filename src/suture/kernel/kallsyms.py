@@ -1,0 +1,123 @@
+"""The kernel's own symbol table, read out of the image: names, addresses, and the order that `sympos` counts in.
+
+Source of the format: scripts/kallsyms.c of Linux 6.1 (base-relative offsets with absolute per-CPU symbols; names packed with a table
+of 256 tokens; stable releases have sequence numbers between markers and tokens). The tables have no symbols of their own in a stripped image, so they are found by what they must look like.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+import struct
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from suture.error import Unsupported
+
+_DIGITS = b"".join(bytes([c]) + b"\0" for c in b"0123456789")
+_MASK = (1 << 64) - 1
+_LEAST, _MOST = 1000, 1 << 22  # symbols that a kernel may have
+_FAR = 32 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class KernelSymbol:
+    """One row: `type` as nm(1) spells it. Per-CPU symbols have their small offset as address."""
+
+    address: int
+    type: str
+    name: str
+
+
+class Kallsyms:
+    """All symbols of vmlinux in the table's order."""
+
+    def __init__(self, rows: Sequence[KernelSymbol]) -> None:
+        self.rows = tuple(rows)
+
+    @cached_property
+    def by_name(self) -> dict[str, tuple[KernelSymbol, ...]]:
+        """Rows of each name in the order that sympos counts."""
+        found: dict[str, list[KernelSymbol]] = defaultdict(list)
+        for row in self.rows:
+            found[row.name].append(row)
+        return {name: tuple(rows) for name, rows in found.items()}
+
+    @cached_property
+    def by_address(self) -> dict[int, tuple[KernelSymbol, ...]]:
+        found: dict[int, list[KernelSymbol]] = defaultdict(list)
+        for row in self.rows:
+            found[row.address].append(row)
+        return {address: tuple(rows) for address, rows in found.items()}
+
+
+def read(rodata: bytes, base: int, name: str) -> Kallsyms:
+    """The table in the read-only data of an image whose code begins at `base`. Raises `Unsupported` when there is none like it."""
+    for hit in re.finditer(re.escape(struct.pack("<Q", base)), rodata):
+        rows = _rows(rodata, hit.start(), base)
+        if rows is not None:
+            return Kallsyms(rows)
+    raise Unsupported(f"{name}: no symbol table of the known format in it", "CONFIG_KALLSYMS of Linux 6.1 is known")
+
+
+def _rows(data: bytes, at: int, base: int) -> list[KernelSymbol] | None:
+    """The table whose base stands at `at`: offsets before it, then count, names, markers, (sequence numbers,) tokens behind it."""
+    count = struct.unpack_from("<I", data, at + 8)[0] if at + 16 < len(data) else 0
+    head = at - (count * 4 + -count * 4 % 8)
+    if not _LEAST < count < _MOST or head < 0:
+        return None
+    names, places = at + 16, []
+    place = names
+    for _ in range(count):
+        start, length = _length(data, place)
+        if place + 2 >= len(data) or length == 0:
+            return None
+        places.append((start, start + length))
+        place = start + length
+    tokens = _tokens(data, place)
+    if not _marked(data, names, places, place) or tokens is None:
+        return None
+    found = []
+    offsets = struct.unpack_from(f"<{count}i", data, head)
+    for offset, (start, end) in zip(offsets, places, strict=True):
+        text = b"".join(tokens[c] for c in data[start:end]).decode()
+        # KALLSYMS_ABSOLUTE_PERCPU: positive offsets are absolute, negative ones count from base - 1 downwards
+        address = offset if offset >= 0 else (base - 1 - offset) & _MASK
+        found.append(KernelSymbol(address, text[0], text[1:]))
+    return found
+
+
+def _marked(data: bytes, names: int, places: Sequence[tuple[int, int]], end: int) -> bool:
+    """Whether the markers behind the names say where every 256th name begins."""
+    ends = [names, *(p[1] for p in places)]
+    expected = [ends[n] - names for n in range(0, len(places), 256)]
+    return data[end : end + 16].find(struct.pack("<II", *expected[:2])) >= 0 and (
+        struct.pack(f"<{len(expected)}I", *expected) in data[end : end + 16 + 4 * len(expected)]
+    )
+
+
+def _tokens(data: bytes, after: int) -> list[bytes] | None:
+    """The 256 tokens, found by those of the digits and proved by the index behind them."""
+    for hit in re.finditer(re.escape(_DIGITS), data[after : after + _FAR]):
+        start = after + hit.start()
+        for _ in range(ord("0")):  # one token ends before each earlier code
+            start = data.rfind(b"\0", 0, start - 1) + 1
+        at, ends = start, []
+        for _ in range(257):
+            ends.append(at - start)
+            at = data.find(b"\0", at) + 1
+        index = struct.pack("<256H", *(e & 0xFFFF for e in ends[:256]))
+        last = start + ends[256]
+        if index in data[last : last + 16 + len(index)]:
+            return [data[start + a : start + b - 1] for a, b in itertools.pairwise(ends)]
+    return None
+
+
+def _length(data: bytes, at: int) -> tuple[int, int]:
+    """Start and length of a packed name; names longer than 127 codes have a second byte (Linux 6.1)."""
+    length = data[at]
+    if length & 0x80:
+        return at + 2, length & 0x7F | data[at + 1] << 7
+    return at + 1, length

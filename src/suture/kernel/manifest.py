@@ -1,0 +1,180 @@
+"""What a kernel patch says of itself: the section `.suture.manifest` of the module, JSON with sorted keys. Standard library only."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from suture.elf.file import BadElf, ElfFile
+from suture.error import NotFound, Unsupported
+from suture.match.proof import MatchedSection, MatchedUnit, ProvenSymbol
+from suture.patch.manifest import BadPatch, Fix
+
+FORMAT = 1
+SECTION = ".suture.manifest"
+_MAX_SIZE = 64 << 20
+
+
+@dataclass(frozen=True)
+class KernelTarget:
+    """`release` is what `uname -r` says, `version` the source's; `build_id` vmlinux's GNU build-id (/sys/kernel/notes)."""
+
+    release: str
+    version: str
+    build_id: str
+
+
+@dataclass(frozen=True)
+class KernelFunction:
+    """A replaced function: its object (vmlinux or a module), name, position among equal names, link-time address, size in bytes."""
+
+    object: str
+    name: str
+    position: int
+    address: int
+    size: int
+    source: str
+
+
+@dataclass(frozen=True)
+class KernelManifest:
+    """`module` is the kernel's name of the patch; `keep` why it can't be unloaded after use; `replace` that it takes the place of all others.
+
+    `effective` is the version whose fixes are in; `objects` the build-ids of patched modules.
+    """
+
+    module: str
+    target: KernelTarget
+    fixes: tuple[Fix, ...]
+    functions: tuple[KernelFunction, ...]
+    effective: str
+    replace: bool
+    keep: tuple[str, ...]
+    notes: tuple[str, ...]
+    objects: dict[str, str]
+    units: tuple[MatchedUnit, ...]
+    symbols: tuple[ProvenSymbol, ...]
+    toolchain: dict[str, str] = field(default_factory=dict)
+    request: dict[str, tuple[str, ...]] = field(default_factory=dict)
+
+    @property
+    def cves(self) -> tuple[str, ...]:
+        return tuple(sorted({c for f in self.fixes for c in f.cves}))
+
+    def to_json(self) -> bytes:
+        """Canonical JSON in ASCII."""
+        top = {"format": FORMAT, "kind": "kernel", **asdict(self)}
+        return json.dumps(top, sort_keys=True, separators=(",", ":")).encode()
+
+
+@dataclass(frozen=True)
+class KernelPatch:
+    """A patch module's file. `id` is the first 16 hex digits of its SHA-256 without an appended signature."""
+
+    id: str
+    manifest: KernelManifest
+    data: bytes
+
+
+_SIGNED = b"~Module signature appended~\n"
+
+
+def is_kernel_patch(path: Path) -> bool:
+    """Whether a file is called as a module is."""
+    return path.suffix == ".ko"
+
+
+def read_patch(path: Path) -> KernelPatch:
+    """Read a patch module. Raises `NotFound` and `BadPatch`."""
+    try:
+        if path.stat().st_size > _MAX_SIZE:
+            raise BadPatch(str(path), "larger than any patch")
+        return parse_patch(path.read_bytes(), str(path))
+    except FileNotFoundError as problem:
+        raise NotFound(f"{path}: no such patch file", "give the path of a file that `suture make` wrote") from problem
+    except IsADirectoryError as problem:
+        raise BadPatch(str(path), "is a folder") from problem
+
+
+def parse_patch(data: bytes, name: str) -> KernelPatch:
+    """Raises `BadPatch`."""
+    try:
+        elf = ElfFile(data, name)
+        section = elf.section(SECTION)
+        if section is None:
+            raise BadPatch(name, "a kernel module, but none that Suture made")
+        manifest = _manifest(json.loads(elf.bytes_of(section)))
+    except (BadElf, Unsupported) as problem:
+        raise BadPatch(name, f"no kernel module: {problem.what}") from problem
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as problem:
+        raise BadPatch(name, f"the manifest is malformed ({problem!r})") from problem
+    return KernelPatch(identity(data), manifest, data)
+
+
+def identity(data: bytes) -> str:
+    """The patch's id: a signature of whoever installs it does not make it another patch."""
+    return hashlib.sha256(unsigned(data)).hexdigest()[:16]
+
+
+def unsigned(data: bytes) -> bytes:
+    """A module without its appended signature (scripts/sign-file.c: signature, struct module_signature, magic)."""
+    if not data.endswith(_SIGNED) or len(data) < len(_SIGNED) + 12:
+        return data
+    end = len(data) - len(_SIGNED) - 12
+    length = int.from_bytes(data[end + 8 : end + 12], "big")
+    return data[: end - length] if 0 < length < end else data
+
+
+def _manifest(top: dict[str, Any]) -> KernelManifest:
+    if top["format"] != FORMAT or top["kind"] != "kernel":
+        raise ValueError(f"format {top['format']} of {top['kind']}")
+    return KernelManifest(
+        module=_str(top["module"]),
+        target=KernelTarget(**{k: _str(v) for k, v in top["target"].items()}),
+        fixes=tuple(Fix(_str(f["name"]), _strs(f["cves"]), _str(f["sha256"])) for f in top["fixes"]),
+        functions=tuple(
+            KernelFunction(
+                _str(f["object"]),
+                _str(f["name"]),
+                int(f["position"]),
+                int(f["address"]),
+                int(f["size"]),
+                _str(f["source"]),
+            )
+            for f in top["functions"]
+        ),
+        effective=_str(top["effective"]),
+        replace=bool(top["replace"]),
+        keep=_strs(top["keep"]),
+        notes=_strs(top["notes"]),
+        objects={_str(k): _str(v) for k, v in top["objects"].items()},
+        units=tuple(
+            MatchedUnit(
+                _str(u["source"]),
+                _str(u["object"]),
+                bool(u["whole"]),
+                tuple(
+                    MatchedSection(_str(s["name"]), int(s["size"]), int(s["compared"]), int(s["address"]))
+                    for s in u["sections"]
+                ),
+                _strs(u["agreed_symbols"]),
+            )
+            for u in top["units"]
+        ),
+        symbols=tuple(ProvenSymbol(_str(s["name"]), int(s["address"]), _strs(s["implied_by"])) for s in top["symbols"]),
+        toolchain={_str(k): _str(v) for k, v in top["toolchain"].items()},
+        request={_str(k): _strs(v) for k, v in top["request"].items()},
+    )
+
+
+def _str(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} is not a string")
+    return value
+
+
+def _strs(value: Any) -> tuple[str, ...]:
+    return tuple(_str(v) for v in value)

@@ -1,0 +1,158 @@
+"""One translation unit of the kernel: its compile command as kbuild has it, its objects before and after a fix, its module.
+
+kbuild tells the command once (`.NAME.o.cmd`); later compiles run that command, objtool included, without make. Post is compiled at
+the same path with the fix's files over the tree.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from suture.compile.room import INSIDE, Room
+from suture.elf.file import ElfFile
+from suture.error import ExitCode, SutureError
+from suture.kernel.prepare import ROOT, KernelTree
+from suture.source import cache
+
+SECTIONS = ("-ffunction-sections", "-fdata-sections")
+
+
+class NotBuilt(SutureError):
+    """The file is not part of this kernel."""
+
+    exit_code = ExitCode.REFUSED
+
+
+class CompileFailed(SutureError):
+    """The compiler rejects a unit."""
+
+    exit_code = ExitCode.COMMAND
+
+    def __init__(self, source: str, output: str) -> None:
+        lines = [x for x in output.strip().splitlines() if x.strip()]
+        super().__init__(
+            "\n".join([f"{source}: the compiler rejects it", *lines[-30:]]),
+            "correct the fix, or check that it belongs to this version (a fix may need others before it)",
+        )
+
+
+@dataclass(frozen=True)
+class KernelUnit:
+    """`command` compiles it in the tree's root; `module` is what the kernel calls its module, empty for vmlinux.
+
+    `depends` are the files that it includes, relative to the tree's root.
+    """
+
+    source: str
+    command: str
+    module: str
+    depends: tuple[str, ...]
+
+    @property
+    def object(self) -> str:
+        return str(Path(self.source).with_suffix(".o"))
+
+
+def units(tree: KernelTree, sources: Sequence[str]) -> dict[str, KernelUnit | NotBuilt]:
+    """The units of C files, asked of kbuild once each. Their plain objects are kept too."""
+    store = cache.root() / "object" / "kernel" / tree.key[:16]
+    store.mkdir(parents=True, exist_ok=True)
+    paths = {s: store / cache.safe(s) for s in sources}
+    missing = [s for s, p in paths.items() if not p.exists()]
+    if missing:
+        cache.scratch(cache.root() / "run", lambda folder: _ask(tree, missing, folder, paths))
+    return {s: _read(s, paths[s]) for s in sources}
+
+
+def plain(tree: KernelTree, unit: KernelUnit) -> ElfFile:
+    """The object as the archive compiled it."""
+    return ElfFile.read(cache.root() / "object" / "kernel" / tree.key[:16] / cache.safe(unit.source) / "plain.o")
+
+
+def _ask(tree: KernelTree, sources: Sequence[str], folder: Path, paths: Mapping[str, Path]) -> None:
+    out = f"{INSIDE}/out"
+    lines = []
+    for number, source in enumerate(sources):
+        obj = str(Path(source).with_suffix(".o"))
+        name = f"{Path(obj).parent}/.{Path(obj).name}.cmd"
+        lines.append(
+            f"({tree.make} {shlex.quote(obj)} && cp {shlex.quote(obj)} {out}/{number}.o"
+            f" && cp {shlex.quote(name)} {out}/{number}.cmd) >{out}/{number}.log 2>&1 || true\n"
+        )
+    script = "".join(lines)
+    tree.room.enter(script, directory=ROOT, binds=[(folder, out)])
+    for number, source in enumerate(sources):
+        _keep(source, folder, number, paths[source])
+
+
+def _keep(source: str, folder: Path, number: int, place: Path) -> None:
+    def make(target: Path) -> None:
+        target.mkdir()
+        command = folder / f"{number}.cmd"
+        if not command.exists():
+            # The archive compiled all that its configuration has, so what does not compile is not among it.
+            (target / "unit.json").write_text("null")
+            return
+        text = command.read_text()
+        line = re.search(r"^(?:saved)?cmd_\S+ := (.*)$", text, re.M)
+        assert line is not None
+        module = re.search(r"-DKBUILD_MODNAME='\"([^\"]*)\"'", line[1])
+        is_module = " -DMODULE " in line[1]
+        depends = sorted(set(re.findall(r"^\s+(?:\$\(wildcard )?([\w./-]+\.[ch])\)? \\?$", text, re.M)))
+        facts = [
+            line[1].replace("$(pound)", "#").replace("$$", "$"),
+            module[1] if module and is_module else "",
+            depends,
+        ]
+        (target / "unit.json").write_text(json.dumps(facts))
+        (folder / f"{number}.o").rename(target / "plain.o")
+
+    cache.item(place, make)
+
+
+def _read(source: str, place: Path) -> KernelUnit | NotBuilt:
+    facts = json.loads((place / "unit.json").read_text())
+    if facts is None:
+        return NotBuilt(f"{source}: not compiled for this kernel", "leave it out with --only; nothing that runs has it")
+    return KernelUnit(source, facts[0], facts[1], tuple(facts[2]))
+
+
+def compile_sections(tree: KernelTree, chosen: Sequence[KernelUnit], layer: Path | None, key: str) -> list[Path]:
+    """Objects of units with a section for each function and datum, in parallel, kept by `key` (that of the files over the tree).
+
+    Raises `CompileFailed` for the first one that fails.
+    """
+    store = cache.root() / "object" / "kernel-sections"
+    room = tree.room if layer is None else tree.room.with_layer(layer)
+    names = [hashlib.sha256(f"{tree.key}\0{key}\0{u.command}".encode()).hexdigest() for u in chosen]
+    paths = [store / n[:2] / f"{n}.o" for n in names]
+    missing = [(u, p) for u, p in zip(chosen, paths, strict=True) if not p.exists()]
+    if missing:
+        cache.scratch(cache.root() / "run", lambda folder: _compile(room, missing, folder))
+    return paths
+
+
+def _compile(room: Room, missing: Sequence[tuple[KernelUnit, Path]], folder: Path) -> None:
+    out = f"{INSIDE}/out"
+    for number, (unit, _) in enumerate(missing):
+        command = unit.command.replace(" -c -o ", f" {' '.join(SECTIONS)} -c -o ", 1)
+        (folder / f"{number}.sh").write_text(f"set -e\n{command}\ncp {shlex.quote(unit.object)} {out}/{number}.o\n")
+    numbers = " ".join(str(n) for n in range(len(missing)))
+    one = f"sh {out}/$1.sh >{out}/$1.log 2>&1 || true"
+    room.enter(
+        f"printf '%s\\n' {numbers} | xargs -P 2 -n 1 sh -c {shlex.quote(one)} job\n",
+        directory=ROOT,
+        binds=[(folder, out)],
+    )
+    for number, (unit, path) in enumerate(missing):
+        made = folder / f"{number}.o"
+        if not made.exists():
+            raise CompileFailed(unit.source, (folder / f"{number}.log").read_text(errors="replace"))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        made.rename(path)

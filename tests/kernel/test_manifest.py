@@ -1,0 +1,69 @@
+"""The manifest in a module, and a signature that does not make it another patch."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from suture.elf.object_writer import NewSection, write_object
+from suture.kernel.manifest import SECTION, identity, parse_patch, unsigned
+from suture.kernel.signature import sign
+from suture.patch.manifest import BadPatch
+from tests.kernel.conftest import manifest
+
+_REQUEST = ("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=test", "-days", "1")
+_VERIFY = ("openssl", "cms", "-verify", "-binary", "-noverify", "-inform", "DER", "-out", "/dev/null")
+
+
+def module(raw: bytes) -> bytes:
+    return write_object([NewSection(SECTION, 0, raw)], [])
+
+
+def test_a_manifest_is_read_back_as_it_was_written() -> None:
+    own = manifest(objects={"ext4": "aa"})
+    assert parse_patch(module(own.to_json()), "x").manifest == own
+
+
+@given(st.binary(max_size=200))
+def test_damaged_manifests_are_bad_patches(raw: bytes) -> None:
+    with pytest.raises(BadPatch):
+        parse_patch(module(raw), "x")
+
+
+def test_another_makers_module_is_a_bad_patch() -> None:
+    with pytest.raises(BadPatch, match="none that Suture made"):
+        parse_patch(write_object([NewSection(".text", 6, b"\xc3")], []), "x")
+
+
+def test_a_signature_is_openssls_and_leaves_the_id_alone(tmp_path: Path) -> None:
+    key, certificate = tmp_path / "key.pem", tmp_path / "cert.pem"
+    subprocess.run(
+        [*_REQUEST, "-keyout", str(key), "-out", str(certificate)],
+        check=True,
+        capture_output=True,
+    )
+    plain = module(manifest().to_json())
+    signed = sign(plain, key, certificate)
+    assert unsigned(signed) == plain and identity(signed) == identity(plain) and signed != plain
+    signature = signed[len(plain) : -40]
+    (tmp_path / "signature").write_bytes(signature)
+    (tmp_path / "module").write_bytes(plain)
+    done = subprocess.run(
+        [
+            *_VERIFY,
+            "-in",
+            str(tmp_path / "signature"),
+            "-content",
+            str(tmp_path / "module"),
+            "-certfile",
+            str(certificate),
+        ],
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
