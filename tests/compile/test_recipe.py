@@ -30,6 +30,12 @@ def test_a_path_that_is_copied_before_it_is_compiled_is_translated() -> None:
     assert found.binaries[0].file == "usr/x86_64-linux-gnu/x"
 
 
+def test_functions_in_which_coroutines_stand_belong_to_a_binary() -> None:
+    found = recipe.parse(GOOD + 'suspends = ["co_switch"]\n', "x")
+    assert found.binaries[0].suspends == ("co_switch",)
+    assert recipe.load("qemu").binaries[0].suspends == ("qemu_coroutine_switch",)
+
+
 @pytest.mark.parametrize(
     "text",
     [

@@ -66,7 +66,7 @@ def test_stubs_compile_nothing_but_generate_headers_and_are_cleaned_away(tree: P
     assert (tree / "b.o").read_bytes().startswith(b"suture-object ")
     assert (tree / "gen.h").exists()
     record.clean(recording, tree)
-    assert not [p for p in tree.rglob("*") if p.suffix in {".o", ".lo"} or p.name == "prog"]
+    assert not [p for p in tree.rglob("*") if p.suffix in {".o", ".lo", ".a"} or p.name == "prog"]
     assert (tree / "gen.h").exists() and (tree / "a.c").exists()
 
 

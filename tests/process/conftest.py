@@ -22,11 +22,13 @@ from suture.elf.object_writer import NewRelocation, NewSection, NewSymbol, write
 from suture.patch.entry import plan_entry
 from suture.patch.file import PatchFile, parse_patch
 from suture.patch.manifest import (
+    Consistency,
     Fix,
     Group,
     ImportedSymbol,
     Manifest,
     ReplacedFunction,
+    Suspending,
     SymbolKind,
     Target,
 )
@@ -49,6 +51,9 @@ def make_patch(
     name: str = "test",
     supersedes: tuple[str, ...] = (),
     imports: tuple[str, ...] = (),
+    suspends: tuple[str, ...] = (),
+    relaxed: str = "",
+    endless: tuple[str, ...] = (),
 ) -> PatchFile:
     """A patch of `target` whose new functions are the C functions of the same names in `source`."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -75,7 +80,7 @@ def make_patch(
         thunks += b"\xcc" * (-len(thunks) % 16)
         rows[function] = ReplacedFunction(
             function, old.st_value, old.st_size, hashlib.sha256(body).hexdigest(), entry.entry, entry.displaced,
-            function, f"{function}.orig",
+            function, f"{function}.orig", Consistency.RELAXED if relaxed else Consistency.STRICT, function in endless,
         )  # fmt: skip
     section = NewSection(
         ".text.orig", SectionFlag.ALLOC | SectionFlag.EXECINSTR, bytes(thunks), 16, relocations=relocations
@@ -97,6 +102,8 @@ def make_patch(
         tuple(Group(g, tuple(rows[f] for f in fs)) for g, fs in groups.items()),
         symbols,
         supersedes,
+        suspends=tuple(Suspending(n, known[n].st_value, known[n].st_size) for n in suspends),
+        relaxed=relaxed,
     )
     text = folder / f"{name}.json"
     text.write_bytes(manifest.to_json())

@@ -53,27 +53,31 @@ static void resume(void) { swapcontext(&home, &co); }
 SETJMP = (
     HEAD
     + r"""
-struct co { sigjmp_buf env; int done; } *co;
+struct co { void (*entry)(void); sigjmp_buf env; } *co;
+union { void *p; int i[2]; } argument;
 static sigjmp_buf home;
 __attribute__((noinline)) void co_switch(sigjmp_buf *from, sigjmp_buf *to) { if (!sigsetjmp(*from, 0)) siglongjmp(*to, 1); }
 static void yield(void) { co_switch(&co->env, &home); }
 __attribute__((noinline)) int f(int x) { if (x < 0) { yield(); __asm__ volatile(""); } return x * 3 + 1; }
-static volatile int work;
-__attribute__((noinline)) void trampoline(void) {
-  if (!sigsetjmp(co->env, 0)) siglongjmp(home, 1);
-  for (;;) { f(-1); co_switch(&co->env, &home); }
+/* deep enough that what the coroutine does later does not write over what f has left */
+static void body(void) { char pad[1024]; __asm__ volatile("" :: "r"(pad) : "memory"); f(-1); }
+static void trampoline(int i0, int i1) {
+  argument.i[0] = i0; argument.i[1] = i1;
+  struct co *self = argument.p;
+  if (!sigsetjmp(self->env, 0)) siglongjmp(home, 1);
+  for (;;) { self->entry(); co_switch(&self->env, &home); }
 }
 __attribute__((noinline)) static void start(void) {
   static ucontext_t uc, old;
-  co = calloc(1, sizeof *co);
+  argument.p = co = calloc(1, sizeof *co);
+  co->entry = body;
   getcontext(&uc); uc.uc_stack.ss_sp = new_stack(); uc.uc_stack.ss_size = SIZE; uc.uc_link = &old;
-  makecontext(&uc, trampoline, 0);
+  makecontext(&uc, (void (*)(void))trampoline, 2, argument.i[0], argument.i[1]);
   if (!sigsetjmp(home, 0)) swapcontext(&old, &uc);
 }
 static void resume(void) { co_switch(&home, &co->env); }
 """
 )
-# the stack is not swept when a frame ends, so what f called leaves its return address in f behind
 MAIN = r"""
 int main(void) {
   char line[64];
@@ -90,9 +94,9 @@ NEW = "int f(int x) { return 1000; }"
 
 @pytest.fixture
 def build(gcc: Compile, make_patch: Make, tmp_path: Path) -> Callable[..., tuple[Path, PatchFile]]:
-    def build(source: str) -> tuple[Path, PatchFile]:
+    def build(source: str, suspends: tuple[str, ...] = ()) -> tuple[Path, PatchFile]:
         program = gcc(tmp_path / "target", source, "-pthread", "-w")
-        return program, make_patch(tmp_path, program, NEW, {"f": ["f"]})
+        return program, make_patch(tmp_path, program, NEW, {"f": ["f"]}, suspends=suspends)
 
     return build
 
@@ -133,6 +137,46 @@ def test_a_stack_that_appears_after_the_map_was_read_is_searched_too(start: Star
     with pytest.raises(Busy, match="suspended stack"):
         apply(target.pid, patch, timeout=0.1, on_step=meanwhile)
     assert asked == ["22"]
+
+
+def test_remains_on_a_coroutine_that_is_kept_for_later_count_while_nobody_knows_where_it_stands(
+    start: Start, build: Any
+) -> None:
+    program, patch = build(SETJMP + MAIN)
+    target = start(program)
+    assert [target.ask("r"), target.ask("r")] == ["22", "22"]  # into f, and out of it: its frame is no more
+    with pytest.raises(Busy, match="suspended stack"):
+        apply(target.pid, patch, timeout=0.3)
+
+
+def test_remains_are_told_from_frames_where_the_patch_knows_what_suspends(start: Start, build: Any) -> None:
+    program, patch = build(SETJMP + MAIN, ("co_switch",))
+    target = start(program)
+    for _ in range(5):
+        assert target.ask("r") == "22"  # suspended in f
+        with pytest.raises(Busy, match=r"a suspended stack \(coroutine\) is in f"):
+            apply(target.pid, patch, timeout=0.2)
+        assert target.ask("r") == "22"  # f has ended, what it left is still there
+        assert apply(target.pid, patch, timeout=2).suspended_stacks == 1
+        assert target.ask("x") == "1000"
+        revert(target.pid, patch.id)
+
+
+def test_remains_count_while_a_thread_is_on_another_stack_than_its_own(start: Start, build: Any) -> None:
+    program, patch = build(
+        SETJMP
+        + r"""
+    static void wait(void) { for (;;) pause(); }
+    static void *away(void *a) { static ucontext_t uc, old; getcontext(&uc); uc.uc_stack.ss_sp = new_stack(); uc.uc_stack.ss_size = SIZE;
+      uc.uc_link = &old; makecontext(&uc, wait, 0); swapcontext(&old, &uc); }
+    """
+        + MAIN.replace("start();", "start(); pthread_t t; pthread_create(&t, 0, away, 0);"),
+        ("co_switch",),
+    )
+    target = start(program)
+    assert [target.ask("r"), target.ask("r")] == ["22", "22"]
+    with pytest.raises(Busy, match="suspended stack"):
+        apply(target.pid, patch, timeout=0.3)
 
 
 def test_stacks_that_ended_threads_have_left_are_not_in_the_way(

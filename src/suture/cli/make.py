@@ -92,6 +92,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help="a CVE that the fix closes, beside those that it names itself",
     )
     parser.add_argument(
+        "--relaxed",
+        default="",
+        metavar="REASON",
+        help="threads inside an old function may finish in old code; the reason why that is safe is kept in the patch",
+    )
+    parser.add_argument(
         "--output", type=Path, default=Path("."), metavar="DIR", help="where the patches are written (default: here)"
     )
     kernel = parser.add_argument_group("for a kernel (--source linux=VERSION)")
@@ -171,14 +177,19 @@ def _request(args: argparse.Namespace, texts: tuple[tuple[str, str], ...], step:
         if args.binary is None:
             raise BadRequest("--tree needs the binary that was built from it", "give it with --binary FILE")
         return Request(
-            "", *options, tree=str(args.tree.resolve()), binary=str(args.binary.resolve()), cves=tuple(args.cve)
+            "",
+            *options,
+            tree=str(args.tree.resolve()),
+            binary=str(args.binary.resolve()),
+            cves=tuple(args.cve),
+            relaxed=args.relaxed,
         )
     if args.subject:
         from suture.cli.subject import find
 
         subject = find(args.subject, args.file, [f.partition("=")[0] for f in args.fix_from], step)
-        return Request(subject.source, *options, files=(subject.file,), cves=tuple(args.cve))
-    return Request(args.source, *options, files=tuple(args.file), cves=tuple(args.cve))
+        return Request(subject.source, *options, files=(subject.file,), cves=tuple(args.cve), relaxed=args.relaxed)
+    return Request(args.source, *options, files=tuple(args.file), cves=tuple(args.cve), relaxed=args.relaxed)
 
 
 def _print(paths: Sequence[Path], making: Making, seconds: Mapping[str, float]) -> None:

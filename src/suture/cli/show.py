@@ -85,6 +85,8 @@ def _print_summary(patch: PatchFile) -> None:
     print(
         f"verdict   {'all of the fix is in this patch' if m.verdict.safe else f'{len(m.verdict.refused)} refused, see below'}"
     )
+    if m.relaxed:
+        print(f"relaxed   {m.relaxed}")
     for note in m.verdict.notes:
         print(f"note      {note}")
     print()

@@ -14,6 +14,7 @@ from suture.error import ExitCode, NotFound, SutureError
 MULTIARCH = "x86_64-linux-gnu"
 _BUILD_KEYS = frozenset({"profiles", "versions", "configure", "generate", "record", "moved"})
 _BINARY_KEYS = frozenset({"package", "file", "output"})
+_BINARY_MORE = frozenset({"suspends"})
 
 
 class BadRecipe(SutureError):
@@ -26,12 +27,13 @@ class BadRecipe(SutureError):
 class ShippedBinary:
     """A file of a binary package, and the link output in the built tree that becomes it.
 
-    `output` is relative to the tree's root; `file` to that of the package.
+    `output` is relative to the tree's root; `file` to that of the package. `suspends` are functions that a suspended coroutine stands in.
     """
 
     package: str
     file: str
     output: str
+    suspends: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,7 @@ def parse(text: str, source: str) -> Recipe:
         raise _bad(source, "needs one [build] and at least one [[binary]], and nothing else")
     if build.keys() - _BUILD_KEYS:
         raise _bad(source, f"[build] has the unknown field {min(build.keys() - _BUILD_KEYS)}")
-    if any(set(row) != _BINARY_KEYS for row in rows):
+    if any(set(row) - _BINARY_MORE != _BINARY_KEYS for row in rows):
         raise _bad(source, "each [[binary]] needs package, file and output")
     moved, versions = build.get("moved", {}), build.get("versions", {})
     return Recipe(
@@ -98,7 +100,12 @@ def parse(text: str, source: str) -> Recipe:
         generate=str(build.get("generate", "")),
         record=_script(build, "record", source),
         moved=tuple((str(a).rstrip("/"), str(b).rstrip("/")) for a, b in moved.items()),
-        binaries=tuple(ShippedBinary(str(r["package"]), str(r["file"]), str(r["output"])) for r in rows),
+        binaries=tuple(
+            ShippedBinary(
+                str(r["package"]), str(r["file"]), str(r["output"]), tuple(str(x) for x in r.get("suspends", ()))
+            )
+            for r in rows
+        ),
         digest=hashlib.sha256(text.encode()).hexdigest(),
     )
 

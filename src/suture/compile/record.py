@@ -39,6 +39,7 @@ ARCHIVERS = tuple(
 STUB, PASS = "stub", "pass"
 
 _MARK, _FAILING = b"suture-object ", b"#!/bin/false\n"  # what the stand-ins write into objects and into linked files
+_EMPTY = b"!<arch>\n"  # and into archives: one without members, which `nm` can read
 
 # dash keeps this at about a millisecond per call: no program is started, and $$ names a log file that nobody else writes.
 _STAND_IN = r"""#!/bin/sh
@@ -75,7 +76,7 @@ if [ "$mode" = ask ] || [ "$SUTURE_RECORD_MODE" = pass ]; then
 fi
 case $mode in
   archive)
-    for a do case $a in *.a) [ -e "$a" ] || : >"$a"; exit 0;; esac; done
+    for a do case $a in *.a) [ -e "$a" ] || printf '!<arch>\n' >"$a"; exit 0;; esac; done
     exit 0;;
   compile)
     if [ -z "$out" ]; then out=${first##*/}; out=${out%.*}.o; fi
@@ -172,7 +173,7 @@ def clean(recording: Recording, files: Path) -> None:
         path = files / name
         if not name.startswith("/") and path.is_file() and not path.is_symlink():
             with path.open("rb") as handle:
-                if handle.read(len(_MARK)) in {_MARK, b"", _FAILING[: len(_MARK)]}:
+                if handle.read(len(_MARK)) in {_MARK, b"", _EMPTY, _FAILING[: len(_MARK)]}:
                     path.unlink()
 
 

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shlex
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import unquote
 
-from suture.command import run
+from suture.command import CommandFailed, run
 from suture.error import ExitCode, NotFound, SutureError
 from suture.progress import Progress, silent
 from suture.source import cache, mirror
@@ -26,6 +28,9 @@ INSIDE = "/run/suture"
 """Folder in a room that holds what belongs to the running command alone (a tmpfs)."""
 
 _OVERLAY = "redirect_dir=off,metacopy=off,index=off"
+# What the indexes list and the archive has no more (security updates that a newer one has pushed out) counts as not there.
+_PIN = "Package: /./\nPin: version *{version}\nPin-Priority: -1\n\n"
+_GONE = re.compile(r"^E: Failed to fetch \S+/[^/_\s]+_([^/_\s]+)_[a-z0-9]+\.deb\s+404\b", re.M)
 _DEVICES = "null zero full random urandom tty"
 
 # Arguments: scratch, lowerdir, upperdir or empty, workdir or empty, then pairs of host path and path inside.
@@ -149,6 +154,11 @@ def base(archive: Archive, progress: Progress = silent) -> Room:
     return Room((cache.item(place, make),))
 
 
+def _not_arriving(output: str) -> list[str]:
+    """Versions, without epoch, of packages that apt found in the indexes and not in the archive."""
+    return [unquote(v) for v in dict.fromkeys(_GONE.findall(output))]
+
+
 def for_source(
     source: SourceVersion,
     archive: Archive,
@@ -170,6 +180,19 @@ def for_source(
 
     def make(folder: Path) -> None:
         progress(f"installing the build dependencies of {source.name}")
+        pins: dict[str, None] = {}
+        while True:
+            try:
+                return install(folder, pins)
+            except CommandFailed as failed:
+                gone = [v for v in _not_arriving(failed.output) if v not in pins]
+                if not gone:
+                    raise
+                pins.update(dict.fromkeys(gone))
+                progress(f"{source.name}: versions that do not arrive are left out: {', '.join(pins)}")
+                cache.discard(folder)
+
+    def install(folder: Path, pins: Iterable[str]) -> None:
         binds = [
             (archive.lists, "/var/lib/apt/lists"),
             (archive.debs, "/var/cache/apt/archives"),
@@ -178,9 +201,10 @@ def for_source(
             (source.dsc, f"{INSIDE}/source.dsc"),
         ]
         chosen = f"--build-profiles={','.join(profiles)} " if profiles else ""
+        rows = "".join(_PIN.format(version=v) for v in pins)
         preferences = f"{INSIDE}/preferences"
         script = (
-            f"printf %s {shlex.quote(wanted)} >{preferences}\n"
+            f"printf %s {shlex.quote(wanted + rows)} >{preferences}\n"
             f"apt-get --quiet --yes --no-install-recommends --option=Dir::Etc::preferences={preferences} --allow-downgrades"
             f" --arch-only {chosen}build-dep {INSIDE}/source.dsc\n"
             "rm --force /var/cache/apt/pkgcache.bin /var/cache/apt/srcpkgcache.bin\n"

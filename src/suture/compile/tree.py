@@ -103,6 +103,11 @@ class Tree:
         ]
         return tuple(sorted(sure, key=lambda u: u.object))
 
+    def suspends(self, binary: Binary) -> tuple[str, ...]:
+        """Functions in which suspended coroutines of a shipped binary stand, as its recipe tells."""
+        rows = self.recipe.binaries if self.recipe else ()
+        return next((r.suspends for r in rows if (r.package, r.file) == (binary.package, binary.file)), ())
+
     def units_in(self, binary: Binary) -> tuple[Unit, ...]:
         """The units whose objects a shipped binary is linked from."""
         return tuple(u for u in self.units if u.object in binary.objects)

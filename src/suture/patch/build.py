@@ -24,9 +24,21 @@ from suture.elf.object_writer import NewRelocation, NewSection, NewSymbol, write
 from suture.match.proof import Proof
 from suture.match.run import Run
 from suture.patch.caller import places_that_refer
+from suture.patch.endless import endless_note, never_returns
 from suture.patch.entry import Entry, plan_entry
 from suture.patch.file import MANIFEST_SECTION
-from suture.patch.manifest import Fix, Group, Manifest, OldPart, RefusedFunction, ReplacedFunction, Target, Verdict
+from suture.patch.manifest import (
+    Consistency,
+    Fix,
+    Group,
+    Manifest,
+    OldPart,
+    RefusedFunction,
+    ReplacedFunction,
+    Suspending,
+    Target,
+    Verdict,
+)
 from suture.patch.place import Layout
 from suture.patch.resolve import Elsewhere, Resolver, Unresolvable
 
@@ -50,13 +62,15 @@ def build(
     toolchain: dict[str, str],
     request: Mapping[str, tuple[str, ...]],
     refused: tuple[RefusedFunction, ...] = (),
+    suspends: tuple[Suspending, ...] = (),
 ) -> Built:
     """Make the live patch of one binary. `changes` are its units that differ; they are taken in the order of their sources.
 
     `refused` is what was refused already and goes into the verdict; `request` is what `suture verify` needs to make it again.
+    With a reason under `relaxed` in it, old frames may finish in old code. `suspends` are functions that suspended coroutines stand in.
     """
     ordered = tuple(sorted((_reconciled(c) for c in changes), key=lambda c: (c.source, c.object)))
-    return _Build(name, target, ordered, run, fixes, elsewhere, toolchain, request, refused).result()
+    return _Build(name, target, ordered, run, fixes, elsewhere, toolchain, request, refused, suspends).result()
 
 
 @dataclass
@@ -70,6 +84,7 @@ class _Build:
     toolchain: dict[str, str]
     request: Mapping[str, tuple[str, ...]]
     refused_before: tuple[RefusedFunction, ...]
+    suspends: tuple[Suspending, ...] = ()
     entries: dict[Node, Entry] = field(default_factory=dict)
     refusals: dict[Node, Refusal] = field(default_factory=dict)
     undiverted: set[Node] = field(default_factory=set)
@@ -247,7 +262,13 @@ class _Build:
             proof=Proof(units, layout.resolver.proof),
             toolchain=self.toolchain,
             request=dict(self.request),
+            suspends=self.suspends,
+            relaxed=self._relaxed,
         )
+
+    @property
+    def _relaxed(self) -> str:
+        return next(iter(self.request.get("relaxed", ())), "")
 
     def _group(self, layout: Layout, group: Selected) -> Group:
         functions = tuple(self._replaced(layout, n) for n in group.replaced)
@@ -264,8 +285,32 @@ class _Build:
         symbol = layout.symbol_of(node)
         digest = hashlib.sha256(code).hexdigest()
         return ReplacedFunction(
-            old.name, placed.address, placed.size, digest, entry.entry, entry.displaced, symbol, f"{symbol}.orig"
+            old.name,
+            placed.address,
+            placed.size,
+            digest,
+            entry.entry,
+            entry.displaced,
+            symbol,
+            f"{symbol}.orig",
+            Consistency.RELAXED if self._relaxed else Consistency.STRICT,
+            self._is_endless(node),
         )
+
+    def _is_endless(self, node: Node) -> bool:
+        """Whether the running function with its cold parts loops and never returns."""
+        change = self.changes[node.unit]
+        old = old_function(change, node.name)
+        bodies = []
+        for atom in old.atoms if old else ():
+            address = change.address_of_pre(atom)
+            code = (
+                self.run.code_at(address, change.size_in_run(atom.label) or atom.size) if address is not None else None
+            )
+            if code is None or address is None:
+                return False
+            bodies.append((address, code))
+        return old is not None and never_returns(bodies, bool(change.pre.inner_targets(old)))
 
     def _parts(self, group: Selected) -> Iterable[OldPart]:
         """Cold parts, functions that need no jump, and functions that are gone: code that an old frame may still be in."""
@@ -303,6 +348,10 @@ class _Build:
                     notes.append(
                         f"{change.source}: new code uses a new copy of the constant {atom.label}; pointers to the old one stay"
                     )
+        for group in groups:
+            for node in group.replaced:
+                if self._is_endless(node):
+                    notes.append(endless_note(node.name, bool(self._relaxed)))
         return tuple(sorted(set(notes)))
 
     def _refused(self, rejected: Sequence[Rejected]) -> Iterable[RefusedFunction]:

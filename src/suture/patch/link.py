@@ -247,6 +247,8 @@ def _record(patch: PatchFile, layout: Layout | None, place: Place) -> Record:
         layout.code_size if layout else 0,
         place.bias,
         groups,
+        tuple(PlacedPart(s.name, (s.address + place.bias) & _MASK, s.size) for s in manifest.suspends),
+        manifest.relaxed,
     )
 
 
@@ -268,6 +270,7 @@ def _function(
         _extent(patch, orig),
         place.base + layout.stubs[function.address] if layout else 0,
         function.consistency,
+        function.endless,
     )
 
 

@@ -33,7 +33,7 @@ from suture.patch.build import Built, build
 from suture.patch.elsewhere import Elsewhere
 from suture.patch.file import SUFFIX, parse_patch
 from suture.patch.manifest import Fix as FixFact
-from suture.patch.manifest import Manifest, RefusedFunction, Target
+from suture.patch.manifest import Manifest, RefusedFunction, Suspending, Target
 from suture.progress import Progress, silent
 from suture.source.fix import CODE, FilePatch, Fix, PathKind
 
@@ -307,8 +307,15 @@ def _one(
     with clock.step("make"):
         progress(f"making the patch of {item.file}")
         elsewhere = Elsewhere(tree, item.binary, run)
-        built = build(name, target, changes, run, facts, elsewhere.find, toolchain, request, tuple(refused))
+        stands = suspending(run, tree.suspends(item.binary))
+        built = build(name, target, changes, run, facts, elsewhere.find, toolchain, request, tuple(refused), stands)
     return built, name
+
+
+def suspending(run: Run, names: Sequence[str]) -> tuple[Suspending, ...]:
+    """Functions in which suspended coroutines stand, as the binary exports them; one that it does not export helps nobody."""
+    rows = [(n, s) for n in names for s in run.exports.get(n, ())[:1]]
+    return tuple(Suspending(n, s.st_value, s.st_size) for n, s in rows)
 
 
 def _name(tree: Tree, fixes: Sequence[Fix], item: Shipped) -> str:

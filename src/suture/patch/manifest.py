@@ -63,7 +63,10 @@ class Fix:
 
 @dataclass(frozen=True)
 class ReplacedFunction:
-    """An old function and what takes its place. Addresses are link-time, sizes in bytes; `new` and `orig` are symbols of the object."""
+    """An old function and what takes its place. Addresses are link-time, sizes in bytes; `new` and `orig` are symbols of the object.
+
+    `endless`: the old function loops and has no way to return, as main loops do; a thread in it stays in it.
+    """
 
     name: str
     address: int
@@ -74,11 +77,22 @@ class ReplacedFunction:
     new: str
     orig: str
     consistency: Consistency = Consistency.STRICT
+    endless: bool = False
 
 
 @dataclass(frozen=True)
 class OldPart:
     """Old code that no jump diverts but that no thread may be inside when the group switches: cold parts, functions that are gone."""
+
+    name: str
+    address: int
+    size: int
+
+
+@dataclass(frozen=True)
+class Suspending:
+    """A function of the target in which a suspended coroutine stands: the last frame on its stack is this one's, saved by sigsetjmp
+    (`address` link-time)."""
 
     name: str
     address: int
@@ -126,7 +140,10 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Manifest:
-    """Everything that a live patch says about itself. `request` are the options of `suture make` that made it."""
+    """Everything that a live patch says about itself. `request` are the options of `suture make` that made it.
+
+    `relaxed` is the reason why old frames may finish in old code, "" for a strict patch.
+    """
 
     name: str
     target: Target
@@ -138,6 +155,8 @@ class Manifest:
     proof: Proof = field(default_factory=Proof)
     toolchain: dict[str, str] = field(default_factory=dict)
     request: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    suspends: tuple[Suspending, ...] = ()
+    relaxed: str = ""
 
     @property
     def functions(self) -> tuple[ReplacedFunction, ...]:
@@ -175,6 +194,10 @@ def _manifest(top: dict[str, Any]) -> Manifest:
         proof=_proof(top["proof"]),
         toolchain={_str(k): _str(v) for k, v in top["toolchain"].items()},
         request={_str(k): tuple(_raw(t) for t in _list(v)) for k, v in top["request"].items()},
+        suspends=tuple(
+            Suspending(_str(s["name"]), _address(s["address"]), _address(s["size"])) for s in _list(top["suspends"])
+        ),
+        relaxed=_str(top["relaxed"]),
     )
 
 
@@ -194,6 +217,7 @@ def _function(row: dict[str, Any]) -> ReplacedFunction:
         _str(row["new"]),
         _str(row["orig"]),
         Consistency(row["consistency"]),
+        _flag(row["endless"]),
     )
 
 

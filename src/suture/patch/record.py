@@ -48,6 +48,7 @@ class PlacedFunction:
     orig_size: int
     stub: int
     consistency: Consistency
+    endless: bool = False
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,8 @@ class RecordedFix:
 class Record:
     """A patch placed in a process: `base` is where its text mapping starts, the data mapping follows after `text_size`.
 
-    `code`, `code_size` cover all code of the patch but stubs and thunks: new functions and what only they call.
+    `code`, `code_size` cover all code of the patch but stubs and thunks: new functions and what only they call. `suspends` are
+    functions of the image in which suspended coroutines stand; `relaxed` the reason for relaxed consistency, "" for none.
     """
 
     id: str
@@ -97,6 +99,8 @@ class Record:
     code_size: int
     bias: int
     groups: tuple[PlacedGroup, ...]
+    suspends: tuple[PlacedPart, ...] = ()
+    relaxed: str = ""
 
     @property
     def functions(self) -> tuple[PlacedFunction, ...]:
@@ -122,7 +126,7 @@ def _plain(value: Any, key: str = "") -> Any:
     if key in _ADDRESSES:
         return f"{value % (1 << 64):#018x}"
     kind = type(value)
-    if kind is str or kind is int:
+    if kind is str or kind is int or kind is bool:
         return value
     if kind is bytes:
         return value.hex()
@@ -185,11 +189,17 @@ def _record(top: dict[str, Any]) -> Record:
         _size(int(_text(top["code_size"]), 16)),
         _bias(top["bias"]),
         tuple(_group(g) for g in top["groups"]),
+        _parts(top.get("suspends", [])),
+        _text(top.get("relaxed", "")),
     )
 
 
+def _parts(rows: Any) -> tuple[PlacedPart, ...]:
+    return tuple(PlacedPart(_text(p["name"]), _address(p["old"]), _size(p["size"])) for p in rows)
+
+
 def _group(row: dict[str, Any]) -> PlacedGroup:
-    parts = tuple(PlacedPart(_text(p["name"]), _address(p["old"]), _size(p["size"])) for p in row["parts"])
+    parts = _parts(row["parts"])
     return PlacedGroup(
         _text(row["name"]), _address(row["switch"]), tuple(_function(f) for f in row["functions"]), parts
     )
@@ -213,6 +223,7 @@ def _function(row: dict[str, Any]) -> PlacedFunction:
         _size(row["orig_size"]),
         _address(row["stub"]),
         Consistency(row["consistency"]),
+        row.get("endless") is True,
     )
 
 

@@ -28,7 +28,7 @@ class BadRequest(SutureError):
 class Request:
     """Options of `suture make`. `source` is `NAME=VERSION`; `fixes` are texts of patches by name; `files` limits the binaries.
 
-    `cves` are those that the person says the fix closes. `tree` and `binary` are paths of a tree of one's own and the binary built from it, instead of `source`.
+    `cves` are those that the person says the fix closes; `relaxed` the reason why old frames may finish in old code, "" for strict. `tree` and `binary` are paths of a tree of one's own and the binary built from it, instead of `source`.
     """
 
     source: str
@@ -40,6 +40,7 @@ class Request:
     tree: str = ""
     binary: str = ""
     cves: tuple[str, ...] = ()
+    relaxed: str = ""
 
     def facts(self) -> dict[str, tuple[str, ...]]:
         """As it is kept in a manifest; texts of patches are kept with their names."""
@@ -51,6 +52,7 @@ class Request:
             "only": self.only,
             "tree": (self.tree, self.binary) if self.tree else (),
             "cve": self.cves,
+            "relaxed": (self.relaxed,) if self.relaxed else (),
         }
 
     @classmethod
@@ -71,6 +73,7 @@ class Request:
             (file,),
             *_pair(facts.get("tree", ())),
             facts.get("cve", ()),
+            next(iter(facts.get("relaxed", ())), ""),
         )
 
 
@@ -96,7 +99,7 @@ def ready(request: Request, progress: Progress = silent) -> Ready:
     tree = prepare(source, progress)
     fixes = [parse(text, label, tree.has) for label, text in request.fixes]
     for spec in request.fix_from:
-        other, _, patch = spec.partition(":")
+        other, _, patch = spec.rpartition(":")  # a version may have an epoch
         other_name, other_version = _split(other)
         fixes.append(
             from_series(archive_for(other_version, progress=progress).source(other_name, other_version), patch)
@@ -149,7 +152,7 @@ def _shipped(tree: Tree, archive: Archive, version: str, files: tuple[str, ...])
         path = binary.file.replace("{multiarch}", _MULTIARCH)
         if files and not any(f in (path, Path(path).name, "/" + path) for f in files):
             continue
-        root = archive.binary(binary.package, version)
+        root = archive.built_from(binary.package, version)
         if not (root / path).is_file():
             raise NotFound(f"{binary.package} {version} holds no {path}", f"correct the recipe of {tree.name}")
         found.append(Shipped(binary, root / path, version))

@@ -223,9 +223,14 @@ def _settle(tracee: Tracee, maps: Maps, timeout: float, on_step: OnStep) -> None
         rest = settlement(routes(here, reader(tracee.via)), [p.record for p in here]) if here else None
         if rest is None:
             continue
-        outcome = carry_out(tracee, [rest], [], timeout=timeout, on_step=on_step)
+        known = _suspends([p.record for p in here])
+        outcome = carry_out(tracee, [rest], [], timeout=timeout, on_step=on_step, suspends=known)
         if outcome.waiting:
             raise Busy(f"pid {tracee.pid}: {outcome.waiting[0][1]}", "try again, or give more time: --timeout SECONDS")
+
+
+def _suspends(records: Sequence[Record]) -> list[range]:
+    return [range(s.old, s.old + s.size) for r in records for s in r.suspends]
 
 
 def _news(record: Record) -> frozenset[int]:
@@ -247,7 +252,14 @@ def _switch(
 ) -> Result:
     record, aim = prepared.aim.record, prepared.aim
     try:
-        outcome = carry_out(tracee, prepared.transitions, prepared.bodies, timeout=timeout, on_step=on_step)
+        outcome = carry_out(
+            tracee,
+            prepared.transitions,
+            prepared.bodies,
+            timeout=timeout,
+            on_step=on_step,
+            suspends=_suspends([record]),
+        )
     finally:
         release_lingering(0.5)
     why = {name: reason for t, reason in outcome.waiting for name in t.groups}

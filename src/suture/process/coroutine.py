@@ -5,6 +5,12 @@ below it, of at most 64 MiB. Left out are a thread's own stack, a stack that an 
 next one (its control block is still at the upper end, and no thread has it), and the arenas of malloc. Of the rest every page
 that the kernel has in memory or in swap is searched, word by word.
 
+Remains of earlier calls are told from frames where the patch knows the functions in which the program's coroutines stand while they
+are suspended (`Record.suspends`, from the recipe: functions that leave a stack with sigsetjmp and siglongjmp). Then the saved
+registers of a suspended stack are found through a pointer near its outermost end, and the stack is unwound from there. That is
+believed only in a stop in which every thread is on its own stack, because only then each coroutine has left by such a function.
+Without that knowledge every word counts, and a coroutine that is kept for later use may be in the way until it is used again.
+
 Not found: stacks without a guard page, and such as lie in memory from malloc. The map is read again in a stop only when it showed
 such stacks before, or when the size of the process has changed since.
 """
@@ -17,14 +23,17 @@ import re
 from array import array
 from bisect import bisect_right
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import pairwise
 
 from suture.error import SutureError
 from suture.process import memory, syscall, x86_64
 from suture.process.error import NoPermission, NoProcess
+from suture.process.frame import RA, RSP, NoFrame, Word
 from suture.process.maps import Mapping, Maps, read_raw
 from suture.process.stack import Forbidden, Hit, StackUnknown
+from suture.process.unwind import Unwinder, frames
 
 NO_THREAD = 0
 """The thread number of a `Hit` on a suspended stack."""
@@ -36,6 +45,9 @@ _CONTROL_BLOCK_ROOM = 8192  # struct pthread has 2304 bytes and stands at the up
 _PAGE = 4096
 _WORD = 8
 _MOST_GAP = 1 << 20
+_OUTERMOST = 512  # where the first function of a coroutine keeps what it was started with
+_STRUCTURE = 512  # how far into what it points to the saved registers are looked for
+_LOWEST = 1 << 16
 # Documentation/admin-guide/mm/pagemap.rst: bit 63 present, bit 62 swapped
 _IS_THERE = bytes(int(b & 0xC0 != 0) for b in range(256))
 _RUN = re.compile(b"\x01+")
@@ -72,8 +84,10 @@ def candidates(maps: Maps) -> list[Mapping]:
 class SuspendedStacks:
     """Of one process, kept from stop to stop, until `close`. Raises NoProcess, NoPermission."""
 
-    def __init__(self, pid: int) -> None:
+    def __init__(self, pid: int, unwinder: Unwinder, suspends: Sequence[range] = ()) -> None:
         self.pid = pid
+        self._unwinder, self._suspends = unwinder, suspends
+        self._unknown: list[tuple[dict[int, int], Word]] = []
         self.searched = 0
         self.left_out = 0
         self._raw = b""
@@ -105,8 +119,12 @@ class SuspendedStacks:
                 found.append(Suspended(m.start, m.end, self._known[key]))
         self._stacks = found
 
-    def search(self, maps_fd: int, registers: memoryview[int], forbidden: Forbidden) -> list[Hit]:
-        """Inside the stop: forbidden addresses on all suspended stacks. Raises StackUnknown when one cannot be read."""
+    def search(self, maps_fd: int, registers: memoryview[int], forbidden: Forbidden, foreign: int) -> list[Hit]:
+        """Inside the stop: forbidden addresses on all suspended stacks. `foreign` is how many threads are on stacks not their own.
+
+        Raises StackUnknown when one cannot be read.
+        """
+        self._unknown = []
         self._refresh(maps_fd)
         ranges = array("Q")
         resident = 0
@@ -118,7 +136,16 @@ class SuspendedStacks:
             else:
                 self.searched += 1
                 ranges += pieces
-        return self._search(ranges, forbidden) if ranges else []
+        hits = self._search(ranges, forbidden) if ranges else []
+        if not hits or not self._suspends or foreign or self._raw != read_raw(self.pid, maps_fd):
+            return hits
+        return self._without_remains(hits, registers, forbidden)
+
+    def learn(self) -> None:
+        """After the stop: look up the unwind rows that were missing in it."""
+        for registers, word in self._unknown:
+            with suppress(NoFrame):
+                frames(registers, self._unwinder.row, word)
 
     def _refresh(self, maps_fd: int) -> None:
         if any(not s.block for s in self._stacks) or self._size() != self._pages_in_all:
@@ -199,6 +226,63 @@ class SuspendedStacks:
                 at = bisect_right(offsets, offset) - 1
                 hits.append(Hit(NO_THREAD, ranges[2 * at] + offset - offsets[at], value, held))
         return hits
+
+    def _without_remains(self, hits: Sequence[Hit], registers: memoryview[int], forbidden: Forbidden) -> list[Hit]:
+        """What stays when stacks whose saved registers are known have been unwound."""
+        guard = memory.try_read(self.pid, registers[x86_64.FS_BASE] + x86_64.POINTER_GUARD, _WORD)
+        by_stack: dict[Suspended, list[Hit]] = {}
+        starts = [s.start for s in self._stacks]
+        for hit in hits:
+            by_stack.setdefault(self._stacks[bisect_right(starts, hit.address) - 1], []).append(hit)
+        real: list[Hit] = []
+        for stack, own in by_stack.items():
+            found = self._frames(stack, int.from_bytes(guard, "little"))
+            if found is None:
+                real += own
+            else:
+                real += [Hit(NO_THREAD, 0, pc, r) for pc in found for r in forbidden.holding(pc)]
+        return real
+
+    def _frames(self, stack: Suspended, guard: int) -> list[int] | None:
+        """Program counters of all frames on a suspended stack; None when that cannot be told."""
+        saved = self._saved(stack, guard)
+        found: list[int] = []
+        for registers in saved:
+            word = self._reader(registers[RSP], stack.end)
+            try:
+                found += frames(registers, self._unwinder.known_row, word)
+            except NoFrame:
+                self._unknown.append((registers, word))
+                return None
+        return found if saved else None
+
+    def _saved(self, stack: Suspended, guard: int) -> list[dict[int, int]]:
+        """Registers that sigsetjmp has saved of a suspended stack: in a structure that a word near its outermost end points to."""
+        outermost = memory.try_read(self.pid, stack.end - _OUTERMOST, _OUTERMOST)
+        places = {w for w in array("Q", outermost) if w % _WORD == 0 and _LOWEST <= w < 1 << 47}
+        found = {}
+        for place in places:
+            data = memory.try_read(self.pid, place, _STRUCTURE)
+            words = array("Q", data[: len(data) & ~7])
+            for index in range(len(words) - x86_64.JUMP_BUFFER_WORDS + 1):
+                sp = x86_64.demangle(words[index + x86_64.JUMP_BUFFER_RSP], guard)
+                if stack.start <= sp < stack.end:
+                    registers = x86_64.jump_buffer(words[index : index + x86_64.JUMP_BUFFER_WORDS], guard)
+                    if any(registers[RA] in function for function in self._suspends):
+                        found[place + index * _WORD] = registers
+        return list(found.values())
+
+    def _reader(self, low: int, high: int) -> Word:
+        start = low & ~7
+        words = array("Q", memory.try_read(self.pid, start, high - start)[: (high - start) & ~7])
+
+        def word(address: int) -> int:
+            distance = address - start
+            if distance % _WORD or not 0 <= distance < len(words) * _WORD:
+                raise NoFrame(f"{address:#x} is not on the stack")
+            return words[distance // _WORD]
+
+        return word
 
 
 def _open(pid: int, name: str) -> int:

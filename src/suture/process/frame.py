@@ -28,6 +28,13 @@ class NoFrame(Exception):
     """The caller cannot be found: no or strange call frame information, or memory that was not read."""
 
 
+class Undescribed(NoFrame):
+    """The image's tables tell of no function at an address."""
+
+    def __init__(self, pc: int) -> None:
+        super().__init__(f"nothing describes {pc:#x}")
+
+
 @dataclass(frozen=True, slots=True)
 class Rule:
     """How a register's value in the caller is found: `kind` is offset, value_offset, register, expression, value_expression or
@@ -40,13 +47,17 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """All rules at one program counter. The canonical frame address is register + offset, or an expression."""
+    """All rules at one program counter. The canonical frame address is register + offset, or an expression.
+
+    `is_start`: the program counter is at the first byte that the entry describes.
+    """
 
     cfa_register: int
     cfa_offset: int
     cfa_expression: bytes
     rules: Mapping[int, Rule]
     is_signal: bool
+    is_start: bool = False
 
 
 class FrameTable:
@@ -72,7 +83,7 @@ class FrameTable:
         """The row for an address. Raises NoFrame."""
         index = bisect_right(self._starts, pc - self.header) - 1
         if index < 0:
-            raise NoFrame(f"nothing describes {pc:#x}")
+            raise Undescribed(pc)
         return _entry_row(self.pid, self.header + self._entries[index], pc)
 
 
@@ -151,14 +162,16 @@ def _entry_row(pid: int, address: int, pc: int) -> Row:
     start = _pointer(reader, cie.encoding, address + 4)
     size = _pointer(reader, cie.encoding & 0x0F, address + 4)
     if not start <= pc < start + size:
-        raise NoFrame(f"nothing describes {pc:#x}")
+        raise Undescribed(pc)
     if cie.augmented:
         reader.take(reader.uleb())
     machine = _Machine(cie, start)
     machine.run(cie.instructions, None)
     machine.initial = dict(machine.rules)
     machine.run(data[reader.at :], pc)
-    return Row(machine.cfa_register, machine.cfa_offset, machine.cfa_expression, machine.rules, cie.is_signal)
+    return Row(
+        machine.cfa_register, machine.cfa_offset, machine.cfa_expression, machine.rules, cie.is_signal, pc == start
+    )
 
 
 def _pointer(reader: _Reader, encoding: int, base: int) -> int:

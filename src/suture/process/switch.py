@@ -65,10 +65,12 @@ def carry_out(
     *,
     timeout: float,
     on_step: OnStep = no_step,
+    suspends: Sequence[range] = (),
 ) -> Outcome:
     """Do all transitions that can be done within `timeout` seconds.
 
-    `bodies` are (address, bytes) of code that must still be there in the stop. Raises WrongTarget when it is not, and what a
+    `bodies` are (address, bytes) of code that must still be there in the stop; `suspends` the functions that suspended coroutines
+    stand in. Raises WrongTarget when it is not, and what a
     `Seizure` raises; whatever is raised, each transition is wholly done or not at all.
     """
     deadline = time.monotonic() + timeout
@@ -86,7 +88,7 @@ def carry_out(
         os.close(mem)
         raise
     try:
-        suspended = SuspendedStacks(tracee.via)
+        suspended = SuspendedStacks(tracee.via, unwinder, suspends)
     except SutureError:
         os.close(maps_fd)
         os.close(mem)
@@ -167,7 +169,7 @@ def _one_stop(
                 raise _changed(tracee, work, got)
             foreign = _read_stacks(tracee, seizure, snapshot, stackmap, work.forbidden, maps_fd)
             found = snapshot.search(seizure.tids, seizure.registers, work.forbidden)
-            resting = suspended.search(maps_fd, seizure.registers, work.forbidden)
+            resting = suspended.search(maps_fd, seizure.registers, work.forbidden, foreign)
             # what the unwinder knows is of the mappings as they were before the stop
             doubtful = None
             if found and read_raw(tracee.pid, maps_fd) == stackmap.raw:
@@ -187,6 +189,7 @@ def _one_stop(
     on_step("resumed")
     if doubtful:
         doubtful.learn()
+    suspended.learn()
     return hits, foreign, threads, seizure.paused_ns / 1000
 
 

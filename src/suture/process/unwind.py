@@ -10,7 +10,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 
 from suture.process import x86_64
-from suture.process.frame import RA, RSP, FrameTable, NoFrame, Row, Word, caller
+from suture.process.frame import RA, RSP, FrameTable, NoFrame, Row, Undescribed, Word, caller
 from suture.process.image import frame_headers
 from suture.process.maps import Maps
 
@@ -48,7 +48,13 @@ def frames(registers: Mapping[int, int], row_of: Callable[[int], Row], word: Wor
     here: Mapping[int, int] = registers
     exact = True  # a return address may stand behind its function's end, an interrupted instruction does not
     while len(found) < _MOST_FRAMES:
-        row = row_of(here[RA] if exact else here[RA] - 1)
+        try:
+            row = row_of(here[RA] if exact else here[RA] - 1)
+        except Undescribed:
+            if not exact and row_of(here[RA]).is_start:
+                # what no call can have left: makecontext(3) lets its function return to the first byte of one that has no caller
+                return found
+            raise
         above = caller(row, here, word)
         if above is None or above[RA] == 0:
             return found
@@ -66,6 +72,7 @@ class Unwinder:
     def __init__(self, pid: int) -> None:
         self.pid = pid
         self._rows: dict[int, Row] = {}
+        self._undescribed: set[int] = set()
         self._tables: dict[int, FrameTable | None] = {}
         self._code: list[bytes] = []
         self._starts: list[int] = []
@@ -77,6 +84,7 @@ class Unwinder:
         if code != self._code:
             self._code = code
             self._rows.clear()
+            self._undescribed.clear()
             self._tables.clear()
             self._spans = sorted(frame_headers(self.pid, maps))
             self._starts = [s[0] for s in self._spans]
@@ -85,6 +93,8 @@ class Unwinder:
         """For use inside a stop."""
         row = self._rows.get(pc)
         if row is None:
+            if pc in self._undescribed:
+                raise Undescribed(pc)
             raise NoFrame(f"{pc:#x} has not been looked up yet")
         return row
 
@@ -103,5 +113,9 @@ class Unwinder:
             table = self._tables[header]
             if table is None:
                 raise NoFrame("an image without a search table")
-            self._rows[pc] = table.row(pc)
+            try:
+                self._rows[pc] = table.row(pc)
+            except Undescribed:
+                self._undescribed.add(pc)
+                raise
         return self._rows[pc]

@@ -11,6 +11,7 @@ import errno
 import platform
 import re
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from suture.error import Unsupported
@@ -123,6 +124,25 @@ SWAPS_SIGNAL_MASK = frozenset({130, 270, 271, 281, 333, 426, 441})
 SYSCALL_RET = b"\x0f\x05\xc3"
 SIGRETURN_SIZE = 9
 SIGRETURN = re.compile(rb"\x48\xc7\xc0\x0f\x00\x00\x00\x0f\x05|\xb8\x0f\x00\x00\x00\x0f\x05", re.DOTALL)
+
+
+# glibc's jmp_buf (sysdeps/x86_64/jmpbuf-offsets.h): rbx, rbp, r12..r15, rsp, pc. Pointers are mangled with a secret of the process
+# (sysdeps/unix/sysv/linux/x86_64/pointer_guard.h; tcbhead_t.pointer_guard): xor, then rotate left by 2 * 8 + 1.
+POINTER_GUARD = 0x30
+JUMP_BUFFER_WORDS, JUMP_BUFFER_RSP = 8, 6
+_MANGLE_ROTATION = 17
+_DWARF_OF_JUMP_BUFFER = (3, 6, 12, 13, 14, 15, 7, 16)
+_MANGLED = frozenset({6, 7, 16})
+
+
+def demangle(value: int, guard: int) -> int:
+    """A pointer that glibc has mangled; `guard` is the process's secret."""
+    return ((value >> _MANGLE_ROTATION | value << (64 - _MANGLE_ROTATION)) & NO_SYSCALL) ^ guard
+
+
+def jump_buffer(words: Sequence[int], guard: int) -> dict[int, int]:
+    """Registers (DWARF numbers) that a jmp_buf restores."""
+    return {n: demangle(w, guard) if n in _MANGLED else w for n, w in zip(_DWARF_OF_JUMP_BUFFER, words, strict=True)}
 
 
 def require_machine() -> None:

@@ -197,6 +197,16 @@ class Archive:
 
         return cache.item(place, make) / "root"
 
+    def built_from(self, package: str, source_version: str) -> Path:
+        """The files of the binary package that was built from a source version; its own version differs when it was only rebuilt
+        (`+b1`). Raises `NotFound`."""
+        place, name = cache.root() / "binary" / package, cache.safe(source_version)
+        if (place / name).exists():
+            return self.binary(package, source_version)
+        here = [p.name for p in place.glob(f"{name}+b*")] if place.exists() else []
+        rebuilt = [b.version for b in self.binaries(package) if b.source_version == source_version] if not here else []
+        return place / max(here) / "root" if here else self.binary(package, rebuilt[0] if rebuilt else source_version)
+
     def _download_source(self, name: str, version: str, folder: Path) -> Path:
         command = ["apt-get", "--quiet", "--download-only", "--only-source", "source", f"{name}={version}"]
         listed = self.sources(name)
