@@ -29,7 +29,7 @@ class Subject:
 
 
 def find(text: str, files: Sequence[str], sources: Sequence[str], progress: Progress) -> Subject:
-    """Identify a subject. For a process: the mapped file called as in `files`, else the one whose source is among `sources`, else
+    """Identify a subject. For a process: the mapped file called as in `files` (`libz.so.1` means `libz.so.1.2.13` too), else the one whose source is among `sources`, else
     its program. Raises `NotFound`, `BadSubject`, and what looking at a process raises.
     """
     kind, _, what = text.partition(":")
@@ -58,7 +58,7 @@ def _of_process(pid: int, files: Sequence[str], sources: Sequence[str], progress
         root = Path(f"/proc/{pid}/root")
         program = Path(f"/proc/{pid}/exe").readlink()
         own = Path(str(program).removesuffix(" (deleted)"))
-        wanted = [m for m in mapped if m[0].name in files] if files else [m for m in mapped if m[0] == own]
+        wanted = [m for m in mapped if (_is_called(m[0].name, files) if files else m[0] == own)]
         if files and not wanted:
             raise NotFound(
                 f"pid {pid} maps no {', '.join(files)}", f"it maps: {', '.join(sorted(m[0].name for m in mapped))}"
@@ -73,3 +73,8 @@ def _of_process(pid: int, files: Sequence[str], sources: Sequence[str], progress
             if not sources or origin.source in sources:
                 return Subject(f"{origin.source}={origin.source_version}", path.name)
     raise NotFound(f"pid {pid} runs nothing that is built from {', '.join(sources)}", "name the file with --file")
+
+
+def _is_called(name: str, files: Sequence[str]) -> bool:
+    """Whether a mapped file goes by one of the names; what is mapped is the file behind the link that a library is known by."""
+    return any(name == wanted or name.startswith(f"{wanted}.") for wanted in files)

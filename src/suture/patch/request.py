@@ -147,14 +147,16 @@ def _split(spec: str) -> tuple[str, str]:
 
 
 def _shipped(tree: Tree, archive: Archive, version: str, files: tuple[str, ...]) -> tuple[Shipped, ...]:
+    """The binaries called as in `files` (all without any), by the name that the recipe gives, else by that of the file behind it."""
+    places = {b: b.file.replace("{multiarch}", _MULTIARCH) for b in tree.binaries}
+    chosen = {b: p for b, p in places.items() if not files or {p, Path(p).name, f"/{p}"} & set(files)} or places
     found = []
-    for binary in tree.binaries:
-        path = binary.file.replace("{multiarch}", _MULTIARCH)
-        if files and not any(f in (path, Path(path).name, "/" + path) for f in files):
-            continue
+    for binary, path in chosen.items():
         root = archive.built_from(binary.package, version)
         if not (root / path).is_file():
             raise NotFound(f"{binary.package} {version} holds no {path}", f"correct the recipe of {tree.name}")
+        if files and chosen is places and (root / path).resolve().name not in {Path(f).name for f in files}:
+            continue
         found.append(Shipped(binary, root / path, version))
     if not found:
         known = ", ".join(Path(b.file).name for b in tree.binaries)
