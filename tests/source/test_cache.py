@@ -64,5 +64,31 @@ def test_two_processes_that_want_the_same_item_make_it_once(tmp_path: Path) -> N
     assert (tmp_path / "count").read_text() == "x"
 
 
+def test_a_scratch_folder_goes_with_its_user_and_those_of_the_killed_with_the_next(tmp_path: Path) -> None:
+    program = (
+        "import time; from pathlib import Path; from suture.source import cache\n"
+        f"with cache.scratch_folder(Path({str(tmp_path)!r})) as folder:\n"
+        " (folder / 'half').mkdir(); print(folder, flush=True); time.sleep(60)\n"
+    )
+    started = [subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE) for _ in range(2)]
+    folders = []
+    for process in started:
+        assert process.stdout is not None
+        folders.append(Path(process.stdout.readline().decode().strip()))
+    try:
+        started[0].kill()
+        started[0].communicate()
+        assert all((f / "half").exists() for f in folders)
+        with cache.scratch_folder(tmp_path) as own:
+            assert not folders[0].exists() and (folders[1] / "half").exists() and list(own.iterdir()) == []
+        assert not own.exists()
+    finally:
+        started[1].kill()
+        started[1].communicate()
+    with pytest.raises(RuntimeError), cache.scratch_folder(tmp_path) as own:
+        raise RuntimeError
+    assert [p.name for p in tmp_path.iterdir()] == [".scratch.lock"]
+
+
 def test_a_safe_name_has_nothing_that_an_overlay_option_would_split() -> None:
     assert cache.safe("1:1.2,3/4") == "1%3a1.2%2c3%2f4"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import shlex
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,9 +71,8 @@ def outputs(
     paths = [store / key[:2] / key for key in (job.key(state) for job in jobs)]
     missing = {path: job for path, job in zip(paths, jobs, strict=True) if not path.exists()}
     if missing:
-        store.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=store) as name:
-            _make(missing, Path(name), enter, env)
+        with cache.scratch_folder(store) as folder:
+            _make(missing, folder, enter, env)
     return paths
 
 

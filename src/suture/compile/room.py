@@ -11,7 +11,6 @@ import hashlib
 import os
 import re
 import shlex
-import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -92,10 +91,7 @@ class Room:
         """
         if os.geteuid() != 0:
             raise NeedsRoot
-        place = cache.root() / "run"
-        place.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=place) as name:
-            folder = Path(name)
+        with cache.scratch_folder(cache.root() / "run") as folder:
             job, scratch = folder / "job", folder / "scratch"
             job.mkdir()
             scratch.mkdir()

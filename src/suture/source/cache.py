@@ -11,10 +11,11 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TypeVar
 
+_SCRATCH = ".scratch-"
 _T = TypeVar("_T")
 
 
@@ -65,10 +66,44 @@ def item(path: Path, make: Callable[[Path], None]) -> Path:
 
 
 def scratch(place: Path, use: Callable[[Path], _T]) -> _T:
-    """What `use(folder)` returns, for a new empty folder in `place` that is removed afterwards."""
+    """What `use(folder)` returns, for a new empty folder in `place` as `scratch_folder` gives it."""
+    with scratch_folder(place) as folder:
+        return use(folder)
+
+
+@contextmanager
+def scratch_folder(place: Path) -> Iterator[Path]:
+    """A new empty folder in `place` that is removed afterwards, and with it those that killed processes have left there.
+
+    Whoever uses a folder holds a lock on it, which the kernel lets go of when the process ends, however it ends.
+    """
     place.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=place) as name:
-        return use(Path(name))
+    with ExitStack() as held:
+        with locked(place / "scratch"):
+            for other in place.glob(f"{_SCRATCH}*"):
+                with ExitStack() as tried:
+                    if _lock(other, tried):
+                        discard(other)
+            folder = Path(tempfile.mkdtemp(prefix=_SCRATCH, dir=place))
+            _lock(folder, held)
+        try:
+            yield folder
+        finally:
+            discard(folder)
+
+
+def _lock(folder: Path, held: ExitStack) -> bool:
+    """Take the lock on a folder until `held` ends; whether nobody else has it."""
+    try:
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    except FileNotFoundError:
+        return False
+    held.callback(os.close, handle)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def discard(path: Path) -> None:
