@@ -77,16 +77,14 @@ def plain(tree: KernelTree, unit: KernelUnit) -> ElfFile:
 
 def _ask(tree: KernelTree, sources: Sequence[str], folder: Path, paths: Mapping[str, Path]) -> None:
     out = f"{INSIDE}/out"
-    lines = []
     for number, source in enumerate(sources):
         obj = str(Path(source).with_suffix(".o"))
         name = f"{Path(obj).parent}/.{Path(obj).name}.cmd"
-        lines.append(
-            f"({tree.make} {shlex.quote(obj)} && cp {shlex.quote(obj)} {out}/{number}.o"
-            f" && cp {shlex.quote(name)} {out}/{number}.cmd) >{out}/{number}.log 2>&1 || true\n"
+        (folder / f"{number}.sh").write_text(
+            f"{tree.make} {shlex.quote(obj)} && cp {shlex.quote(obj)} {out}/{number}.o"
+            f" && cp {shlex.quote(name)} {out}/{number}.cmd\n"
         )
-    script = "".join(lines)
-    tree.room.enter(script, directory=ROOT, binds=[(folder, out)])
+    tree.room.enter(_in_parallel(len(sources)), directory=ROOT, binds=[(folder, out)])
     for number, source in enumerate(sources):
         _keep(source, folder, number, paths[source])
 
@@ -138,18 +136,20 @@ def compile_sections(tree: KernelTree, chosen: Sequence[KernelUnit], layer: Path
     return paths
 
 
+def _in_parallel(count: int) -> str:
+    """A script that runs `N.sh` of the bound folder for each number; what fails is told by a missing output."""
+    out = f"{INSIDE}/out"
+    one = f"sh {out}/$1.sh >{out}/$1.log 2>&1 || true"
+    numbers = " ".join(str(n) for n in range(count))
+    return f"printf '%s\\n' {numbers} | xargs -P 2 -n 1 sh -c {shlex.quote(one)} job\n"
+
+
 def _compile(room: Room, missing: Sequence[tuple[KernelUnit, Path]], folder: Path) -> None:
     out = f"{INSIDE}/out"
     for number, (unit, _) in enumerate(missing):
         command = unit.command.replace(" -c -o ", f" {' '.join(SECTIONS)} -c -o ", 1)
         (folder / f"{number}.sh").write_text(f"set -e\n{command}\ncp {shlex.quote(unit.object)} {out}/{number}.o\n")
-    numbers = " ".join(str(n) for n in range(len(missing)))
-    one = f"sh {out}/$1.sh >{out}/$1.log 2>&1 || true"
-    room.enter(
-        f"printf '%s\\n' {numbers} | xargs -P 2 -n 1 sh -c {shlex.quote(one)} job\n",
-        directory=ROOT,
-        binds=[(folder, out)],
-    )
+    room.enter(_in_parallel(len(missing)), directory=ROOT, binds=[(folder, out)])
     for number, (unit, path) in enumerate(missing):
         made = folder / f"{number}.o"
         if not made.exists():

@@ -109,13 +109,16 @@ class Guest:
 
     def suture(self, arguments: str, timeout: float = 300.0) -> Answer:
         """Run this Suture in the guest, on the host's file system. The shared folder is /mnt there."""
-        python = shutil.which("python3", path="/usr/bin")
+        return self.python(f"-m suture.cli {arguments}", timeout)
+
+    def python(self, arguments: str, timeout: float = 300.0) -> Answer:
+        """Run the archive's Python of this host in the guest, with this Suture in its path."""
         root = Path(__file__).resolve().parents[2]
         packages = Path(capstone.__file__).resolve().parents[1]
         return self.run(
-            f"chroot /host /usr/bin/env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LC_ALL=C.UTF-8 "
+            "chroot /host /usr/bin/env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LC_ALL=C.UTF-8 "
             f"SUTURE_STATE=/run/suture-state PYTHONDONTWRITEBYTECODE=1 PYTHONPATH={root}:{packages} "
-            f"{python} -m suture.cli {arguments}",
+            f"/usr/bin/python3 {arguments}",
             timeout,
         )
 

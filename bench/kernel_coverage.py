@@ -1,0 +1,166 @@
+"""Real changes between two archive versions of the kernel, chosen by a rule, made into patches and tried in the archive's own kernel.
+
+A change is all that differs in one C file (whole upstream fixes, mostly one), with the headers that it needs if it does not compile
+alone. The rule: C files of the folders below that differ, ordered by the SHA-256 of their paths; the first of them that this
+kernel has compiled. Each is made, loaded in the guest, waited for, reverted; or refused, with the reason.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import re
+import sys
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from facts import Start
+from kernel_guest import in_guest
+from kernel_page import DOCUMENT, document
+
+from suture.command import run
+from suture.error import SutureError
+from suture.kernel import unit
+from suture.kernel.make import KernelMaking, make
+from suture.kernel.prepare import ROOT, prepare, unpacked
+from suture.kernel.refusal import KernelRefused
+from suture.kernel.request import KernelRequest, ready
+from suture.kernel.target import Target, find
+
+FOLDERS = ("net/", "fs/", "mm/", "kernel/", "block/", "ipc/", "security/", "lib/", "crypto/", "io_uring/")
+FOLDERS_OF_DRIVERS = ("drivers/net/", "drivers/tty/", "drivers/char/", "drivers/md/", "drivers/nvme/", "drivers/scsi/")
+
+
+_WORD = re.compile(r"\w+")
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="bench/kernel_coverage", description="Writes docs/coverage-kernel.md.")
+    parser.add_argument("--count", type=int, default=40, help="how many changes (40)")
+    parser.add_argument("--version", default="6.1.176-1", help="the kernel that is patched")
+    parser.add_argument("--to", default="6.1.192-2", help="the newer version")
+    parser.add_argument("--skip-guest", action="store_true", help="make only")
+    args = parser.parse_args(words)
+    start = Start.now("kernel_coverage", words)
+    target = find(args.version)
+    rows, patches = making(target, args.to, args.count)
+    if not args.skip_guest:
+        tried = in_guest(target, patches)
+        rows = [{**r, **tried.get(r["path"], {})} for r in rows]
+    record = start.finish({"version": args.version, "to": args.to, "rows": rows})
+    record.write(Path(__file__).resolve().parent / "results")
+    DOCUMENT.write_text(document(record))
+    print(json.dumps(Counter(r["outcome"] for r in rows)))
+    return 0
+
+
+def making(target: Target, to: str, count: int) -> tuple[list[dict[str, Any]], dict[str, KernelMaking]]:
+    """Rows of the sample, and what was made, by path."""
+    tree = prepare(target)
+    newer = unpacked(target, to) / ROOT.lstrip("/")
+    said = run(["diff", "--recursive", "--brief", str(tree.files), str(newer)], accept=frozenset({0, 1}))
+    prefix = f"Files {tree.files}/"
+    changed = [x.split()[1].removeprefix(f"{tree.files}/") for x in said.splitlines() if x.startswith(prefix)]
+    headers = {p for p in changed if p.endswith(".h")}
+    wanted = [p for p in changed if p.endswith(".c") and p.startswith(FOLDERS + FOLDERS_OF_DRIVERS)]
+    wanted.sort(key=lambda p: hashlib.sha256(p.encode()).hexdigest())
+    rows: list[dict[str, Any]] = []
+    patches: dict[str, KernelMaking] = {}
+    known: dict[str, unit.KernelUnit | unit.NotBuilt] = {}
+    for number, path in enumerate(wanted):
+        if len(rows) >= count:
+            break
+        if path not in known:
+            known = unit.units(tree, wanted[number : number + 12])
+        one = known[path]
+        if isinstance(one, unit.NotBuilt) or (one.module and target.module(one.module) is None):
+            continue
+        row, made = attempt(
+            target, to, path, {h: _added(tree.files / h, newer / h) for h in sorted(headers & set(one.depends))}
+        )
+        if row is None:
+            continue
+        row["module"] = one.module or "vmlinux"
+        rows.append(row)
+        if made is not None:
+            patches[path] = made
+        print(f"{len(rows)} {path}: {row['outcome']} {row['reason'][:150]}", file=sys.stderr, flush=True)
+    return rows, patches
+
+
+def _added(old: Path, new: Path) -> str:
+    """The lines that a header gains."""
+    before = set(old.read_text(errors="replace").splitlines())
+    return "\n".join(x for x in new.read_text(errors="replace").splitlines() if x not in before)
+
+
+def attempt(
+    target: Target, to: str, path: str, headers: Mapping[str, str]
+) -> tuple[dict[str, Any] | None, KernelMaking | None]:
+    """Make one; None when this kernel does not have the file. `headers` are changed ones that it includes, with what they add."""
+    row: dict[str, Any] = {"path": path, "outcome": "refused", "reason": "", "functions": [], "headers": []}
+    own: list[str] = []
+    while True:
+        began = time.monotonic()
+        row["headers"] = list(own)
+        try:
+            made = make(ready(KernelRequest(f"linux={target.version}", to=to, only=(path, *own))))
+        except unit.CompileFailed as error:
+            row["reason"] = (
+                error.what.partition("error: ")[2].partition("\n")[0] or error.what.replace("\n", "; ")[:200]
+            )
+            row["kind"] = "needs more of the change than its file and headers"
+            more = [
+                h for h, added in headers.items() if h not in own and _missing(error.what) & set(_WORD.findall(added))
+            ]
+            if not more or len(own) > 6:
+                return row, None
+            own += more[:2]
+            continue
+        except KernelRefused as error:
+            if all(r.reason == "changes the code of no function" for r in error.refused):
+                row |= {"outcome": "no code changes", "reason": "only comments, names or debug text differ", "kind": ""}
+                return row, None
+            first = [f"{r.file}:{r.line} {r.function}: {r.reason}" for r in error.refused[:2]]
+            more_reasons = len(error.refused) - 2
+            row["reason"] = "; ".join(first) + (f" (and {more_reasons} more)" if more_reasons > 0 else "")
+            row["kind"] = _kind([r.reason for r in error.refused])
+            return row, None
+        except SutureError as error:
+            row |= {"reason": error.what.replace("\n", "; ")[:300], "kind": _kind([error.what])}
+            return (None, None) if "is not part of this kernel" in error.what else (row, None)
+        row |= {"outcome": "made", "reason": "", "kind": ""}
+        row["functions"] = [f"{f.object}:{f.name}" for f in made.manifest.functions]
+        row |= {"seconds": time.monotonic() - began, "steps": dict(made.seconds), "keep": bool(made.manifest.keep)}
+        return row, made
+
+
+def _missing(said: str) -> set[str]:
+    """Names that the compiler does not know."""
+    return set(re.findall(r"(?:declaration of function|named|type name|error:|struct) [‘'](?:struct )?(\w+)[’']", said))
+
+
+def _kind(reasons: Sequence[str]) -> str:
+    """The class of a refusal, for the count."""
+    for words, kind in (
+        ("objects of it exist", "a type's layout changes"),
+        ("contents of this table", "a constant table changes"),
+        ("initial value", "a variable's initial value changes"),
+        ("nothing in the running kernel", "needs a symbol that the kernel lacks"),
+        ("only runs while", "initialisation code changes"),
+        ("does not depend on", "needs another module"),
+        ("may use what changes in it", "a header that many files use changes"),
+        ("a new file", "a new file"),
+        ("is found", "the code does not match"),
+    ):
+        if any(words in r for r in reasons):
+            return kind
+    return "other"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,107 @@
+"""docs/coverage-kernel.md from the kept numbers of bench/kernel_coverage and bench/kernel_behaviour."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from facts import RESULTS, Record
+
+DOCUMENT = Path(__file__).resolve().parent.parent / "docs/coverage-kernel.md"
+
+
+def document(record: Record) -> str:
+    """The whole page."""
+    rows: list[dict[str, Any]] = record.data["rows"]
+    code = [r for r in rows if r["outcome"] != "no code changes"]
+    made = [r for r in rows if r["outcome"] == "made"]
+    done = [r for r in made if r.get("reverted") and not r.get("log")]
+    lines = [
+        "# Coverage of the kernel",
+        "",
+        f"Written by `{record.command}` ({record.started}) from bench/results. Not edited by hand.",
+        "",
+        f"Changes of single C files from linux {record.data['version']} to {record.data['to']}, chosen by a rule and not by success:",
+        "the files of net, fs, mm, kernel, block, ipc, security, lib, crypto, io_uring and of the drivers' net, tty, char, md, nvme and",
+        "scsi that differ, in the order of the SHA-256 of their paths, those that this kernel has compiled. Each is all that sixteen",
+        "stable releases changed in that file, so often several upstream fixes at once; when it does not compile alone, with the",
+        "changed headers that it includes.",
+        "",
+        f"Of {len(rows)} files {len(code)} change code. Of these **{len(made)} ({_share(made, code)}) became a patch**, and "
+        f"{len(done)} of those were loaded in the archive's own kernel, finished their transition and were reverted, with nothing",
+        "else in the kernel's log.",
+        "",
+        "| refused because | files |",
+        "|---|---|",
+    ]
+    counts = Counter(r.get("kind", "") for r in code if r["outcome"] == "refused")
+    lines += [f"| {kind} | {count} |" for kind, count in counts.most_common()]
+    lines += ["", "## Changed behaviour", "", *_behaviour()]
+    lines += [
+        "",
+        "## Each file",
+        "",
+        "| file | in | outcome | functions | seconds | transition | reverted |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for r in rows:
+        functions = (
+            f"{len(r['functions'])}: {', '.join(f.partition(':')[2] for f in r['functions'][:4])}"
+            if r["functions"]
+            else ""
+        )
+        lines.append(
+            f"| {r['path']}{' + headers' if r['headers'] else ''} | {r['module']} | {_outcome(r)} | {functions} "
+            f"| {_number(r.get('seconds'))} | {_number(r.get('apply_seconds'))} | {_reverted(r)} |"
+        )
+    lines += [
+        "",
+        "*seconds*: from the fix to the module, the tree prepared. *transition*: seconds from loading to its end in the guest under",
+        "emulation. *keep*: disabled and left loaded, since the kernel may hold addresses of new code. *later*: the module that is",
+        "patched can't be loaded in the guest (no such hardware), so its functions would be replaced when it comes.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _share(some: list[Any], all_: list[Any]) -> str:
+    return f"{100 * len(some) / max(len(all_), 1):.0f}%"
+
+
+def _number(value: float | None) -> str:
+    return f"{value:.1f}" if value is not None else ""
+
+
+def _outcome(row: dict[str, Any]) -> str:
+    if row["outcome"] == "made":
+        text = "made, loaded" if row.get("loaded") else f"made, not loaded: {row.get('said', 'not tried')}"
+        return (text + (" (later)" if row.get("unloaded_target") else "")).replace("|", "/").replace("\n", "; ")
+    return f"{row['outcome']}: {row['reason']}".replace("|", "/").replace("\n", "; ")
+
+
+def _reverted(row: dict[str, Any]) -> str:
+    if not row.get("reverted"):
+        return ""
+    text = f"{row['revert_seconds']:.1f}" + (" keep" if "disabled" in row.get("after", "") else "")
+    return text + (f"; log: {'; '.join(row['log'])[:80]}" if row.get("log") else "")
+
+
+def _behaviour() -> list[str]:
+    path = RESULTS / "kernel_behaviour.json"
+    if not path.exists():
+        return ["No numbers yet: run `bench/kernel_behaviour`."]
+    record = Record.read(path)
+    rows = record.data["rows"]
+    shown = [r for r in rows if r["shown"]]
+    return [
+        f"`{record.command}` ({record.started}): {len(shown)} of {len(rows)} fixes show in the guest what they change: before, while the",
+        "patch is in force, and after it was reverted.",
+        "",
+        "| fix | what is done | before | patched | reverted |",
+        "|---|---|---|---|---|",
+        *[f"| {r['name']} | {r['what']} | {r['before']} | {r['during']} | {r['after']} |" for r in rows],
+    ]
+
+
+if __name__ == "__main__":
+    DOCUMENT.write_text(document(Record.read(RESULTS / "kernel_coverage.json")))
