@@ -122,9 +122,6 @@ def attempt(
             own += more[:2]
             continue
         except KernelRefused as error:
-            if all(r.reason == "changes the code of no function" for r in error.refused):
-                row |= {"outcome": "no code changes", "reason": "only comments, names or debug text differ", "kind": ""}
-                return row, None
             first = [f"{r.file}:{r.line} {r.function}: {r.reason}" for r in error.refused[:2]]
             more_reasons = len(error.refused) - 2
             row["reason"] = "; ".join(first) + (f" (and {more_reasons} more)" if more_reasons > 0 else "")
@@ -132,6 +129,8 @@ def attempt(
             return row, None
         except SutureError as error:
             row |= {"reason": error.what.replace("\n", "; ")[:300], "kind": _kind([error.what])}
+            if "no code or data of it changes" in error.what:
+                row |= {"outcome": "no code changes", "reason": "", "kind": ""}
             return (None, None) if "is not part of this kernel" in error.what else (row, None)
         row |= {"outcome": "made", "reason": "", "kind": ""}
         row["functions"] = [f"{f.object}:{f.name}" for f in made.manifest.functions]
@@ -141,7 +140,7 @@ def attempt(
 
 def _missing(said: str) -> set[str]:
     """Names that the compiler does not know."""
-    return set(re.findall(r"(?:declaration of function|named|type name|error:|struct) [‘'](?:struct )?(\w+)[’']", said))
+    return set(re.findall(r"(?:declaration of function|named|type name|error:|struct) \W(?:struct )?(\w+)\W", said))
 
 
 def _kind(reasons: Sequence[str]) -> str:

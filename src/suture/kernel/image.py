@@ -6,11 +6,13 @@ A module is laid out at addresses of our own choosing and its relocations are fi
 from __future__ import annotations
 
 import bisect
+import json
 import struct
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from functools import lru_cache as cache_result
 from pathlib import Path
 
 from suture.elf.abi import R, SectionType, SymbolType
@@ -81,6 +83,7 @@ class Image:
         return 0 if len(rows) == 1 else rows.index(address) + 1
 
 
+@cache_result(maxsize=2)
 def read_vmlinux(vmlinuz: Path) -> Image:
     """The image inside a boot image; unpacking it is remembered. Raises `Unsupported`."""
     facts = vmlinuz.stat()
@@ -92,13 +95,18 @@ def read_vmlinux(vmlinuz: Path) -> Image:
     elf = ElfFile.read(cache.item(place, make))
     text, rodata = elf.section(".text"), elf.section(".rodata")
     assert text is not None and rodata is not None
-    table = kallsyms.read(elf.bytes_of(rodata), text.sh_addr, str(vmlinuz))
+
+    def table(path: Path) -> None:
+        rows = kallsyms.read(elf.bytes_of(rodata), text.sh_addr, str(vmlinuz)).by_name
+        path.write_text(json.dumps({n: [r.address for r in some] for n, some in rows.items()}))
+
+    kept = json.loads(cache.item(place.with_name(f"{place.name}.names"), table).read_text())
     regions = tuple(
         Region(s.name, s.sh_addr, s.sh_size, elf.bytes_of(s), s.is_code)
         for s in elf.sections
         if s.is_alloc and s.sh_addr
     )
-    names = {name: tuple(r.address for r in rows) for name, rows in table.by_name.items()}
+    names = {name: tuple(rows) for name, rows in kept.items()}
     return Image(VMLINUX, regions, names, {}, elf.build_id or "")
 
 

@@ -65,6 +65,11 @@ def make(ready: KernelReady, progress: Progress = silent) -> KernelMaking:
     progress("matching against the running image")
     changes, layouts, lines, more = _changes(tree, chosen, pre, post)
     clock.step("match")
+    if not changes:
+        why = "; ".join((*notes, *more)) or "it changes nothing"
+        raise Refused(
+            f"{ready.name}: there is nothing to replace in the running kernel: {why}", "check that the fix is for code"
+        )
     exports = Exports.read(tree.target.symvers)
     resolver = Resolver(changes, exports)
     selection = select(changes, resolver, layouts, lines)

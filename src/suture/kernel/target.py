@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import tomllib
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from suture.compile.recipe import BadRecipe, folder
@@ -110,6 +111,7 @@ def load_recipe(where: Path | None = None) -> KernelRecipe:
     return KernelRecipe(names, tuple(table["build_depends"]), hashlib.sha256(data).hexdigest())
 
 
+@lru_cache(maxsize=8)
 def find(version: str, progress: Progress = silent) -> Target:
     """The kernel that was built from a source version. Raises `NotFound` when the archive lists none of it."""
     archive, recipe = archive_for(version, progress=progress), load_recipe()

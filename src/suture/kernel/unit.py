@@ -76,15 +76,16 @@ def plain(tree: KernelTree, unit: KernelUnit) -> ElfFile:
 
 
 def _ask(tree: KernelTree, sources: Sequence[str], folder: Path, paths: Mapping[str, Path]) -> None:
-    out = f"{INSIDE}/out"
-    for number, source in enumerate(sources):
-        obj = str(Path(source).with_suffix(".o"))
-        name = f"{Path(obj).parent}/.{Path(obj).name}.cmd"
-        (folder / f"{number}.sh").write_text(
-            f"{tree.make} {shlex.quote(obj)} && cp {shlex.quote(obj)} {out}/{number}.o"
-            f" && cp {shlex.quote(name)} {out}/{number}.cmd\n"
+    out, objects = f"{INSIDE}/out", [str(Path(s).with_suffix(".o")) for s in sources]
+    wanted = " ".join(shlex.quote(o) for o in objects)
+    script = [f"{tree.make} --keep-going -j2 {wanted} >{out}/log 2>&1 || true\n"]
+    for number, obj in enumerate(objects):
+        command = f"{Path(obj).parent}/.{Path(obj).name}.cmd"
+        script.append(
+            f"if [ -e {shlex.quote(obj)} ]; then cp {shlex.quote(obj)} {out}/{number}.o"
+            f" && cp {shlex.quote(command)} {out}/{number}.cmd; fi\n"
         )
-    tree.room.enter(_in_parallel(len(sources)), directory=ROOT, binds=[(folder, out)])
+    tree.room.enter("".join(script), directory=ROOT, binds=[(folder, out)])
     for number, source in enumerate(sources):
         _keep(source, folder, number, paths[source])
 

@@ -1,0 +1,130 @@
+"""The whole way on the archive's own kernel: made here, applied and reverted by Suture inside the guest."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from suture.kernel.make import KernelMaking, make
+from suture.kernel.request import KernelRequest, ready
+from suture.kernel.target import find
+from suture.kernel.vm import Guest
+
+pytestmark = [pytest.mark.archive, pytest.mark.slow]
+VERSION = "6.1.176-1"
+_FIXES = Path(__file__).resolve().parents[1] / "kernel" / "fixes"
+_PROBE = Path(__file__).resolve().parents[2] / "bench" / "kernel_probes" / "vt_meta.py"
+
+
+def made(*fixes: str, replace: bool = False, callbacks: str = "") -> KernelMaking:
+    texts = tuple((n, (_FIXES / n).read_text()) for n in fixes)
+    return make(ready(KernelRequest(f"linux={VERSION}", texts, replace=replace, callbacks=callbacks)))
+
+
+@pytest.fixture(scope="module")
+def guest() -> Iterator[Guest]:
+    with Guest(find(VERSION)) as machine:
+        (machine.share / "probe.py").write_bytes(_PROBE.read_bytes())
+        yield machine
+
+
+def put(guest: Guest, patch: KernelMaking) -> str:
+    name = f"{patch.manifest.module}.ko"
+    (guest.share / name).write_bytes(patch.data)
+    return f"/mnt/{name}"
+
+
+def probe(guest: Guest) -> str:
+    return guest.python("/mnt/probe.py").output.strip()
+
+
+def clean(guest: Guest) -> None:
+    said = guest.run("dmesg").output
+    assert not [x for x in said.splitlines() if "BUG:" in x or "WARNING:" in x or "Oops" in x]
+
+
+def test_a_fix_changes_behaviour_while_it_is_applied_and_not_after(guest: Guest) -> None:
+    patch = made("kdskbmeta.patch")
+    path, name = put(guest, patch), patch.manifest.module
+    assert probe(guest) == "allowed"
+    applied = guest.suture(f"apply {path} --timeout 90 --json")
+    assert applied.status == 0, applied.output
+    assert probe(guest) == "Operation not permitted"
+    status = json.loads(guest.suture("status --kernel --json").output)
+    assert [(p["name"], p["enabled"], p["functions"]) for p in status["patches"]] == [
+        (name, True, [["vmlinux", "vt_ioctl", 1]])
+    ]
+    assert guest.suture(f"revert {name} --timeout 90").status == 0
+    assert probe(guest) == "allowed"
+    assert name not in guest.run("cat /proc/modules").output
+    clean(guest)
+
+
+def test_kallsyms_of_the_image_are_those_of_the_running_kernel(guest: Guest) -> None:
+    from suture.kernel.image import read_vmlinux
+
+    rows = guest.run("grep -v '\\[' /proc/kallsyms").output.splitlines()
+    running = [(int(a, 16), n) for a, _, n in (x.split() for x in rows)]
+    image = read_vmlinux(find(VERSION).vmlinuz)
+    shift = next(a for a, n in running if n == "_text") - image.names["_text"][0]
+    order: dict[str, list[int]] = {}
+    for address, name in running:
+        order.setdefault(name, []).append(address)
+    percpu = image.names["__per_cpu_end"][0]
+    wrong = [
+        n
+        for n, found in image.names.items()
+        if [a if a <= percpu else a + shift for a in found] != order.get(n) and not n.startswith("bpf_prog_")
+    ]
+    assert len(image.names) > 80000 and wrong == []
+
+
+def test_a_task_that_sleeps_in_the_function_holds_the_transition_up_and_is_named(guest: Guest) -> None:
+    patch = made("pipe_read.patch")
+    path = put(guest, patch)
+    guest.run("mkfifo /tmp/held; (sh -c 'exec 3<>/tmp/held; read x <&3' & echo $! >/tmp/held.pid)")
+    answer = guest.suture(f"apply {path} --timeout 3")
+    assert answer.status == 4, answer.output
+    assert "pipe_read" in answer.output and "taken back" in answer.output
+    assert guest.run("ls /sys/kernel/livepatch").output.strip() == ""
+    guest.run("kill $(cat /tmp/held.pid)")
+    clean(guest)
+
+
+def test_a_cumulative_patch_takes_the_place_of_the_one_before_in_one_step(guest: Guest) -> None:
+    one, both = made("kdskbmeta.patch"), made("kdskbmeta.patch", "pipe_read.patch", replace=True)
+    first, second = put(guest, one), put(guest, both)
+    assert guest.suture(f"apply {first} --timeout 90").status == 0
+    again = made("kdskbmeta.patch", "pipe_read.patch")
+    refused = guest.suture(f"apply {put(guest, again)}")
+    assert refused.status == 3 and "vmlinux:vt_ioctl" in refused.output
+    answer = guest.suture(f"apply {second} --timeout 120 --json")
+    assert answer.status == 0, answer.output
+    assert json.loads(answer.output)["replaced"] == [one.manifest.module]
+    assert probe(guest) == "Operation not permitted"
+    assert guest.suture(f"revert {both.manifest.module} --timeout 120").status == 0
+    assert probe(guest) == "allowed"
+    clean(guest)
+
+
+def test_callbacks_run_around_the_transition(guest: Guest) -> None:
+    text = (
+        "// SPDX-License-Identifier: GPL-2.0\n#include <linux/kernel.h>\n#include <linux/livepatch.h>\n"
+        'int suture_pre_patch(struct klp_object *obj)\n{\n\tpr_info("callback: before\\n");\n\treturn 0;\n}\n'
+        'void suture_post_unpatch(struct klp_object *obj)\n{\n\tpr_info("callback: after\\n");\n}\n'
+    )
+    patch = made("kdskbmeta.patch", callbacks=text)
+    assert guest.suture(f"apply {put(guest, patch)} --timeout 90").status == 0
+    assert "callback: before" in guest.run("dmesg").output
+    assert guest.suture(f"revert {patch.manifest.module} --timeout 90").status == 0
+    assert "callback: after" in guest.run("dmesg").output
+
+
+def test_the_patch_of_another_kernel_is_the_wrong_target(guest: Guest, tmp_path: Path) -> None:
+    patch = made("kdskbmeta.patch")
+    other = patch.data.replace(b"6.1.0-50-amd64", b"6.1.0-51-amd64")
+    (guest.share / "other.ko").write_bytes(other)
+    assert guest.suture("apply /mnt/other.ko").status == 7
