@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,9 @@ from suture.compile import database, host
 from suture.compile.job import CompileFailed
 from suture.compile.tree import Tree
 from suture.compile.unit import Variant
+from suture.delta.atom import AtomObject
+from suture.delta.compare import difference
+from suture.elf.file import ElfFile
 from suture.error import NotFound
 from suture.source.fix import parse
 
@@ -132,3 +136,16 @@ def text_of(path: Path) -> bytes:
 def disassembled(path: Path) -> str:
     out = subprocess.run(["objdump", "-dr", path], capture_output=True, text=True, check=True).stdout
     return out.split("\n", 3)[3]
+
+
+def test_time_and_file_of_the_compilation_are_no_change(folder: Path) -> None:
+    """An untouched function tells when and where it was compiled; post is compiled later, at the same path."""
+    source = (folder / "lib/a.c").read_text() + "const char *built(void) { return __FILE__ __DATE__ __TIME__; }\n"
+    (folder / "lib/a.c").write_text(source)
+    tree = opened(folder)
+    unit = tree.units_of("lib/a.h")[0]
+    pre = tree.compile([(unit, Variant.COMPARE), (unit, Variant.SECTIONS)])
+    time.sleep(1.1)
+    post = tree.post(parse(FIX, "fix")).compile([(unit, Variant.COMPARE), (unit, Variant.SECTIONS)])
+    for one, other in zip(pre, post, strict=True):
+        assert difference(*(AtomObject(ElfFile.read(o.path)) for o in (one, other))).changed == {"a"}

@@ -218,3 +218,102 @@ def test_an_ifunc_of_the_c_library_is_bound_or_refused_and_never_called_as_its_r
         assert target.ask("f", 9) == 65
     else:
         assert target.ask("f", 9) == 1
+
+
+VERSIONED = """
+__asm__(".symver first, step@V1"); __asm__(".symver second, step@@V2");
+long first(long x) { return x + 1; }
+long second(long x) { return x + 2; }
+"""
+# what a library looked like before its second version of `step`: programs that were linked with it keep the first
+BEFORE = "long step(long x) { return x + 1; }\n"
+
+
+@pytest.fixture
+def versioned(tmp_path: Path) -> Path:
+    """A library with two versions of one function, and beside it in `old/` the one before."""
+    folder = tmp_path / "versioned"
+    for place, text, script in (
+        (folder, VERSIONED, "V1 { global: step; local: *; }; V2 { global: step; } V1;"),
+        (folder / "old", BEFORE, "V1 { global: step; local: *; };"),
+    ):
+        place.mkdir()
+        (place / "v.c").write_text(text)
+        (place / "v.map").write_text(script)
+        command = [
+            "gcc",
+            "-shared",
+            "-fPIC",
+            "-O2",
+            "-Wl,-soname,libstep.so",
+            f"-Wl,--version-script={place / 'v.map'}",
+        ]
+        subprocess.run([*command, place / "v.c", "-o", place / "libstep.so"], check=True)
+    return folder
+
+
+def stepping(
+    package: Any, library: Path, linked: Path, sources: dict[str, str], fix: tuple[str, str], **more: Any
+) -> Any:
+    run = (f"-Wl,-rpath,{library}",)
+    flags = (f"-L{linked}", "-Wl,--no-as-needed", "-lstep", *run)  # also where nothing uses it yet
+    return package(sources, fix, "f g", ldflags=flags, host_flags=(f"-Wl,-rpath-link,{library}", *run), **more)
+
+
+@pytest.mark.parametrize("cflags", [("-fPIC",), ("-fno-plt",)], ids=["plt", "no-plt"])
+def test_a_reference_that_is_new_to_the_binary_gets_the_default_version(
+    package: Any, versioned: Path, cflags: tuple[str, ...]
+) -> None:
+    sources = {
+        "a.c": "long step(long);\nlong f(long x) { return x * 100; }\nlong g(long x) { return x * 3; }\n" + PADDING
+    }
+    made = stepping(package, versioned, versioned, sources, ("x * 100", "step(x) * 100"), cflags=cflags)
+    target = made.start()
+    target.apply(made.patch())
+    assert target.ask("f", 1) == 300
+
+
+@pytest.mark.parametrize("where", ["a.c", "b.c"])
+@pytest.mark.parametrize("cflags", [("-fPIC",), ("-fno-plt",)], ids=["plt", "no-plt"])
+def test_a_binary_that_was_linked_with_the_first_version_keeps_it_in_new_code(
+    package: Any, versioned: Path, where: str, cflags: tuple[str, ...]
+) -> None:
+    """Built when there was but one version; in the unit that used it before, and in one that did not."""
+    sources = {
+        "a.c": "long step(long);\nlong f(long x) { return step(x) * 10; }\n" + PADDING,
+        "b.c": "long step(long);\nlong g(long x) { return x * 1000; }\n" + PADDING.replace("padding", "other_padding"),
+    }
+    fix = ("step(x) * 10", "step(step(x)) * 10") if where == "a.c" else ("x * 1000", "step(x) * 1000")
+    made = stepping(package, versioned, versioned / "old", sources, fix, cflags=cflags)
+    target = made.start()
+    assert target.ask("f", 1) == 20
+    target.apply(made.patch())
+    assert (target.ask("f", 1), target.ask("g", 1)) == ((30, 1000) if where == "a.c" else (20, 2000))
+
+
+@pytest.mark.parametrize("cflags", [("-fPIC",), ("-fno-plt",)], ids=["plt", "no-plt"])
+def test_a_binary_that_asks_for_both_versions_gets_the_default_one_in_new_code(
+    package: Any, versioned: Path, cflags: tuple[str, ...]
+) -> None:
+    sources = {
+        "a.c": '__asm__(".symver older, step@V1");\nlong older(long), step(long);\nlong f(long x) { return older(x) * 10; }\n'
+        + PADDING,
+        "b.c": "long step(long);\nlong g(long x) { return step(x) * 1000; }\n"
+        + PADDING.replace("padding", "other_padding"),
+        "c.c": "long step(long);\nlong h(long x) { return x * 7; }\n" + PADDING.replace("padding", "third_padding"),
+    }
+    fixes = {
+        "c.c": ("x * 7", "step(x) * 7", "h", 21),
+        "a.c": ("older(x) * 10", "older(older(x)) * 10", "f", 30),
+        "b.c": ("step(x) * 1000", "step(step(x)) * 1000", "g", 5000),
+    }
+    flags = (f"-L{versioned}", "-lstep", f"-Wl,-rpath,{versioned}")
+    for old, new, name, expected in fixes.values():
+        made = package(
+            sources, (old, new), "f g h", cflags=cflags, ldflags=flags,
+            host_flags=(f"-Wl,-rpath-link,{versioned}", f"-Wl,-rpath,{versioned}"),
+        )  # fmt: skip
+        target = made.start()
+        assert [target.ask(n, 1) for n in "fgh"] == [20, 3000, 7]
+        target.apply(made.patch())
+        assert target.ask(name, 1) == expected

@@ -118,6 +118,22 @@ def test_of_two_versions_of_an_export_the_default_one_counts(order: int) -> None
     assert resolved(Facts(exports={"f": rows}, is_symbolic=True), unit(), R.PLT32) == ImportedSymbol(IMAGE, 0xB000)
 
 
+def test_of_two_versions_that_the_binary_asks_for_a_new_reference_gets_neither_slot_but_the_default() -> None:
+    facts = Facts({"f": (got(0x6000, version="V1"), jump(0x7000, version="V2"))}, {0x1020: 0x7000})
+    for r_type in (R.PLT32, R.REX_GOTPCRELX, R.R_64):
+        assert resolved(facts, unit(), r_type) == ImportedSymbol(IMPORT, 0, "f", "")
+
+
+def test_a_reference_that_names_its_version_gets_that_one() -> None:
+    slots = {"f": (got(0x6000, version="V1"), got(0x6008, version="V2"))}
+    resolver = Resolver(Facts(slots), Elsewhere())
+    for version, expected in (("V1", 0x6000), ("V2", 0x6008)):
+        name = resolver.external(unit(), f"f@{version}", R.REX_GOTPCRELX)
+        assert resolver.symbols[name] == ImportedSymbol(SLOT, expected)
+    name = resolver.external(unit(), "f@V3", R.PLT32)
+    assert resolver.symbols[name] == ImportedSymbol(IMPORT, 0, "f", "V3")
+
+
 def test_a_name_of_another_unit_lies_where_that_unit_was_found() -> None:
     known = {"f": (0xC000, "b.c defines it and was found")}
     for r_type in (R.PLT32, R.REX_GOTPCRELX, R.R_64, *FIXED):

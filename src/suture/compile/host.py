@@ -78,7 +78,9 @@ def open_tree(folder: Path, binary: Path) -> Tree:
         )
     if not binary.is_file():
         raise NotFound(f"{binary}: no such file", "give the path of the shipped binary")
-    key = _state(root)
+    # an untouched __TIME__ must not differ between before and after the fix (reproducible-builds.org, SOURCE_DATE_EPOCH)
+    date = os.environ.get("SOURCE_DATE_EPOCH") or str(int(binary.stat().st_mtime))
+    key = hashlib.sha256(f"{_state(root)} {date}".encode()).hexdigest()
     return Tree(
         name=root.name,
         version="",
@@ -90,7 +92,7 @@ def open_tree(folder: Path, binary: Path) -> Tree:
         files=root,
         place=cache.root() / "host" / key[:32],
         room=HostRoom(str(root)),
-        env={},
+        env={"SOURCE_DATE_EPOCH": date},
     )
 
 

@@ -17,7 +17,7 @@ from suture.match.book import Book
 from suture.match.linker_edit import Implied, Kind, implied, open_range, swallowed_until
 from suture.match.pattern import Pattern
 from suture.match.proof import MatchedSection, MatchedUnit
-from suture.match.run import Run, SlotKind
+from suture.match.run import Run, Slot, SlotKind
 
 _MIN_UNIQUE = 24  # fixed bytes that a lone function needs before one hit counts as proof
 
@@ -351,7 +351,7 @@ class _Correlation:
         if kind is Kind.ADDRESS or kind is Kind.CALL:
             slot = self.run.slots.get(self.run.plt.get(found.value, -1))
             if slot is not None and kind is Kind.CALL:
-                return [(kind, name, value, place)] if _names(slot.symbol, symbol) else None
+                return [(kind, name, value, place)] if _names(slot, symbol) else None
             if symbol.bind == SymbolBind.LOCAL and symbol.has_section:
                 kind = Kind.ADDRESS
             if (
@@ -369,12 +369,16 @@ class _Correlation:
                 return rows
             if slot.kind is SlotKind.RELATIVE:
                 rows.append((Kind.ADDRESS, name, slot.value - offset, place + " through its slot"))
-            elif not _names(slot.symbol, symbol):
+            elif not _names(slot, symbol):
                 return None
             return rows
         return [(kind, symbol.name or name, found.value, place)]
 
 
-def _names(slot_symbol: str, symbol: Symbol) -> bool:
-    """Whether a slot's symbol is the one that the code refers to; a slot without a name says nothing."""
-    return not slot_symbol or not symbol.name or slot_symbol == symbol.name
+def _names(slot: Slot, symbol: Symbol) -> bool:
+    """Whether a slot's symbol is the one that the code refers to; a slot without a name says nothing.
+
+    A reference that was bound with .symver is called NAME@VERSION in the object.
+    """
+    name, _, version = symbol.name.partition("@")
+    return not slot.symbol or not name or (slot.symbol == name and (not version or slot.version == version.lstrip("@")))

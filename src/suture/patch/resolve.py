@@ -71,13 +71,17 @@ class Resolver:
         return None
 
     def _as_loader(self, name: str, r_type: int) -> str:
-        """A reference that the unit did not have before."""
-        slots = self.run.slots_of.get(name, ())
+        """A reference that the unit did not have before. One that was bound with .symver is called NAME@VERSION."""
+        bare, _, wanted = name.partition("@")
+        wanted = wanted.lstrip("@")
+        slots = tuple(s for s in self.run.slots_of.get(bare, ()) if wanted in ("", s.version))
+        if len({s.version for s in slots}) > 1:
+            slots = ()  # which one a plain name means does not show here; in the process the default version is it
         if r_type == R.PLT32:
             for entry, at in sorted(self.run.plt.items()):
                 if any(s.address == at for s in slots):
                     return self._called(name, entry, (f"PLT entry whose slot the loader fills with {name}",))
-        exports = self.run.exports.get(name, ())
+        exports = tuple(e for e in self.run.exports.get(bare, ()) if wanted in ("", e.version))
         if exports and self.run.is_symbolic:
             return self.image(name, _default(exports).st_value, ("exported, bound inside the binary",))
         plain = [s for s in slots if s.got]
@@ -89,12 +93,12 @@ class Resolver:
                     name, _default(exports).st_value, ("exported; the code was compiled to bind it directly",)
                 )
             return self._import(name, _default(exports).version)
-        found = self.elsewhere(name)
+        found = self.elsewhere(name) if not wanted else None
         if found is not None:
             return self.image(name, found[0], (found[1],))
         if r_type in (R.PC32, R.R_32, R.R_32S):
             raise Unresolvable(f"it needs {name} at a fixed place, which is not in the shipped binary")
-        version = slots[0].version if slots else ""
+        version = slots[0].version if slots else wanted
         return self._import(name, version)
 
     def _called(self, name: str, address: int, places: tuple[str, ...]) -> str:
@@ -105,7 +109,7 @@ class Resolver:
 
     def _import(self, name: str, version: str) -> str:
         symbol = f"{name}@import"
-        self.symbols[symbol] = ImportedSymbol(SymbolKind.IMPORT, 0, name, version)
+        self.symbols[symbol] = ImportedSymbol(SymbolKind.IMPORT, 0, name.partition("@")[0], version)
         return symbol
 
     def _note(self, name: str, symbol: ImportedSymbol, places: tuple[str, ...]) -> str:
