@@ -7,9 +7,9 @@ that the kernel has in memory or in swap is searched, word by word.
 
 Remains of earlier calls are told from frames where the patch knows the functions in which the program's coroutines stand while they
 are suspended (`Record.suspends`, from the recipe: functions that leave a stack with sigsetjmp and siglongjmp). Then the saved
-registers of a suspended stack are found through a pointer near its outermost end, and the stack is unwound from there. That is
+registers of a suspended stack are looked up (`resting`): what lies below its stack pointer is dead, and the rest is unwound. That is
 believed only in a stop in which every thread is on its own stack, because only then each coroutine has left by such a function.
-Without that knowledge every word counts, and a coroutine that is kept for later use may be in the way until it is used again.
+Mappings of another size than those of stacks so found are left out then. Without that knowledge every word counts, and a coroutine that is kept for later use may be in the way until it is used again.
 
 Not found: stacks without a guard page, and such as lie in memory from malloc. The map is read again in a stop only when it showed
 such stacks before, or when the size of the process has changed since.
@@ -30,8 +30,9 @@ from itertools import pairwise
 from suture.error import SutureError
 from suture.process import memory, syscall, x86_64
 from suture.process.error import NoPermission, NoProcess
-from suture.process.frame import RA, RSP, NoFrame, Word
+from suture.process.frame import RSP, NoFrame, Word
 from suture.process.maps import Mapping, Maps, read_raw
+from suture.process.resting import Resting, RestingPlaces
 from suture.process.stack import Forbidden, Hit, StackUnknown
 from suture.process.unwind import Unwinder, frames
 
@@ -45,9 +46,8 @@ _CONTROL_BLOCK_ROOM = 8192  # struct pthread has 2304 bytes and stands at the up
 _PAGE = 4096
 _WORD = 8
 _MOST_GAP = 1 << 20
-_OUTERMOST = 512  # where the first function of a coroutine keeps what it was started with
-_STRUCTURE = 512  # how far into what it points to the saved registers are looked for
-_LOWEST = 1 << 16
+_PATIENCE = 5  # stops in which a thread in a coroutine is waited for
+_AT_RANDOM = 25
 # Documentation/admin-guide/mm/pagemap.rst: bit 63 present, bit 62 swapped
 _IS_THERE = bytes(int(b & 0xC0 != 0) for b in range(256))
 _RUN = re.compile(b"\x01+")
@@ -55,11 +55,15 @@ _RUN = re.compile(b"\x01+")
 
 @dataclass(frozen=True, slots=True)
 class Suspended:
-    """A mapping that may be a suspended stack. `block`: where a thread's control block stands at its upper end (0: none)."""
+    """A mapping that may be a suspended stack. `block`: where a thread's control block stands at its upper end (0: none).
+
+    `resting`: where the saved registers are, none when that is not known.
+    """
 
     start: int
     end: int
     block: int = 0
+    resting: tuple[Resting, ...] = ()
 
 
 def candidates(maps: Maps) -> list[Mapping]:
@@ -86,14 +90,17 @@ class SuspendedStacks:
 
     def __init__(self, pid: int, unwinder: Unwinder, suspends: Sequence[range] = ()) -> None:
         self.pid = pid
-        self._unwinder, self._suspends = unwinder, suspends
+        self._unwinder = unwinder
+        self._places = RestingPlaces(pid, suspends)
+        self._guard = _first_secret(pid) if self._places else 0
+        self._patience = _PATIENCE
         self._unknown: list[tuple[dict[int, int], Word]] = []
         self.searched = 0
         self.left_out = 0
         self._raw = b""
         self._pages_in_all = b""
         self._stacks: list[Suspended] = []
-        self._known: dict[tuple[int, int], int] = {}
+        self._known: dict[tuple[int, int], Suspended | None] = {}
         self._buffer = bytearray(1 << 16)
         self._pagemap = _open(pid, "pagemap")
         try:
@@ -110,14 +117,20 @@ class SuspendedStacks:
         """Before a stop: take notice of the mappings. What is a thread's stack is known by the control block in it."""
         self._pages_in_all = self._size()
         self._raw = maps.raw
-        found = []
+        known = {}
         for m in candidates(maps):
             key = (m.start, m.end)
-            if not self._known.get(key):
-                self._known[key] = self._control_block(m)
-            if not self._is_arena(m):
-                found.append(Suspended(m.start, m.end, self._known[key]))
-        self._stacks = found
+            before = self._known.get(key)
+            if before is None or not (before.block or before.resting):
+                before = None if self._is_arena(m) else self._look(m)
+            known[key] = before
+        self._known = known
+        self._stacks = [s for s in known.values() if s is not None]
+
+    def _look(self, m: Mapping) -> Suspended:
+        block = self._control_block(m)
+        looks = self._places and not block
+        return Suspended(m.start, m.end, block, self._places.find(m.start, m.end, self._guard) if looks else ())
 
     def search(self, maps_fd: int, registers: memoryview[int], forbidden: Forbidden, foreign: int) -> list[Hit]:
         """Inside the stop: forbidden addresses on all suspended stacks. `foreign` is how many threads are on stacks not their own.
@@ -125,11 +138,31 @@ class SuspendedStacks:
         Raises StackUnknown when one cannot be read.
         """
         self._unknown = []
-        self._refresh(maps_fd)
-        ranges = array("Q")
-        resident = 0
         self.searched = self.left_out = 0
-        for pieces in sorted(self._pages(self._without_threads(registers)), key=lambda row: sum(row[1::2])):
+        if not self._stacks and self._size() == self._pages_in_all:
+            return []
+        self._refresh(maps_fd)
+        self._guard = self._secret(registers)
+        stacks = self._without_threads(registers)
+        saved: dict[Suspended, list[dict[int, int]]] = {}
+        resting = [s for s in stacks if s.resting]
+        if resting:  # then all coroutines of the program are known to be made alike, and other memory is none
+            sizes = {s.end - s.start for s in resting}
+            stacks = [s for s in stacks if s.end - s.start in sizes]
+        if foreign and resting and self._patience:
+            # searching all of them costs a long pause, and soon the thread will be on its own stack again
+            self._patience -= 1
+            raise StackUnknown(NO_THREAD, "is not sure to stand where it is known to while a thread is in another")
+        if not foreign:
+            rows = self._places.read([(s.start, s.end, s.resting) for s in resting], self._guard)
+            saved = {s: r for s, r in zip(resting, rows, strict=True) if r}
+        ranges = array("Q")
+        for stack, found in saved.items():
+            low = min(r[RSP] for r in found) & ~7
+            ranges.extend((low, stack.end - low))
+        self.searched += len(saved)
+        resident = 0
+        for pieces in sorted(self._pages([s for s in stacks if s not in saved]), key=lambda row: sum(row[1::2])):
             resident += sum(pieces[1::2])
             if resident > _MOST_RESIDENT:
                 self.left_out += 1
@@ -137,9 +170,7 @@ class SuspendedStacks:
                 self.searched += 1
                 ranges += pieces
         hits = self._search(ranges, forbidden) if ranges else []
-        if not hits or not self._suspends or foreign or self._raw != read_raw(self.pid, maps_fd):
-            return hits
-        return self._without_remains(hits, registers, forbidden)
+        return self._without_remains(hits, saved, forbidden) if hits and saved else hits
 
     def learn(self) -> None:
         """After the stop: look up the unwind rows that were missing in it."""
@@ -153,6 +184,11 @@ class SuspendedStacks:
             if raw != self._raw:
                 self.follow(Maps(raw))
 
+    def _secret(self, registers: memoryview[int]) -> int:
+        """What glibc mangles pointers with, the same in all threads (tcbhead_t.pointer_guard)."""
+        guard = memory.try_read(self.pid, registers[x86_64.FS_BASE] + x86_64.POINTER_GUARD, _WORD)
+        return int.from_bytes(guard, "little")
+
     def _size(self) -> bytes:
         """The size of all mappings, in pages, as text (proc_pid_statm(5))."""
         return os.pread(self._statm, 64, 0).split(b" ", 1)[0]
@@ -160,11 +196,17 @@ class SuspendedStacks:
     def _control_block(self, m: Mapping) -> int:
         """Address of a thread's control block near the mapping's end: it holds its own address twice (tcbhead_t, sysdeps/x86_64/nptl/tls.h)."""
         start = max(m.start, m.end - _CONTROL_BLOCK_ROOM)
-        words = array("Q", memory.try_read(self.pid, start, m.end - start))
-        for index in range((len(words) - 3) & ~1, -1, -2):
-            address = start + index * _WORD
-            if words[index] == address and words[index + 2] == address:
-                return address
+        data = memory.try_read(self.pid, start, m.end - start)
+        # words that point into the same 64 KiB as the block: few, so that the rest need not be looked at
+        for near in {start >> 16, (m.end - _WORD) >> 16}:
+            pattern = near.to_bytes(6, "little")
+            at = data.find(pattern)
+            while at >= 0:
+                place = at - 2
+                own = (start + place).to_bytes(_WORD, "little")
+                if place % 16 == 0 and data[place : place + 8] == own and data[place + 16 : place + 24] == own:
+                    return start + place
+                at = data.find(pattern, at + 1)
         return 0
 
     def _is_arena(self, m: Mapping) -> bool:
@@ -227,25 +269,25 @@ class SuspendedStacks:
                 hits.append(Hit(NO_THREAD, ranges[2 * at] + offset - offsets[at], value, held))
         return hits
 
-    def _without_remains(self, hits: Sequence[Hit], registers: memoryview[int], forbidden: Forbidden) -> list[Hit]:
+    def _without_remains(
+        self, hits: Sequence[Hit], saved: dict[Suspended, list[dict[int, int]]], forbidden: Forbidden
+    ) -> list[Hit]:
         """What stays when stacks whose saved registers are known have been unwound."""
-        guard = memory.try_read(self.pid, registers[x86_64.FS_BASE] + x86_64.POINTER_GUARD, _WORD)
         by_stack: dict[Suspended, list[Hit]] = {}
         starts = [s.start for s in self._stacks]
         for hit in hits:
             by_stack.setdefault(self._stacks[bisect_right(starts, hit.address) - 1], []).append(hit)
         real: list[Hit] = []
         for stack, own in by_stack.items():
-            found = self._frames(stack, int.from_bytes(guard, "little"))
+            found = self._frames(stack, saved.get(stack, []))
             if found is None:
                 real += own
             else:
                 real += [Hit(NO_THREAD, 0, pc, r) for pc in found for r in forbidden.holding(pc)]
         return real
 
-    def _frames(self, stack: Suspended, guard: int) -> list[int] | None:
+    def _frames(self, stack: Suspended, saved: Sequence[dict[int, int]]) -> list[int] | None:
         """Program counters of all frames on a suspended stack; None when that cannot be told."""
-        saved = self._saved(stack, guard)
         found: list[int] = []
         for registers in saved:
             word = self._reader(registers[RSP], stack.end)
@@ -255,22 +297,6 @@ class SuspendedStacks:
                 self._unknown.append((registers, word))
                 return None
         return found if saved else None
-
-    def _saved(self, stack: Suspended, guard: int) -> list[dict[int, int]]:
-        """Registers that sigsetjmp has saved of a suspended stack: in a structure that a word near its outermost end points to."""
-        outermost = memory.try_read(self.pid, stack.end - _OUTERMOST, _OUTERMOST)
-        places = {w for w in array("Q", outermost) if w % _WORD == 0 and _LOWEST <= w < 1 << 47}
-        found = {}
-        for place in places:
-            data = memory.try_read(self.pid, place, _STRUCTURE)
-            words = array("Q", data[: len(data) & ~7])
-            for index in range(len(words) - x86_64.JUMP_BUFFER_WORDS + 1):
-                sp = x86_64.demangle(words[index + x86_64.JUMP_BUFFER_RSP], guard)
-                if stack.start <= sp < stack.end:
-                    registers = x86_64.jump_buffer(words[index : index + x86_64.JUMP_BUFFER_WORDS], guard)
-                    if any(registers[RA] in function for function in self._suspends):
-                        found[place + index * _WORD] = registers
-        return list(found.values())
 
     def _reader(self, low: int, high: int) -> Word:
         start = low & ~7
@@ -283,6 +309,18 @@ class SuspendedStacks:
             return words[distance // _WORD]
 
         return word
+
+
+def _first_secret(pid: int) -> int:
+    """glibc's pointer guard as the dynamic loader takes it from what the kernel gave (elf/rtld.c, _dl_setup_pointer_guard); 0 when that
+    cannot be read. In a stop the thread's own is taken."""
+    try:
+        with open(f"/proc/{pid}/auxv", "rb") as file:
+            words = array("Q", file.read(1 << 12))
+    except OSError:
+        return 0
+    place = dict(zip(words[::2], words[1::2], strict=True)).get(_AT_RANDOM, 0)
+    return int.from_bytes(memory.try_read(pid, place + _WORD, _WORD), "little")
 
 
 def _open(pid: int, name: str) -> int:
