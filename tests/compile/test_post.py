@@ -52,8 +52,16 @@ def test_fuzz_is_refused_with_file_and_hunk(files: Path) -> None:
 
 def test_a_fix_that_is_already_there_is_refused(files: Path) -> None:
     (files / "lib/x.c").write_text("\n".join(LINES).replace("line 5\n", "fixed\n") + "\n")
-    with pytest.raises(Refused):
+    with pytest.raises(Refused, match=r"lib/x\.c: the source has the change already") as raised:
         over(files, patch(4, "line 5", "fixed"))
+    assert "nothing to do" in raised.value.remedy
+
+
+def test_a_fix_that_is_there_in_part_is_refused_by_the_hunk_that_does_not_apply(files: Path) -> None:
+    (files / "lib/x.c").write_text("\n".join(LINES).replace("line 5\n", "fixed\n") + "\n")
+    second = "".join(patch(14, "line 15", "fixed too").splitlines(True)[2:])
+    with pytest.raises(Refused, match=r"hunk 1 \(@@ -4,3 \+4,3 @@\) does not apply"):
+        over(files, patch(4, "line 5", "fixed") + second)
 
 
 def test_a_missing_file_is_refused(files: Path) -> None:

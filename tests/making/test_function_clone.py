@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from typing import Any
+
+from suture.error import ExitCode
+from suture.process.apply import apply
+from suture.process.placed import State
 
 CLONED = """
 #include <stdio.h>
@@ -93,6 +99,41 @@ def test_a_cold_part_is_replaced_and_checked_with_its_function(package: Any) -> 
     assert target.ask("check", 70) == ord("t") * 2000 + 71
     assert target.ask("check", -7) == ord("n") * 1000 - 7
     assert target.ask("check", 30) == 60
+
+
+WAITS = """
+#include <signal.h>
+#include <stdio.h>
+#include <unistd.h>
+__attribute__((cold, noinline)) static long fail(const char *why, long x) { return why[0] * 1000 + x; }
+long check(long x) {
+  if (x > 100) { char b[100]; snprintf(b, sizeof b, "too large %ld", x); kill(getpid(), SIGSTOP); return fail(b, x) + fail("u", 1); }
+  if (x < 0) { return fail("negative", x); }
+  return x * 2;
+}
+long apart(long x) { return x + 1; }
+"""
+
+
+def test_a_thread_inside_the_old_cold_part_keeps_the_group_from_switching_and_no_other(package: Any) -> None:
+    """It waits in the cold part: nothing on its stack lies in the part that gets the jump."""
+    fixed = WAITS.replace("x * 2", "x * 3").replace('fail("u", 1)', 'fail("u", 2)').replace("x + 1", "x + 5")
+    made = package(WAITS, fixed, "check apart")
+    patch = made.patch()
+    assert {p.name for g in patch.manifest.groups for p in g.parts} == {"check.cold"}
+    target = made.start()
+    pid = target.process.pid
+    target.process.stdin.write(b"check 200\n")
+    target.process.stdin.flush()
+    assert os.waitid(os.P_PID, pid, os.WSTOPPED) is not None
+    result = apply(pid, patch, timeout=0.3)
+    assert result.exit_code is ExitCode.PARTIAL
+    assert {g.name: g.state for g in result.groups} == {"check": State.REVERTED, "apart": State.APPLIED}
+    os.kill(pid, signal.SIGCONT)
+    assert target.read("check") == ord("t") * 1000 + 200 + ord("u") * 1000 + 1
+    assert (target.ask("check", 7), target.ask("apart", 7)) == (14, 12)
+    target.apply(patch)
+    assert target.ask("check", 7) == 21
 
 
 def test_all_functions_that_inlined_a_changed_header_function_change_in_all_units(package: Any) -> None:

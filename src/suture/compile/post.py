@@ -49,11 +49,27 @@ def apply(part: FilePatch, files: Path, target: Path, path: str, name: str) -> N
     try:
         run(["patch", *options, place.name], cwd=place.parent, stdin=part.text.encode(errors="surrogateescape"))
     except CommandFailed as failed:
+        place.write_bytes(before.encode(errors="surrogateescape"))
+        if _is_there(part, place):
+            raise Refused(
+                f"{name}: {part.path}: the source has the change already",
+                "there is nothing to do for this file: leave it out with --only, or check that the version is the one that is shipped",
+            ) from failed
         hunk = _first_failed(part, before)
         raise Refused(
             f"{name}: {part.path}: hunk {hunk} does not apply",
             "bring the patch to this version first (its context must agree; line numbers need not)",
         ) from failed
+
+
+def _is_there(part: FilePatch, place: Path) -> bool:
+    """Whether a file has all of a change: the change could be taken back exactly."""
+    options = ["--batch", "--reverse", "--force", "--dry-run", "--fuzz=0", "--reject-file=-", "--quiet"]
+    try:
+        run(["patch", *options, place.name], cwd=place.parent, stdin=part.text.encode(errors="surrogateescape"))
+    except CommandFailed:
+        return False
+    return True
 
 
 def _first_failed(part: FilePatch, text: str) -> str:
