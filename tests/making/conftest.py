@@ -143,6 +143,10 @@ class Package:
         run(["strip", "-o", str(self.shipped), str(self.unstripped)], check=True)
         if library:
             self.link_host()
+        self.remake_post()
+
+    def remake_post(self) -> None:
+        """Compile the fix, again when it is another by now."""
         self.write({**self.sources, **self.fix})
         for unit in self.units if self.fix else ():
             for variant in Variant:

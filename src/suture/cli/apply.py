@@ -204,6 +204,7 @@ def _plan_rows(pid: int, prepared: Prepared) -> list[tuple[str, str, str, str]]:
                 return data[address - start : address - start + size]
         return b""
 
-    for transition in prepared.transitions:
+    first = (prepared.registration,) if prepared.registration and prepared.transitions else ()
+    for transition in (*first, *prepared.transitions):
         rows += [(str(pid), f"{s.address:#x}", s.data.hex(), s.what) for s in transition.steps(planned)]
     return rows

@@ -144,7 +144,7 @@ class Tree:
 
     def compile(self, jobs: Sequence[tuple[Unit, Variant]]) -> list[CompiledObject]:
         """Objects in the order of the jobs, compiled in parallel or taken from the cache. Raises `CompileFailed`."""
-        paths = self._outputs([Job(unit, variant.value, ("-c", "-o")) for unit, variant in jobs])
+        paths = self._outputs([Job(unit, variant.flags_for(unit), ("-c", "-o")) for unit, variant in jobs])
         return [CompiledObject(unit, variant, path) for (unit, variant), path in zip(jobs, paths, strict=True)]
 
     def preprocessed(self, unit: Unit) -> str:

@@ -53,6 +53,11 @@ class Variant(Enum):
         "-w",
     )  # line numbers do not count as a change
 
+    def flags_for(self, unit: Unit) -> tuple[str, ...]:
+        """The flags for one unit. gcc describes a C++ class only where its key function is, unless it is told to; that changes no code."""
+        describes = self is Variant.SECTIONS and unit.language == "c++" and "clang" not in unit.argv[0]
+        return (*self.value, "-femit-class-debug-always") if describes else self.value
+
 
 @dataclass(frozen=True)
 class Unit:

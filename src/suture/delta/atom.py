@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from enum import Enum
 from functools import cached_property
 
+from suture.delta.frame import INDIRECT, TABLE, Frame, frames
 from suture.elf.abi import SHN_ABS, R, SectionFlag, SectionType, SymbolBind, SymbolType, Visibility
+from suture.elf.call_frame import BadCallFrame
 from suture.elf.fact import Section, Symbol
 from suture.elf.file import ElfFile
 
@@ -75,6 +77,26 @@ class Atom:
             and ref.offset > 0
             and self.data[ref.offset - 1] & 0xC7 != 0x05
         )
+
+    @property
+    def is_handler_table(self) -> bool:
+        """Whether it tells the C++ runtime what a function catches and cleans up."""
+        return self.section.name.startswith(TABLE)
+
+    @property
+    def is_indirection(self) -> bool:
+        """Whether it only holds an address for unwind tables; which copy is used makes no difference."""
+        return self.label.startswith(INDIRECT)
+
+    @property
+    def is_type_information(self) -> bool:
+        """Whether it is a C++ type's description or the name in it (Itanium C++ ABI 2.9, 5.1.4.1)."""
+        return self.label.startswith(("_ZTI", "_ZTS"))
+
+    @property
+    def is_vtable(self) -> bool:
+        """Whether it is a class's table of virtual functions, or one that constructors use (Itanium C++ ABI 2.5, 2.6)."""
+        return self.label.startswith(("_ZTV", "_ZTT", "_ZTC"))
 
     @property
     def is_pool(self) -> bool:
@@ -160,6 +182,28 @@ class AtomObject:
     def function_of(self) -> dict[int, Function]:
         """Function by section index of any of its parts."""
         return {a.index: f for f in self.functions.values() for a in f.atoms}
+
+    @property
+    def frames(self) -> dict[int, tuple[Frame, ...]]:
+        """Unwind information by index of the code section; none where it is not understood, see `strange_frames`."""
+        return self._frames[0]
+
+    @property
+    def strange_frames(self) -> str:
+        """Why the unit's unwind information is not understood, empty when it is."""
+        return self._frames[1]
+
+    @cached_property
+    def _frames(self) -> tuple[dict[int, tuple[Frame, ...]], str]:
+        try:
+            return frames(self.elf), ""
+        except BadCallFrame as problem:
+            return {}, str(problem)
+
+    def tables_of(self, function: Function) -> tuple[Atom, ...]:
+        """The handler tables of a function and of its cold part."""
+        named = [f.table[0] for a in function.atoms for f in self.frames.get(a.index, ()) if f.table is not None]
+        return tuple(self.atoms[i] for i in dict.fromkeys(named))
 
     @cached_property
     def users(self) -> dict[int, frozenset[str]]:

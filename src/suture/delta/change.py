@@ -72,9 +72,14 @@ class UnitChange:
 
     def is_copied(self, atom: Atom) -> bool:
         """Whether a reference to a datum of post gets a fresh copy of it in the patch, rather than the running one."""
-        if atom.kind is AtomKind.MERGED or atom.is_pool:
+        if atom.kind is AtomKind.MERGED or atom.is_pool or atom.is_indirection:
             return True
         if atom.kind in (AtomKind.CONST, AtomKind.RELRO):
-            changed = atom.label in self.difference.changed_constants or self.leads_inside(atom)
-            return changed or (not atom.is_global and self.address_of(atom) is None)
+            if atom.label in self.difference.changed_constants or self.leads_inside(atom):
+                return True
+            if atom.index not in self.pairs.pre_of:
+                return True
+            # a type's description is compared by its name, one that is local to its unit by its address
+            may_be_copied = atom.is_global == atom.is_type_information
+            return may_be_copied and self.address_of(atom) is None
         return atom.index not in self.pairs.pre_of and atom.index not in self.pairs.ambiguous

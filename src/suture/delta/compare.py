@@ -97,7 +97,9 @@ class _Comparison:
         return variables, constants
 
     def _function(self, side: int, function: Function) -> object:
-        return tuple(self.sides[side].content(a) for a in function.atoms)
+        """Code, and what it catches: a changed handler's type shows in the table alone."""
+        parts = (*function.atoms, *self.sides[side].obj.tables_of(function))
+        return tuple(self.sides[side].content(a) for a in parts)
 
 
 class _Side:

@@ -157,7 +157,9 @@ class Selection:
         change = self.changes[node.unit]
         reach = Reach()
         seen: set[tuple[int, int, int]] = set()
-        todo = [(node.unit, a, (0, a.size)) for a in change.post.functions[node.name].atoms]
+        function = change.post.functions[node.name]
+        parts = (*function.atoms, *change.post.tables_of(function))
+        todo = [(node.unit, a, (0, a.size)) for a in parts]
         while todo:
             unit, atom, (low, high) = todo.pop()
             for ref in atom.references:

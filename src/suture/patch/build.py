@@ -42,6 +42,9 @@ from suture.patch.manifest import (
 from suture.patch.place import Layout
 from suture.patch.resolve import Elsewhere, Resolver, Unresolvable
 
+# who needs one of these has libgcc's unwinder as long as it is loaded: libstdc++ needs it in turn
+_RUNTIMES = frozenset({"libgcc_s.so.1", "libstdc++.so.6"})
+
 
 @dataclass(frozen=True)
 class Built:
@@ -88,6 +91,7 @@ class _Build:
     entries: dict[Node, Entry] = field(default_factory=dict)
     refusals: dict[Node, Refusal] = field(default_factory=dict)
     undiverted: set[Node] = field(default_factory=set)
+    unwound: set[Node] = field(default_factory=set)
 
     def result(self) -> Built:
         self._plan_entries()
@@ -152,7 +156,7 @@ class _Build:
 
     def _check_types(self) -> None:
         for u, change in enumerate(self.changes):
-            problem = _layout_problem(change)
+            problem = _layout_problem(change) or _vtable_problem(change)
             if problem is not None:
                 for name in change.replaced:
                     self.refusals.setdefault(Node(u, name), problem)
@@ -191,12 +195,17 @@ class _Build:
     def _check_exceptions(self) -> None:
         for u, change in enumerate(self.changes):
             for name in sorted(change.replaced | change.new):
-                if may_unwind(change.post, change.post.functions[name], change.source):
-                    problem = Refusal(
-                        "an exception may have to pass through it, and the C++ runtime does not know the unwind tables of a live patch",
-                        "restart the program with the fixed package",
-                    )
-                    self.refusals.setdefault(Node(u, name), problem)
+                if not may_unwind(change.post, change.post.functions[name], change.source):
+                    continue
+                if change.post.strange_frames:
+                    problem = f"an exception may have to pass through it, and its unwind tables are not understood: {change.post.strange_frames}"
+                elif not _RUNTIMES & set(self.run.needed):
+                    problem = "an exception may have to pass through it, and the binary does not take the C++ runtime from a shared library"
+                else:
+                    self.unwound.add(Node(u, name))
+                    continue
+                refusal = Refusal(problem, "restart the program with the fixed package")
+                self.refusals.setdefault(Node(u, name), refusal)
 
     def _clobbers(self, groups: Sequence[Selected]) -> dict[Node, Refusal]:
         """Each group is checked on its own, since others may stay busy, and then all together."""
@@ -264,6 +273,7 @@ class _Build:
             request=dict(self.request),
             suspends=self.suspends,
             relaxed=self._relaxed,
+            exceptions=any(n in self.unwound for g in groups for n in g.replaced + g.new),
         )
 
     @property
@@ -394,6 +404,17 @@ def _layout_problem(change: UnitChange) -> Refusal | None:
     return Refusal(
         f"the fix changes the layout of {first.name} ({first.file}:{first.line}: {first.what}); objects that exist already would be misread",
         "keep the layout in the fix (a shadow table beside it), or restart the program with the fixed package",
+    )
+
+
+def _vtable_problem(change: UnitChange) -> Refusal | None:
+    changed = change.difference.changed_constants
+    tables = sorted(a.label for a in change.post.atoms.values() if a.is_vtable and a.label in changed)
+    if not tables:
+        return None
+    return Refusal(
+        f"the fix changes the table of virtual functions {tables[0]}; objects that exist already keep the old one",
+        "keep the class's virtual functions as they are in the fix, or restart the program",
     )
 
 

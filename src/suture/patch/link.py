@@ -1,7 +1,7 @@
 """A patch object relocated to a load address: a pure function from bytes and numbers to bytes (docs/patch-format.md).
 
-The text mapping holds the record, code, constants, switch stubs and import thunks; the data mapping, directly behind it, the
-switch bytes, GOT slots, `.data` and `.bss`. Relocation formulas: psABI table 4.9.
+The text mapping holds the record, code, constants, unwind tables with their finder, switch stubs and import thunks; the data
+mapping, directly behind it, the switch bytes, GOT slots, `.data` and `.bss`. Relocation formulas: psABI table 4.9.
 """
 
 from __future__ import annotations
@@ -10,14 +10,16 @@ import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 
 from suture.elf import abi
 from suture.elf.abi import GOT_LOADS, R
+from suture.elf.call_frame import BadCallFrame
 from suture.elf.fact import Relocation, Section, Symbol
-from suture.patch import x86_64
+from suture.patch import finder, x86_64
 from suture.patch.file import PatchFile
 from suture.patch.manifest import BadPatch, ReplacedFunction, SymbolKind
-from suture.patch.record import PlacedFunction, PlacedGroup, PlacedPart, Record, RecordedFix
+from suture.patch.record import PlacedFunction, PlacedGroup, PlacedPart, PlacedUnwinding, Record, RecordedFix
 
 _SLOT = 8
 _THUNK = 8
@@ -25,11 +27,34 @@ _MASK = (1 << 64) - 1
 
 
 @dataclass(frozen=True)
+class Unwinding:
+    """Offsets of the finder, its continuation, its table of `count` rows, and the word with the next finder's address."""
+
+    section: Section
+    finder: int
+    continuation: int
+    rows: int
+    count: int
+    following: int
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """The C++ runtime of one process: address of `_Unwind_Find_FDE`, offset and bytes of what a hook displaces, and the finder
+    that answers next after the patch's own, 0 for none."""
+
+    function: int
+    entry: int
+    displaced: bytes
+    following: int
+
+
+@dataclass(frozen=True)
 class Layout:
     """Offsets from the load address; sizes are page multiples.
 
-    `code` and `code_size` cover all executable sections. `sections` by section index, `stubs` by the function's link-time address, `switches` by the group's place in the manifest,
-    `slots` and `thunks` by symbol index.
+    `code` and `code_size` cover all executable sections. `sections` by section index, `stubs` by the function's link-time address,
+    `switches` by the group's place in the manifest, `slots` and `thunks` by symbol index. `unwinding` for a patch with .eh_frame.
     """
 
     text_size: int
@@ -41,6 +66,7 @@ class Layout:
     switches: tuple[int, ...]
     slots: Mapping[int, int]
     thunks: Mapping[int, int]
+    unwinding: Unwinding | None
 
     @property
     def size(self) -> int:
@@ -50,13 +76,15 @@ class Layout:
 @dataclass(frozen=True)
 class Place:
     """What a process decides: load address, the image's load bias, values of its GOT slots by link-time address, addresses of
-    imports by symbol name, and the bytes at each old function's entry by the function's link-time address."""
+    imports by symbol name, and the bytes at each old function's entry by the function's link-time address. `runtime` is None where
+    no C++ runtime is to be told."""
 
     base: int
     bias: int
     slots: Mapping[int, int]
     imports: Mapping[str, int]
     original: Mapping[int, bytes]
+    runtime: Runtime | None = None
 
 
 @dataclass(frozen=True)
@@ -91,9 +119,19 @@ def lay_out(patch: PatchFile) -> Layout:
     for symbol in called:
         thunks[symbol] = at
         at += _THUNK
+    unwound = _unwound(patch)
+    number = _described(patch, unwound)
+    searched = _align(at, 32)
+    if unwound is not None:
+        at = searched + finder.FINDER_SIZE + finder.CONTINUATION_SIZE + finder.ROW.size * number
     text_size = at = _align(at, x86_64.PAGE)
     switches = tuple(range(at, at + len(patch.manifest.groups)))
     at = _align(at + len(switches), _SLOT)
+    unwinding = None
+    if unwound is not None:
+        rest = searched + finder.FINDER_SIZE
+        unwinding = Unwinding(unwound, searched, rest, rest + finder.CONTINUATION_SIZE, number, at)
+        at += _SLOT
     slots = {}
     for symbol in slotted:
         slots[symbol] = at
@@ -102,9 +140,8 @@ def lay_out(patch: PatchFile) -> Layout:
         at = _align(at, max(section.sh_addralign, 16))
         sections[section.index] = at
         at += section.sh_size
-    return Layout(
-        text_size, _align(at, x86_64.PAGE) - text_size, code, code_end - code, sections, stubs, switches, slots, thunks
-    )
+    data_size = _align(at, x86_64.PAGE) - text_size
+    return Layout(text_size, data_size, code, code_end - code, sections, stubs, switches, slots, thunks, unwinding)
 
 
 def link(patch: PatchFile, layout: Layout, place: Place) -> Linked:
@@ -130,6 +167,8 @@ def link(patch: PatchFile, layout: Layout, place: Place) -> Linked:
             stub = x86_64.Stub(group.switch, f.new, f.orig)
             at = f.stub - place.base
             image[at : at + x86_64.STUB_SIZE] = x86_64.encode_stub(f.stub, stub)
+    if layout.unwinding is not None:
+        _link_unwinding(image, patch, layout, layout.unwinding, place)
     return Linked(bytes(image[: layout.text_size]), bytes(image[layout.text_size :]), record)
 
 
@@ -137,6 +176,46 @@ def link(patch: PatchFile, layout: Layout, place: Place) -> Linked:
 def slots_read(patch: PatchFile) -> frozenset[int]:
     """Link-time addresses of the GOT slots whose values the link needs."""
     return frozenset(s.address for s in patch.manifest.symbols.values() if s.kind is SymbolKind.SLOT)
+
+
+def _unwound(patch: PatchFile) -> Section | None:
+    return next((s for s in patch.sections if s.name == ".eh_frame" and s.has_bits and not s.is_writable), None)
+
+
+def _described(patch: PatchFile, section: Section | None) -> int:
+    if section is None:
+        return 0
+    try:
+        return finder.count(patch.object.bytes_of(section))
+    except BadCallFrame as problem:
+        raise BadPatch(patch.manifest.name, f".eh_frame: {problem}") from problem
+
+
+def _link_unwinding(image: bytearray, patch: PatchFile, layout: Layout, made: Unwinding, place: Place) -> None:
+    """The finder, its table out of the relocated .eh_frame, and how it goes on for code of others."""
+    start = layout.sections[made.section.index]
+    try:
+        rows = finder.described(bytes(image[start : start + made.section.sh_size]), start)
+    except BadCallFrame as problem:
+        raise BadPatch(patch.manifest.name, f".eh_frame: {problem}") from problem
+    if any(not layout.code <= r.start < r.end <= layout.code + layout.code_size for r in rows) or any(
+        a.end > b.start for a, b in pairwise(rows)
+    ):
+        raise BadPatch(patch.manifest.name, ".eh_frame describes what is none of its code, or some twice")
+    _put(image, made.rows, finder.encode_rows(rows))
+    code = finder.encode_finder(made.finder, layout.text_size, made.rows, made.count, made.following)
+    _put(image, made.finder, code)
+    runtime = place.runtime
+    if runtime is None:
+        _put(image, made.continuation, b"\xcc" * finder.CONTINUATION_SIZE)
+        return
+    behind = runtime.function + runtime.entry + len(runtime.displaced)
+    _put(image, made.continuation, finder.encode_continuation(runtime.displaced, behind))
+    struct.pack_into("<Q", image, made.following, runtime.following or place.base + made.continuation)
+
+
+def _put(image: bytearray, at: int, data: bytes) -> None:
+    image[at : at + len(data)] = data
 
 
 class _Values:
@@ -249,6 +328,21 @@ def _record(patch: PatchFile, layout: Layout | None, place: Place) -> Record:
         groups,
         tuple(PlacedPart(s.name, (s.address + place.bias) & _MASK, s.size) for s in manifest.suspends),
         manifest.relaxed,
+        _placed_unwinding(patch, layout, place),
+    )
+
+
+def _placed_unwinding(patch: PatchFile, layout: Layout | None, place: Place) -> PlacedUnwinding | None:
+    section = _unwound(patch)
+    if section is None:
+        return None
+    number = _described(patch, section)
+    made = layout.unwinding if layout else None
+    if made is None:
+        return PlacedUnwinding(0, 0, 0, 0, number)
+    base = place.base
+    return PlacedUnwinding(
+        base + made.finder, base + made.continuation, base + made.rows, base + made.following, number
     )
 
 

@@ -143,6 +143,7 @@ class Manifest:
     """Everything that a live patch says about itself. `request` are the options of `suture make` that made it.
 
     `relaxed` is the reason why old frames may finish in old code, "" for a strict patch.
+    `exceptions`: one may have to pass through the new code, so a process must have a C++ runtime that can be told of it.
     """
 
     name: str
@@ -157,6 +158,7 @@ class Manifest:
     request: dict[str, tuple[str, ...]] = field(default_factory=dict)
     suspends: tuple[Suspending, ...] = ()
     relaxed: str = ""
+    exceptions: bool = False
 
     @property
     def functions(self) -> tuple[ReplacedFunction, ...]:
@@ -198,6 +200,7 @@ def _manifest(top: dict[str, Any]) -> Manifest:
             Suspending(_str(s["name"]), _address(s["address"]), _address(s["size"])) for s in _list(top["suspends"])
         ),
         relaxed=_str(top["relaxed"]),
+        exceptions=_flag(top.get("exceptions", False)),
     )
 
 
@@ -276,6 +279,12 @@ def _raw(value: Any) -> str:
     if not isinstance(value, str):
         raise TypeError(f"{value!r} is not a string")
     value.encode(errors="surrogateescape")
+    return value
+
+
+def _flag(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise TypeError(f"{value!r} is neither true nor false")
     return value
 
 

@@ -6,11 +6,12 @@ from dataclasses import dataclass, field
 
 from suture.delta.atom import Atom, AtomKind, Function, Reference, is_pc_relative
 from suture.delta.change import UnitChange
+from suture.delta.frame import TABLE
 from suture.delta.selection import Datum, Node, Selected, Selection
 from suture.elf.abi import R, SectionFlag, SectionType, SymbolBind, SymbolType
 from suture.elf.object_writer import NewRelocation, NewSection, NewSymbol
 from suture.match.linker_edit import Kind
-from suture.patch import thread_local
+from suture.patch import eh_frame, thread_local
 from suture.patch.file import ALLOWED_RELOCATIONS
 from suture.patch.resolve import Resolver, Unresolvable
 
@@ -19,6 +20,8 @@ _FLAGS = {
     ".text": SectionFlag.ALLOC | SectionFlag.EXECINSTR,
     ".text.orig": SectionFlag.ALLOC | SectionFlag.EXECINSTR,
     ".rodata": SectionFlag.ALLOC,
+    TABLE: SectionFlag.ALLOC,
+    eh_frame.SECTION: SectionFlag.ALLOC,
     ".data": SectionFlag.ALLOC | SectionFlag.WRITE,
     ".bss": SectionFlag.ALLOC | SectionFlag.WRITE,
 }
@@ -64,7 +67,8 @@ class Layout:
         atoms: list[tuple[int, Atom]] = []
         for group in groups:
             for node in group.replaced + group.new:
-                for atom in self.function(node).atoms:
+                post, function = self.selection.changes[node.unit].post, self.function(node)
+                for atom in (*function.atoms, *post.tables_of(function)):
                     self._place(node.unit, atom)
                     atoms.append((node.unit, atom))
         data = sorted({d for g in groups for d in g.data}, key=lambda d: (d.unit, d.index))
@@ -75,6 +79,7 @@ class Layout:
                 atoms.append((datum.unit, atom))
         for unit, atom in atoms:
             self._fill(unit, atom)
+        self._unwind([row for row in atoms if row[1].kind is AtomKind.CODE])
 
     def function(self, node: Node) -> Function:
         return self.selection.changes[node.unit].post.functions[node.name]
@@ -114,11 +119,27 @@ class Layout:
             )
         return made
 
+    def _unwind(self, code: list[tuple[int, Atom]]) -> None:
+        """Say how each piece of new code is unwound."""
+        output = self.outputs[eh_frame.SECTION]
+        output.align = 8
+        made = eh_frame.EhFrame(output.data, output.relocations)
+        for unit, atom in code:
+            change = self.selection.changes[unit]
+            for frame in change.post.frames.get(atom.index, ()):
+                table = None if frame.table is None else (self._atoms[(unit, frame.table[0])], frame.table[1])
+
+                def personality(name: str, change: UnitChange = change) -> str:
+                    return self.resolver.external(change, name, R.GOTPCREL)
+
+                made.add(frame, self._atoms[(unit, atom.index)], table, personality)
+        made.finish()
+
     def _atom(self, datum: Datum) -> Atom:
         return self.selection.changes[datum.unit].post.atoms[datum.index]
 
     def _place(self, unit: int, atom: Atom) -> None:
-        output = self.outputs[_OUTPUT[atom.kind]]
+        output = self.outputs[_output(atom)]
         code = atom.kind is AtomKind.CODE
         align = max(atom.section.sh_addralign, _CODE_ALIGN if code else 1)
         data = atom.data if atom.section.has_bits else bytes(atom.size)
@@ -131,7 +152,7 @@ class Layout:
         return next(s.st_value for s in self.symbols if s.name == name)
 
     def _fill(self, unit: int, atom: Atom) -> None:
-        output = self.outputs[_OUTPUT[atom.kind]]
+        output = self.outputs[_output(atom)]
         base = self._offset(unit, atom)
         change = self.selection.changes[unit]
         skip_until = -1
@@ -273,6 +294,10 @@ class Layout:
             )
             return thread_local.Edit(edit.writes, edit.skip_until, edit.slot, symbol)
         return edit
+
+
+def _output(atom: Atom) -> str:
+    return TABLE if atom.is_handler_table else _OUTPUT[atom.kind]
 
 
 _OUTPUT = {

@@ -77,11 +77,24 @@ class RecordedFix:
 
 
 @dataclass(frozen=True)
+class PlacedUnwinding:
+    """How a C++ runtime finds the patch's unwind tables (patch/finder.py): the finder and its continuation, the table of `count`
+    rows, the word that holds the next finder's address."""
+
+    finder: int
+    continuation: int
+    rows: int
+    following: int
+    count: int
+
+
+@dataclass(frozen=True)
 class Record:
     """A patch placed in a process: `base` is where its text mapping starts, the data mapping follows after `text_size`.
 
     `code`, `code_size` cover all code of the patch but stubs and thunks: new functions and what only they call. `suspends` are
     functions of the image in which suspended coroutines stand; `relaxed` the reason for relaxed consistency, "" for none.
+    `unwinding` is None for a patch without unwind tables.
     """
 
     id: str
@@ -101,6 +114,7 @@ class Record:
     groups: tuple[PlacedGroup, ...]
     suspends: tuple[PlacedPart, ...] = ()
     relaxed: str = ""
+    unwinding: PlacedUnwinding | None = None
 
     @property
     def functions(self) -> tuple[PlacedFunction, ...]:
@@ -119,7 +133,7 @@ class Record:
 # written as 16 hex digits always: their values are known only after the record is laid out
 _ADDRESSES = frozenset(
     {"base", "bias", "code", "text_size", "data_size", "code_size", "old", "new", "orig", "stub", "switch"}
-)
+) | {"finder", "continuation", "rows", "following"}
 
 
 def _plain(value: Any, key: str = "") -> Any:
@@ -191,6 +205,20 @@ def _record(top: dict[str, Any]) -> Record:
         tuple(_group(g) for g in top["groups"]),
         _parts(top.get("suspends", [])),
         _text(top.get("relaxed", "")),
+        _unwinding(top.get("unwinding")),
+    )
+
+
+def _unwinding(row: dict[str, Any] | None) -> PlacedUnwinding | None:
+    """None also for records of patches that were made before there was such a thing."""
+    if row is None:
+        return None
+    return PlacedUnwinding(
+        _address(row["finder"]),
+        _address(row["continuation"]),
+        _address(row["rows"]),
+        _address(row["following"]),
+        _size(row["count"]),
     )
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from suture.error import ExitCode, Refused
 from suture.patch.file import PatchFile
-from suture.patch.link import Layout, Linked, Place, lay_out, link, slots_read
+from suture.patch.link import Layout, Linked, Place, Runtime, lay_out, link, slots_read
 from suture.patch.manifest import ReplacedFunction, SymbolKind
 from suture.patch.record import Record
 from suture.patch.x86_64 import JUMP_SIZE, STUB_SIZE
@@ -27,6 +27,7 @@ from suture.process.placed import Placed, Remains, Route, State, find_placed, gr
 from suture.process.switch import carry_out
 from suture.process.tracee import Sharers, Tracee
 from suture.process.transition import Aim, Transition, plan, settlement
+from suture.process.unwind_table import CxxRuntime, Registration, find_runtime, following_of, registration
 from suture.process.x86_64 import require_machine
 
 
@@ -66,7 +67,7 @@ class Result:
 class Prepared:
     """All that is known before anything in the process is touched: where the memory goes, what it holds, what would be written.
 
-    `existing` is the patch's memory of an earlier time, to be used again.
+    `existing` is the patch's memory of an earlier time, to be used again. `registration` makes its unwind tables known first.
     """
 
     image: Image
@@ -78,6 +79,7 @@ class Prepared:
     routes: Table[int, Route | None]
     bodies: tuple[tuple[int, bytes], ...]
     transitions: tuple[Transition, ...]
+    registration: Registration | None = None
 
 
 def apply(
@@ -110,7 +112,18 @@ def apply(
             changed = True
         elif prepared.existing is not None and (left := left_descriptors(tracee, patch.id)):
             close_left(tracee, maps, left, on_step)
-        return _switch(tracee, prepared, timeout, on_step, started, changed)
+        before = _register(tracee, prepared, timeout, on_step)
+        return _switch(tracee, prepared, timeout, on_step, started, changed, before)
+
+
+def _register(tracee: Tracee, prepared: Prepared, timeout: float, on_step: OnStep) -> tuple[float, ...]:
+    """Make the unwind tables known before any function leads to code that they describe; the pauses. Raises Busy."""
+    if prepared.registration is None or not prepared.transitions:
+        return ()
+    outcome = carry_out(tracee, [prepared.registration], [], timeout=timeout, on_step=on_step)
+    if outcome.waiting:
+        raise Busy(f"pid {tracee.pid}: {outcome.waiting[0][1]}", "try again, or give more time: --timeout SECONDS")
+    return outcome.pauses_us
 
 
 def _place(
@@ -151,7 +164,10 @@ def prepare(tracee: Tracee, maps: Maps, patch: PatchFile, replace: bool) -> Prep
     wanted = [s for s in patch.manifest.symbols.values() if s.kind is SymbolKind.IMPORT]
     imports = find_imports(tracee, image, wanted) if wanted else {}
     named = {n: imports[(s.name, s.version)] for n, s in patch.manifest.symbols.items() if s.kind is SymbolKind.IMPORT}
-    existing, linked = _reuse(tracee, patch, layout, image, here, slots, named, original)
+    runtime = _runtime(tracee, patch, layout, placed)
+    after = following_of(tracee, runtime) if runtime else 0
+    told = runtime.for_link(after) if runtime else None
+    existing, linked = _reuse(tracee, patch, layout, image, here, slots, named, original, told)
     if linked is None:
         base = choose_address(maps.mappings, image.start, image.end, layout.size)
         if base is None:
@@ -159,7 +175,8 @@ def prepare(tracee: Tracee, maps: Maps, patch: PatchFile, replace: bool) -> Prep
                 f"pid {tracee.pid}: no room of {layout.size} bytes within 2 GiB of {image.path}",
                 "restart the program with the fixed package",
             )
-        linked = link(patch, layout, Place(base, image.bias, slots, named, original))
+        linked = link(patch, layout, Place(base, image.bias, slots, named, original, told))
+    first = registration(tracee, runtime, linked.record, existing is not None) if runtime else None
     aim = Aim(linked.record, tuple(superseded), True)
     full = dict(known)
     for f in linked.record.functions:
@@ -172,7 +189,27 @@ def prepare(tracee: Tracee, maps: Maps, patch: PatchFile, replace: bool) -> Prep
         for f in patch.manifest.functions
         if (r := full[f.address + image.bias]) is not None and r.code == original[f.address]
     )
-    return Prepared(image, linked, existing, tuple(remains), aim, tuple(here), full, untouched, tuple(transitions))
+    return Prepared(
+        image, linked, existing, tuple(remains), aim, tuple(here), full, untouched, tuple(transitions), first
+    )
+
+
+def _runtime(tracee: Tracee, patch: PatchFile, layout: Layout, placed: Sequence[Placed]) -> CxxRuntime | None:
+    """Whom to tell of the patch's unwind tables. Raises Refused when the patch cannot do without."""
+    if layout.unwinding is None:
+        return None
+    try:
+        found = find_runtime(tracee, placed)
+    except Refused:
+        if patch.manifest.exceptions:
+            raise
+        return None
+    if found is None and patch.manifest.exceptions:
+        raise Refused(
+            f"pid {tracee.pid}: an exception may have to pass through the patch, and no C++ runtime is loaded that could be told",
+            "restart the program with the fixed package",
+        )
+    return found
 
 
 def revert(
@@ -248,7 +285,13 @@ def _refuse_replaced(pid: int, record: Record, known: Table[int, Route | None], 
 
 
 def _switch(
-    tracee: Tracee, prepared: Prepared, timeout: float, on_step: OnStep, started: float, changed: bool
+    tracee: Tracee,
+    prepared: Prepared,
+    timeout: float,
+    on_step: OnStep,
+    started: float,
+    changed: bool,
+    pauses_before: tuple[float, ...] = (),
 ) -> Result:
     record, aim = prepared.aim.record, prepared.aim
     try:
@@ -283,7 +326,7 @@ def _switch(
         tuple(groups),
         tuple(r.id for r in aim.superseded),
         changed or bool(outcome.done),
-        outcome.pauses_us,
+        (*pauses_before, *outcome.pauses_us),
         outcome.threads,
         outcome.foreign_stacks,
         outcome.suspended_stacks,
@@ -393,12 +436,13 @@ def _reuse(
     slots: Table[int, int],
     imports: Table[str, int],
     original: Table[int, bytes],
+    runtime: Runtime | None,
 ) -> tuple[Placed, Linked] | tuple[None, None]:
     """The patch's memory of an earlier time, when its contents are still what they would be made today."""
     for p in here:
         if p.record.id != patch.id or p.record.text_size != layout.text_size or p.record.data_size != layout.data_size:
             continue
-        linked = link(patch, layout, Place(p.record.base, image.bias, slots, imports, original))
+        linked = link(patch, layout, Place(p.record.base, image.bias, slots, imports, original, runtime))
         present = bytearray(memory.read(tracee.via, p.record.base, layout.text_size))
         for f in linked.record.functions:  # stubs change with each transition
             at = f.stub - p.record.base

@@ -84,7 +84,7 @@ class FrameTable:
         index = bisect_right(self._starts, pc - self.header) - 1
         if index < 0:
             raise Undescribed(pc)
-        return _entry_row(self.pid, self.header + self._entries[index], pc)
+        return entry_row(self.pid, self.header + self._entries[index], pc)
 
 
 @dataclass(frozen=True)
@@ -152,7 +152,8 @@ def _entry(pid: int, address: int) -> bytes:
     return data
 
 
-def _entry_row(pid: int, address: int, pc: int) -> Row:
+def entry_row(pid: int, address: int, pc: int) -> Row:
+    """The row for a program counter from the entry at an address. Raises NoFrame."""
     data = _entry(pid, address)
     pointer = struct.unpack_from("<I", data)[0]
     if not pointer:

@@ -17,6 +17,7 @@ from suture.elf.abi import SymbolType
 from suture.error import Refused
 from suture.patch.manifest import ImportedSymbol
 from suture.process import memory
+from suture.process.error import WrongTarget
 from suture.process.image import Image
 from suture.process.tracee import Tracee
 
@@ -154,6 +155,16 @@ def find_imports(tracee: Tracee, image: Image, wanted: Sequence[ImportedSymbol])
             raise Refused(f"pid {tracee.pid}: the patch needs {name}, which is {kind}", _REMEDY)
         found[(symbol.name, symbol.version)] = definition.address
     return found
+
+
+def definitions(tracee: Tracee, names: Sequence[str]) -> dict[str, list[tuple[int, int]]]:
+    """For each name all (dynamic section of the object, address) that define it, in the loader's order; none without a loader."""
+    try:
+        objects = _objects(tracee)
+    except (Refused, WrongTarget):
+        return {name: [] for name in names}
+    rows = {name: [(o.dynamic, o.find(name.encode(), b"")) for o in objects] for name in names}
+    return {name: [(owner, d.address) for owner, d in found if d is not None] for name, found in rows.items()}
 
 
 def _objects(tracee: Tracee) -> list[_Object]:

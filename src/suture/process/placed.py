@@ -12,6 +12,7 @@ from collections.abc import Mapping as Table
 from dataclasses import dataclass
 from enum import Enum
 
+from suture.patch.finder import CONTINUATION_SIZE, FINDER_SIZE, ROW
 from suture.patch.record import HEADER, BadRecord, PlacedFunction, PlacedGroup, Record, body_length, decode
 from suture.patch.x86_64 import JUMP_SIZE, STUB_SIZE, decode_stub, jump_target
 from suture.process import memory
@@ -130,7 +131,13 @@ def _is_coherent(record: Record) -> bool:
             if f.old < data_end and f.old + f.size > record.base:
                 return False
             old.add(f.old)
-    return True
+    unwinding = record.unwinding
+    return unwinding is None or (
+        record.base <= unwinding.finder <= text_end - FINDER_SIZE
+        and record.base <= unwinding.continuation <= text_end - CONTINUATION_SIZE
+        and record.base <= unwinding.rows <= text_end - ROW.size * unwinding.count
+        and text_end <= unwinding.following <= data_end - 8
+    )
 
 
 def reader(pid: int) -> Read:

@@ -13,6 +13,8 @@ from suture.process import x86_64
 from suture.process.frame import RA, RSP, FrameTable, NoFrame, Row, Undescribed, Word, caller
 from suture.process.image import frame_headers
 from suture.process.maps import Maps
+from suture.process.placed import find_placed
+from suture.process.unwind_table import PatchFrames
 
 _MOST_FRAMES = 1024
 _DWARF_ORDER = [
@@ -73,7 +75,7 @@ class Unwinder:
         self.pid = pid
         self._rows: dict[int, Row] = {}
         self._undescribed: set[int] = set()
-        self._tables: dict[int, FrameTable | None] = {}
+        self._tables: dict[int, FrameTable | PatchFrames | None] = {}
         self._code: list[bytes] = []
         self._starts: list[int] = []
         self._spans: list[tuple[int, int, int]] = []
@@ -86,7 +88,12 @@ class Unwinder:
             self._rows.clear()
             self._undescribed.clear()
             self._tables.clear()
-            self._spans = sorted(frame_headers(self.pid, maps))
+            self._spans = frame_headers(self.pid, maps)
+            for placed in find_placed(self.pid, maps)[0]:
+                base, end = placed.record.base, placed.record.base + placed.record.text_size
+                self._spans.append((base, end, base))
+                self._tables[base] = PatchFrames(self.pid, placed.record)
+            self._spans.sort()
             self._starts = [s[0] for s in self._spans]
 
     def known_row(self, pc: int) -> Row:
