@@ -44,7 +44,25 @@ def test_a_file_that_includes_another_of_its_own_name_depends_on_it(tmp_path: Pa
 
 
 def test_an_include_through_a_macro_may_mean_any_file(tmp_path: Path) -> None:
-    assert found(graph(tmp_path, {"a.c": "#include WHAT\n", "x.h": "", "b.c": ""}), "x.h") == {"a.c"}
+    files = {"a.c": "#include WHAT\n", "x.h": "#define WHAT OTHER\n", "b.c": ""}
+    assert found(graph(tmp_path, files), "x.h") == {"a.c"}
+
+
+def test_a_macro_given_to_the_compiler_may_mean_any_file(tmp_path: Path) -> None:
+    plain = graph(tmp_path, {"a.c": "# include WHAT /* which? */\n", "x.h": "", "b.c": ""})
+    units = tuple(Unit(u.source, u.object, u.directory, ("gcc", "-DWHAT=<x.h>", u.source), "c") for u in plain.units)
+    assert found(Dependencies(tmp_path, plain.files, units), "x.h") == {"a.c"}
+
+
+def test_a_macro_that_is_a_file_name_means_that_file(tmp_path: Path) -> None:
+    files = {"a.c": "#include WHAT\n", "x.h": '#define WHAT "sub/y.h"\n', "sub/y.h": "", "b.c": ""}
+    dependencies = graph(tmp_path, files)
+    assert found(dependencies, "sub/y.h") == {"a.c"} and found(dependencies, "b.c") == {"b.c"}
+
+
+def test_a_macro_of_the_system_means_no_file_of_the_tree(tmp_path: Path) -> None:
+    files = {"a.c": "#include FT_FREETYPE_H\n", "t.inc": "# include file for tests\n", "x.h": "", "b.c": ""}
+    assert found(graph(tmp_path, files), "x.h") == set()
 
 
 def test_include_next_is_no_include_through_a_macro(tmp_path: Path) -> None:

@@ -6,6 +6,8 @@ import json
 import os
 import posixpath
 import re
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 
@@ -13,7 +15,11 @@ from suture.compile.record import relative
 from suture.compile.unit import Unit
 from suture.source import cache
 
-_INCLUDE = re.compile(rb'^[ \t]*#[ \t]*(?:include_next|include|import)\b[ \t]*(?:[<"]([^>"\n]+)[>"]|(\w))', re.M)
+_INCLUDE = re.compile(
+    rb'^[ \t]*#[ \t]*(?:include_next|include|import)\b[ \t]*(?:[<"]([^>"\n]+)[>"]|([A-Za-z_]\w*)[ \t]*(?:$|\r|[(]|/[/*]))',
+    re.M,
+)
+_DEFINE = rb'^[ \t]*#[ \t]*define[ \t]+(%b)\b(?:[ \t]+[<"]([^>"\n]+)[>"])?'
 _READ = frozenset(
     {
         ".c",
@@ -35,7 +41,7 @@ _READ = frozenset(
         ".l",
     }
 )
-_ANY = "*"  # an include whose name is a macro may mean any file
+_ANY = "*"  # an include whose name is a macro that is not a plain file name may mean any file
 
 
 class Dependencies:
@@ -53,7 +59,7 @@ class Dependencies:
         def make(new: Path) -> None:
             new.write_text(json.dumps(self._read()))
 
-        path = cache.item(self.place / "includes-2.json", make)
+        path = cache.item(self.place / "includes-3.json", make)
         found: dict[str, list[str]] = json.loads(path.read_text())
         return found
 
@@ -79,20 +85,44 @@ class Dependencies:
 
     def _read(self) -> dict[str, list[str]]:
         found: dict[str, set[str]] = {}
+        by_macro: dict[bytes, set[str]] = {}
+        for name, text in self._texts():
+            for match in _INCLUDE.finditer(text):
+                if match[1] is None:
+                    by_macro.setdefault(match[2], set()).add(name)
+                else:
+                    found.setdefault(_base(match[1]), set()).add(name)
+        for macro, targets in self._meanings(by_macro).items():
+            for target in targets:
+                found.setdefault(target, set()).update(by_macro[macro])
+        return {k: sorted(v) for k, v in sorted(found.items())}
+
+    def _texts(self) -> Iterator[tuple[str, bytes]]:
         for folder, folders, names in os.walk(self.files):
             folders[:] = [x for x in folders if x not in {".pc", ".git"}]
             for name in names:
                 if posixpath.splitext(name)[1] in _READ:
-                    try:
-                        text = Path(folder, name).read_bytes()
-                    except OSError:  # a dangling link
-                        continue
-                    for match in _INCLUDE.finditer(text):
-                        target = (
-                            _ANY if match[1] is None else posixpath.basename(match[1].decode(errors="surrogateescape"))
-                        )
-                        found.setdefault(target, set()).add(name)
-        return {k: sorted(v) for k, v in sorted(found.items())}
+                    with suppress(OSError):  # a dangling link
+                        yield name, Path(folder, name).read_bytes()
+
+    def _meanings(self, macros: Iterable[bytes]) -> dict[bytes, set[str]]:
+        """What each macro may stand for. One that the tree does not define names files of the system, which include none of the tree."""
+        found: dict[bytes, set[str]] = {m: set() for m in macros}
+        if not found:
+            return found
+        for macro, targets in found.items():
+            option = b"-D" + macro
+            if any(a.encode(errors="surrogateescape").startswith(option) for u in self.units for a in u.argv):
+                targets.add(_ANY)
+        pattern = re.compile(_DEFINE % b"|".join(map(re.escape, found)), re.M)
+        for _, text in self._texts():
+            for match in pattern.finditer(text):
+                found[match[1]].add(_ANY if match[2] is None else _base(match[2]))
+        return found
+
+
+def _base(path: bytes) -> str:
+    return posixpath.basename(path.decode(errors="surrogateescape"))
 
 
 def _includes(graph: Dependencies, name: str) -> bool:

@@ -282,12 +282,6 @@ def _raw(value: Any) -> str:
     return value
 
 
-def _flag(value: Any) -> bool:
-    if not isinstance(value, bool):
-        raise TypeError(f"{value!r} is neither true nor false")
-    return value
-
-
 def _strs(value: Any) -> tuple[str, ...]:
     return tuple(_str(v) for v in _list(value))
 
