@@ -29,32 +29,12 @@ _LIBRARIES = "usr/lib/x86_64-linux-gnu"
 _START_SECONDS = 20.0
 _BODY_BYTES = 24_000  # more than one TLS record
 
-NGINX_CONF = """\
-worker_processes 2;
-daemon off;
-error_log {run}/nginx.log warn;
-pid {run}/nginx.pid;
-user root;
-events {{ worker_connections 256; }}
-http {{
-    access_log off;
-    client_body_temp_path {run}/body;
-    fastcgi_temp_path {run}/fastcgi;
-    proxy_temp_path {run}/proxy;
-    uwsgi_temp_path {run}/uwsgi;
-    scgi_temp_path {run}/scgi;
-    keepalive_timeout 600s;
-    server {{
-        listen 127.0.0.1:{port} ssl;
-        ssl_protocols TLSv1.2 TLSv1.3;
-        ssl_certificate {run}/certificate.pem;
-        ssl_certificate_key {run}/key.pem;
+NGINX_CONF = Path(__file__).parents[1] / "demo_files/nginx.conf.in"
+_SERVER = """\
+ssl_protocols TLSv1.2 TLSv1.3;
         ssl_client_certificate {run}/certificate.pem;
         ssl_verify_client optional;
-        root {run}/pages;
-    }}
-}}
-"""
+        root {run}/pages;"""
 
 
 @dataclass(frozen=True)
@@ -98,13 +78,19 @@ class Service:
         return [first, *(int(x) for x in Path(f"/proc/{first}/task/{first}/children").read_text().split())]
 
 
+def nginx_configuration(run: Path, port: int) -> str:
+    """nginx with pages of its own; clients may show a certificate. Everything that it writes is in `run`."""
+    values = {"certificate": run / "certificate.pem", "key": run / "key.pem", "server": _SERVER.format(run=run)}
+    return NGINX_CONF.read_text().format(run=run, port=port, user="root", http="keepalive_timeout 600s;", **values)
+
+
 @contextmanager
 def nginx(programs: Programs) -> Iterator[Service]:
     """nginx with two workers; connections are kept alive."""
     with tempfile.TemporaryDirectory(prefix="suture-tls-") as name:
         folder = Path(name)
         target = _prepare(folder, 5)
-        (folder / "nginx.conf").write_text(NGINX_CONF.format(run=folder, port=target.port))
+        (folder / "nginx.conf").write_text(nginx_configuration(folder, target.port))
         # -e: the log that the archive's build would open before it reads its configuration is the machine's own
         words = [programs.nginx, "-p", folder, "-c", folder / "nginx.conf", "-e", folder / "nginx.log"]
         with _running("nginx", [str(w) for w in words], programs, folder, target) as service:

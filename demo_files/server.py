@@ -20,27 +20,10 @@ SCRIPT = Path(__file__).with_name("payments.php")
 USER = "www-data"  # in every Debian system (base-passwd)
 STARTUP_SECONDS = 10.0
 
-NGINX_CONF = """\
-worker_processes 2;
-daemon off;
-error_log {run}/nginx.log warn;
-pid {run}/nginx.pid;
-user {user};
-events {{ worker_connections 256; }}
-http {{
-    access_log off;
-    client_body_temp_path {run}/body;
-    fastcgi_temp_path {run}/fastcgi;
-    proxy_temp_path {run}/proxy;
-    uwsgi_temp_path {run}/uwsgi;
-    scgi_temp_path {run}/scgi;
-    ssl_session_cache off;
-    ssl_session_tickets off;
-    server {{
-        listen 127.0.0.1:{port} ssl;
-        ssl_certificate {certificate};
-        ssl_certificate_key {key};
-        location / {{
+NGINX_CONF = Path(__file__).with_name("nginx.conf.in")
+_HTTP = "ssl_session_cache off; ssl_session_tickets off;"
+_SERVER = """\
+location / {{
             add_header X-Worker $pid always;
             fastcgi_pass unix:{run}/php.sock;
             fastcgi_param REQUEST_METHOD $request_method;
@@ -49,10 +32,7 @@ http {{
             fastcgi_param SCRIPT_FILENAME {run}/payments.php;
             fastcgi_param SERVICE_CERTIFICATE {certificate};
             fastcgi_param SERVICE_KEY {key};
-        }}
-    }}
-}}
-"""
+        }}"""
 
 FPM_CONF = """\
 [global]
@@ -124,7 +104,9 @@ class Server:
         os.chown(spool, owner, -1)
         (self.run_folder / "payments.php").write_bytes(SCRIPT.read_bytes())
         values = {"run": self.run_folder, "user": USER, "certificate": self.certificate, "key": self._key}
-        (self.run_folder / "nginx.conf").write_text(NGINX_CONF.format(port=self.port, **values))
+        (self.run_folder / "nginx.conf").write_text(
+            nginx_configuration(self.run_folder, self.port, self.certificate, self._key)
+        )
         (self.run_folder / "fpm.conf").write_text(FPM_CONF.format(**values))
         # The key is made for this run and thrown away after it; php-fpm's workers are not root and read it.
         os.chown(self._key, owner, -1)
@@ -167,6 +149,13 @@ class Server:
     def workers(self) -> set[int]:
         """The pids of php-fpm's workers: those that open the orders."""
         return set(_children(self._programs[0].pid))
+
+
+def nginx_configuration(run: Path, port: int, certificate: Path, key: Path) -> str:
+    """nginx with TLS in front of php-fpm; everything that it writes is in `run`."""
+    values = {"run": run, "certificate": certificate, "key": key}
+    server = _SERVER.format(**values)
+    return NGINX_CONF.read_text().format(user=USER, port=port, http=_HTTP, server=server, **values)
 
 
 def _children(pid: int) -> list[int]:
