@@ -166,6 +166,8 @@ def _row(result: Result) -> tuple[str, str, str, str, str]:
     detail += [f"{g.name}: {g.state.value}{': ' + g.why if g.why else ''}" for g in result.groups if g not in there]
     if result.replaced:
         detail.append(f"in place of {', '.join(result.replaced)}")
+    if result.old_frames is not None:
+        detail.append(result.old_frames.text or "nobody is in old code")
     if result.suspended_stacks:
         detail.append(f"{result.suspended_stacks} suspended stacks searched")
     pause = f"{result.pauses_us[-1]:.0f} us" if result.pauses_us else "-"

@@ -43,5 +43,7 @@ def _rows(process: ProcessStatus) -> list[tuple[str, ...]]:
     for s in process.patches:
         applied = sum(g.state.value == "applied" for g in s.groups)
         detail = s.why or (f"{applied} of {len(s.groups)} groups" if s.state.value == "partial" else "")
+        if s.old_frames is not None:
+            detail = "; ".join(d for d in (detail, s.old_frames.text or "nobody is in old code any more") if d)
         rows.append((str(process.pid), process.command, s.id, s.state.value, s.file, s.name, ", ".join(s.cves), detail))
     return rows

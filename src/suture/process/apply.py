@@ -22,6 +22,7 @@ from suture.process.image import Image, images, with_build_id
 from suture.process.loader import find_imports
 from suture.process.lock import locked
 from suture.process.maps import Maps, choose_address, read_maps
+from suture.process.old_frame import OldFrames, old_frames
 from suture.process.place import close_left, left_descriptors, place
 from suture.process.placed import Placed, Remains, Route, State, find_placed, group_state, reader, routes
 from suture.process.switch import carry_out
@@ -57,6 +58,7 @@ class Result:
     foreign_stacks: int
     suspended_stacks: int
     seconds: float
+    old_frames: OldFrames | None = None  # of a relaxed patch that is in force
 
     @property
     def exit_code(self) -> ExitCode:
@@ -317,7 +319,14 @@ def _switch(
         groups.append(GroupResult(group.name, state, tuple(f.name for f in group.functions), why.get(group.name, "")))
     if outcome.waiting and not outcome.done and not any(g.state is wanted for g in groups):
         reasons = "; ".join(dict.fromkeys(reason for _, reason in outcome.waiting))
-        raise Busy(f"pid {tracee.pid}: {reasons}", "try again, or give more time: --timeout SECONDS")
+        endless = any(f.endless for g in record.groups for f in g.functions if g.name in why)
+        remedy = (
+            "it will stay so: make the patch with --relaxed REASON if old code may go on there, or restart the program"
+        )
+        raise Busy(
+            f"pid {tracee.pid}: {reasons}", remedy if endless else "try again, or give more time: --timeout SECONDS"
+        )
+    in_force = record.relaxed and any(g.state is State.APPLIED for g in groups)
     return Result(
         tracee.pid,
         record.id,
@@ -331,6 +340,7 @@ def _switch(
         outcome.foreign_stacks,
         outcome.suspended_stacks,
         time.monotonic() - started,
+        old_frames(tracee, record) if in_force else None,
     )
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from suture.error import SutureError
+from suture.error import SutureError, Unsupported
 from suture.patch.record import Record
+from suture.process.error import AlreadyTraced, NoPermission
 from suture.process.image import Image, images
 from suture.process.maps import Maps, read_maps
+from suture.process.old_frame import OldFrames, old_frames
 from suture.process.placed import Placed, Route, State, find_placed, group_state, reader, routes
 from suture.process.tracee import Tracee, command_name
 
@@ -42,6 +44,8 @@ class PatchStatus:
     base: int
     size: int
     why: str = ""
+    relaxed: str = ""
+    old_frames: OldFrames | None = None  # of a relaxed patch that is in force
 
 
 @dataclass(frozen=True)
@@ -52,12 +56,28 @@ class ProcessStatus:
 
 
 def status(pid: int) -> ProcessStatus:
-    """The patches of one process. Raises NoProcess, NoPermission."""
+    """The patches of one process. Raises NoProcess, NoPermission.
+
+    With a relaxed patch in force the process is stopped for a moment, to see who is still in old code; otherwise it is only read.
+    """
     with Tracee(pid) as tracee:
         maps = read_maps(tracee.via)
         patches = patches_of(tracee.via, maps)
+        if any(p.relaxed for p in patches):
+            records = {p.record.base: p.record for p in find_placed(tracee.via, maps)[0]}
+            patches = [_with_old_frames(tracee, p, records.get(p.base)) for p in patches]
         tracee.check_same()
     return ProcessStatus(pid, command_name(pid), tuple(patches))
+
+
+def _with_old_frames(tracee: Tracee, patch: PatchStatus, record: Record | None) -> PatchStatus:
+    if record is None or not patch.relaxed or patch.state not in (State.APPLIED, State.PARTIAL):
+        return patch
+    try:
+        found = old_frames(tracee, record)
+    except (AlreadyTraced, NoPermission, Unsupported) as problem:
+        found = OldFrames(0, 0, (), (), problem.what)
+    return replace(patch, old_frames=found)
 
 
 def patches_of(pid: int, maps: Maps) -> list[PatchStatus]:
@@ -117,6 +137,7 @@ def _status(pid: int, p: Placed, placed: Sequence[Placed], present: Sequence[Ima
         record.base,
         record.text_size + record.data_size,
         why,
+        record.relaxed,
     )
 
 

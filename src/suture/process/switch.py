@@ -36,7 +36,8 @@ _MOST_NESTED = 64
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of some transitions. `waiting` gives for each that was not done why, in words. Pauses in microseconds."""
+    """What came of some transitions. `waiting` gives for each that was not done why, in words; `hits` who was in the way in the last
+    stop. Pauses in microseconds."""
 
     done: tuple[Transition, ...]
     waiting: tuple[tuple[Transition, str], ...]
@@ -44,6 +45,7 @@ class Outcome:
     foreign_stacks: int
     threads: int
     suspended_stacks: int = 0
+    hits: tuple[Hit, ...] = ()
 
 
 @dataclass
@@ -80,6 +82,7 @@ def carry_out(
     done: list[Transition] = []
     pauses: list[float] = []
     foreign = threads = 0
+    last: tuple[Hit, ...] = ()
     delay = _FIRST_DELAY
     mem = memory.open_for_writing(tracee.via)
     try:
@@ -108,10 +111,12 @@ def carry_out(
                     tracee, work, snapshot, stackmap, suspended, unwinder, mem, maps_fd, on_step
                 )
                 pauses.append(pause)
+                last = tuple(h for row in hits for h in row)
                 done += [t for t, h in zip(work.transitions, hits, strict=True) if not h]
                 waiting = [(t, describe(tracee, h)) for t, h in zip(work.transitions, hits, strict=True) if h]
             except (NotStopped, StackUnknown) as problem:
                 waiting = [(t, f"{_thread(tracee, problem.tid)} {problem.why}") for t, _ in waiting]
+                last = ()
             if not waiting or time.monotonic() + delay > deadline:
                 break
             time.sleep(delay)
@@ -121,7 +126,7 @@ def carry_out(
         suspended.close()
         os.close(maps_fd)
         os.close(mem)
-    return Outcome(tuple(done), tuple(waiting), tuple(pauses), foreign, threads, suspended.searched)
+    return Outcome(tuple(done), tuple(waiting), tuple(pauses), foreign, threads, suspended.searched, last)
 
 
 def _prepare(

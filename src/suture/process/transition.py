@@ -218,7 +218,8 @@ def _forbidden(f: PlacedFunction, route: Route, owners: Mapping[str, Record]) ->
     strict = f.consistency is Consistency.STRICT
     displaced_end = f.old + f.entry + f.displaced
     if route.owner == "":
-        yield Range(f.old + 1, f.old + f.size if strict else displaced_end, 0, f.name)
+        what = f"{f.name}, which never returns" if f.endless else f.name
+        yield Range(f.old + 1, f.old + f.size if strict else displaced_end, 0, what)
         yield Range(f.orig, f.orig + f.orig_size, 0, f"{f.name} (original thunk)")
         return
     yield Range(f.old + f.entry + 1, displaced_end, 0, f"{f.name} (entry)")
