@@ -140,7 +140,7 @@ def _plain(value: Any, key: str = "") -> Any:
     if key in _ADDRESSES:
         return f"{value % (1 << 64):#018x}"
     kind = type(value)
-    if kind is str or kind is int or kind is bool:
+    if kind is str or kind is int or kind is bool or value is None:
         return value
     if kind is bytes:
         return value.hex()
