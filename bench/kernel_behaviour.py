@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import shutil
 import sys
 import tomllib
@@ -16,9 +17,11 @@ from kernel_page import DOCUMENT, document
 
 from suture.error import SutureError
 from suture.kernel.make import KernelMaking, make
+from suture.kernel.prepare import ROOT, prepare, unpacked
 from suture.kernel.request import KernelRequest, ready
 from suture.kernel.target import find
 from suture.kernel.vm import Guest
+from suture.source.difference import tree_difference
 
 _HERE = Path(__file__).resolve().parent
 
@@ -35,8 +38,7 @@ def main(words: Sequence[str] | None = None) -> int:
     made: list[KernelMaking | str] = []
     for fix in fixes:
         try:
-            request = KernelRequest(f"linux={args.version}", to=args.to, only=tuple(fix["only"]))
-            made.append(make(ready(request)))
+            made.append(make(ready(request_of(fix, args.version, args.to))))
             print(f"{fix['name']}: made", file=sys.stderr, flush=True)
         except SutureError as error:
             made.append(" ".join(error.what.split())[:300])
@@ -56,6 +58,21 @@ def main(words: Sequence[str] | None = None) -> int:
     start.finish({"version": args.version, "to": args.to, "rows": rows}).write(RESULTS)
     DOCUMENT.write_text(document(Record.read(RESULTS / "kernel_coverage.json")))
     return 0 if sum(bool(r["shown"]) for r in rows) >= 6 else 1
+
+
+def request_of(fix: dict[str, Any], version: str, to: str) -> KernelRequest:
+    """All that changes in the fix's files; of a file that several fixes change, only the hunks that hold the text `hunk`."""
+    if "hunk" not in fix:
+        return KernelRequest(f"linux={version}", to=to, only=tuple(fix["only"]))
+    target = find(version)
+    newer = unpacked(target, to) / ROOT.lstrip("/")
+    whole = tree_difference(prepare(target).files, newer, fix["name"], tuple(fix["only"]))
+    texts = []
+    for part in whole.files:
+        head, *hunks = re.split(r"^(?=@@ )", part.text, flags=re.MULTILINE)
+        texts += [head, *(h for h in hunks if fix["hunk"] in h)]
+    name = re.sub(r"\W+", "-", fix["name"].partition(":")[0]) + ".patch"
+    return KernelRequest(f"linux={version}", ((name, "".join(texts)),))
 
 
 def _try(guest: Guest, fix: dict[str, Any], patch: KernelMaking) -> dict[str, Any]:

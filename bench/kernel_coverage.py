@@ -15,6 +15,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +27,14 @@ from suture.command import run
 from suture.error import SutureError
 from suture.kernel import unit
 from suture.kernel.make import KernelMaking, make
+from suture.kernel.manifest import KernelPatch, read_patch
 from suture.kernel.prepare import ROOT, prepare, unpacked
 from suture.kernel.refusal import KernelRefused
 from suture.kernel.request import KernelRequest, ready
 from suture.kernel.target import Target, find
+from suture.source import cache
+from suture.source.difference import tree_difference
+from suture.source.fix import FilePatch, Fix
 
 FOLDERS = ("net/", "fs/", "mm/", "kernel/", "block/", "ipc/", "security/", "lib/", "crypto/", "io_uring/")
 FOLDERS_OF_DRIVERS = ("drivers/net/", "drivers/tty/", "drivers/char/", "drivers/md/", "drivers/nvme/", "drivers/scsi/")
@@ -43,10 +48,13 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("--count", type=int, default=40, help="how many changes (40)")
     parser.add_argument("--version", default="6.1.176-1", help="the kernel that is patched")
     parser.add_argument("--to", default="6.1.192-2", help="the newer version")
+    parser.add_argument("--resume", action="store_true", help="take what an interrupted run has made already")
     parser.add_argument("--skip-guest", action="store_true", help="make only")
     args = parser.parse_args(words)
     start = Start.now("kernel_coverage", words)
     target = find(args.version)
+    if not args.resume:
+        cache.discard(_kept(target, args.to))
     rows, patches = making(target, args.to, args.count)
     if not args.skip_guest:
         tried = in_guest(target, patches)
@@ -58,18 +66,16 @@ def main(words: Sequence[str] | None = None) -> int:
     return 0
 
 
-def making(target: Target, to: str, count: int) -> tuple[list[dict[str, Any]], dict[str, KernelMaking]]:
+def making(target: Target, to: str, count: int) -> tuple[list[dict[str, Any]], dict[str, KernelPatch]]:
     """Rows of the sample, and what was made, by path."""
     tree = prepare(target)
     newer = unpacked(target, to) / ROOT.lstrip("/")
-    said = run(["diff", "--recursive", "--brief", str(tree.files), str(newer)], accept=frozenset({0, 1}))
-    prefix = f"Files {tree.files}/"
-    changed = [x.split()[1].removeprefix(f"{tree.files}/") for x in said.splitlines() if x.startswith(prefix)]
+    changed = _changed(target, tree.files, newer, to)
     headers = {p for p in changed if p.endswith(".h")}
     wanted = [p for p in changed if p.endswith(".c") and p.startswith(FOLDERS + FOLDERS_OF_DRIVERS)]
     wanted.sort(key=lambda p: hashlib.sha256(p.encode()).hexdigest())
     rows: list[dict[str, Any]] = []
-    patches: dict[str, KernelMaking] = {}
+    patches: dict[str, KernelPatch] = {}
     known: dict[str, unit.KernelUnit | unit.NotBuilt] = {}
     for number, path in enumerate(wanted):
         if len(rows) >= count:
@@ -79,47 +85,78 @@ def making(target: Target, to: str, count: int) -> tuple[list[dict[str, Any]], d
         one = known[path]
         if isinstance(one, unit.NotBuilt) or (one.module and target.module(one.module) is None):
             continue
-        row, made = attempt(
-            target, to, path, {h: _added(tree.files / h, newer / h) for h in sorted(headers & set(one.depends))}
-        )
+        place = _kept(target, to) / cache.safe(path)
+        if not (place / "row.json").exists():
+            own = {h: tree_difference(tree.files, newer, h, (h,)) for h in sorted(headers & set(one.depends))}
+            fresh, module = attempt(target, to, path, own)
+            place.mkdir(parents=True, exist_ok=True)
+            if module is not None:
+                (place / "module.ko").write_bytes(module.data)
+            (place / "row.json").write_text(json.dumps(fresh))
+        row = json.loads((place / "row.json").read_text())
         if row is None:
             continue
         row["module"] = one.module or "vmlinux"
         rows.append(row)
-        if made is not None:
-            patches[path] = made
+        if (place / "module.ko").exists():
+            patches[path] = read_patch(place / "module.ko")
         print(f"{len(rows)} {path}: {row['outcome']} {row['reason'][:150]}", file=sys.stderr, flush=True)
     return rows, patches
 
 
-def _added(old: Path, new: Path) -> str:
-    """The lines that a header gains."""
-    before = set(old.read_text(errors="replace").splitlines())
-    return "\n".join(x for x in new.read_text(errors="replace").splitlines() if x not in before)
+def _kept(target: Target, to: str) -> Path:
+    """Where a run keeps what it has made."""
+    return cache.root() / "bench" / "kernel_coverage" / cache.safe(f"{target.version}-{to}")
+
+
+def _changed(target: Target, old: Path, new: Path, to: str) -> list[str]:
+    """Paths of files that differ between two trees, sorted; remembered, since it reads all of both."""
+
+    def make(path: Path) -> None:
+        said = run(["diff", "--recursive", "--brief", str(old), str(new)], accept=frozenset({0, 1}))
+        rows = [x.split()[1].removeprefix(f"{old}/") for x in said.splitlines() if x.startswith(f"Files {old}/")]
+        path.write_text(json.dumps(sorted(rows)))
+
+    place = cache.root() / "bench" / cache.safe(f"kernel-changed-{target.version}-{to}.json")
+    found: list[str] = json.loads(cache.item(place, make).read_text())
+    return found
+
+
+def _hunks(fix: Fix, names: set[str]) -> FilePatch | None:
+    """The part of a header's change that only adds lines, one of `names` among them: other hunks change what more files use."""
+    part = fix.files[0]
+    head, *hunks = re.split(r"^(?=@@ )", part.text, flags=re.MULTILINE)
+    pure = [h for h in hunks if not re.search(r"^-", h, re.MULTILINE)]
+    wanted = [h for h in pure if any(names & set(_WORD.findall(x)) for x in h.split("\n") if x.startswith("+"))]
+    return replace(part, text=head + "".join(wanted)) if wanted else None
 
 
 def attempt(
-    target: Target, to: str, path: str, headers: Mapping[str, str]
+    target: Target, to: str, path: str, headers: Mapping[str, Fix]
 ) -> tuple[dict[str, Any] | None, KernelMaking | None]:
-    """Make one; None when this kernel does not have the file. `headers` are changed ones that it includes, with what they add."""
+    """Make one; None when this kernel does not have the file.
+
+    `headers` are the changes of headers that it includes: of those the hunks go in that hold a name which the compiler misses.
+    """
     row: dict[str, Any] = {"path": path, "outcome": "refused", "reason": "", "functions": [], "headers": []}
-    own: list[str] = []
+    names: set[str] = set()
     while True:
         began = time.monotonic()
-        row["headers"] = list(own)
+        parts = [h for h in (_hunks(f, names) for f in headers.values()) if h]
+        row["headers"] = sorted({p.path for p in parts})
         try:
-            made = make(ready(KernelRequest(f"linux={target.version}", to=to, only=(path, *own))))
+            whole = ready(KernelRequest(f"linux={target.version}", to=to, only=(path,)))
+            fix = replace(whole.fixes[0], files=(*whole.fixes[0].files, *parts))
+            made = make(replace(whole, fixes=(fix,)))
         except unit.CompileFailed as error:
             row["reason"] = (
                 error.what.partition("error: ")[2].partition("\n")[0] or error.what.replace("\n", "; ")[:200]
             )
             row["kind"] = "needs more of the change than its file and headers"
-            more = [
-                h for h, added in headers.items() if h not in own and _missing(error.what) & set(_WORD.findall(added))
-            ]
-            if not more or len(own) > 6:
+            missing = _missing(error.what) - names
+            if not missing or not any(_hunks(f, missing) for f in headers.values()):
                 return row, None
-            own += more[:2]
+            names |= missing
             continue
         except KernelRefused as error:
             first = [f"{r.file}:{r.line} {r.function}: {r.reason}" for r in error.refused[:2]]

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from suture.kernel.image import module_name, read_depends
-from suture.kernel.make import KernelMaking
+from suture.kernel.manifest import KernelPatch
 from suture.kernel.target import Target
 from suture.kernel.vm import Guest
 
@@ -38,7 +38,7 @@ for name in sys.argv[1:]:
 """
 
 
-def in_guest(target: Target, patches: Mapping[str, KernelMaking], batch: int = 4) -> dict[str, dict[str, Any]]:
+def in_guest(target: Target, patches: Mapping[str, KernelPatch], batch: int = 4) -> dict[str, dict[str, Any]]:
     """For each path what came of its patch."""
     found: dict[str, dict[str, Any]] = {}
     with Guest(target, memory=1536) as guest:

@@ -10,10 +10,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from facts import RESULTS, Start
+from kernel_behaviour import request_of
 from kernel_guest import insert
 
 from suture.kernel.make import make
-from suture.kernel.request import KernelRequest, ready
+from suture.kernel.request import ready
 from suture.kernel.target import find
 from suture.kernel.vm import Guest
 
@@ -64,7 +65,7 @@ def main(words: Sequence[str] | None = None) -> int:
     start = Start.now("kernel_soak", words)
     target = find(args.version)
     fixes = tomllib.loads((_HERE / "kernel_behaviour.toml").read_text())["fix"][: args.fixes]
-    made = [make(ready(KernelRequest(f"linux={args.version}", to=args.to, only=tuple(f["only"])))) for f in fixes]
+    made = [make(ready(request_of(f, args.version, args.to))) for f in fixes]
     rows: list[list[object]] = []
     with Guest(target, memory=1536) as guest:
         names = []

@@ -17,7 +17,7 @@ from suture.elf.fact import Section
 from suture.elf.file import ElfFile
 from suture.error import ExitCode, SutureError
 from suture.kernel.image import Image
-from suture.kernel.object import ONCE, KernelObject, KernelReference, is_special
+from suture.kernel.object import ONCE, KernelObject, KernelReference, is_special, is_weak
 from suture.match.pattern import Pattern
 from suture.match.proof import MatchedSection, MatchedUnit
 
@@ -134,7 +134,10 @@ def _verify(
         if ref.section is None:
             found.implied[ref.symbol].setdefault((place - ref.bias - ref.addend) & _MASK, []).append(where)
         elif ref.section in pre.atoms and pre.atoms[ref.section].kind is not AtomKind.MERGED:
-            found.implied[ref.section].setdefault((place - ref.value) & _MASK, []).append(where)
+            target = pre.atoms[ref.section]
+            # the code of a weak function lies there too, but who calls it may mean another unit's
+            key = target.label if is_weak(target) else ref.section
+            found.implied[key].setdefault((place - ref.value) & _MASK, []).append(where)
 
 
 def _fields(pre: KernelObject, atom: Atom) -> Iterator[KernelReference]:

@@ -60,6 +60,11 @@ def is_special(name: str) -> bool:
     return name in SPECIAL or name.startswith(LEFT_OUT)
 
 
+def is_weak(atom: Atom) -> bool:
+    """Whether another unit's function of the same name takes the place of this one, where there is one."""
+    return any(s.bind == SymbolBind.WEAK and s.st_value == 0 for s in atom.symbols)
+
+
 def runs_once(section: Section) -> bool:
     """Whether a section is of initialisation or removal, which a running kernel has behind it."""
     return section.name.startswith(ONCE)

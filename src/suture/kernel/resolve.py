@@ -15,7 +15,7 @@ from suture.delta.refusal import Refusal
 from suture.elf.abi import SymbolBind
 from suture.kernel.change import KernelChange
 from suture.kernel.image import VMLINUX, module_name
-from suture.kernel.object import KernelReference, runs_once
+from suture.kernel.object import KernelReference, is_weak, runs_once
 
 _TELL = "make sure that the fix belongs to this version; a symbol that the running kernel lacks can't be referred to"
 _NEW_DATA = (".data", ".bss", ".rodata", "__dyndbg")
@@ -114,6 +114,8 @@ class Resolver:
         # A direct call skips the tracer's detour; whoever takes the address means the function as all know it.
         if function.name in change.replaced and (source.is_branch(ref) or target is not function.hot or ref.value):
             return Internal(unit, target.index)
+        if is_weak(target):
+            return self._external(unit, function.name)
         return self._running(unit, target)
 
     def _data(self, unit: int, target: Atom) -> Resolution:
