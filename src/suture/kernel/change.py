@@ -35,14 +35,53 @@ class KernelChange:
         return compared(self.pre, self.post, self.special_pre, self.special_post)
 
     @cached_property
+    def _chosen(self) -> tuple[frozenset[str], frozenset[str]]:
+        """Functions to divert, and those that only come along.
+
+        The kernel's `inline` means notrace too, so a large static function that gcc did not inline can't be diverted. Its callers
+        can, where all that knows it are calls: they are replaced as if the fix had changed them, and take the new one along.
+        """
+        replaced = set((self.difference.changed & self.post.functions.keys()) - self.post.functions_once)
+        along = set((self.difference.new & self.post.functions.keys()) - self.post.functions_once)
+        todo = sorted(replaced)
+        while todo:
+            name = todo.pop()
+            callers = None if self._is_traced(name) else self._callers(name)
+            if callers is not None:
+                replaced.discard(name)
+                along.add(name)
+                fresh = callers - replaced - along
+                replaced |= fresh
+                todo += sorted(fresh)
+        return frozenset(replaced), frozenset(along)
+
+    def _is_traced(self, name: str) -> bool:
+        pre = self.pre_of(self.post.functions[name].hot)
+        return pre is not None and self.special_pre.traced(pre.index)
+
+    def _callers(self, name: str) -> frozenset[str] | None:
+        """Functions that call a static one; None when anything else refers to it, or something that is not running code."""
+        hot = self.post.functions[name].hot
+        found = set()
+        for atom in self.post.atoms.values():
+            refs = [r for r in atom.references if r.section == hot.index]
+            owner = self.post.function_of.get(atom.index)
+            if not refs or (owner is not None and owner.name == name):
+                continue
+            if owner is None or not all(atom.is_branch(r) for r in refs) or owner.name in self.post.functions_once:
+                return None
+            found.add(owner.name)
+        return frozenset(found) if found and not hot.is_global else None
+
+    @cached_property
     def replaced(self) -> frozenset[str]:
-        """Functions of post that differ from a running one, those of initialisation left out."""
-        return (self.difference.changed & self.post.functions.keys()) - self.post.functions_once
+        """Functions of post that are diverted to, those of initialisation left out."""
+        return self._chosen[0]
 
     @cached_property
     def new(self) -> frozenset[str]:
-        """Functions that only post has."""
-        return (self.difference.new & self.post.functions.keys()) - self.post.functions_once
+        """Functions that come along: those that only post has, and changed ones that only their callers lead to."""
+        return self._chosen[1]
 
     @cached_property
     def once(self) -> frozenset[str]:

@@ -6,6 +6,12 @@ from functools import cached_property
 
 from suture.delta.dwarf import At, Dwarf, Tag
 from suture.elf.file import ElfFile
+from suture.kernel.prepare import ROOT
+
+
+def in_tree(file: str) -> str:
+    """A path of debug information, relative to the tree's root."""
+    return file.removeprefix(f"{ROOT}/").removeprefix("./")
 
 
 class Lines:
@@ -21,7 +27,7 @@ class Lines:
         for die in dwarf.walk():
             if die.tag in (Tag.SUBPROGRAM, Tag.VARIABLE) and die.name and At.DECLARATION not in die.attributes:
                 file, line = dwarf.place(die)
-                found.setdefault(die.name, (file.removeprefix("./"), line))
+                found.setdefault(die.name, (in_tree(file), line))
         return found
 
     def place(self, name: str) -> tuple[str, int]:

@@ -10,7 +10,7 @@ from suture.delta.correlation import base_name
 from suture.delta.layout import LayoutChange
 from suture.delta.refusal import Refusal
 from suture.kernel.change import KernelChange
-from suture.kernel.line import Lines
+from suture.kernel.line import Lines, in_tree
 from suture.kernel.object import KernelReference
 from suture.kernel.resolve import Internal, Livepatched, Resolution, Resolver
 from suture.kernel.special_section import Entry
@@ -89,7 +89,7 @@ class _Work:
         self.result.refused.append(
             RefusedFunction(
                 "",
-                layout.file,
+                in_tree(layout.file),
                 layout.line,
                 f"{layout.name} changes: {layout.what}; objects of it exist in the running kernel",
                 "keep the type as it is and put new state into a shadow variable (klp_shadow_get_or_alloc)",
