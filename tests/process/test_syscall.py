@@ -28,6 +28,7 @@ WAITER = r"""
 #include <unistd.h>
 const char words[32] __attribute__((aligned(16))) = "sixteen bytes ..more of them ...";
 int main(void) {
+  alarm(120); /* it spins: nothing may keep it when its test is killed */
   sigset_t held; sigemptyset(&held); sigaddset(&held, SIGUSR1); sigprocmask(SIG_BLOCK, &held, 0);
   printf("%p\n", (const void *)words); fflush(stdout);
   __asm__ volatile("movdqa %0, %%xmm5\n movq $0x1234567, %%r12\n movq $0x765, %%r13\n"
