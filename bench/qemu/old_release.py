@@ -1,0 +1,55 @@
+"""QEMU of an older release, run on this host: in a chroot of that release which holds the emulator and what it needs."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from suture.command import run
+from suture.compile import room
+from suture.source import cache
+from suture.source.archive import Archive
+
+_PACKAGES = "qemu-system-x86={version} qemu-system-data={version} qemu-system-common={version} seabios ipxe-qemu"
+
+
+def layer(release: str, version: str) -> room.Room:
+    """The room of a release with the emulator of one version installed in it, made once."""
+    archive = Archive(release)
+    base = room.base(archive)
+
+    def make(folder: Path) -> None:
+        binds = [
+            (archive.lists, "/var/lib/apt/lists"),
+            (archive.debs, "/var/cache/apt/archives"),
+            (archive.sources_list, "/etc/apt/sources.list"),
+            (Path("/etc/resolv.conf"), "/etc/resolv.conf"),
+        ]
+        packages = _PACKAGES.format(version=version)
+        script = f"apt-get --quiet --yes --no-install-recommends install {packages}\n"
+        with cache.locked(archive.folder):
+            base.enter(script, keep=folder, binds=binds, env={"DEBIAN_FRONTEND": "noninteractive"})
+
+    return base.with_layer(cache.item(cache.root() / "emulator" / f"{release}-{cache.safe(version)}", make))
+
+
+@contextmanager
+def entered(emulator: room.Room, files: Path) -> Iterator[list[str]]:
+    """The words that go before a command so that it runs in the room, with `files` at the same path as here."""
+    with tempfile.TemporaryDirectory() as name:
+        root = Path(name) / "root"
+        for folder in ("root", "upper", "work"):
+            (Path(name) / folder).mkdir()
+        lower = ":".join(str(x) for x in emulator.layers)
+        options = f"lowerdir={lower},upperdir={name}/upper,workdir={name}/work"
+        run(["mount", "-t", "overlay", "suture", "-o", options, str(root)])
+        try:
+            inside = root / str(files).lstrip("/")
+            inside.mkdir(parents=True, exist_ok=True)
+            run(["mount", "--bind", str(files), str(inside)])
+            run(["mount", "--bind", "/dev", str(root / "dev")])
+            yield ["chroot", str(root)]
+        finally:
+            run(["umount", "--recursive", "--lazy", str(root)])
