@@ -8,7 +8,7 @@ from collections.abc import Mapping as Table
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from suture.error import ExitCode, Refused
+from suture.error import ExitCode, Refused, Unsupported
 from suture.patch.file import PatchFile
 from suture.patch.link import Layout, Linked, Place, Runtime, lay_out, link, slots_read
 from suture.patch.manifest import ReplacedFunction, SymbolKind
@@ -18,7 +18,7 @@ from suture.process import memory
 from suture.process.borrow import OnStep, no_step
 from suture.process.detach import release_lingering
 from suture.process.error import Busy, WrongTarget
-from suture.process.image import Image, images, with_build_id
+from suture.process.image import Image, images, is_32_bit, with_build_id
 from suture.process.loader import find_imports
 from suture.process.lock import locked
 from suture.process.maps import Maps, choose_address, read_maps
@@ -347,6 +347,11 @@ def _switch(
 def find_image(tracee: Tracee, maps: Maps, patch: PatchFile) -> Image:
     """The mapped image that the patch is for, by build-id and by its code. Raises WrongTarget, Refused."""
     target = patch.manifest.target
+    if is_32_bit(tracee.via):
+        raise Unsupported(
+            f"pid {tracee.pid}: is a 32-bit process, the patch is for {target.architecture}",
+            "restart the program with the fixed package",
+        )
     found = with_build_id(tracee.via, maps, target.build_id)
     if not found:
         near = [

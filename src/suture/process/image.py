@@ -23,6 +23,7 @@ from suture.process.maps import Mapping, Maps
 _MOST_IMAGES = 1 << 20
 _MOST_SEGMENTS = 64
 _MOST_NOTES = 64 << 10
+_AT_PHENT, _PHENT_32 = 4, 32
 _PT_GNU_EH_FRAME = 0x6474E550
 _EHDR = struct.Struct("<16sHHIQQQIHHHHHH")
 _PHDR = struct.Struct("<IIQQQQQQ")
@@ -78,6 +79,18 @@ def frame_headers(pid: int, maps: Maps) -> list[tuple[int, int, int]]:
 def with_build_id(pid: int, maps: Maps, build_id: str) -> list[Image]:
     """The images that claim this build-id; more than one when the file is loaded twice (dlmopen), or when one lies."""
     return [i for i in images(pid, maps) if i.build_id == build_id]
+
+
+def is_32_bit(pid: int) -> bool:
+    """Whether the program was started as 32-bit code: the kernel's auxiliary vector has fields of that size then (getauxval(3))."""
+    try:
+        with open(f"/proc/{pid}/auxv", "rb", buffering=0) as file:
+            raw = file.read(4096)
+    except OSError:
+        return False
+    short = dict(struct.iter_unpack("<II", raw[: len(raw) // 8 * 8]))
+    long = dict(struct.iter_unpack("<QQ", raw[: len(raw) // 16 * 16]))
+    return long.get(_AT_PHENT) != _PHDR.size and short.get(_AT_PHENT) == _PHENT_32
 
 
 def _first_pages(pid: int, rows: Sequence[Mapping]) -> Iterator[bytes]:
