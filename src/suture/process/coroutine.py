@@ -21,7 +21,7 @@ import ctypes
 import os
 import re
 from array import array
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -142,8 +142,10 @@ class SuspendedStacks:
         if not self._stacks and self._size() == self._pages_in_all:
             return []
         self._refresh(maps_fd)
-        self._guard = self._secret(registers)
         stacks = self._without_threads(registers)
+        if not stacks:
+            return []
+        self._guard = self._secret(registers)
         saved: dict[Suspended, list[dict[int, int]]] = {}
         resting = [s for s in stacks if s.resting]
         if resting:  # then all coroutines of the program are known to be made alike, and other memory is none
@@ -218,13 +220,17 @@ class SuspendedStacks:
 
     def _without_threads(self, registers: memoryview[int]) -> list[Suspended]:
         """Leave out what threads are on or have as their own, and what ended threads have left."""
-        starts = [s.start for s in self._stacks]
-        used = set()
-        for address in (*registers[x86_64.RSP :: x86_64.WORDS], *registers[x86_64.FS_BASE :: x86_64.WORDS]):
-            index = bisect_right(starts, address) - 1
-            if index >= 0 and address < self._stacks[index].end:
-                used.add(index)
-        return [s for i, s in enumerate(self._stacks) if i not in used and not (s.block and self._is_left(s.block))]
+        blocks = set(registers[x86_64.FS_BASE :: x86_64.WORDS])
+        rest = [s for s in self._stacks if s.block not in blocks]
+        if not rest:
+            return rest
+        # a thread whose stack is younger than the map is known by its registers
+        used = sorted((*registers[x86_64.RSP :: x86_64.WORDS], *blocks))
+        return [
+            s
+            for s in rest
+            if bisect_left(used, s.start) == bisect_left(used, s.end) and not (s.block and self._is_left(s.block))
+        ]
 
     def _is_left(self, block: int) -> bool:
         words = array("Q", memory.try_read(self.pid, block, 3 * _WORD))
