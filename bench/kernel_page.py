@@ -37,7 +37,8 @@ def document(record: Record) -> str:
     ]
     counts = Counter(r.get("kind", "") for r in code if r["outcome"] == "refused")
     lines += [f"| {kind} | {count} |" for kind, count in counts.most_common()]
-    lines += ["", "## Changed behaviour", "", *_behaviour()]
+    lines += ["", "## Changed behaviour", "", *_behaviour(), "", "## Seconds", "", *_seconds()]
+    lines += ["", "## Under load", "", *_soak()]
     lines += [
         "",
         "## Each file",
@@ -84,6 +85,37 @@ def _reverted(row: dict[str, Any]) -> str:
         return ""
     text = f"{row['revert_seconds']:.1f}" + (" keep" if "disabled" in row.get("after", "") else "")
     return text + (f"; log: {'; '.join(row['log'])[:80]}" if row.get("log") else "")
+
+
+def _seconds() -> list[str]:
+    path = RESULTS / "kernel_seconds.json"
+    if not path.exists():
+        return ["No numbers yet: run `bench/kernel_seconds`."]
+    record = Record.read(path)
+    return [
+        f"`{record.command}` ({record.started}), {record.machine.cores} cores, load {record.machine.load} when it began. A full",
+        "kpatch build of the same kernel is documented to take about 20 minutes.",
+        "",
+        "| step | seconds |",
+        "|---|---|",
+        *[f"| {name} | {value:.1f} |" for name, value in record.data["seconds"].items()],
+        *[f"| of it: {name} | {value:.1f} |" for name, value in record.data["steps"].items()],
+    ]
+
+
+def _soak() -> list[str]:
+    path = RESULTS / "kernel_soak.json"
+    if not path.exists():
+        return ["No numbers yet: run `bench/kernel_soak`."]
+    record = Record.read(path)
+    data = record.data
+    up, down = (sorted(s[n] for s in data["samples"]) for n in (2, 4))
+    bad = "Nothing bad in the kernel's log." if not data["bad"] else f"In the log: {'; '.join(data['bad'][:5])}"
+    return [
+        f"`{record.command}` ({record.started}): {data['rounds']} of {data['wanted']} rounds of apply and revert while the guest forked",
+        f"({data['processes']} processes), wrote and removed files, and talked over loopback. Applying took {up[len(up) // 2]:.1f} s in the",
+        f"middle and {up[-1]:.1f} s at most, reverting {down[len(down) // 2]:.1f} and {down[-1]:.1f} s. {bad}",
+    ]
 
 
 def _behaviour() -> list[str]:

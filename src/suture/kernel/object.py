@@ -46,6 +46,8 @@ SPECIAL = frozenset(
 # Code that runs once or never again, or that must not be traced: include/asm-generic/vmlinux.lds.h, linux/init.h
 ONCE = (".init.", ".exit.", ".initcall", ".head.", "__param", ".meminit", ".cpuinit", ".con_initcall")
 PERCPU = ".data..percpu"
+LEFT = "section"
+"""The name of a section that is no atom begins with this and a space, where a reference leads there."""
 _SHIFT = 16
 
 
@@ -162,7 +164,8 @@ class KernelObject(AtomObject):
         known = symbol.st_value if symbol.type != SymbolType.SECTION else place
         target = self.atom_at(symbol.st_shndx, known)
         if target is None:
-            return KernelReference(offset, row.r_type, symbol.st_shndx << _SHIFT, "", place, addend, bias)
+            where = f"{LEFT} {self.elf.sections[symbol.st_shndx].name}"
+            return KernelReference(offset, row.r_type, None, where, place, addend, bias)
         name = "piece" if target.kind is AtomKind.MERGED else symbol.name
         return KernelReference(offset, row.r_type, target.index, name, place - target.section.sh_addr, addend, bias)
 

@@ -15,7 +15,7 @@ from suture.delta.refusal import Refusal
 from suture.elf.abi import SymbolBind
 from suture.kernel.change import KernelChange
 from suture.kernel.image import VMLINUX, module_name
-from suture.kernel.object import KernelReference, is_weak, runs_once
+from suture.kernel.object import LEFT, KernelReference, is_weak, runs_once
 
 _TELL = "make sure that the fix belongs to this version; a symbol that the running kernel lacks can't be referred to"
 _NEW_DATA = (".data", ".bss", ".rodata", "__dyndbg")
@@ -90,11 +90,10 @@ class Resolver:
         """What a reference of an included atom becomes."""
         change = self.changes[unit]
         if ref.section is None:
+            if ref.symbol.startswith(f"{LEFT} "):
+                return Refusal(f"refers to the {ref.symbol}, which has no counterpart in a patch", _TELL)
             return self._external(unit, ref.symbol)
-        target = change.post.atoms.get(ref.section)
-        if target is None:
-            name = change.post.elf.sections[ref.section >> 16].name
-            return Refusal(f"refers to the section {name}, which has no counterpart in a patch", _TELL)
+        target = change.post.atoms[ref.section]
         if target.kind is AtomKind.MERGED:
             return Internal(unit, target.index)
         if target.kind is AtomKind.CODE:
