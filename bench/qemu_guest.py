@@ -80,7 +80,7 @@ def main(words: Sequence[str] | None = None) -> int:
             trigger = triggered(files, emulator, read(real)[0])
     data = {
         "versions": {"new": NEW, "old": OLD, "fixed": FIXED},
-        "made": {"new": made, "old": real},
+        "made": {"new": without_places(made), "old": without_places(real)},
         "new": new,
         "old": old,
         "trigger": trigger,
@@ -110,6 +110,11 @@ def make(version: str, fixes: Sequence[Sequence[str]], folder: Path) -> list[dic
 
 def read(made: Sequence[dict[str, Any]]) -> list[PatchFile]:
     return [read_patch(Path(p["path"])) for m in made for p in m["patches"]]
+
+
+def without_places(made: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What was made, the files by their names alone."""
+    return [{**m, "patches": [{**p, "path": Path(p["path"]).name} for p in m["patches"]]} for m in made]
 
 
 def measure(guest: Guest, patches: Sequence[PatchFile], rounds: int, seconds: int) -> dict[str, Any]:

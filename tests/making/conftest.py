@@ -87,6 +87,7 @@ class Package:
     cflags: tuple[str, ...]
     ldflags: tuple[str, ...]
     host_flags: tuple[str, ...] = ()
+    request: dict[str, tuple[str, ...]] = field(default_factory=dict)
     running: list[Running] = field(default_factory=list)
 
     @property
@@ -199,7 +200,7 @@ class Package:
         run = Run.read(self.shipped)
         target = Target(run.elf.build_id or "", self.shipped.name, "p", "p", "1", "x86_64")
         fixes = [Fix("x.patch", ("CVE-2099-0001",), "00")]
-        return build("p-1", target, self.changes(), run, fixes, self.elsewhere, {"compiler": "gcc"}, {})
+        return build("p-1", target, self.changes(), run, fixes, self.elsewhere, {"compiler": "gcc"}, self.request)
 
     def patch(self) -> PatchFile:
         """The patch of everything that the fix changes; a refusal is a failure."""
