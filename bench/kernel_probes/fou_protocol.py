@@ -12,9 +12,9 @@ def attribute(kind: int, data: bytes) -> bytes:
     return struct.pack("<HH", 4 + len(data), kind) + data + bytes(-len(data) % 4)
 
 
-def ask(link: socket.socket, family: int, command: int, body: bytes) -> bytes:
+def ask(link: socket.socket, family: int, command: int, body: bytes, flags: int = 5) -> bytes:
     generic = struct.pack("<BBH", command, 1, 0) + body
-    link.send(struct.pack("<IHHII", 16 + len(generic), family, 5, 1, 0) + generic)
+    link.send(struct.pack("<IHHII", 16 + len(generic), family, flags, 1, 0) + generic)
     return link.recv(65536)
 
 
@@ -24,7 +24,7 @@ def error_of(answer: bytes) -> int:
 
 link = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 16)
 link.bind((0, 0))
-answer = ask(link, GENL_ID_CTRL, CTRL_CMD_GETFAMILY, attribute(CTRL_ATTR_FAMILY_NAME, b"fou\0"))
+answer = ask(link, GENL_ID_CTRL, CTRL_CMD_GETFAMILY, attribute(CTRL_ATTR_FAMILY_NAME, b"fou\0"), 1)
 at, family = 20, 0
 while at + 4 <= len(answer) and not family:
     size, kind = struct.unpack_from("<HH", answer, at)

@@ -151,6 +151,15 @@ def test_a_static_function_that_the_tracer_does_not_enter_comes_along_with_its_c
     assert "body" in {s.name for s in ElfFile(emit((one,), chosen)).symbols if s.is_defined}
 
 
+def test_an_empty_structure_is_no_reason_to_refuse(tmp_path: Path) -> None:
+    old = BASE + (
+        "struct nothing { }; extern void register_key(struct nothing *);\n"
+        "noinline int keyed(int a) { static struct nothing __key; outside((int)(long)&__key); return a * 3; }\n"
+    )
+    one = change(tmp_path, old.replace("a * 3; }", "a * 7; }"), old=old)
+    assert not selected(one).refused and emit((one,), selected(one))
+
+
 def test_a_name_that_the_kernel_lacks_is_refused(tmp_path: Path) -> None:
     new = BASE.replace("extern int outside(int);", "extern int outside(int), absent(int);").replace(
         "a > 100", "absent(a)"

@@ -98,7 +98,9 @@ class KernelObject(AtomObject):
         """Atoms without references of each section, in address order."""
         found: dict[int, list[tuple[int, Atom]]] = {}
         for section in self.elf.sections:
-            if section.is_alloc and section.sh_size and section.sh_type in _HELD and not is_special(section.name):
+            # an empty structure, as lock_class_key is without lockdep, has an address too
+            held = section.sh_size or section.name.startswith((".bss.", ".data."))
+            if section.is_alloc and held and section.sh_type in _HELD and not is_special(section.name):
                 found[section.index] = list(self._cut(section))
         return found
 

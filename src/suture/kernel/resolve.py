@@ -119,12 +119,14 @@ class Resolver:
 
     def _data(self, unit: int, target: Atom) -> Resolution:
         change = self.changes[unit]
+        fresh = Internal(unit, target.index)
+        if target.size == 0:
+            return fresh  # an empty structure has no state
         if target.index in change.pairs.ambiguous:
             return Refusal(
                 f"several variables of the running kernel may be {target.label}",
                 "give the variable another name in the fix",
             )
-        fresh = Internal(unit, target.index)
         paired = change.pre_of(target)
         constant = target.kind is AtomKind.CONST
         if constant and (target.is_pool or paired is None or target.label in change.difference.changed_constants):

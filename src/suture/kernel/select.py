@@ -80,7 +80,9 @@ class _Work:
 
     def refuse(self, unit: int, name: str, reason: str, remedy: str) -> None:
         change = self.changes[unit]
-        file, line = self.lines[unit].place(name)
+        function = change.post.functions.get(name)
+        names = (name, *(function.aliases if function is not None else ()))
+        file, line = next((p for p in (self.lines[unit].place(n) for n in names) if p[1]), ("", 0))
         row = RefusedFunction(name, file or change.source, line, reason, remedy)
         if row not in self.result.refused:
             self.result.refused.append(row)

@@ -139,7 +139,7 @@ class Guest:
                 "-smp", str(self.cores), "-m", str(self.memory), "-nodefaults", "-display", "none", "-no-reboot",
                 "-monitor", "none", "-serial", f"file:{folder / 'console'}",
                 "-serial", f"unix:{path},server=on,wait=off",
-                "-fsdev", "local,id=root,path=/,security_model=none,readonly=on",
+                "-fsdev", "local,id=root,path=/,security_model=none,readonly=on,multidevs=remap",
                 "-device", "virtio-9p-pci,fsdev=root,mount_tag=root",
                 "-fsdev", f"local,id=share,path={self.share},security_model=none",
                 "-device", "virtio-9p-pci,fsdev=share,mount_tag=share", "-device", "virtio-rng-pci",
