@@ -28,7 +28,7 @@ from suture.error import ExitCode
 
 _HERE = Path(__file__).resolve().parent
 FIRST = "row-security-plan"
-WHOLE = ("oidvector-dimensions", "row-security-plan", "startup-recursion")
+WHOLE = ("oidvector-dimensions", "row-security-plan")
 _SCALE = 10
 COLUMNS = ("phase", "transactions", "per second", "p50, ms", "p99, ms", "max, ms")
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import socket
 import struct
 import subprocess
@@ -19,12 +20,12 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from facts import RESULTS, Start
+from facts import RESULTS, Record, Start
 from postgresql_server import NEW, OLD, SOURCE, Server, Session, cluster
 from target import NotMeasured
 
 from suture.cli.output import print_json, print_table
-from suture.error import ExitCode, SutureError
+from suture.error import ExitCode, Refused, SutureError
 from suture.patch.file import read_patch
 from suture.process.apply import apply, revert
 from suture.process.everywhere import in_each
@@ -49,11 +50,14 @@ def main(words: Sequence[str] | None = None) -> int:
     unknown = set(args.names) - set(facts)
     if unknown:
         parser.error(f"no such fix: {', '.join(sorted(unknown))}")
-    rows = []
+    kept = args.into / "postgresql_fixes.json"
+    rows = Record.read(kept).data["rows"] if args.names and kept.exists() else []
+    rows = [r for r in rows if r["fix"] in facts and r["fix"] not in args.names]
     with tempfile.TemporaryDirectory() as name, cluster([], _say) as server:
         for fix in args.names or facts:
             rows.append(_row(fix, facts[fix], server, Path(name) / fix))
             _say(f"{fix}: {rows[-1]['state']} {rows[-1]['note']}")
+            start.finish({"old": OLD, "new": NEW, "rows": rows}).write(args.into)
     record = start.finish({"old": OLD, "new": NEW, "rows": rows})
     record.write(args.into)
     if args.json:
@@ -84,7 +88,8 @@ def made(words: Sequence[str], folder: Path) -> tuple[dict[str, Any], float]:
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
     answer: dict[str, Any] = json.loads(done.stdout)
     if done.returncode not in (ExitCode.OK, ExitCode.PARTIAL) or not answer["patches"]:
-        raise NotMeasured(f"suture make: {answer.get('error') or answer.get('refused')}")
+        reasons = "; ".join(f"{r['function'] or r['file']}: {r['reason']}" for r in answer.get("refused", ()))
+        raise Refused(f"suture make: {answer.get('error') or reasons}", answer.get("remedy", ""))
     return answer, time.monotonic() - begin
 
 
@@ -138,7 +143,8 @@ def _row(name: str, fix: Mapping[str, Any], server: Server, folder: Path) -> dic
     wrong = [getattr(o, "error", "a group was left out") for o in changed if o.exit_code]
     row |= {"processes": len(pids), "outcomes": [before, during, after]}
     if wrong:
-        return row | {"state": "failed", "note": wrong[0]}
+        busy = all(o.exit_code in (ExitCode.OK, ExitCode.BUSY, ExitCode.REFUSED) for o in changed)
+        return row | {"state": "busy" if busy else "failed", "note": re.sub(r"(pid|thread) \d+", r"\1 N", wrong[0])}
     if "ask" not in fix:
         return row | {"state": "replaced" if pids else "not loaded", "outcomes": []}
     good = row["outcomes"] == [fix["open"], fix["closed"], fix["open"]]
