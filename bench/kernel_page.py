@@ -60,7 +60,7 @@ def document(record: Record) -> str:
         "",
         "*seconds*: from the fix to the module, the tree prepared. *transition*: seconds from loading to its end in the guest under",
         "emulation. *keep*: disabled and left loaded, since the kernel may hold addresses of new code. *later*: the module that is",
-        "patched can't be loaded in the guest (no such hardware), so its functions would be replaced when it comes.",
+        "patched did not load in the guest, so its functions would be replaced when it comes.",
     ]
     return "\n".join(lines) + "\n"
 
