@@ -37,6 +37,11 @@ all that are suspended are looked at. The recipe says that they stand in `qemu_c
 and words that earlier requests have left behind count for nothing (docs/applying.md, "What "inside" means"). A request that is under way in
 a function to be replaced keeps the patch waiting; a disk that is always busy with many requests at once may need more `--timeout`.
 Threads that execute translated code have no unwind tables there; words of replaced functions on such a thread's stack count.
+
+## What is refused
+
+CVE-2024-7409 (NBD server), the fifth fix tried between the two versions: its patches add members to `struct QIOChannel`, `struct NBDClient` and
+`struct NBDServerData`, and objects that exist already would be misread. Restart with the fixed package.
 """
 
 
