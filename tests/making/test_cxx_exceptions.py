@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from suture.cli.main import main as status_command
 from suture.error import ExitCode, Refused
 from suture.patch.file import PatchFile
 from suture.patch.finder import encode_hook
@@ -322,3 +324,44 @@ def test_objdump_reads_the_tables_of_the_file(package: Any, tmp_path: Path) -> N
     assert text.count(" FDE ") >= len(patch.manifest.functions) and "Augmentation:" in text
     assert "zPLR" in text.replace('"', "").replace("'", "")
     assert "warning" not in text.lower()
+
+
+ASLEEP = """
+#include <unistd.h>
+extern "C" long inner(long x) { if (x == 99) sleep(300); return x; }
+static __attribute__((noinline)) long middle(long x) {
+  volatile long pad[20];
+  pad[x & 7] = x;
+  return inner(x) + 1 + pad[x & 7] - x;
+}
+extern "C" long entry(long x) { return middle(x) + 3; }
+"""
+
+
+@pytest.mark.skipif(shutil.which("gdb") is None, reason="gdb is not installed")
+def test_gdb_goes_through_patched_frames_when_it_is_told(package: Any, tmp_path: Path, capsys: Any) -> None:
+    made = package({"a.cc": ASLEEP}, ("inner(x) + 1", "inner(x) + 2"), "entry inner", "pie")
+    patch = made.patch()
+    assert not patch.manifest.exceptions  # nothing here has a C++ runtime, so nothing can be thrown
+    target = made.start()
+    target.apply(patch)
+    path = tmp_path / "x.suture.o"
+    path.write_bytes(patch.object.data)
+    pid = target.process.pid
+    target.process.stdin.write(b"entry 99\n")
+    target.process.stdin.flush()
+    while b"nanosleep" not in Path(f"/proc/{pid}/wchan").read_bytes():
+        pass
+    capsys.readouterr()
+    assert status_command(["status", str(pid), "--gdb", str(path)]) == 0
+    (tmp_path / "commands").write_text(capsys.readouterr().out)
+    known = backtrace(pid, "-x", str(tmp_path / "commands"))
+    assert "middle(long)" in known and "__libc_start_main" in known.split("middle(long)")[1]
+    between = known.split("middle(long)")[1].split("__libc_start_call_main")[0].splitlines()[1:]
+    assert 1 <= len(between) <= 3, known  # entry and main, which are stripped; nothing made up
+    assert "middle(long)" not in backtrace(pid)
+
+
+def backtrace(pid: int, *commands: str) -> str:
+    done = ["gdb", "-nx", "-batch", "-p", str(pid), *commands, "-ex", "bt"]
+    return subprocess.run(done, check=True, capture_output=True, text=True).stdout

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
 
 from suture.cli.output import print_json, print_table
 from suture.error import ExitCode
@@ -11,12 +14,20 @@ from suture.process.status import ProcessStatus, status, status_of_all
 HELP = """\
 List the live patches that running processes carry and whether they are in force. All of it is read from the processes
 themselves: their maps, the record in the patch's memory, and the code at the old functions."""
-EXAMPLES = ("suture status", "suture status 812 --json")
-EXIT_CODES = (ExitCode.OK, ExitCode.NO_PROCESS, ExitCode.NO_PERMISSION)
+EXAMPLES = (
+    "suture status",
+    "suture status 812 --json",
+    "# a backtrace through the functions of a patch",
+    "suture status 812 --gdb x.suture.o >patch.gdb && gdb -p 812 -x patch.gdb",
+)
+EXIT_CODES = (ExitCode.OK, ExitCode.NO_PROCESS, ExitCode.NO_PERMISSION, ExitCode.BAD_PATCH, ExitCode.NOT_FOUND)
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("pid", type=int, nargs="*", help="processes (default: all)")
+    parser.add_argument(
+        "--gdb", type=Path, metavar="PATCH", help="print the gdb commands that make a patch's frames known to it"
+    )
     parser.add_argument("--kernel", action="store_true", help="the running kernel's live patches instead")
 
 
@@ -25,6 +36,8 @@ def run(args: argparse.Namespace) -> int:
         from suture.cli import kernel
 
         return kernel.status(args)
+    if args.gdb:
+        return _print_for_gdb(args.gdb, args.pid)
     found = [status(pid) for pid in args.pid] if args.pid else status_of_all()
     if args.json:
         print_json({"processes": found})
@@ -35,6 +48,24 @@ def run(args: argparse.Namespace) -> int:
             ("pid", "command", "patch", "state", "target", "name", "CVEs", "detail"),
             [row for process in found for row in _rows(process)],
         )
+    return ExitCode.OK
+
+
+def _print_for_gdb(path: Path, pids: Sequence[int]) -> int:
+    """One line for each place where a process has the patch: gdb takes names and call frame information from the patch file."""
+    from suture.patch.file import read_patch
+    from suture.patch.link import lay_out
+    from suture.process.find import find
+    from suture.process.maps import read_maps
+    from suture.process.placed import find_placed
+
+    patch = read_patch(path)
+    for pid in pids or find(patch.manifest.target.build_id):
+        for placed in find_placed(pid, read_maps(pid))[0]:
+            if placed.record.id == patch.id:
+                sections = lay_out(patch).sections
+                places = [f"-s {s.name} {placed.record.base + sections[s.index]:#x}" for s in patch.sections]
+                print(f"add-symbol-file {shlex.quote(str(path.resolve()))} {' '.join(places)}")
     return ExitCode.OK
 
 

@@ -108,6 +108,16 @@ class Run:
                 found[symbol.name].append(symbol)
         return {name: tuple(rows) for name, rows in found.items()}
 
+    @property
+    def is_dynamic(self) -> bool:
+        """Whether a loader binds it to others."""
+        return self.elf.section(".dynamic") is not None
+
+    @cached_property
+    def imports(self) -> frozenset[str]:
+        """Names of the dynamic symbols that others define."""
+        return frozenset(s.name for s in self.elf.dynamic_symbols if s.name and not s.is_defined)
+
     @cached_property
     def symbols(self) -> dict[str, tuple[Symbol, ...]]:
         """`.symtab` by name, where the binary is not stripped: used to check a match, never to make one."""

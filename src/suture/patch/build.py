@@ -44,6 +44,7 @@ from suture.patch.resolve import Elsewhere, Resolver, Unresolvable
 
 # who needs one of these has libgcc's unwinder as long as it is loaded: libstdc++ needs it in turn
 _RUNTIMES = frozenset({"libgcc_s.so.1", "libstdc++.so.6"})
+_OWN_RUNTIME = frozenset({"dl_iterate_phdr", "_dl_find_object"})
 
 
 @dataclass(frozen=True)
@@ -199,13 +200,20 @@ class _Build:
                     continue
                 if change.post.strange_frames:
                     problem = f"an exception may have to pass through it, and its unwind tables are not understood: {change.post.strange_frames}"
-                elif not _RUNTIMES & set(self.run.needed):
-                    problem = "an exception may have to pass through it, and the binary does not take the C++ runtime from a shared library"
-                else:
+                elif _RUNTIMES & set(self.run.needed):
                     self.unwound.add(Node(u, name))
                     continue
+                elif self._has_no_runtime and not change.post.tables_of(change.post.functions[name]):
+                    continue  # what passes comes from other binaries; where they have a runtime, it is told
+                else:
+                    problem = "an exception may have to pass through it, and the binary does not take the C++ runtime from a shared library"
                 refusal = Refusal(problem, "restart the program with the fixed package")
                 self.refusals.setdefault(Node(u, name), refusal)
+
+    @property
+    def _has_no_runtime(self) -> bool:
+        """Whether the binary brings no unwinder of its own: that would ask the loader where the images are."""
+        return self.run.is_dynamic and not _OWN_RUNTIME & self.run.imports
 
     def _clobbers(self, groups: Sequence[Selected]) -> dict[Node, Refusal]:
         """Each group is checked on its own, since others may stay busy, and then all together."""
