@@ -8,6 +8,8 @@ from typing import Any
 from facts import Record
 from summary import Spread
 
+_PHASES = ("without patches", "patches come and go", "all patches in force")
+_STATES = ("without", "with", "reverted")
 _INTRODUCTION = """\
 A virtual machine cannot be moved or restarted for every hole in its emulator. A live patch goes into the running `qemu-system-x86_64`;
 the guest goes on.
@@ -92,7 +94,8 @@ def _made(made: Sequence[Mapping[str, Any]]) -> list[str]:
 
 def _guest(data: Mapping[str, Any]) -> list[str]:
     rows = []
-    for name, beats in data["phases"].items():
+    for name in _PHASES:
+        beats = data["phases"][name]
         first, last, inner = beats[0], beats[-1], beats[1:]
         gaps = Spread.of([b["gap_us"] / 1000 for b in inner])
         pings = [
@@ -141,7 +144,10 @@ def _guest(data: Mapping[str, Any]) -> list[str]:
 
 
 def _trigger(found: Mapping[str, bool]) -> list[str]:
-    rows = [(name, "takes it (vulnerable)" if took else "does not take it") for name, took in found.items()]
+    rows = [
+        (name, "takes it (vulnerable)" if took else "does not take it")
+        for name, took in ((s, found[s]) for s in _STATES)
+    ]
     return [
         "### CVE-2024-3447, triggered",
         "",

@@ -39,7 +39,7 @@ def test_every_fix_becomes_a_whole_patch(record: dict[str, Any]) -> None:
 def test_the_guest_notices_nothing(record: dict[str, Any], which: str) -> None:
     data = record["data"][which]
     assert data["faults"] == []
-    assert tuple(data["phases"]) == NAMES
+    assert set(data["phases"]) == set(NAMES)
     for name in NAMES:
         first, last = data["phases"][name][0], data["phases"][name][-1]
         assert last["bad"] == 0
