@@ -63,7 +63,7 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("--into", type=Path, default=RESULTS, metavar="DIR", help="where the raw numbers go")
     parser.add_argument("--page", type=Path, default=_PAGE, metavar="FILE", help="the page (docs/qemu.md)")
     args = parser.parse_args(words)
-    start = Start.now("qemu_guest", words)
+    start = Start.now("qemu_guest", [f"--rounds={args.rounds}", f"--seconds={args.seconds}"])
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         files = prepare(folder / "machine")
