@@ -1,10 +1,10 @@
-"""C++: inline functions in COMDAT groups, vtables, guarded statics; exceptions that would pass through new code."""
+"""C++: inline functions in COMDAT groups, vtables, guarded statics, thread-local variables. Exceptions: test_cxx_exceptions.py."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from suture.patch.file import parse_patch
+import pytest
 
 CLASSES = """
 #include <cstring>
@@ -47,21 +47,50 @@ extern "C" long caught(long x) { try { return risky(x); } catch (const std::exce
 """
 
 
-def test_code_that_throws_catches_or_lets_pass_is_refused_or_works(package: Any) -> None:
-    for old, new in (("x > 5", "x > 4"), ("e.what()[0]", "e.what()[1]"), ("return risky(x)", "return risky(x) + 1")):
-        made = package({"a.cc": THROWS}, (old, new), "plain caught")
-        built = made.build()
-        if built.data is None:
-            assert any("exception" in r.reason for r in built.refused)
-            continue
-        target = made.start()
-        target.apply(parse_patch(built.data, "p"))
-        assert target.ask("caught", 3) in (4, 5)
-        assert target.ask("caught", 9) in (ord("t"), ord("o"))
-
-
 def test_a_function_of_a_c_plus_plus_unit_that_no_exception_can_pass_goes_in(package: Any) -> None:
     made = package({"a.cc": THROWS}, ("x * 7", "x * 8"), "plain caught")
     target = made.start()
     target.apply(made.patch())
     assert target.ask("plain", 2) == 17 and target.ask("caught", 9) == ord("t")
+
+
+INLINE = """
+#include <vector>
+struct counter {
+  std::vector<long> seen;
+  __attribute__((noinline)) long add(long x) { seen.push_back(x); return seen.size() * 100 + x; }
+};
+static counter one;
+thread_local long mine = 5;
+extern "C" long add(long x) { return one.add(x) + 1; }
+extern "C" long local(long x) { mine += x; return mine; }
+"""
+
+
+@pytest.mark.parametrize("shape", ["library", "pie"])
+def test_an_inline_function_in_a_comdat_group_is_found_by_its_address(package: Any, shape: str) -> None:
+    made = package({"a.cc": INLINE}, ("* 100 + x", "* 1000 + x"), "add local", shape)
+    target = made.start()
+    assert target.ask("add", 3) == 104
+    patch = made.patch()
+    target.apply(patch)
+    assert target.ask("add", 3) == 2004
+    target.revert(patch)
+    assert target.ask("add", 3) == 304
+
+
+@pytest.mark.parametrize("shape", ["library", "pie"])
+def test_a_thread_local_variable_keeps_its_value(package: Any, shape: str) -> None:
+    made = package({"a.cc": INLINE}, ("mine += x", "mine += x * 10"), "add local", shape)
+    target = made.start()
+    assert target.ask("local", 1) == 6
+    target.apply(made.patch())
+    assert target.ask("local", 1) == 16
+
+
+def test_a_changed_table_of_virtual_functions_is_refused(package: Any) -> None:
+    more = "struct circle : shape { long extra() const { return 1; } virtual long more() const { return 2; }"
+    fix = CLASSES.replace("struct circle : shape {", more).replace("return first + x", "return first + x + 1")
+    made = package({"a.cc": CLASSES}, {"a.cc": fix}, "area guarded", cflags=FLAGS)
+    refused = {r.function: r.reason for r in made.refused()}
+    assert "guarded" in refused and "_ZTV6circle" in refused["guarded"]
