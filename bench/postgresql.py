@@ -40,6 +40,9 @@ def main(words: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--rounds", type=int, default=20, metavar="N", help="rounds of apply, replace and revert (20)")
     parser.add_argument("--clients", type=int, default=32, metavar="N", help="connections of pgbench (32)")
+    parser.add_argument(
+        "--rate", type=int, default=200, metavar="N", help="transactions a second, at random moments (200)"
+    )
     parser.add_argument("--seconds", type=float, default=20.0, metavar="S", help="of load before, with and after (20)")
     parser.add_argument("--json", action="store_true", help="print the raw numbers")
     parser.add_argument("--into", type=Path, default=RESULTS, metavar="DIR", help="where the raw numbers are kept")
@@ -83,7 +86,7 @@ def _measure(server: Server, first: Path, whole: Path, args: argparse.Namespace)
     subprocess.run(prepare, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     marks: dict[str, tuple[float, float]] = {}
     changes: list[dict[str, Any]] = []
-    load = _Load(server, args.clients)
+    load = _Load(server, args.clients, args.rate)
     time.sleep(3)
     _phase(marks, "before", lambda: time.sleep(args.seconds))
 
@@ -110,7 +113,7 @@ def _measure(server: Server, first: Path, whole: Path, args: argparse.Namespace)
     ]
     origin = marks["before"][0]
     return {
-        "old": OLD, "clients": args.clients, "rounds": args.rounds, "scale": _SCALE, "faults": faults,
+        "old": OLD, "clients": args.clients, "rate": args.rate, "rounds": args.rounds, "scale": _SCALE, "faults": faults,
         "phases": {n: [a - origin, b - origin] for n, (a, b) in marks.items()},
         "latency": {n: _spread(transactions, a, b) for n, (a, b) in marks.items()},
         "timeline": _timeline(transactions, origin), "changes": changes, "transactions": len(transactions),
@@ -120,12 +123,13 @@ def _measure(server: Server, first: Path, whole: Path, args: argparse.Namespace)
 class _Load:
     """pgbench with its log in the folder that it shares with us."""
 
-    def __init__(self, server: Server, clients: int) -> None:
+    def __init__(self, server: Server, clients: int, rate: int) -> None:
         self._folder = server.talk
         self._folder.chmod(0o777)
         words = [
             "--no-vacuum",
             f"--client={clients}",
+            f"--rate={rate}",
             "--jobs=2",
             "--time=100000",
             "--log",
@@ -152,7 +156,7 @@ class _Load:
             # client, transaction, microseconds, script, seconds, microseconds of the end (pgbench(1)); the last line may be cut
             for line in path.read_text().splitlines()[:-1]:
                 fields = line.split()
-                if len(fields) == 6:
+                if len(fields) >= 6:
                     rows.append((int(fields[4]) + int(fields[5]) / 1e6, int(fields[2]) / 1000))
         return faults, sorted(rows)
 

@@ -43,7 +43,9 @@ The first make prepares the tree (clean room, configure, headers, commands of al
   have them are patched; one that loads the module later is not, unless the file is fixed or the module is in
   `shared_preload_libraries`. `suture scan` shows them; run `suture apply` again.
 - **A standing connection** waits in its main loop (`PostgresMain`), as the postmaster does in `ServerLoop`: functions that do not return
-  are never free, so a fix of one of these is refused as busy, with its name. None of the fixes below touches one.
+  are never free, so a fix of one of these, or of code that was inlined into one, is refused as busy, with its name (*startup-recursion*).
+- **A module's fix that calls a function of the server which the module did not call before** is refused when the patch is made: what
+  the program that loads a module exports is not looked at yet (*refint-injection*, *pgp-text-encoding*).
 - **Cached plans** were made by the old code. They are kept until they are invalid or the session ends.
 - A fix of a header that most files include (`builtins.h`) makes every one of them be compiled for comparison, some minutes. Put the
   declaration into the files that need it, as bench/fixes/postgresql-13-CVE-2026-2003.patch does.
@@ -62,6 +64,8 @@ def main() -> int:
     if "postgresql" in records:
         lines += _load(records["postgresql"])
         (_DOCS / "postgresql.svg").write_text(plot(records["postgresql"].data))
+    else:
+        lines += ["## Under load", "", "No numbers yet: run `bench/postgresql`.", ""]
     (_DOCS / "postgresql.md").write_text("\n".join(lines).rstrip() + "\n")
     return 0
 
@@ -87,7 +91,7 @@ def _load(record: Record) -> list[str]:
     return [
         "## Under load",
         "",
-        f"{_made_by(record)} {data['clients']} connections of pgbench (TPC-B, scale {data['scale']}), {data['rounds']} rounds of: apply one"
+        f"{_made_by(record)} {data['clients']} connections of pgbench (TPC-B, scale {data['scale']}, {data['rate']} transactions a second at random moments; latency counts from that moment), {data['rounds']} rounds of: apply one"
         " fix in the whole cluster, replace it by several, revert. Load and commands share the machine's cores.",
         "",
         *_table(postgresql.COLUMNS, postgresql.rows(data)),
