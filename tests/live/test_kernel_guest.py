@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -85,10 +86,13 @@ def test_kallsyms_of_the_image_are_those_of_the_running_kernel(guest: Guest) -> 
 def test_a_task_that_sleeps_in_the_function_holds_the_transition_up_and_is_named(guest: Guest) -> None:
     patch = made("pipe_read.patch")
     path = put(guest, patch)
-    guest.run("mkfifo /tmp/held; (sh -c 'exec 3<>/tmp/held; read x <&3' & echo $! >/tmp/held.pid)")
+    # a writer keeps the pipe open, so that the reader sleeps inside pipe_read()
+    guest.run(
+        "mkfifo /tmp/held; (sleep 600 >/tmp/held & echo $! >/tmp/held.pid); (dd if=/tmp/held of=/dev/null bs=1 count=1 & echo $! >>/tmp/held.pid); sleep 1"
+    )
     answer = guest.suture(f"apply {path} --timeout 3")
     assert answer.status == 4, answer.output
-    assert "pipe_read" in answer.output and "taken back" in answer.output
+    assert re.search(r"dd \(pid \d+, task \d+, S\): .*\bpipe_read\b", answer.output) and "taken back" in answer.output
     assert guest.run("ls /sys/kernel/livepatch").output.strip() == ""
     guest.run("kill $(cat /tmp/held.pid)")
     clean(guest)
