@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -104,13 +106,12 @@ def _measure(server: Server, first: Path, whole: Path, args: argparse.Namespace)
         inherited = late.ask("select array[]::oidvector::text")
     changes.append(_change("revert", ["revert", str(whole)]))
     _phase(marks, "after", lambda: time.sleep(args.seconds))
+    said = server.log()  # before clients are cut off by our own ending of the load
     faults, transactions = load.end()
     faults += [f"{c['what']}: {f}" for c in changes for f in c["left_out"]]
     if "not a valid oidvector" not in inherited:
         faults.append(f"a later connection does not have the patch: {inherited}")
-    faults += [
-        line for line in server.log().splitlines() if any(w in line for w in ("PANIC", "terminated by signal", "FATAL"))
-    ]
+    faults += [line for line in said.splitlines() if any(w in line for w in ("PANIC", "terminated by signal", "FATAL"))]
     origin = marks["before"][0]
     return {
         "old": OLD, "clients": args.clients, "rate": args.rate, "rounds": args.rounds, "scale": _SCALE, "faults": faults,
@@ -147,7 +148,10 @@ class _Load:
         if self._process.poll() is not None:
             faults.append(f"pgbench ended by itself: {self._process.communicate()[0][-1000:]}")
         else:
-            self._process.terminate()
+            # nsenter has a child, which is pgbench
+            children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text().split()
+            for child in children:
+                os.kill(int(child), signal.SIGTERM)
             said = self._process.communicate()[0]
             if "aborted" in said or "ERROR" in said:
                 faults.append(f"pgbench: {said[-1000:]}")
