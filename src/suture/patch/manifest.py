@@ -200,7 +200,7 @@ def _manifest(top: dict[str, Any]) -> Manifest:
             Suspending(_str(s["name"]), _address(s["address"]), _address(s["size"])) for s in _list(top["suspends"])
         ),
         relaxed=_str(top["relaxed"]),
-        exceptions=_flag(top.get("exceptions", False)),
+        exceptions=_flag(top["exceptions"]),
     )
 
 
