@@ -362,13 +362,15 @@ def test_a_descriptor_of_another_process_is_duplicated_and_closes_on_exec(waiter
 def test_the_unchecked_calls_say_minus_one(waiter: Any) -> None:
     status = ctypes.c_int()
     assert syscall.ptrace_fast(syscall.PTRACE_INTERRUPT, os.getppid(), None, None) == -1
-    assert syscall.waitpid_fast(os.getppid(), ctypes.addressof(status), syscall.WALL) == -1
+    assert syscall.waitpid_fast(os.getppid(), ctypes.c_void_p(ctypes.addressof(status)), syscall.WALL) == -1
     syscall.seize(waiter.pid)
     assert syscall.ptrace_fast(syscall.PTRACE_INTERRUPT, waiter.pid, None, None) == 0
-    assert syscall.waitpid_fast(waiter.pid, ctypes.addressof(status), syscall.WALL) == waiter.pid
+    assert syscall.waitpid_fast(waiter.pid, ctypes.c_void_p(ctypes.addressof(status)), syscall.WALL) == waiter.pid
     assert status.value >> 16 == syscall.PTRACE_EVENT_STOP
     registers = x86_64.Registers()
-    assert syscall.ptrace_fast(syscall.PTRACE_GETREGS, waiter.pid, None, ctypes.addressof(registers)) == 0
+    assert (
+        syscall.ptrace_fast(syscall.PTRACE_GETREGS, waiter.pid, None, ctypes.c_void_p(ctypes.addressof(registers))) == 0
+    )
     assert registers.r13 == 0x765
     syscall.detach(waiter.pid)
 

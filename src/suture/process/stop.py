@@ -217,6 +217,8 @@ class Seizure:
     def _make_room(self, count: int) -> None:
         self._room = count + 64
         self._block = (ctypes.c_uint64 * (x86_64.WORDS * self._room))()
+        base = ctypes.addressof(self._block)
+        self._rows = [ctypes.c_void_p(base + n * _REGISTERS_SIZE) for n in range(self._room)]
 
     def stop(self, seconds: float = 0.05) -> None:
         """Stop all. On return nothing can run in the memory. Raises NotStopped, NoProcess, Unsupported; then everything runs
@@ -231,7 +233,7 @@ class Seizure:
                 ptrace(interrupt, tid, None, None)
             births: list[int] = []
             wait, cell, wall, known = syscall.waitpid_fast, ctypes.c_int(), syscall.WALL, self._status
-            at = ctypes.addressof(cell)
+            at = ctypes.c_void_p(ctypes.addressof(cell))
             for tid in waiting:
                 if wait(tid, at, wall) != tid:
                     self._wait(tid, births)
@@ -346,11 +348,10 @@ class Seizure:
         count = len(self.tids)
         if count > self._room:
             self._make_room(count)
-        ptrace, getregs, base = syscall.ptrace_fast, syscall.PTRACE_GETREGS, ctypes.addressof(self._block)
+        ptrace, getregs = syscall.ptrace_fast, syscall.PTRACE_GETREGS
         failed = 0
-        for tid in self.tids:
-            failed |= ptrace(getregs, tid, None, base)
-            base += _REGISTERS_SIZE
+        for tid, row in zip(self.tids, self._rows, strict=False):
+            failed |= ptrace(getregs, tid, None, row)
         if failed:
             raise NotStopped(self.tracee.pid, "lost a thread while it was stopped")
         self.registers = memoryview(self._block).cast("B").cast("Q")[: count * x86_64.WORDS]
@@ -365,7 +366,7 @@ class Seizure:
         # at once, not at detach: it then holds even if we are killed
         words, status = self.registers, self._status
         if len(self._processes) == 1 and not syscall.has_pending(self.tids[indexes[0]], shared=True):
-            ptrace, base, (peek, arguments, room) = syscall.ptrace_fast, ctypes.addressof(self._block), syscall.PEEK_OWN
+            ptrace, rows, (peek, arguments, room) = syscall.ptrace_fast, self._rows, syscall.PEEK_OWN
             slow = []
             for index in indexes:
                 tid = self.tids[index]
@@ -375,7 +376,7 @@ class Seizure:
                     slow.append(index)
                     continue
                 x86_64.repeat_call_in(words, index * x86_64.WORDS)
-                if ptrace(syscall.PTRACE_SETREGS, tid, None, base + index * _REGISTERS_SIZE):
+                if ptrace(syscall.PTRACE_SETREGS, tid, None, rows[index]):
                     raise NotStopped(tid, "was lost while it was stopped")
             indexes = slow
         for index in indexes:
