@@ -204,6 +204,47 @@ def test_a_stopped_process_is_patched_and_stays_stopped(start: Start, build: Any
     assert target.ask() == NEW_ANSWER
 
 
+@pytest.fixture
+def freezer() -> Iterator[Path]:
+    """An empty control group of the second kind (Documentation/admin-guide/cgroup-v2.rst)."""
+    mounts = [line.split() for line in Path("/proc/mounts").read_text().splitlines()]
+    group = Path(next(m[1] for m in mounts if m[2] == "cgroup2")) / f"suture-{os.getpid()}"
+    group.mkdir()
+    yield group
+    (group / "cgroup.freeze").write_text("0")
+    for pid in (group / "cgroup.procs").read_text().split():
+        (group.parent / "cgroup.procs").write_text(pid)
+    group.rmdir()
+
+
+def test_a_frozen_process_is_busy_stays_frozen_and_is_patched_once_it_thaws(
+    start: Start, build: Any, freezer: Path, eventually: Any
+) -> None:
+    program, patch = build(
+        "static void *w(void *a) { for (;;) rounds++; } int main(void) { pthread_t t; pthread_create(&t, 0, w, 0); answer(); }"
+    )
+    target = start(program)
+    assert target.ask() == OLD_ANSWER
+    (freezer / "cgroup.procs").write_text(str(target.pid))
+    (freezer / "cgroup.freeze").write_text("1")
+    eventually(lambda: "frozen 1" in (freezer / "cgroup.events").read_text())
+    with pytest.raises(Busy):
+        apply(target.pid, patch, timeout=0.2)
+    spent = processor_time(target.pid)
+    time.sleep(0.2)
+    assert processor_time(target.pid) == spent
+    (freezer / "cgroup.freeze").write_text("0")
+    assert target.ask() == OLD_ANSWER
+    apply(target.pid, patch)
+    assert target.ask() == NEW_ANSWER
+    assert not still_traced(target.pid)
+
+
+def processor_time(pid: int) -> int:
+    """In user mode, clock ticks (proc_pid_stat(5))."""
+    return int(Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[11])
+
+
 def state_of(pid: int) -> str:
     return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
 

@@ -1,0 +1,73 @@
+"""A number may come to mean another process; the tracee is the one that it was opened for."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from suture.process.error import NoProcess
+from suture.process.tracee import Tracee
+
+LAST_PID = Path("/proc/sys/kernel/ns_last_pid")
+
+
+def sleeper() -> int:
+    pid = os.fork()
+    if pid == 0:
+        with suppress(BaseException):
+            time.sleep(60)
+        os._exit(0)
+    return pid
+
+
+def end(pid: int) -> None:
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+
+
+@pytest.fixture
+def process() -> Iterator[int]:
+    pid = sleeper()
+    yield pid
+    with suppress(ProcessLookupError, ChildProcessError):
+        end(pid)
+
+
+def reborn(pid: int) -> int:
+    """A new process under the number of one that has ended. proc_sys_kernel(5), ns_last_pid; others may fork in between."""
+    for _ in range(200):
+        LAST_PID.write_text(str(pid - 1))
+        new = sleeper()
+        if new == pid:
+            return new
+        end(new)
+    pytest.fail(f"number {pid} could not be had again")
+
+
+def test_a_process_that_lives_on_is_the_same(process: int) -> None:
+    with Tracee(process) as tracee:
+        tracee.check_same()
+
+
+def test_a_new_process_under_the_old_number_is_not_taken_for_the_old_one(process: int) -> None:
+    with Tracee(process) as tracee:
+        time.sleep(2 / os.sysconf("SC_CLK_TCK"))  # start times are told in clock ticks
+        end(process)
+        new = reborn(process)
+        assert new == process
+        with pytest.raises(NoProcess) as caught:
+            tracee.check_same()
+        assert str(process) in caught.value.what
+
+
+def test_an_ended_process_is_told(process: int) -> None:
+    with Tracee(process) as tracee:
+        end(process)
+        with pytest.raises(NoProcess):
+            tracee.check_same()
