@@ -517,6 +517,17 @@ def test_changed_code_is_refused_though_the_build_id_fits(start: Start, program:
     assert "memfd" not in Path(f"/proc/{target.pid}/maps").read_text()
 
 
+def busy_until_it_has_left(target: Any, patch: PatchFile) -> None:
+    """The target is inside `h`; an l on its input makes it leave."""
+    with pytest.raises(Busy) as caught:
+        apply(target.pid, patch, timeout=0.2)
+    assert "h" in caught.value.what
+    target.process.stdin.write(b"l")
+    target.process.stdin.flush()
+    assert target.line() == "out"
+    apply(target.pid, patch, timeout=1)
+
+
 def test_a_coroutine_on_its_own_stack_counts_as_inside(start: Start, build: Any) -> None:
     program, patch = build(r"""
     static ucontext_t home, away; static char stack[1 << 16];
@@ -530,13 +541,7 @@ def test_a_coroutine_on_its_own_stack_counts_as_inside(start: Start, build: Any)
     target.process.stdin.write(b"x")
     target.process.stdin.flush()
     assert target.line() == "in"
-    with pytest.raises(Busy) as caught:
-        apply(target.pid, patch, timeout=0.2)
-    assert "h" in caught.value.what
-    target.process.stdin.write(b"l")
-    target.process.stdin.flush()
-    assert target.line() == "out"
-    apply(target.pid, patch, timeout=1)
+    busy_until_it_has_left(target, patch)
 
 
 def test_a_handler_on_the_alternate_stack_does_not_hide_who_is_inside(start: Start, build: Any) -> None:
@@ -548,13 +553,7 @@ def test_a_handler_on_the_alternate_stack_does_not_hide_who_is_inside(start: Sta
       h(); puts("out"); pause(); }""", "int h(void) { return 5; }", {"h": ["h"]})  # fmt: skip
     target = start(program)
     assert target.line() == "handler"
-    with pytest.raises(Busy) as caught:
-        apply(target.pid, patch, timeout=0.2)
-    assert "h" in caught.value.what
-    target.process.stdin.write(b"l")
-    target.process.stdin.flush()
-    assert target.line() == "out"
-    apply(target.pid, patch, timeout=1)
+    busy_until_it_has_left(target, patch)
 
 
 @pytest.mark.parametrize(
@@ -575,13 +574,7 @@ def test_a_handler_does_not_hide_a_function_that_it_interrupted_further_down(
     """.replace("PLACE", place).replace("THREAD", str(int(thread))), "int h(void) { return 5; }", {"h": ["h"]})  # fmt: skip
     target = start(program)
     assert target.line() == "handler"
-    with pytest.raises(Busy) as caught:
-        apply(target.pid, patch, timeout=0.2)
-    assert "h" in caught.value.what
-    target.process.stdin.write(b"l")
-    target.process.stdin.flush()
-    assert target.line() == "out"
-    apply(target.pid, patch, timeout=1)
+    busy_until_it_has_left(target, patch)
 
 
 def test_applying_uses_no_descriptor_and_two_mappings_of_the_target(

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from suture.elf.cursor import Cursor
+
 OMITTED = 0xFF
 _PC_RELATIVE, _INDIRECT = 0x10, 0x80
 _SIZES = {0x00: (8, False), 0x02: (2, False), 0x03: (4, False), 0x04: (8, False), 0x0A: (2, True), 0x0B: (4, True), 0x0C: (8, True)}  # fmt: skip
@@ -60,44 +62,8 @@ class FrameEntry:
     instructions: bytes
 
 
-class _Reader:
-    def __init__(self, data: bytes, at: int, end: int) -> None:
-        self.data, self.at, self.end = data, at, end
-
-    def take(self, count: int) -> bytes:
-        if count < 0 or self.at + count > self.end:
-            raise BadCallFrame("truncated entry")
-        part = self.data[self.at : self.at + count]
-        self.at += count
-        return part
-
-    def u(self, size: int) -> int:
-        return int.from_bytes(self.take(size), "little")
-
-    def uleb(self) -> int:
-        value = shift = 0
-        while True:
-            byte = self.u(1)
-            value |= (byte & 0x7F) << shift
-            shift += 7
-            if not byte & 0x80:
-                return value
-            if shift > 63:
-                raise BadCallFrame("number too long")
-
-    def sleb(self) -> int:
-        start = self.at
-        value = self.uleb()
-        bits = 7 * (self.at - start)
-        return value - (1 << bits) if value >> (bits - 1) & 1 else value
-
-    def text(self) -> str:
-        end = self.data.find(b"\0", self.at, self.end)
-        if end < 0:
-            raise BadCallFrame("truncated entry")
-        part = self.data[self.at : end]
-        self.at = end + 1
-        return part.decode("latin-1")
+class _Reader(Cursor):
+    error = BadCallFrame
 
     def pointer(self, encoding: int) -> Pointer:
         if encoding & 0x0F not in _SIZES or encoding & 0x70 not in (0, _PC_RELATIVE):
@@ -132,7 +98,7 @@ def entries(data: bytes) -> Iterator[FrameEntry]:
 
 def _common(reader: _Reader) -> Common:
     version = reader.u(1)
-    augmentation = reader.text()
+    augmentation = reader.text().decode("latin-1")
     code_align, data_align = reader.uleb(), reader.sleb()
     register = reader.u(1) if version == 1 else reader.uleb()
     if version not in (1, 3) or (augmentation and augmentation[0] != "z"):

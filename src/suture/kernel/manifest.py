@@ -10,8 +10,8 @@ from typing import Any
 
 from suture.elf.file import BadElf, ElfFile
 from suture.error import NotFound, Unsupported
-from suture.match.proof import MatchedSection, MatchedUnit, ProvenSymbol
-from suture.patch.manifest import BadPatch, Fix
+from suture.match.proof import MatchedUnit, ProvenSymbol
+from suture.patch.manifest import BadPatch, Fix, parse_proof
 
 FORMAT = 1
 SECTION = ".suture.manifest"
@@ -131,6 +131,7 @@ def unsigned(data: bytes) -> bytes:
 def _manifest(top: dict[str, Any]) -> KernelManifest:
     if top["format"] != FORMAT or top["kind"] != "kernel":
         raise ValueError(f"format {top['format']} of {top['kind']}")
+    proof = parse_proof(top)
     return KernelManifest(
         module=_str(top["module"]),
         target=KernelTarget(**{k: _str(v) for k, v in top["target"].items()}),
@@ -151,20 +152,8 @@ def _manifest(top: dict[str, Any]) -> KernelManifest:
         keep=_strs(top["keep"]),
         notes=_strs(top["notes"]),
         objects={_str(k): _str(v) for k, v in top["objects"].items()},
-        units=tuple(
-            MatchedUnit(
-                _str(u["source"]),
-                _str(u["object"]),
-                bool(u["whole"]),
-                tuple(
-                    MatchedSection(_str(s["name"]), int(s["size"]), int(s["compared"]), int(s["address"]))
-                    for s in u["sections"]
-                ),
-                _strs(u["agreed_symbols"]),
-            )
-            for u in top["units"]
-        ),
-        symbols=tuple(ProvenSymbol(_str(s["name"]), int(s["address"]), _strs(s["implied_by"])) for s in top["symbols"]),
+        units=proof.units,
+        symbols=proof.symbols,
         toolchain={_str(k): _str(v) for k, v in top["toolchain"].items()},
         request={_str(k): _strs(v) for k, v in top["request"].items()},
     )

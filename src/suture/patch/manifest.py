@@ -193,7 +193,7 @@ def _manifest(top: dict[str, Any]) -> Manifest:
         symbols={_str(n): _symbol(s) for n, s in top["symbols"].items()},
         supersedes=_strs(top["supersedes"]),
         verdict=_verdict(top["verdict"]),
-        proof=_proof(top["proof"]),
+        proof=parse_proof(top["proof"]),
         toolchain={_str(k): _str(v) for k, v in top["toolchain"].items()},
         request={_str(k): tuple(_raw(t) for t in _list(v)) for k, v in top["request"].items()},
         suspends=tuple(
@@ -236,7 +236,8 @@ def _verdict(row: dict[str, Any]) -> Verdict:
     return Verdict(_flag(row["safe"]), _strs(row["notes"]), refused)
 
 
-def _proof(row: dict[str, Any]) -> Proof:
+def parse_proof(row: dict[str, Any]) -> Proof:
+    """Raises ValueError, KeyError or TypeError for anything that is none."""
     units = tuple(
         MatchedUnit(
             _str(u["source"]),

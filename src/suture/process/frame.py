@@ -12,6 +12,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from suture.elf.cursor import Cursor
 from suture.process import memory
 
 RBX, RBP, RSP, RA = 3, 6, 7, 16
@@ -97,47 +98,8 @@ class _Cie:
     instructions: bytes
 
 
-class _Reader:
-    def __init__(self, data: bytes, at: int = 0) -> None:
-        self.data, self.at = data, at
-
-    def take(self, count: int) -> bytes:
-        if self.at + count > len(self.data) or count < 0:
-            raise NoFrame("truncated entry")
-        part = self.data[self.at : self.at + count]
-        self.at += count
-        return part
-
-    def u(self, size: int) -> int:
-        return int.from_bytes(self.take(size), "little")
-
-    def s(self, size: int) -> int:
-        return int.from_bytes(self.take(size), "little", signed=True)
-
-    def uleb(self) -> int:
-        value = shift = 0
-        while True:
-            byte = self.u(1)
-            value |= (byte & 0x7F) << shift
-            shift += 7
-            if not byte & 0x80:
-                return value
-            if shift > 63:
-                raise NoFrame("number too long")
-
-    def sleb(self) -> int:
-        start = self.at
-        value = self.uleb()
-        bits = 7 * (self.at - start)
-        return value - (1 << bits) if value >> (bits - 1) & 1 else value
-
-    def text(self) -> bytes:
-        end = self.data.find(b"\0", self.at)
-        if end < 0:
-            raise NoFrame("truncated entry")
-        part = self.data[self.at : end]
-        self.at = end + 1
-        return part
+class _Reader(Cursor):
+    error = NoFrame
 
 
 def _entry(pid: int, address: int) -> bytes:
