@@ -72,8 +72,8 @@ def carry_out(
     """Do all transitions that can be done within `timeout` seconds.
 
     `bodies` are (address, bytes) of code that must still be there in the stop; `suspends` the functions that suspended coroutines
-    stand in. Raises WrongTarget when it is not, and what a
-    `Seizure` raises; whatever is raised, each transition is wholly done or not at all.
+    stand in. Raises WrongTarget when a body is not there any more, and what a `Seizure` raises; whatever is raised, each
+    transition is wholly done or not at all.
     """
     deadline = time.monotonic() + timeout
     snapshot = Snapshot()
