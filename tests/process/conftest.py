@@ -181,7 +181,7 @@ def is_loaded(pid: int) -> bool:
     return b"[vdso]" in (folder / "maps").read_bytes() or b") Z " in (folder / "stat").read_bytes()
 
 
-def eventually(check: Callable[[], bool], seconds: float = 5.0) -> None:
+def eventually(check: Callable[[], bool], seconds: float = 20.0) -> None:
     """Wait until something holds."""
     deadline = time.monotonic() + seconds
     while not check():

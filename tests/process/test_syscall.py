@@ -27,12 +27,13 @@ WAITER = r"""
 #include <stdio.h>
 #include <unistd.h>
 const char words[32] __attribute__((aligned(16))) = "sixteen bytes ..more of them ...";
+volatile char spins;
 int main(void) {
   alarm(120); /* it spins: nothing may keep it when its test is killed */
   sigset_t held; sigemptyset(&held); sigaddset(&held, SIGUSR1); sigprocmask(SIG_BLOCK, &held, 0);
-  printf("%p\n", (const void *)words); fflush(stdout);
-  __asm__ volatile("movdqa %0, %%xmm5\n movq $0x1234567, %%r12\n movq $0x765, %%r13\n"
-    "1: cmpq $0x1234567, %%r12\n je 1b\n movq %%r12, %%rdi\n movq $231, %%rax\n syscall\n" :: "m"(words));
+  printf("%p %p\n", (const void *)words, (const void *)&spins); fflush(stdout);
+  __asm__ volatile("movdqa %0, %%xmm5\n movq $0x1234567, %%r12\n movq $0x765, %%r13\n movb $1, %1\n"
+    "1: cmpq $0x1234567, %%r12\n je 1b\n movq %%r12, %%rdi\n movq $231, %%rax\n syscall\n" :: "m"(words), "m"(spins));
 }
 """
 FORKS = "#include <unistd.h>\n#include <sys/wait.h>\nint main(void) { getchar(); int p = fork(); if (!p) _exit(3); waitpid(p, 0, 0); return 0; }\n"
@@ -57,11 +58,12 @@ def stopped(pid: int, options: int = 0) -> Iterator[None]:
 
 
 @pytest.fixture
-def waiter(start: Callable[..., Any], gcc: Callable[..., Path], tmp_path: Path) -> Any:
+def waiter(start: Callable[..., Any], gcc: Callable[..., Path], tmp_path: Path, eventually: Callable[..., None]) -> Any:
     """A program that spins; `words` is the address of its text."""
     program = gcc(tmp_path / "waiter", WAITER)
     target = start(program)
-    target.words = int(target.line(), 16)
+    target.words, spins = (int(word, 16) for word in target.line().split())
+    eventually(lambda: syscall.process_vm_readv(target.pid, spins, 1) == b"\1")
     return target
 
 

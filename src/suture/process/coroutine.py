@@ -32,6 +32,7 @@ from suture.process import memory, syscall, x86_64
 from suture.process.error import NoPermission, NoProcess
 from suture.process.frame import RSP, NoFrame, Word
 from suture.process.maps import Mapping, Maps, read_raw
+from suture.process.proc import open_file, read_auxv
 from suture.process.resting import Resting, RestingPlaces
 from suture.process.stack import Forbidden, Hit, StackUnknown
 from suture.process.unwind import Unwinder, frames
@@ -102,9 +103,9 @@ class SuspendedStacks:
         self._stacks: list[Suspended] = []
         self._known: dict[tuple[int, int], Suspended | None] = {}
         self._buffer = bytearray(1 << 16)
-        self._pagemap = _open(pid, "pagemap")
+        self._pagemap = open_file(pid, "pagemap")
         try:
-            self._statm = _open(pid, "statm")
+            self._statm = open_file(pid, "statm")
         except SutureError:
             os.close(self._pagemap)
             raise
@@ -321,18 +322,7 @@ def _first_secret(pid: int) -> int:
     """glibc's pointer guard as the dynamic loader takes it from what the kernel gave (elf/rtld.c, _dl_setup_pointer_guard); 0 when that
     cannot be read. In a stop the thread's own is taken."""
     try:
-        with open(f"/proc/{pid}/auxv", "rb") as file:
-            words = array("Q", file.read(1 << 12))
-    except OSError:
+        place = read_auxv(pid).get(_AT_RANDOM, 0)
+    except (NoProcess, NoPermission):
         return 0
-    place = dict(zip(words[::2], words[1::2], strict=True)).get(_AT_RANDOM, 0)
     return int.from_bytes(memory.try_read(pid, place + _WORD, _WORD), "little")
-
-
-def _open(pid: int, name: str) -> int:
-    try:
-        return os.open(f"/proc/{pid}/{name}", os.O_RDONLY | os.O_CLOEXEC)
-    except (FileNotFoundError, ProcessLookupError) as problem:
-        raise NoProcess(pid) from problem
-    except PermissionError as problem:
-        raise NoPermission(pid, f"its {name} may not be read") from problem

@@ -17,7 +17,9 @@ from suture.elf import abi
 from suture.elf.file import build_id_in
 from suture.patch.x86_64 import PAGE
 from suture.process import memory, syscall
+from suture.process.error import NoPermission, NoProcess
 from suture.process.maps import Mapping, Maps
+from suture.process.proc import read_auxv, read_file
 
 # as many as there are mappings in bounded maps: with fewer, a process could hide an image behind others
 _MOST_IMAGES = 1 << 20
@@ -84,12 +86,11 @@ def with_build_id(pid: int, maps: Maps, build_id: str) -> list[Image]:
 def is_32_bit(pid: int) -> bool:
     """Whether the program was started as 32-bit code: the kernel's auxiliary vector has fields of that size then (getauxval(3))."""
     try:
-        with open(f"/proc/{pid}/auxv", "rb", buffering=0) as file:
-            raw = file.read(4096)
-    except OSError:
+        raw = read_file(pid, "auxv")
+        long = read_auxv(pid)
+    except (NoProcess, NoPermission):
         return False
     short = dict(struct.iter_unpack("<II", raw[: len(raw) // 8 * 8]))
-    long = dict(struct.iter_unpack("<QQ", raw[: len(raw) // 16 * 16]))
     return long.get(_AT_PHENT) != _PHDR.size and short.get(_AT_PHENT) == _PHENT_32
 
 

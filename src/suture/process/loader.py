@@ -19,6 +19,7 @@ from suture.patch.manifest import ImportedSymbol
 from suture.process import memory
 from suture.process.error import WrongTarget
 from suture.process.image import Image
+from suture.process.proc import read_auxv
 from suture.process.tracee import Tracee
 
 _MOST_OBJECTS = 4096
@@ -170,9 +171,7 @@ def definitions(tracee: Tracee, names: Sequence[str]) -> dict[str, list[tuple[in
 def _objects(tracee: Tracee) -> list[_Object]:
     """The loader's list, from AT_PHDR by way of PT_DYNAMIC, DT_DEBUG and r_debug."""
     pid = tracee.via
-    with open(f"/proc/{pid}/auxv", "rb") as file:
-        raw = file.read(4096)
-    aux = dict(struct.iter_unpack("<QQ", raw[: len(raw) // 16 * 16]))
+    aux = read_auxv(pid)
     headers = list(
         struct.iter_unpack(
             "<IIQQQQQQ", memory.read(pid, aux.get(_AT_PHDR, 0), 56 * min(max(aux.get(_AT_PHNUM, 0), 1), 64))

@@ -14,6 +14,7 @@ from functools import cached_property
 
 from suture.patch.x86_64 import PAGE, REACH
 from suture.process.error import Hostile, NoPermission, NoProcess
+from suture.process.proc import open_file
 
 _MOST_BYTES = 32 << 20
 _LINE = re.compile(
@@ -102,12 +103,7 @@ class Maps:
 
 def open_maps(pid: int) -> int:
     """A descriptor of /proc/PID/maps. Raises NoProcess, NoPermission."""
-    try:
-        return os.open(f"/proc/{pid}/maps", os.O_RDONLY | os.O_CLOEXEC)
-    except (FileNotFoundError, ProcessLookupError) as problem:
-        raise NoProcess(pid) from problem
-    except PermissionError as problem:
-        raise NoPermission(pid, "its memory maps may not be read") from problem
+    return open_file(pid, "maps", "its memory maps may not be read")
 
 
 def read_raw(pid: int, fd: int | None = None) -> bytes:

@@ -7,6 +7,7 @@ import os
 
 from suture.process import syscall
 from suture.process.error import NoPermission, NoProcess, WrongTarget
+from suture.process.proc import open_file
 
 MOST_AT_ONCE = 64 << 20
 
@@ -36,12 +37,7 @@ def try_read(pid: int, address: int, size: int) -> bytes:
 
 def open_for_writing(pid: int) -> int:
     """A descriptor of /proc/PID/mem. Raises NoProcess, NoPermission."""
-    try:
-        return os.open(f"/proc/{pid}/mem", os.O_RDWR | os.O_CLOEXEC)
-    except (FileNotFoundError, ProcessLookupError) as problem:
-        raise NoProcess(pid) from problem
-    except PermissionError as problem:
-        raise NoPermission(pid, "its memory may not be written") from problem
+    return open_file(pid, "mem", "its memory may not be written", os.O_RDWR)
 
 
 def write(pid: int, mem: int, address: int, data: bytes) -> None:

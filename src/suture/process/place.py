@@ -17,6 +17,7 @@ from suture.process.borrow import Borrowed, OnStep, borrow, no_step
 from suture.process.error import Hostile, NoProcess
 from suture.process.maps import Maps
 from suture.process.placed import Remains
+from suture.process.proc import open_file
 from suture.process.tracee import Tracee
 
 _MFD_CLOEXEC, _MFD_ALLOW_SEALING, _MFD_EXEC = 0x1, 0x2, 0x10
@@ -88,7 +89,7 @@ def _fill(tracee: Tracee, fd: int, contents: bytes) -> None:
     if tracee.via == tracee.pid:
         ours = syscall.pidfd_getfd(tracee.pidfd, fd)
     else:  # a main thread that has ended has no descriptors any more
-        ours = os.open(f"/proc/{tracee.via}/fd/{fd}", os.O_RDWR | os.O_CLOEXEC)
+        ours = open_file(tracee.via, f"fd/{fd}", flags=os.O_RDWR)
     try:
         done = 0
         while done < len(contents):

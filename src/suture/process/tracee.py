@@ -10,6 +10,7 @@ from typing import Protocol
 
 from suture.process import syscall
 from suture.process.error import NoPermission, NoProcess
+from suture.process.proc import read_file
 
 _PF_KTHREAD = 0x00200000
 MOST_THREADS = 1 << 16
@@ -114,7 +115,7 @@ def list_processes() -> list[int]:
 def is_main_thread(tid: int) -> bool:
     """Whether a thread's number is its process's. False when it is gone."""
     try:
-        return f"\nTgid:\t{tid}\n".encode() in _read(tid, f"/proc/{tid}/status")
+        return f"\nTgid:\t{tid}\n".encode() in read_file(tid, "status")
     except (NoProcess, NoPermission):
         return False
 
@@ -136,7 +137,7 @@ def _living_thread(pid: int) -> int:
 
 def read_stat(pid: int, tid: int | None = None) -> Stat:
     """State of a process, or of one thread. Raises NoProcess."""
-    raw = _read(pid, f"/proc/{pid}/stat" if tid is None else f"/proc/{pid}/task/{tid}/stat")
+    raw = read_file(pid, "stat" if tid is None else f"task/{tid}/stat")
     # the name in parentheses may hold anything, so count from the last one
     fields = raw[raw.rindex(b")") + 2 :].split()
     return Stat(fields[0].decode(), int(fields[6]), int(fields[17]), int(fields[19]))
@@ -144,7 +145,7 @@ def read_stat(pid: int, tid: int | None = None) -> Stat:
 
 def read_status(pid: int, tid: int | None = None) -> Status:
     """Raises NoProcess."""
-    raw = _read(pid, f"/proc/{pid}/status" if tid is None else f"/proc/{pid}/task/{tid}/status")
+    raw = read_file(pid, "status" if tid is None else f"task/{tid}/status")
     # the first line holds the name, in which newlines are escaped
     rows = dict(line.split(b":\t", 1) for line in raw.splitlines() if b":\t" in line)
 
@@ -166,17 +167,7 @@ def read_status(pid: int, tid: int | None = None) -> Status:
 def command_name(pid: int) -> str:
     """The process's own name for itself, printable; empty when it is gone."""
     try:
-        raw = _read(pid, f"/proc/{pid}/comm")
+        raw = read_file(pid, "comm")
     except (NoProcess, NoPermission):
         return ""
     return "".join(c if c.isprintable() else "?" for c in raw.rstrip(b"\n").decode(errors="replace"))
-
-
-def _read(pid: int, path: str) -> bytes:
-    try:
-        with open(path, "rb", buffering=0) as file:
-            return file.read(1 << 16) or b""
-    except (FileNotFoundError, ProcessLookupError) as problem:
-        raise NoProcess(pid) from problem
-    except PermissionError as problem:
-        raise NoPermission(pid, f"{path} may not be read") from problem
