@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -206,18 +207,67 @@ long user(long x) { return pick(x) * 2; }
     assert built.refused and all("IFUNC" in r.reason or "belongs together" in r.reason for r in built.refused)
 
 
-def test_an_ifunc_of_the_c_library_is_bound_or_refused_and_never_called_as_its_resolver(package: Any) -> None:
+def test_an_ifunc_of_the_c_library_is_bound_to_what_the_loader_chose(package: Any) -> None:
     source = "#include <string.h>\nlong f(long x) { return x * 7 + 2; }\n"
-    fixed = "#include <string.h>\nlong f(long x) { volatile char b[64]; memset((char *)b, 1, x); return strlen((char *)b) > 0; }\n"
+    fixed = """#include <string.h>
+long f(long x) {
+  volatile char b[64];
+  memset((char *)b, 'a', sizeof b);
+  b[x] = 0;
+  return 100 * strlen((char *)b) + (strpbrk((char *)b, "a") == b);
+}
+"""
     made = package(source, fixed, "f", cflags=("-fno-builtin",))
     target = made.start()
-    try:
+    target.apply(made.patch())
+    assert target.ask("f", 9) == 901
+
+
+CHOSEN = """
+static long one(long x) { return x + 1000; }
+static long two(long x) { return x + 2000; }
+static void *choose(void) { return (void *)two; }
+long pick(long x) __attribute__((ifunc("choose")));
+"""
+
+
+def chosen_by(package: Any, tmp_path: Path, own_calls: str = "", user: str = "", flags: Sequence[str] = ()) -> Any:
+    """A package whose fix calls `pick`, which a library chooses; the library itself, and another one, call it as given."""
+    run = f"-Wl,-rpath,{tmp_path}"
+    for name, text, more in (
+        ("pick", CHOSEN + own_calls, ()),
+        ("user", "long pick(long); long used(long x) { return x; }\n" + user, (f"-L{tmp_path}", "-lpick")),
+    ):
+        (tmp_path / f"{name}.c").write_text(text)
+        command = ["gcc", "-shared", "-fPIC", "-O2", *flags, f"-Wl,-soname,lib{name}.so", tmp_path / f"{name}.c"]
+        subprocess.run([*command, "-o", tmp_path / f"lib{name}.so", *more], check=True)
+    source = "long f(long x) { return x * 7 + 2; }\n" + PADDING
+    fixed = "long pick(long); long f(long x) { return pick(x); }\n" + PADDING
+    linked = (f"-L{tmp_path}", "-Wl,--no-as-needed", "-lpick", "-luser", run)
+    return package(source, fixed, "f", ldflags=linked, host_flags=(f"-Wl,-rpath-link,{tmp_path}", run))
+
+
+def test_an_ifunc_is_bound_as_the_library_itself_calls_it(package: Any, tmp_path: Path) -> None:
+    own = '__attribute__((visibility("hidden"))) extern long inner(long) __attribute__((ifunc("choose")));\n'
+    made = chosen_by(package, tmp_path, own + "long own(long x) { return inner(x) + 1; }\n")
+    target = made.start()
+    target.apply(made.patch())
+    assert target.ask("f", 7) == 2007
+
+
+def test_an_ifunc_is_bound_as_another_library_was_bound_at_the_start(package: Any, tmp_path: Path) -> None:
+    made = chosen_by(package, tmp_path, user="long (*where(void))(long) { return pick; }\n")
+    target = made.start()
+    target.apply(made.patch())
+    assert target.ask("f", 7) == 2007
+
+
+def test_an_ifunc_whose_choice_nothing_shows_is_refused(package: Any, tmp_path: Path) -> None:
+    made = chosen_by(package, tmp_path, user="long late(long x) { return pick(x) + 1; }\n", flags=("-Wl,-z,lazy",))
+    target = made.start()
+    with pytest.raises(Refused, match="nothing in the process shows the choice"):
         target.apply(made.patch())
-    except Refused as problem:
-        assert "IFUNC" in problem.what
-        assert target.ask("f", 9) == 65
-    else:
-        assert target.ask("f", 9) == 1
+    assert target.ask("f", 7) == 51
 
 
 VERSIONED = """

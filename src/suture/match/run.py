@@ -165,6 +165,11 @@ class Run:
         return {name: tuple(sorted(rows, key=lambda s: s.address)) for name, rows in found.items()}
 
     @cached_property
+    def resolvers(self) -> frozenset[int]:
+        """Addresses of the functions whose answer the loader writes into a field of this binary (IRELATIVE)."""
+        return frozenset(s.value for s in self.slots.values() if s.kind is SlotKind.INDIRECT)
+
+    @cached_property
     def plt(self) -> dict[int, int]:
         """PLT entry address to the address of the slot that it jumps through."""
         found: dict[int, int] = {}

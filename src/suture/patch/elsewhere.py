@@ -12,7 +12,6 @@ from suture.compile.room import Room
 from suture.compile.tree import Tree
 from suture.compile.unit import Binary, Unit, Variant
 from suture.elf.abi import SymbolBind, SymbolType
-from suture.elf.fact import Symbol
 from suture.elf.file import ElfFile
 from suture.error import SutureError
 from suture.match.correlate import correlate
@@ -45,25 +44,33 @@ class Elsewhere:
         return found
 
     def _check_import(self, name: str) -> None:
-        """That a library which the binary needs exports a name, or is one that cannot be looked at. Raises `Unresolvable`."""
-        rows = [library[name] for library in self._exported if library is not None and name in library]
-        if any(symbol.type == SymbolType.GNU_IFUNC for row in rows[:1] for symbol in row):
-            raise Unresolvable(f"it needs {name}, which the binary did not use before and the loader chooses (IFUNC)")
-        if not rows and None not in self._exported:
+        """That a library which the binary needs exports a name, or is one that cannot be looked at. Raises `Unresolvable`.
+
+        A name whose code the loader chooses (IFUNC) can be bound where the library's own calls show the choice.
+        """
+        owner = next((run for run in self._libraries if run is not None and name in run.exports), None)
+        if owner is not None:
+            symbol = owner.exports[name][0]
+            if symbol.type == SymbolType.GNU_IFUNC and symbol.st_value not in owner.resolvers:
+                raise Unresolvable(
+                    f"it needs {name}, which the binary did not use before; the loader chooses its code (IFUNC), and nothing "
+                    "in a process shows the choice"
+                )
+        elif None not in self._libraries:
             raise Unresolvable(
                 f"it needs {name}, whose address in the running code is not proved and which no library exports"
             )
 
     @cached_property
-    def _exported(self) -> list[dict[str, tuple[Symbol, ...]] | None]:
-        """The exports of each library that the binary needs; None for one that is not where the tree is compiled."""
+    def _libraries(self) -> list[Run | None]:
+        """Each library that the binary needs; None for one that is not where the tree is compiled."""
         room = self.tree.room
         folders = room.layers if isinstance(room, Room) else (Path("/"),)
-        found: list[dict[str, tuple[Symbol, ...]] | None] = []
+        found: list[Run | None] = []
         for soname in self.run.needed:
             paths = (folder / place / soname for folder in folders for place in _LIBRARIES)
             path = next((p for p in paths if p.is_file()), None)
-            found.append(None if path is None else Run.read(path).exports)
+            found.append(None if path is None else Run.read(path))
         return found
 
     def _search(self, name: str) -> tuple[int, str] | None:

@@ -164,7 +164,7 @@ def prepare(tracee: Tracee, maps: Maps, patch: PatchFile, replace: bool) -> Prep
     original = {f.address: bodies[f.address][f.entry : f.entry + JUMP_SIZE] for f in patch.manifest.functions}
     slots = {a: int.from_bytes(memory.read(tracee.via, a + image.bias, 8), "little") for a in slots_read(patch)}
     wanted = [s for s in patch.manifest.symbols.values() if s.kind is SymbolKind.IMPORT]
-    imports = find_imports(tracee, image, wanted) if wanted else {}
+    imports = find_imports(tracee, maps, image, wanted) if wanted else {}
     named = {n: imports[(s.name, s.version)] for n, s in patch.manifest.symbols.items() if s.kind is SymbolKind.IMPORT}
     runtime = _runtime(tracee, patch, layout, placed)
     after = following_of(tracee, runtime) if runtime else 0
