@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from suture.elf.abi import SectionType, SymbolBind, SymbolType
+from suture.elf.abi import R, SectionType, SymbolBind, SymbolType
 from suture.elf.fact import Relocation, Section, Symbol
 from suture.elf.file import ElfFile
 from suture.error import ExitCode, SutureError
@@ -247,6 +247,7 @@ class _Correlation:
                     left.remove(section)
                     progress = True
         self._name_variables(obj)
+        self._name_pointed(obj)
 
     def _verify(self, obj: _Object, section: Section, symbol: Symbol) -> bool:
         address = self._address(symbol, obj.base_key(section))
@@ -308,6 +309,27 @@ class _Correlation:
             if base is not None and not section.is_merge and not section.is_code:
                 place = self.book.places(Kind.ADDRESS, obj.base_key(section))[0]
                 self.book.add(Kind.ADDRESS, symbol.name, base + symbol.st_value, place)
+
+    def _name_pointed(self, obj: _Object) -> None:
+        """What tables at known places point to: tables of functions name what no code of the unit refers to."""
+        for section in obj.elf.sections:
+            rows = obj.relocations(section)
+            base = self.book.get(Kind.ADDRESS, obj.base_key(section)) if rows and not section.is_code else None
+            if base is None or section.is_merge or section.in_group or not section.is_alloc or not section.has_bits:
+                continue
+            pattern = obj.pattern(section)
+            run = self.run.data_at(base, section.sh_size)
+            if run is None or not pattern.matches(run, 0):
+                continue
+            for row in rows:
+                symbol = obj.elf.symbols[row.symbol]
+                pointed = self.run.pointer_at(base + row.r_offset)
+                if row.r_type != R.R_64 or pointed is None or symbol.type == SymbolType.TLS:
+                    continue
+                place = f"{self.book.unit} {section.name}+{row.r_offset:#x}"
+                found = Implied(Kind.ADDRESS, pointed - row.r_addend)
+                for noted in self._read(obj, symbol, found, place) or ():
+                    self.book.add(*noted)
 
     def _note(self, obj: _Object, rows: list[tuple[Kind, str, int, str]]) -> None:
         for kind, name, value, place in rows:

@@ -13,7 +13,7 @@ from pathlib import Path
 from suture.elf import abi
 from suture.elf.abi import R, SectionType, SymbolType
 from suture.elf.fact import Symbol
-from suture.elf.file import ElfFile
+from suture.elf.file import BadElf, ElfFile
 
 # jmp *slot(%rip), with or without endbr64 and bnd (psABI, procedure linkage table; binutils elf_x86_64 PLT layouts)
 _PLT_JUMP = re.compile(rb"(?:\xf3\x0f\x1e\xfa)?\xf2?\xff\x25(.{4})", re.DOTALL)
@@ -154,6 +154,23 @@ class Run:
                     value = struct.unpack("<Q", self.elf.read_at(address, 8))[0]
                     found[address] = Slot(address, SlotKind.RELATIVE, "", "", value, False, False)
         return found
+
+    def data_at(self, address: int, size: int) -> bytes | None:
+        """Bytes of the binary as they are before relocation, None where they are not all in one segment."""
+        try:
+            return self.elf.read_at(address, size)
+        except BadElf:
+            return None
+
+    def pointer_at(self, address: int) -> int | None:
+        """Link-time address that a word of data has at the start when it points into this binary; else None."""
+        slot = self.slots.get(address)
+        if slot is not None:
+            return slot.value if slot.kind is SlotKind.RELATIVE else None
+        if self.elf.e_type != abi.ET_EXEC:
+            return None
+        raw = self.data_at(address, 8)
+        return None if raw is None else int.from_bytes(raw, "little")
 
     @cached_property
     def slots_of(self) -> dict[str, tuple[Slot, ...]]:
