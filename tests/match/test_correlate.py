@@ -228,3 +228,31 @@ def test_what_comes_of_it_does_not_depend_on_the_symbol_table_of_the_binary(pack
     made = packaged(package)
     stripped, full = found(made), found(made, made.unstripped)
     assert stripped.functions == full.functions and list(stripped.book.items()) == list(full.book.items())
+
+
+def comdats(package: Any, first: str, second: str) -> Any:
+    """Two units with an inline function of one name: the linker keeps that of the first and drops the other."""
+    shared = "__attribute__((noinline)) inline long shared(long x) { long r = x; for (long n = 1; n < x; n++) r = %s; return r; }\n"
+    user = 'extern "C" long %s(long x) { long r = shared(x) + 3; for (long n = 0; n < x; n++) r ^= r * 5 + n; return r; }\n'
+    sources = {
+        "a.cc": shared % first + user % "entry",
+        "b.cc": shared % second + user.replace("* 5 + n", "* 9 - n") % "other",
+    }
+    return packaged(package, "library", sources)
+
+
+def test_of_a_group_that_the_linker_dropped_the_kept_copy_is_found(package: Any) -> None:
+    made = comdats(package, "r * 31 + (r >> 3) + n", "r * 31 + (r >> 3) + n")
+    kept = made.symbols()["_Z6sharedl"][0]
+    for unit in ("a.cc", "b.cc"):
+        match = found(made, unit=unit)
+        assert match.address_of("_Z6sharedl") == kept
+        assert "_Z6sharedl" in match.verified
+
+
+def test_a_kept_copy_with_other_code_than_the_dropped_one_is_not_taken_for_it(package: Any) -> None:
+    made = comdats(package, "r * 31 + (r >> 3) + n", "r * 37 - (r >> 5) + n")
+    assert "_Z6sharedl" in found(made, unit="a.cc").verified
+    match = found(made, unit="b.cc")
+    assert "_Z6sharedl" not in match.verified
+    assert match.functions["other"].address == made.symbols()["other"][0]
