@@ -51,3 +51,30 @@ def test_what_the_loader_chooses_is_an_import_where_the_library_itself_calls_it(
 def test_what_the_loader_chooses_is_refused_where_nothing_shows_the_choice(elsewhere: Elsewhere) -> None:
     with pytest.raises(Unresolvable, match="IFUNC"):
         elsewhere.find("__memcpy_chk")
+
+
+@pytest.fixture
+def module(tmp_path: Path) -> tuple[Path, list[Path]]:
+    """A module that calls its program, and two programs that export a function: its own, and one that does not know it."""
+    texts = {
+        "own": "int given(int x) { return x; } int offered(int x) { return x + 1; } int main(void) { return 0; }\n",
+        "stranger": "int strange(int x) { return x; } int main(void) { return 0; }\n",
+    }
+    for name, text in texts.items():
+        (tmp_path / f"{name}.c").write_text(text)
+        subprocess.run(["gcc", "-O2", "-rdynamic", "-o", tmp_path / name, tmp_path / f"{name}.c"], check=True)
+    (tmp_path / "m.c").write_text("int given(int); int f(int x) { return given(x) + 3; }\n")
+    subprocess.run(["gcc", "-O2", "-fPIC", "-shared", "-o", tmp_path / "m.so", tmp_path / "m.c"], check=True)
+    return tmp_path / "m.so", [tmp_path / "m.so", tmp_path / "stranger", tmp_path / "own"]
+
+
+def test_what_the_program_that_loads_a_module_exports_is_an_import(
+    elsewhere: Elsewhere, module: tuple[Path, list[Path]]
+) -> None:
+    path, beside = module
+    found = Elsewhere(elsewhere.tree, elsewhere.binary, Run.read(path), lambda: beside)
+    assert found.find("offered") is None
+    with pytest.raises(Unresolvable, match="strange"):
+        found.find("strange")
+    with pytest.raises(Unresolvable, match="offered"):
+        Elsewhere(elsewhere.tree, elsewhere.binary, Run.read(path)).find("offered")

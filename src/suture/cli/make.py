@@ -135,7 +135,7 @@ def run(args: argparse.Namespace) -> int:
         request = _request(args, texts, step)
         everything = ready(request, step)
         prepared = time.monotonic() - start
-        making = make(everything.tree, everything.shipped, everything.fixes, request.facts(), step)
+        making = make(everything.tree, everything.shipped, everything.fixes, request.facts(), step, everything.beside)
     paths = [write(made, args.output) for made in making.patches]
     seconds = {
         **making.seconds,

@@ -51,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
     with progress(args) as step:
         request = Request.from_facts(patch.manifest.request, target.file)
         everything = ready(request, step)
-        making = make(everything.tree, everything.shipped, everything.fixes, request.facts(), step)
+        making = make(everything.tree, everything.shipped, everything.fixes, request.facts(), step, everything.beside)
     again = next((m for m in making.patches if m.manifest.target.build_id == target.build_id), None)
     if again is None:
         raise Differs(

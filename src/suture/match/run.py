@@ -219,14 +219,15 @@ class Run:
         return tuple(struct.iter_unpack("<QQ", raw[: len(raw) // 16 * 16]))
 
     @cached_property
+    def is_program(self) -> bool:
+        """Whether it is what a process is started from: not PIE, or with DF_1_PIE (<elf.h>)."""
+        return self.elf.e_type == abi.ET_EXEC or bool(dict(self._dynamic).get(_DT_FLAGS_1, 0) & _DF_1_PIE)
+
+    @cached_property
     def is_symbolic(self) -> bool:
-        """Whether the loader binds references inside the binary to itself: an executable (not PIE or with
-        DF_1_PIE, <elf.h>), or DF_SYMBOLIC (gABI, dynamic section)."""
-        if self.elf.section(".dynamic") is None or self.elf.e_type == abi.ET_EXEC:
-            return True
+        """Whether the loader binds references inside the binary to itself: a program, or DF_SYMBOLIC (gABI, dynamic section)."""
         rows = dict(self._dynamic)
-        is_program = bool(rows.get(_DT_FLAGS_1, 0) & _DF_1_PIE)
-        return is_program or _DT_SYMBOLIC in rows or bool(rows.get(_DT_FLAGS, 0) & _DF_SYMBOLIC)
+        return not rows or self.is_program or _DT_SYMBOLIC in rows or bool(rows.get(_DT_FLAGS, 0) & _DF_SYMBOLIC)
 
 
 def _relr(raw: bytes) -> list[int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -22,19 +23,27 @@ _MOST_CANDIDATES = 12
 _LIBRARIES = (f"usr/lib/{MULTIARCH}", f"lib/{MULTIARCH}", "usr/lib", "usr/lib64", "lib64")
 
 
+Beside = Callable[[], Sequence[Path]]
+
+
 @dataclass
 class Elsewhere:
-    """Looks through the units of one shipped binary; answers are kept."""
+    """Looks through the units of one shipped binary; answers are kept.
+
+    `beside` gives the paths of the other shipped binaries of the package, asked when a module needs what its program exports.
+    """
 
     tree: Tree
     binary: Binary
     run: Run
+    beside: Beside = tuple
     _known: dict[str, tuple[int, str] | None] = field(default_factory=dict)
 
     def find(self, name: str) -> tuple[int, str] | None:
         """Link-time address of a hidden global and the place that proves it; None where another library may define it.
 
-        Raises `Unresolvable` when no unit defines it provably and no library that the binary needs exports it either.
+        Raises `Unresolvable` when no unit defines it provably and no library that the binary needs, and no program
+        of the package that loads it, exports it either.
         """
         if name not in self._known:
             self._known[name] = self._search(name)
@@ -56,7 +65,7 @@ class Elsewhere:
                     f"it needs {name}, which the binary did not use before; the loader chooses its code (IFUNC), and nothing "
                     "in a process shows the choice"
                 )
-        elif None not in self._libraries:
+        elif None not in self._libraries and not any(name in program.exports for program in self._programs):
             raise Unresolvable(
                 f"it needs {name}, whose address in the running code is not proved and which no library exports"
             )
@@ -72,6 +81,16 @@ class Elsewhere:
             path = next((p for p in paths if p.is_file()), None)
             found.append(None if path is None else Run.read(path))
         return found
+
+    @cached_property
+    def _programs(self) -> list[Run]:
+        """Programs of the package that give the binary what none of its libraries has: those that load it as a module."""
+        if self.run.is_program:
+            return []
+        given = {name for run in self._libraries if run is not None for name in run.exports}
+        wanted = self.run.imports - given
+        programs = [run for path in self.beside() if (run := Run.read(path)).is_program]
+        return [run for run in programs if not wanted.isdisjoint(run.exports)]
 
     def _search(self, name: str) -> tuple[int, str] | None:
         for unit in self._candidates(name):

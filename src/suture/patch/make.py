@@ -30,7 +30,7 @@ from suture.match.book import Contradiction
 from suture.match.correlate import NoMatch, correlate
 from suture.match.run import Run
 from suture.patch.build import Built, build
-from suture.patch.elsewhere import Elsewhere
+from suture.patch.elsewhere import Beside, Elsewhere
 from suture.patch.file import SUFFIX, parse_patch
 from suture.patch.manifest import Fix as FixFact
 from suture.patch.manifest import Manifest, RefusedFunction, Suspending, Target
@@ -100,8 +100,9 @@ def make(
     fixes: Sequence[Fix],
     request: Mapping[str, tuple[str, ...]],
     progress: Progress = silent,
+    beside: Beside = tuple,
 ) -> Making:
-    """Make the live patches of `fixes` for the `shipped` binaries of a tree.
+    """Make the live patches of `fixes` for the `shipped` binaries of a tree; `beside` gives all binaries of its package.
 
     Raises `Refused` when nothing of the fix can become a live patch, `CompileFailed`, and what the tree raises.
     """
@@ -120,7 +121,7 @@ def make(
     for item in shipped:
         own = [(u, d) for u, d in changed if u.object in item.binary.objects]
         if own:
-            built, name = _one(tree, post, item, own, fixes, request, clock, refused, progress)
+            built, name = _one(tree, post, item, own, fixes, request, clock, refused, progress, beside)
             if built.data is not None and built.manifest is not None:
                 checked = parse_patch(built.data, name)
                 made.append(Made(name + SUFFIX, checked.id, built.data, built.manifest))
@@ -280,6 +281,7 @@ def _one(
     clock: _Clock,
     refused: list[RefusedFunction],
     progress: Progress,
+    beside: Beside,
 ) -> tuple[Built, str]:
     run = Run.read(item.path)
     with clock.step("compile"):
@@ -306,7 +308,7 @@ def _one(
     toolchain = {"compiler": tree.compiler, "suture": __version__}
     with clock.step("make"):
         progress(f"making the patch of {item.file}")
-        elsewhere = Elsewhere(tree, item.binary, run)
+        elsewhere = Elsewhere(tree, item.binary, run, beside)
         stands = suspending(run, tree.suspends(item.binary))
         built = build(name, target, changes, run, facts, elsewhere.find, toolchain, request, tuple(refused), stands)
     return built, name

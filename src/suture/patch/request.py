@@ -9,6 +9,7 @@ from pathlib import Path
 from suture.compile.host import open_tree
 from suture.compile.tree import Tree, prepare
 from suture.error import ExitCode, NotFound, Refused, SutureError
+from suture.patch.elsewhere import Beside
 from suture.patch.make import Shipped
 from suture.progress import Progress, silent
 from suture.source.archive import Archive, archive_for
@@ -79,11 +80,12 @@ class Request:
 
 @dataclass(frozen=True)
 class Ready:
-    """A request with everything that it names fetched and prepared."""
+    """A request with everything that it names fetched and prepared; `beside` fetches all binaries of the package when asked."""
 
     tree: Tree
     shipped: tuple[Shipped, ...]
     fixes: tuple[Fix, ...]
+    beside: Beside = tuple
 
 
 def ready(request: Request, progress: Progress = silent) -> Ready:
@@ -111,7 +113,8 @@ def ready(request: Request, progress: Progress = silent) -> Ready:
         fixes = [f.only(request.only) for f in fixes]
     if not fixes:
         raise BadRequest("no fix was given", "give --fix FILE, --fix-from NAME=VERSION:PATCH or --to VERSION")
-    return Ready(tree, _shipped(tree, archive, version, request.files), _labelled(fixes, request.cves))
+    shipped = _shipped(tree, archive, version, request.files)
+    return Ready(tree, shipped, _labelled(fixes, request.cves), lambda: _places(tree, archive, version))
 
 
 def _own(request: Request) -> Ready:
@@ -144,6 +147,11 @@ def _split(spec: str) -> tuple[str, str]:
             f"{spec} is no NAME=VERSION", "give source package and version, for example openssl=3.0.17-1~deb12u2"
         )
     return name, version
+
+
+def _places(tree: Tree, archive: Archive, version: str) -> list[Path]:
+    """All shipped binaries of the tree. Raises `NotFound` for a package that does not arrive."""
+    return [s.path for s in _shipped(tree, archive, version, ())]
 
 
 def _shipped(tree: Tree, archive: Archive, version: str, files: tuple[str, ...]) -> tuple[Shipped, ...]:
