@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from target import NotMeasured
@@ -48,9 +48,12 @@ as_postgres {_BIN}/pg_ctl --pgdata=/data/cluster --wait --mode=fast stop >/dev/n
 
 @dataclass(frozen=True)
 class Server:
-    """A running cluster. `postmaster` is its process number, `talk` the folder that host and room share (`/talk` inside)."""
+    """A running cluster. `postmaster` is its process number, `first` that of the room's first process, which outlives a restart;
+    `talk` is the folder that host and room share (`/talk` inside).
+    """
 
     postmaster: int
+    first: int
     build_id: str
     talk: Path
 
@@ -61,25 +64,20 @@ class Server:
 
     def command(self, program: str, *words: str) -> list[str]:
         """A client's command line, to be run on the host: it enters the room."""
-        enter = [
-            "nsenter",
-            f"--target={self.postmaster}",
-            "--mount",
-            "--pid",
-            f"--root=/proc/{self.postmaster}/root",
-            f"--wd=/proc/{self.postmaster}/root{_TALK}",
-        ]
-        return [
-            *enter,
-            "env",
-            "--ignore-environment",
-            f"PATH={room.PATH}",
-            "LC_ALL=C.UTF-8",
-            f"{_BIN}/{program}",
-            f"--host={_TALK}",
-            "--username=postgres",
-            *words,
-        ]
+        return [*self._enter, f"{_BIN}/{program}", f"--host={_TALK}", "--username=postgres", *words]
+
+    def restart(self) -> Server:
+        """What `systemctl restart` does to the cluster: a fast stop, which ends all sessions, and a start. Returns when it answers."""
+        as_postgres = ["setpriv", "--reuid=postgres", "--regid=postgres", "--init-groups"]
+        words = [f"{_BIN}/pg_ctl", "--pgdata=/data/cluster", f"--log={_TALK}/log", "--wait", "--mode=fast", "restart"]
+        subprocess.run([*self._enter, *as_postgres, *words], check=True, stdout=subprocess.DEVNULL)
+        return replace(self, postmaster=_postmaster(self.build_id, self.talk))
+
+    @property
+    def _enter(self) -> list[str]:
+        root = f"/proc/{self.first}/root"
+        enter = ["nsenter", f"--target={self.first}", "--mount", "--pid", f"--root={root}", f"--wd={root}{_TALK}"]
+        return [*enter, "env", "--ignore-environment", f"PATH={room.PATH}", "LC_ALL=C.UTF-8"]
 
     def log(self) -> str:
         """What the server has written."""
@@ -164,13 +162,22 @@ def _until_ready(talk: Path, thread: threading.Thread, failed: Sequence[CommandF
 def _server(layers: room.Room, talk: Path) -> Server:
     program = next(path for layer in layers.layers if (path := layer / f".{_BIN}/postgres").exists())
     build_id = ElfFile.read(program).build_id or ""
+    postmaster = _postmaster(build_id, talk)
+    return Server(postmaster, _parent(postmaster), build_id, talk)
+
+
+def _postmaster(build_id: str, talk: Path) -> int:
+    """Of the processes that see our folder, the one whose parent is none of them."""
     ours = [
         p
         for p in find(build_id)
         if Path(f"/proc/{p}/root{_TALK}/ready").exists() and (talk / "ready").samefile(f"/proc/{p}/root{_TALK}/ready")
     ]
-    parents = {p: int(Path(f"/proc/{p}/stat").read_text().rpartition(")")[2].split()[1]) for p in ours}
-    return Server(next(p for p in ours if parents[p] not in ours), build_id, talk)
+    return next(p for p in ours if _parent(p) not in ours)
+
+
+def _parent(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
 
 
 def _installed(say: Progress) -> room.Room:

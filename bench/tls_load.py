@@ -92,7 +92,7 @@ class Client:
                     shaken = time.monotonic()
                     resumed, version, stage = bool(secured.session_reused), secured.version() or "", "request"
                     for last in [*([False] * ((self.target.requests - 1) * again)), True]:
-                        self._ask(secured, last)
+                        self.ask(secured, last)
                         answered += 1
                     return Connection(shaken, shaken - started, resumed, version, answered), secured.session
         except (OSError, ValueError) as problem:
@@ -100,7 +100,7 @@ class Client:
             fault = f"{type(problem).__name__}: {problem}"
             return Connection(now, (shaken or now) - started, resumed, version, answered, stage, fault), None
 
-    def _ask(self, secured: ssl.SSLSocket, last: bool) -> None:
+    def ask(self, secured: ssl.SSLSocket, last: bool) -> None:
         """One request. Raises ValueError for an answer that is not the right one."""
         closing = "close" if last else "keep-alive"
         request = f"GET {self.target.path} HTTP/1.1\r\nHost: localhost\r\nConnection: {closing}\r\n\r\n"

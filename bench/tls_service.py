@@ -89,7 +89,7 @@ def nginx(programs: Programs) -> Iterator[Service]:
     """nginx with two workers; connections are kept alive."""
     with tempfile.TemporaryDirectory(prefix="suture-tls-") as name:
         folder = Path(name)
-        target = _prepare(folder, 5)
+        target = prepare(folder, 5)
         (folder / "nginx.conf").write_text(nginx_configuration(folder, target.port))
         # -e: the log that the archive's build would open before it reads its configuration is the machine's own
         words = [programs.nginx, "-p", folder, "-c", folder / "nginx.conf", "-e", folder / "nginx.log"]
@@ -102,7 +102,7 @@ def s_server(programs: Programs) -> Iterator[Service]:
     """`openssl s_server -WWW`, which serves one connection after the other, each for one request."""
     with tempfile.TemporaryDirectory(prefix="suture-tls-") as name:
         folder = Path(name)
-        target = _prepare(folder, 1)
+        target = prepare(folder, 1)
         certificate, key = target.certificate, target.key
         words = [str(programs.openssl), "s_server", "-WWW", "-accept", f"127.0.0.1:{target.port}", "-quiet"]
         words += ["-cert", certificate, "-key", key, "-CAfile", certificate, "-verify", "1"]
@@ -114,7 +114,7 @@ def s_server(programs: Programs) -> Iterator[Service]:
 def reader(programs: Programs) -> Iterator[tuple[subprocess.Popen[bytes], bytes]]:
     """`openssl pkcs7` that has got half of its input and waits for the rest, deep inside libcrypto; and that rest."""
     with tempfile.TemporaryDirectory(prefix="suture-tls-") as name:
-        certificate, message = _prepare(Path(name), 1).certificate, Path(name, "message.der")
+        certificate, message = prepare(Path(name), 1).certificate, Path(name, "message.der")
         run(["openssl", "crl2pkcs7", "-nocrl", "-certfile", certificate, "-outform", "DER", "-out", str(message)])
         data, pipe = message.read_bytes(), subprocess.PIPE
         words = [str(programs.openssl), "pkcs7", "-inform", "DER"]
@@ -130,7 +130,7 @@ def reader(programs: Programs) -> Iterator[tuple[subprocess.Popen[bytes], bytes]
             process.communicate()
 
 
-def _prepare(folder: Path, requests: int) -> Target:
+def prepare(folder: Path, requests: int) -> Target:
     """A certificate made for this run, and a page."""
     certificate, key, pages = folder / "certificate.pem", folder / "key.pem", folder / "pages"
     make = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"]
@@ -151,7 +151,7 @@ def _running(name: str, words: list[str], programs: Programs, place: Path, targe
         process = subprocess.Popen(words, env=programs.env, cwd=place, stdin=quiet, stdout=output, stderr=output)
     try:
         end = time.monotonic() + _START_SECONDS
-        while not _listens(target.port):
+        while not listens(target.port):
             if process.poll() is not None or time.monotonic() > end:
                 raise NotMeasured(f"{name} did not start: {log.read_text()[-500:]}")
             time.sleep(0.05)
@@ -165,7 +165,7 @@ def _running(name: str, words: list[str], programs: Programs, place: Path, targe
             process.wait()
 
 
-def _listens(port: int) -> bool:
+def listens(port: int) -> bool:
     """Seen in the kernel's table (proc(5), /proc/net/tcp), since a connection would already be one to serve."""
     wanted = f"0100007F:{port:04X}"
     rows = (line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:])

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +10,11 @@ import pytest
 
 pytestmark = [pytest.mark.archive, pytest.mark.slow]
 
-BENCH = Path(__file__).resolve().parents[2] / "bench" / "mariadb.py"
-
 
 @pytest.fixture(scope="module")
-def record(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    folder = tmp_path_factory.mktemp("mariadb")
-    words = ["--rounds=3", "--seconds=3", "--connections=16", "--processes=2"]
-    places = [f"--into={folder}", f"--page={folder / 'page.md'}"]
-    done = subprocess.run([sys.executable, str(BENCH), *words, *places], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-3000:]
-    found: dict[str, Any] = json.loads((folder / "mariadb.json").read_text())
+def record(short_run: Callable[..., tuple[dict[str, Any], Path]]) -> dict[str, Any]:
+    words = ["--rounds=3", "--seconds=3", "--connections=16", "--processes=2", "--page={folder}/page.md"]
+    found, folder = short_run("mariadb", *words)
     found["page"] = (folder / "page.md").read_text()
     found["plot"] = (folder / "page-latency.svg").read_text()
     return found
