@@ -1,8 +1,9 @@
 """Real changes between two archive versions of the kernel, chosen by a rule, made into patches and tried in the archive's own kernel.
 
-A change is all that differs in one C file (whole upstream fixes, mostly one), with the headers that it needs if it does not compile
-alone. The rule: C files of the folders below that differ, ordered by the SHA-256 of their paths; the first of them that this
-kernel has compiled. Each is made, loaded in the guest, waited for, reverted; or refused, with the reason.
+A change is a part of what differs in one C file: the hunks that belong together (kernel_change.py), with the lines that the file's
+headers gain where it does not compile without. The rule: C files of the folders below that differ, ordered by the SHA-256 of their
+paths; the first of them that this kernel has compiled; of each the change whose text has the smallest SHA-256. Each is made,
+loaded in the guest, waited for, reverted; or refused, with the reason.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from facts import Start
+from kernel_change import single_changes
 from kernel_guest import in_guest
 from kernel_page import DOCUMENT, document
 
@@ -88,7 +90,7 @@ def making(target: Target, to: str, count: int) -> tuple[list[dict[str, Any]], d
         place = _kept(target, to) / cache.safe(path)
         if not (place / "row.json").exists():
             own = {h: tree_difference(tree.files, newer, h, (h,)) for h in sorted(headers & set(one.depends))}
-            fresh, module = attempt(target, to, path, own)
+            fresh, module = attempt(target, path, _drawn(tree.files, newer, path), own)
             place.mkdir(parents=True, exist_ok=True)
             if module is not None:
                 (place / "module.ko").write_bytes(module.data)
@@ -104,9 +106,20 @@ def making(target: Target, to: str, count: int) -> tuple[list[dict[str, Any]], d
     return rows, patches
 
 
+def _drawn(old: Path, new: Path, path: str) -> str:
+    """The change of a file that is tried."""
+    whole = tree_difference(old, new, path, (path,)).files[0].text
+    parts = single_changes(whole, _read(old / path), _read(new / path))
+    return min(parts, key=lambda p: hashlib.sha256(p.encode(errors="surrogateescape")).hexdigest(), default=whole)
+
+
+def _read(path: Path) -> str:
+    return path.read_text(errors="surrogateescape")
+
+
 def _kept(target: Target, to: str) -> Path:
     """Where a run keeps what it has made."""
-    return cache.root() / "bench" / "kernel_coverage" / cache.safe(f"{target.version}-{to}")
+    return cache.root() / "bench" / "kernel_coverage" / cache.safe(f"{target.version}-{to}-2")
 
 
 def _changed(target: Target, old: Path, new: Path, to: str) -> list[str]:
@@ -132,20 +145,28 @@ def _hunks(fix: Fix, names: set[str]) -> FilePatch | None:
 
 
 def attempt(
-    target: Target, to: str, path: str, headers: Mapping[str, Fix]
+    target: Target, path: str, change: str, headers: Mapping[str, Fix]
 ) -> tuple[dict[str, Any] | None, KernelMaking | None]:
     """Make one; None when this kernel does not have the file.
 
     `headers` are the changes of headers that it includes: of those the hunks go in that hold a name which the compiler misses.
     """
-    row: dict[str, Any] = {"path": path, "outcome": "refused", "reason": "", "functions": [], "headers": []}
+    row: dict[str, Any] = {
+        "path": path,
+        "hunks": change.count("\n@@ "),
+        "outcome": "refused",
+        "reason": "",
+        "functions": [],
+        "headers": [],
+    }
     names: set[str] = set()
     while True:
         began = time.monotonic()
         parts = [h for h in (_hunks(f, names) for f in headers.values()) if h]
         row["headers"] = sorted({p.path for p in parts})
         try:
-            whole = ready(KernelRequest(f"linux={target.version}", to=to, only=(path,)))
+            name = re.sub(r"\W+", "-", path) + ".patch"
+            whole = ready(KernelRequest(f"linux={target.version}", ((name, change),)))
             fix = replace(whole.fixes[0], files=(*whole.fixes[0].files, *parts))
             made = make(replace(whole, fixes=(fix,)))
         except unit.CompileFailed as error:

@@ -22,17 +22,18 @@ def document(record: Record) -> str:
         "",
         f"Written by `{record.command}` ({record.started}) from bench/results. Not edited by hand.",
         "",
-        f"Changes of single C files from linux {record.data['version']} to {record.data['to']}, chosen by a rule and not by success:",
+        f"Single changes of C files from linux {record.data['version']} to {record.data['to']}, chosen by a rule and not by success:",
         "the files of net, fs, mm, kernel, block, ipc, security, lib, crypto, io_uring and of the drivers' net, tty, char, md, nvme and",
-        "scsi that differ, in the order of the SHA-256 of their paths, those that this kernel has compiled. Each is all that sixteen",
-        "stable releases changed in that file, so often several upstream fixes at once; when it does not compile alone, with the",
-        "changed headers that it includes.",
+        "scsi that differ, in the order of the SHA-256 of their paths, those that this kernel has compiled. Sixteen stable releases meet in",
+        "the difference of a file, so it is taken apart into hunks that belong together: they change the same function, or share a name",
+        "that comes or goes (bench/kernel_change.py). Of each file the change whose text has the smallest SHA-256 is tried; when it does",
+        "not compile alone, with the lines that the headers gain which the file includes.",
         "",
-        f"Of {len(rows)} files {len(code)} change code. Of these **{len(made)} ({_share(made, code)}) became a patch**, and "
+        f"Of {len(rows)} changes {len(code)} change code. Of these **{len(made)} ({_share(made, code)}) became a patch**, and "
         f"{len(done)} of those were loaded in the archive's own kernel, finished their transition and were reverted, with nothing",
         "else in the kernel's log.",
         "",
-        "| refused because | files |",
+        "| refused because | changes |",
         "|---|---|",
     ]
     counts = Counter(r.get("kind", "") for r in code if r["outcome"] == "refused")
@@ -41,10 +42,10 @@ def document(record: Record) -> str:
     lines += ["", "## Under load", "", *_soak()]
     lines += [
         "",
-        "## Each file",
+        "## Each change",
         "",
-        "| file | in | outcome | functions | seconds | transition | reverted |",
-        "|---|---|---|---|---|---|---|",
+        "| file | hunks | in | outcome | functions | seconds | transition | reverted |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for r in rows:
         functions = (
@@ -53,7 +54,7 @@ def document(record: Record) -> str:
             else ""
         )
         lines.append(
-            f"| {r['path']}{' + headers' if r['headers'] else ''} | {r['module']} | {_outcome(r)} | {functions} "
+            f"| {r['path']}{' + headers' if r['headers'] else ''} | {r.get('hunks', '')} | {r['module']} | {_outcome(r)} | {functions} "
             f"| {_number(r.get('seconds'))} | {_number(r.get('apply_seconds'))} | {_reverted(r)} |"
         )
     lines += [

@@ -79,12 +79,19 @@ class Nginx:
             self._folder / "nginx.log",
         ]
         subprocess.run(list(map(str, words)), env=env, cwd=self._folder, check=True, stderr=subprocess.DEVNULL)
-        _until(lambda: listens(self._target.port) and (self._folder / "nginx.pid").exists(), "nginx did not start")
+        _until(lambda: listens(self._target.port) and bool(self._master()), "nginx did not start")
 
     @property
     def pids(self) -> list[int]:
-        first = int((self._folder / "nginx.pid").read_text())
+        first = self._master()
         return [first, *(int(x) for x in Path(f"/proc/{first}/task/{first}/children").read_text().split())]
+
+    def _master(self) -> int:
+        """0 while nobody has written its number."""
+        try:
+            return int((self._folder / "nginx.pid").read_text() or 0)
+        except FileNotFoundError:
+            return 0
 
     def connect(self) -> Conversation:
         return Tls(Client(self._target))
@@ -112,9 +119,7 @@ class Nginx:
         first = self.pids[0]
         os.kill(first, signal.SIGUSR2)
         before = self._folder / "nginx.pid.oldbin"
-        _until(
-            lambda: before.exists() and (self._folder / "nginx.pid").exists() and len(self.pids) > 2, "no second master"
-        )
+        _until(lambda: before.exists() and self._master() > 0 and len(self.pids) > 2, "no second master")
         os.kill(first, signal.SIGQUIT)
         _until(lambda: not _lives(first), "the first master did not end")
 
