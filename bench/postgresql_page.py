@@ -44,8 +44,8 @@ The first make prepares the tree (clean room, configure, headers, commands of al
   `shared_preload_libraries`. `suture scan` shows them; run `suture apply` again.
 - **A standing connection** waits in its main loop (`PostgresMain`), as the postmaster does in `ServerLoop`: functions that do not return
   are never free, so a fix of one of these, or of code that was inlined into one, is refused as busy, with its name (*startup-recursion*).
-- **A module's fix that calls a function of the server which the module did not call before** is refused when the patch is made: what
-  the program that loads a module exports is not looked at yet (*refint-injection*, *pgp-text-encoding*).
+- **A module's fix may call a function of the server which the module did not call before** (*refint-injection*,
+  *pgp-text-encoding*): the shipped `postgres` exports it, and in the process it is looked up as the loader would.
 - **Cached plans** were made by the old code. They are kept until they are invalid or the session ends.
 - A fix of a header that most files include (`builtins.h`) makes every one of them be compiled for comparison, some minutes. Put the
   declaration into the files that need it, as bench/fixes/postgresql-13-CVE-2026-2003.patch does.

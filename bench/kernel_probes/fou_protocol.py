@@ -1,11 +1,11 @@
-"""A FOU port with protocol 0."""
+"""A FOU port whose packets go on directly, without a protocol to go on to."""
 
 import socket
 import struct
 
 GENL_ID_CTRL, CTRL_CMD_GETFAMILY, CTRL_ATTR_FAMILY_ID, CTRL_ATTR_FAMILY_NAME = 16, 3, 1, 2
 FOU_CMD_ADD, FOU_CMD_DEL = 1, 2
-FOU_ATTR_PORT, FOU_ATTR_AF, FOU_ATTR_IPPROTO, FOU_ATTR_TYPE = 1, 2, 3, 4
+FOU_ATTR_PORT, FOU_ATTR_AF, FOU_ATTR_TYPE = 1, 2, 4
 
 
 def attribute(kind: int, data: bytes) -> bytes:
@@ -31,7 +31,7 @@ while at + 4 <= len(answer) and not family:
     family = struct.unpack_from("<H", answer, at + 4)[0] if kind == CTRL_ATTR_FAMILY_ID else 0
     at += size + -size % 4
 port = attribute(FOU_ATTR_PORT, struct.pack(">H", 5555)) + attribute(FOU_ATTR_AF, bytes([socket.AF_INET]))
-body = port + attribute(FOU_ATTR_IPPROTO, b"\0") + attribute(FOU_ATTR_TYPE, b"\1")
+body = port + attribute(FOU_ATTR_TYPE, b"\1")  # 1: FOU_ENCAP_DIRECT
 code = error_of(ask(link, family, FOU_CMD_ADD, body))
 ask(link, family, FOU_CMD_DEL, port)
 print("accepted" if code == 0 else f"errno {code}")
