@@ -12,7 +12,7 @@ from suture.process.scan import Standing, read_patches, scan
 HELP = """\
 List processes with the build-ids of what they have mapped, against the live patches in a folder and against the files on disk:
 fixed in memory, fixed on disk only (the file was replaced, the process still runs the old one), or not fixed. One line for each
-process and binary, with the reason."""
+process and binary, with the reason. Static programs that hold a copy of a library's old code of their own are listed as not fixed."""
 EXAMPLES = ("suture scan --patches /var/lib/suture/patches", "suture scan --json")
 EXIT_CODES = (ExitCode.OK, ExitCode.NOT_FOUND)
 

@@ -30,6 +30,20 @@ class Pattern:
                 joined.append((low, high))
         return cls(data, tuple(joined))
 
+    @classmethod
+    def parse(cls, text: str) -> Pattern:
+        """What `str` gives back. Raises ValueError for anything else."""
+        pairs = [text[n : n + 2] for n in range(0, len(text), 2)]
+        data = bytes.fromhex("".join("00" if p == ".." else p for p in pairs))
+        return cls.of(data, ((n, n + 1) for n, p in enumerate(pairs) if p == ".."))
+
+    def __str__(self) -> str:
+        """Hex digits, two dots for each byte that matches anything."""
+        digits = bytearray(self.data.hex().encode())
+        for low, high in self.open:
+            digits[2 * low : 2 * high] = b"." * (2 * (high - low))
+        return digits.decode()
+
     @cached_property
     def fixed(self) -> tuple[tuple[int, int], ...]:
         """The ranges that must be equal."""

@@ -39,6 +39,7 @@ from suture.patch.manifest import (
     Target,
     Verdict,
 )
+from suture.patch.old_code import old_code
 from suture.patch.place import Layout
 from suture.patch.resolve import Elsewhere, Resolver, Unresolvable
 
@@ -313,6 +314,7 @@ class _Build:
             f"{symbol}.orig",
             Consistency.RELAXED if self._relaxed else Consistency.STRICT,
             self._is_endless(node),
+            old_code(old, change.post.functions.get(node.name)),
         )
 
     def _is_endless(self, node: Node) -> bool:

@@ -66,6 +66,8 @@ class ReplacedFunction:
     """An old function and what takes its place. Addresses are link-time, sizes in bytes; `new` and `orig` are symbols of the object.
 
     `endless`: the old function loops and has no way to return, as main loops do; a thread in it stays in it.
+    `code`: the old function as compiled, in hex digits, dots where the linker fills in: copies of it elsewhere are found by it. Empty
+    where the new code cannot be told from it.
     """
 
     name: str
@@ -78,6 +80,7 @@ class ReplacedFunction:
     orig: str
     consistency: Consistency = Consistency.STRICT
     endless: bool = False
+    code: str = ""
 
 
 @dataclass(frozen=True)
@@ -221,6 +224,7 @@ def _function(row: dict[str, Any]) -> ReplacedFunction:
         _str(row["orig"]),
         Consistency(row["consistency"]),
         _flag(row["endless"]),
+        _code(row["code"]),
     )
 
 
@@ -290,6 +294,12 @@ def _strs(value: Any) -> tuple[str, ...]:
 def _list(value: Any) -> list[Any]:
     if not isinstance(value, list):
         raise TypeError(f"{value!r} is not a list")
+    return value
+
+
+def _code(value: Any) -> str:
+    if not isinstance(value, str) or len(value) % 2 or not set(value) <= set("0123456789abcdef."):
+        raise TypeError("the code of a function is no hex digits and dots")
     return value
 
 

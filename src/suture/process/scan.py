@@ -16,10 +16,14 @@ from pathlib import Path
 from suture.elf.file import build_id_in
 from suture.error import SutureError
 from suture.patch.file import SUFFIX, PatchFile, read_patch
+from suture.process.copies import Copies
+from suture.process.error import NoPermission, NoProcess
 from suture.process.find import Found, Unread, every_process
 from suture.process.image import Image
 from suture.process.placed import State
 from suture.process.status import PatchStatus, patches_of
+
+_NAMED = 3
 
 
 class Standing(Enum):
@@ -58,14 +62,47 @@ def read_patches(folder: Path) -> tuple[list[PatchFile], list[str]]:
 
 
 def scan(patches: Sequence[PatchFile]) -> list[Row]:
-    """A row for each process and binary that a patch is for, that carries a patch, or whose file was replaced on disk."""
+    """A row for each process and binary that a patch is for, that carries a patch, whose file was replaced on disk, or that
+    holds a copy of a library's old code."""
     by_target: dict[str, list[PatchFile]] = {}
     for patch in patches:
         by_target.setdefault(patch.manifest.target.build_id, []).append(patch)
     found, unread = every_process()
     on_disk: dict[tuple[str, str], str | None] = {}
-    rows = [row for process in found for row in _rows(process, by_target, on_disk)]
+    copies = Copies(patches)
+    rows: list[Row] = []
+    for process in found:
+        rows += _rows(process, by_target, on_disk)
+        rows += _copies(process, copies)
     return rows + [_unread_row(u) for u in unread]
+
+
+def _copies(process: Found, copies: Copies) -> list[Row]:
+    """What a static program holds of a library's old code: exposed, and out of the library's patch's reach."""
+    try:
+        holder = copies.held_by(process)
+    except (NoProcess, NoPermission):
+        return []
+    if holder is None:
+        return []
+    build_id = next((i.build_id for i in process.images if i.path == holder.path), "")
+    rows = []
+    for copy in holder.copies:
+        target = copy.patch.manifest.target
+        if target.build_id == build_id:
+            continue  # the patch is for this very program
+        names = ", ".join(f"{name} at {address:#x}" for name, address in copy.functions[:_NAMED])
+        more = f" and {len(copy.functions) - _NAMED} more" if len(copy.functions) > _NAMED else ""
+        why = (
+            f"linked statically, with a copy of {target.file}'s code of its own: {len(copy.functions)} of {copy.of} functions that "
+            f"{copy.patch.manifest.name} replaces ({names}{more}); that patch cannot reach them: rebuild the program, or make a "
+            "patch for it (suture make --tree)"
+        )
+        if holder.is_deleted:
+            why += "; its file was replaced or deleted meanwhile"
+        cves = tuple(sorted(copy.patch.manifest.cves))
+        rows.append(Row(process.pid, process.command, holder.path, build_id, Standing.NOT_FIXED, (), cves, why))
+    return rows
 
 
 def _unread_row(process: Unread) -> Row:
