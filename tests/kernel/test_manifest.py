@@ -34,6 +34,19 @@ def test_damaged_manifests_are_bad_patches(raw: bytes) -> None:
         parse_patch(module(raw), "x")
 
 
+def test_references_that_the_kernel_would_never_fill_in_are_a_bad_patch() -> None:
+    own = manifest()
+    sections = [
+        NewSection(SECTION, 0, own.to_json()),
+        NewSection(f".klp.rela.{own.functions[0].object}..text", 0, b"x"),
+    ]
+    assert (
+        parse_patch(write_object([*sections, NewSection(".klp.rela.vmlinux..text", 0, b"x")], []), "x").manifest == own
+    )
+    with pytest.raises(BadPatch, match=r"never fill in the references of \.klp\.rela\.stranger"):
+        parse_patch(write_object([*sections, NewSection(".klp.rela.stranger..text", 0, b"x")], []), "x")
+
+
 def test_another_makers_module_is_a_bad_patch() -> None:
     with pytest.raises(BadPatch, match="none that Suture made"):
         parse_patch(write_object([NewSection(".text", 6, b"\xc3")], []), "x")

@@ -41,6 +41,24 @@ def test_relocations_of_livepatch_symbols_move_to_their_own_section(tmp_path: Pa
     assert _SYMBOL in after and "kfree" not in after
 
 
+def test_a_symbol_of_another_module_is_filled_in_with_the_object_that_uses_it(tmp_path: Path) -> None:
+    # a relocation section of an object that the patch does not patch is passed over by the kernel, in silence
+    text = NewSection(
+        ".text",
+        SectionFlag.ALLOC | SectionFlag.EXECINSTR,
+        bytes(32),
+        16,
+        relocations=[NewRelocation(1, R.PLT32, "fou:.klp.sym.udp_tunnel.udp_sock_create4,0", -4)],
+    )
+    symbols = [
+        NewSymbol("f", ".text", 0, 32, SymbolType.FUNC),
+        NewSymbol("fou:.klp.sym.udp_tunnel.udp_sock_create4,0", None),
+    ]
+    said = readelf(tmp_path, finish(write_object([text], symbols), b"{}", frozenset()), "--relocs", "--symbols")
+    assert "'.klp.rela.fou..text'" in said and "klp.rela.udp_tunnel" not in said and "fou:" not in said
+    assert "0 .klp.sym.udp_tunnel.udp_sock_create4,0 - 4" in said
+
+
 def test_the_section_is_marked_and_the_symbol_is_livepatchs_own(tmp_path: Path) -> None:
     data = finish(module(), b"{}", frozenset({"kfree"}))
     sections = readelf(tmp_path, data, "--sections")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -132,3 +133,21 @@ def test_the_patch_of_another_kernel_is_the_wrong_target(guest: Guest, tmp_path:
     other = patch.data.replace(b"6.1.0-50-amd64", b"6.1.0-51-amd64")
     (guest.share / "other.ko").write_bytes(other)
     assert guest.suture("apply /mnt/other.ko").status == 7
+
+
+def test_new_code_of_a_module_calls_other_modules_where_they_are(guest: Guest) -> None:
+    """Code of fou calls udp_tunnel: the kernel fills that in when it patches fou, or not at all."""
+    bench = _PROBE.parents[1]
+    fix = next(f for f in tomllib.loads((bench / "kernel_behaviour.toml").read_text())["fix"] if "fou" in f["name"])
+    patch = make(ready(KernelRequest(f"linux={VERSION}", to="6.1.192-2", only=tuple(fix["only"]))))
+    assert any(".klp.sym.udp_tunnel." in s.name for s in patch.manifest.symbols)
+    loaded = [guest.target.module(n) for n in ("udp_tunnel", "ip6_udp_tunnel", "fou")]
+    for place in loaded:
+        assert place is not None and guest.run(f"insmod /host{place}").status == 0
+    (guest.share / "fou.py").write_bytes((bench / "kernel_probes" / fix["probe"]).read_bytes())
+    assert guest.python("/mnt/fou.py").output.strip() == "accepted"
+    assert guest.suture(f"apply {put(guest, patch)} --timeout 90").status == 0
+    assert guest.python("/mnt/fou.py").output.strip() == "errno 22"
+    assert guest.suture(f"revert {patch.manifest.module} --timeout 90").status == 0
+    assert guest.python("/mnt/fou.py").output.strip() == "accepted"
+    clean(guest)

@@ -13,6 +13,7 @@ from suture.delta.atom import Atom, AtomKind
 from suture.elf.abi import SectionFlag, SectionType, SymbolBind, SymbolType
 from suture.elf.object_writer import NewRelocation, NewSection, NewSymbol, write_object
 from suture.kernel.change import KernelChange
+from suture.kernel.image import VMLINUX
 from suture.kernel.object import PERCPU, KernelReference
 from suture.kernel.resolve import Exported, Internal, Livepatched
 from suture.kernel.select import Selection
@@ -138,10 +139,15 @@ class _Emission:
             addend = value - ref.bias
         else:
             assert isinstance(found, Exported | Livepatched)
-            symbol = found.name if isinstance(found, Exported) else found.symbol
+            symbol = found.name if isinstance(found, Exported) else self._livepatched(unit, found)
             self.symbols.setdefault(symbol, NewSymbol(symbol, None))
             addend = ref.addend if ref.section is None else ref.value - ref.bias
         out.relocations.append(NewRelocation(offset, ref.r_type, symbol, addend))
+
+    def _livepatched(self, unit: int, found: Livepatched) -> str:
+        """The kernel fills references in with the object that holds the code; it may be another than the symbol's (OBJECT:SYMBOL)."""
+        user = self.changes[unit].image.name
+        return found.symbol if found.object in (VMLINUX, user) else f"{user}:{found.symbol}"
 
     def _piece(self, unit: int, target: Atom, ref: KernelReference) -> tuple[str, int]:
         """A string or merged constant, each kept once; a reference may point into a string's end."""

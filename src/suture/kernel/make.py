@@ -18,7 +18,7 @@ from suture.kernel import affected, emit, module, overlay, stub, unit
 from suture.kernel.change import KernelChange
 from suture.kernel.image import VMLINUX, Image, read_module, read_vmlinux
 from suture.kernel.line import Lines
-from suture.kernel.manifest import KernelFunction, KernelManifest, KernelTarget, identity
+from suture.kernel.manifest import KernelFunction, KernelManifest, KernelTarget, identity, parse_patch
 from suture.kernel.match import match
 from suture.kernel.object import KernelObject
 from suture.kernel.prepare import KernelTree
@@ -187,7 +187,9 @@ def _module(
     main = stub.main_c(objects, parameters, namespaces, callbacks, ready.replace)
     linked = module.link(ready.tree, manifest.module, main, emit.emit(changes, selection), ready.callbacks)
     allowed = frozenset(n for n, (owner, _) in exports.owners.items() if owner == VMLINUX)
-    return KernelMaking(module.finish(linked, manifest.to_json(), allowed), manifest, {})
+    data = module.finish(linked, manifest.to_json(), allowed)
+    parse_patch(data, manifest.module)  # raises when it is none that may be loaded
+    return KernelMaking(data, manifest, {})
 
 
 def _name(ready: KernelReady) -> str:

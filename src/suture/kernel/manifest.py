@@ -79,6 +79,8 @@ class KernelPatch:
     data: bytes
 
 
+_KLP_RELA = ".klp.rela."
+_AT_ONCE = "vmlinux"  # its section is applied when the module is loaded
 _SIGNED = b"~Module signature appended~\n"
 
 
@@ -107,11 +109,22 @@ def parse_patch(data: bytes, name: str) -> KernelPatch:
         if section is None:
             raise BadPatch(name, "a kernel module, but none that Suture made")
         manifest = _manifest(json.loads(elf.bytes_of(section)))
+        for name_of_section in unfilled(elf, manifest):
+            raise BadPatch(
+                name, f"the kernel would never fill in the references of {name_of_section}: make the patch again"
+            )
     except (BadElf, Unsupported) as problem:
         raise BadPatch(name, f"no kernel module: {problem.what}") from problem
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as problem:
         raise BadPatch(name, f"the manifest is malformed ({problem!r})") from problem
     return KernelPatch(identity(data), manifest, data)
+
+
+def unfilled(elf: ElfFile, manifest: KernelManifest) -> list[str]:
+    """Livepatch's relocation sections of objects that are not patched, which the kernel passes over in silence (klp_apply_section_relocs)."""
+    objects = {_AT_ONCE, *(f.object for f in manifest.functions)}
+    names = [s.name for s in elf.sections if s.name.startswith(_KLP_RELA)]
+    return [n for n in names if n.removeprefix(_KLP_RELA).split(".")[0] not in objects]
 
 
 def identity(data: bytes) -> str:

@@ -20,6 +20,7 @@ from suture.source import cache
 MANIFEST = ".suture.manifest"
 PLACE = "/build/reproducible-path/livepatch"
 _SHF_RELA_LIVEPATCH, _SHN_LIVEPATCH = 0x00100000, 0xFF20
+_LIVEPATCHED = ".klp.sym."
 _EHDR, _SHDR, _SYM = struct.Struct("<16sHHIQQQIHHHHHH"), struct.Struct("<IIQQQQIIQQ"), struct.Struct("<IBBHQQ")
 
 
@@ -51,6 +52,8 @@ def link(tree: KernelTree, name: str, main: str, patch: bytes, callbacks: str = 
 def finish(data: bytes, manifest: bytes, allowed: frozenset[str]) -> bytes:
     """Move relocations against `.klp.sym.*` into `.klp.rela.OBJECT.SECTION`, and add the manifest.
 
+    OBJECT is the one whose code holds the reference: the kernel applies the section when it patches that object. References to
+    symbols of vmlinux are all applied at once. Where it is not the symbol's own object, the symbol comes as `OBJECT:.klp.sym.*`.
     Raises `ModuleFailed` when a symbol is undefined that is neither one of those nor in `allowed`.
     """
     elf = ElfFile(data, "the linked module")
@@ -65,9 +68,11 @@ def finish(data: bytes, manifest: bytes, allowed: frozenset[str]) -> bytes:
     for symbol in elf.symbols:
         if symbol.is_defined or not symbol.name:
             continue
-        if symbol.name.startswith(".klp.sym."):
-            objects[symbol.index] = symbol.name.split(".")[3]
+        user, mark, own = symbol.name.rpartition(_LIVEPATCHED)
+        if mark:
+            objects[symbol.index] = user.removesuffix(":") or own.split(".")[0]
             row = list(_SYM.unpack_from(raw, symbol.index * 24))
+            row[0] += len(user)
             row[3] = _SHN_LIVEPATCH
             _SYM.pack_into(raw, symbol.index * 24, *row)
         elif symbol.name not in allowed:

@@ -13,6 +13,8 @@ from suture.progress import Progress, silent
 from suture.source.difference import tree_difference
 from suture.source.fix import Fix, parse
 
+_MOST_FILES = 300  # C files of a whole difference; each takes some seconds, twice
+
 
 @dataclass(frozen=True)
 class KernelRequest:
@@ -90,12 +92,23 @@ def ready(request: KernelRequest, progress: Progress = silent) -> KernelReady:
         name = f"linux-{version}-to-{request.to}"
         fixes.append(tree_difference(tree.files, newer, name, request.only))
         whole = not request.only
+        files = sum(p.path.endswith(".c") for p in fixes[-1].files)
+        if whole and files > _MOST_FILES:
+            raise Refused(
+                f"{files} C files differ between linux {version} and {request.to}: too many to compile, compare and prove for one module",
+                "name the files of the fixes that are wanted with --only PATH (again for each), or give the fixes with --fix; "
+                "--replace makes one cumulative module of them",
+            )
     elif request.only:
         fixes = [f.only(request.only) for f in fixes]
     if not fixes:
         raise BadRequest("no fix was given", "give --fix FILE or --to VERSION")
-    if any(p.deletes for f in fixes for p in f.files):
-        raise Refused("the fix deletes a file", "leave that file out with --only")
+    gone = [p.path for f in fixes for p in f.files if p.deletes]
+    if gone:
+        more = f" and {len(gone) - 1} more files" if len(gone) > 1 else ""
+        raise Refused(
+            f"the fix deletes {gone[0]}{more}; code that is gone can't be patched", "name the other files with --only"
+        )
     fixes = [replace(f, cves=tuple(sorted({*f.cves, *request.cves}))) for f in fixes]
     effective = request.to if whole else ""
     return KernelReady(tree, tuple(fixes), request.facts(), effective, request.callbacks, request.replace)

@@ -97,8 +97,11 @@ class Guest:
         self._number += 1
         line = f"{self._number} {base64.b64encode(command.encode()).decode()}\n"
         data = line.encode()
-        for at in range(0, len(data), 512):
-            self._socket.sendall(data[at : at + 512])
+        try:
+            for at in range(0, len(data), 512):
+                self._socket.sendall(data[at : at + 512])
+        except OSError as problem:
+            raise self._failed("has ended") from problem
         deadline = time.monotonic() + timeout
         begin = self._until(f"BEGIN {self._number} ", deadline)
         lines = []
@@ -176,7 +179,7 @@ class Guest:
             self._socket.settimeout(left)
             try:
                 data = self._socket.recv(65536)
-            except TimeoutError:
+            except OSError:  # a time limit, or a connection that a dying qemu has reset
                 data = b""
             if not data:
                 raise self._failed("ended, or gave no answer in time")
