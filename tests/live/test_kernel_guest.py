@@ -151,3 +151,29 @@ def test_new_code_of_a_module_calls_other_modules_where_they_are(guest: Guest) -
     assert guest.suture(f"revert {patch.manifest.module} --timeout 90").status == 0
     assert guest.python("/mnt/fou.py").output.strip() == "accepted"
     clean(guest)
+
+
+_ASK = """
+import fcntl, os, sys, termios
+pipes = [os.pipe() for _ in range(2)]
+def ask(end):
+    try:
+        return fcntl.ioctl(end, termios.FIONREAD, b"\\0" * 4).hex()
+    except OSError as problem:
+        return os.strerror(problem.errno)
+print([[ask(pipe[0]) for _ in range(3)] for pipe in pipes])
+"""
+
+
+def test_new_state_of_old_objects_is_kept_in_shadow_variables(guest: Guest) -> None:
+    """The fix counts for each pipe how often it was asked: the layout of pipes stays, and the count goes with them."""
+    patch = made("pipe_asked.patch", callbacks=(_FIXES / "pipe_asked.c").read_text())
+    (guest.share / "ask.py").write_text(_ASK)
+    busy, zero = "Device or resource busy", "00000000"
+    assert guest.python("/mnt/ask.py").output.strip() == str([[zero] * 3] * 2)
+    assert guest.suture(f"apply {put(guest, patch)} --timeout 90").status == 0
+    for _ in range(20):  # pipes are born and go: a new pipe at an old one's address begins anew
+        assert guest.python("/mnt/ask.py").output.strip() == str([[zero, zero, busy]] * 2)
+    assert guest.suture(f"revert {patch.manifest.module} --timeout 90").status == 0
+    assert guest.python("/mnt/ask.py").output.strip() == str([[zero] * 3] * 2)
+    clean(guest)

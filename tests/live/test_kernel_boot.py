@@ -1,0 +1,98 @@
+"""What the kernel itself refuses, and what is loaded again after a reboot: the archive's kernel, started with other options or anew."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from suture.kernel.make import KernelMaking, make
+from suture.kernel.request import KernelRequest, ready
+from suture.kernel.target import find
+from suture.kernel.vm import Answer, Guest, GuestFailed
+
+pytestmark = [pytest.mark.archive, pytest.mark.slow]
+VERSION = "6.1.176-1"
+_FIX = Path(__file__).resolve().parents[1] / "kernel/fixes/kdskbmeta.patch"
+_PANIC = (
+    "// SPDX-License-Identifier: GPL-2.0\n#include <linux/kernel.h>\n#include <linux/livepatch.h>\n"
+    'int suture_pre_patch(struct klp_object *obj)\n{\n\tpanic("the patch ends the machine");\n}\n'
+)
+_COMMAND = """
+import os, runpy, sys
+os.environ["SUTURE_STATE"] = "/mnt/state"
+module, *sys.argv[1:] = sys.argv[1:]
+runpy.run_module(module, run_name="__main__")
+"""
+
+
+def made(callbacks: str = "") -> KernelMaking:
+    return make(ready(KernelRequest(f"linux={VERSION}", ((_FIX.name, _FIX.read_text()),), callbacks=callbacks)))
+
+
+def put(guest: Guest, patch: KernelMaking, name: str = "") -> str:
+    (guest.share / f"{name or patch.manifest.module}.ko").write_bytes(patch.data)
+    return f"/mnt/{name or patch.manifest.module}.ko"
+
+
+@pytest.mark.parametrize(
+    ("option", "words"),
+    [("module.sig_enforce=1", "enforces module signatures"), ("lockdown=integrity", "is locked down (integrity)")],
+)
+def test_a_kernel_that_wants_signatures_is_told_of_before_anything_is_loaded(option: str, words: str) -> None:
+    patch = made()
+    with Guest(find(VERSION), append=option) as guest:
+        answer = guest.suture(f"apply {put(guest, patch)}")
+        assert answer.status == 3 and words in answer.output and "--sign-key" in answer.output, answer.output
+        assert guest.run("ls /sys/kernel/livepatch").output.strip() == ""
+        assert "livepatch" not in guest.run("dmesg").output
+
+
+def command(guest: Guest, words: str) -> Answer:
+    """A Suture command whose state outlives the guest."""
+    (guest.share / "command.py").write_text(_COMMAND)
+    return guest.python(f"/mnt/command.py {words}")
+
+
+def boot(state: Path | None) -> Guest:
+    """The next start of the machine, with the disk of the one before."""
+    guest = Guest(find(VERSION))
+    guest.__enter__()
+    if state is not None:
+        shutil.copytree(state, guest.share / "state")
+    return guest
+
+
+def kept(guest: Guest, tmp_path: Path, name: str) -> Path:
+    """The machine ends; its disk stays."""
+    place = tmp_path / name
+    shutil.copytree(guest.share / "state", place)
+    guest.__exit__(None, None, None)
+    return place
+
+
+def test_a_kept_patch_is_in_force_after_a_reboot_and_one_that_ends_the_machine_is_not_tried_again(
+    tmp_path: Path,
+) -> None:
+    patch, deadly = made(), made(_PANIC)
+    first = boot(None)
+    applied = command(first, f"suture.cli apply {put(first, patch)} --at-boot --timeout 90")
+    assert applied.status == 0, applied.output
+    second = boot(kept(first, tmp_path, "first"))
+    assert patch.manifest.module not in second.run("cat /proc/modules").output
+    assert command(second, "suture.kernel.boot").output.strip() == f"{patch.manifest.module}: applied"
+    assert f"at boot: {patch.manifest.module}: loaded at boot" in command(second, "suture.cli status --kernel").output
+    # what would end the machine takes its place, as an update might
+    (place,) = (second.share / "state/kernel").glob("*/*.ko")
+    place.write_bytes(deadly.data)
+    third = boot(kept(second, tmp_path, "second"))
+    with pytest.raises(GuestFailed, match="the patch ends the machine"):
+        command(third, "suture.kernel.boot")
+    fourth = boot(kept(third, tmp_path, "third"))
+    try:
+        assert "not tried again, the machine died while loading it" in command(fourth, "suture.kernel.boot").output
+        assert "held back: the machine died" in command(fourth, "suture.cli status --kernel").output
+        assert fourth.run("ls /sys/kernel/livepatch").output.strip() == ""
+    finally:
+        fourth.__exit__(None, None, None)
