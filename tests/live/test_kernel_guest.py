@@ -141,7 +141,7 @@ def test_new_code_of_a_module_calls_other_modules_where_they_are(guest: Guest) -
     fix = next(f for f in tomllib.loads((bench / "kernel_behaviour.toml").read_text())["fix"] if "fou" in f["name"])
     patch = make(ready(KernelRequest(f"linux={VERSION}", to="6.1.192-2", only=tuple(fix["only"]))))
     assert any(".klp.sym.udp_tunnel." in s.name for s in patch.manifest.symbols)
-    loaded = [guest.target.module(n) for n in ("udp_tunnel", "ip6_udp_tunnel", "fou")]
+    loaded = [guest.target.module(n) for n in ("ip_tunnel", "udp_tunnel", "ip6_udp_tunnel", "fou")]
     for place in loaded:
         assert place is not None and guest.run(f"insmod /host{place}").status == 0
     (guest.share / "fou.py").write_bytes((bench / "kernel_probes" / fix["probe"]).read_bytes())
