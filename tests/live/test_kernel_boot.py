@@ -87,8 +87,9 @@ def test_a_kept_patch_is_in_force_after_a_reboot_and_one_that_ends_the_machine_i
     (place,) = (second.share / "state/kernel").glob("*/*.ko")
     place.write_bytes(deadly.data)
     third = boot(kept(second, tmp_path, "second"))
-    with pytest.raises(GuestFailed, match="the patch ends the machine"):
+    with pytest.raises(GuestFailed):
         command(third, "suture.kernel.boot")
+    assert "the patch ends the machine" in third.console
     fourth = boot(kept(third, tmp_path, "third"))
     try:
         assert "not tried again, the machine died while loading it" in command(fourth, "suture.kernel.boot").output
