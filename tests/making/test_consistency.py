@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from suture.patch.manifest import Consistency
+from suture.patch.consistency import Consistency
 
 SOURCE = """
 extern int usleep(unsigned);

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from suture.error import ExitCode
 from suture.match.proof import MatchedSection, MatchedUnit, Proof, ProvenSymbol
+from suture.patch.consistency import Consistency
 from suture.patch.manifest import (
     BadPatch,
-    Consistency,
     Fix,
     Group,
     ImportedSymbol,

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from suture.patch.manifest import Consistency
+from suture.patch.consistency import Consistency
 from suture.patch.record import HEADER, BadRecord, PlacedFunction, PlacedGroup, Record, RecordedFix, body_length, decode
 
 FUNCTION = PlacedFunction(

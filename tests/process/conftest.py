@@ -19,10 +19,10 @@ from suture.delta.refusal import Refusal
 from suture.elf.abi import SectionFlag, SymbolType
 from suture.elf.file import ElfFile
 from suture.elf.object_writer import NewRelocation, NewSection, NewSymbol, write_object
+from suture.patch.consistency import Consistency
 from suture.patch.entry import plan_entry
 from suture.patch.file import PatchFile, parse_patch
 from suture.patch.manifest import (
-    Consistency,
     Fix,
     Group,
     ImportedSymbol,

@@ -24,11 +24,11 @@ from suture.elf.object_writer import NewRelocation, NewSection, NewSymbol, write
 from suture.match.proof import Proof
 from suture.match.run import Run
 from suture.patch.caller import places_that_refer
+from suture.patch.consistency import Consistency
 from suture.patch.endless import endless_note, never_returns
 from suture.patch.entry import Entry, plan_entry
 from suture.patch.file import MANIFEST_SECTION
 from suture.patch.manifest import (
-    Consistency,
     Fix,
     Group,
     Manifest,

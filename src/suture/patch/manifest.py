@@ -12,6 +12,7 @@ from typing import Any
 
 from suture.error import ExitCode, SutureError
 from suture.match.proof import MatchedSection, MatchedUnit, Proof, ProvenSymbol
+from suture.patch.consistency import Consistency
 
 FORMAT = 1
 
@@ -31,13 +32,6 @@ class SymbolKind(Enum):
     IMAGE = "image"
     SLOT = "slot"
     IMPORT = "import"
-
-
-class Consistency(Enum):
-    """STRICT: no thread inside the old function. RELAXED: old frames may finish in old code."""
-
-    STRICT = "strict"
-    RELAXED = "relaxed"
 
 
 @dataclass(frozen=True)

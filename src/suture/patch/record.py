@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from suture.patch.manifest import Consistency
+from suture.patch.consistency import Consistency
 
 MAGIC = b"SUTUREREC\0"
 FORMAT = 1

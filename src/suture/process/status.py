@@ -5,15 +5,18 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from suture.error import SutureError, Unsupported
 from suture.patch.record import Record
 from suture.process.error import AlreadyTraced, NoPermission
 from suture.process.image import Image, images
 from suture.process.maps import Maps, read_maps
-from suture.process.old_frame import OldFrames, old_frames
 from suture.process.placed import Placed, Route, State, find_placed, group_state, reader, routes
 from suture.process.tracee import Tracee, command_name
+
+if TYPE_CHECKING:
+    from suture.process.old_frame import OldFrames
 
 
 @dataclass(frozen=True)
@@ -73,6 +76,8 @@ def status(pid: int) -> ProcessStatus:
 def _with_old_frames(tracee: Tracee, patch: PatchStatus, record: Record | None) -> PatchStatus:
     if record is None or not patch.relaxed or patch.state not in (State.APPLIED, State.PARTIAL):
         return patch
+    from suture.process.old_frame import OldFrames, old_frames  # what stops a process: only here is it needed
+
     try:
         found = old_frames(tracee, record)
     except (AlreadyTraced, NoPermission, Unsupported) as problem:

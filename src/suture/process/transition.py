@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from suture.error import Refused
-from suture.patch.manifest import Consistency
+from suture.patch.consistency import Consistency
 from suture.patch.record import PlacedFunction, PlacedGroup, Record
 from suture.patch.x86_64 import JUMP_SIZE, PAGE, STUB_SIZE, Stub, encode_stub, jump
 from suture.process.placed import Route
