@@ -84,3 +84,18 @@ def test_static_locals_of_different_functions_never_pair(tmp_path: Path) -> None
     pairs = pair_atoms(pre, post)
     new = next(a for a in post.atoms.values() if a.kind is AtomKind.DATA)
     assert new.index not in pairs.pre_of and new.index in pairs.ambiguous
+
+
+def test_static_locals_of_one_name_pair_by_the_place_that_unchanged_code_has_for_them(tmp_path: Path) -> None:
+    twice = (
+        "long f(long x) { if (x > 5) { static long n; n += x; } if (x > 9) { static long n; n -= x * 3; } return x; }\n"
+    )
+    pre = compiled(tmp_path / "pre", twice + "long g(long x) { return x; }\n")
+    post = compiled(tmp_path / "post", twice + "long g(long x) { return x + 1; }\n")
+    pairs = pair_atoms(pre, post)
+    state = [a.index for a in post.atoms.values() if a.kind is AtomKind.BSS]
+    assert len(state) == 2 and not pairs.ambiguous
+    assert [pre.atoms[pairs.pre_of[i]].label for i in state] == [post.atoms[i].label for i in state]
+    changed = compiled(tmp_path / "changed", twice.replace("* 3", "* 5") + "long g(long x) { return x; }\n")
+    state = [a.index for a in changed.atoms.values() if a.kind is AtomKind.BSS]
+    assert pair_atoms(pre, changed).ambiguous == set(state)

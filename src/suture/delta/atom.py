@@ -269,6 +269,10 @@ class AtomObject:
                 found.add(target)
         return frozenset(found - {0})
 
+    def compared_bytes(self, atom: Atom) -> bytes:
+        """An atom's bytes as far as they count in a comparison of two compiles."""
+        return atom.data
+
     def string_at(self, section: int, offset: int) -> bytes:
         """The piece of a merged section at an offset: a string with its NUL, or one constant."""
         atom = self.atoms[section]

@@ -115,7 +115,7 @@ class _Side:
         """Bytes with the relocated fields zeroed, and what each field means."""
         if atom.index not in self._contents:
             self._open.add(atom.index)
-            data = bytearray(atom.data)
+            data = bytearray(self.obj.compared_bytes(atom))
             for ref in atom.references:
                 width = field_width(ref.r_type)
                 data[ref.offset : ref.offset + width] = bytes(width)

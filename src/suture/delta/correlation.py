@@ -11,6 +11,7 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 
 from suture.delta.atom import Atom, AtomKind, AtomObject
+from suture.elf.abi import field_width
 
 _NUMBERED = re.compile(r"\.\d+(?=\.|$)")
 
@@ -91,6 +92,7 @@ def _pair_family(pre: AtomObject, post: AtomObject, old: list[Atom], new: list[A
                 old = [a for a in old if a is not some_old[0]]
                 new = [b for b in new if b is not some_new[0]]
     if old and new:
+        old, new = _pair_by_place(pre, post, old, new, pairs)
         _pair_in_order(old, new, pairs)
 
 
@@ -101,6 +103,38 @@ def _is_state(atom: Atom) -> bool:
 def _share_a_user(pre: AtomObject, old: Atom, post: AtomObject, new: Atom) -> bool:
     before, after = ({base_name(n) for n in obj.users.get(a.index, ())} for obj, a in ((pre, old), (post, new)))
     return bool(before & after) or before == after
+
+
+def _pair_by_place(
+    pre: AtomObject, post: AtomObject, old: list[Atom], new: list[Atom], pairs: Pairs
+) -> tuple[list[Atom], list[Atom]]:
+    """Pair what functions of equal code refer to at equal places; what is left over."""
+    said: dict[int, set[int]] = defaultdict(set)  # by post
+    wanted = ({a.index for a in old}, {b.index for b in new})
+    for name in {n for b in new for n in post.users.get(b.index, ())} & pre.functions.keys():
+        for a, b in zip(pre.functions[name].atoms, post.functions[name].atoms, strict=False):
+            if not _same_code(a, b):
+                continue
+            for x, y in zip(a.references, b.references, strict=True):
+                if x.section in wanted[0] and y.section in wanted[1]:
+                    said[y.section].add(x.section)
+    places = {n: next(iter(found)) for n, found in said.items() if len(found) == 1}
+    for number, place in places.items():
+        if list(places.values()).count(place) == 1:
+            pairs.join(place, number)
+    return [a for a in old if a.index not in pairs.post_of], [b for b in new if b.index not in pairs.pre_of]
+
+
+def _same_code(a: Atom, b: Atom) -> bool:
+    """Whether two pieces of code differ at most in what they refer to."""
+    if a.size != b.size or [(r.offset, r.r_type) for r in a.references] != [(r.offset, r.r_type) for r in b.references]:
+        return False
+    data = (bytearray(a.data), bytearray(b.data))
+    for ref in a.references:
+        width = field_width(ref.r_type)
+        for one in data:
+            one[ref.offset : ref.offset + width] = bytes(width)
+    return data[0] == data[1]
 
 
 def _pair_in_order(old: list[Atom], new: list[Atom], pairs: Pairs) -> None:

@@ -14,10 +14,10 @@ from suture.elf.abi import SectionFlag, SectionType, SymbolBind, SymbolType
 from suture.elf.object_writer import NewRelocation, NewSection, NewSymbol, write_object
 from suture.kernel.change import KernelChange
 from suture.kernel.image import VMLINUX
-from suture.kernel.object import PERCPU, KernelReference
-from suture.kernel.resolve import Exported, Internal, Livepatched
+from suture.kernel.object import DEBUG_MESSAGES, PERCPU, KernelReference
+from suture.kernel.resolve import Exported, Internal, Livepatched, Overwritten
 from suture.kernel.select import Selection
-from suture.kernel.special_section import ORC, ORC_IP, REPLACEMENT, Entry
+from suture.kernel.special_section import ALTERNATIVES, ORC, ORC_IP, REPLACEMENT, Entry
 
 _RX = SectionFlag.ALLOC | SectionFlag.EXECINSTR
 _RW = SectionFlag.ALLOC | SectionFlag.WRITE
@@ -110,8 +110,8 @@ class _Emission:
             return out, start
         if atom.section.name.startswith(PERCPU):
             out = self.out(PERCPU, _RW)
-        elif atom.section.name == "__dyndbg":
-            out, align = self.out("__dyndbg", _RW), 8
+        elif atom.section.name == DEBUG_MESSAGES:
+            out, align = self.out(DEBUG_MESSAGES, _RW), 8
         elif atom.kind is AtomKind.CONST:
             out = self.out(".rodata", SectionFlag.ALLOC)
         elif atom.kind is AtomKind.BSS:
@@ -137,6 +137,8 @@ class _Emission:
                     start + (ref.value if ref.section is not None else ref.addend + ref.bias),
                 )
             addend = value - ref.bias
+        elif isinstance(found, Overwritten):
+            return
         else:
             assert isinstance(found, Exported | Livepatched)
             symbol = found.name if isinstance(found, Exported) else self._livepatched(unit, found)
@@ -169,7 +171,7 @@ class _Emission:
                 out.relocations.append(
                     NewRelocation(start + ref.offset, ref.r_type, f"section {code.name}", begin + ref.value)
                 )
-            elif entry.section == ".altinstructions" and ref.offset == 4:
+            elif entry.section == ALTERNATIVES and ref.offset == 4:
                 self._replacement(unit, entry, out, start, ref)
             else:
                 self._relocate(out, start + ref.offset, unit, entry.owner, ref)

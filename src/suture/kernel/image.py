@@ -153,13 +153,13 @@ def read_module(path: Path) -> Image:
 
 
 def read_depends(path: Path) -> tuple[str, ...]:
-    """The modules that a module's file says it needs."""
+    """The modules that a module's file says it needs, as the kernel calls them."""
     return _depends(ElfFile.read(path))
 
 
 def _depends(elf: ElfFile) -> tuple[str, ...]:
     text = next((x[8:].decode() for x in _modinfo(elf) if x.startswith(b"depends=")), "")
-    return tuple(x for x in text.split(",") if x)
+    return tuple(module_name(x) for x in text.split(",") if x)
 
 
 def _modinfo(elf: ElfFile) -> list[bytes]:

@@ -67,7 +67,7 @@ def _in_order(target: Target, names: Iterable[str]) -> list[Path]:
     found: list[Path] = []
 
     def add(name: str) -> None:
-        path = index.get(name.replace("-", "_"))
+        path = index.get(module_name(name))
         if path is None or path in found:
             return
         for needed in read_depends(path):

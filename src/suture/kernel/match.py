@@ -17,7 +17,7 @@ from suture.elf.fact import Section
 from suture.elf.file import ElfFile
 from suture.error import ExitCode, SutureError
 from suture.kernel.image import Image
-from suture.kernel.object import ONCE, KernelObject, KernelReference, is_special, is_weak
+from suture.kernel.object import LEFT, ONCE, KernelObject, KernelReference, is_special, is_weak
 from suture.match.pattern import Pattern
 from suture.match.proof import MatchedSection, MatchedUnit
 
@@ -131,6 +131,8 @@ def _verify(
         if place is None:
             continue
         where = f"{source} {name}+{ref.offset:#x} {R(ref.r_type).name}"
+        if ref.section is None and ref.symbol.startswith(LEFT):
+            continue  # no atom, so nothing is placed by it
         if ref.section is None:
             found.implied[ref.symbol].setdefault((place - ref.bias - ref.addend) & _MASK, []).append(where)
         elif ref.section in pre.atoms and pre.atoms[ref.section].kind is not AtomKind.MERGED:

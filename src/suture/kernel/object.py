@@ -46,8 +46,12 @@ SPECIAL = frozenset(
 # Code that runs once or never again, or that must not be traced: include/asm-generic/vmlinux.lds.h, linux/init.h
 ONCE = (".init.", ".exit.", ".initcall", ".head.", "__param", ".meminit", ".cpuinit", ".con_initcall")
 PERCPU = ".data..percpu"
-LEFT = "section"
-"""The name of a section that is no atom begins with this and a space, where a reference leads there."""
+DEBUG_MESSAGES = "__dyndbg"
+_MESSAGE_LINE, _MESSAGE_LINE_BITS = slice(32, 36), (1 << 18) - 1  # struct _ddebug: four pointers, lineno : 18
+LEFT = "section "
+"""The name of a section that is no atom begins with this, where a reference leads there."""
+WRITTEN_OVER = f"{LEFT}.altinstr_aux"
+"""What a test of a CPU's feature jumps to before the alternatives are chosen (_static_cpu_has() in asm/cpufeature.h)."""
 _SHIFT = 16
 
 
@@ -79,6 +83,13 @@ class KernelObject(AtomObject):
     def atoms(self) -> dict[int, Atom]:
         empty = {i: a for pieces in self._pieces.values() for i, a in pieces}
         return {i: replace(a, references=tuple(self._references(a, i))) for i, a in empty.items()}
+
+    def compared_bytes(self, atom: Atom) -> bytes:
+        """Without the line number of a debug message: a fix moves it within its function, and the running message keeps its own."""
+        if atom.section.name != DEBUG_MESSAGES or atom.size < _MESSAGE_LINE.stop:
+            return atom.data
+        line = int.from_bytes(atom.data[_MESSAGE_LINE], "little") & ~_MESSAGE_LINE_BITS
+        return atom.data[: _MESSAGE_LINE.start] + line.to_bytes(4, "little") + atom.data[_MESSAGE_LINE.stop :]
 
     @cached_property
     def functions_once(self) -> frozenset[str]:
@@ -166,7 +177,9 @@ class KernelObject(AtomObject):
         known = symbol.st_value if symbol.type != SymbolType.SECTION else place
         target = self.atom_at(symbol.st_shndx, known)
         if target is None:
-            where = f"{LEFT} {self.elf.sections[symbol.st_shndx].name}"
+            where = f"{LEFT}{self.elf.sections[symbol.st_shndx].name}"
+            if where == WRITTEN_OVER:
+                place, addend = 0, 0  # where in it says nothing: the alternative names the feature
             return KernelReference(offset, row.r_type, None, where, place, addend, bias)
         name = "piece" if target.kind is AtomKind.MERGED else symbol.name
         return KernelReference(offset, row.r_type, target.index, name, place - target.section.sh_addr, addend, bias)
@@ -188,7 +201,7 @@ def _label(section: Section, symbols: tuple[Symbol, ...]) -> str:
     strong = [s.name for s in named if s.bind != SymbolBind.LOCAL]
     label = max(wanted, key=len) if wanted else (strong or [s.name for s in named] or [section.name])[0]
     # __UNIQUE_ID_ddebug512 is numbered by __COUNTER__: written as the compiler numbers, so that numbers do not count
-    return re.sub(r"^(__UNIQUE_ID_.*?\D)(\d+)$", r"\1.\2", label)
+    return re.sub(r"^(__UNIQUE_ID_.*?\D)(\d+)(?=(?:\.\d+)?$)", r"\1.\2", label)
 
 
 _CAPSTONE: list[capstone.Cs] = []

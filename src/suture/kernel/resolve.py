@@ -11,14 +11,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from suture.delta.atom import Atom, AtomKind
+from suture.delta.correlation import base_name
 from suture.delta.refusal import Refusal
 from suture.elf.abi import SymbolBind
 from suture.kernel.change import KernelChange
 from suture.kernel.image import VMLINUX, module_name
-from suture.kernel.object import LEFT, KernelReference, is_weak, runs_once
+from suture.kernel.object import DEBUG_MESSAGES, LEFT, WRITTEN_OVER, KernelReference, is_weak, runs_once
 
 _TELL = "make sure that the fix belongs to this version; a symbol that the running kernel lacks can't be referred to"
-_NEW_DATA = (".data", ".bss", ".rodata", "__dyndbg")
+_NEW_DATA = (".data", ".bss", ".rodata", DEBUG_MESSAGES)
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,12 @@ class Livepatched:
         return f".klp.sym.{self.object}.{self.name},{self.position}"
 
 
-Resolution = Internal | Exported | Livepatched | Refusal
+@dataclass(frozen=True)
+class Overwritten:
+    """A field that the loader writes over before the code runs: an alternative for every CPU covers it."""
+
+
+Resolution = Internal | Exported | Livepatched | Overwritten | Refusal
 
 
 @dataclass(frozen=True)
@@ -90,7 +96,9 @@ class Resolver:
         """What a reference of an included atom becomes."""
         change = self.changes[unit]
         if ref.section is None:
-            if ref.symbol.startswith(f"{LEFT} "):
+            if ref.symbol == WRITTEN_OVER and change.special_post.is_written_over(source.index, ref.offset):
+                return Overwritten()
+            if ref.symbol.startswith(LEFT):
                 return Refusal(f"refers to the {ref.symbol}, which has no counterpart in a patch", _TELL)
             return self._external(unit, ref.symbol)
         target = change.post.atoms[ref.section]
@@ -122,12 +130,12 @@ class Resolver:
         fresh = Internal(unit, target.index)
         if target.size == 0:
             return fresh  # an empty structure has no state
-        if target.index in change.pairs.ambiguous:
+        if target.index in change.pairs.ambiguous and not _is_of_messages(target):
             return Refusal(
                 f"several variables of the running kernel may be {target.label}",
                 "give the variable another name in the fix",
             )
-        paired = change.pre_of(target)
+        paired = None if target.index in change.pairs.ambiguous else change.pre_of(target)
         constant = target.kind is AtomKind.CONST
         if constant and (target.is_pool or paired is None or target.label in change.difference.changed_constants):
             return fresh
@@ -138,7 +146,7 @@ class Resolver:
                     "place it in ordinary data in the fix",
                 )
             return fresh
-        if target.section.name == "__dyndbg" and not change.image.is_vmlinux:
+        if target.section.name == DEBUG_MESSAGES and not change.image.is_vmlinux:
             return fresh  # its key must not lie in the module, which may be loaded after the patch
         found = self._running(unit, target)
         if isinstance(found, Refusal) and constant and not target.is_global and not target.references:
@@ -196,3 +204,10 @@ class Resolver:
         """An export of vmlinux. Those of the patched module are livepatch symbols, else the patch would depend on it."""
         owner, namespace = self.exports.owners.get(name, ("", ""))
         return Exported(name, namespace) if owner == VMLINUX else None
+
+
+def _is_of_messages(target: Atom) -> bool:
+    """Whether a variable only governs how often something is logged: the flags of WARN_ONCE() and its like, the state of
+    printk_ratelimited(), switches of debug messages. A fresh one may repeat a message once.
+    """
+    return target.section.name in (".data.once", DEBUG_MESSAGES) or base_name(target.label) == "_rs.#"

@@ -10,10 +10,11 @@ from suture.delta.correlation import base_name
 from suture.delta.layout import LayoutChange
 from suture.delta.refusal import Refusal
 from suture.kernel.change import KernelChange
+from suture.kernel.image import VMLINUX
 from suture.kernel.line import Lines, in_tree
 from suture.kernel.object import KernelReference
 from suture.kernel.resolve import Internal, Livepatched, Resolution, Resolver
-from suture.kernel.special_section import Entry
+from suture.kernel.special_section import ALTERNATIVES, STATIC_CALLS, Entry
 from suture.patch.manifest import RefusedFunction
 
 _TRACEPOINT = "__tracepoint_"
@@ -189,11 +190,25 @@ class _Work:
             for ref in (*entry.references, *entry.extra_references):
                 if ref.section != atom.index and not self._own_table(entry, ref):
                     self._follow(unit, atom, ref)
+            if entry.section == ALTERNATIVES:
+                self._alternative(unit, atom, entry)
             self.result.entries.append((unit, entry))
+
+    def _alternative(self, unit: int, atom: Atom, entry: Entry) -> None:
+        """The loader writes alternatives before livepatch fills in what belongs to a module, which would write over them again."""
+        inside = [r for r in atom.references if r.offset in entry.instructions]
+        for ref in (*inside, *entry.extra_references):
+            assert isinstance(ref, KernelReference)
+            found = self.result.resolved.get((unit, atom.index, ref))
+            if isinstance(found, Livepatched) and self.changes[unit].image.name != VMLINUX:
+                self.refuse(
+                    unit, self._user(unit, atom), f"refers to {found.name} of {found.object} in an alternative",
+                    "take the reference out of the alternative in the fix",
+                )  # fmt: skip
 
     def _own_table(self, entry: Entry, ref: KernelReference) -> bool:
         """The field of an alternative that names its replacement, which is carried with the entry."""
-        return entry.section == ".altinstructions" and ref.offset == 4 and ref in entry.references
+        return entry.section == ALTERNATIVES and ref.offset == 4 and ref in entry.references
 
     def _key(self, unit: int, atom: Atom, entry: Entry) -> bool:
         """Whether an entry with a key goes in. Keys of modules are bound too late for the tables, which the loader reads first."""
@@ -206,9 +221,12 @@ class _Work:
                 if note not in self.result.notes:
                     self.result.notes.append(note)
                 return False
-            what = "jump label" if entry.section == "__jump_table" else "static call"
+            if entry.section == STATIC_CALLS:
+                return (
+                    False  # the call stays one of the key's trampoline, which the kernel keeps true (asm/static_call.h)
+                )
             self.refuse(
-                unit, name, f"uses the {what} {found.name} of the module {found.object}",
+                unit, name, f"uses the jump label {found.name} of the module {found.object}",
                 "replace the test in the fix: static_key_enabled() instead of static_branch_*()",
             )  # fmt: skip
             return False

@@ -18,9 +18,9 @@ from suture.error import Unsupported
 from suture.kernel.object import KernelObject, KernelReference
 
 ORC, ORC_IP, ORC_SIZE = ".orc_unwind", ".orc_unwind_ip", 6
-REPLACEMENT = ".altinstr_replacement"
+ALTERNATIVES, REPLACEMENT = ".altinstructions", ".altinstr_replacement"
 SIZES: dict[str, int] = {
-    ".altinstructions": 12,
+    ALTERNATIVES: 12,
     ".parainstructions": 16,
     ".smp_locks": 4,
     ".retpoline_sites": 4,
@@ -35,7 +35,10 @@ SIZES: dict[str, int] = {
     "__mcount_loc": 8,
 }
 _BUG_LINE = slice(8, 10)  # struct bug_entry: bug_addr_disp, file_disp, line, flags
-KEYED = {"__jump_table": 8, ".static_call_sites": 4}
+_FEATURE, _ALWAYS = slice(8, 10), (3 * 32 + 21).to_bytes(2, "little")  # X86_FEATURE_ALWAYS of asm/cpufeatures.h
+_INSTRUCTIONS_LENGTH, _REPLACEMENT_LENGTH = 10, 11  # struct alt_instr: instr_offset, repl_offset, cpuid, and these
+STATIC_CALLS = ".static_call_sites"
+KEYED = {"__jump_table": 8, STATIC_CALLS: 4}
 """Sections whose entries name a key, with the key's place in the entry."""
 # Entries that tell where code is, not what it does: their number follows from the code.
 _DERIVED = frozenset(
@@ -56,6 +59,11 @@ class Entry:
     owner: int
     extra: bytes = b""
     extra_references: tuple[KernelReference, ...] = ()
+
+    @property
+    def instructions(self) -> range:
+        """Of an alternative: the bytes of its function that the kernel may write over."""
+        return range(self.references[0].value, self.references[0].value + self.data[_INSTRUCTIONS_LENGTH])
 
     @property
     def key(self) -> KernelReference | None:
@@ -87,6 +95,11 @@ class SpecialSections:
         """Whether a function has an entry for the function tracer, which live patching works through."""
         return any(e.section == "__mcount_loc" for e in self.by_owner.get(atom, ()))
 
+    def is_written_over(self, atom: int, offset: int) -> bool:
+        """Whether an alternative for every CPU covers a byte of code: the loader chooses it before the code runs."""
+        rows = [e for e in self.by_owner.get(atom, ()) if e.section == ALTERNATIVES]
+        return any(offset in e.instructions and e.data[_FEATURE] == _ALWAYS for e in rows)
+
     def _entries(self, section: Section) -> list[Entry]:
         size, data = SIZES[section.name], self.obj.elf.bytes_of(section)
         if section.name == "__bug_table" and section.sh_size % size:
@@ -110,7 +123,7 @@ class SpecialSections:
             raw = data[number * size : (number + 1) * size]
             more: bytes = extra[number] if extra else b""
             its: tuple[KernelReference, ...] = ()
-            if section.name == ".altinstructions":
+            if section.name == ALTERNATIVES:
                 more, its = self._replacement(refs, raw)
             found.append(Entry(section.name, raw, refs, first.section, more, its))
         return found
@@ -124,7 +137,7 @@ class SpecialSections:
         """The code of an alternative: bytes and references with offsets from its start."""
         table = self.obj.elf.section(REPLACEMENT)
         place = next((r for r in refs if r.offset == 4), None)
-        length = raw[11]  # struct alt_instr: instr_offset, repl_offset, cpuid, instrlen, replacementlen
+        length = raw[_REPLACEMENT_LENGTH]
         if table is None or place is None or not length:
             return b"", ()
         start = place.value
@@ -159,7 +172,7 @@ def _targets(entry: Entry, name: dict[int, str]) -> tuple[object, ...]:
     """Where an entry's fields point: places in code by offset, others by name."""
     rows = []
     for number, ref in enumerate((*entry.references, *entry.extra_references)):
-        if entry.section == ".altinstructions" and number == 1:
+        if entry.section == ALTERNATIVES and number == 1:
             continue  # the replacement's place in its section; its code is compared
         if entry.section == "__bug_table" and ref.offset == 4:
             continue  # the file's name

@@ -10,6 +10,7 @@ import hashlib
 import json
 import re
 import shlex
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,13 +47,14 @@ class CompileFailed(SutureError):
 class KernelUnit:
     """`command` compiles it in the tree's root; `module` is what the kernel calls its module, empty for vmlinux.
 
-    `depends` are the files that it includes, relative to the tree's root.
+    `depends` are the files that it includes, relative to the tree's root; `made` holds those that kbuild made for it alone.
     """
 
     source: str
     command: str
     module: str
     depends: tuple[str, ...]
+    made: Path
 
     @property
     def object(self) -> str:
@@ -78,19 +80,20 @@ def plain(tree: KernelTree, unit: KernelUnit) -> ElfFile:
 def _ask(tree: KernelTree, sources: Sequence[str], folder: Path, paths: Mapping[str, Path]) -> None:
     out, objects = f"{INSIDE}/out", [str(Path(s).with_suffix(".o")) for s in sources]
     wanted = " ".join(shlex.quote(o) for o in objects)
-    script = [f"{tree.make} --keep-going -j2 {wanted} >{out}/log 2>&1 || true\n"]
+    script = [f"mkdir {out}/made; touch {out}/start; {tree.make} --keep-going -j2 {wanted} >{out}/log 2>&1 || true\n"]
     for number, obj in enumerate(objects):
         command = f"{Path(obj).parent}/.{Path(obj).name}.cmd"
         script.append(
             f"if [ -e {shlex.quote(obj)} ]; then cp {shlex.quote(obj)} {out}/{number}.o"
             f" && cp {shlex.quote(command)} {out}/{number}.cmd; fi\n"
         )
+    script.append(f"find . -type f -name '*.[ch]' -newer {out}/start -exec cp --parents -t {out}/made {{}} +\n")
     tree.room.enter("".join(script), directory=ROOT, binds=[(folder, out)])
     for number, source in enumerate(sources):
-        _keep(source, folder, number, paths[source])
+        _keep(tree, source, folder, number, paths[source])
 
 
-def _keep(source: str, folder: Path, number: int, place: Path) -> None:
+def _keep(tree: KernelTree, source: str, folder: Path, number: int, place: Path) -> None:
     def make(target: Path) -> None:
         target.mkdir()
         command = folder / f"{number}.cmd"
@@ -110,6 +113,9 @@ def _keep(source: str, folder: Path, number: int, place: Path) -> None:
             depends,
         ]
         (target / "unit.json").write_text(json.dumps(facts))
+        for path in (p for p in depends if not tree.has(p) and (folder / "made" / p).is_file()):
+            (target / "made" / path).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(folder / "made" / path, target / "made" / path)
         (folder / f"{number}.o").rename(target / "plain.o")
 
     cache.item(place, make)
@@ -119,7 +125,7 @@ def _read(source: str, place: Path) -> KernelUnit | NotBuilt:
     facts = json.loads((place / "unit.json").read_text())
     if facts is None:
         return NotBuilt(f"{source}: not compiled for this kernel", "leave it out with --only; nothing that runs has it")
-    return KernelUnit(source, facts[0], facts[1], tuple(facts[2]))
+    return KernelUnit(source, facts[0], facts[1], tuple(facts[2]), place / "made")
 
 
 def compile_sections(tree: KernelTree, chosen: Sequence[KernelUnit], layer: Path | None, key: str) -> list[Path]:
@@ -147,10 +153,14 @@ def _in_parallel(count: int) -> str:
 
 def _compile(room: Room, missing: Sequence[tuple[KernelUnit, Path]], folder: Path) -> None:
     out = f"{INSIDE}/out"
+    (folder / "made").mkdir()
+    for unit, _ in missing:
+        if unit.made.is_dir():
+            shutil.copytree(unit.made, folder / "made", dirs_exist_ok=True)
     for number, (unit, _) in enumerate(missing):
         command = unit.command.replace(" -c -o ", f" {' '.join(SECTIONS)} -c -o ", 1)
         (folder / f"{number}.sh").write_text(f"set -e\n{command}\ncp {shlex.quote(unit.object)} {out}/{number}.o\n")
-    room.enter(_in_parallel(len(missing)), directory=ROOT, binds=[(folder, out)])
+    room.enter(f"cp -a {out}/made/. .\n{_in_parallel(len(missing))}", directory=ROOT, binds=[(folder, out)])
     for number, (unit, path) in enumerate(missing):
         made = folder / f"{number}.o"
         if not made.exists():
