@@ -177,3 +177,51 @@ def test_new_state_of_old_objects_is_kept_in_shadow_variables(guest: Guest) -> N
     assert guest.suture(f"revert {patch.manifest.module} --timeout 90").status == 0
     assert guest.python("/mnt/ask.py").output.strip() == str([[zero] * 3] * 2)
     clean(guest)
+
+
+_SPECIAL = """
+import ctypes, errno, json, mmap, os, signal
+libc = ctypes.CDLL(None, use_errno=True)
+os.makedirs("/tmp/seen", exist_ok=True)
+open("/tmp/seen/suture-hidden", "w").close(); open("/tmp/seen/plain", "w").close()
+folder = os.open("/tmp/seen", os.O_RDONLY)
+fault = errno.errorcode.get(ctypes.get_errno()) if libc.syscall(217, folder, ctypes.c_void_p(4096), 4096) == -1 else "written"
+mode = errno.errorcode.get(ctypes.get_errno()) if libc.prctl(26, 77, 0, 0, 0) else "set"
+child = os.fork()
+if not child:
+    code = mmap.mmap(-1, 4096, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC)
+    code.write(bytes.fromhex("0f31c3"))  # rdtsc; ret
+    read = ctypes.CFUNCTYPE(None)(ctypes.addressof(ctypes.c_char.from_buffer(code)))
+    libc.prctl(26, 1, 0, 0, 0)
+    read()
+    libc.prctl(26, 2, 0, 0, 0)
+    read()
+    os._exit(7)
+print(json.dumps([sorted(os.listdir("/tmp/seen")), fault, mode, -os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])]))
+"""
+
+
+def test_special_sections_work_in_new_code(guest: Guest) -> None:
+    """Exceptions in filldir64(), a warning, CPU features and tracepoints (jump labels, static calls) in fpu_clone(), paravirtualisation in
+    set_tsc_mode(); .orc_unwind for the transitions of all of them.
+    """
+    patch = made("special.patch")
+    (guest.share / "special.py").write_text(_SPECIAL)
+    trace = "/sys/kernel/tracing"
+    guest.run(f"mount -t tracefs tracefs {trace}")
+    before = [["plain", "suture-hidden"], "EFAULT", "EINVAL", 11]
+    assert json.loads(guest.python("/mnt/special.py").output) == before
+    assert guest.suture(f"apply {put(guest, patch)} --timeout 90").status == 0
+    after = [["plain"], "EFAULT", "EPERM", 11]
+    assert json.loads(guest.python("/mnt/special.py").output) == after
+    assert guest.run("dmesg | grep -c 'a task is copied by new code'").output.strip() == "1"
+    assert guest.run(f"grep -c x86_fpu_copy_dst {trace}/trace").output.strip() == "0"
+    guest.run(f"echo 1 >{trace}/events/x86_fpu/x86_fpu_copy_dst/enable; (true); (true)")
+    guest.run(f"echo 0 >{trace}/events/x86_fpu/x86_fpu_copy_dst/enable")
+    assert int(guest.run(f"grep -c x86_fpu_copy_dst: {trace}/trace").output) > 1
+    assert json.loads(guest.python("/mnt/special.py").output) == after
+    assert guest.suture(f"revert {patch.manifest.module} --timeout 90").status == 0
+    assert json.loads(guest.python("/mnt/special.py").output) == before
+    warned = [x for x in guest.run("dmesg -c").output.splitlines() if "WARNING:" in x or "BUG:" in x or "Oops" in x]
+    assert len(warned) == 1 and "arch/x86/kernel/fpu/core.c:643" in warned[0]
+    clean(guest)
