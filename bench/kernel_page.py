@@ -38,6 +38,7 @@ def document(record: Record) -> str:
     ]
     counts = Counter(r.get("kind", "") for r in code if r["outcome"] == "refused")
     lines += [f"| {kind} | {count} |" for kind, count in counts.most_common()]
+    lines += ["", "## Every function", "", *_sweep()]
     lines += ["", "## Changed behaviour", "", *_behaviour(), "", "## Seconds", "", *_seconds()]
     lines += ["", "## Under load", "", *_soak()]
     lines += [
@@ -86,6 +87,31 @@ def _reverted(row: dict[str, Any]) -> str:
         return ""
     text = f"{row['revert_seconds']:.1f}" + (" keep" if "disabled" in row.get("after", "") else "")
     return text + (f"; log: {'; '.join(row['log'])[:80]}" if row.get("log") else "")
+
+
+def _sweep() -> list[str]:
+    path = RESULTS / "kernel_sweep.json"
+    if not path.exists():
+        return ["No numbers yet: run `bench/kernel_sweep`."]
+    record = Record.read(path)
+    rows = record.data["rows"]
+    functions, found, fit = (sum(r[k] for r in rows) for k in ("functions", "found", "replaceable"))
+    reasons: Counter[str] = Counter()
+    for row in rows:
+        reasons.update(row["reasons"])
+    return [
+        f"`{record.command}` ({record.started}): {len(rows)} files, chosen in the same way and from arch/x86 too, with {functions}",
+        f"functions. {found} of them ({_percent(found, functions)}) are found where the image has them, and {fit}",
+        f"({_percent(fit, functions)}) could be replaced with all that they refer to. A function may have several reasons not to be.",
+        "",
+        "| reason | functions |",
+        "|---|---|",
+        *[f"| {reason} | {count} |" for reason, count in reasons.most_common()],
+    ]
+
+
+def _percent(part: int, whole: int) -> str:
+    return f"{100 * part / max(whole, 1):.1f}%"
 
 
 def _seconds() -> list[str]:

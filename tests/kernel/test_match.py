@@ -103,3 +103,22 @@ def test_equal_names_of_two_units_are_told_apart_by_position(tmp_path: Path) -> 
     found, _ = matched(tmp_path, "one", one, image)
     assert image.position("helper", found.addresses["helper"]) == 1
     assert image.position("entry", image.names["entry"][0]) == 0
+
+
+def test_a_function_that_many_units_have_is_the_one_that_the_unit_calls(tmp_path: Path) -> None:
+    weight = (
+        "extern int outside(int);\n"
+        '__attribute__((noinline, section(".text.unlikely"))) static int weight(int a) { return outside(a) + 1; }\n'
+    )
+    one = weight + "int first(int a) { return weight(a) * 9 + (a >> 3); }\n"
+    unit = weight + "int entry(int a) { return weight(a) * 13 + (a >> 5); }\n"
+    other = compile_c(tmp_path, "other", "int outside(int a) { return a + 1; }")
+    image = link(tmp_path, other, compile_c(tmp_path, "one", one), compile_c(tmp_path, "unit", unit))
+    assert len(image.names["weight"]) == 2
+    for name, text, position in (("one", one, 1), ("unit", unit, 2)):
+        found, _ = matched(tmp_path, name, text, image)
+        assert image.position("weight", found.addresses["weight"]) == position
+    lonely = weight + "int (*kept)(int) = weight;\n"
+    image = link(tmp_path, other, compile_c(tmp_path, "one", one), compile_c(tmp_path, "lonely", lonely))
+    with pytest.raises(NoMatch, match="2 times, and other sections do not refer to it"):
+        matched(tmp_path, "lonely", lonely, image)

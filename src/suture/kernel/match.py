@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import struct
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from suture.delta.atom import Atom, AtomKind
 from suture.elf.abi import R, SymbolType, field_width
-from suture.elf.fact import Section
+from suture.elf.fact import Section, Symbol
 from suture.elf.file import ElfFile
 from suture.error import ExitCode, SutureError
 from suture.kernel.image import Image
@@ -72,16 +72,27 @@ def match(source: str, plain: ElfFile, pre: KernelObject, image: Image) -> Kerne
 
 
 def _place_sections(source: str, plain: ElfFile, image: Image) -> tuple[dict[str, int], list[MatchedSection], set[str]]:
-    """Address of each function of the unit, from whole sections that are found where kallsyms names their functions."""
+    """Address of each function of the unit, from whole sections that are found where kallsyms names their functions.
+
+    A section that is found at several places, as a small function that many units have, is the one that other sections refer to.
+    """
     placed: dict[str, int] = {}
     proof: list[MatchedSection] = []
     agreed: set[str] = set()
+    rivals: list[tuple[Section, int, list[int]]] = []
+
+    def place(section: Section, compared: int, base: int) -> None:
+        proof.append(MatchedSection(section.name, section.sh_size, compared, base))
+        for symbol in _functions(plain, section):
+            address = base + symbol.st_value
+            placed[symbol.name] = address
+            if address in image.names.get(symbol.name, ()):
+                agreed.add(symbol.name)
+
     for section in plain.sections:
         if not (section.is_code and section.is_alloc and section.sh_size) or is_special(section.name):
             continue
-        functions = [
-            s for s in plain.symbols if s.st_shndx == section.index and s.type == SymbolType.FUNC and s.st_size
-        ]
+        functions = _functions(plain, section)
         data = plain.bytes_of(section)
         rows = plain.relocations_by_section.get(section.index, ())
         pattern = Pattern.of(data, ((r.r_offset, r.r_offset + field_width(r.r_type)) for r in rows))
@@ -92,18 +103,44 @@ def _place_sections(source: str, plain: ElfFile, image: Image) -> tuple[dict[str
         if len(hits) > 1:
             # Of copies of one function, the section is that in which every function bears its name.
             hits = [b for b in hits if all(b + f.st_value in image.names.get(f.name, ()) for f in functions)]
-        if len(hits) != 1:
-            if section.name.startswith(ONCE):
-                continue  # kept only as a file; what runs once is never patched
-            where = "nowhere" if not hits else f"{len(hits)} times"
-            raise NoMatch(source, image.name, f"{section.name} ({section.sh_size} bytes) is found {where}")
-        proof.append(MatchedSection(section.name, section.sh_size, pattern.compared, hits[0]))
-        for symbol in functions:
-            address = hits[0] + symbol.st_value
-            placed[symbol.name] = address
-            if address in image.names.get(symbol.name, ()):
-                agreed.add(symbol.name)
+        if len(hits) == 1:
+            place(section, pattern.compared, hits[0])
+        elif section.name.startswith(ONCE):
+            continue  # kept only as a file; what runs once is never patched
+        elif hits:
+            rivals.append((section, pattern.compared, hits))
+        else:
+            raise NoMatch(source, image.name, f"{section.name} ({section.sh_size} bytes) is found nowhere")
+    for section, compared, hits in rivals:
+        said = _said(plain, section, {p.name: p.address for p in proof}, image)
+        if len(said) != 1 or not said <= set(hits):
+            where = f"found {len(hits)} times, and other sections " + (
+                "agree on none" if said else "do not refer to it"
+            )
+            raise NoMatch(source, image.name, f"{section.name} ({section.sh_size} bytes) is {where}")
+        place(section, compared, next(iter(said)))
     return placed, proof, agreed
+
+
+def _functions(plain: ElfFile, section: Section) -> list[Symbol]:
+    return [s for s in plain.symbols if s.st_shndx == section.index and s.type == SymbolType.FUNC and s.st_size]
+
+
+def _said(plain: ElfFile, wanted: Section, bases: Mapping[str, int], image: Image) -> set[int]:
+    """Where filled-in fields of sections with a known address say that another section begins."""
+    found = set()
+    for section in plain.sections:
+        if not section.is_code or section.name not in bases:
+            continue
+        base = bases[section.name]
+        run = image.bytes_at(base, section.sh_size) or b""
+        for row in plain.relocations_by_section.get(section.index, ()):
+            symbol = plain.symbols[row.symbol]
+            if symbol.st_shndx == wanted.index and row.r_type in (R.PC32, R.PLT32):
+                # the field holds S + A - P (x86-64 psABI, relocation types)
+                held = struct.unpack_from("<i", run, row.r_offset)[0]
+                found.add((held - row.r_addend + base + row.r_offset - symbol.st_value) & _MASK)
+    return found
 
 
 def _holds(image: Image, pattern: Pattern, address: int) -> bool:
