@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import shutil
+import ssl
+import struct
+import subprocess
+from dataclasses import replace
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 
 from suture.kernel.make import KernelMaking, make
 from suture.kernel.request import KernelRequest, ready
+from suture.kernel.signature import sign
 from suture.kernel.target import find
 from suture.kernel.vm import Answer, Guest, GuestFailed
 
@@ -47,6 +53,49 @@ def test_a_kernel_that_wants_signatures_is_told_of_before_anything_is_loaded(opt
         assert answer.status == 3 and words in answer.output and "--sign-key" in answer.output, answer.output
         assert guest.run("ls /sys/kernel/livepatch").output.strip() == ""
         assert "livepatch" not in guest.run("dmesg").output
+
+
+def variables_with_key(path: Path, certificate: bytes) -> None:
+    """UEFI's variables with one certificate (DER) in db, the keys that what is started may be signed with. Formats: UEFI 2.10,
+    32.4.1 (EFI_SIGNATURE_LIST); edk2, MdeModulePkg/Include/Guid/VariableFormat.h (AUTHENTICATED_VARIABLE_HEADER).
+    """
+    x509, owner = UUID("a5c059a1-94e4-4aa7-87b5-ab155c2bf072"), UUID("77fa9abd-0359-4d32-bd60-28f4e78f784b")
+    database = UUID("d719b2cb-3d3a-4596-a3bc-dad00e67656f")
+    name = "db\0".encode("utf-16le")
+    data = owner.bytes_le + certificate
+    data = x509.bytes_le + struct.pack("<III", 28 + len(data), 0, len(data)) + data
+    added, attributes = (
+        0x3F,
+        0x27,
+    )  # NON_VOLATILE, BOOTSERVICE_ACCESS, RUNTIME_ACCESS, TIME_BASED_AUTHENTICATED_WRITE_ACCESS
+    head = struct.pack("<HBBIQ16xIII", 0x55AA, added, 0, attributes, 0, 0, len(name), len(data)) + database.bytes_le
+    store = bytearray(Path("/usr/share/OVMF/OVMF_VARS_4M.fd").read_bytes())
+    first = 0x64  # behind the headers of the volume and of the store; 0xff is free
+    assert set(store[first : first + 4096]) == {0xFF}
+    store[first : first + len(head + name + data)] = head + name + data
+    path.write_bytes(store)
+
+
+def test_a_kernel_that_wants_signatures_takes_a_patch_signed_with_a_key_that_it_trusts(tmp_path: Path) -> None:
+    patch = made()
+    keys = []
+    for name in ("known", "unknown"):
+        key, certificate = tmp_path / f"{name}.key", tmp_path / f"{name}.pem"
+        words = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", f"/CN={name}", "-days", "30"]
+        subprocess.run([*words, "-keyout", str(key), "-out", str(certificate)], check=True, capture_output=True)
+        keys.append((key, certificate))
+    variables_with_key(tmp_path / "variables", ssl.PEM_cert_to_DER_cert(keys[0][1].read_text()))
+    firmware = (Path("/usr/share/OVMF/OVMF_CODE_4M.fd"), tmp_path / "variables")
+    with Guest(find(VERSION), append="module.sig_enforce=1", firmware=firmware) as guest:
+        assert "Loaded X.509 cert 'known" in guest.run("dmesg").output
+        good, other = (replace(patch, data=sign(patch.data, *pair)) for pair in keys)
+        answer = guest.suture(f"apply {put(guest, other, 'other')} --timeout 90")
+        assert answer.status == 3 and "its signature is not accepted" in answer.output, answer.output
+        assert guest.run("ls /sys/kernel/livepatch").output.strip() == ""
+        answer = guest.suture(f"apply {put(guest, good)} --timeout 90")
+        assert answer.status == 0, answer.output
+        assert guest.run("ls /sys/kernel/livepatch").output.strip() == patch.manifest.module
+        assert guest.suture(f"revert {patch.manifest.module} --timeout 90").status == 0
 
 
 def command(guest: Guest, words: str) -> Answer:

@@ -41,10 +41,22 @@ class Answer:
 
 
 class Guest:
-    """A running test machine; ended when the context is left. `share` is a folder of this host, in the guest at /share."""
+    """A running test machine; ended when the context is left. `share` is a folder of this host, in the guest at /share.
 
-    def __init__(self, target: Target, append: str = "", cores: int = 2, memory: int = 1024, accel: str = "") -> None:
+    `firmware` are the files of UEFI's code and variables, for a machine that starts by it and trusts the keys in these variables.
+    """
+
+    def __init__(
+        self,
+        target: Target,
+        append: str = "",
+        cores: int = 2,
+        memory: int = 1024,
+        accel: str = "",
+        firmware: tuple[Path, Path] | None = None,
+    ) -> None:
         self.target, self.append, self.cores, self.memory = target, append, cores, memory
+        self.firmware = firmware
         self.accel = accel or os.environ.get("SUTURE_ACCEL", "")
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         self._qemu: subprocess.Popen[bytes] | None = None
@@ -147,7 +159,7 @@ class Guest:
                 "-fsdev", f"local,id=share,path={self.share},security_model=none",
                 "-device", "virtio-9p-pci,fsdev=share,mount_tag=share", "-device", "virtio-rng-pci",
                 "-kernel", str(self.target.vmlinuz), "-initrd", str(folder / "initrd"),
-                "-append", f"console=ttyS0 panic=-1 {self.append}",
+                "-append", f"console=ttyS0 panic=-1 {self.append}", *self._firmware(),
             ],
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
         )  # fmt: skip
@@ -164,6 +176,12 @@ class Guest:
                 time.sleep(0.1)
         self._buffer = b""
         self._until("UP ", deadline)
+
+    def _firmware(self) -> list[str]:
+        if self.firmware is None:
+            return []
+        code, variables = (f"if=pflash,unit={n},format=raw,file={p}" for n, p in enumerate(self.firmware))
+        return ["-machine", "q35", "-drive", f"{code},readonly=on", "-drive", variables]
 
     def _until(self, start: str, deadline: float) -> str:
         while not (text := self._line(deadline)).startswith(start):

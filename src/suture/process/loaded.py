@@ -20,6 +20,7 @@ from suture.process.tracee import Tracee
 _MOST_OBJECTS = 4096
 _MOST_ENTRIES = 512
 _MOST_CHAIN = 1 << 16
+_HASH_HEAD = 4096
 _MOST_NAME = 4096
 _MOST_VERSIONS = 4096
 _AT_PHDR, _AT_PHNUM = 3, 5
@@ -147,18 +148,28 @@ class LoadedObject:
         row = memory.try_read(self.pid, versym + 2 * index, 2) if versym else b""
         return self._needed_versions.get(int.from_bytes(row, "little") & 0x7FFF, b"")
 
+    @cached_property
+    def _hash_table(self) -> bytes:
+        """The first part of the GNU hash table: most questions are answered by it."""
+        table = self.pointer(_DT_GNU_HASH)
+        return memory.try_read(self.pid, table, _HASH_HEAD) if table else b""
+
     def find(self, name: bytes, version: bytes) -> Definition | None:
         """A definition of a name, by the GNU hash table. Without a version the default one."""
         table, symtab = self.pointer(_DT_GNU_HASH), self.pointer(_DT_SYMTAB)
-        header = memory.try_read(self.pid, table, 16) if table and symtab else b""
-        if len(header) < 16:
+        if not symtab or len(self._hash_table) < 16:
             return None
-        buckets, first, bloom, _ = struct.unpack("<IIII", header)
-        if not 0 < buckets < 1 << 24 or bloom >= 1 << 24:
+        buckets, first, bloom, shift = struct.unpack_from("<IIII", self._hash_table)
+        if not 0 < buckets < 1 << 24 or not 0 < bloom < 1 << 24:
             return None
         wanted = 5381
         for byte in name:
             wanted = (wanted * 33 + byte) & 0xFFFFFFFF
+        word_at = 16 + 8 * (wanted // 64 % bloom)
+        if word_at + 8 <= len(self._hash_table):
+            word = int.from_bytes(self._hash_table[word_at : word_at + 8], "little")
+            if not (word >> wanted % 64) & (word >> (wanted >> (shift & 31)) % 64) & 1:
+                return None  # its filter knows better than to look
         bucket_at = table + 16 + 8 * bloom
         index = self._u32(bucket_at + 4 * (wanted % buckets))
         if index < first:

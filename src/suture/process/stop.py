@@ -75,7 +75,8 @@ class _Reaper(threading.Thread):
 
     def end(self) -> None:
         self._over.set()
-        self.join()
+        if self.ident is not None:
+            self.join()
 
 
 class Seizure:
@@ -101,7 +102,6 @@ class Seizure:
 
     def __enter__(self) -> Seizure:
         self._reaper = _Reaper(self.tracee.pid)
-        self._reaper.start()
         try:
             release_lingering()
             self._refuse_unstoppable(self.tracee.pid)
@@ -170,6 +170,8 @@ class Seizure:
             return []
 
     def _seize(self, tid: int) -> bool:
+        if self._status and self._reaper.ident is None:
+            self._reaper.start()  # before the first is seized, there is no exit to take notice of
         try:
             syscall.seize(tid, _OPTIONS)
         except ProcessLookupError:
