@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
 import subprocess
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -20,12 +18,12 @@ from suture.patch.finder import encode_hook
 from suture.patch.record import Record
 from suture.process import memory
 from suture.process.apply import apply, revert
-from suture.process.borrow import OnStep
 from suture.process.frame import NoFrame
 from suture.process.maps import read_maps
 from suture.process.placed import find_placed
 from suture.process.tracee import Tracee
 from suture.process.unwind_table import PatchFrames, find_runtime
+from tests.killed import killed_after
 
 THROWS = """
 #include <stdexcept>
@@ -182,30 +180,6 @@ def test_a_fork_inherits_the_unwind_tables(package: Any) -> None:
         assert target.ask("child", 3) == 108
         assert target.ask("child", 60) == ord("o")
     assert target.ask("errors") == 0
-
-
-def killed_after(step: int, change: Callable[[OnStep], object]) -> str | None:
-    """The name of the step after which a process of ours, doing a change, was killed; None when it had fewer."""
-    read_end, write_end = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        seen = 0
-
-        def on_step(name: str) -> None:
-            nonlocal seen
-            seen += 1
-            if seen == step:
-                os.write(write_end, name.encode())
-                os.kill(os.getpid(), signal.SIGKILL)
-
-        try:
-            change(on_step)
-        finally:
-            os._exit(0)
-    os.close(write_end)
-    os.waitpid(pid, 0)
-    with os.fdopen(read_end, "rb") as pipe:
-        return pipe.read().decode() or None
 
 
 def test_the_applier_may_be_killed_at_each_step_while_exceptions_fly(package: Any) -> None:

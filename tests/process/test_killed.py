@@ -4,7 +4,6 @@ truth, and the next try repairs what is left."""
 from __future__ import annotations
 
 import os
-import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from suture.patch.file import PatchFile
 from suture.process.apply import apply, revert
 from suture.process.placed import State
 from suture.process.status import status
+from tests.killed import killed_after
 
 WORKER = r"""
 #define _GNU_SOURCE
@@ -66,36 +66,6 @@ int main(void) {
 NEW = "int f(int x) { return x * 10; } int h(int x) { return x + 1000; }"
 OLD_ANSWER, NEW_ANSWER = "22 23 84 0 0 1", "70 71 1001 0 0 1"
 GROUPS = {"f": ["f", "h"]}
-
-
-def killed_after(step: int, work: Callable[[Callable[[str], None]], object]) -> str | None:
-    """Do `work` in a child that kills itself after so many steps. The last step's name, None when it was done before that."""
-    read, write = os.pipe()
-    child = os.fork()
-    if child == 0:
-        count = 0
-
-        def on_step(name: str) -> None:
-            nonlocal count
-            count += 1
-            if count == step:
-                os.write(write, name.encode())
-                os.kill(os.getpid(), signal.SIGKILL)
-
-        status = 1
-        try:
-            work(on_step)
-            status = 0
-        finally:
-            os._exit(status)
-    os.close(write)
-    name = os.read(read, 200).decode()
-    os.close(read)
-    _, ended = os.waitpid(child, 0)
-    if os.WIFSIGNALED(ended):
-        return name
-    assert os.waitstatus_to_exitcode(ended) == 0
-    return None
 
 
 def one(name: str, make: Callable[..., Any], tmp: Path, program: Path) -> PatchFile:
