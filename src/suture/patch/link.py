@@ -120,7 +120,7 @@ def lay_out(patch: PatchFile) -> Layout:
         thunks[symbol] = at
         at += _THUNK
     unwound = _unwound(patch)
-    number = _described(patch, unwound)
+    number = _described(patch)
     searched = _align(at, 32)
     if unwound is not None:
         at = searched + finder.FINDER_SIZE + finder.CONTINUATION_SIZE + finder.ROW.size * number
@@ -182,7 +182,10 @@ def _unwound(patch: PatchFile) -> Section | None:
     return next((s for s in patch.sections if s.name == ".eh_frame" and s.has_bits and not s.is_writable), None)
 
 
-def _described(patch: PatchFile, section: Section | None) -> int:
+@lru_cache(maxsize=16)
+def _described(patch: PatchFile) -> int:
+    """How many pieces of code the unwind tables describe."""
+    section = _unwound(patch)
     if section is None:
         return 0
     try:
@@ -333,10 +336,9 @@ def _record(patch: PatchFile, layout: Layout | None, place: Place) -> Record:
 
 
 def _placed_unwinding(patch: PatchFile, layout: Layout | None, place: Place) -> PlacedUnwinding | None:
-    section = _unwound(patch)
-    if section is None:
+    if _unwound(patch) is None:
         return None
-    number = _described(patch, section)
+    number = _described(patch)
     made = layout.unwinding if layout else None
     if made is None:
         return PlacedUnwinding(0, 0, 0, 0, number)

@@ -18,7 +18,9 @@ from suture.patch.x86_64 import JUMP_SIZE, STUB_SIZE, decode_stub, jump_target
 from suture.process import memory
 from suture.process.maps import Mapping, Maps
 
-_NAME = re.compile(rb"/memfd:suture:([0-9a-f]{16})(?: \(deleted\))?\Z")
+MARK = b"/memfd:suture:"
+"""What the name of a patch's memory begins with, in the list of mappings."""
+_NAME = re.compile(MARK + rb"([0-9a-f]{16})(?: \(deleted\))?\Z")
 _MOST_PATCHES = 512
 Read = Callable[[int, int], bytes]
 """(address, size) to bytes, fewer or none where nothing is mapped."""
@@ -73,6 +75,8 @@ def find_placed(pid: int, maps: Maps) -> tuple[list[Placed], list[Remains]]:
     """All patches in a process, bounded, and what looks like one but is not whole. Reads the memory of `pid`."""
     placed: list[Placed] = []
     remains: list[Remains] = []
+    if MARK not in maps.raw:
+        return placed, remains
     rows = maps.mappings
     claimed: set[int] = set()
     for index, row in enumerate(rows):

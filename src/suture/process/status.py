@@ -12,7 +12,7 @@ from suture.patch.record import Record
 from suture.process.error import AlreadyTraced, NoPermission
 from suture.process.image import Image, images
 from suture.process.maps import Maps, read_maps
-from suture.process.placed import Placed, Route, State, find_placed, group_state, reader, routes
+from suture.process.placed import MARK, Placed, Route, State, find_placed, group_state, reader, routes
 from suture.process.tracee import Tracee, command_name
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def _with_old_frames(tracee: Tracee, patch: PatchStatus, record: Record | None) 
 
 def patches_of(pid: int, maps: Maps) -> list[PatchStatus]:
     """The patches whose memory is in `maps`."""
-    if b"/memfd:suture:" not in maps.raw:
+    if MARK not in maps.raw:
         return []
     placed, remains = find_placed(pid, maps)
     present = images(pid, maps)
@@ -174,7 +174,7 @@ def status_of_all() -> list[ProcessStatus]:
     for pid in all_pids():
         try:
             raw = _peek(pid)
-            if b"/memfd:suture:" not in raw:
+            if MARK not in raw:
                 continue
             one = status(pid)
         except (SutureError, OSError):
