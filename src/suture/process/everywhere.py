@@ -78,10 +78,10 @@ def apply_everywhere(
     passes, scan_seconds = 0, 0.0
     while passes < _MOST_PASSES:
         begin = time.monotonic()
-        found, unread = every_process()
+        found, unread = every_process(seen)
         scan_seconds = scan_seconds or time.monotonic() - begin
         target = patch.manifest.target.build_id
-        new = [p for p in found if (p.pid, p.start_time) not in seen and any(i.build_id == target for i in p.images)]
+        new = [p for p in found if any(i.build_id == target for i in p.images)]
         new = [p for p in new if p.pid != os.getpid()]
         if not new:
             break

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
 from dataclasses import dataclass
 
 from suture.error import SutureError
@@ -9,7 +10,7 @@ from suture.process.error import NoProcess
 from suture.process.image import Image, images
 from suture.process.maps import Maps, read_maps
 from suture.process.status import all_pids
-from suture.process.tracee import Tracee, command_name
+from suture.process.tracee import Tracee, command_name, read_stat
 
 
 @dataclass(frozen=True)
@@ -32,13 +33,15 @@ class Unread:
     why: str
 
 
-def every_process() -> tuple[list[Found], list[Unread]]:
-    """All processes with their images; kernel threads and those that end meanwhile are left out."""
+def every_process(known: Set[tuple[int, int]] = frozenset()) -> tuple[list[Found], list[Unread]]:
+    """All processes with their images; kernel threads, those that end meanwhile and `known` (pid, start time) are left out."""
     found: list[Found] = []
     unread: list[Unread] = []
     seen: dict[bytes, tuple[Image, ...]] = {}
     for pid in all_pids():
         try:
+            if known and (pid, read_stat(pid).start_time) in known:
+                continue
             with Tracee(pid) as tracee:
                 maps = read_maps(tracee.via)
                 if maps.raw not in seen:  # forked workers have the very same maps

@@ -10,7 +10,7 @@ import re
 from bisect import bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 from suture.patch.x86_64 import PAGE, REACH
 from suture.process.error import Hostile, NoPermission, NoProcess
@@ -18,7 +18,7 @@ from suture.process.proc import open_file
 
 _MOST_BYTES = 32 << 20
 _LINE = re.compile(
-    rb"^([0-9a-f]+)-([0-9a-f]+) ([r-])([w-])([x-])([ps]) ([0-9a-f]+) ([0-9a-f]+:[0-9a-f]+) ([0-9]+) *([^\n]*)$", re.M
+    rb"([0-9a-f]+)-([0-9a-f]+) ([r-])([w-])([x-])([ps]) ([0-9a-f]+) ([0-9a-f]+:[0-9a-f]+) ([0-9]+) *([^\n]*)\Z"
 )
 _ESCAPE = re.compile(rb"\\([0-7]{3})")
 # Room that the kernel or the program will want: below the main stack and above the brk heap.
@@ -54,6 +54,26 @@ class Mapping:
         return self.name.endswith(b" (deleted)")
 
 
+@lru_cache(maxsize=2048)
+def _mapping(line: bytes) -> Mapping | None:
+    """Kept, because the maps of a process are read again and again."""
+    m = _LINE.match(line)
+    if m is None:
+        return None
+    return Mapping(
+        int(m[1], 16),
+        int(m[2], 16),
+        m[3] == b"r",
+        m[4] == b"w",
+        m[5] == b"x",
+        m[6] == b"p",
+        int(m[7], 16),
+        m[8],
+        int(m[9]),
+        m[10],
+    )
+
+
 class Maps:
     """All mappings, by rising address. `raw` is the text they came from."""
 
@@ -62,21 +82,7 @@ class Maps:
 
     @cached_property
     def mappings(self) -> tuple[Mapping, ...]:
-        return tuple(
-            Mapping(
-                int(m[1], 16),
-                int(m[2], 16),
-                m[3] == b"r",
-                m[4] == b"w",
-                m[5] == b"x",
-                m[6] == b"p",
-                int(m[7], 16),
-                m[8],
-                int(m[9]),
-                m[10],
-            )
-            for m in _LINE.finditer(self.raw)
-        )
+        return tuple(m for line in self.raw.split(b"\n") if (m := _mapping(line)) is not None)
 
     @cached_property
     def _starts(self) -> list[int]:

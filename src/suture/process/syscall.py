@@ -283,17 +283,21 @@ def _install_wake_handler() -> None:
     _wake_handler_installed = True
 
 
-_HELD_SIGNALS = frozenset(int(s) for s in signal.valid_signals()) - {_WAKE_SIGNAL}
+_SIGNAL_SET = ctypes.c_ubyte * 128  # sigset_t of glibc, bit n-1 for signal n
+_HELD_SIGNALS = _SIGNAL_SET.from_buffer_copy(
+    sum(1 << (s - 1) for s in signal.valid_signals() if s != _WAKE_SIGNAL).to_bytes(128, "little")
+)
 
 
 @contextmanager
 def signals_held() -> Iterator[None]:
     """Inside, this thread takes no signal but SIGKILL, SIGSTOP and the timer's: Ctrl-C waits until the target runs again."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _HELD_SIGNALS)
+    before = _SIGNAL_SET()  # Python's own function makes a set of 64 names of it, each time
+    _quick.pthread_sigmask(signal.SIG_BLOCK, ctypes.byref(_HELD_SIGNALS), ctypes.byref(before))
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        _quick.pthread_sigmask(signal.SIG_SETMASK, ctypes.byref(before), None)
 
 
 def process_vm_readv(pid: int, address: int, size: int) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Protocol
@@ -143,11 +144,16 @@ def read_stat(pid: int, tid: int | None = None) -> Stat:
     return Stat(fields[0].decode(), int(fields[6]), int(fields[17]), int(fields[19]))
 
 
+_FIELDS = re.compile(
+    rb"^(TracerPid|Seccomp|SigBlk|SigIgn|SigCgt|SigPnd|ShdPnd|x86_Thread_features):\t(.*)$", re.MULTILINE
+)
+
+
 def read_status(pid: int, tid: int | None = None) -> Status:
     """Raises NoProcess."""
     raw = read_file(pid, "status" if tid is None else f"task/{tid}/status")
     # the first line holds the name, in which newlines are escaped
-    rows = dict(line.split(b":\t", 1) for line in raw.splitlines() if b":\t" in line)
+    rows: dict[bytes, bytes] = dict(_FIELDS.findall(raw))
 
     def bits(name: bytes) -> int:
         return int(rows.get(name, b"0"), 16)
