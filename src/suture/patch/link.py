@@ -49,7 +49,7 @@ class Runtime:
     following: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Layout:
     """Offsets from the load address; sizes are page multiples.
 
@@ -146,6 +146,26 @@ def lay_out(patch: PatchFile) -> Layout:
 
 def link(patch: PatchFile, layout: Layout, place: Place) -> Linked:
     """The bytes for one process. Raises BadPatch when a field does not hold its value or a symbol has none."""
+    values = (tuple(sorted(x.items())) for x in (place.slots, place.imports, place.original))
+    return _link_again(patch, layout, place.base, place.bias, *values, place.runtime)
+
+
+@lru_cache(maxsize=4)
+def _link_again(
+    patch: PatchFile,
+    layout: Layout,
+    base: int,
+    bias: int,
+    slots: tuple[tuple[int, int], ...],
+    imports: tuple[tuple[str, int], ...],
+    original: tuple[tuple[int, bytes], ...],
+    runtime: Runtime | None,
+) -> Linked:
+    """Kept, because processes born of one have everything at the same places."""
+    return _link(patch, layout, Place(base, bias, dict(slots), dict(imports), dict(original), runtime))
+
+
+def _link(patch: PatchFile, layout: Layout, place: Place) -> Linked:
     record = _record(patch, layout, place)
     image = bytearray(layout.size)
     encoded = record.encode()
