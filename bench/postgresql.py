@@ -217,6 +217,11 @@ def _timeline(transactions: Sequence[tuple[float, float]], origin: float) -> lis
     return [f for f in found if f[0] >= 0]
 
 
+def in_time(phases: Mapping[str, list[float]]) -> list[tuple[str, list[float]]]:
+    """Phases with begin and end in seconds, the first first: the kept numbers have them by name."""
+    return sorted(phases.items(), key=lambda p: p[1])
+
+
 def rows(data: Mapping[str, Any]) -> list[list[str]]:
     """The table of latencies."""
     return [
@@ -228,7 +233,7 @@ def rows(data: Mapping[str, Any]) -> list[list[str]]:
             f"{p['p99']:.2f}",
             f"{p['max']:.1f}",
         ]
-        for name, p in data["latency"].items()
+        for name, p in ((n, data["latency"][n]) for n, _ in in_time(data["phases"]))
     ]
 
 

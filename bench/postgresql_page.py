@@ -131,7 +131,7 @@ def plot(data: Mapping[str, Any]) -> str:
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT}" font-family="sans-serif" font-size="11">'
     ]
     parts.append(f'<rect width="{_WIDTH}" height="{_HEIGHT}" fill="white"/>')
-    for n, (name, (begin, end)) in enumerate(data["phases"].items()):
+    for n, (name, (begin, end)) in enumerate(postgresql.in_time(data["phases"])):
         shade = "#f3f3f3" if n % 2 else "#e4edf5"
         parts.append(
             f'<rect x="{x(begin):.1f}" y="20" width="{x(end) - x(begin):.1f}" height="{_HEIGHT - _BOTTOM - 20}" fill="{shade}"/>'
