@@ -6,6 +6,8 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 BUSY = """
 #include <time.h>
 static double now(void) { struct timespec t; clock_gettime(CLOCK_MONOTONIC, &t); return t.tv_sec + t.tv_nsec * 1e-9; }
@@ -30,7 +32,10 @@ def chains(target: Any, tmp_path: Path, how: str) -> list[list[str]]:
     target.process.stdin.flush()
     data = tmp_path / "perf.data"
     words = [*_EVENT, "--call-graph", how, "-o", str(data), "-p", str(pid), "--", "sleep", "1"]
-    subprocess.run(words, check=True, capture_output=True)
+    recorded = subprocess.run(words, check=False, capture_output=True, text=True)
+    if recorded.returncode and "perf_event_open" in recorded.stderr:
+        pytest.skip(f"the kernel here does not let perf record: {recorded.stderr.strip()[:300]}")
+    assert recorded.returncode == 0, recorded.stderr
     said = subprocess.run(
         ["perf", "script", "-i", str(data), "-F", "ip,sym,dso"], check=True, capture_output=True, text=True
     ).stdout
