@@ -170,5 +170,5 @@ reports, and use `--tree DIR --binary FILE`; the match says whether it is the sa
 | MariaDB 10.5 and 11.8 | no: see above |
 | `--tree DIR --binary FILE` with a stripped C++ program built by CMake, with exceptions | yes, a small one by hand; no whole server |
 | MySQL 8, deb or rpm | no: the archives hold no MySQL server |
-| gdb through patched frames | yes (docs/applying.md); perf was not measured |
+| gdb through patched frames | yes (docs/applying.md); perf by frame pointers, which mariadbd has: yes; perf by tables (`--call-graph dwarf`): ends at the frame |
 """
