@@ -13,6 +13,7 @@ import re
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +21,11 @@ from facts import Start
 from kernel_coverage import FOLDERS, FOLDERS_OF_DRIVERS
 
 from suture.delta.compare import Difference
+from suture.delta.layout import LayoutChange
 from suture.elf.file import ElfFile
 from suture.error import SutureError
 from suture.kernel import unit
-from suture.kernel.change import KernelChange
+from suture.kernel.change import KernelChange, OtherCompiles
 from suture.kernel.image import VMLINUX, Image, read_module, read_vmlinux
 from suture.kernel.line import Lines
 from suture.kernel.match import NoMatch, match
@@ -105,11 +107,27 @@ def _tried(tree: KernelTree, one: unit.KernelUnit) -> dict[str, Any] | None:
     for name in names:
         change = KernelChange(one.source, obj, obj, image, found, special, special)
         vars(change)["difference"] = Difference(frozenset({name}), _NONE, _NONE, _NONE, _NONE)
-        refused = select((change,), Resolver((change,), exports), {}, lines).refused
+        chosen = select((change,), Resolver((change,), exports), {}, lines)
+        if chosen.keys:
+            chosen = select(*_reading(tree, one, change, name, exports))
+        refused = chosen.refused
         row["found"] += name in found.addresses
         row["replaceable"] += not refused
         reasons.update({_kind(r.reason) for r in refused})
     return {**row, "reasons": dict(reasons)}
+
+
+def _reading(
+    tree: KernelTree, one: unit.KernelUnit, change: KernelChange, name: str, exports: Exports
+) -> tuple[tuple[KernelChange], Resolver, dict[int, tuple[LayoutChange, ...]], dict[int, Lines]]:
+    """The same with new code that reads static keys, as `suture make` does it."""
+    (path,) = unit.compile_sections(tree, (one,), None, "", read_keys=True)
+    obj = KernelObject(ElfFile.read(path))
+    again = replace(change, post=obj, special_post=SpecialSections(obj), other=OtherCompiles(change.post, obj))
+    has = frozenset({name})
+    vars(again)["difference"] = Difference(has & obj.functions.keys(), _NONE, _NONE, _NONE, _NONE)
+    vars(again)["lost"] = has - obj.functions.keys()
+    return (again,), Resolver((again,), exports), {}, {0: Lines(obj.elf)}
 
 
 def _kind(reason: str) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from suture.delta.layout import changed_layouts
 from suture.elf.file import ElfFile
-from suture.kernel.change import KernelChange
+from suture.kernel.change import KernelChange, OtherCompiles
 from suture.kernel.emit import emit
 from suture.kernel.image import Image
 from suture.kernel.line import Lines
@@ -194,6 +194,49 @@ def test_a_jump_label_of_vmlinux_is_copied_and_one_of_a_module_is_refused(tmp_pa
     assert ".klp.sym.vmlinux.key_here,0" in symbols(one)
     ((_, name, reason),) = reasons(change(tmp_path, new, "ext4", BASE + _LABEL))
     assert name == "labelled" and "jump label key_here of the module ext4" in reason
+
+
+_KEYED = """
+struct key { long a, b; } key_here;
+#ifdef READ
+#define enabled() (*(volatile long *)&key_here.a != 0)
+#else
+#define enabled() ({ __label__ yes; int on = 0; \
+\tasm goto("1: .byte 0x0f,0x1f,0x44,0x00,0x00\\n.pushsection __jump_table,\\"aw\\"\\n.balign 8\\n.long 1b - ., %l[yes] - .\\n" \
+\t\t".quad %c0 - .\\n.popsection" : : "i"(&key_here) : : yes); if (0) { yes: on = 1; } on; })
+#endif
+noinline int keyed(int a) { return enabled() ? hidden(a) * 5 : hidden(a) * 3; }
+noinline int likewise(int a) { return enabled() ? outside(a) * 7 : outside(a) * 11; }
+"""
+
+
+def _reading(tmp_path: Path, old: str, new: str) -> KernelChange:
+    """A change whose new code reads the key that running code has a jump label of."""
+    plain = change(tmp_path, new, "ext4", old)
+    pre, post = (
+        KernelObject(compiled(tmp_path, f"read{n}", f"#define READ\n{text}", *_SECTIONS))
+        for n, text in enumerate((old, new))
+    )
+    return replace(plain, post=post, special_post=SpecialSections(post), other=OtherCompiles(plain.post, pre))
+
+
+def test_new_code_that_reads_a_key_takes_the_place_of_the_changed_function_alone(tmp_path: Path) -> None:
+    old = BASE + _KEYED
+    one = _reading(tmp_path, old, old.replace("hidden(a) * 3", "hidden(a) * 4"))
+    chosen = selected(one)
+    assert not chosen.refused and [r.name for r in chosen.replaced] == ["keyed"]
+    made = ElfFile(emit((one,), chosen))
+    assert made.section("__jump_table") is None and ".klp.sym.ext4.key_here,0" in symbols(one)
+    plain = change(tmp_path, old.replace("hidden(a) * 3", "hidden(a) * 4"), "ext4", old)
+    assert selected(plain).keys == {0: "key_here"}
+
+
+def test_a_changed_function_without_code_of_its_own_when_keys_are_read_is_refused(tmp_path: Path) -> None:
+    old = BASE + _KEYED.replace("noinline int keyed", "#ifndef READ\nnoinline int keyed").replace(
+        "noinline int likewise", "#endif\nnoinline int likewise"
+    )
+    ((_, name, reason),) = reasons(_reading(tmp_path, old, old.replace("hidden(a) * 3", "hidden(a) * 4")))
+    assert name == "keyed" and "no code of its own" in reason
 
 
 _ALTERNATIVE = """

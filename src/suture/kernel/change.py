@@ -15,6 +15,14 @@ from suture.kernel.special_section import SpecialSections, meaning
 
 
 @dataclass(frozen=True)
+class OtherCompiles:
+    """Where *post* was compiled otherwise than *pre* and what runs: *post* as those are, and *pre* as that is."""
+
+    plain_post: KernelObject
+    pre: KernelObject
+
+
+@dataclass(frozen=True)
 class KernelChange:
     """A unit before (*pre*) and after (*post*) the fix, and its place in *run*."""
 
@@ -25,6 +33,7 @@ class KernelChange:
     match: KernelMatch
     special_pre: SpecialSections
     special_post: SpecialSections
+    other: OtherCompiles | None = None
 
     @cached_property
     def pairs(self) -> Pairs:
@@ -32,7 +41,29 @@ class KernelChange:
 
     @cached_property
     def difference(self) -> Difference:
-        return compared(self.pre, self.post, self.special_pre, self.special_post)
+        own = compared(self.pre, self.post, self.special_pre, self.special_post)
+        if self.other is None:
+            return own
+        # what the two ways to compile make differ is no change; what the fix changes shows in one way or in both
+        changed = (self._plain.changed | self._alike.changed) & self.post.functions.keys()
+        return Difference(changed - own.new, own.new, own.gone, own.changed_variables, own.changed_constants)
+
+    @cached_property
+    def _plain(self) -> Difference:
+        assert self.other is not None
+        post = self.other.plain_post
+        return compared(self.pre, post, self.special_pre, SpecialSections(post))
+
+    @cached_property
+    def _alike(self) -> Difference:
+        assert self.other is not None
+        pre = self.other.pre
+        return compared(pre, self.post, SpecialSections(pre), self.special_post)
+
+    @cached_property
+    def lost(self) -> frozenset[str]:
+        """Changed functions for which there is no new code, because the other way to compile has put it elsewhere."""
+        return frozenset() if self.other is None else self._plain.changed - self.post.functions.keys()
 
     @cached_property
     def _chosen(self) -> tuple[frozenset[str], frozenset[str]]:

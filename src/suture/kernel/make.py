@@ -15,7 +15,7 @@ from suture.delta.layout import LayoutChange, changed_layouts
 from suture.elf.file import ElfFile
 from suture.error import Refused
 from suture.kernel import affected, emit, module, overlay, stub, unit
-from suture.kernel.change import KernelChange
+from suture.kernel.change import KernelChange, OtherCompiles
 from suture.kernel.image import VMLINUX, Image, read_module, read_vmlinux
 from suture.kernel.line import Lines
 from suture.kernel.manifest import KernelFunction, KernelManifest, KernelTarget, identity, parse_patch
@@ -71,8 +71,13 @@ def make(ready: KernelReady, progress: Progress = silent) -> KernelMaking:
             f"{ready.name}: there is nothing to replace in the running kernel: {why}", "check that the fix is for code"
         )
     exports = Exports.read(tree.target.symvers)
-    resolver = Resolver(changes, exports)
-    selection = select(changes, resolver, layouts, lines)
+    selection = select(changes, Resolver(changes, exports), layouts, lines)
+    if selection.keys:
+        progress("compiling once more, with static keys that are read")
+        changes, lines, said = _read_keys(tree, chosen, (layer, key), changes, lines, selection.keys)
+        selection = select(changes, Resolver(changes, exports), layouts, lines)
+        more = (*more, *said)
+        clock.step("read keys")
     if selection.refused:
         raise KernelRefused(ready.name, tuple(selection.refused))
     clock.step("select")
@@ -118,6 +123,31 @@ def _changes(
         layouts[number] = changed_layouts(old.elf, new.elf, change.replaced)
         lines[number] = Lines(new.elf)
     return tuple(changes), layouts, lines, tuple(notes)
+
+
+def _read_keys(
+    tree: KernelTree,
+    chosen: Sequence[unit.KernelUnit],
+    layer: tuple[Path, str],
+    changes: tuple[KernelChange, ...],
+    lines: Mapping[int, Lines],
+    wanting: Mapping[int, str],
+) -> tuple[tuple[KernelChange, ...], dict[int, Lines], list[str]]:
+    """Changes with new code that reads static keys, for units that want jump labels of modules: those can't be switched there."""
+    made, found, notes = list(changes), dict(lines), []
+    for number, name in wanting.items():
+        change = changes[number]
+        one = [next(u for u in chosen if u.source == change.source)]
+        before, after = (
+            unit.compile_sections(tree, one, files, key, read_keys=True)[0] for files, key in ((None, ""), layer)
+        )
+        pre, post = KernelObject(ElfFile.read(before)), KernelObject(ElfFile.read(after))
+        made[number] = replace(
+            change, post=post, special_post=SpecialSections(post), other=OtherCompiles(change.post, pre)
+        )
+        found[number] = Lines(post.elf)
+        notes.append(f"{change.source}: new code reads static keys, since it can't have the jump label of {name}")
+    return tuple(made), found, notes
 
 
 def _image(tree: KernelTree, one: unit.KernelUnit, images: dict[str, Image]) -> Image | None:

@@ -18,6 +18,7 @@ from suture.kernel.special_section import ALTERNATIVES, STATIC_CALLS, Entry
 from suture.patch.manifest import RefusedFunction
 
 _TRACEPOINT = "__tracepoint_"
+_READ = "replace the test in the fix: static_key_enabled() instead of static_branch_*()"
 # Functions that every task is inside of whenever it does not run: no transition could end.
 _ALWAYS_BUSY = frozenset({"__schedule", "schedule", "schedule_idle"})
 _UNTRACED = (".noinstr.text", ".entry.text", ".cpuidle.text", ".kprobes.text", ".irqentry.text", ".softirqentry.text")
@@ -45,6 +46,8 @@ class Selection:
     resolved: dict[tuple[int, int, KernelReference], Resolution] = field(default_factory=dict)
     refused: list[RefusedFunction] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    keys: dict[int, str] = field(default_factory=dict)
+    """Units whose new code wants a jump label of a module, with the key's name: compiled to read keys it may do without."""
 
 
 def select(
@@ -107,6 +110,8 @@ class _Work:
                 "only runs while the kernel or module starts or goes",
                 "leave it out, or do its work in a callback",
             )
+        for name in sorted(change.lost):
+            self.refuse(unit, name, "has no code of its own when keys are read instead of jump labels", _READ)
         for name in sorted(change.replaced):
             self._root(unit, change, name)
 
@@ -225,9 +230,10 @@ class _Work:
                 return (
                     False  # the call stays one of the key's trampoline, which the kernel keeps true (asm/static_call.h)
                 )
+            self.result.keys.setdefault(unit, found.name)
             self.refuse(
                 unit, name, f"uses the jump label {found.name} of the module {found.object}",
-                "replace the test in the fix: static_key_enabled() instead of static_branch_*()",
+                _READ,
             )  # fmt: skip
             return False
         return True

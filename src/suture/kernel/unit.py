@@ -22,6 +22,15 @@ from suture.kernel.prepare import ROOT, KernelTree
 from suture.source import cache
 
 SECTIONS = ("-ffunction-sections", "-fdata-sections")
+_READ_KEYS = """\
+/* SPDX-License-Identifier: GPL-2.0 */
+/* A test of a static key reads the key: -1 while it is being switched on (static_key_count() in kernel/jump_label.c). */
+#include <linux/jump_label.h>
+#undef static_branch_likely
+#undef static_branch_unlikely
+#define static_branch_likely(x) likely_notrace(READ_ONCE((x)->key.enabled.counter) != 0)
+#define static_branch_unlikely(x) unlikely_notrace(READ_ONCE((x)->key.enabled.counter) != 0)
+"""
 
 
 class NotBuilt(SutureError):
@@ -128,18 +137,22 @@ def _read(source: str, place: Path) -> KernelUnit | NotBuilt:
     return KernelUnit(source, facts[0], facts[1], tuple(facts[2]), place / "made")
 
 
-def compile_sections(tree: KernelTree, chosen: Sequence[KernelUnit], layer: Path | None, key: str) -> list[Path]:
+def compile_sections(
+    tree: KernelTree, chosen: Sequence[KernelUnit], layer: Path | None, key: str, read_keys: bool = False
+) -> list[Path]:
     """Objects of units with a section for each function and datum, in parallel, kept by `key` (that of the files over the tree).
 
+    With `read_keys`, static_branch_likely() and static_branch_unlikely() read their keys and need no jump label.
     Raises `CompileFailed` for the first one that fails.
     """
     store = cache.root() / "object" / "kernel-sections"
     room = tree.room if layer is None else tree.room.with_layer(layer)
-    names = [hashlib.sha256(f"{tree.key}\0{key}\0{u.command}".encode()).hexdigest() for u in chosen]
+    head = _READ_KEYS if read_keys else ""
+    names = [hashlib.sha256(f"{tree.key}\0{key}\0{u.command}\0{head}".encode()).hexdigest() for u in chosen]
     paths = [store / n[:2] / f"{n}.o" for n in names]
     missing = [(u, p) for u, p in zip(chosen, paths, strict=True) if not p.exists()]
     if missing:
-        cache.scratch(cache.root() / "run", lambda folder: _compile(room, missing, folder))
+        cache.scratch(cache.root() / "run", lambda folder: _compile(room, missing, folder, head))
     return paths
 
 
@@ -151,14 +164,16 @@ def _in_parallel(count: int) -> str:
     return f"printf '%s\\n' {numbers} | xargs -P 2 -n 1 sh -c {shlex.quote(one)} job\n"
 
 
-def _compile(room: Room, missing: Sequence[tuple[KernelUnit, Path]], folder: Path) -> None:
+def _compile(room: Room, missing: Sequence[tuple[KernelUnit, Path]], folder: Path, head: str) -> None:
     out = f"{INSIDE}/out"
+    (folder / "head.h").write_text(head)
+    more = f"-include {out}/head.h " if head else ""
     (folder / "made").mkdir()
     for unit, _ in missing:
         if unit.made.is_dir():
             shutil.copytree(unit.made, folder / "made", dirs_exist_ok=True)
     for number, (unit, _) in enumerate(missing):
-        command = unit.command.replace(" -c -o ", f" {' '.join(SECTIONS)} -c -o ", 1)
+        command = unit.command.replace(" -c -o ", f" {more}{' '.join(SECTIONS)} -c -o ", 1)
         (folder / f"{number}.sh").write_text(f"set -e\n{command}\ncp {shlex.quote(unit.object)} {out}/{number}.o\n")
     room.enter(f"cp -a {out}/made/. .\n{_in_parallel(len(missing))}", directory=ROOT, binds=[(folder, out)])
     for number, (unit, path) in enumerate(missing):
