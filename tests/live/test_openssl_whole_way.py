@@ -32,7 +32,9 @@ def test_most_of_the_difference_goes_in_and_all_else_is_refused_with_a_reason(re
     assert {"tls_construct_new_session_ticket", "ssl_get_prev_session"} <= set(functions["libssl.so.3"])
     refused = record["data"]["made"]["refused"]
     assert all(r["reason"] and r["remedy"] for r in refused)
-    assert {"file_load", "base_query", "OSSL_parse_url"} <= {r["function"] for r in refused}
+    assert "file_load" in {r["function"] for r in refused}
+    # names that macros make, in tables that the shipped binary has; an import that is an IFUNC
+    assert {"base_query", "OSSL_parse_url"} <= set(functions["libcrypto.so.3"])
     assert not any(r["file"].endswith((".h.in", ".c.in", ".pl")) for r in refused)
     assert not {r["function"] for r in refused if r["function"]} & set(functions["libcrypto.so.3"])
 

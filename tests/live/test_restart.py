@@ -16,7 +16,7 @@ def test_a_live_patch_costs_no_request_and_a_restart_does(
 ) -> None:
     record, folder = short_run("restart", "--only=nginx", "--rounds=2")
     ways = record["data"]["services"]["nginx"]["ways"]
-    assert list(ways) == ["nothing", "suture apply", "upgrade on the fly", "restart"]
+    assert set(ways) == {"nothing", "suture apply", "upgrade on the fly", "restart"}
     assert all(w["requests"] > 100 for windows in ways.values() for w in windows)
     assert all(w["failed"] == w["lost"] == 0 for name in ("nothing", "suture apply") for w in ways[name])
     assert all(w["lost"] > 0 for w in ways["restart"])
