@@ -18,7 +18,7 @@ from suture.process.proc import read_auxv
 from suture.process.tracee import Tracee
 
 _MOST_OBJECTS = 4096
-_MOST_ENTRIES = 512
+_MOST_ENTRIES, _USUAL_ENTRIES = 512, 48
 _MOST_CHAIN = 1 << 16
 _HASH_HEAD = 4096
 _MOST_NAME = 4096
@@ -57,12 +57,14 @@ class LoadedObject:
 
     @cached_property
     def _entries(self) -> list[tuple[int, int]]:
-        raw = memory.try_read(self.pid, self.dynamic, 16 * _MOST_ENTRIES)
-        found = []
-        for tag, value in struct.iter_unpack("<QQ", raw[: len(raw) // 16 * 16]):
-            if tag == 0:
-                break
-            found.append((tag, value))
+        found: list[tuple[int, int]] = []
+        for most in (_USUAL_ENTRIES, _MOST_ENTRIES):
+            raw = memory.try_read(self.pid, self.dynamic, 16 * most)
+            found.clear()
+            for tag, value in struct.iter_unpack("<QQ", raw[: len(raw) // 16 * 16]):
+                if tag == 0:
+                    return found
+                found.append((tag, value))
         return found
 
     def pointer(self, tag: int) -> int:

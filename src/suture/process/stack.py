@@ -169,18 +169,34 @@ def _needle(shift: int, block: int) -> _Needle:
     return _Needle(shift, block, shift // 8 + place, tail[place])
 
 
+_spare: list[bytearray] = []
+"""The memory of a snapshot that is done with: for the next process, since making it ready is a good part of a short job."""
+
+
 class Snapshot:
     """Memory for the stacks of stopped threads, kept from one stop to the next."""
 
     def __init__(self) -> None:
         self._stacks = Stacks((), _NO_STACK)
-        self._make_room(_FIRST_BYTES)
+        if _spare:
+            self._use(_spare.pop())
+        else:
+            self._make_room(_FIRST_BYTES)
 
     def _make_room(self, size: int) -> None:
-        self._buffer = bytearray(size + (size >> 1) & ~7)
-        self._base = ctypes.addressof((ctypes.c_char * len(self._buffer)).from_buffer(self._buffer))
+        self._use(bytearray(size + (size >> 1) & ~7))
         # touched now, because the page faults would come inside the stop
         self._buffer[::_PAGE] = bytes(len(range(0, len(self._buffer), _PAGE)))
+
+    def _use(self, buffer: bytearray) -> None:
+        self._buffer = buffer
+        self._base = ctypes.addressof((ctypes.c_char * len(buffer)).from_buffer(buffer))
+
+    def give_back(self) -> None:
+        """After the last stop; the snapshot is of no use any more."""
+        if not _spare and len(self._buffer) <= 2 * _FIRST_BYTES:
+            _spare.append(self._buffer)
+        self._buffer, self._base, self._stacks = bytearray(), 0, Stacks((), _NO_STACK)
 
     def make_ready(self) -> None:
         """Between two stops: room for as much as the last one had."""

@@ -123,6 +123,7 @@ def carry_out(
             delay = min(delay * 2, _LONGEST_DELAY)
             tracee.check_same()
     finally:
+        snapshot.give_back()
         suspended.close()
         os.close(maps_fd)
         os.close(mem)
