@@ -29,7 +29,7 @@ class PatchFile:
     manifest: Manifest
     object: ElfFile
 
-    @property
+    @cached_property
     def sections(self) -> tuple[Section, ...]:
         """The sections that are placed in a process, in file order."""
         return tuple(s for s in self.object.sections if s.is_alloc and s.sh_size)
