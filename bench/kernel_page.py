@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ def document(record: Record) -> str:
         "that comes or goes (bench/kernel_change.py). Of each file the change whose text has the smallest SHA-256 is tried; when it does",
         "not compile alone, with the lines that the headers gain which the file includes.",
         "",
-        f"Of {len(rows)} changes {len(code)} change code. Of these **{len(made)} ({_share(made, code)}) became a patch**, and "
+        f"Of {len(rows)} changes {len(code)} change code. Of these **{len(made)} ({_share(len(made), len(code), 0)}) became a patch**, and "
         f"{len(done)} of those were loaded in the archive's own kernel, finished their transition and were reverted, with nothing",
         "else in the kernel's log.",
         "",
@@ -67,8 +68,8 @@ def document(record: Record) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _share(some: list[Any], all_: list[Any]) -> str:
-    return f"{100 * len(some) / max(len(all_), 1):.0f}%"
+def _share(part: int, whole: int, digits: int) -> str:
+    return f"{100 * part / max(whole, 1):.{digits}f}%"
 
 
 def _number(value: float | None) -> str:
@@ -89,29 +90,32 @@ def _reverted(row: dict[str, Any]) -> str:
     return text + (f"; log: {'; '.join(row['log'])[:80]}" if row.get("log") else "")
 
 
+def swept(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The sums over all files of bench/kernel_sweep; reasons with their number, the most frequent first."""
+    reasons: Counter[str] = Counter()
+    for row in rows:
+        reasons.update(row["reasons"])
+    sums = {k: sum(r[k] for r in rows) for k in ("functions", "found", "replaceable")}
+    return {"source": f"{len(rows)} files", **sums, "reasons": dict(reasons.most_common())}
+
+
 def _sweep() -> list[str]:
     path = RESULTS / "kernel_sweep.json"
     if not path.exists():
         return ["No numbers yet: run `bench/kernel_sweep`."]
     record = Record.read(path)
     rows = record.data["rows"]
-    functions, found, fit = (sum(r[k] for r in rows) for k in ("functions", "found", "replaceable"))
-    reasons: Counter[str] = Counter()
-    for row in rows:
-        reasons.update(row["reasons"])
+    sums = swept(rows)
+    functions, found, fit = (sums[k] for k in ("functions", "found", "replaceable"))
     return [
         f"`{record.command}` ({record.started}): {len(rows)} files, chosen in the same way and from arch/x86 too, with {functions}",
-        f"functions. {found} of them ({_percent(found, functions)}) are found where the image has them, and {fit}",
-        f"({_percent(fit, functions)}) could be replaced with all that they refer to. A function may have several reasons not to be.",
+        f"functions. {found} of them ({_share(found, functions, 1)}) are found where the image has them, and {fit}",
+        f"({_share(fit, functions, 1)}) could be replaced with all that they refer to. A function may have several reasons not to be.",
         "",
         "| reason | functions |",
         "|---|---|",
-        *[f"| {reason} | {count} |" for reason, count in reasons.most_common()],
+        *[f"| {reason} | {count} |" for reason, count in sums["reasons"].items()],
     ]
-
-
-def _percent(part: int, whole: int) -> str:
-    return f"{100 * part / max(whole, 1):.1f}%"
 
 
 def _seconds() -> list[str]:

@@ -14,11 +14,11 @@ import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
-from facts import Start
+from facts import RESULTS, Record, Start
 from kernel_coverage import FOLDERS, FOLDERS_OF_DRIVERS
+from kernel_page import DOCUMENT, document, swept
 
 from suture.delta.compare import Difference
 from suture.delta.layout import LayoutChange
@@ -26,8 +26,9 @@ from suture.elf.file import ElfFile
 from suture.error import SutureError
 from suture.kernel import unit
 from suture.kernel.change import KernelChange, OtherCompiles
-from suture.kernel.image import VMLINUX, Image, read_module, read_vmlinux
+from suture.kernel.image import Image
 from suture.kernel.line import Lines
+from suture.kernel.make import image_of
 from suture.kernel.match import NoMatch, match
 from suture.kernel.object import KernelObject, runs_once
 from suture.kernel.prepare import KernelTree, prepare
@@ -38,6 +39,7 @@ from suture.kernel.target import find
 
 _ASKED = 40  # files that kbuild is asked for at once
 _NONE: frozenset[str] = frozenset()
+_IMAGES: dict[str, Image] = {}
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -55,18 +57,10 @@ def main(words: Sequence[str] | None = None) -> int:
         if row is not None:
             rows.append(row)
             print(f"{len(rows)} {_line(row)}", file=sys.stderr, flush=True)
-    start.finish({"version": args.version, "rows": rows}).write(Path(__file__).resolve().parent / "results")
-    print(_line(total(rows)))
+    start.finish({"version": args.version, "rows": rows}).write(RESULTS)
+    DOCUMENT.write_text(document(Record.read(RESULTS / "kernel_coverage.json")))
+    print(_line(swept(rows)))
     return 0
-
-
-def total(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """The sums over all files."""
-    reasons: Counter[str] = Counter()
-    for row in rows:
-        reasons.update(row["reasons"])
-    sums = {k: sum(r[k] for r in rows) for k in ("functions", "found", "replaceable")}
-    return {"source": f"{len(rows)} files", **sums, "reasons": dict(reasons.most_common())}
 
 
 def _line(row: dict[str, Any]) -> str:
@@ -79,9 +73,8 @@ def _sample(tree: KernelTree) -> Iterator[unit.KernelUnit]:
     paths.sort(key=lambda p: hashlib.sha256(p.encode()).hexdigest())
     for first in range(0, len(paths), _ASKED):
         for one in unit.units(tree, paths[first : first + _ASKED]).values():
-            if isinstance(one, unit.NotBuilt) or (one.module and tree.target.module(one.module) is None):
-                continue
-            yield one
+            if not isinstance(one, unit.NotBuilt):
+                yield one
 
 
 def _tried(tree: KernelTree, one: unit.KernelUnit) -> dict[str, Any] | None:
@@ -94,8 +87,8 @@ def _tried(tree: KernelTree, one: unit.KernelUnit) -> dict[str, Any] | None:
     obj = KernelObject(ElfFile.read(path))
     names = [n for n, f in obj.functions.items() if not runs_once(f.hot.section)]
     row["functions"] = len(names)
-    image = _image(tree, one)
-    if sum(n in image.names for n in names) <= len(names) / 2:
+    image = image_of(tree, one, _IMAGES)
+    if image is None or sum(n in image.names for n in names) <= len(names) / 2:
         return None
     try:
         found = match(one.source, unit.plain(tree, one), obj, image)
@@ -123,7 +116,7 @@ def _reading(
     """The same with new code that reads static keys, as `suture make` does it."""
     (path,) = unit.compile_sections(tree, (one,), None, "", read_keys=True)
     obj = KernelObject(ElfFile.read(path))
-    again = replace(change, post=obj, special_post=SpecialSections(obj), other=OtherCompiles(change.post, obj))
+    again = replace(change, post=obj, special_post=SpecialSections(obj), other=OtherCompiles(change.difference, obj))
     has = frozenset({name})
     vars(again)["difference"] = Difference(has & obj.functions.keys(), _NONE, _NONE, _NONE, _NONE)
     vars(again)["lost"] = has - obj.functions.keys()
@@ -133,17 +126,6 @@ def _reading(
 def _kind(reason: str) -> str:
     """A reason without the names in it."""
     return re.sub(r"\b(called|variable|label|call|be|where|to) [\w.]*[_\d][\w.]*", r"\1 *", reason)
-
-
-_IMAGES: dict[str, Image] = {}
-
-
-def _image(tree: KernelTree, one: unit.KernelUnit) -> Image:
-    name = one.module or VMLINUX
-    if name not in _IMAGES:
-        path = tree.target.module(name)
-        _IMAGES[name] = read_vmlinux(tree.target.vmlinuz) if path is None else read_module(path)
-    return _IMAGES[name]
 
 
 if __name__ == "__main__":

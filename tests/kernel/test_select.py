@@ -217,7 +217,7 @@ def _reading(tmp_path: Path, old: str, new: str) -> KernelChange:
         KernelObject(compiled(tmp_path, f"read{n}", f"#define READ\n{text}", *_SECTIONS))
         for n, text in enumerate((old, new))
     )
-    return replace(plain, post=post, special_post=SpecialSections(post), other=OtherCompiles(plain.post, pre))
+    return replace(plain, post=post, special_post=SpecialSections(post), other=OtherCompiles(plain.difference, pre))
 
 
 def test_new_code_that_reads_a_key_takes_the_place_of_the_changed_function_alone(tmp_path: Path) -> None:

@@ -259,26 +259,21 @@ def test_a_debug_message_that_says_something_else_is_refused(tmp_path: Path) -> 
     ]
 
 
-_ONCE = """
-noinline int placed(int a)
-{
-\tif (a > 5) {
+_ONCE = (
+    "noinline int placed(int a)\n{\n"
+    + "".join(
+        f"""\tif (a > {limit}) {{
 \t\tstatic char __attribute__((section(".data.once"))) __already_done;
-\t\tif (!__already_done) {
+\t\tif (!__already_done) {{
 \t\t\t__already_done = 1;
-\t\t\toutside(1);
-\t\t}
-\t}
-\tif (a > 9) {
-\t\tstatic char __attribute__((section(".data.once"))) __already_done;
-\t\tif (!__already_done) {
-\t\t\t__already_done = 1;
-\t\t\toutside(2);
-\t\t}
-\t}
-\treturn hidden(a) * 3;
-}
+\t\t\toutside({what});
+\t\t}}
+\t}}
 """
+        for limit, what in ((5, 1), (9, 2))
+    )
+    + "\treturn hidden(a) * 3;\n}\n"
+)
 
 
 def test_flags_of_warnings_that_can_not_be_told_apart_begin_anew(tmp_path: Path) -> None:

@@ -5,12 +5,13 @@ References are kept as facts about their targets, so that two compiles can be co
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
 from functools import cached_property
 
 from suture.delta.frame import INDIRECT, TABLE, Frame, frames
-from suture.elf.abi import SHN_ABS, R, SectionFlag, SectionType, SymbolBind, SymbolType, Visibility
+from suture.elf.abi import SHN_ABS, R, SectionFlag, SectionType, SymbolBind, SymbolType, Visibility, field_width
 from suture.elf.call_frame import BadCallFrame
 from suture.elf.fact import Section, Symbol
 from suture.elf.file import ElfFile
@@ -142,6 +143,15 @@ class Function:
     @property
     def is_ifunc(self) -> bool:
         return any(s.type == SymbolType.GNU_IFUNC for s in self.hot.symbols)
+
+
+def without_fields(data: bytes, references: Iterable[Reference]) -> bytes:
+    """Bytes with all that references fill in zeroed."""
+    blank = bytearray(data)
+    for ref in references:
+        width = field_width(ref.r_type)
+        blank[ref.offset : ref.offset + width] = bytes(width)
+    return bytes(blank)
 
 
 class AtomObject:

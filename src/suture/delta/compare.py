@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from suture.delta.atom import Atom, AtomKind, AtomObject, Function, Reference, is_pc_relative
+from suture.delta.atom import Atom, AtomKind, AtomObject, Function, Reference, is_pc_relative, without_fields
 from suture.delta.correlation import Pairs, pair_atoms
 from suture.elf.abi import field_width
 
@@ -115,13 +115,10 @@ class _Side:
         """Bytes with the relocated fields zeroed, and what each field means."""
         if atom.index not in self._contents:
             self._open.add(atom.index)
-            data = bytearray(self.obj.compared_bytes(atom))
-            for ref in atom.references:
-                width = field_width(ref.r_type)
-                data[ref.offset : ref.offset + width] = bytes(width)
+            data = without_fields(self.obj.compared_bytes(atom), atom.references)
             meaning = tuple((r.offset, r.r_type, self._meaning(r)) for r in atom.references)
             self._open.discard(atom.index)
-            self._contents[atom.index] = (bytes(data), meaning)
+            self._contents[atom.index] = (data, meaning)
         return self._contents[atom.index]
 
     def _meaning(self, ref: Reference) -> object:

@@ -10,8 +10,7 @@ import re
 from collections import defaultdict
 from dataclasses import dataclass, field
 
-from suture.delta.atom import Atom, AtomKind, AtomObject
-from suture.elf.abi import field_width
+from suture.delta.atom import Atom, AtomKind, AtomObject, without_fields
 
 _NUMBERED = re.compile(r"\.\d+(?=\.|$)")
 
@@ -129,12 +128,7 @@ def _same_code(a: Atom, b: Atom) -> bool:
     """Whether two pieces of code differ at most in what they refer to."""
     if a.size != b.size or [(r.offset, r.r_type) for r in a.references] != [(r.offset, r.r_type) for r in b.references]:
         return False
-    data = (bytearray(a.data), bytearray(b.data))
-    for ref in a.references:
-        width = field_width(ref.r_type)
-        for one in data:
-            one[ref.offset : ref.offset + width] = bytes(width)
-    return data[0] == data[1]
+    return without_fields(a.data, a.references) == without_fields(b.data, b.references)
 
 
 def _pair_in_order(old: list[Atom], new: list[Atom], pairs: Pairs) -> None:

@@ -16,9 +16,9 @@ from suture.kernel.special_section import SpecialSections, meaning
 
 @dataclass(frozen=True)
 class OtherCompiles:
-    """Where *post* was compiled otherwise than *pre* and what runs: *post* as those are, and *pre* as that is."""
+    """Where *post* was compiled otherwise than *pre* and what runs: how both differ compiled as what runs, and *pre* as *post* is."""
 
-    plain_post: KernelObject
+    plain: Difference
     pre: KernelObject
 
 
@@ -45,25 +45,15 @@ class KernelChange:
         if self.other is None:
             return own
         # what the two ways to compile make differ is no change; what the fix changes shows in one way or in both
-        changed = (self._plain.changed | self._alike.changed) & self.post.functions.keys()
-        return Difference(changed - own.new, own.new, own.gone, own.changed_variables, own.changed_constants)
-
-    @cached_property
-    def _plain(self) -> Difference:
-        assert self.other is not None
-        post = self.other.plain_post
-        return compared(self.pre, post, self.special_pre, SpecialSections(post))
-
-    @cached_property
-    def _alike(self) -> Difference:
-        assert self.other is not None
         pre = self.other.pre
-        return compared(pre, self.post, SpecialSections(pre), self.special_post)
+        alike = compared(pre, self.post, SpecialSections(pre), self.special_post)
+        changed = (self.other.plain.changed | alike.changed) & self.post.functions.keys()
+        return Difference(changed - own.new, own.new, own.gone, own.changed_variables, own.changed_constants)
 
     @cached_property
     def lost(self) -> frozenset[str]:
         """Changed functions for which there is no new code, because the other way to compile has put it elsewhere."""
-        return frozenset() if self.other is None else self._plain.changed - self.post.functions.keys()
+        return frozenset() if self.other is None else self.other.plain.changed - self.post.functions.keys()
 
     @cached_property
     def _chosen(self) -> tuple[frozenset[str], frozenset[str]]:

@@ -109,7 +109,7 @@ def _changes(
     notes: list[str] = []
     for one, before, after in zip(chosen, pre, post, strict=True):
         old, new = KernelObject(ElfFile.read(before)), KernelObject(ElfFile.read(after))
-        image = _image(tree, one, images)
+        image = image_of(tree, one, images)
         if image is None or not any(n in image.names for n in old.functions):
             notes.append(f"{one.source} is not part of this kernel")
             continue
@@ -143,14 +143,15 @@ def _read_keys(
         )
         pre, post = KernelObject(ElfFile.read(before)), KernelObject(ElfFile.read(after))
         made[number] = replace(
-            change, post=post, special_post=SpecialSections(post), other=OtherCompiles(change.post, pre)
+            change, post=post, special_post=SpecialSections(post), other=OtherCompiles(change.difference, pre)
         )
         found[number] = Lines(post.elf)
         notes.append(f"{change.source}: new code reads static keys, since it can't have the jump label of {name}")
     return tuple(made), found, notes
 
 
-def _image(tree: KernelTree, one: unit.KernelUnit, images: dict[str, Image]) -> Image | None:
+def image_of(tree: KernelTree, one: unit.KernelUnit, images: dict[str, Image]) -> Image | None:
+    """What runs of a unit, read once into `images`; None when the archive has no file of its module."""
     name = one.module or VMLINUX
     if name not in images:
         if name == VMLINUX:

@@ -79,11 +79,11 @@ def _place_sections(source: str, plain: ElfFile, image: Image) -> tuple[dict[str
     placed: dict[str, int] = {}
     proof: list[MatchedSection] = []
     agreed: set[str] = set()
-    rivals: list[tuple[Section, int, list[int]]] = []
+    rivals: list[tuple[Section, list[Symbol], int, list[int]]] = []
 
-    def place(section: Section, compared: int, base: int) -> None:
+    def place(section: Section, functions: list[Symbol], compared: int, base: int) -> None:
         proof.append(MatchedSection(section.name, section.sh_size, compared, base))
-        for symbol in _functions(plain, section):
+        for symbol in functions:
             address = base + symbol.st_value
             placed[symbol.name] = address
             if address in image.names.get(symbol.name, ()):
@@ -92,7 +92,9 @@ def _place_sections(source: str, plain: ElfFile, image: Image) -> tuple[dict[str
     for section in plain.sections:
         if not (section.is_code and section.is_alloc and section.sh_size) or is_special(section.name):
             continue
-        functions = _functions(plain, section)
+        functions = [
+            s for s in plain.symbols if s.st_shndx == section.index and s.type == SymbolType.FUNC and s.st_size
+        ]
         data = plain.bytes_of(section)
         rows = plain.relocations_by_section.get(section.index, ())
         pattern = Pattern.of(data, ((r.r_offset, r.r_offset + field_width(r.r_type)) for r in rows))
@@ -104,26 +106,22 @@ def _place_sections(source: str, plain: ElfFile, image: Image) -> tuple[dict[str
             # Of copies of one function, the section is that in which every function bears its name.
             hits = [b for b in hits if all(b + f.st_value in image.names.get(f.name, ()) for f in functions)]
         if len(hits) == 1:
-            place(section, pattern.compared, hits[0])
+            place(section, functions, pattern.compared, hits[0])
         elif section.name.startswith(ONCE):
             continue  # kept only as a file; what runs once is never patched
         elif hits:
-            rivals.append((section, pattern.compared, hits))
+            rivals.append((section, functions, pattern.compared, hits))
         else:
             raise NoMatch(source, image.name, f"{section.name} ({section.sh_size} bytes) is found nowhere")
-    for section, compared, hits in rivals:
+    for section, functions, compared, hits in rivals:
         said = _said(plain, section, {p.name: p.address for p in proof}, image)
         if len(said) != 1 or not said <= set(hits):
             where = f"found {len(hits)} times, and other sections " + (
                 "agree on none" if said else "do not refer to it"
             )
             raise NoMatch(source, image.name, f"{section.name} ({section.sh_size} bytes) is {where}")
-        place(section, compared, next(iter(said)))
+        place(section, functions, compared, next(iter(said)))
     return placed, proof, agreed
-
-
-def _functions(plain: ElfFile, section: Section) -> list[Symbol]:
-    return [s for s in plain.symbols if s.st_shndx == section.index and s.type == SymbolType.FUNC and s.st_size]
 
 
 def _said(plain: ElfFile, wanted: Section, bases: Mapping[str, int], image: Image) -> set[int]:

@@ -135,7 +135,7 @@ class Resolver:
                 f"several variables of the running kernel may be {target.label}",
                 "give the variable another name in the fix",
             )
-        paired = None if target.index in change.pairs.ambiguous else change.pre_of(target)
+        paired = change.pre_of(target)
         constant = target.kind is AtomKind.CONST
         if constant and (target.is_pool or paired is None or target.label in change.difference.changed_constants):
             return fresh

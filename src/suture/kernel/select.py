@@ -10,7 +10,6 @@ from suture.delta.correlation import base_name
 from suture.delta.layout import LayoutChange
 from suture.delta.refusal import Refusal
 from suture.kernel.change import KernelChange
-from suture.kernel.image import VMLINUX
 from suture.kernel.line import Lines, in_tree
 from suture.kernel.object import KernelReference
 from suture.kernel.resolve import Internal, Livepatched, Resolution, Resolver
@@ -201,11 +200,13 @@ class _Work:
 
     def _alternative(self, unit: int, atom: Atom, entry: Entry) -> None:
         """The loader writes alternatives before livepatch fills in what belongs to a module, which would write over them again."""
+        if self.changes[unit].image.is_vmlinux:
+            return
         inside = [r for r in atom.references if r.offset in entry.instructions]
         for ref in (*inside, *entry.extra_references):
             assert isinstance(ref, KernelReference)
             found = self.result.resolved.get((unit, atom.index, ref))
-            if isinstance(found, Livepatched) and self.changes[unit].image.name != VMLINUX:
+            if isinstance(found, Livepatched):
                 self.refuse(
                     unit, self._user(unit, atom), f"refers to {found.name} of {found.object} in an alternative",
                     "take the reference out of the alternative in the fix",
@@ -227,9 +228,8 @@ class _Work:
                     self.result.notes.append(note)
                 return False
             if entry.section == STATIC_CALLS:
-                return (
-                    False  # the call stays one of the key's trampoline, which the kernel keeps true (asm/static_call.h)
-                )
+                # the call stays one of the key's trampoline, which the kernel keeps true (asm/static_call.h)
+                return False
             self.result.keys.setdefault(unit, found.name)
             self.refuse(
                 unit, name, f"uses the jump label {found.name} of the module {found.object}",

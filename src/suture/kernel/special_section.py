@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from suture.elf.abi import R, field_width
+from suture.delta.atom import without_fields
+from suture.elf.abi import R
 from suture.elf.fact import Section
 from suture.error import Unsupported
 from suture.kernel.object import KernelObject, KernelReference
@@ -156,15 +157,11 @@ def meaning(special: SpecialSections, atom: int, name: dict[int, str]) -> list[o
     for entry in special.by_owner.get(atom, ()):
         if entry.section in _DERIVED:
             continue
-        data = bytearray(entry.data)
-        for ref in (*entry.references,):
-            data[ref.offset : ref.offset + field_width(ref.r_type)] = bytes(field_width(ref.r_type))
+        data = bytearray(without_fields(entry.data, entry.references))
         if entry.section == "__bug_table":
             data[_BUG_LINE] = b"\0\0"
-        code = bytearray(entry.extra)
-        for ref in entry.extra_references:
-            code[ref.offset : ref.offset + field_width(ref.r_type)] = bytes(field_width(ref.r_type))
-        found.append((entry.section, bytes(data), bytes(code), _targets(entry, name)))
+        code = without_fields(entry.extra, entry.extra_references)
+        found.append((entry.section, bytes(data), code, _targets(entry, name)))
     return found
 
 

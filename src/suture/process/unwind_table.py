@@ -51,9 +51,9 @@ class CxxRuntime:
 
 def find_runtime(tracee: Tracee, placed: Sequence[Placed]) -> CxxRuntime | None:
     """The unwinder that exceptions in the process use, None when it has none. Raises Refused for one that can't be told."""
-    if not definitions(tracee, (_RAISE,))[_RAISE]:
-        return None
     found = definitions(tracee, (_FIND, _RAISE))
+    if not found[_RAISE]:
+        return None
     finds = [(owner, address) for owner, address in found[_FIND]]
     if len({address for _, address in finds}) != 1 or finds[0][0] != found[_RAISE][0][0]:
         raise Refused(
