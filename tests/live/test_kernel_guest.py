@@ -252,11 +252,15 @@ def test_new_code_of_a_module_sees_its_static_keys_as_they_are_now(guest: Guest)
         place = guest.target.module(name)
         assert place is not None and guest.run(f"insmod /host{place}").status == 0
     link = "chroot /host /usr/bin/env PATH=/usr/sbin:/usr/bin:/sbin:/bin ip link"
-    for words in (
-        "add bridge0 type bridge vlan_default_pvid 0", "add one type veth peer name two", "set one master bridge0",
-        "set bridge0 up", "set one up", "set two up",
-    ):  # fmt: skip
-        assert guest.run(f"{link} {words}").status == 0
+
+    def links() -> None:
+        for words in (
+            "add bridge0 type bridge vlan_default_pvid 0", "add one type veth peer name two", "set one master bridge0",
+            "set bridge0 up", "set one up", "set two up",
+        ):  # fmt: skip
+            assert guest.run(f"{link} {words}").status == 0
+
+    links()
     send = "import socket; s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW); s.bind(('two', 0)); s.send(b'\\xff' * 6 + b'\\x02' * 6 + bytes(60))"
     (guest.share / "send.py").write_text(send)
     (guest.share / "trees.py").write_text(_TREES)
@@ -274,6 +278,15 @@ def test_new_code_of_a_module_sees_its_static_keys_as_they_are_now(guest: Guest)
     assert guest.python("/mnt/trees.py 1").output == ""
     assert said() == "many trees"
     assert guest.python("/mnt/trees.py 0").output == ""
+    assert said() == "one tree"
+    assert guest.suture(f"revert {patch.manifest.module} --timeout 90").status == 0
+    assert said() == ""
+
+    # and a module that comes after the patch is patched as it comes
+    assert guest.run(f"{link} del one; {link} del bridge0; rmmod bridge").status == 0
+    assert guest.suture(f"apply {put(guest, patch)} --timeout 90").status == 0
+    assert guest.run(f"insmod /host{guest.target.module('bridge')}").status == 0
+    links()
     assert said() == "one tree"
     assert guest.suture(f"revert {patch.manifest.module} --timeout 90").status == 0
     assert said() == ""
