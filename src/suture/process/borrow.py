@@ -37,6 +37,7 @@ _ROOM_BESIDE_STATE = 4096
 _ALL_SIGNALS = (1 << 64) - 1
 _STOP_SECONDS = 0.2
 _CALL_SECONDS = 5.0
+_LISTINGS = 16
 _RESTART_BLOCK_CALLS = frozenset({7, 35, 202, 230})  # poll, nanosleep, futex, clock_nanosleep
 
 
@@ -123,14 +124,20 @@ def borrow(tracee: Tracee, maps: Maps, on_step: OnStep = no_step) -> Iterator[Bo
         )
     gadgets = find_gadgets(tracee.via, maps).require(pid)
     tried: list[str] = []
-    for tid in _candidates(tracee, maps):
+    for tid in _candidates_anew(tracee, tried):
         if not _seize(pid, tid):
             continue
         original: Registers | None = None
         mask: int | None = None
         try:
             on_step("borrow: seized")
-            status = _stop(pid, tid)
+            try:
+                status = _stop(pid, tid)
+            except (NoProcess, ProcessLookupError):  # a thread of short life: the next one
+                continue
+            except Busy:
+                tried.append(f"thread {tid} does not stop")
+                continue
             on_step("borrow: stopped")
             original = syscall.get_registers(tid)
             repair_interrupted(tid, original, status)
@@ -163,6 +170,7 @@ def borrow(tracee: Tracee, maps: Maps, on_step: OnStep = no_step) -> Iterator[Bo
         finally:
             _give_back(pid, tid, original, mask)
             on_step("borrow: given back")
+    tracee.check_same()
     raise Busy(
         f"pid {pid}: no thread can be borrowed now ({'; '.join(tried[:4]) or 'none could be stopped'})", "try again"
     )
@@ -182,7 +190,7 @@ def _seize(pid: int, tid: int) -> bool:
     return True
 
 
-def refusal(pid: int, tid: int) -> AlreadyTraced | NoProcess | NoPermission | None:
+def refusal(pid: int, tid: int) -> AlreadyTraced | NoPermission | None:
     """Why PTRACE_SEIZE said EPERM; None when the thread has merely ended."""
     try:
         status = read_status(pid, tid)
@@ -192,11 +200,13 @@ def refusal(pid: int, tid: int) -> AlreadyTraced | NoProcess | NoPermission | No
     if status.tracer:
         return AlreadyTraced(pid, status.tracer)
     if state in "ZX":
-        return NoProcess(pid, f"thread {tid} has ended")
+        return None
     try:
         os.close(memory.open_for_writing(tid))  # asks for the same right
-    except (NoPermission, NoProcess) as why:
+    except NoPermission as why:
         return why
+    except NoProcess:
+        pass
     return None
 
 
@@ -248,7 +258,15 @@ def _suspend_seccomp(pid: int, tid: int) -> None:
         ) from problem
 
 
-def _candidates(tracee: Tracee, maps: Maps) -> list[int]:
+def _candidates_anew(tracee: Tracee, tried: list[str]) -> Iterator[int]:
+    """Threads to try, listed again while all of them had ended by the time that it was their turn (none is in `tried`)."""
+    for _ in range(_LISTINGS):
+        yield from _candidates(tracee)
+        if tried:
+            return
+
+
+def _candidates(tracee: Tracee) -> list[int]:
     """Threads, those first that can be disturbed least: blocked in a call that simply restarts."""
     ranked = []
     for tid in tracee.threads()[:4096]:

@@ -178,7 +178,7 @@ class Seizure:
             return False
         except PermissionError as problem:
             why = refusal(self.tracee.pid, tid)
-            if why is None or isinstance(why, NoProcess):
+            if why is None:
                 return False
             if not isinstance(why, AlreadyTraced) or why.tracer != threading.get_native_id():
                 raise why from problem

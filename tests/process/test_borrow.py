@@ -1,0 +1,92 @@
+"""Which thread is borrowed: one that ends, or goes deep into the kernel, just when it is wanted gives its place to the next."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from suture.process.borrow import borrow
+from suture.process.detach import release_lingering
+from suture.process.error import NoProcess
+from suture.process.maps import read_maps
+from suture.process.tracee import Tracee, read_stat, read_status
+
+PROGRAM = r"""
+#include <pthread.h>
+#include <stdio.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+/* blocked in read, so it is the first choice; the main thread waits for it in futex */
+static void *reader(void *a) {
+  char c;
+  while (read(0, &c, 1) == 1 && c != 'e') {
+    if (c == 'x') _exit(0);
+    if (c == 'v' && vfork() == 0) { syscall(SYS_read, 0, &c, 1); _exit(0); }
+  }
+  return 0;
+}
+int main(void) {
+  pthread_t t;
+  pthread_create(&t, 0, reader, 0);
+  printf("up\n");
+  fflush(stdout);
+  pthread_join(t, 0);
+  for (;;) pause();
+}
+"""
+
+
+@pytest.fixture
+def target(gcc: Any, start: Any, tmp_path: Path) -> Any:
+    running = start(gcc(tmp_path / "target", PROGRAM, "-pthread", "-w"))
+    assert running.line() == "up"
+    return running
+
+
+def state_of(pid: int, tid: int) -> str:
+    try:
+        return read_stat(pid, tid).state
+    except NoProcess:
+        return "X"
+
+
+def pid_seen_by_the_borrowed(target: Any, order: bytes, states: str) -> int:
+    """Borrow a thread; as the reader is seized, let it do what `order` says until it is in one of `states`."""
+    reader = next(t for t in Tracee(target.pid).threads() if t != target.pid)
+
+    def on_step(step: str) -> None:
+        if step == "borrow: seized" and not asked:
+            asked.append(step)
+            target.process.stdin.write(order)
+            target.process.stdin.flush()
+            while state_of(target.pid, reader) not in states:
+                time.sleep(0.001)
+
+    asked: list[str] = []
+    while state_of(target.pid, reader) != "S" or state_of(target.pid, target.pid) != "S":
+        time.sleep(0.001)
+    with Tracee(target.pid) as tracee, borrow(tracee, read_maps(target.pid), on_step) as thread:
+        assert thread.tid == target.pid
+        return thread.call("getpid", 39)
+
+
+def test_a_thread_that_ends_when_it_is_wanted_is_passed_over(target: Any) -> None:
+    assert pid_seen_by_the_borrowed(target, b"e", "ZX") == target.pid
+    assert target.alive()
+
+
+def test_a_thread_that_does_not_stop_is_passed_over(target: Any) -> None:
+    assert pid_seen_by_the_borrowed(target, b"v", "D") == target.pid
+    target.process.stdin.write(b"n")
+    target.process.stdin.flush()
+    release_lingering(2.0)
+    assert read_status(target.pid).tracer == 0
+    assert target.alive()
+
+
+def test_a_process_that_ends_is_said_to_have_ended(target: Any) -> None:
+    with pytest.raises(NoProcess):
+        pid_seen_by_the_borrowed(target, b"x", "ZX")
