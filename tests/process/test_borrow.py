@@ -12,7 +12,7 @@ from suture.process.borrow import borrow
 from suture.process.detach import release_lingering
 from suture.process.error import NoProcess
 from suture.process.maps import read_maps
-from suture.process.tracee import Tracee, read_stat, read_status
+from suture.process.tracee import Tracee, list_threads, read_stat, read_status
 
 PROGRAM = r"""
 #include <pthread.h>
@@ -55,7 +55,7 @@ def state_of(pid: int, tid: int) -> str:
 
 def pid_seen_by_the_borrowed(target: Any, order: bytes, states: str) -> int:
     """Borrow a thread; as the reader is seized, let it do what `order` says until it is in one of `states`."""
-    reader = next(t for t in Tracee(target.pid).threads() if t != target.pid)
+    reader = next(t for t in list_threads(target.pid) if t != target.pid)
 
     def on_step(step: str) -> None:
         if step == "borrow: seized" and not asked:

@@ -38,6 +38,7 @@ _ALL_SIGNALS = (1 << 64) - 1
 _STOP_SECONDS = 0.2
 _CALL_SECONDS = 5.0
 _LISTINGS = 16
+_MOST_STUCK = 3
 _RESTART_BLOCK_CALLS = frozenset({7, 35, 202, 230})  # poll, nanosleep, futex, clock_nanosleep
 
 
@@ -107,9 +108,7 @@ def wait_stop(pid: int, tid: int, seconds: float) -> int:
         status = wait_while_ours(tid, seconds)
     except TimeoutError as problem:
         raise Busy(f"pid {pid}: thread {tid} does not stop", "try again when it has left the kernel") from problem
-    if status is None:
-        raise NoProcess(pid, f"thread {tid} ended during the work")
-    if not os.WIFSTOPPED(status):
+    if status is None or not os.WIFSTOPPED(status):
         raise NoProcess(pid, f"thread {tid} ended during the work")
     return status
 
@@ -124,6 +123,7 @@ def borrow(tracee: Tracee, maps: Maps, on_step: OnStep = no_step) -> Iterator[Bo
         )
     gadgets = find_gadgets(tracee.via, maps).require(pid)
     tried: list[str] = []
+    stuck = 0
     for tid in _candidates_anew(tracee, tried):
         if not _seize(pid, tid):
             continue
@@ -137,6 +137,9 @@ def borrow(tracee: Tracee, maps: Maps, on_step: OnStep = no_step) -> Iterator[Bo
                 continue
             except Busy:
                 tried.append(f"thread {tid} does not stop")
+                stuck += 1
+                if stuck == _MOST_STUCK:  # each takes a second: all of them are, as in a frozen process
+                    raise
                 continue
             on_step("borrow: stopped")
             original = syscall.get_registers(tid)
@@ -194,15 +197,10 @@ def refusal(pid: int, tid: int) -> AlreadyTraced | NoPermission | None:
     """Why PTRACE_SEIZE said EPERM; None when the thread has merely ended."""
     try:
         status = read_status(pid, tid)
-        state = read_stat(pid, tid).state
-    except NoProcess:
-        return None
-    if status.tracer:
-        return AlreadyTraced(pid, status.tracer)
-    if state in "ZX":
-        return None
-    try:
-        os.close(memory.open_for_writing(tid))  # asks for the same right
+        if status.tracer:
+            return AlreadyTraced(pid, status.tracer)
+        if read_stat(pid, tid).state not in "ZX":
+            os.close(memory.open_for_writing(tid))  # asks for the same right
     except NoPermission as why:
         return why
     except NoProcess:
