@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +52,7 @@ def state_of(pid: int, tid: int) -> str:
         return "X"
 
 
-def pid_seen_by_the_borrowed(target: Any, order: bytes, states: str) -> int:
+def pid_seen_by_the_borrowed(target: Any, eventually: Any, order: bytes, states: str) -> int:
     """Borrow a thread; as the reader is seized, let it do what `order` says until it is in one of `states`."""
     reader = next(t for t in list_threads(target.pid) if t != target.pid)
 
@@ -62,24 +61,22 @@ def pid_seen_by_the_borrowed(target: Any, order: bytes, states: str) -> int:
             asked.append(step)
             target.process.stdin.write(order)
             target.process.stdin.flush()
-            while state_of(target.pid, reader) not in states:
-                time.sleep(0.001)
+            eventually(lambda: state_of(target.pid, reader) in states)
 
     asked: list[str] = []
-    while state_of(target.pid, reader) != "S" or state_of(target.pid, target.pid) != "S":
-        time.sleep(0.001)
+    eventually(lambda: state_of(target.pid, reader) == state_of(target.pid, target.pid) == "S")
     with Tracee(target.pid) as tracee, borrow(tracee, read_maps(target.pid), on_step) as thread:
         assert thread.tid == target.pid
         return thread.call("getpid", 39)
 
 
-def test_a_thread_that_ends_when_it_is_wanted_is_passed_over(target: Any) -> None:
-    assert pid_seen_by_the_borrowed(target, b"e", "ZX") == target.pid
+def test_a_thread_that_ends_when_it_is_wanted_is_passed_over(target: Any, eventually: Any) -> None:
+    assert pid_seen_by_the_borrowed(target, eventually, b"e", "ZX") == target.pid
     assert target.alive()
 
 
-def test_a_thread_that_does_not_stop_is_passed_over(target: Any) -> None:
-    assert pid_seen_by_the_borrowed(target, b"v", "D") == target.pid
+def test_a_thread_that_does_not_stop_is_passed_over(target: Any, eventually: Any) -> None:
+    assert pid_seen_by_the_borrowed(target, eventually, b"v", "D") == target.pid
     target.process.stdin.write(b"n")
     target.process.stdin.flush()
     release_lingering(2.0)
@@ -87,6 +84,6 @@ def test_a_thread_that_does_not_stop_is_passed_over(target: Any) -> None:
     assert target.alive()
 
 
-def test_a_process_that_ends_is_said_to_have_ended(target: Any) -> None:
+def test_a_process_that_ends_is_said_to_have_ended(target: Any, eventually: Any) -> None:
     with pytest.raises(NoProcess):
-        pid_seen_by_the_borrowed(target, b"x", "ZX")
+        pid_seen_by_the_borrowed(target, eventually, b"x", "ZX")
