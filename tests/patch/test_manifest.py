@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from suture.delta.ledger import Account, Fate, FileAccount, Ledger, Lines
 from suture.error import ExitCode
 from suture.match.proof import MatchedSection, MatchedUnit, Proof, ProvenSymbol
 from suture.patch.consistency import Consistency
@@ -28,14 +29,18 @@ from suture.patch.manifest import (
     SymbolKind,
     Target,
     Verdict,
+    closed,
     parse_manifest,
 )
 
 PAGE = Path(__file__).parents[2] / "docs/patch-format.md"
+PATCHED = Account(Fate.PATCHED, (Lines(3, 4), Lines(9, 9)), (Lines(3, 8),), ("f", "h"), 2, ("libb.so",))
+MISSING = Account(Fate.MISSING, (), (Lines(1, 1),), (), 1, (), "reason", "remedy")
+LEDGER = Ledger((FileAccount("a\udcff.c", (PATCHED, MISSING)), FileAccount("README", (Account(Fate.NO_CODE),))))
 FULL = Manifest(
     "name",
     Target("ab" * 20, "lib.so", "package", "source", "1:2-3", "x86_64"),
-    (Fix("b.patch", ("CVE-2099-0002", "CVE-2099-0001"), "00"), Fix("a.patch", ("CVE-2099-0001",), "11")),
+    (Fix("b.patch", ("CVE-2099-0002", "CVE-2099-0001"), "00", LEDGER), Fix("a.patch", ("CVE-2099-0001",), "11")),
     (
         Group("g", (ReplacedFunction("f", 0x10, 9, "22", 4, 6, "f", "f.orig"),), (OldPart("f.cold", 0x90, 3),)),
         Group("h", (ReplacedFunction("h", 0x20, 8, "33", 0, 5, "h", "h.orig", Consistency.RELAXED),)),
@@ -101,6 +106,20 @@ def test_the_same_facts_give_the_same_bytes_whatever_their_order() -> None:
     assert FULL.to_json() == plain.encode("ascii")
 
 
+def test_a_cve_is_closed_when_every_fix_for_it_is_complete_and_tells_who_else_is_needed() -> None:
+    whole, shared = Ledger((FileAccount("a.c", (Account(Fate.SAME),)),)), Ledger((FileAccount("a.c", (PATCHED,)),))
+    one, two, three = "CVE-2099-0001", "CVE-2099-0002", "CVE-2099-0003"
+    fixes = [Fix("1", (one, two), "", whole), Fix("2", (two, three), "", shared), Fix("3", (three,), "", LEDGER)]
+    assert closed(fixes) == {one: (), two: ("libb.so",)}
+    assert closed([Fix("4", (one,), "")]) == {}, "a fix that accounts for nothing closes nothing"
+
+
+@pytest.mark.parametrize("rows", [[[0, 1]], [[2, 1]], [[1, 2], [3, 4]], [[4, 5], [1, 1]], [[1]], [[1, 2, 3]], ["12"]])
+def test_lines_that_are_no_ranges_in_order_are_refused(rows: Any) -> None:
+    with pytest.raises(BadPatch):
+        parse_manifest(changed(DOCUMENT, ("fixes", 0, "ledger", "files", 0, "accounts", 0, "removed"), rows), "p")
+
+
 def test_functions_and_cves_are_those_of_all_groups_and_fixes() -> None:
     assert [f.name for f in FULL.functions] == ["f", "h"]
     assert FULL.cves == ("CVE-2099-0001", "CVE-2099-0002")
@@ -155,8 +174,8 @@ def test_an_unknown_fact_about_the_target_is_refused() -> None:
 
 
 def test_another_format_is_named_and_no_error_but_this_one_is_raised() -> None:
-    with pytest.raises(BadPatch, match="format 2 is not 1") as raised:
-        parse_manifest(changed(DOCUMENT, ("format",), 2), "p.suture.o")
+    with pytest.raises(BadPatch, match="format 1 is not 2") as raised:
+        parse_manifest(changed(DOCUMENT, ("format",), 1), "p.suture.o")
     assert raised.value.what.startswith("p.suture.o: ") and raised.value.exit_code is ExitCode.BAD_PATCH
 
 

@@ -11,9 +11,9 @@ from typing import Any
 from suture.elf.file import BadElf, ElfFile
 from suture.error import NotFound, Unsupported
 from suture.match.proof import MatchedUnit, ProvenSymbol
-from suture.patch.manifest import BadPatch, Fix, parse_proof
+from suture.patch.manifest import BadPatch, Fix, parse_fixes, parse_proof, plain
 
-FORMAT = 1
+FORMAT = 2
 SECTION = ".suture.manifest"
 _MAX_SIZE = 64 << 20
 
@@ -66,7 +66,7 @@ class KernelManifest:
 
     def to_json(self) -> bytes:
         """Canonical JSON in ASCII."""
-        top = {"format": FORMAT, "kind": "kernel", **asdict(self)}
+        top = {"format": FORMAT, "kind": "kernel", **plain(asdict(self))}
         return json.dumps(top, sort_keys=True, separators=(",", ":")).encode()
 
 
@@ -148,7 +148,7 @@ def _manifest(top: dict[str, Any]) -> KernelManifest:
     return KernelManifest(
         module=_str(top["module"]),
         target=KernelTarget(**{k: _str(v) for k, v in top["target"].items()}),
-        fixes=tuple(Fix(_str(f["name"]), _strs(f["cves"]), _str(f["sha256"])) for f in top["fixes"]),
+        fixes=parse_fixes(top["fixes"]),
         functions=tuple(
             KernelFunction(
                 _str(f["object"]),

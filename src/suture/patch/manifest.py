@@ -6,15 +6,17 @@ Parsed once, here; no dict goes past this module. Standard library only.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from enum import Enum
 from typing import Any
 
+from suture.delta.ledger import Account, Fate, FileAccount, Ledger, Lines
 from suture.error import ExitCode, SutureError
 from suture.match.proof import MatchedSection, MatchedUnit, Proof, ProvenSymbol
 from suture.patch.consistency import Consistency
 
-FORMAT = 1
+FORMAT = 2
 
 
 class BadPatch(SutureError):
@@ -48,11 +50,15 @@ class Target:
 
 @dataclass(frozen=True)
 class Fix:
-    """One fix that went in. `sha256` is that of the patch text that was applied."""
+    """One fix that went in. `sha256` is that of the patch text that was applied.
+
+    `cves` are those that the fix is for; which of them this patch closes is for `ledger` to say.
+    """
 
     name: str
     cves: tuple[str, ...]
     sha256: str
+    ledger: Ledger = field(default_factory=Ledger)
 
 
 @dataclass(frozen=True)
@@ -162,12 +168,33 @@ class Manifest:
         return tuple(f for g in self.groups for f in g.functions)
 
     @property
+    def is_complete(self) -> bool:
+        """Whether all that the fixes change in this binary is in the patch."""
+        return self.verdict.safe and all(fix.ledger.is_complete for fix in self.fixes)
+
+    @property
     def cves(self) -> tuple[str, ...]:
         return tuple(sorted({c for fix in self.fixes for c in fix.cves}))
 
     def to_json(self) -> bytes:
         """Canonical JSON: keys sorted, no spaces, ASCII (bytes of a fix that are no UTF-8 are escaped surrogates)."""
-        return json.dumps({"format": FORMAT, **_plain(asdict(self))}, sort_keys=True, separators=(",", ":")).encode()
+        return json.dumps({"format": FORMAT, **plain(asdict(self))}, sort_keys=True, separators=(",", ":")).encode()
+
+
+def closed(fixes: Iterable[Fix]) -> dict[str, tuple[str, ...]]:
+    """CVEs of which nothing is missing in any fix that is for them, each with the other binaries that have a part of their own.
+
+    Such a CVE is closed where the patches of these binaries are in force too.
+    """
+    parts: dict[str, list[Ledger]] = {}
+    for fix in fixes:
+        for cve in fix.cves:
+            parts.setdefault(cve, []).append(fix.ledger)
+    return {
+        cve: tuple(sorted({o for ledger in ledgers for o in ledger.others}))
+        for cve, ledgers in sorted(parts.items())
+        if all(ledger.is_complete for ledger in ledgers)
+    }
 
 
 def parse_manifest(raw: bytes, name: str) -> Manifest:
@@ -185,7 +212,7 @@ def _manifest(top: dict[str, Any]) -> Manifest:
     return Manifest(
         name=_str(top["name"]),
         target=Target(**{k: _str(v) for k, v in top["target"].items()}),
-        fixes=tuple(Fix(_str(f["name"]), _strs(f["cves"]), _str(f["sha256"])) for f in _list(top["fixes"])),
+        fixes=parse_fixes(top["fixes"]),
         groups=tuple(_group(g) for g in _list(top["groups"])),
         symbols={_str(n): _symbol(s) for n, s in top["symbols"].items()},
         supersedes=_strs(top["supersedes"]),
@@ -199,6 +226,44 @@ def _manifest(top: dict[str, Any]) -> Manifest:
         relaxed=_str(top["relaxed"]),
         exceptions=_flag(top["exceptions"]),
     )
+
+
+def parse_fixes(rows: Any) -> tuple[Fix, ...]:
+    """Raises ValueError, KeyError or TypeError for anything that is none."""
+    return tuple(Fix(_str(f["name"]), _strs(f["cves"]), _str(f["sha256"]), _ledger(f["ledger"])) for f in _list(rows))
+
+
+def _ledger(row: dict[str, Any]) -> Ledger:
+    return Ledger(
+        tuple(
+            FileAccount(_raw(f["path"]), tuple(_account(a) for a in _list(f["accounts"]))) for f in _list(row["files"])
+        )
+    )
+
+
+def _account(row: dict[str, Any]) -> Account:
+    return Account(
+        Fate(row["fate"]),
+        _lines(row["removed"]),
+        _lines(row["added"]),
+        _strs(row["functions"]),
+        _address(row["units"]),
+        _strs(row["others"]),
+        _str(row["reason"]),
+        _str(row["remedy"]),
+    )
+
+
+def _lines(rows: Any) -> tuple[Lines, ...]:
+    """Ranges in order, none of which touch or overlap."""
+    found: list[Lines] = []
+    for row in _list(rows):
+        first, last = _list(row)
+        one = Lines(_address(first), _address(last))
+        if not (found[-1].last + 1 if found else 0) < one.first <= one.last:
+            raise ValueError(f"{row!r} is no range of lines, or is out of order")
+        found.append(one)
+    return tuple(found)
 
 
 def _group(row: dict[str, Any]) -> Group:
@@ -255,14 +320,14 @@ def parse_proof(row: dict[str, Any]) -> Proof:
     return Proof(units, symbols)
 
 
-def _plain(value: Any) -> Any:
-    """JSON-ready copy: enums become their values."""
+def plain(value: Any) -> Any:
+    """A copy that is ready for JSON: enums become their values, ranges of lines pairs."""
     if isinstance(value, Enum):
         return value.value
     if isinstance(value, dict):
-        return {k: _plain(v) for k, v in value.items()}
+        return {k: plain(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(v) for v in value]
+        return [plain(v) for v in value]
     return value
 
 
