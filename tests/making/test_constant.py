@@ -166,3 +166,50 @@ def test_the_images_of_local_arrays_are_the_new_functions_own(package: Any, shap
     target.apply(patch)
     assert [target.ask("b", n) for n in range(4)] == [15, 16, 17, 18]
     assert [target.ask("a", n) for n in range(4)] == [11, 12, 13, 14]
+
+
+POINTED = """
+#include <stdio.h>
+#include <string.h>
+static const char *form = "hello from the %s library";
+const char *names[] = {"first", "second"};
+static char out[99];
+__attribute__((noinline)) static long use(const void *p, long n) { return ((const char *)p)[n]; }
+long hello(long n) { sprintf(out, form, "older"); return strlen(out) + n; }
+long size(long n) { return strlen(names[n]); }
+long list(long n) { return use("a\\0b\\0", n); }
+long other(long n) { return use("c\\0d\\0", n); }
+long image(long n) { long a[] = {1, 2, 3, 4, 5, 6, 7, 8, 9}; return use(a, 8 * n); }
+long behind(long n) { long a[] = {11, 12, 13, 14, 15, 16, 17, 18, 19}; return use(a, 8 * n); }
+"""
+
+
+@pytest.mark.parametrize("level", ["-O0", "-O2"])
+@pytest.mark.parametrize(
+    ("fix", "changed"),
+    [
+        (('"older"', '"new"'), {"hello"}),
+        (('"c\\0d\\0"', '"cc\\0dd\\0"'), {"other"}),
+        (("11, 12", "21, 22"), {"behind"}),
+        (('"a\\0b\\0"', '"a\\0b"'), {"list"}),
+    ],
+    ids=["string", "list-behind", "array-behind", "list-shortened"],
+)
+def test_a_constant_that_stands_beside_a_changed_one_is_the_same(
+    package: Any, level: str, fix: tuple[str, str], changed: set[str]
+) -> None:
+    calls = "hello size list other image behind"
+    made = package(POINTED, fix, calls, cflags=(level,))
+    patch = made.patch()
+    assert {f.name for f in patch.manifest.functions} == changed
+    target = made.start()
+    before = {c: target.ask(c, 1) for c in calls.split()}
+    target.apply(patch)
+    differ = {c for c in before if target.ask(c, 1) != before[c]}
+    assert differ == changed - {"list"}  # whose last byte nothing here reads
+
+
+@pytest.mark.parametrize("level", ["-O0", "-O2"])
+def test_a_pointer_to_a_string_that_changed_is_a_changed_initial_value(package: Any, level: str) -> None:
+    refused = package(POINTED, ('"second"', '"another"'), "hello size", cflags=(level,)).refused()
+    assert "names" in {r.function for r in refused}

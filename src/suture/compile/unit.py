@@ -44,14 +44,9 @@ class Variant(Enum):
     """
 
     PLAIN = ("-g0",)  # the archive's code, without the debug information that no match looks at
-    SECTIONS = ("-ffunction-sections", "-fdata-sections")  # to cut functions out
-    COMPARE = (
-        "-ffunction-sections",
-        "-fdata-sections",
-        "-g0",
-        "-D__LINE__=7",
-        "-w",
-    )  # line numbers do not count as a change
+    # to cut functions out, and strings, which at -O0 are otherwise one section that does not tell where one ends
+    SECTIONS = ("-ffunction-sections", "-fdata-sections", "-fmerge-constants")
+    COMPARE = (*SECTIONS, "-g0", "-D__LINE__=7", "-w")  # line numbers do not count as a change
 
     def flags_for(self, unit: Unit) -> tuple[str, ...]:
         """The flags for one unit. gcc describes a C++ class only where its key function is, unless it is told to; that changes no code."""

@@ -5,10 +5,13 @@ References are kept as facts about their targets, so that two compiles can be co
 
 from __future__ import annotations
 
+import bisect
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
 from functools import cached_property
+
+import capstone
 
 from suture.delta.frame import INDIRECT, TABLE, Frame, frames
 from suture.elf.abi import SHN_ABS, R, SectionFlag, SectionType, SymbolBind, SymbolType, Visibility, field_width
@@ -159,6 +162,7 @@ class AtomObject:
 
     def __init__(self, elf: ElfFile) -> None:
         self.elf = elf
+        self._ends: dict[int, list[int]] = {}
 
     @cached_property
     def atoms(self) -> dict[int, Atom]:
@@ -240,12 +244,30 @@ class AtomObject:
         for atom in self.atoms.values():
             for ref in atom.references:
                 if ref.section in found:
-                    found[ref.section].add(ref.value + ref.addend + (4 if is_pc_relative(ref.r_type) else 0))
+                    found[ref.section].add(self.pointed(atom, ref))
         return {i: sorted(b) for i, b in found.items()}
 
-    def piece(self, pool: Atom, ref: Reference) -> tuple[int, int]:
+    def pointed(self, source: Atom, ref: Reference) -> int:
+        """The offset in its target that a reference of `source` means.
+
+        A PC-relative field counts from the end of its instruction (Intel SDM 2.2.1.6), which an immediate moves away from its own.
+        """
+        if not is_pc_relative(ref.r_type):
+            return ref.value + ref.addend
+        end = ref.offset + 4
+        if source.kind is AtomKind.CODE:
+            ends = self._instruction_ends(source)
+            end = next(iter(ends[bisect.bisect_left(ends, end) :]), end)
+        return max(0, ref.value + ref.addend + end - ref.offset)
+
+    def _instruction_ends(self, code: Atom) -> list[int]:
+        if code.index not in self._ends:
+            engine = capstone.Cs(capstone.CS_ARCH_X86, capstone.CS_MODE_64)
+            self._ends[code.index] = [at + size for at, size, _, _ in engine.disasm_lite(code.data, 0)]
+        return self._ends[code.index]
+
+    def piece(self, pool: Atom, start: int) -> tuple[int, int]:
         """The part (start, end) of an unnamed constant section from where a reference points up to where the next one does."""
-        start = max(0, ref.value + ref.addend + (4 if is_pc_relative(ref.r_type) else 0))
         return start, next((b for b in self.pool_bounds[pool.index] if b > start), pool.size)
 
     def points_inside(self, source: Atom, ref: Reference) -> bool:

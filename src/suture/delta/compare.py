@@ -12,8 +12,6 @@ from suture.delta.atom import Atom, AtomKind, AtomObject, Function, Reference, i
 from suture.delta.correlation import Pairs, pair_atoms
 from suture.elf.abi import field_width
 
-_SLACK = 8  # an immediate behind a PC-relative field moves the apparent start of a constant by at most this
-
 
 @dataclass(frozen=True)
 class Difference:
@@ -116,12 +114,12 @@ class _Side:
         if atom.index not in self._contents:
             self._open.add(atom.index)
             data = without_fields(self.obj.compared_bytes(atom), atom.references)
-            meaning = tuple((r.offset, r.r_type, self._meaning(r)) for r in atom.references)
+            meaning = tuple((r.offset, r.r_type, self._meaning(atom, r)) for r in atom.references)
             self._open.discard(atom.index)
             self._contents[atom.index] = (data, meaning)
         return self._contents[atom.index]
 
-    def _meaning(self, ref: Reference) -> object:
+    def _meaning(self, source: Atom, ref: Reference) -> object:
         if ref.section is None:
             return ("external", ref.symbol, ref.value, ref.addend)
         target = self.obj.atoms.get(ref.section)
@@ -132,7 +130,7 @@ class _Side:
         place = self._name(target)
         if target.is_constant and not target.is_global and ref.section not in self._open:
             if target.label == target.section.name:
-                return ("pool", self._pool(ref, target))
+                return ("pool", self._pool(target, self.obj.pointed(source, ref)))
             return ("constant", self.content(target), ref.value + ref.addend)
         return ("atom", place, ref.value + ref.addend)
 
@@ -147,16 +145,15 @@ class _Side:
         start = ref.addend + (4 if is_pc_relative(ref.r_type) else 0)
         return ("piece", self.obj.string_at(target.index, start), 0)
 
-    def _pool(self, ref: Reference, target: Atom) -> object:
+    def _pool(self, target: Atom, start: int) -> object:
         """The part of an unnamed constant section from where a reference points up to where the next one does."""
-        low, end = self.obj.piece(target, ref)
-        high = min(end + _SLACK, target.size)
+        low, end = self.obj.piece(target, start)
         meaning = tuple(
             (r.offset - low, r.r_type, self._pool_entry(r, target, low))
             for r in target.references
-            if low <= r.offset < min(end, target.size)
+            if low <= r.offset < end
         )
-        data = bytearray(target.data[low:high] if not meaning else target.data[low : min(end, target.size)])
+        data = bytearray(target.data[low:end])
         for offset, r_type, _ in meaning:
             width = field_width(r_type)
             data[offset : offset + width] = bytes(width)
@@ -167,6 +164,6 @@ class _Side:
         if ref.section is not None and ref.section in self.obj.function_of and is_pc_relative(ref.r_type):
             return (self._name(self.obj.atoms[ref.section]), ref.value + ref.addend - ref.offset + start)
         self._open.add(pool.index)
-        meaning = self._meaning(ref)
+        meaning = self._meaning(pool, ref)
         self._open.discard(pool.index)
         return meaning

@@ -167,7 +167,7 @@ class Selection:
                     continue
                 for owner, following in self._follow(unit, atom, ref, reach):
                     post = self.changes[owner].post
-                    part = post.piece(following, ref) if following.is_pool else (0, following.size)
+                    part = post.piece(following, post.pointed(atom, ref)) if following.is_pool else (0, following.size)
                     if (owner, following.index, part[0]) not in seen and following.kind is not AtomKind.CODE:
                         seen.add((owner, following.index, part[0]))
                         todo.append((owner, following, part))
