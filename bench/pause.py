@@ -22,7 +22,8 @@ from facts import RESULTS, Start
 from summary import Spread, ratio
 from target import Library, NotMeasured, Shared, ask, started, wait_until_ready
 
-from suture.cli.output import print_json, print_table
+from suture.cli.exit_code import INTERRUPTED
+from suture.cli.output import print_json
 from suture.command import run
 from suture.patch.file import PatchFile, read_patch
 from suture.process.apply import Result, apply, revert
@@ -32,6 +33,7 @@ _GAPS = 65536
 _GAUGE_SIZE = 16 + 16 * _GAPS
 _SETTLE_SECONDS = 0.003
 _FRESH_ROUNDS = 10
+_LOADS = ("idle", "busy")
 
 
 @dataclass(frozen=True)
@@ -91,24 +93,41 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("--into", type=Path, default=RESULTS, metavar="DIR", help="where the raw numbers are kept")
     args = parser.parse_args(words)
     start = Start.now("pause", words)
-    samples = []
-    with tempfile.TemporaryDirectory() as name:
-        library = Library.compile(Path(name))
-        programs = library.program("threads"), _floor_program(Path(name))
-        patch = library.patch(2)
-        for load in ("idle", "busy") if args.load == "both" else (args.load,):
-            for threads in args.threads:
-                if load == "busy" and threads < 3:
-                    continue  # no thread but the main one and the clock reader
+    lines = [(load, n) for load in _LOADS if args.load in (load, "both") for n in args.threads]
+    # a busy target has at least one thread beside the main one and the clock reader
+    lines = [(load, n) for load, n in lines if load == "idle" or n > 2]
+    samples: list[dict[str, Any]] = []
+    record = start.finish(_data(args.rounds, samples, len(lines)))
+    if not args.json:
+        print(_aligned(COLUMNS), flush=True)
+    try:
+        with tempfile.TemporaryDirectory() as name:
+            library = Library.compile(Path(name))
+            programs = library.program("threads"), _floor_program(Path(name))
+            patch = library.patch(2)
+            for load, threads in lines:
                 print(f"{threads} threads, {load}", file=sys.stderr, flush=True)
-                samples.append(_sample(programs, patch, threads, load, args.rounds))
-    record = start.finish({"rounds": args.rounds, "samples": [asdict(s) for s in samples]})
-    record.write(args.into)
-    if args.json:
-        print_json(record.data)
-    else:
-        print_table(COLUMNS, [row(asdict(s)) for s in samples])
+                samples.append(asdict(_sample(programs, patch, threads, load, args.rounds)))
+                record = start.finish(_data(args.rounds, samples, len(lines)))
+                record.write(args.into)
+                if not args.json:
+                    print(_aligned(row(samples[-1])), flush=True)
+    except KeyboardInterrupt:
+        print(f"interrupted: {len(samples)} of {len(lines)} lines were measured and are kept", file=sys.stderr)
+        return INTERRUPTED
+    finally:
+        if args.json:
+            print_json(record.data)
     return 0
+
+
+def _data(rounds: int, samples: Sequence[dict[str, Any]], planned: int) -> dict[str, Any]:
+    return {"rounds": rounds, "planned": planned, "samples": samples}
+
+
+def _aligned(cells: Sequence[str]) -> str:
+    """A line as wide as the column names, so that it can be printed before the next is measured."""
+    return "  ".join(f"{cell:>{max(len(name), 6)}}" for name, cell in zip(COLUMNS, cells, strict=True))
 
 
 def _floor_program(folder: Path) -> Path:
@@ -170,7 +189,7 @@ def _by_command(words: Sequence[str]) -> float:
 
 
 COLUMNS = (
-    "threads", "load", "floor p50", "p99", "max", "real-time floor p50", "engine p50", "p99", "max", "ratio p50", "fresh p50", "seen p50", "p99", "max",
+    "threads", "load", "floor p50", "p99", "max", "real-time floor p50", "engine p50", "p99", "max", "ratio p50", "to real-time", "fresh p50", "seen p50", "p99", "max",
     "seen floor p50", "more stops",
 )  # fmt: skip
 
@@ -184,7 +203,7 @@ def row(sample: dict[str, Any]) -> list[str]:
     more = sum(n > 1 for n in sample["stops"])
     return [
         str(sample["threads"]), sample["load"], *floor.cells(), f"{Spread.of(sample['realtime']).p50:.0f}", *engine.cells(), f"{ratio(sample['engine'], sample['floor']):.2f}",
-        fresh, *inside, f"{more} of {len(sample['stops'])}",
+        f"{ratio(sample['engine'], sample['realtime']):.2f}", fresh, *inside, f"{more} of {len(sample['stops'])}",
     ]  # fmt: skip
 
 

@@ -66,13 +66,20 @@ def _pause(record: Record) -> list[str]:
         " with some 8 KiB of stack in use; *busy*: they compute, so that a stop waits for their turns on the cores. The *floor* is a C"
         " program that stops all threads, reads registers and used stacks and lets them go, by turns with the engine; *real-time*"
         " is the same under SCHED_FIFO. *Fresh* is the pause of a `suture` command started for one apply or revert."
-        " *Ratio* is that of the medians of engine and floor; *more stops* counts applies and reverts that met a thread"
+        " *Ratio* is that of the medians of engine and floor, *to real-time* that of engine and real-time floor: the engine stops"
+        " its target under SCHED_FIFO, so where cores are busy the second is the fair one; *more stops* counts applies and reverts that met a thread"
         " inside and needed another stop.",
         "",
         *_table(pause.COLUMNS, [pause.row(s) for s in samples]),
         "",
+        *_unmeasured(record),
         *_goals(_pause_goals(samples, record)),
     ]
+
+
+def _unmeasured(record: Record) -> list[str]:
+    left = record.data.get("planned", 0) - len(record.data["samples"])
+    return [f"The run was interrupted: {left} lines were not measured.", ""] if left > 0 else []
 
 
 def _pause_goals(samples: Sequence[Mapping[str, Any]], record: Record) -> list[tuple[str, bool, str]]:

@@ -127,10 +127,12 @@ class Shared:
 def started(
     argv: Sequence[object], *, shared: Shared | None = None, talks: bool = False
 ) -> Iterator[subprocess.Popen[str]]:
-    """A program that ends with the context. `talks`: its standard input and output are pipes."""
+    """A program that ends with the context, or with the benchmark. `talks`: its standard input and output are pipes."""
     pipe = subprocess.PIPE if talks else subprocess.DEVNULL
     fds = (shared.fd,) if shared else ()
-    process = subprocess.Popen([str(a) for a in argv], stdin=pipe, stdout=pipe, text=True, pass_fds=fds)
+    # an interrupt may come before the context is entered: then the kernel ends the program
+    command = ["setpriv", "--pdeathsig", "KILL", *(str(a) for a in argv)]
+    process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, pass_fds=fds)
     try:
         yield process
     finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -39,6 +40,20 @@ def test_the_clock_reader_inside_sees_the_pauses_that_the_engine_reports(tmp_pat
     assert sorted(sample["engine_inside"])[5] > 0.2 * sorted(sample["engine"])[5]
     assert sorted(sample["floor"])[5] > 0
     assert sample["stack_bytes"] > 16 * 4096
+
+
+def test_an_interrupted_run_keeps_the_lines_that_it_has_printed(tmp_path: Path) -> None:
+    argv = [sys.executable, str(BENCH / "pause.py"), "--rounds=2", "--threads", "1", "2", "4", "--load=idle"]
+    with subprocess.Popen([*argv, f"--into={tmp_path}"], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout and process.stderr
+        heading, first = process.stdout.readline(), process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        errors = process.stderr.read().decode()
+    assert heading.split()[:2] == [b"threads", b"load"] and first.split()[:2] == [b"1", b"idle"]
+    assert process.returncode == 130, errors
+    assert "1 of 3 lines were measured and are kept" in errors
+    data = json.loads((tmp_path / "pause.json").read_text())["data"]
+    assert [s["threads"] for s in data["samples"]] == [1] and data["planned"] == 3
 
 
 def test_a_call_is_timed_in_each_state_of_the_patch(tmp_path: Path) -> None:
