@@ -26,12 +26,14 @@ from suture.patch.manifest import (
     Target,
     parse_manifest,
 )
+from suture.patch.seal import seal
 
 MANIFEST = Manifest(
     "p", Target("ab" * 20, "lib.so", "p", "p", "1", "x86_64"), (Fix("x.patch", ("CVE-2099-1",), "00"),),
     (Group("f", (ReplacedFunction("f", 0x1000, 64, "00" * 32, 4, 6, "f", "f.orig"),)),),
     {"g@got": ImportedSymbol(SymbolKind.SLOT, 0x4000), "h": ImportedSymbol(SymbolKind.IMAGE, 0x2000)},
 )  # fmt: skip
+SEALED = len(seal(b""))
 CODE = SectionFlag.ALLOC | SectionFlag.EXECINSTR
 
 
@@ -50,11 +52,12 @@ def patch(flags: int = CODE, bss: int = 64, align: int = 16, manifest: Manifest 
         NewSymbol("f", ".text", 0, 40, SymbolType.FUNC),
         NewSymbol("f.orig", ".text.orig", 0, 16, SymbolType.FUNC),
     ]
-    return write_object([text, orig, zero, own], [*symbols, NewSymbol("g@got", None), NewSymbol("h", None)])
+    return seal(write_object([text, orig, zero, own], [*symbols, NewSymbol("g@got", None), NewSymbol("h", None)]))
 
 
 def use(data: bytes) -> None:
-    """All that a host does with a patch before it looks at a process."""
+    """All that a host does with a patch before it looks at a process; the digest is made to fit, so that what comes after it is tried."""
+    data = seal(data[:-SEALED])
     parsed = parse_patch(data, "test")
     place = Place(
         0x7F0000000000, 0x7F0000100000, {a: 1 for a in slots_read(parsed)}, {n: 1 for n in parsed.manifest.symbols}, {}

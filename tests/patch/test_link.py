@@ -14,6 +14,7 @@ from suture.elf.object_writer import NewRelocation, NewSection, NewSymbol, write
 from suture.patch.file import PatchFile, parse_patch
 from suture.patch.link import Place, lay_out, link
 from suture.patch.manifest import BadPatch, Group, ImportedSymbol, Manifest, ReplacedFunction, SymbolKind, Target
+from suture.patch.seal import seal
 from suture.patch.x86_64 import PAGE, Stub, decode_stub, encode_stub, jump, jump_target
 
 BASE, BIAS = 0x7F1000000000, 0x7F1000100000
@@ -46,7 +47,7 @@ def patch_of(relocations: list[NewRelocation], data: list[NewRelocation] = []) -
         NewSymbol("zeros", ".bss", 16, 8, SymbolType.OBJECT),
         *(NewSymbol(name, None) for name in SYMBOLS),
     ]
-    return parse_patch(write_object(sections, symbols), "test")
+    return parse_patch(seal(write_object(sections, symbols)), "test")
 
 
 PLACE = Place(BASE, BIAS, {0x5000: 0x7F0012345678}, {"import": 0x7E0000004440}, {0x2000: b"\x55\x48\x89\xe5\x53"})

@@ -7,7 +7,18 @@ from dataclasses import replace
 import pytest
 
 from suture.patch.consistency import Consistency
-from suture.patch.record import HEADER, BadRecord, PlacedFunction, PlacedGroup, Record, RecordedFix, body_length, decode
+from suture.patch.record import (
+    HEADER,
+    BadRecord,
+    PlacedFunction,
+    PlacedGroup,
+    PlacedPart,
+    Record,
+    RecordedFix,
+    body_length,
+    decode,
+    readable,
+)
 
 FUNCTION = PlacedFunction(
     "f", 0x1000, 64, "00", 4, 5, b"\x55\x48\x89\xe5\x53", 0x9000, 32, 0x9100, 16, 0x9200, Consistency.STRICT
@@ -65,6 +76,34 @@ def test_deep_nesting_is_refused() -> None:
     body = b"[" * 100_000
     with pytest.raises(BadRecord):
         decode(HEADER.pack(b"SUTUREREC\0", 1, len(body)) + body)
+
+
+def test_a_name_given_twice_is_refused() -> None:
+    body = RECORD.encode()[HEADER.size :].replace(b'"file":"lib.so"', b'"file":"lib.so","file":"other"', 1)
+    with pytest.raises(BadRecord):
+        decode(HEADER.pack(b"SUTUREREC\0", 1, len(body)) + body)
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        replace(RECORD, name="n" * 70_000),
+        replace(RECORD, notes=("n" * 15_000,) * 300),
+        replace(RECORD, suspends=(PlacedPart("p", 1 << 60, 1),)),
+        replace(RECORD, groups=(PlacedGroup("g", 0xA000, (FUNCTION,), (PlacedPart("p", 0x1000, 1 << 40),)),)),
+        replace(RECORD, groups=(*RECORD.groups, PlacedGroup("empty", 0xA000, ()))),
+        replace(RECORD, groups=(PlacedGroup("g", 0xA000, (replace(FUNCTION, size=1 << 40),)),)),
+    ],
+    ids=["long name", "larger than any", "far part", "huge part", "empty group", "huge function"],
+)
+def test_what_could_not_be_read_back_to_revert_it_is_found_out_before(odd: Record) -> None:
+    with pytest.raises(BadRecord):
+        readable(odd.encode())
+
+
+def test_a_text_that_a_terminal_would_obey_is_written_so_that_it_reads_the_same() -> None:
+    odd = replace(RECORD, notes=("a\x1b[2J\u202eb",))
+    assert readable(odd.encode()).notes == ("a?[2J?b",)
 
 
 def test_what_a_process_says_cannot_drive_a_terminal() -> None:

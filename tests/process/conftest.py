@@ -19,6 +19,7 @@ from suture.delta.refusal import Refusal
 from suture.elf.abi import SectionFlag, SymbolType
 from suture.elf.file import ElfFile
 from suture.elf.object_writer import NewRelocation, NewSection, NewSymbol, write_object
+from suture.match.proof import MatchedUnit, Proof
 from suture.patch.consistency import Consistency
 from suture.patch.entry import plan_entry
 from suture.patch.file import PatchFile, parse_patch
@@ -32,6 +33,7 @@ from suture.patch.manifest import (
     SymbolKind,
     Target,
 )
+from suture.patch.seal import seal
 
 
 def gcc(out: Path, source: str, *flags: str) -> Path:
@@ -102,6 +104,7 @@ def make_patch(
         tuple(Group(g, tuple(rows[f] for f in fs)) for g, fs in groups.items()),
         symbols,
         supersedes,
+        proof=Proof((MatchedUnit(f"{name}.c", f"{name}.o", True, (), ()),)),
         suspends=tuple(Suspending(n, known[n].st_value, known[n].st_size) for n in suspends),
         relaxed=relaxed,
     )
@@ -114,6 +117,7 @@ def make_patch(
          "--remove-section", ".comment", str(both), str(out)],
         check=True,
     )  # fmt: skip
+    out.write_bytes(seal(out.read_bytes()))
     return parse_patch(out.read_bytes(), str(out))
 
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from suture.error import SutureError
+from suture.error import ExitCode, SutureError
 from suture.patch.file import PatchFile
+from suture.patch.manifest import OldPart, Suspending, Verdict
 from suture.process.apply import apply, revert
 from suture.process.find import find
 from suture.process.maps import Maps, read_maps
@@ -94,3 +96,41 @@ def test_absurd_maps_are_read_in_bounded_time(liar: Any, patch: PatchFile) -> No
 def test_lines_that_are_no_mappings_are_left_out() -> None:
     maps = Maps(b"00400000-00401000 r-xp 00000000 00:01 5 /a b\\012c (deleted)\nnonsense\n-1-2 rwxp 0 0:0 0\n")
     assert [(m.start, m.path, m.is_deleted) for m in maps.mappings] == [(0x400000, "/a b\nc", True)]
+
+
+def with_group(patch: PatchFile, **more: Any) -> PatchFile:
+    """The patch with another first group."""
+    first, *rest = patch.manifest.groups
+    return replace(patch, manifest=replace(patch.manifest, groups=(replace(first, **more), *rest)))
+
+
+def with_manifest(patch: PatchFile, **more: Any) -> PatchFile:
+    return replace(patch, manifest=replace(patch.manifest, **more))
+
+
+UNREVERTIBLE: dict[str, Callable[[PatchFile], PatchFile]] = {
+    "a part far away": lambda p: with_group(p, parts=(OldPart("p", 1 << 60, 1),)),
+    "a part larger than anything": lambda p: with_group(p, parts=(OldPart("p", 0x2000, 1 << 40),)),
+    "a part outside the image": lambda p: with_group(p, parts=(OldPart("p", 1 << 30, 16),)),
+    "a long name": lambda p: with_manifest(p, name="n" * 70_000),
+    "a long note": lambda p: with_manifest(p, verdict=Verdict(True, ("n" * 70_000,))),
+    "a record larger than any": lambda p: with_manifest(p, verdict=Verdict(True, ("n" * 15_000,) * 400)),
+    "stacks that nothing stands on": lambda p: with_manifest(p, suspends=(Suspending("p", 1 << 60, 1 << 40),)),
+    "a function twice": lambda p: with_manifest(p, groups=p.manifest.groups * 2),
+}
+
+
+@pytest.mark.parametrize("name", UNREVERTIBLE)
+def test_a_patch_that_could_not_be_reverted_is_not_applied(
+    start: Callable[..., Any], program: Path, patch: PatchFile, name: str
+) -> None:
+    target = start(program)
+    answer = target.ask("2")
+    with pytest.raises(SutureError) as caught:
+        apply(target.pid, UNREVERTIBLE[name](patch), timeout=2)
+    assert caught.value.exit_code is ExitCode.BAD_PATCH
+    assert "suture:" not in Path(f"/proc/{target.pid}/maps").read_text()
+    assert target.ask("2") == answer
+    apply(target.pid, patch)
+    revert(target.pid, patch.id)
+    assert target.ask("2") == answer

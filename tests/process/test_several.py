@@ -218,3 +218,7 @@ def test_the_command_line_end_to_end(start: Start, program: Path, patch: PatchFi
     assert run("apply", path, target.pid + 0, "--timeout", "x")[0] == ExitCode.USAGE
     assert run("apply", program, target.pid)[0] == ExitCode.BAD_PATCH
     assert run("apply", path + "x", target.pid)[0] == ExitCode.NOT_FOUND
+    Path(path).chmod(0o666)
+    code, out = run("apply", path, target.pid)
+    assert code == ExitCode.REFUSED and "chmod go-w" in out
+    Path(path).chmod(0o644)

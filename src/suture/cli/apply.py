@@ -11,6 +11,7 @@ from pathlib import Path
 
 from suture.cli.output import print_json, print_table, progress
 from suture.error import ExitCode
+from suture.patch.admission import admit
 from suture.patch.file import PatchFile, read_patch
 from suture.process.apply import Prepared, Result, apply, prepare
 from suture.process.everywhere import Failure, Outcome, Report, Run, apply_everywhere, in_each
@@ -26,7 +27,8 @@ Put a live patch into running processes. Nothing is loaded into them, nothing is
 which all threads are stopped while the entries of the old functions are rewritten. Without a pid: every process that runs the
 binary that the patch is for, in every container, found by its build-id in memory; those that start meanwhile are found by
 looking again. A process whose threads stay inside a function to be replaced is
-left as it was (busy), or gets the groups of the patch that are free (partial)."""
+left as it was (busy), or gets the groups of the patch that are free (partial). The file must be whole, root's (or one's own), and
+nobody else may be able to write it."""
 EXAMPLES = (
     "# all processes that run the binary the patch is for",
     "suture apply libssl.suture.o",
@@ -65,6 +67,14 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--jobs", type=int, metavar="N", help="processes at a time (as many as there are processor cores)"
     )
     parser.add_argument("--replace", action="store_true", help="take over functions that another patch has replaced")
+    parser.add_argument(
+        "--accept-partial",
+        action="store_true",
+        help="apply a patch that does not hold all of its fix (suture show tells)",
+    )
+    parser.add_argument(
+        "--accept-unproved", action="store_true", help="apply a patch without a proof that it fits the binary"
+    )
     parser.add_argument("--dry-run", action="store_true", help="print what would be written, change nothing")
     parser.add_argument(
         "--at-boot", action="store_true", help="a kernel patch: load it again at each boot of its kernel (systemd)"
@@ -80,7 +90,8 @@ def run(args: argparse.Namespace) -> int:
         from suture.cli.kernel import BadKernelOption
 
         raise BadKernelOption("--at-boot is for kernel patches", "processes load their files anew: fix the file too")
-    patch = read_patch(args.patch)
+    patch = read_patch(args.patch, owned=True)
+    admit(str(args.patch), patch.manifest, accept_partial=args.accept_partial, accept_unproved=args.accept_unproved)
     target = patch.manifest.target
     if args.dry_run:
         return _dry_run(args, patch, args.pid or find(target.build_id))

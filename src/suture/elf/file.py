@@ -22,6 +22,9 @@ _PHDR = struct.Struct("<IIQQQQQQ")
 _SYM = struct.Struct("<IBBHQQ")
 _RELA = struct.Struct("<QQq")
 _MAX_SECTIONS = 1 << 20
+_MOST_NAME = 1 << 16
+_SHARED = 8  # a linker lets names share their ends; together they are not many times as long as their table
+_LEAST_VERSION_ENTRY = 8
 
 
 class BadElf(SutureError):
@@ -74,8 +77,8 @@ class ElfFile:
         rows = list(_SHDR.iter_unpack(self.data[self._shoff : self._shoff + count * _SHDR.size]))
         if strndx >= count:
             raise BadElf(self.name, "section name table out of range")
-        names = self._slice(rows[strndx][4], rows[strndx][5])
-        return tuple(Section(i, _text(names, r[0]), r[1], *r[2:]) for i, r in enumerate(rows))
+        names = _Names(self._slice(rows[strndx][4], rows[strndx][5]), self.name)
+        return tuple(Section(i, names.at(r[0]), r[1], *r[2:]) for i, r in enumerate(rows))
 
     @cached_property
     def _by_name(self) -> dict[str, Section]:
@@ -122,12 +125,11 @@ class ElfFile:
     @cached_property
     def relocations_by_section(self) -> dict[int, tuple[Relocation, ...]]:
         """For a relocatable object: entries that apply to each section index, sorted by offset."""
-        found: dict[int, tuple[Relocation, ...]] = {}
+        found: dict[int, list[Relocation]] = {}
         for section in self.sections:
             if section.sh_type == SectionType.RELA:
-                rows = found.get(section.sh_info, ()) + self.relocations(section)
-                found[section.sh_info] = tuple(sorted(rows, key=lambda r: r.r_offset))
-        return found
+                found.setdefault(section.sh_info, []).extend(self.relocations(section))
+        return {index: tuple(sorted(rows, key=lambda r: r.r_offset)) for index, rows in found.items()}
 
     @cached_property
     def build_id(self) -> str | None:
@@ -176,29 +178,30 @@ class ElfFile:
     def _verdef(self, section: Section) -> Iterator[tuple[int, str]]:
         raw, strings = self.bytes_of(section), self._linked_strings(section)
         at = 0
-        for _ in range(section.sh_info):
+        for _ in range(min(section.sh_info, len(raw) // _LEAST_VERSION_ENTRY)):
             if at + 20 > len(raw):
                 return
             _ver, flags, ndx, _cnt, _hash, aux, step = struct.unpack_from("<HHHHIII", raw, at)
             if at + aux + 8 <= len(raw) and not flags & 1:  # VER_FLG_BASE names the file itself
-                yield ndx & 0x7FFF, _text(strings, struct.unpack_from("<I", raw, at + aux)[0])
+                yield ndx & 0x7FFF, strings.at(struct.unpack_from("<I", raw, at + aux)[0])
             if step == 0:
                 return
             at += step
 
     def _verneed(self, section: Section) -> Iterator[tuple[int, str]]:
         raw, strings = self.bytes_of(section), self._linked_strings(section)
-        at = 0
-        for _ in range(section.sh_info):
+        at, left = 0, len(raw) // _LEAST_VERSION_ENTRY
+        for _ in range(min(section.sh_info, left)):
             if at + 16 > len(raw):
                 return
             _ver, count, _file, aux, step = struct.unpack_from("<HHIII", raw, at)
             entry = at + aux
-            for _ in range(count):
+            for _ in range(min(count, left)):
                 if entry + 16 > len(raw):
                     break
                 _hash, _flags, other, name, following = struct.unpack_from("<IHHII", raw, entry)
-                yield other & 0x7FFF, _text(strings, name)
+                yield other & 0x7FFF, strings.at(name)
+                left -= 1
                 if following == 0:
                     break
                 entry += following
@@ -214,14 +217,12 @@ class ElfFile:
         known = versions or {}
         for index, (name, info, other, shndx, value, size) in enumerate(_SYM.iter_unpack(raw)):
             version, hidden = known.get(index, ("", False))
-            yield Symbol(
-                index, _text(strings, name), value, size, info & 15, info >> 4, other & 3, shndx, version, hidden
-            )
+            yield Symbol(index, strings.at(name), value, size, info & 15, info >> 4, other & 3, shndx, version, hidden)
 
-    def _linked_strings(self, section: Section) -> bytes:
+    def _linked_strings(self, section: Section) -> _Names:
         if section.sh_link >= len(self.sections):
             raise BadElf(self.name, f"{section.name} names no string table")
-        return self.bytes_of(self.sections[section.sh_link])
+        return _Names(self.bytes_of(self.sections[section.sh_link]), self.name)
 
     def _slice(self, offset: int, size: int) -> bytes:
         self._check(offset, size)
@@ -247,6 +248,24 @@ def build_id_in(notes: bytes) -> str | None:
     return None
 
 
-def _text(strings: bytes, offset: int) -> str:
-    end = strings.find(b"\0", offset)
-    return strings[offset : end if end >= 0 else len(strings)].decode(errors="replace")
+class _Names:
+    """The names of one string table, each decoded once, and together bounded: many symbols may point into one endless name."""
+
+    def __init__(self, data: bytes, file: str) -> None:
+        self._data, self._file = data, file
+        self._known: dict[int, str] = {}
+        self._left = _SHARED * len(data) + _MOST_NAME
+
+    def at(self, offset: int) -> str:
+        """The name at an offset, empty behind the end. Raises `BadElf`."""
+        known = self._known.get(offset)
+        if known is not None:
+            return known
+        end = self._data.find(b"\0", offset, offset + _MOST_NAME)
+        if end < 0:
+            end = len(self._data)
+        self._left -= end - offset
+        if end - offset > _MOST_NAME or self._left < 0:
+            raise BadElf(self._file, "names that are longer than any are")
+        name = self._known[offset] = self._data[offset:end].decode(errors="replace")
+        return name

@@ -42,6 +42,7 @@ from suture.patch.manifest import (
 from suture.patch.old_code import old_code
 from suture.patch.place import Layout
 from suture.patch.resolve import Elsewhere, Resolver, Unresolvable
+from suture.patch.seal import seal
 
 # who needs one of these has libgcc's unwinder as long as it is loaded: libstdc++ needs it in turn
 _RUNTIMES = frozenset({"libgcc_s.so.1", "libstdc++.so.6"})
@@ -113,7 +114,7 @@ class _Build:
         manifest = self._manifest(layout, groups, refused)
         section = NewSection(MANIFEST_SECTION, 0, manifest.to_json())
         undefined = [NewSymbol(n, None, bind=SymbolBind.GLOBAL) for n in sorted(layout.resolver.symbols)]
-        data = write_object([*layout.sections(), section], [*layout.symbols, *undefined])
+        data = seal(write_object([*layout.sections(), section], [*layout.symbols, *undefined]))
         return Built(data, manifest, refused)
 
     def _plan_entries(self) -> None:

@@ -11,13 +11,17 @@ from suture.elf import abi
 from suture.elf.abi import GOT_LOADS, R, SectionType
 from suture.elf.fact import Section, Symbol
 from suture.elf.file import BadElf, ElfFile
-from suture.error import NotFound, Unsupported
+from suture.error import Unsupported
+from suture.patch.admission import read_bytes
 from suture.patch.manifest import BadPatch, Manifest, SymbolKind, parse_manifest
+from suture.patch.record import MOST_FUNCTIONS
+from suture.patch.seal import check_seal
 
 MANIFEST_SECTION = ".suture.manifest"
 SUFFIX = ".suture.o"
 ALLOWED_RELOCATIONS = frozenset({R.R_64, R.PC32, R.PLT32, R.PC64, R.R_32, R.R_32S}) | GOT_LOADS
-_MAX_SIZE = 256 << 20
+_MAX_SIZE = 64 << 20
+_MOST_ROWS = 1 << 20
 _PAGE = 4096
 
 
@@ -43,18 +47,12 @@ class PatchFile:
         return {s.name: s for s in self.object.symbols if s.is_defined and s.name}
 
 
-def read_patch(path: Path) -> PatchFile:
-    """Read and check a patch file. Raises `NotFound`, `BadPatch`, or OSError when it may not be read."""
-    try:
-        size = path.stat().st_size
-        if size > _MAX_SIZE:
-            raise BadPatch(str(path), f"{size} bytes is more than any patch has")
-        data = path.read_bytes()
-    except FileNotFoundError as problem:
-        raise NotFound(f"{path}: no such patch file", "give the path of a file that `suture make` wrote") from problem
-    except IsADirectoryError as problem:
-        raise BadPatch(str(path), "is a folder") from problem
-    return parse_patch(data, str(path))
+def read_patch(path: Path, *, owned: bool = False) -> PatchFile:
+    """Read and check a patch file; with `owned` only one that nobody but root or the caller could have written.
+
+    Raises `NotFound`, `BadPatch`, `NotOwned`, `Unreadable`.
+    """
+    return parse_patch(read_bytes(path, _MAX_SIZE, owned=owned), str(path))
 
 
 def parse_patch(data: bytes, name: str) -> PatchFile:
@@ -64,6 +62,7 @@ def parse_patch(data: bytes, name: str) -> PatchFile:
         section = elf.section(MANIFEST_SECTION)
         if elf.e_type != abi.ET_REL or section is None:
             raise BadPatch(name, "an ELF file, but no live patch")
+        check_seal(data, name)
         manifest = parse_manifest(elf.bytes_of(section), name)
         _check_object(elf, manifest, name)
     except (BadElf, Unsupported) as problem:
@@ -72,6 +71,7 @@ def parse_patch(data: bytes, name: str) -> PatchFile:
 
 
 def _check_object(elf: ElfFile, manifest: Manifest, name: str) -> None:
+    _check_sizes(elf, name)
     defined = {s.name: s for s in elf.symbols if s.is_defined and s.name}
     for function in manifest.functions:
         for code in (function.new, function.orig):
@@ -83,9 +83,30 @@ def _check_object(elf: ElfFile, manifest: Manifest, name: str) -> None:
             or function.entry + function.displaced > function.size
         ):
             raise BadPatch(name, f"impossible entry of {function.name}")
-    if not manifest.functions:
-        raise BadPatch(name, "replaces no function")
+    _check_groups(manifest, name)
     _check_sections(elf, manifest, name)
+
+
+def _check_sizes(elf: ElfFile, name: str) -> None:
+    """Before anything is built from the tables."""
+    if sum(s.sh_size for s in elf.sections if s.is_alloc) > _MAX_SIZE:
+        raise BadPatch(name, "it would take more memory than any patch does")
+    if sum(s.sh_size for s in elf.sections if s.has_bits) > len(elf.data):
+        raise BadPatch(name, "its sections overlap")
+    if sum(s.sh_size for s in elf.sections if s.sh_type in (SectionType.RELA, SectionType.SYMTAB)) > _MOST_ROWS * 24:
+        raise BadPatch(name, "it has more symbols and relocations than any patch")
+
+
+def _check_groups(manifest: Manifest, name: str) -> None:
+    addresses = [f.address for f in manifest.functions]
+    if not addresses:
+        raise BadPatch(name, "replaces no function")
+    if len(addresses) > MOST_FUNCTIONS:
+        raise BadPatch(name, f"replaces {len(addresses)} functions, more than {MOST_FUNCTIONS}")
+    if not all(g.functions for g in manifest.groups):
+        raise BadPatch(name, "a group replaces no function")
+    if len(set(addresses)) != len(addresses):
+        raise BadPatch(name, "replaces a function twice")
 
 
 def _is_code(elf: ElfFile, symbol: Symbol) -> bool:
@@ -96,8 +117,6 @@ def _is_code(elf: ElfFile, symbol: Symbol) -> bool:
 
 
 def _check_sections(elf: ElfFile, manifest: Manifest, name: str) -> None:
-    if sum(s.sh_size for s in elf.sections if s.is_alloc) > _MAX_SIZE:
-        raise BadPatch(name, "it would take more memory than any patch does")
     for section in elf.sections:
         if section.is_alloc and section.has_bits:
             elf.bytes_of(section)

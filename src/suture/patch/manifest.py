@@ -14,9 +14,14 @@ from typing import Any
 from suture.delta.ledger import Account, Fate, FileAccount, Ledger, Lines
 from suture.error import ExitCode, SutureError
 from suture.match.proof import MatchedSection, MatchedUnit, Proof, ProvenSymbol
+from suture.patch import strict_json
 from suture.patch.consistency import Consistency
 
 FORMAT = 2
+MOST_TEXT = 16384
+"""Characters of a name or a note, many times what any has. Texts of fixes are longer; the manifest as a whole has a bound too."""
+_MOST_BYTES, _MOST_VALUES = 16 << 20, 2 << 20
+_SHOWN = 200
 
 
 class BadPatch(SutureError):
@@ -200,12 +205,12 @@ def closed(fixes: Iterable[Fix]) -> dict[str, tuple[str, ...]]:
 def parse_manifest(raw: bytes, name: str) -> Manifest:
     """Raises `BadPatch` for anything that is not a manifest of this format."""
     try:
-        top = json.loads(raw)
+        top = strict_json.loads(raw, _MOST_BYTES, _MOST_VALUES)
         if _address(top["format"]) != FORMAT:
             raise BadPatch(name, f"manifest format {top['format']} is not {FORMAT}")
         return _manifest(top)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as problem:
-        raise BadPatch(name, f"the manifest is malformed ({problem!r})") from problem
+        raise BadPatch(name, f"the manifest is malformed ({repr(problem)[:_SHOWN]})") from problem
 
 
 def _manifest(top: dict[str, Any]) -> Manifest:
@@ -333,15 +338,21 @@ def plain(value: Any) -> Any:
 
 def _str(value: Any) -> str:
     if not isinstance(value, str):
-        raise TypeError(f"{value!r} is not a string")
+        raise TypeError(f"{_short(value)} is not a string")
+    if len(value) > MOST_TEXT:
+        raise ValueError(f"{_short(value)} has {len(value)} characters, more than {MOST_TEXT}")
     value.encode()  # a lone surrogate can be neither shown nor written again
     return value
+
+
+def _short(value: Any) -> str:
+    return repr(value if not isinstance(value, list | dict) else type(value))[:_SHOWN]
 
 
 def _raw(value: Any) -> str:
     """A text that may hold bytes which are no UTF-8, as a fix may: escaped as os.fsdecode does (PEP 383)."""
     if not isinstance(value, str):
-        raise TypeError(f"{value!r} is not a string")
+        raise TypeError(f"{_short(value)} is not a string")
     value.encode(errors="surrogateescape")
     return value
 
@@ -352,7 +363,7 @@ def _strs(value: Any) -> tuple[str, ...]:
 
 def _list(value: Any) -> list[Any]:
     if not isinstance(value, list):
-        raise TypeError(f"{value!r} is not a list")
+        raise TypeError(f"{_short(value)} is not a list")
     return value
 
 
@@ -364,11 +375,11 @@ def _code(value: Any) -> str:
 
 def _flag(value: Any) -> bool:
     if not isinstance(value, bool):
-        raise TypeError(f"{value!r} is neither true nor false")
+        raise TypeError(f"{_short(value)} is neither true nor false")
     return value
 
 
 def _address(value: Any) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 1 << 64:
-        raise TypeError(f"{value!r} is not an address or size")
+        raise TypeError(f"{_short(value)} is not an address or size")
     return value

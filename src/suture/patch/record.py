@@ -12,15 +12,18 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+from suture.patch import strict_json
 from suture.patch.consistency import Consistency
 
 MAGIC = b"SUTUREREC\0"
 FORMAT = 1
 HEADER = struct.Struct("<10sHI")
-MOST_JSON = 16 << 20
-_MOST_KEPT = 256 << 10
+MOST_JSON = 4 << 20
+_MOST_VALUES = MOST_JSON // 8
+_MOST_KEPT = 64 << 10
 MEMFD_PREFIX = "suture:"
-_MOST_FUNCTIONS = 65536
+MOST_FUNCTIONS = 8192
+MOST_TEXT = 16384
 
 
 class BadRecord(ValueError):
@@ -140,7 +143,9 @@ def _plain(value: Any, key: str = "") -> Any:
     if key in _ADDRESSES:
         return f"{value % (1 << 64):#018x}"
     kind = type(value)
-    if kind is str or kind is int or kind is bool or value is None:
+    if kind is str:
+        return printable(value)
+    if kind is int or kind is bool or value is None:
         return value
     if kind is bytes:
         return value.hex()
@@ -149,6 +154,18 @@ def _plain(value: Any, key: str = "") -> Any:
     if kind is Consistency:
         return value.value
     return {k: _plain(v, k) for k, v in vars(value).items()}
+
+
+def readable(data: bytes) -> Record:
+    """The record at the start of a patch's text, read as whoever reverts it will. Raises BadRecord when nobody could.
+
+    What is refused here is never placed: a patch that goes in must come out again.
+    """
+    record = decode(data)
+    again = record.encode()
+    if again != data[: len(again)]:
+        raise BadRecord("does not read as what it was written from")
+    return record
 
 
 def body_length(header: bytes) -> int:
@@ -177,12 +194,13 @@ def _decode(data: bytes) -> Record:
     if len(data) < HEADER.size + length:
         raise BadRecord("truncated")
     try:
-        top = json.loads(data[HEADER.size : HEADER.size + length].decode())
-        record = _record(top)
-    except (ValueError, KeyError, TypeError, RecursionError, AttributeError) as problem:
+        record = _record(strict_json.loads(data[HEADER.size : HEADER.size + length], MOST_JSON, _MOST_VALUES))
+    except (ValueError, KeyError, TypeError, AttributeError) as problem:
         raise BadRecord(f"malformed: {type(problem).__name__}") from problem
-    if not 0 < len(record.functions) <= _MOST_FUNCTIONS:
+    if not 0 < len(record.functions) <= MOST_FUNCTIONS:
         raise BadRecord("impossible number of functions")
+    if not all(g.functions for g in record.groups):
+        raise BadRecord("a group without functions")
     return record
 
 
@@ -256,10 +274,14 @@ def _function(row: dict[str, Any]) -> PlacedFunction:
 
 
 def _text(value: Any) -> str:
-    if not isinstance(value, str) or len(value) > 65536:
+    if not isinstance(value, str) or len(value) > MOST_TEXT:
         raise TypeError("text")
-    # what a process says about itself ends on terminals: nothing unprintable
-    return value if value.isprintable() else "".join(c if c.isprintable() else "?" for c in value)
+    return printable(value)
+
+
+def printable(text: str) -> str:
+    """What a record holds of a text: it ends on terminals, so nothing unprintable."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else "?" for c in text)
 
 
 def _size(value: Any) -> int:
@@ -277,4 +299,6 @@ def _address(value: Any) -> int:
 
 def _bias(value: Any) -> int:
     number = int(_text(value), 16)
+    if not 0 <= number < 1 << 64:
+        raise ValueError("bias")
     return number if number < 1 << 63 else number - (1 << 64)

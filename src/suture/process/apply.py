@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from suture.error import ExitCode, Refused, Unsupported
 from suture.patch.file import PatchFile
 from suture.patch.link import Layout, Linked, Place, Runtime, lay_out, link, slots_read
-from suture.patch.manifest import ReplacedFunction, SymbolKind
-from suture.patch.record import Record
+from suture.patch.manifest import BadPatch, ReplacedFunction, SymbolKind
+from suture.patch.record import BadRecord, Record
 from suture.patch.x86_64 import JUMP_SIZE, STUB_SIZE
 from suture.process import memory
 from suture.process.borrow import OnStep, no_step
@@ -24,7 +24,17 @@ from suture.process.lock import locked
 from suture.process.maps import Maps, choose_address, read_maps
 from suture.process.old_frame import OldFrames, old_frames
 from suture.process.place import close_left, left_descriptors, place
-from suture.process.placed import Placed, Remains, Route, State, find_placed, group_state, reader, routes
+from suture.process.placed import (
+    Placed,
+    Remains,
+    Route,
+    State,
+    check_revertible,
+    find_placed,
+    group_state,
+    reader,
+    routes,
+)
 from suture.process.switch import carry_out
 from suture.process.tracee import Sharers, Tracee
 from suture.process.transition import Aim, Transition, plan, settlement
@@ -178,6 +188,7 @@ def prepare(tracee: Tracee, maps: Maps, patch: PatchFile, replace: bool) -> Prep
                 "restart the program with the fixed package",
             )
         linked = link(patch, layout, Place(base, image.bias, slots, named, original, told))
+    _check_record(patch, image, linked)
     first = registration(tracee, runtime, linked.record, existing is not None) if runtime else None
     aim = Aim(linked.record, tuple(superseded), True)
     full = dict(known)
@@ -194,6 +205,18 @@ def prepare(tracee: Tracee, maps: Maps, patch: PatchFile, replace: bool) -> Prep
     return Prepared(
         image, linked, existing, tuple(remains), aim, tuple(here), full, untouched, tuple(transitions), first
     )
+
+
+def _check_record(patch: PatchFile, image: Image, linked: Linked) -> None:
+    """Raises `BadPatch` for a patch that could be applied and then not be reverted."""
+    record = linked.record
+    for part in (*(p for g in record.groups for p in g.parts), *record.suspends):
+        if not image.holds(part.old - image.bias, part.size):
+            raise BadPatch(patch.manifest.name, f"{part.name} at {part.old:#x} is not in the image that it is for")
+    try:
+        check_revertible(linked.text, record)
+    except BadRecord as problem:
+        raise BadPatch(patch.manifest.name, f"could not be reverted: its record {problem}") from problem
 
 
 def _runtime(tracee: Tracee, patch: PatchFile, layout: Layout, placed: Sequence[Placed]) -> CxxRuntime | None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from suture.patch.finder import CONTINUATION_SIZE, FINDER_SIZE, ROW
-from suture.patch.record import HEADER, BadRecord, PlacedFunction, PlacedGroup, Record, body_length, decode
+from suture.patch.record import HEADER, BadRecord, PlacedFunction, PlacedGroup, Record, body_length, decode, readable
 from suture.patch.x86_64 import JUMP_SIZE, STUB_SIZE, decode_stub, jump_target
 from suture.process import memory
 from suture.process.maps import Mapping, Maps
@@ -110,11 +110,23 @@ def _read_record(pid: int, text: Mapping, identity: str) -> Record | str:
         record = decode(memory.try_read(pid, text.start, length))
     except BadRecord as problem:
         return f"no record: {problem}"
-    if record.id != identity or record.base != text.start or record.text_size != size:
+    return _contradiction(record, identity, text.start, size) or record
+
+
+def _contradiction(record: Record, identity: str, base: int, text_size: int) -> str:
+    """What keeps a record from being that of a patch placed here; empty when nothing does."""
+    if record.id != identity or record.base != base or record.text_size != text_size:
         return "a record that contradicts the mapping"
     if not _is_coherent(record):
         return "a record with impossible addresses"
-    return record
+    return ""
+
+
+def check_revertible(text: bytes, written: Record) -> None:
+    """Raises BadRecord for a patch's text, about to be placed, whose record could not be read again to revert it."""
+    problem = _contradiction(readable(text), written.id, written.base, len(text))
+    if problem:
+        raise BadRecord(problem)
 
 
 def _is_coherent(record: Record) -> bool:
