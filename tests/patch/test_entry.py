@@ -222,30 +222,63 @@ def test_endbr64_is_kept_and_counts_toward_the_needed_length() -> None:
     assert (plan.entry, plan.displaced) == (4, 5)
 
 
+LOOP = "31c09090ffcf" + "75fa" + "c3"  # xor eax,eax; nop; nop; dec edi; jne +2
+
+
+def test_the_jump_goes_to_the_head_of_a_loop_when_what_stands_before_it_can_be_undone() -> None:
+    plan = plan_entry(bytes.fromhex(LOOP), 0x1000)
+    assert isinstance(plan, Entry)
+    assert (plan.entry, plan.displaced, plan.undo.hex()) == (2, 6, "b808000000")
+    plan = plan_entry(bytes.fromhex("55" + "4889e5" + "9090ffcf" + "75fa" + "5dc3"), 0x1000)
+    assert isinstance(plan, Entry)
+    assert (plan.entry, plan.undo.hex()) == (4, "5d")
+
+
 def test_a_branch_into_the_overwritten_bytes_is_refused() -> None:
-    # xor eax,eax; nop; nop; dec edi; jne +2
-    assert "offset 2" in refusal("31c09090ffcf" + "75fa" + "c3")
-    assert "offset 4" in refusal(NOPS + NOPS + "c3", targets=(4,))
+    assert "offset 2" in refusal("31c9" + LOOP[4:])  # xor ecx,ecx: an argument is lost
+    assert "offset 4" in refusal("8b07" + NOPS + NOPS + "c3", targets=(4,))  # mov (%rdi),%eax may fault
 
 
-def test_a_branch_to_the_entry_or_behind_the_jump_is_allowed_and_loops_are_told() -> None:
+def test_where_old_frames_go_on_a_branch_into_the_overwritten_bytes_or_to_the_jump_behind_a_lead_is_refused() -> None:
+    plan = plan_entry(bytes.fromhex(LOOP), 0x1000, relaxed=True)
+    assert isinstance(plan, Refusal) and "offset 2" in plan.reason
+    crossing = plan_entry(bytes.fromhex("554889e5" + NOPS + "5dc3"), 0x1FFE, relaxed=True)
+    assert isinstance(crossing, Entry) and crossing.entry == 4
+
+
+def test_a_branch_to_the_entry_or_behind_the_jump_is_allowed() -> None:
     plan = plan_entry(bytes.fromhex("31c09090ffcf" + "75f8" + "c3"), 0x1000)
     assert isinstance(plan, Entry)
-    assert plan.loops_to_entry
-    assert plan.displaced == 6
-    plan = plan_entry(bytes.fromhex(NOPS + "c3"), 0x1000, (0, 5))
-    assert isinstance(plan, Entry)
-    assert not plan.loops_to_entry
+    assert (plan.entry, plan.displaced, plan.undo) == (0, 6, b"")
+    assert isinstance(plan_entry(bytes.fromhex(NOPS + "c3"), 0x1000, (0, 5)), Entry)
 
 
 def test_an_address_taken_of_an_overwritten_byte_is_refused() -> None:
     assert "offset 3" in refusal("488d05fcffffff" + "c3")
 
 
-def test_entry_bytes_on_two_pages_are_refused() -> None:
-    assert "straddles a page" in refusal(NOPS + NOPS + "c3", address=0x1FFC)
+def test_entry_bytes_on_two_pages_are_refused_when_no_later_place_will_do() -> None:
+    assert "straddles a page" in refusal("8b07" + "89c1" + NOPS + "c3", address=0x1FFE)  # mov (%rdi),%eax may fault
     assert isinstance(plan_entry(bytes.fromhex(NOPS + "c3"), 0x1FFB), Entry)
-    assert "straddles a page" in refusal("f30f1efa" + NOPS + "c3", address=0x1FF8)
+    assert "straddles a page" in refusal("f30f1efa" + "8b07" + "89c1" + NOPS + "c3", address=0x1FFA)
+
+
+LEADS = [
+    ("55" + "4889e5" + NOPS + "c3", 0x1FFE, 4, "5d"),  # push rbp; mov rsp,rbp
+    ("55" + "4889e5" + NOPS + "c3", 0x1FFF, 1, "5d"),
+    ("f30f1efa" + "55" + "4889e5" + NOPS + "c3", 0x1FF9, 8, "5d"),
+    ("4154" + "53" + "4883ec18" + NOPS + "c3", 0x1FFD, 3, "5b415c"),  # push r12; push rbx; sub 24,rsp
+    ("53" + "89fb" + NOPS + "c3", 0x1FFE, 3, "5b"),  # push rbx; mov edi,ebx
+    ("4883ec18" + NOPS + "c3", 0x1FFD, 4, "488da42418000000"),
+]
+
+
+@pytest.mark.parametrize(("code", "address", "entry", "undo"), LEADS)
+def test_a_jump_that_would_cross_a_page_goes_to_the_next_one(code: str, address: int, entry: int, undo: str) -> None:
+    plan = plan_entry(bytes.fromhex(code), address)
+    assert isinstance(plan, Entry)
+    assert (plan.entry, plan.undo.hex()) == (entry, undo)
+    assert (address + entry) // 4096 == (address + entry + 4) // 4096
 
 
 def test_instructions_that_cannot_be_moved_are_refused() -> None:

@@ -155,7 +155,7 @@ class _Build:
                 "its switch tables could not be compared with the running ones",
                 "restart the program with the fixed package",
             )
-        return plan_entry(code, placed.address, targets)
+        return plan_entry(code, placed.address, targets, bool(self._relaxed))
 
     def _check_types(self) -> None:
         for u, change in enumerate(self.changes):
@@ -244,15 +244,19 @@ class _Build:
         found: dict[Node, Refusal] = {}
         for group in groups:
             try:
-                Layout(selection, Resolver(self.run, self.elsewhere)).add((group,))
+                Layout(selection, Resolver(self.run, self.elsewhere), self._leads).add((group,))
             except Unresolvable as problem:
                 found[(group.replaced or group.new)[0]] = Refusal(
                     str(problem), "restart the program with the fixed package"
                 )
         return found
 
+    @property
+    def _leads(self) -> dict[Node, bytes]:
+        return {n: e.undo for n, e in self.entries.items() if e.undo}
+
     def _laid_out(self, selection: Selection, groups: tuple[Selected, ...]) -> Layout:
-        layout = Layout(selection, Resolver(self.run, self.elsewhere))
+        layout = Layout(selection, Resolver(self.run, self.elsewhere), self._leads)
         layout.add(groups)
         thunks = layout.outputs[".text.orig"]
         for group in groups:
@@ -311,7 +315,7 @@ class _Build:
             digest,
             entry.entry,
             entry.displaced,
-            symbol,
+            f"{symbol}.entry" if entry.undo else symbol,
             f"{symbol}.orig",
             Consistency.RELAXED if self._relaxed else Consistency.STRICT,
             self._is_endless(node),

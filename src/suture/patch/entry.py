@@ -3,6 +3,15 @@
 The *original thunk* does what the overwritten bytes did, at another address, and goes on behind them. Only the function's own
 bytes are looked at here; that no thread stands inside them is the applier's business. Instruction formats: Intel SDM
 volume 2, chapter 2 and the pages of Jcc, JMP, CALL, LOOP.
+
+The jump stands at the function's start (behind an endbr64) where its five bytes may be written in one go and nothing leads into them.
+Else it stands behind the first instructions that a new function can undo (`patch/lead.py`). That keeps every rule of the switch:
+- A function that begins at the end of a page: the whole jump lies in the next one, so that it is one write, which is done or not done
+  when the applier dies.
+- A loop whose head lies in the first five bytes: the jump stands at the loop's head. Until the switch, and where a group stays busy, the old
+  code runs by way of the thunk; its branch back meets the jump and goes through stub and thunk again, which do what stood there. At
+  the switch no frame is in the old code, by the strict rule, and afterwards nothing begins it; a revert puts the bytes back when nobody is in
+  the new code. In relaxed mode an old frame would come to the new function in the middle of its work: refused.
 """
 
 from __future__ import annotations
@@ -10,7 +19,7 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import capstone
 from capstone import x86
@@ -18,8 +27,9 @@ from capstone import x86
 from suture.delta.refusal import Refusal
 from suture.elf.abi import R
 from suture.elf.object_writer import NewRelocation
+from suture.patch.lead import Lead
+from suture.patch.x86_64 import JUMP_SIZE, MOST_ENTRY
 
-JUMP_SIZE = 5
 ENDBR64 = b"\xf3\x0f\x1e\xfa"
 _PAGE = 4096
 _LITERAL = re.compile(r"-?(?:0x)?[0-9a-f]+\Z")
@@ -40,7 +50,7 @@ class Entry:
 
     `entry` is the jump's offset in the function, `displaced` the bytes of whole instructions there (at least 5). `thunk` is
     position-independent code; `relocations` have offsets into it and name symbols that are defined by `symbols` (link-time
-    addresses in the image). `loops_to_entry`: the old code branches to its own entry, so that an old frame may reach the new code.
+    addresses in the image). `undo` takes back what the instructions before the jump have done; the new function begins with it.
     """
 
     entry: int
@@ -48,16 +58,39 @@ class Entry:
     thunk: bytes
     relocations: tuple[NewRelocation, ...]
     symbols: Mapping[str, int] = field(default_factory=dict)
-    loops_to_entry: bool = False
+    undo: bytes = b""
 
 
-def plan_entry(code: bytes, address: int, targets: Iterable[int] = ()) -> Entry | Refusal:
+def plan_entry(code: bytes, address: int, targets: Iterable[int] = (), relaxed: bool = False) -> Entry | Refusal:
     """Decide where the 5-byte jump goes in a function and make its original thunk.
 
     `code` are all bytes of the function as linked, `address` its link-time address. `targets` are offsets of branch targets
-    that the code does not show: entries of switch tables, landing pads, and returns from its cold part.
+    that the code does not show: entries of switch tables, landing pads, and returns from its cold part. `relaxed`: old frames may
+    go on in the old code.
     """
-    entry = len(ENDBR64) if code.startswith(ENDBR64) else 0
+    start = len(ENDBR64) if code.startswith(ENDBR64) else 0
+    shown = _references(code, address)
+    first = _divert(code, address, start, shown, frozenset(targets))
+    if isinstance(first, Entry) or isinstance(shown, Refusal):
+        return first
+    branches = {*targets, *(t - address for t in shown.branches)}
+    lead = Lead()
+    for insn in _detailed().disasm(code[start:MOST_ENTRY], address + start):
+        if not lead.take(insn):
+            break
+        at = insn.address + insn.size - address
+        if relaxed and any(t <= at for t in branches):
+            break
+        found = _divert(code, address, at, shown, frozenset(targets))
+        if isinstance(found, Entry):
+            return replace(found, undo=lead.undo)
+    return first
+
+
+def _divert(
+    code: bytes, address: int, entry: int, shown: _References | Refusal, targets: frozenset[int]
+) -> Entry | Refusal:
+    """With the jump at offset `entry`, an instruction's start."""
     end = entry + JUMP_SIZE
     if len(code) < end:
         return Refusal(
@@ -65,8 +98,11 @@ def plan_entry(code: bytes, address: int, targets: Iterable[int] = ()) -> Entry 
             "replace its callers instead, or restart with the fixed package",
         )
     if (address + entry) // _PAGE != (address + end - 1) // _PAGE:
-        return Refusal(f"the entry at {address + entry:#x} straddles a page, its bytes cannot change at once", _LEAVE)
-    shown = _references(code, address)
+        return Refusal(
+            f"the entry at {address + entry:#x} straddles a page, its bytes cannot change at once, and what stands before the next "
+            "place for it cannot be undone",
+            _LEAVE,
+        )
     if isinstance(shown, Refusal):
         return shown
     for target in sorted({*targets, *(t - address for t in shown.branches | shown.addresses)}):
@@ -84,8 +120,7 @@ def plan_entry(code: bytes, address: int, targets: Iterable[int] = ()) -> Entry 
         if thunk.calls and displaced < end:
             return Refusal(f"a call at {insn.address:#x} returns into the bytes to be overwritten", _LEAVE)
     thunk.close(address + displaced)
-    loops = bool({address, address + entry} & shown.branches)
-    return Entry(entry, displaced - entry, bytes(thunk.code), tuple(thunk.relocations), thunk.symbols, loops)
+    return Entry(entry, displaced - entry, bytes(thunk.code), tuple(thunk.relocations), thunk.symbols)
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from suture.patch.admission import read_bytes
 from suture.patch.manifest import BadPatch, Manifest, SymbolKind, parse_manifest
 from suture.patch.record import MOST_FUNCTIONS
 from suture.patch.seal import check_seal
+from suture.patch.x86_64 import MOST_ENTRY
 
 MANIFEST_SECTION = ".suture.manifest"
 SUFFIX = ".suture.o"
@@ -77,11 +78,7 @@ def _check_object(elf: ElfFile, manifest: Manifest, name: str) -> None:
         for code in (function.new, function.orig):
             if code not in defined or not _is_code(elf, defined[code]):
                 raise BadPatch(name, f"no code for {function.name}")
-        if (
-            function.entry not in (0, 4)
-            or function.displaced < 5
-            or function.entry + function.displaced > function.size
-        ):
+        if function.entry > MOST_ENTRY or function.displaced < 5 or function.entry + function.displaced > function.size:
             raise BadPatch(name, f"impossible entry of {function.name}")
     _check_groups(manifest, name)
     _check_sections(elf, manifest, name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from suture.delta.atom import Atom, AtomKind, Function, Reference, is_pc_relative
@@ -48,10 +49,14 @@ class Output:
 
 @dataclass
 class Layout:
-    """Everything placed so far. Symbols are unique by name; the same input gives the same layout."""
+    """Everything placed so far. Symbols are unique by name; the same input gives the same layout.
+
+    `leads` is what the new code of some functions has to undo first (`entry.Entry.undo`).
+    """
 
     selection: Selection
     resolver: Resolver
+    leads: Mapping[Node, bytes] = field(default_factory=dict)
     outputs: dict[str, Output] = field(default_factory=lambda: {n: Output(n) for n in _FLAGS})
     symbols: list[NewSymbol] = field(default_factory=list)
     _atoms: dict[tuple[int, int], str] = field(default_factory=dict)
@@ -69,7 +74,7 @@ class Layout:
             for node in group.replaced + group.new:
                 post, function = self.selection.changes[node.unit].post, self.function(node)
                 for atom in (*function.atoms, *post.tables_of(function)):
-                    self._place(node.unit, atom)
+                    self._place(node.unit, atom, self.leads.get(node, b"") if atom is function.hot else b"")
                     atoms.append((node.unit, atom))
         data = sorted({d for g in groups for d in g.data}, key=lambda d: (d.unit, d.index))
         for datum in data:
@@ -138,14 +143,17 @@ class Layout:
     def _atom(self, datum: Datum) -> Atom:
         return self.selection.changes[datum.unit].post.atoms[datum.index]
 
-    def _place(self, unit: int, atom: Atom) -> None:
+    def _place(self, unit: int, atom: Atom, lead: bytes = b"") -> None:
         output = self.outputs[_output(atom)]
         code = atom.kind is AtomKind.CODE
         align = max(atom.section.sh_addralign, _CODE_ALIGN if code else 1)
         data = atom.data if atom.section.has_bits else bytes(atom.size)
+        before = output.append(b"\x90" * (-len(lead) % align) + lead, align) if lead else 0
         offset = output.append(data, align)
         kind = SymbolType.FUNC if code else SymbolType.OBJECT
-        self._atoms[(unit, atom.index)] = self.define(atom.label, output.name, offset, atom.size, kind)
+        name = self._atoms[(unit, atom.index)] = self.define(atom.label, output.name, offset, atom.size, kind)
+        if lead:
+            self.define(f"{name}.entry", output.name, before, offset - before + atom.size, kind)
 
     def _offset(self, unit: int, atom: Atom) -> int:
         name = self._atoms[(unit, atom.index)]

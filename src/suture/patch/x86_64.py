@@ -12,6 +12,7 @@ PAGE = 4096
 JUMP_SIZE = 5
 REACH = 1 << 31
 STUB_SIZE = 32
+MOST_ENTRY = 20  # offset of a jump in a function: behind an endbr64 and 16 bytes of instructions that new code undoes
 
 
 def jump(address: int, target: int) -> bytes:
