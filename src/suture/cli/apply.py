@@ -144,7 +144,8 @@ def report(args: argparse.Namespace, outcomes: Sequence[Outcome], nothing: str, 
         rows += [(str(f.pid), f.command, "failed", "", f"{f.error} ({f.remedy})") for f in failed]
         print_table(("pid", "command", "state", "pause", "detail"), rows)
     if run and not args.json:
-        print("\n".join(_summary(run, done, failed)))
+        for line in _summary(run, done, failed):
+            print(line)
     if failed and not any(r.exit_code is ExitCode.OK or r.changed for r in done):
         return failed[0].exit_code if len({f.exit_code for f in failed}) == 1 else ExitCode.REFUSED
     if failed or any(r.exit_code is not ExitCode.OK for r in done):

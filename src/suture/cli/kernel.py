@@ -114,7 +114,8 @@ def show(args: argparse.Namespace) -> int:
     )
     if args.proof:
         for unit in m.units:
-            print(f"\n{unit.source}")
+            print()
+            print(unit.source)
             rows = [(s.name, s.size, s.compared, f"{s.address:#x}") for s in unit.sections]
             print_table(("section", "size", "compared", "address"), rows)
         print()

@@ -17,13 +17,15 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from importlib.util import find_spec
-from typing import NoReturn, Protocol, cast
+from typing import Any, NoReturn, Protocol, TextIO, cast
 
 from suture import __version__
 from suture.cli import exit_code
 from suture.error import ExitCode, SutureError
+from suture.visible import Visible, beneath
 
 DESCRIPTION = """\
 Suture closes security holes in programs while they run: it makes a live patch from the source of a fix, proves that
@@ -78,6 +80,9 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         raise UsageError(message, f"see {self.prog} --help")
 
+    def _print_message(self, message: str, file: Any = None) -> None:
+        super()._print_message(message, beneath(file or sys.stderr))
+
 
 def available() -> tuple[Verb, ...]:
     """The verbs that this installation has."""
@@ -130,15 +135,20 @@ def _print_error(error: SutureError, as_json: bool) -> int:
     if as_json:
         import json
 
-        print(
-            json.dumps({"error": error.what, "remedy": error.remedy, "exit_code": int(error.exit_code)}, indent=2),
-            flush=True,
-        )
+        row = {"error": error.what, "remedy": error.remedy, "exit_code": int(error.exit_code)}
+        stdout = beneath(sys.stdout)
+        stdout.write(json.dumps(row, indent=2) + "\n")
+        stdout.flush()
     else:
-        from suture.cli.output import visible
-
-        print(visible(f"error: {error.what}\nremedy: {error.remedy}", keep="\n\t"), file=sys.stderr)
+        _print_lines(f"error: {error.what}")
+        _print_lines(f"remedy: {error.remedy}")
     return int(error.exit_code)
+
+
+def _print_lines(text: str) -> None:
+    """On stderr; lines after the first are set in, so that what another program said cannot pass for ours."""
+    for n, line in enumerate(text.expandtabs().split("\n")):
+        print(f"  {line}" if n else line, file=sys.stderr)
 
 
 def _unforeseen(error: Exception) -> SutureError:
@@ -163,7 +173,11 @@ def _dispatch(argv: Sequence[str]) -> int:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code (docs/exit-codes.md); nothing but SystemExit of --help leaves it."""
-    words = list(sys.argv[1:] if argv is None else argv)
+    with redirect_stdout(cast(TextIO, Visible(sys.stdout))), redirect_stderr(cast(TextIO, Visible(sys.stderr))):
+        return _main(list(sys.argv[1:] if argv is None else argv))
+
+
+def _main(words: list[str]) -> int:
     # Known before parsing, because the parser's own errors need it; words after "--" belong to another program.
     options = words[: words.index("--")] if "--" in words else words
     as_json, debug = "--json" in options, "--debug" in options
@@ -189,7 +203,8 @@ def _report(error: SutureError, as_json: bool, debug: bool) -> int:
     if debug:
         import traceback
 
-        traceback.print_exc()
+        for line in traceback.format_exc().splitlines():
+            print(f"  {line}", file=sys.stderr)
     return _print_error(error, as_json)
 
 

@@ -1,5 +1,7 @@
 """What a person or a program sees: tables and JSON on stdout, progress on stderr.
 
+`main` puts `suture.visible.Visible` over both, so that what `print` writes is one harmless line, whatever it holds.
+
 rich is imported only when stderr or stdout is a terminal and there is something to draw, because its import alone
 would take half of the time that a short command has.
 """
@@ -17,19 +19,13 @@ from pathlib import PurePath
 from typing import Any
 
 from suture.progress import Progress, silent
-
-
-def visible(text: str, keep: str = "") -> str:
-    """Text whose control characters, but those in `keep`, are written as escapes.
-
-    Names and paths of other processes may hold anything, also what a terminal would obey or what is not Unicode.
-    """
-    return "".join(c if c.isprintable() or c in keep else c.encode("unicode_escape").decode() for c in text)
+from suture.visible import MOST_CELL, beneath, visible
 
 
 def print_json(value: object) -> None:
     """One JSON document on stdout. Dataclasses, enums, paths, bytes (as hex) and sets are understood."""
-    print(json.dumps(value, indent=2, default=_plain, sort_keys=False))
+    # ASCII: json escapes what a terminal could obey
+    beneath(sys.stdout).write(json.dumps(value, indent=2, default=_plain, sort_keys=False) + "\n")
 
 
 def _plain(value: Any) -> object:
@@ -50,11 +46,12 @@ def _plain(value: Any) -> object:
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     """Rows under headings on stdout. On a terminal the cells wrap to its width; in a pipe each row is one line."""
-    cells = [[visible(str(cell)) for cell in row] for row in rows]
+    cells = [[visible(str(cell), MOST_CELL) for cell in row] for row in rows]
     if sys.stdout.isatty():
         _draw_table(columns, cells)
     else:
-        print("\n".join(table_lines(columns, cells)))
+        for line in table_lines(columns, cells):
+            print(line)
 
 
 def table_lines(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
@@ -75,7 +72,7 @@ def _draw_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     for row in rows:
         # Text: cells come from other processes' names and paths, and must not be read as markup.
         table.add_row(*[Text(cell) for cell in row])
-    Console().print(table)
+    Console(file=beneath(sys.stdout)).print(table)
 
 
 @contextmanager
@@ -87,11 +84,11 @@ def progress(args: argparse.Namespace) -> Iterator[Progress]:
         from rich.console import Console
         from rich.text import Text
 
-        with Console(stderr=True).status("") as status:
+        with Console(file=beneath(sys.stderr)).status("") as status:
             yield lambda step: status.update(Text(visible(step)))
     else:
         yield _print_step
 
 
 def _print_step(step: str) -> None:
-    print(f"{visible(step)} ...", file=sys.stderr, flush=True)
+    print(f"{step} ...", file=sys.stderr, flush=True)

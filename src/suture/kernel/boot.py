@@ -15,6 +15,7 @@ from suture.command import run
 from suture.error import SutureError
 from suture.kernel import livepatch
 from suture.kernel.manifest import KernelPatch, read_patch
+from suture.visible import visible
 
 UNIT = Path("/etc/systemd/system/suture-kernel.service")
 _MARK = ".loading"
@@ -135,4 +136,5 @@ def _remove(path: Path) -> None:
 
 
 if __name__ == "__main__":
-    print("\n".join(load_all()))
+    for line in load_all():
+        print(visible(line))
