@@ -40,9 +40,106 @@ def test_names_are_stripped_by_one_or_none_as_the_source_has_them(old: str, new:
     assert parse(text, "fix", lambda p: p == "lib/x.c").files[0].path == path
 
 
+STAMPS = ("2016-02-02 18:05:48.880037651 +0300", "2016-02-02 18:05:48", "Tue Feb  2 18:05:48 2016", "(revision 12)")
+
+
+@pytest.mark.parametrize("stamp", STAMPS)
+@pytest.mark.parametrize("gap", ["\t", " ", "     ", " \t "])
+def test_a_time_behind_a_name_is_no_part_of_it_whatever_stands_between(stamp: str, gap: str) -> None:
+    text = f"--- a/lib/a.c{gap}{stamp}\n+++ b/lib/a.c{gap}{stamp}\n@@ -1 +1 @@\n-a\n+b\n"
+    assert [f.path for f in parse(text, "fix").files] == ["lib/a.c"]
+
+
+@pytest.mark.parametrize(
+    ("written", "path"),
+    [
+        ("a/my file.c", "my file.c"),
+        ("a/my file.c\t2016-02-02 18:05:48", "my file.c"),
+        ("a/Mon 12.c", "Mon 12.c"),
+        (r'"a/na\303\257ve\"\t.c"', 'na\xefve"\t.c'),
+        (r'"a/x.c" 2016-02-02 18:05:48', "x.c"),
+    ],
+)
+def test_names_with_blanks_and_quoted_names_are_whole(written: str, path: str) -> None:
+    text = f"--- {written}\n+++ {written}\n@@ -1 +1 @@\n-a\n+b\n"
+    assert [f.path for f in parse(text, "fix").files] == [path]
+
+
+def test_a_patch_whose_headers_end_in_carriage_returns_is_read_without_them() -> None:
+    """As patch(1) does; a patch of a file with such lines has them in its hunks alone, and keeps them."""
+    assert parse(ONE.replace("\n", "\r\n"), "fix").files == parse(ONE, "fix").files
+
+
+GIT = """diff --git a/x.c b/y.c
+similarity index 90%
+rename from x.c
+rename to y.c
+index 1..2 100644
+--- a/x.c
++++ b/y.c
+@@ -1 +1 @@
+-a
++b
+diff --git a/run.sh b/run.sh
+old mode 100644
+new mode 100755
+diff --git a/empty.h b/empty.h
+new file mode 100644
+index 0..0
+diff --git "a/gone \\303\\251.h" "b/gone \\303\\251.h"
+deleted file mode 100644
+index 0..0
+diff --git a/t.png b/t.png
+index 1..2 100644
+GIT binary patch
+literal 3
+KcmZQzfB+Q$00962
+
+literal 3
+KcmZQzfB+Q$00962
+
+diff --git a/u.bin b/u.bin
+index 1..2
+Binary files a/u.bin and b/u.bin differ
+diff --git a/old.h b/new.h
+similarity index 100%
+copy from old.h
+copy to new.h
+-- 
+2.39
+"""
+
+
+def test_what_only_gits_headers_tell_is_not_passed_over() -> None:
+    found = {f.path: f for f in parse(GIT, "fix").files}
+    assert list(found) == ["y.c", "run.sh", "empty.h", "gone \xe9.h", "t.png", "u.bin", "new.h"]
+    assert found["y.c"].source == "x.c" and found["new.h"].source == "old.h" and not found["run.sh"].source
+    assert found["empty.h"].creates and found["gone \xe9.h"].deletes
+    assert [p for p, f in found.items() if f.is_binary] == ["t.png", "u.bin"]
+
+
 @pytest.mark.parametrize(
     "text",
-    ["no diff at all\n", ONE[:-6], "--- a/../x.c\n+++ b/../x.c\n@@ -1 +1 @@\n-a\n+b\n", "GIT binary patch\n" + ONE],
+    [
+        ONE + "--- a/y.c\n+++ b/y.c\n@@@ -1 -1 +1 @@@\n- a\n++b\n",
+        "@@ -9 +9 @@\n-a\n+b\n" + ONE,
+        ONE + "--- a/y.c\n+++ b/y.c\n",
+    ],
+)
+def test_a_hunk_without_a_file_and_a_file_without_a_hunk_are_refused_rather_than_passed_over(text: str) -> None:
+    with pytest.raises(Refused):
+        parse(text, "fix")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "no diff at all\n",
+        ONE[:-6],
+        "--- a/../x.c\n+++ b/../x.c\n@@ -1 +1 @@\n-a\n+b\n",
+        "GIT binary patch\n" + ONE,
+        "diff --git a/../x b/y\nrename from ../x\nrename to y\n",
+    ],
 )
 def test_what_is_no_whole_patch_within_the_tree_is_refused(text: str) -> None:
     with pytest.raises(Refused):

@@ -9,16 +9,27 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
 
 from suture.error import Refused
+from suture.source.subject import subjects
 
-_CVE = re.compile(r"CVE-\d{4}-\d{4,}")
 _EMPTIED = re.compile(r"^@@ -\S+ \+0,0 @@")  # as `diff -N` writes a file that is gone
 _HUNK = re.compile(r"^@@ -\d+(?:,(\d+))? \+\d+(?:,(\d+))? @@")
+_GIT_NAMES = re.compile(r'diff --git ("(?:[^"\\]|\\.)*"|\S+|.+?(?= b/)) ("(?:[^"\\]|\\.)*"|.+)$')
+_EXTENDED = re.compile(
+    r"(old mode|new mode|deleted file mode|new file mode|copy from|copy to|rename from|rename to|similarity index|"
+    r"dissimilarity index|index)(.*)"
+)
+_ESCAPES = {b"a": b"\a", b"b": b"\b", b"t": b"\t", b"n": b"\n", b"v": b"\v", b"f": b"\f", b"r": b"\r"}
+# as diff -u writes a time (ISO 8601 or ctime(3)), and as others do behind a name
+_STAMP = re.compile(
+    r"\s+(?:\d{4}[-/]\d\d[-/]\d\d[ T]\d\d:\d\d\S*(?:\s.*)?|\d{4}-\d\d-\d\d|"
+    r"(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun),? .*\d{4}.*|\((?:revision \d+|working copy|nonexistent)\))$"
+)
 
 
 class PathKind(Enum):
@@ -159,12 +170,18 @@ def classify(path: str) -> PathKind:
 
 @dataclass(frozen=True)
 class FilePatch:
-    """The change of one file: `text` is a unified diff with `a/PATH` and `b/PATH` as its names (strip 1)."""
+    """The change of one file: `text` is a unified diff with `a/PATH` and `b/PATH` as its names (strip 1).
+
+    It has no hunk where only a mode, a name or an empty file changes, and for a binary file. `source` is the path that a file is
+    moved or copied from.
+    """
 
     path: str
     text: str
     creates: bool = False
     deletes: bool = False
+    source: str = ""
+    is_binary: bool = False
 
     @property
     def kind(self) -> PathKind:
@@ -174,7 +191,7 @@ class FilePatch:
 
 @dataclass(frozen=True)
 class Fix:
-    """A named fix: the changes of its files in order, and the CVEs that it says it closes."""
+    """A named fix: the changes of its files in order, and the CVEs that it is for."""
 
     name: str
     files: tuple[FilePatch, ...]
@@ -203,23 +220,23 @@ def _matches(path: str, pattern: str) -> bool:
 def parse(text: str, name: str, exists: Callable[[str], bool] | None = None) -> Fix:
     """A fix from the text of a patch. `exists` tells whether the source has a path; it decides between p1 and p0.
 
-    Raises `Refused` for a text without any unified diff, for binary diffs, and for names that leave the tree.
+    Raises `Refused` for a text without any diff, for hunks that belong to no file, and for names that leave the tree.
     """
     files: list[FilePatch] = []
-    prose: list[str] = [name]
-    for old, new, hunks in _diffs(_lines(text), prose, name):
-        path, body = _path(old, new, exists), "".join(hunks)
-        if path.startswith("/") or ".." in path.split("/"):
-            raise Refused(f"{name}: names a file outside the source: {path}", "check where the patch comes from")
-        creates, deletes = (
-            old == "/dev/null" or body.startswith("@@ -0,0"),
-            new == "/dev/null" or bool(_EMPTIED.match(body)),
-        )
+    prose: list[str] = []
+    for diff in _diffs(_lines(text), prose, name):
+        path, body = _path(diff.old, diff.new, exists), "".join(diff.hunks)
+        source = _path(diff.old, "/dev/null", exists) if diff.moves else ""
+        for one in (path, source):
+            if one.startswith("/") or ".." in one.split("/"):
+                raise Refused(f"{name}: names a file outside the source: {one}", "check where the patch comes from")
+        creates = diff.creates or diff.old == "/dev/null" or body.startswith("@@ -0,0")
+        deletes = diff.deletes or diff.new == "/dev/null" or bool(_EMPTIED.match(body))
         header = f"--- {'/dev/null' if creates else 'a/' + path}\n+++ {'/dev/null' if deletes else 'b/' + path}\n"
-        files.append(FilePatch(path, header + body, creates, deletes))
+        files.append(FilePatch(path, header + body, creates, deletes, source, diff.is_binary))
     if not files:
         raise Refused(f"{name}: holds no unified diff", "give a patch made by `diff -u` or `git diff`")
-    return Fix(name, tuple(files), tuple(sorted(set(_CVE.findall("".join(prose))))))
+    return Fix(name, tuple(files), subjects(name, prose))
 
 
 def read(path: Path, exists: Callable[[str], bool] | None = None) -> Fix:
@@ -232,28 +249,86 @@ def _lines(text: str) -> list[str]:
     return [line + "\n" for line in text.removesuffix("\n").split("\n")] if text else []
 
 
-def _diffs(lines: list[str], prose: list[str], name: str) -> Iterator[tuple[str, str, list[str]]]:
-    """(old name, new name, hunk lines) of each file; what lies between goes to `prose`."""
-    at = 0
+@dataclass
+class _Diff:
+    """One file's diff: its names as they stand there, its hunks, and what git's extended header says (git-diff(1))."""
+
+    old: str
+    new: str
+    hunks: list[str] = field(default_factory=list)
+    creates: bool = False
+    deletes: bool = False
+    moves: bool = False
+    is_binary: bool = False
+    counts: bool = False
+
+
+def _diffs(lines: list[str], prose: list[str], name: str) -> Iterator[_Diff]:
+    """Each file's diff; what lies between goes to `prose`."""
+    at, git = 0, None
     while at < len(lines):
         line = lines[at]
-        if line.startswith(("GIT binary patch", "Binary files ")):
-            raise Refused(f"{name}: changes a binary file", "leave that file out of the patch")
-        if (
-            line.startswith("--- ")
-            and at + 2 < len(lines)
-            and lines[at + 1].startswith("+++ ")
-            and _HUNK.match(lines[at + 2])
-        ):
-            old, new = _named(line), _named(lines[at + 1])
-            at += 2
+        if line.startswith("diff --git "):
+            if git is not None and git.counts:
+                yield git
+            git, at = _git_header(lines, at)
+        elif line.startswith(("GIT binary patch", "Binary files ")):
+            if git is None:
+                raise Refused(f"{name}: changes a binary file", "leave that file out of the patch")
+            git.is_binary = git.counts = True
+            at = _binary_end(lines, at + 1)
+        elif line.startswith("--- ") and at + 1 < len(lines) and lines[at + 1].startswith("+++ "):
+            if at + 2 >= len(lines) or not _HUNK.match(lines[at + 2]):
+                raise Refused(
+                    f"{name}: line {at + 3}: no hunk follows the names of a file",
+                    "the patch is truncated or altered (a diff of a merge is none): fetch it again",
+                )
+            found = git or _Diff("", "")
+            found.old, found.new = _named(line), _named(lines[at + 1])
+            at, stripped = at + 2, line.endswith("\r\n")
             start = at
-            while at < len(lines) and (found := _HUNK.match(lines[at])):
-                at = _hunk_end(lines, at + 1, int(found[1] or 1), int(found[2] or 1), name)
-            yield old, new, lines[start:at]
+            while at < len(lines) and (hunk := _HUNK.match(lines[at])):
+                at = _hunk_end(lines, at + 1, int(hunk[1] or 1), int(hunk[2] or 1), name)
+            found.hunks = [
+                x.removesuffix("\r\n") + "\n" if x.endswith("\r\n") and stripped else x for x in lines[start:at]
+            ]
+            yield found
+            git = None
+        elif _HUNK.match(line):
+            raise Refused(
+                f"{name}: line {at + 1}: the hunk belongs to no file",
+                "the patch is truncated or altered: fetch it again",
+            )
         else:
             prose.append(line)
             at += 1
+    if git is not None and git.counts:
+        yield git
+
+
+def _git_header(lines: list[str], at: int) -> tuple[_Diff, int]:
+    """A `diff --git` line with the extended header lines after it; they alone tell of moves, modes and empty files."""
+    words = _GIT_NAMES.match(lines[at].rstrip("\r\n"))
+    found = _Diff(_unquoted(words[1]), _unquoted(words[2])) if words else _Diff("", "")
+    at += 1
+    while at < len(lines) and (row := _EXTENDED.match(lines[at])):
+        word, value = row[1], _unquoted(row[2].strip())
+        if word in ("rename from", "copy from"):
+            found.old, found.moves = f"a/{value}", True
+        elif word in ("rename to", "copy to"):
+            found.new = f"b/{value}"
+        found.creates |= word == "new file mode"
+        found.deletes |= word == "deleted file mode"
+        found.counts |= word not in ("index", "similarity index", "dissimilarity index")
+        at += 1
+    return found, at
+
+
+def _binary_end(lines: list[str], at: int) -> int:
+    """Index after the data of a binary patch: lines up to the next diff."""
+    while at < len(lines) and not lines[at].startswith(("diff --git ", "--- ", "From ", "Index: ")):
+        at += 1
+    return at
 
 
 def _hunk_end(lines: list[str], at: int, old: int, new: int, name: str) -> int:
@@ -271,8 +346,28 @@ def _hunk_end(lines: list[str], at: int, old: int, new: int, name: str) -> int:
 
 
 def _named(line: str) -> str:
-    """The file name of a `---` or `+++` line, without its time stamp."""
-    return line[4:].rstrip("\n").split("\t")[0].strip()
+    """The file name of a `---` or `+++` line, without its time stamp.
+
+    A tab ends a name. Without one, patch(1) and git take what looks like a time away from the end; names may hold spaces.
+    """
+    rest = line[4:].rstrip("\r\n")
+    if rest.startswith('"'):
+        return _unquoted(rest[: rest.rfind('"') + 1])
+    name = rest.split("\t")[0].strip()
+    return _STAMP.sub("", name).rstrip() or name
+
+
+def _unquoted(name: str) -> str:
+    """A name as git quotes it, in C's way (git-config(1), core.quotePath); bytes are escaped as os.fsdecode does."""
+    if len(name) < 2 or name[0] != '"' or name[-1] != '"':
+        return name
+    raw = name[1:-1].encode(errors="surrogateescape")
+    plain = re.sub(rb"\\([0-7]{1,3}|.)", lambda m: _ESCAPES.get(m[1]) or _octal(m[1]), raw)
+    return plain.decode(errors="surrogateescape")
+
+
+def _octal(text: bytes) -> bytes:
+    return bytes([int(text, 8) & 0xFF]) if text.isdigit() else text
 
 
 def _path(old: str, new: str, exists: Callable[[str], bool] | None) -> str:

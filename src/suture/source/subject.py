@@ -1,0 +1,100 @@
+"""The CVEs that a fix is for, from what its patch says of itself.
+
+A patch names CVEs for many reasons: it may be like another's fix, mend a regression of one, or be needed before one. A number
+counts where the patch says what it is: in its file's name, its subject (git's, or DEP-3's Subject and Description), in the
+fields that name a bug (DEP-3 Bug, Bug-*, Origin; CVE, Security and Fixes as others write them), alone on a line, and in a
+sentence that says it fixes them. Sources: https://dep-team.pages.debian.net/deps/dep3/, git-format-patch(1).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+
+CVE = re.compile(r"CVE-\d{4}-\d{4,}")
+_FIELD = re.compile(r"^(?:# ?)?([A-Za-z][A-Za-z-]*):(?:[ \t]+(.*))?$")
+_TITLES = frozenset({"subject", "description"})
+_BUGS = re.compile(r"bug(-.*)?|origin|cve|cves|security|fixes|closes|resolves")
+_VERB = r"\b(?:fix(?:es|ed|ing)?|close[sd]?|closing|resolve[sd]?|address(?:es|ed)?|mitigate[sd]?|correct(?:s|ed)?)\b"
+_SAID = re.compile(rf"{_VERB}[:\s]+(?:\S+\s+){{0,4}}?[(\[]?$", re.IGNORECASE)
+_ALONE = re.compile(r"^[-*\s]*[(\[]?CVE-[\d-]+(?:(?:,|;|/|\s|and|&)+CVE-[\d-]+)*[)\]]?[.:;,]?\s*$")
+_LISTED = re.compile(r"^(?:\s|,|;|/|&|\(|and\b)*$")
+_ABOUT_ANOTHER = re.compile(
+    r"\b(?:similar|like|unlike|related|introduc\w*|caus\w*|regress\w*|broke\w*|break\w*|since|after|before|see|cf|incomplete|"
+    r"follow[- ]?up|prerequisite|pre-?req\w*|prepar\w*|needed|required|instead|not|revert\w*|duplicate|compare|depends?)\b",
+    re.IGNORECASE,
+)
+_NO_FIX = re.compile(r"[-_.](?:pre|prereq|test|tests|dep|regression)[-_.]?\d*$", re.IGNORECASE)
+_COMMIT = re.compile(r"(?:From|commit) [0-9a-f]{40}\b")
+_FORGE = re.compile(
+    r"^(?:From [0-9a-f]{40}|commit [0-9a-f]{40}|index [0-9a-f]|diff |Index: |===|# (?:HG|User|Date|Node|Parent|Branch) )"
+)
+
+
+def subjects(name: str, prose: Sequence[str]) -> tuple[str, ...]:
+    """CVEs that a patch is for, sorted. `name` is that of its file, `prose` its lines outside of diffs."""
+    found = set(_of_name(name))
+    for field, text in _paragraphs(prose):
+        if field in _TITLES or field == "":
+            found.update(_of_title(text))
+        elif _BUGS.fullmatch(field):
+            found.update(CVE.findall(text))
+        if field in ("", "body") or field in _TITLES:
+            found.update(_of_statements(text))
+    return tuple(sorted(found))
+
+
+def _of_name(name: str) -> list[str]:
+    stem = re.sub(r"\.(?:patch|diff|txt)$", "", name)
+    return [] if _NO_FIX.search(stem) else CVE.findall(stem)
+
+
+def _of_title(text: str) -> Iterator[str]:
+    """CVEs of a title, up to where it speaks of another fix."""
+    title = text.split("\n", 1)[0]
+    stop = _ABOUT_ANOTHER.search(title)
+    yield from CVE.findall(title[: stop.start()] if stop else title)
+
+
+def _of_statements(text: str) -> Iterator[str]:
+    """CVEs alone on a line, and those that a sentence says are fixed: the first after the verb, and what is listed with it."""
+    for line in text.split("\n"):
+        if _ALONE.match(line):
+            yield from CVE.findall(line)
+    for sentence in re.split(r"[.;!?](?=\s|$)|\n\s*\n", text):
+        flat, at, said = re.sub(r"\s+", " ", sentence), 0, False
+        for hit in CVE.finditer(flat):
+            between = flat[at : hit.start()]
+            said = said if at and _LISTED.match(between) else bool(_SAID.search(flat[: hit.start()]))
+            if said and not _ABOUT_ANOTHER.search(flat[: hit.start()]):
+                yield hit[0]
+            at = hit.end()
+
+
+def _paragraphs(prose: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """(field in lower case, text with its continuation lines); "" is the title of a text without fields, "body" other text.
+
+    A field goes on in lines that begin with a blank; git's subject is folded so, and `git show` indents the whole message.
+    """
+    field, rows, titled = "body", list[str](), False
+    for raw in prose:
+        line = raw.rstrip()
+        titled = titled and not _COMMIT.match(line)
+        found = _FIELD.match(line)
+        if found and not raw[:1].isspace():
+            yield field, "\n".join(rows)
+            field, rows = found[1].lower(), [found[2] or ""]
+            titled = titled or field in _TITLES
+        elif raw[:1].isspace() and line and field not in ("body", "") and (field in _TITLES or _BUGS.fullmatch(field)):
+            folded = field == "subject" and len(rows) == 1
+            rows = [f"{rows[0]} {line.strip()}"] if folded else [*rows, line.strip()]
+        elif line and not titled and not _FORGE.match(line):
+            yield field, "\n".join(rows)
+            yield "", line.strip(" #")
+            field, rows, titled = "body", [], True
+        else:
+            if field != "body":
+                yield field, "\n".join(rows)
+                field, rows = "body", []
+            rows.append(line.strip())
+    yield field, "\n".join(rows)

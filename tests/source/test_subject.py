@@ -1,0 +1,53 @@
+"""Which CVEs a fix is for, by what its patch says."""
+
+from __future__ import annotations
+
+import pytest
+
+from suture.source.fix import parse
+
+DIFF = "--- a/x.c\n+++ b/x.c\n@@ -1 +1 @@\n-old\n+new\n"
+HASH = "0123456789" * 4
+
+
+@pytest.mark.parametrize(
+    ("prose", "cves"),
+    [
+        ("Description: fixes CVE-2025-1111\n CVE-2025-2222\nAuthor: a\n", {"1111", "2222"}),
+        ("Description: stop an overflow\n This is like CVE-2025-1111, which was found first.\n", set()),
+        ("Subject: [PATCH 1/2] Overflow in x\n (CVE-2025-1111)\nDate: today\n\nRelated: CVE-2025-2222\n", {"1111"}),
+        ("Subject: Fix a regression of CVE-2025-1111\n", set()),
+        ("Subject: CVE-2025-1111: mend the incomplete fix of CVE-2025-2222\n", {"1111"}),
+        ("Bug-Debian-Security: https://x.org/CVE-2025-1111\nOrigin: https://x.org/CVE-2025-2222.patch\n", {"1111", "2222"}),
+        ("CVE: CVE-2025-1111 CVE-2025-2222\nUpstream-Status: Backport\n", {"1111", "2222"}),
+        ("Fixes: CVE-2025-1111\nReported-by: who found CVE-2025-2222\n", {"1111"}),
+        ("Title\n\nThis fixes CVE-2025-1111, CVE-2025-2222 and CVE-2025-3333.\n", {"1111", "2222", "3333"}),
+        ("Title\n\nThe check was broken by the fix of CVE-2025-1111. It fixes\nCVE-2025-2222 now.\n", {"2222"}),
+        ("Title\n\nThis fixes CVE-2025-1111 (similar to CVE-2025-2222).\n", {"1111"}),
+        ("Title\n\nSee CVE-2025-1111 for the same mistake elsewhere.\n", set()),
+        ("Title\n\nCVE-2025-1111\n", {"1111"}),
+        (f"commit {HASH}\nAuthor: a\nDate:   b\n\n    x: no overflow (CVE-2025-1111)\n\n    Needed for CVE-2025-2222.\n", {"1111"}),
+        (f"From {HASH} Mon\nFrom: a\nSubject: one CVE-2025-1111\n---\n x.c | 2 +-\n", {"1111"}),
+        ("# HG changeset patch\n# User a\nCVE-2025-1111 x: check\n", {"1111"}),
+        ("", set()),
+    ],
+)  # fmt: skip
+def test_a_number_counts_where_the_patch_says_what_it_is(prose: str, cves: set[str]) -> None:
+    assert set(parse(prose + DIFF, "x.patch").cves) == {f"CVE-2025-{n}" for n in cves}
+
+
+@pytest.mark.parametrize(
+    ("name", "cves"),
+    [
+        ("CVE-2025-1111.patch", ("CVE-2025-1111",)),
+        ("CVE-2025-1111+CVE-2025-2222-part2.diff", ("CVE-2025-1111", "CVE-2025-2222")),
+        ("CVE-2025-1111-pre1.patch", ()),
+        ("CVE-2025-1111-test.patch", ()),
+    ],
+)
+def test_the_name_of_the_file_counts_unless_it_says_that_it_only_comes_before(name: str, cves: tuple[str, ...]) -> None:
+    assert parse(DIFF, name).cves == cves
+
+
+def test_what_the_changed_lines_say_does_not_count() -> None:
+    assert parse(DIFF.replace("+new", "+/* CVE-2025-1111 */"), "x.patch").cves == ()
