@@ -58,7 +58,8 @@ class Tree:
     """A configured tree, or one with a fix over it (`post`).
 
     `root` is the tree's absolute path inside the room; `files` its files on this host, without any fix; `place` a folder for
-    facts about it; `key` names its whole contents, fix included.
+    facts about it; `key` names its whole contents, fix included. `over` are folders on this host with the files that a fix changes,
+    the uppermost first.
     """
 
     name: str
@@ -75,10 +76,11 @@ class Tree:
     moved: tuple[tuple[str, str], ...] = ()
     source: SourceVersion | None = None
     recipe: Recipe | None = None
+    over: tuple[Path, ...] = ()
 
     @cached_property
     def _dependencies(self) -> depend.Dependencies:
-        return depend.Dependencies(self.place, self.files, self.units)
+        return depend.Dependencies(self.place, self.files, self.units, self.over)
 
     def built_path(self, path: str) -> str:
         """Where the file that the source calls `path` lies in the tree that is compiled."""
@@ -91,15 +93,27 @@ class Tree:
         """Whether the source has a file of this path."""
         return (self.files / self.built_path(path)).is_file()
 
+    def read(self, path: str) -> bytes | None:
+        """What the tree holds under a path of the source, with the fix if there is one; None for no file."""
+        built = self.built_path(path)
+        place = next((x / built for x in (*self.over, self.files) if (x / built).is_file()), None)
+        return place.read_bytes() if place else None
+
+    def takes_in(self, path: str) -> bool:
+        """Whether assembly in the tree takes the bytes of a file in, of which `units_of` can't tell."""
+        return self._dependencies.taken_in(self.built_path(path))
+
     def units_of(self, path: str) -> tuple[Unit, ...]:
         """The units that a changed file affects: those that compile it, and those that include it, as `gcc -M` tells."""
-        target = self.built_path(path)
-        possible = self._dependencies.candidates(target)
-        sure = [u for u in possible if u.source == target]
-        asked = [u for u in possible if u.source != target]
+        targets = self._dependencies.names_of(self.built_path(path))
+        possible = {u.object: u for target in sorted(targets) for u in self._dependencies.candidates(target)}.values()
+        sure = [u for u in possible if u.source in targets]
+        asked = [u for u in possible if u.source not in targets]
         lists = self._outputs([Job(u, ("-w",), ("-M", "-MG", "-MF")) for u in asked])
         sure += [
-            u for u, listed in zip(asked, lists, strict=True) if depend.names(listed.read_text(), u, self.root, target)
+            u
+            for u, listed in zip(asked, lists, strict=True)
+            if depend.names(listed.read_text(errors="surrogateescape"), u, self.root, targets)
         ]
         return tuple(sorted(sure, key=lambda u: u.object))
 
@@ -118,12 +132,16 @@ class Tree:
         Raises `Refused` naming the file and hunk that do not apply.
         """
         layer = post.layer(self.key, self.files, self.root, fix, self.built_path)
-        state, room = f"{self.key} {fix.sha256}", self.room
+        state, layers = f"{self.key} {fix.sha256}", [layer]
         if generators is not None and generators.files:
-            state, room = f"{state} {generators.layer.parent.name}", room.with_layer(generators.layer)
+            state, layers = f"{state} {generators.layer.parent.name}", [layer, generators.layer]
+        room = self.room
+        for one in reversed(layers):
+            room = room.with_layer(one)
         key = hashlib.sha256(state.encode()).hexdigest()
         fields = {k: v for k, v in self.__dict__.items() if k != "_dependencies"}
-        return Tree(**{**fields, "key": key, "room": room.with_layer(layer)})
+        over = (*(x / self.root.lstrip("/") for x in layers), *self.over)
+        return Tree(**{**fields, "key": key, "room": room, "over": over})
 
     def generated(self, fix: Fix) -> Generated | None:
         """What generators make of a fix, at the price of a preparation; None for a tree that is not prepared from its source.
