@@ -186,7 +186,7 @@ class Dwarf:
             source = origin
         table = source.unit.number(At.STMT_LIST)
         number = source.number(At.DECL_FILE)
-        files = self._file_names(table) if table is not None else []
+        files = self.file_names(table) if table is not None else []
         file = files[number] if number is not None and number < len(files) else ""
         return file, source.number(At.DECL_LINE) or 0
 
@@ -224,7 +224,7 @@ class Dwarf:
                     inside = 0
                 continue
             if code >= 0x80:
-                code, at = _uleb(info, offset)
+                code, at = uleb(info, offset)
             abbreviation = known[code]
             attributes: dict[int, Value] = dict(abbreviation.constants)
             for fixed, names in abbreviation.pieces:
@@ -263,16 +263,16 @@ class Dwarf:
         info = self._info
         value: Value
         if form in _LEB:
-            value, at = _uleb(info, at)
+            value, at = uleb(info, at)
             if form in _UNIT_REFERENCES:
                 value += unit
         elif form == _SDATA:
-            value, at = _sleb(info, at)
+            value, at = sleb(info, at)
         elif form == _STRING:
             stop = info.index(0, at)
             value, at = info[at:stop].decode(errors="replace"), stop + 1
         elif form == _EXPRLOC:
-            size, at = _uleb(info, at)
+            size, at = uleb(info, at)
             value, at = info[at : at + size], at + size
         elif form in _BLOCKS:
             (size,) = struct.unpack_from("<" + _BLOCKS[form], info, at)
@@ -299,19 +299,19 @@ class Dwarf:
         self._known[at] = found
         data = self._abbrev
         while True:
-            code, at = _uleb(data, at)
+            code, at = uleb(data, at)
             if code == 0:
                 return found
-            tag, at = _uleb(data, at)
+            tag, at = uleb(data, at)
             has_children = bool(data[at])
             at += 1
             fields: list[tuple[int, int]] = []
             constants: list[tuple[int, int]] = []
             while True:
-                name, at = _uleb(data, at)
-                form, at = _uleb(data, at)
+                name, at = uleb(data, at)
+                form, at = uleb(data, at)
                 if form == _IMPLICIT_CONST:
-                    value, at = _sleb(data, at)
+                    value, at = sleb(data, at)
                     constants.append((name, value))
                 elif form == _FLAG_PRESENT:
                     constants.append((name, 1))
@@ -326,7 +326,7 @@ class Dwarf:
                 tuple(_pieces(fields)),
             )
 
-    def _file_names(self, table: int) -> list[str]:
+    def file_names(self, table: int) -> list[str]:
         """File names of a line table's header, by the number that `decl_file` uses."""
         if table not in self._files:
             self._files[table] = _header_files(self._lines, table, self._text)
@@ -377,6 +377,19 @@ def _pieces(fields: list[tuple[int, int]]) -> Iterator[tuple[struct.Struct | Non
         yield struct.Struct(text), tuple(names)
 
 
+def line_headers(data: bytes) -> Iterator[tuple[int, int, int, int]]:
+    """(start, version, start of the program, end) of each table in .debug_line."""
+    start = 0
+    while start < len(data):
+        length, version = struct.unpack_from("<IH", data, start)
+        if length >= 0xFFFFFFF0 or not 4 <= version <= 5:
+            raise BadElf(".debug_line", f"version {version}, or the 64-bit format, is not handled")
+        at = start + (8 if version >= 5 else 6)
+        (size,) = struct.unpack_from("<I", data, at)
+        yield start, version, at + 4 + size, start + 4 + length
+        start += 4 + length
+
+
 def _header_files(data: bytes, at: int, text: Callable[[int, int], str]) -> list[str]:
     """DWARF 5 section 6.2.4 and DWARF 4 section 6.2.4."""
     _length, version = struct.unpack_from("<IH", data, at)
@@ -401,9 +414,9 @@ def _header_files_4(data: bytes, at: int) -> list[str]:
     while data[at]:
         stop = data.index(0, at)
         name = data[at:stop].decode(errors="replace")
-        number, at = _uleb(data, stop + 1)
-        _, at = _uleb(data, at)
-        _, at = _uleb(data, at)
+        number, at = uleb(data, stop + 1)
+        _, at = uleb(data, at)
+        _, at = uleb(data, at)
         files.append(_joined(directories[number] if number < len(directories) else "", name))
     return files
 
@@ -413,10 +426,10 @@ def _entry_table(data: bytes, at: int, text: Callable[[int, int], str]) -> tuple
     formats = []
     count, at = data[at], at + 1
     for _ in range(count):
-        kind, at = _uleb(data, at)
-        form, at = _uleb(data, at)
+        kind, at = uleb(data, at)
+        form, at = uleb(data, at)
         formats.append((kind, form))
-    total, at = _uleb(data, at)
+    total, at = uleb(data, at)
     rows = []
     for _ in range(total):
         path, number = "", 0
@@ -428,7 +441,7 @@ def _entry_table(data: bytes, at: int, text: Callable[[int, int], str]) -> tuple
                 stop = data.index(0, at)
                 value, at = data[at:stop].decode(errors="replace"), stop + 1
             elif form in _LEB:
-                value, at = _uleb(data, at)
+                value, at = uleb(data, at)
             else:
                 size = "<" + _FIXED[form]
                 raw = struct.unpack_from(size, data, at)[0]
@@ -445,7 +458,8 @@ def _joined(directory: str, name: str) -> str:
     return name if name.startswith("/") or not directory else f"{directory}/{name}"
 
 
-def _uleb(data: bytes, at: int) -> tuple[int, int]:
+def uleb(data: bytes, at: int) -> tuple[int, int]:
+    """An unsigned LEB128 number and the offset behind it (DWARF 5, 7.6)."""
     value = shift = 0
     while True:
         byte = data[at]
@@ -456,8 +470,9 @@ def _uleb(data: bytes, at: int) -> tuple[int, int]:
         shift += 7
 
 
-def _sleb(data: bytes, at: int) -> tuple[int, int]:
+def sleb(data: bytes, at: int) -> tuple[int, int]:
+    """A signed one."""
     start = at
-    value, at = _uleb(data, at)
+    value, at = uleb(data, at)
     bits = 7 * (at - start)
     return value - (1 << bits) if value >> (bits - 1) & 1 else value, at
