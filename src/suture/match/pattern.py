@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
@@ -73,11 +72,11 @@ class Pattern:
         if not self.fixed:
             return []
         low, high = max(self.fixed, key=lambda r: (min(r[1] - r[0], _ANCHOR), r[0]))
-        key = re.compile(b"(?=" + re.escape(self.data[low : min(high, low + _ANCHOR)]) + b")", re.DOTALL)
+        key = self.data[low : min(high, low + _ANCHOR)]
         hits: list[int] = []
-        for hit in key.finditer(text):
-            if self.matches(text, hit.start() - low):
-                hits.append(hit.start() - low)
-                if len(hits) >= limit:
-                    break
+        at = text.find(key)
+        while at >= 0 and len(hits) < limit:
+            if self.matches(text, at - low):
+                hits.append(at - low)
+            at = text.find(key, at + 1)
         return hits

@@ -8,18 +8,22 @@ not found by it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from suture.match.pattern import Pattern
 from suture.patch.file import PatchFile
 from suture.process import memory
+from suture.process.allowance import limited
+from suture.process.error import Hostile
 from suture.process.find import Found
 from suture.process.maps import Mapping, Maps
 from suture.process.proc import read_auxv
 
 _AT_BASE, _AT_ENTRY = 7, 9  # getauxval(3); without a dynamic loader the base is 0
 _ENOUGH = 64
+_PIECE, _MOST_CODE = 4 << 20, 128 << 20
+_MOST_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -48,7 +52,7 @@ class Copies:
         self._known: dict[tuple[bytes, int, int], tuple[Copy, ...]] = {}
 
     def held_by(self, process: Found) -> Holder | None:
-        """None for a program with a dynamic loader, and for one that holds no copy. Raises NoProcess, NoPermission."""
+        """None for a program with a dynamic loader, and for one that holds no copy. Raises NoProcess, NoPermission, Hostile."""
         program = _static_program(process.pid, process.maps)
         if program is None:
             return None
@@ -59,22 +63,41 @@ class Copies:
         return Holder(program.path, program.is_deleted, copies) if copies else None
 
     def _search(self, pid: int, maps: Maps, program: Mapping) -> list[Copy]:
-        texts = [
-            (m.start, memory.try_read(pid, m.start, min(m.end - m.start, memory.MOST_AT_ONCE)))
-            for m in maps.mappings
-            if m.executable and (m.device, m.inode) == (program.device, program.inode)
-        ]
+        """Raises Hostile for a program with more code than is searched."""
+        hits: dict[tuple[int, str], int] = {}
+        longest = max((len(p.data) for _, patterns in self._wanted for _, p in patterns), default=0)
+        for start, text in _code(pid, maps, program, longest):
+            for n, (_, patterns) in enumerate(self._wanted):
+                for name, pattern in patterns:
+                    if (n, name) not in hits and (at := pattern.find(text, 1)):
+                        hits[n, name] = start + at[0]
         found = []
-        for patch, patterns in self._wanted:
-            rows, enough = [], False
-            for name, pattern in patterns:
-                at = next((start + hit for start, text in texts for hit in pattern.find(text, 1)), None)
-                if at is not None:
-                    rows.append((name, at))
-                    enough = enough or pattern.compared >= _ENOUGH
-            if enough:
-                found.append(Copy(patch, tuple(rows), len(patterns)))
+        for n, (patch, patterns) in enumerate(self._wanted):
+            rows = tuple((name, hits[n, name]) for name, _ in patterns if (n, name) in hits)
+            if any(pattern.compared >= _ENOUGH for name, pattern in patterns if (n, name) in hits):
+                found.append(Copy(patch, rows, len(patterns)))
         return found
+
+
+def _code(pid: int, maps: Maps, program: Mapping, overlap: int) -> Iterator[tuple[int, bytes]]:
+    """The program's code in pieces that overlap, each with its address; what is mapped twice comes once."""
+    seen: set[int] = set()
+    left = _MOST_CODE
+    with limited(pid, most_bytes=2 * _MOST_CODE, seconds=_MOST_SECONDS):
+        for m in maps.mappings:
+            if not m.executable or (m.device, m.inode) != (program.device, program.inode):
+                continue
+            for at in range(m.start, m.end, _PIECE):
+                place = m.offset + at - m.start
+                if place in seen:
+                    continue
+                seen.add(place)
+                left -= min(_PIECE, m.end - at)
+                if left < 0:
+                    raise Hostile(
+                        pid, f"has more than {_MOST_CODE >> 20} MiB of code, which is not searched for copies"
+                    )
+                yield at, memory.try_read(pid, at, min(_PIECE + overlap, m.end - at))
 
 
 def _patterns(patch: PatchFile) -> list[tuple[str, Pattern]]:

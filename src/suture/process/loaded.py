@@ -14,12 +14,13 @@ from functools import cached_property
 from suture.elf import abi
 from suture.error import Refused
 from suture.process import memory
+from suture.process.error import Hostile
 from suture.process.proc import read_auxv
 from suture.process.tracee import Tracee
 
 _MOST_OBJECTS = 4096
 _MOST_ENTRIES, _USUAL_ENTRIES = 512, 48
-_MOST_CHAIN = 1 << 16
+_MOST_CHAIN = 1 << 12
 _HASH_HEAD = 4096
 _MOST_NAME = 4096
 _MOST_VERSIONS = 4096
@@ -209,7 +210,7 @@ class LoadedObject:
 
 
 def loaded_objects(tracee: Tracee) -> list[LoadedObject]:
-    """The loader's list, from AT_PHDR by way of PT_DYNAMIC, DT_DEBUG and r_debug."""
+    """The loader's list, from AT_PHDR by way of PT_DYNAMIC, DT_DEBUG and r_debug. Raises Refused, WrongTarget, Hostile."""
     pid = tracee.via
     aux = read_auxv(pid)
     headers = list(
@@ -223,11 +224,14 @@ def loaded_objects(tracee: Tracee) -> list[LoadedObject]:
     if not debug:
         raise Refused(f"pid {tracee.pid}: has no dynamic loader to ask for imports", REMEDY)
     at = struct.unpack("<Q", memory.read(pid, debug + 8, 8))[0]
-    found: list[LoadedObject] = []
-    while at and len(found) < _MOST_OBJECTS:
+    found: dict[int, LoadedObject] = {}
+    while at:
+        if at in found or len(found) == _MOST_OBJECTS:
+            raise Hostile(tracee.pid, "the loader's list of what is loaded has no end")
         row = memory.try_read(pid, at, 32)
         if len(row) < 32:
             break
-        l_addr, _, l_ld, at = struct.unpack("<QQQQ", row)
-        found.append(LoadedObject(pid, l_addr, l_ld))
-    return found
+        l_addr, _, l_ld, following = struct.unpack("<QQQQ", row)
+        found[at] = LoadedObject(pid, l_addr, l_ld)
+        at = following
+    return list(found.values())

@@ -17,9 +17,11 @@ from suture.process.error import Hostile, NoPermission, NoProcess
 from suture.process.proc import open_file
 
 _MOST_BYTES = 32 << 20
+_MOST_AMONG_ALL, _MOST_KEPT, _FEW = 4 << 20, 2 << 20, 256 << 10
 _LINE = re.compile(
     rb"([0-9a-f]+)-([0-9a-f]+) ([r-])([w-])([x-])([ps]) ([0-9a-f]+) ([0-9a-f]+:[0-9a-f]+) ([0-9]+) *([^\n]*)\Z"
 )
+_ANONYMOUS = re.compile(rb"[0-9a-f]+-[0-9a-f]+ ..-. [0-9a-f]+ 00:00 0 *\n")
 _ESCAPE = re.compile(rb"\\([0-7]{3})")
 # Room that the kernel or the program will want: below the main stack and above the brk heap.
 _STACK_ROOM = 64 << 20
@@ -112,7 +114,7 @@ def open_maps(pid: int) -> int:
     return open_file(pid, "maps", "its memory maps may not be read")
 
 
-def read_raw(pid: int, fd: int | None = None) -> bytes:
+def read_raw(pid: int, fd: int | None = None, most: int = _MOST_BYTES) -> bytes:
     """The text of /proc/PID/maps, from an open descriptor when given. Raises NoProcess, NoPermission, Hostile."""
     opened = open_maps(pid) if fd is None else fd
     try:
@@ -121,8 +123,8 @@ def read_raw(pid: int, fd: int | None = None) -> bytes:
         while part := os.pread(opened, 1 << 16, size):
             parts.append(part)
             size += len(part)
-            if size > _MOST_BYTES:
-                raise Hostile(pid, f"more than {_MOST_BYTES >> 20} MiB of memory maps")
+            if size > most:
+                raise Hostile(pid, f"more than {most >> 20} MiB of memory maps")
         return b"".join(parts)
     except ProcessLookupError as problem:
         raise NoProcess(pid) from problem
@@ -136,6 +138,19 @@ def read_raw(pid: int, fd: int | None = None) -> bytes:
 def read_maps(pid: int) -> Maps:
     """Raises NoProcess, NoPermission, Hostile."""
     return Maps(read_raw(pid))
+
+
+def read_maps_among_all(pid: int) -> Maps:
+    """For a look at all processes: of one with very many mappings only those of files, of code and with a name are kept.
+
+    Raises NoProcess, NoPermission, and Hostile for one with more of them than a look at all has time and memory for.
+    """
+    raw = read_raw(pid, most=_MOST_AMONG_ALL)
+    if len(raw) > _FEW:
+        raw = _ANONYMOUS.sub(b"", raw)
+        if len(raw) > _MOST_KEPT:
+            raise Hostile(pid, f"more than {_MOST_KEPT >> 20} MiB of memory maps that name files")
+    return Maps(raw)
 
 
 def choose_address(mappings: Iterable[Mapping], low: int, high: int, size: int) -> int | None:

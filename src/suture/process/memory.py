@@ -6,6 +6,7 @@ import errno
 import os
 
 from suture.process import syscall
+from suture.process.allowance import spend
 from suture.process.error import NoPermission, NoProcess, WrongTarget
 from suture.process.proc import open_file
 
@@ -16,6 +17,7 @@ def read(pid: int, address: int, size: int) -> bytes:
     """Exactly `size` bytes. Raises NoProcess, NoPermission, or WrongTarget when not all is mapped."""
     if not 0 < size <= MOST_AT_ONCE or not 0 <= address < 1 << 63:
         raise WrongTarget(f"pid {pid}: {size} bytes at {address:#x} are no sensible piece of memory", _REMEDY)
+    spend(size)
     try:
         data = syscall.process_vm_readv(pid, address, size)
     except OSError as problem:
@@ -26,9 +28,10 @@ def read(pid: int, address: int, size: int) -> bytes:
 
 
 def try_read(pid: int, address: int, size: int) -> bytes:
-    """Up to `size` bytes; empty when nothing is there or the process is gone."""
+    """Up to `size` bytes; empty when nothing is there or the process is gone. Raises Hostile where a look costs too much."""
     if not 0 < size <= MOST_AT_ONCE or not 0 <= address < 1 << 63:
         return b""
+    spend(size)
     try:
         return syscall.process_vm_readv(pid, address, size)
     except OSError:

@@ -1,0 +1,65 @@
+"""What looking at one process may cost: bytes and places of its memory, and processor time.
+
+A process lays out its memory as it likes: endless lists, thousands of files that look like programs. Each walk through it has bounds of
+its own; an allowance holds for all of them together, so that no process makes a look at all others slow. The usual one is for a look
+at one of many; who names a process (`suture apply PATCH PID`) gives it more.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from suture.process.error import Hostile
+
+MOST_BYTES = 24 << 20
+MOST_READS = 20_000
+MOST_SECONDS = 0.1  # of the processor, not of the clock: a busy machine is nobody's fault
+
+
+@dataclass
+class _Allowance:
+    """`bytes` and `reads` are what is left, `until` the thread's processor time at which it ends."""
+
+    pid: int
+    bytes: int
+    reads: int
+    until: float
+
+
+class _Current(threading.local):
+    allowance: _Allowance | None = None
+
+
+_current = _Current()
+
+
+@contextmanager
+def limited(
+    pid: int, *, most_bytes: int = MOST_BYTES, most_reads: int = MOST_READS, seconds: float = MOST_SECONDS
+) -> Iterator[None]:
+    """What is read in here is read of `pid`, and must stay within the allowance: else `Hostile` is raised. The inner of two holds."""
+    before = _current.allowance
+    _current.allowance = _Allowance(pid, most_bytes, most_reads, time.thread_time() + seconds)
+    try:
+        yield
+    finally:
+        _current.allowance = before
+
+
+def spend(size: int, reads: int = 1) -> None:
+    """Account for `size` bytes in some reads. Raises Hostile where an allowance is in force and used up."""
+    left = _current.allowance
+    if left is None:
+        return
+    left.bytes -= size
+    left.reads -= reads
+    if left.bytes < 0:
+        raise Hostile(left.pid, "more of its memory would have to be read than any honest process needs")
+    if left.reads < 0:
+        raise Hostile(left.pid, "more places of its memory would have to be read than any honest process needs")
+    if time.thread_time() > left.until:
+        raise Hostile(left.pid, "looking at it takes more processor time than any honest process needs")
