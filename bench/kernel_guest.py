@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from suture.kernel.image import module_name, read_depends
+from suture.kernel.image import read_depends
 from suture.kernel.manifest import KernelPatch
 from suture.kernel.target import Target
 from suture.kernel.vm import Guest
@@ -68,11 +68,10 @@ def in_guest(target: Target, patches: Mapping[str, KernelPatch], batch: int = 4)
 
 def insert(guest: Guest, target: Target, names: list[str]) -> set[str]:
     """Load modules with what they depend on; those that the guest's (virtual) hardware can't have are returned."""
-    index = {module_name(p.name): p for p in target.modules.rglob("*.ko")}
     done: set[str] = set()
 
     def order(name: str) -> list[Path]:
-        path = index.get(name.replace("-", "_"))
+        path = target.module(name)
         if path is None or name in done:
             return []
         done.add(name)

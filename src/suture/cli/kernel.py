@@ -39,7 +39,9 @@ def make(args: argparse.Namespace) -> int:
     with progress(args) as step:
         texts = tuple((p.name, _text(p)) for p in args.fix)
         callbacks = _text(args.callbacks) if args.callbacks else ""
-        request = KernelRequest(args.source, texts, args.to, tuple(args.only), tuple(args.cve), callbacks, args.replace)
+        request = KernelRequest(
+            args.source, texts, args.to, tuple(args.only), tuple(args.cve), callbacks, args.replace, args.flavour
+        )
         everything = ready(request, step)
         prepared = time.monotonic() - start
         try:

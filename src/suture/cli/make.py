@@ -34,8 +34,8 @@ EXAMPLES = (
     "suture make --source glibc=2.36-9+deb12u7 --to 2.36-9+deb12u14 --only posix/wordexp.c",
     "# for a library that a process runs, even if its file was replaced on disk",
     "suture make --for pid:812 --file libxml2.so.2 --fix CVE-2025-6021.patch",
-    "# the archive's kernel: a livepatch module",
-    "suture make --source linux=6.1.176-1 --fix CVE-2026-12345.patch",
+    "# the archive's kernel: a livepatch module, here for the kernel that runs",
+    "suture make --source linux=$(uname -r) --fix CVE-2026-12345.patch",
     "# a program of your own, which may be stripped",
     "suture record -- make && suture make --tree . --binary ./server --fix hole.patch",
 )
@@ -100,7 +100,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--output", type=Path, default=Path("."), metavar="DIR", help="where the patches are written (default: here)"
     )
-    kernel = parser.add_argument_group("for a kernel (--source linux=VERSION)")
+    kernel = parser.add_argument_group("for a kernel (--source linux=VERSION, or linux=RELEASE as uname -r prints it)")
+    kernel.add_argument(
+        "--flavour", default="", metavar="NAME", help="amd64 (default), cloud-amd64 or rt-amd64; RELEASE tells it"
+    )
     kernel.add_argument(
         "--callbacks",
         type=Path,
@@ -119,11 +122,11 @@ def run(args: argparse.Namespace) -> int:
         from suture.cli import kernel
 
         return kernel.make(args)
-    if args.callbacks or args.replace or args.sign_key or args.sign_cert:
+    if args.callbacks or args.replace or args.sign_key or args.sign_cert or args.flavour:
         from suture.cli.kernel import BadKernelOption
 
         raise BadKernelOption(
-            "--callbacks, --replace, --sign-key and --sign-cert are for kernels",
+            "--flavour, --callbacks, --replace, --sign-key and --sign-cert are for kernels",
             "give --source linux=VERSION with them",
         )
     from suture.patch.make import make, write

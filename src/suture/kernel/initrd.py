@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from suture.error import NotFound
-from suture.kernel.image import module_name, read_depends
+from suture.kernel.image import read_depends
 from suture.kernel.target import Target
 
 NEEDED = ("virtio_pci", "9pnet_virtio", "9p", "virtio_rng")
@@ -63,11 +63,10 @@ def initrd(target: Target) -> bytes:
 
 def _in_order(target: Target, names: Iterable[str]) -> list[Path]:
     """Module files, each after those that it depends on; what is built in has no file."""
-    index = {module_name(p.name): p for p in target.modules.rglob("*.ko")}
     found: list[Path] = []
 
     def add(name: str) -> None:
-        path = index.get(module_name(name))
+        path = target.module(name)
         if path is None or path in found:
             return
         for needed in read_depends(path):

@@ -13,6 +13,7 @@ from pathlib import Path
 from suture.command import run
 from suture.compile import room
 from suture.compile.room import Room
+from suture.error import NotFound
 from suture.kernel.target import Target
 from suture.progress import Progress, silent
 from suture.source import cache
@@ -42,15 +43,29 @@ class KernelTree:
 
 
 def unpacked(target: Target, version: str, progress: Progress = silent) -> Path:
-    """The patched source of a version of the series, unpacked once; a layer that has it at `ROOT`."""
+    """The patched source of a version of the series, as the target's flavour has it, unpacked once; a layer that has it at `ROOT`."""
 
     def make(folder: Path) -> None:
         progress(f"unpacking the source of linux {version}")
         files = folder / ROOT.lstrip("/")
         files.mkdir(parents=True)
         run(["tar", "--extract", f"--file={target.tarball(version)}", "--strip-components=1", f"--directory={files}"])
+        for patch in _realtime_patches(target, version) if target.is_rt else ():
+            run(["patch", "--strip=1", "--forward", "--silent", f"--directory={files}", f"--input={patch}"])
 
-    return cache.item(cache.root() / "source" / "linux-patched" / cache.safe(version), make)
+    folder = "linux-patched-rt" if target.is_rt else "linux-patched"
+    return cache.item(cache.root() / "source" / folder / cache.safe(version), make)
+
+
+def _realtime_patches(target: Target, version: str) -> list[Path]:
+    """The patches that the archive applies for its rt flavour alone, in order; the packed source does not have them."""
+    package = target.name("source")
+    sources = [b.source for b in target.archive.binaries(package) if b.version == version]
+    if not sources:
+        raise NotFound(f"the archive lists no {package} {version}", "choose a version that `apt-cache policy` lists")
+    folder = target.archive.packaging(sources[0], version) / "patches-rt"
+    lines = (folder / "series").read_text().splitlines()
+    return [folder / line.split()[0] for line in lines if line.split() and not line.startswith("#")]
 
 
 def prepare(target: Target, progress: Progress = silent) -> KernelTree:

@@ -18,7 +18,11 @@ _MOST_FILES = 300  # C files of a whole difference; each takes some seconds, twi
 
 @dataclass(frozen=True)
 class KernelRequest:
-    """Options of `suture make` for a kernel. `fixes` are texts of patches by name, `callbacks` the text of a C file."""
+    """Options of `suture make` for a kernel. `fixes` are texts of patches by name, `callbacks` the text of a C file.
+
+    `source` is `linux=` and a version, or a release as `uname -r` prints it; `flavour` as the archive calls it, "" for the release's
+    own or amd64.
+    """
 
     source: str
     fixes: tuple[tuple[str, str], ...] = ()
@@ -27,6 +31,7 @@ class KernelRequest:
     cves: tuple[str, ...] = ()
     callbacks: str = ""
     replace: bool = False
+    flavour: str = ""
 
     def facts(self) -> dict[str, tuple[str, ...]]:
         """As it is kept in a manifest."""
@@ -38,6 +43,7 @@ class KernelRequest:
             "cve": self.cves,
             "callbacks": (self.callbacks,) if self.callbacks else (),
             "replace": ("yes",) if self.replace else (),
+            "flavour": (self.flavour,) if self.flavour else (),
         }
 
     @classmethod
@@ -52,6 +58,7 @@ class KernelRequest:
             tuple(facts["cve"]),
             next(iter(facts["callbacks"]), ""),
             bool(facts["replace"]),
+            next(iter(facts.get("flavour", ())), ""),
         )
 
 
@@ -83,11 +90,14 @@ def ready(request: KernelRequest, progress: Progress = silent) -> KernelReady:
     version = request.source.partition("=")[2]
     if not version:
         raise BadRequest(f"{request.source} is no linux=VERSION", "give a version, for example linux=6.1.176-1")
-    found = target.find(version, progress)
+    found = target.find(version, progress, request.flavour)
+    # what is kept names one image for good: a release keeps its name when the archive builds it anew
+    request = replace(request, source=f"linux={found.version}", flavour=found.flavour)
     tree = prepare.prepare(found, progress)
     fixes = [parse(text, label, tree.has) for label, text in request.fixes]
     whole = False
     if request.to:
+        version = found.version
         newer = prepare.unpacked(found, request.to, progress) / ROOT.lstrip("/")
         name = f"linux-{version}-to-{request.to}"
         fixes.append(tree_difference(tree.files, newer, name, request.only))

@@ -1,25 +1,30 @@
-"""Which kernel a patch is for: a source version, the release that `uname -r` tells, and the archive's packages of it.
+"""Which kernel a patch is for: a source version and flavour, the release that `uname -r` tells, and the archive's packages of it.
 
-The recipe (recipes/kernel/linux.toml) holds the names of packages and files; nothing is unpacked or compiled here.
+The recipe (recipes/kernel/linux.toml) holds the names of packages and files; nothing but compressed modules is unpacked here.
 """
 
 from __future__ import annotations
 
 import hashlib
+import lzma
+import re
 import tomllib
+from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 from suture.compile.recipe import BadRecipe, folder
-from suture.error import NotFound
+from suture.error import NotFound, Unsupported
 from suture.progress import Progress, silent
-from suture.source.archive import Archive, archive_for
+from suture.source import cache, mirror
+from suture.source.archive import Archive, release_of
 
 SOURCE = "linux"
-_KEYS = frozenset(
-    {"flavour", "source", "tarball", "image", "headers", "config", "symvers", "vmlinuz", "modules", "compiler"}
-)
+FLAVOURS = ("amd64", "cloud-amd64", "rt-amd64")
+_KEYS = frozenset({"source", "tarball", "image", "headers", "config", "symvers", "vmlinuz", "modules"})
+_RELEASE = re.compile(r"(?P<series>\d+\.\d+)\.\S*?-(?P<flavour>(?:cloud-|rt-)?amd64)")
+_COMPILER = re.compile(r'^CONFIG_CC_VERSION_TEXT="(\S+) ', re.M)
 
 
 @dataclass(frozen=True)
@@ -39,19 +44,29 @@ class Target:
     release: str
     archive: Archive
     recipe: KernelRecipe
+    flavour: str = FLAVOURS[0]
 
     @property
     def series(self) -> str:
         """`6.1` of 6.1.176-1."""
-        return ".".join(self.version.split(".")[:2])
+        return series_of(self.version)
+
+    @property
+    def is_rt(self) -> bool:
+        """Whether the archive patches the source for PREEMPT_RT before it builds this flavour."""
+        return self.flavour.startswith("rt-")
 
     def name(self, key: str) -> str:
         """A name of the recipe, filled in."""
         return self.recipe.names[key].format(series=self.series, release=self.release)
 
-    @property
+    @cached_property
     def compiler(self) -> str:
-        return self.name("compiler")
+        """The compiler as its configuration calls it: the name is part of the configuration (scripts/cc-version.sh)."""
+        found = _COMPILER.search(self.config.read_text())
+        if found is None:
+            raise Unsupported(f"the configuration of {self.release} names no compiler", "choose another kernel")
+        return found[1]
 
     def tarball(self, version: str = "") -> Path:
         """The patched source as the archive packs it, of this version or another of the series. Raises `NotFound`."""
@@ -69,25 +84,35 @@ class Target:
     def vmlinuz(self) -> Path:
         return self._file("image", "vmlinuz", self.version)
 
-    @property
-    def modules(self) -> Path:
-        """The folder that the package's modules lie under."""
-        return self._file("image", "modules", self.version)
+    @cached_property
+    def modules(self) -> dict[str, Path]:
+        """The package's files of modules by the kernel's name of them; compressed ones end in `.ko.xz`."""
+        files = sorted(self._file("image", "modules", self.version).rglob("*.ko*"))
+        return {path.name.partition(".ko")[0].replace("-", "_"): path for path in files}
 
     def module(self, name: str) -> Path | None:
-        """The file of a module by the kernel's name of it; None when the image package has none."""
-        for path in self.modules.rglob("*.ko"):
-            if path.name.removesuffix(".ko").replace("-", "_") == name:
-                return path
-        return None
+        """The file of a module, unpacked, by the kernel's name of it; None when the image package has none."""
+        path = self.modules.get(name.replace("-", "_"))
+        if path is None or path.suffix == ".ko":
+            return path
+        place = cache.root() / "module" / cache.safe(self.version) / self.flavour / path.with_suffix("").name
+
+        def unpack(new: Path) -> None:
+            new.write_bytes(lzma.decompress(path.read_bytes()))
+
+        return cache.item(place, unpack)
 
     def _file(self, package: str, key: str, version: str) -> Path:
-        path = self.archive.binary(self.name(package), version) / self.name(key)
-        if not path.exists():
-            raise NotFound(
-                f"{self.name(package)} {version} holds no {self.name(key)}", "correct recipes/kernel/linux.toml"
-            )
-        return path
+        root, name = self.archive.binary(self.name(package), version), self.name(key)
+        for path in (root / name, root / "usr" / name):  # from trixie on, what was in /lib is packed as /usr/lib
+            if path.exists():
+                return path
+        raise NotFound(f"{self.name(package)} {version} holds no {name}", "correct recipes/kernel/linux.toml")
+
+
+def series_of(version: str) -> str:
+    """`6.1` of 6.1.176-1 and of 6.1.0-50-amd64."""
+    return ".".join(version.split(".")[:2])
 
 
 def is_kernel(source: str) -> bool:
@@ -112,20 +137,45 @@ def load_recipe(where: Path | None = None) -> KernelRecipe:
 
 
 @lru_cache(maxsize=8)
-def find(version: str, progress: Progress = silent) -> Target:
-    """The kernel that was built from a source version. Raises `NotFound` when the archive lists none of it."""
-    archive, recipe = archive_for(version, progress=progress), load_recipe()
-    series, flavour = ".".join(version.split(".")[:2]), recipe.names["flavour"]
-    known: dict[str, str] = {}
-    for package in archive.packages(f"linux-image-{series}."):
+def find(wanted: str, progress: Progress = silent, flavour: str = "") -> Target:
+    """The archive's kernel of a source version (`6.1.176-1`) and flavour, or of a release as `uname -r` prints it.
+
+    All releases of Debian are asked, the version's own or the host's first. Raises `NotFound` when none lists it, `Unsupported` for a flavour
+    that is not known.
+    """
+    recipe, named = load_recipe(), _RELEASE.fullmatch(wanted)
+    chosen = flavour or (named["flavour"] if named else FLAVOURS[0])
+    if chosen not in FLAVOURS or (named and named["flavour"] != chosen):
+        raise Unsupported(f"flavour {chosen} is not one of {wanted}", f"give one of {', '.join(FLAVOURS)}")
+    known: list[str] = []
+    for archive in _archives("" if named else wanted, progress):
+        for release, version in _images(archive, wanted, chosen, bool(named)):
+            if wanted in (version, release):
+                return Target(version, release, archive, recipe, chosen)
+            known.append(version)
+    newest = ", ".join(dict.fromkeys(known)) or "no version of this series"
+    raise NotFound(
+        f"the archive has no image of linux {wanted} ({chosen})",
+        f"it has images of {newest}; `uname -r` prints the release of the running kernel, and `uname -v` its version",
+    )
+
+
+def _archives(version: str, progress: Progress) -> Iterator[Archive]:
+    """That of the release that a version names or that this host is of, then the others that get updates."""
+    try:
+        first = [release_of(version)]
+    except NotFound:
+        first = []
+    for name in dict.fromkeys([*first, *(r for r, number in mirror.RELEASES.items() if number)]):
+        yield Archive(name, progress)
+
+
+def _images(archive: Archive, wanted: str, flavour: str, is_release: bool) -> Iterator[tuple[str, str]]:
+    """(release, version) of the images of a series and flavour that an archive lists."""
+    packages = archive.packages(f"linux-image-{wanted if is_release else f'{series_of(wanted)}.'}")
+    for package in packages:
         release = package.removeprefix("linux-image-")
-        if not release.endswith(f"-{flavour}") or release.endswith(f"-rt-{flavour}") or "cloud" in release:
-            continue
-        for entry in archive.binaries(package):
-            known[entry.version] = release
-    if version not in known:
-        raise NotFound(
-            f"the archive of {archive.release} has no image of linux {version}",
-            f"it has images of {', '.join(sorted(known)) or 'no version of this series'}",
-        )
-    return Target(version, known[version], archive, recipe)
+        named = _RELEASE.fullmatch(release)
+        if named and named["flavour"] == flavour:
+            for entry in archive.binaries(package):
+                yield release, entry.version

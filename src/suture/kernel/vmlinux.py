@@ -43,12 +43,17 @@ def _decompress(payload: bytes, name: str) -> bytes:
     if payload.startswith(b"\x1f\x8b"):
         return zlib.decompress(payload, 31)
     if payload.startswith(b"\x28\xb5\x2f\xfd"):
+        return _by_program(payload, ["zstd", "--decompress", "--quiet", "--long=31"])
+    if payload.startswith(b"\x02\x21\x4c\x18"):  # the legacy frame (lz4 -l), which the kernel's makefiles write
+        return _by_program(payload, ["lz4", "-d", "--quiet"])
+    raise Unsupported(f"{name}: packed in an unknown way ({payload[:4].hex()})", "xz, gzip, zstd and lz4 are known")
 
-        def zstd(folder: Path) -> bytes:
-            packed, plain = folder / "packed", folder / "plain"
-            packed.write_bytes(payload)
-            run(["zstd", "--decompress", "--quiet", "--long=31", "-o", str(plain), str(packed)])
-            return plain.read_bytes()
 
-        return cache.scratch(cache.root() / "run", zstd)
-    raise Unsupported(f"{name}: packed in an unknown way ({payload[:4].hex()})", "xz, gzip and zstd are known")
+def _by_program(payload: bytes, command: list[str]) -> bytes:
+    def unpack(folder: Path) -> bytes:
+        packed, plain = folder / "packed", folder / "plain"
+        packed.write_bytes(payload)
+        run([*command, str(packed), "-o", str(plain)] if command[0] == "zstd" else [*command, str(packed), str(plain)])
+        return plain.read_bytes()
+
+    return cache.scratch(cache.root() / "run", unpack)

@@ -175,6 +175,26 @@ class Archive:
         cache.item(place, make)
         return SourceVersion(name, version, self.release, next(place.glob("*.dsc")), place / "tree")
 
+    def packaging(self, name: str, version: str) -> Path:
+        """The debian/ folder of a source package in format 3.0 (quilt); the upstream source is not fetched.
+
+        Raises `NotFound` when the archive does not have it (any more).
+        """
+        place = cache.root() / "packaging" / name / cache.safe(version)
+
+        def make(folder: Path) -> None:
+            self.progress(f"fetching the packaging of {name} {version}")
+            folder.mkdir()
+            only = ["--download-only", "--only-source", "--diff-only"]
+            try:
+                run(["apt-get", "--quiet", *only, "source", f"{name}={version}"], env=self._ready, cwd=folder)
+            except CommandFailed as failed:
+                listed = [e.version for e in self.sources(name)]
+                raise self._gone(f"source package {name}", version, listed) from failed
+            run(["tar", "--extract", f"--file={next(folder.glob('*.debian.tar.*')).name}"], cwd=folder)
+
+        return cache.item(place, make) / "debian"
+
     def binary(self, package: str, version: str) -> Path:
         """Download, verify and extract a binary package, once; the folder that holds its files.
 
