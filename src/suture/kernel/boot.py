@@ -1,7 +1,8 @@
-"""Patches that are loaded again at boot, early and once: files by the kernel's build-id, a systemd unit, and the crash guard.
+"""Patches that are loaded again at boot, early and once: files by the kernel's build-id, systemd units, and the crash guard.
 
-Before a patch is loaded at boot, a mark is written to disk; it goes when the transition has ended. A mark that is still there at the
-next boot tells that the machine died while it was loading that patch: it is not tried again until a person says so.
+Before a patch is loaded, a mark is written to disk that names this boot. It goes when the machine has run well for some minutes after the
+transition, or is shut down in good order. A mark of an earlier boot tells that the machine died while it was loading that patch or
+soon after: the patch is not tried again until a person says so.
 """
 
 from __future__ import annotations
@@ -11,33 +12,60 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from suture.cli.output import visible
 from suture.command import run
-from suture.error import SutureError
+from suture.error import ExitCode, SutureError
 from suture.kernel import livepatch
 from suture.kernel.manifest import KernelPatch, read_patch
-from suture.visible import visible
 
-UNIT = Path("/etc/systemd/system/suture-kernel.service")
+UNITS = Path("/etc/systemd/system")
+SETTLED_MINUTES = 5
 _MARK = ".loading"
 _TIMEOUT = 60.0
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
-_TEXT = """\
+_LOADER, _TIMER, _SETTLED = "suture-kernel.service", "suture-kernel-settled.timer", "suture-kernel-settled.service"
+_TEXTS = {
+    _LOADER: """\
 [Unit]
 Description=Live patches of the running kernel
 Documentation=https://docs.kernel.org/livepatch/livepatch.html
 DefaultDependencies=no
+RequiresMountsFor={folder}
 After=local-fs.target
-Before=sysinit.target
+Before=sysinit.target shutdown.target
+Conflicts=shutdown.target
 ConditionDirectoryNotEmpty={folder}
 
 [Service]
 Type=oneshot
 RemainAfterExit=yes
-ExecStart={python} -m suture.kernel.boot
+ExecStart={python} -m suture.kernel.boot load
+ExecStop={python} -m suture.kernel.boot settled
 
 [Install]
 WantedBy=sysinit.target
-"""
+""",
+    _TIMER: """\
+[Unit]
+Description=The kernel has run well for {minutes} minutes with its live patches
+
+[Timer]
+OnActiveSec={minutes}min
+
+[Install]
+WantedBy=timers.target
+""",
+    _SETTLED: """\
+[Unit]
+Description=Take the live patches of the running kernel for sound
+RequiresMountsFor={folder}
+
+[Service]
+Type=oneshot
+ExecStart={python} -m suture.kernel.boot settled
+""",
+}
 
 
 @dataclass(frozen=True)
@@ -49,27 +77,44 @@ class AtBoot:
     state: str
 
 
+@dataclass(frozen=True)
+class Loaded:
+    """What became of one kept patch at boot, in a line."""
+
+    line: str
+    exit_code: ExitCode = ExitCode.OK
+
+
 def folder() -> Path:
     """Where patches are kept: `$SUTURE_STATE`, else /var/lib/suture; one folder for each kernel's build-id."""
     return Path(os.environ.get("SUTURE_STATE", "/var/lib/suture")) / "kernel"
 
 
-def unit_text() -> str:
-    """The systemd unit, for this Python."""
-    return _TEXT.format(folder=folder(), python=sys.executable)
+def unit_texts() -> dict[str, str]:
+    """The systemd units by name, for this Python."""
+    facts = {"folder": folder(), "python": sys.executable, "minutes": SETTLED_MINUTES}
+    return {name: text.format(**facts) for name, text in _TEXTS.items()}
 
 
-def install(path: Path, patch: KernelPatch, unit: Path = UNIT) -> None:
-    """Keep a patch for each boot of its kernel, and enable the unit where systemd runs. A cumulative one takes the place of others."""
+def install(path: Path, patch: KernelPatch, units: Path = UNITS) -> None:
+    """Keep a patch that has just been applied for each boot of its kernel, and enable the units where systemd runs.
+
+    A cumulative one takes the place of others. The crash guard counts from now.
+    """
     place = folder() / patch.manifest.target.build_id
     place.mkdir(parents=True, exist_ok=True)
     if patch.manifest.replace:
         for older in place.glob("*.ko"):
             _remove(older)
-    _write(place / f"{patch.manifest.module}.ko", path.read_bytes())
+    kept = place / f"{patch.manifest.module}.ko"
+    _write(kept.with_suffix(_MARK), _this_boot().encode())
+    _write(kept, path.read_bytes())
     if Path("/run/systemd/system").is_dir():
-        _write(unit, unit_text().encode())
-        run(["systemctl", "enable", unit.name])
+        for name, text in unit_texts().items():
+            _write(units / name, text.encode())
+        run(["systemctl", "daemon-reload"])
+        run(["systemctl", "enable", _LOADER, _TIMER])
+        run(["systemctl", "restart", _TIMER])
 
 
 def forget(name: str) -> None:
@@ -82,32 +127,54 @@ def standing() -> tuple[AtBoot, ...]:
     """What is kept, and what the crash guard holds back."""
     rows = []
     for path in sorted(folder().glob("*/*.ko")):
-        guarded = path.with_suffix(_MARK).exists()
-        state = "held back: the machine died while loading it" if guarded else "loaded at boot"
+        state = f"held back: {_DIED}" if _died(path) else "loaded at boot"
         rows.append(AtBoot(path.stem, path.parent.name, state))
     return tuple(rows)
 
 
-def load_all(timeout: float = _TIMEOUT) -> list[str]:
-    """What the unit does: load each patch of the running kernel, in the order they were kept. A line for each."""
+def load_all(timeout: float = _TIMEOUT) -> list[Loaded]:
+    """What the unit does: load each patch of the running kernel, in the order they were kept."""
     from suture.kernel.transition import apply
 
     said = []
     place = folder() / livepatch.build_id()
     for path in sorted(place.glob("*.ko"), key=lambda p: (p.stat().st_mtime_ns, p.name)):
-        mark = path.with_suffix(_MARK)
-        if mark.exists():
-            said.append(f"{path.stem}: not tried again, the machine died while loading it (suture apply {path} tries)")
+        if _died(path):
+            again = f"suture apply {path} --at-boot"
+            said.append(Loaded(f"{path.stem}: not tried again, {_DIED}; to try it: {again}", ExitCode.REFUSED))
             continue
-        _write(mark, b"")
+        _write(path.with_suffix(_MARK), _this_boot().encode())
         try:
             result = apply(path, read_patch(path), timeout)
-            said.append(f"{path.stem}: {result.outcome.value}")
-        except SutureError as error:
-            said.append(f"{path.stem}: {error.what}; {error.remedy}")
-        mark.unlink()
-        _sync(place)
+            said.append(Loaded(f"{path.stem}: {result.outcome.value}"))
+        except (SutureError, OSError) as error:
+            what = f"{error.what}; {error.remedy}" if isinstance(error, SutureError) else str(error)
+            code = error.exit_code if isinstance(error, SutureError) else ExitCode.NOT_FOUND
+            said.append(Loaded(f"{path.stem}: not applied: {what}", code))
+            path.with_suffix(_MARK).unlink()  # nothing of it runs
+            _sync(place)
     return said
+
+
+def settled() -> None:
+    """The machine has run well with what it loaded, or is shut down in good order: this boot's marks go."""
+    for mark in folder().glob(f"*/*{_MARK}"):
+        if mark.read_text() == _this_boot():
+            mark.unlink()
+            _sync(mark.parent)
+
+
+_DIED = f"the machine died while loading it or within {SETTLED_MINUTES} minutes after"
+
+
+def _died(path: Path) -> bool:
+    """Whether a kept patch has the mark of an earlier boot."""
+    mark = path.with_suffix(_MARK)
+    return mark.exists() and mark.read_text() != _this_boot()
+
+
+def _this_boot() -> str:
+    return _BOOT_ID.read_text().strip()
 
 
 def _write(path: Path, data: bytes) -> None:
@@ -135,6 +202,16 @@ def _remove(path: Path) -> None:
     path.unlink(missing_ok=True)
 
 
+def main(words: list[str]) -> int:
+    """`load`, whose exit code is 0 when every kept patch is in force and that of the first that is not otherwise, or `settled`."""
+    if words == ["settled"]:
+        settled()
+        return ExitCode.OK
+    done = load_all()
+    for one in done:
+        print(visible(one.line))
+    return next((one.exit_code for one in done if one.exit_code), ExitCode.OK)
+
+
 if __name__ == "__main__":
-    for line in load_all():
-        print(visible(line))
+    sys.exit(main(sys.argv[1:]))
