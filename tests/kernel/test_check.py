@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from suture.error import Refused, Unsupported
-from suture.kernel.check import InTransition, WrongKernel, check
+from suture.kernel.check import InTransition, WrongKernel, check, losses
 from suture.kernel.check import facts as read_facts
 from suture.kernel.signature import _MAGIC
 from tests.kernel.conftest import facts, loaded, patch
@@ -46,8 +47,21 @@ def test_a_kernel_whose_memory_is_not_to_be_trusted_is_refused(taint: int, word:
 def test_a_function_that_another_patch_replaced_is_refused_and_a_cumulative_patch_is_not() -> None:
     with pytest.raises(Refused, match="vmlinux:vt_ioctl"):
         check(patch(), facts(patches=(loaded("suture_old"),)))
-    check(patch(replace=True), facts(patches=(loaded("suture_old"),)))
+    check(patch(replace=True), facts(patches=(loaded("suture_old"),)), accept_loss=True)
     check(patch(), facts(patches=(loaded("suture_old", enabled=False),)))
+
+
+def test_a_cumulative_patch_says_which_fixes_it_would_lose_and_is_refused_without_a_word_from_a_person() -> None:
+    old = loaded("suture_old")
+    with pytest.raises(Refused) as raised:
+        check(patch(replace=True), facts(patches=(old,)))
+    assert "x.patch of suture_old (CVE-2026-1)" in str(raised.value) and "--accept-loss" in raised.value.remedy
+    assert check(patch(replace=True), facts(patches=(old,)), accept_loss=True) == (
+        "lost: x.patch of suture_old (CVE-2026-1)",
+    )
+    same = {**old.record, "fixes": "a.patch", "cves": "CVE-2026-1111"}
+    assert losses(patch(replace=True), [replace(old, record=same), loaded("off", enabled=False)]) == ()
+    assert losses(patch(), [old]) == ()
 
 
 def test_a_cumulative_patch_does_not_end_another_makers() -> None:

@@ -128,20 +128,24 @@ def test_a_kept_patch_is_in_force_after_a_reboot_and_one_that_ends_the_machine_i
     first = boot(None)
     applied = command(first, f"suture.cli apply {put(first, patch)} --at-boot --timeout 90")
     assert applied.status == 0, applied.output
+    assert command(first, "suture.kernel.boot settled").status == 0
     second = boot(kept(first, tmp_path, "first"))
     assert patch.manifest.module not in second.run("cat /proc/modules").output
-    assert command(second, "suture.kernel.boot").output.strip() == f"{patch.manifest.module}: applied"
+    loaded = command(second, "suture.kernel.boot load")
+    assert (loaded.status, loaded.output.strip()) == (0, f"{patch.manifest.module}: applied")
     assert f"at boot: {patch.manifest.module}: loaded at boot" in command(second, "suture.cli status --kernel").output
+    assert command(second, "suture.kernel.boot settled").status == 0
     # what would end the machine takes its place, as an update might
     (place,) = (second.share / "state/kernel").glob("*/*.ko")
     place.write_bytes(deadly.data)
     third = boot(kept(second, tmp_path, "second"))
     with pytest.raises(GuestFailed):
-        command(third, "suture.kernel.boot")
+        command(third, "suture.kernel.boot load")
     assert "the patch ends the machine" in third.console
     fourth = boot(kept(third, tmp_path, "third"))
     try:
-        assert "not tried again, the machine died while loading it" in command(fourth, "suture.kernel.boot").output
+        held = command(fourth, "suture.kernel.boot load")
+        assert held.status == 3 and "not tried again, the machine died while loading it" in held.output
         assert "held back: the machine died" in command(fourth, "suture.cli status --kernel").output
         assert fourth.run("ls /sys/kernel/livepatch").output.strip() == ""
     finally:

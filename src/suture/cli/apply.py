@@ -75,6 +75,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--accept-unproved", action="store_true", help="apply a patch without a proof that it fits the binary"
     )
+    parser.add_argument(
+        "--accept-loss",
+        action="store_true",
+        help="a cumulative kernel patch: take the place of patches with fixes that this one does not have",
+    )
     parser.add_argument("--dry-run", action="store_true", help="print what would be written, change nothing")
     parser.add_argument(
         "--at-boot", action="store_true", help="a kernel patch: load it again at each boot of its kernel (systemd)"

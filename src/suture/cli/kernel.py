@@ -176,10 +176,10 @@ def apply(args: argparse.Namespace) -> int:
         )
     patch = read_patch(args.patch)
     if args.dry_run:
-        notes = check(patch, facts(tuple(patch.manifest.objects)))
+        notes = check(patch, facts(tuple(patch.manifest.objects)), args.accept_loss)
         _print_plan(args, patch.manifest.module, [f"{f.object}:{f.name}" for f in patch.manifest.functions], notes)
         return ExitCode.OK
-    result = apply_module(args.patch, patch, args.timeout)
+    result = apply_module(args.patch, patch, args.timeout, args.accept_loss)
     if args.at_boot:
         boot.install(args.patch, patch)
     return _report(args, result)

@@ -12,11 +12,11 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from suture.cli.output import visible
 from suture.command import run
 from suture.error import ExitCode, SutureError
 from suture.kernel import livepatch
 from suture.kernel.manifest import KernelPatch, read_patch
+from suture.visible import visible
 
 UNITS = Path("/etc/systemd/system")
 SETTLED_MINUTES = 5
@@ -101,6 +101,7 @@ def install(path: Path, patch: KernelPatch, units: Path = UNITS) -> None:
 
     A cumulative one takes the place of others. The crash guard counts from now.
     """
+    data = path.read_bytes()  # it may be one that is kept
     place = folder() / patch.manifest.target.build_id
     place.mkdir(parents=True, exist_ok=True)
     if patch.manifest.replace:
@@ -108,7 +109,7 @@ def install(path: Path, patch: KernelPatch, units: Path = UNITS) -> None:
             _remove(older)
     kept = place / f"{patch.manifest.module}.ko"
     _write(kept.with_suffix(_MARK), _this_boot().encode())
-    _write(kept, path.read_bytes())
+    _write(kept, data)
     if Path("/run/systemd/system").is_dir():
         for name, text in unit_texts().items():
             _write(units / name, text.encode())

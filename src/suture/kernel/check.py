@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,7 +54,33 @@ def facts(modules: tuple[str, ...] = (), sys: Path = SYS, proc: Path = Path("/pr
     )
 
 
-def check(patch: KernelPatch, here: KernelFacts) -> tuple[str, ...]:
+@dataclass(frozen=True)
+class Loss:
+    """What a patch in force has and the cumulative one that is to take its place has not."""
+
+    patch: str
+    fixes: tuple[str, ...]
+    cves: tuple[str, ...]
+
+    @property
+    def text(self) -> str:
+        return f"{', '.join(self.fixes)} of {self.patch}" + (f" ({', '.join(self.cves)})" if self.cves else "")
+
+
+def losses(patch: KernelPatch, patches: Iterable[LoadedPatch]) -> tuple[Loss, ...]:
+    """Fixes and CVEs that would be open again once a cumulative patch is in force."""
+    if not patch.manifest.replace:
+        return ()
+    fixes, cves = {f.name for f in patch.manifest.fixes}, set(patch.manifest.cves)
+    rows = [
+        Loss(p.name, tuple(f for f in p.fixes if f not in fixes), tuple(c for c in p.cves if c not in cves))
+        for p in patches
+        if p.enabled and p.is_ours and p.name != patch.manifest.module
+    ]
+    return tuple(r for r in rows if r.fixes or r.cves)
+
+
+def check(patch: KernelPatch, here: KernelFacts, accept_loss: bool = False) -> tuple[str, ...]:
     """Notes on what to know; raises with the reason why the patch must not be loaded."""
     manifest = patch.manifest
     target = manifest.target
@@ -72,6 +98,12 @@ def check(patch: KernelPatch, here: KernelFacts) -> tuple[str, ...]:
         why = "has had an oops or BUG" if here.taint & _DIED else "has a module that was loaded by force"
         raise Refused(f"the running kernel {why} (tainted {here.taint})", "its memory can't be trusted: reboot it")
     _overlaps(patch, here)
+    lost = losses(patch, here.patches)
+    if lost and not accept_loss:
+        raise Refused(
+            f"{manifest.module} takes the place of all earlier patches and would lose {'; '.join(x.text for x in lost)}",
+            "make it with these fixes too (suture make ... --fix FILE --replace), or say that they may go: --accept-loss",
+        )
     for name, wanted in manifest.objects.items():
         known = here.modules.get(name, "")
         if known and wanted and known != wanted:
@@ -79,7 +111,7 @@ def check(patch: KernelPatch, here: KernelFacts) -> tuple[str, ...]:
                 f"the loaded module {name} has build-id {known}, the patch is for {wanted}",
                 "it comes from elsewhere (DKMS, another package); make no patch for it, or load the archive's",
             )
-    return _notes(patch, here)
+    return (*(f"lost: {x.text}" for x in lost), *_notes(patch, here))
 
 
 def _signature(patch: KernelPatch, here: KernelFacts) -> None:

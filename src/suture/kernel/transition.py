@@ -74,7 +74,7 @@ class _Wait:
         return False
 
 
-def apply(path: Path, patch: KernelPatch, timeout: float) -> TransitionResult:
+def apply(path: Path, patch: KernelPatch, timeout: float, accept_loss: bool = False) -> TransitionResult:
     """Load a patch and wait for its transition.
 
     Raises what `check` does, `LoadFailed`, and `Stalled` after the patch has been taken back.
@@ -82,7 +82,7 @@ def apply(path: Path, patch: KernelPatch, timeout: float) -> TransitionResult:
     began = time.monotonic()
     name = patch.manifest.module
     here = facts(tuple(patch.manifest.objects))
-    notes = check(patch, here)
+    notes = check(patch, here, accept_loss)
     before = {p.name: p for p in here.patches}
     own = before.get(name)
     if own is not None and own.enabled:
