@@ -21,6 +21,7 @@ from suture.compile.unit import Variant
 from suture.delta.atom import AtomObject
 from suture.delta.change import UnitChange
 from suture.delta.compare import Difference, difference
+from suture.elf.abi import SymbolType
 from suture.elf.file import ElfFile
 from suture.error import ExitCode
 from suture.match.correlate import Match, correlate
@@ -28,6 +29,7 @@ from suture.match.run import Run
 from suture.patch.build import Built, build
 from suture.patch.file import PatchFile, parse_patch
 from suture.patch.manifest import Fix, Manifest, RefusedFunction, ReplacedFunction, Target
+from suture.patch.resolve import Found
 from suture.process.apply import apply, revert
 
 CALLER = """
@@ -186,14 +188,16 @@ class Package:
                     found.append(UnitChange(unit, unit + ".o", *atoms, delta, self.match(unit)))
         return found
 
-    def elsewhere(self, name: str) -> tuple[int, str] | None:
+    def elsewhere(self, name: str) -> Found | None:
         for unit in self.sources:
             if unit.endswith((".c", ".cc")):
                 elf = self.object("pre", unit, Variant.SECTIONS)
-                if any(s.name == name and s.has_section for s in elf.symbols):
+                defined = [s for s in elf.symbols if s.name == name and s.has_section]
+                if defined:
                     address = self.match(unit).address_of(name)
                     if address is not None:
-                        return address, f"{unit} defines it and was found"
+                        ifunc = defined[0].type == SymbolType.GNU_IFUNC
+                        return Found(address, f"{unit} defines it and was found", ifunc)
         return None
 
     def build(self) -> Built:

@@ -270,6 +270,94 @@ def test_an_ifunc_whose_choice_nothing_shows_is_refused(package: Any, tmp_path: 
     assert target.ask("f", 7) == 51
 
 
+OWN_IFUNC = """
+static long one(long x) { return x + 1000; }
+static long two(long x) { return x + 2000; }
+static void *choose(void) { return (void *)two; }
+%(bind)s long pick(long x) __attribute__((ifunc("choose")));
+long f(long x) { return x * 7 + 2; }
+long g(long x) { return %(use)s; }
+"""
+TAKEN = "((long (*volatile)(long))pick)(x)"
+
+
+@pytest.mark.parametrize("shape", ["library", "pie", "fixed"])
+@pytest.mark.parametrize("bind", ["", "static", '__attribute__((visibility("hidden")))'], ids=["", "static", "hidden"])
+@pytest.mark.parametrize("new", ["pick(x)", TAKEN], ids=["called", "taken"])
+def test_a_new_use_of_the_binarys_own_ifunc_gets_what_the_loader_chose(
+    package: Any, shape: str, bind: str, new: str
+) -> None:
+    """Not the code that chooses, which stands at the symbol's address. `g` is replaced too, and calls it before and after."""
+    source = OWN_IFUNC % {"bind": bind, "use": "pick(x)"} + PADDING
+    fixed = source.replace("return pick(x)", "return pick(x) + 1").replace("x * 7 + 2", new)
+    made = package(source, fixed, "f g", shape)
+    target = made.start()
+    target.apply(made.patch())
+    assert (target.ask("f", 7), target.ask("g", 7)) == (2007, 2008)
+
+
+@pytest.mark.parametrize("shape", ["library", "pie", "fixed"])
+def test_a_new_use_of_an_own_ifunc_that_nobody_called_is_refused_when_the_patch_is_made(
+    package: Any, shape: str
+) -> None:
+    source = OWN_IFUNC % {"bind": "", "use": "x"} + PADDING
+    (refused,) = package(source, ("x * 7 + 2", "pick(x)"), "f g", shape).refused()
+    assert refused.function == "f" and "nothing in a process shows the choice" in refused.reason
+
+
+def test_an_ifunc_of_another_unit_is_bound_to_what_the_loader_chose(package: Any) -> None:
+    bind = '__attribute__((visibility("hidden")))'
+    files = {
+        "pick.c": OWN_IFUNC % {"bind": bind, "use": "pick(x)"} + PADDING,
+        "h.c": f"{bind} long pick(long);\nlong h(long x) {{ return x * 9 + 4; }}\n"
+        + PADDING.replace("padding", "more"),
+    }
+    made = package(files, ("x * 9 + 4", "pick(x) * 10"), "f g h")
+    target = made.start()
+    target.apply(made.patch())
+    assert target.ask("h", 7) == 20070
+
+
+def test_a_function_that_the_fix_makes_an_ifunc_or_adds_as_one_is_refused(package: Any) -> None:
+    source = "long f(long x) { return x * 7 + 2; }\n" + PADDING
+    fixed = OWN_IFUNC % {"bind": "static", "use": "x"} + PADDING
+    built = package(source, fixed.replace("x * 7 + 2", "pick(x)"), "f").build()
+    assert built.data is None
+    assert {r.function: "IFUNC" in r.reason for r in built.refused} == {"f": False, "choose": True}
+
+
+CHOSEN_BY_LIBC = {
+    "time": ("#include <time.h>\n", "time(0) > 1000000000"),
+    "gettimeofday": ("#include <sys/time.h>\nstatic struct timeval v;\n", "gettimeofday(&v, 0) == 0 && v.tv_sec > 1000000000"),
+    "strchr": ("#include <string.h>\n", '*strchr("abc", (int)x + 97)== 98'),
+    "memcpy": ("#include <string.h>\nstatic char b[9];\n", "((char *)memcpy(b, (char *)&x, 8))[0] == 1"),
+    "wcslen": ("#include <wchar.h>\n", 'wcslen(L"abc" + x) == 2'),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CHOSEN_BY_LIBC)
+def test_a_new_call_of_a_function_that_the_c_library_chooses(package: Any, name: str) -> None:
+    """Also where the choice is code of the vDSO."""
+    head, call = CHOSEN_BY_LIBC[name]
+    source = head + "long f(long x) { return x * 7 + 2; }\n" + PADDING
+    made = package(source, ("x * 7 + 2", call), "f", "library", ("-fno-builtin",))
+    target = made.start()
+    target.apply(made.patch())
+    assert target.ask("f", 1) == 1
+
+
+def test_a_variable_that_held_the_choice_is_no_proof_of_it(package: Any, tmp_path: Path) -> None:
+    """The loader fills it in with an IRELATIVE field as well, but the program may write to it."""
+    own = (
+        '__attribute__((visibility("hidden"))) extern long inner(long) __attribute__((ifunc("choose")));\n'
+        "long (*hook)(long) = inner;\n__attribute__((constructor)) static void set(void) { hook = one; }\n"
+    )
+    made = chosen_by(package, tmp_path, own)
+    target = made.start()
+    with pytest.raises(Refused, match="nothing in the process shows the choice"):
+        target.apply(made.patch())
+
+
 VERSIONED = """
 __asm__(".symver first, step@V1"); __asm__(".symver second, step@@V2");
 long first(long x) { return x + 1; }

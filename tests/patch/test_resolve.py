@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from suture.elf.abi import R
+from suture.elf.abi import R, SymbolType
 from suture.match.book import Book, Contradiction
 from suture.match.linker_edit import Kind
 from suture.match.run import Slot, SlotKind
 from suture.patch.manifest import ImportedSymbol, SymbolKind
-from suture.patch.resolve import Resolver, Unresolvable
+from suture.patch.resolve import Found, Resolver, Unresolvable
 
 IMAGE, SLOT, IMPORT = SymbolKind.IMAGE, SymbolKind.SLOT, SymbolKind.IMPORT
 FIXED = (R.PC32, R.R_32, R.R_32S)
@@ -28,7 +28,7 @@ def jump(address: int, name: str = "f", version: str = "") -> Slot:
 
 
 def export(address: int, version: str = "", hidden: bool = False) -> Any:
-    return SimpleNamespace(st_value=address, version=version, hidden_version=hidden)
+    return SimpleNamespace(st_value=address, version=version, hidden_version=hidden, type=SymbolType.FUNC)
 
 
 @dataclass
@@ -45,10 +45,10 @@ class Facts:
 class Elsewhere:
     """Units that the change does not touch; `asked` are the names that were looked for."""
 
-    known: dict[str, tuple[int, str]] = field(default_factory=dict)
+    known: dict[str, Found] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
 
-    def __call__(self, name: str) -> tuple[int, str] | None:
+    def __call__(self, name: str) -> Found | None:
         self.asked.append(name)
         return self.known.get(name)
 
@@ -61,7 +61,7 @@ def unit(*rows: tuple[Kind, str, int]) -> Any:
     return SimpleNamespace(match=SimpleNamespace(book=book))
 
 
-def resolved(facts: Facts, change: Any, r_type: int, known: dict[str, tuple[int, str]] | None = None) -> ImportedSymbol:
+def resolved(facts: Facts, change: Any, r_type: int, known: dict[str, Found] | None = None) -> ImportedSymbol:
     """The resolution of `f`."""
     resolver = Resolver(facts, Elsewhere(known or {}))
     return resolver.symbols[resolver.external(change, "f", r_type)]
@@ -135,7 +135,7 @@ def test_a_reference_that_names_its_version_gets_that_one() -> None:
 
 
 def test_a_name_of_another_unit_lies_where_that_unit_was_found() -> None:
-    known = {"f": (0xC000, "b.c defines it and was found")}
+    known = {"f": Found(0xC000, "b.c defines it and was found")}
     for r_type in (R.PLT32, R.REX_GOTPCRELX, R.R_64, *FIXED):
         assert resolved(Facts(), unit(), r_type, known) == ImportedSymbol(IMAGE, 0xC000)
 

@@ -119,6 +119,10 @@ class Atom:
             for s in self.symbols
         )
 
+    def is_ifunc(self, name: str) -> bool:
+        """Whether `name` means what the atom's code chooses, not that code."""
+        return any(s.name == name and s.type == SymbolType.GNU_IFUNC for s in self.symbols)
+
     @property
     def is_hidden(self) -> bool:
         """Whether no other binary may refer to it."""

@@ -374,6 +374,8 @@ class _Correlation:
             slot = self.run.slots.get(self.run.plt.get(found.value, -1))
             if slot is not None and kind is Kind.CALL:
                 return [(kind, name, value, place)] if _names(slot, symbol) else None
+            if slot is not None and symbol.type == SymbolType.GNU_IFUNC:
+                return []  # its PLT entry stands for its address, and where the code that chooses is does not show
             if symbol.bind == SymbolBind.LOCAL and symbol.has_section:
                 kind = Kind.ADDRESS
             if (

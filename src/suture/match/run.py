@@ -38,7 +38,8 @@ class SlotKind(Enum):
 class Slot:
     """A field that a dynamic relocation fills in. `value` is the addend (for RELATIVE the address) plus a defined symbol's value.
 
-    `jump` and `got` tell a PLT's slot and a plain GOT slot from data of the program, which it may change as it likes.
+    `jump` and `got` tell a PLT's slot and a plain GOT slot from data of the program, which it may change as it likes. A slot that
+    an IFUNC's choice goes into has no symbol, and is told by its section.
     """
 
     address: int
@@ -147,13 +148,18 @@ class Run:
                         symbol.version if symbol else "",
                         base + row.r_addend,
                         row.r_type == R.JUMP_SLOT,
-                        row.r_type == R.GLOB_DAT,
+                        row.r_type == R.GLOB_DAT or (row.r_type == R.IRELATIVE and self._is_got(row.r_offset)),
                     )
             elif section.sh_type == SectionType.RELR:
                 for address in _relr(self.elf.bytes_of(section)):
                     value = struct.unpack("<Q", self.elf.read_at(address, 8))[0]
                     found[address] = Slot(address, SlotKind.RELATIVE, "", "", value, False, False)
         return found
+
+    def _is_got(self, address: int) -> bool:
+        return any(
+            s.name.startswith(".got") and s.sh_addr <= address < s.sh_addr + s.sh_size for s in self.elf.sections
+        )
 
     def data_at(self, address: int, size: int) -> bytes | None:
         """Bytes of the binary as they are before relocation, None where they are not all in one segment."""
@@ -183,8 +189,17 @@ class Run:
 
     @cached_property
     def resolvers(self) -> frozenset[int]:
-        """Addresses of the functions whose answer the loader writes into a field of this binary (IRELATIVE)."""
-        return frozenset(s.value for s in self.slots.values() if s.kind is SlotKind.INDIRECT)
+        """Addresses of the functions whose answer the loader writes into a GOT slot of this binary (IRELATIVE)."""
+        return frozenset(self.chosen)
+
+    @cached_property
+    def chosen(self) -> dict[int, tuple[int, ...]]:
+        """For each such function the addresses of these slots, in order."""
+        found: dict[int, list[int]] = defaultdict(list)
+        for slot in self.slots.values():
+            if slot.kind is SlotKind.INDIRECT and slot.got:
+                found[slot.value].append(slot.address)
+        return {resolver: tuple(sorted(places)) for resolver, places in found.items()}
 
     @cached_property
     def plt(self) -> dict[int, int]:

@@ -120,6 +120,7 @@ class _Build:
     def _plan_entries(self) -> None:
         for u, change in enumerate(self.changes):
             self.refusals.update({Node(u, n): r for n, r in callers_left(change).items()})
+            self.refusals.update({Node(u, n): _chooses() for n in change.new if change.post.functions[n].is_ifunc})
             for name in sorted(change.replaced):
                 node = Node(u, name)
                 found = self._entry(change, name)
@@ -139,11 +140,8 @@ class _Build:
             )
         if name.startswith("."):
             return Refusal("the fix changes assembly at file level", "restart the program with the fixed package")
-        if old.is_ifunc:
-            return Refusal(
-                "it chooses an implementation when the program is loaded (IFUNC), which has happened already",
-                "restart the program with the fixed package",
-            )
+        if old.is_ifunc or change.post.functions[name].is_ifunc:
+            return _chooses()
         code = self.run.code_at(placed.address, placed.size)
         if code is None:
             return Refusal(
@@ -405,6 +403,13 @@ class _Build:
                         reason,
                         "restart the program with the fixed package",
                     )
+
+
+def _chooses() -> Refusal:
+    return Refusal(
+        "it chooses an implementation when the program is loaded (IFUNC), which has happened already",
+        "restart the program with the fixed package",
+    )
 
 
 def _reconciled(change: UnitChange) -> UnitChange:

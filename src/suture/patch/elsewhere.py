@@ -17,7 +17,7 @@ from suture.elf.file import ElfFile
 from suture.error import SutureError
 from suture.match.correlate import correlate
 from suture.match.run import Run
-from suture.patch.resolve import Unresolvable
+from suture.patch.resolve import Found, Unresolvable, unshown
 
 _MOST_CANDIDATES = 12
 _LIBRARIES = (f"usr/lib/{MULTIARCH}", f"lib/{MULTIARCH}", "usr/lib", "usr/lib64", "lib64")
@@ -37,9 +37,9 @@ class Elsewhere:
     binary: Binary
     run: Run
     beside: Beside = tuple
-    _known: dict[str, tuple[int, str] | None] = field(default_factory=dict)
+    _known: dict[str, Found | None] = field(default_factory=dict)
 
-    def find(self, name: str) -> tuple[int, str] | None:
+    def find(self, name: str) -> Found | None:
         """Link-time address of a hidden global and the place that proves it; None where another library may define it.
 
         Raises `Unresolvable` when no unit defines it provably and no library that the binary needs, and no program
@@ -61,10 +61,7 @@ class Elsewhere:
         if owner is not None:
             symbol = owner.exports[name][0]
             if symbol.type == SymbolType.GNU_IFUNC and symbol.st_value not in owner.resolvers:
-                raise Unresolvable(
-                    f"it needs {name}, which the binary did not use before; the loader chooses its code (IFUNC), and nothing "
-                    "in a process shows the choice"
-                )
+                raise Unresolvable(unshown(name))
         elif None not in self._libraries and not any(name in program.exports for program in self._programs):
             raise Unresolvable(
                 f"it needs {name}, whose address in the running code is not proved and which no library exports"
@@ -92,19 +89,22 @@ class Elsewhere:
         programs = [run for path in self.beside() if (run := Run.read(path)).is_program]
         return [run for run in programs if not wanted.isdisjoint(run.exports)]
 
-    def _search(self, name: str) -> tuple[int, str] | None:
+    def _search(self, name: str) -> Found | None:
         for unit in self._candidates(name):
             try:
                 plain, sectioned = self.tree.compile([(unit, Variant.PLAIN), (unit, Variant.SECTIONS)])
                 elf = ElfFile.read(sectioned.path)
-                if not any(s.name == name and s.has_section and s.bind != SymbolBind.LOCAL for s in elf.symbols):
+                defined = next(
+                    (s for s in elf.symbols if s.name == name and s.has_section and s.bind != SymbolBind.LOCAL), None
+                )
+                if defined is None:
                     continue
                 match = correlate(unit.source, unit.object, ElfFile.read(plain.path), elf, self.run)
             except SutureError:
                 continue  # a candidate that does not compile or match proves nothing; the next one may
             address = match.address_of(name)
             if address is not None:
-                return address, f"{unit.source} defines it and was found"
+                return Found(address, f"{unit.source} defines it and was found", defined.type == SymbolType.GNU_IFUNC)
         return None
 
     def _candidates(self, name: str) -> list[Unit]:

@@ -254,6 +254,8 @@ class Layout:
         address = change.address_of(target)
         if address is None:
             raise Unresolvable(f"the address of {target.label} in the running code is not proved")
+        if target.is_ifunc(ref.symbol):
+            return self.resolver.chosen(ref.symbol, address, ref.r_type)
         pre = change.pre.atoms[change.pairs.pre_of[target.index]]
         book = change.match.book
         places = book.places(Kind.ADDRESS, f"sectioned:{pre.section.name}#{pre.index}") or book.places(

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from suture.delta.change import UnitChange
-from suture.elf.abi import GOT_LOADS, R
+from suture.elf.abi import GOT_LOADS, R, SymbolType
 from suture.elf.fact import Symbol
 from suture.match.linker_edit import Kind
 from suture.match.proof import ProvenSymbol
@@ -15,8 +15,18 @@ from suture.patch.manifest import ImportedSymbol, SymbolKind
 
 _PLACES = 4  # places named per symbol in the proof; more add nothing that a reader would check
 
-Elsewhere = Callable[[str], tuple[int, str] | None]
-"""Finds a hidden symbol by matching the unit that defines it: (link-time address, place that implies it). May raise `Unresolvable`."""
+
+@dataclass(frozen=True)
+class Found:
+    """A symbol that another unit defines: link-time address, the place that implies it, and whether it chooses its code (IFUNC)."""
+
+    address: int
+    place: str
+    is_ifunc: bool = False
+
+
+Elsewhere = Callable[[str], Found | None]
+"""Finds a hidden symbol by matching the unit that defines it. May raise `Unresolvable`."""
 
 
 class Unresolvable(Exception):
@@ -40,6 +50,17 @@ class Resolver:
     def image(self, name: str, address: int, places: tuple[str, ...]) -> str:
         """A symbol at a link-time address of the target. Returns the name that the patch uses for it."""
         return self._note(name, ImportedSymbol(SymbolKind.IMAGE, address), places)
+
+    def chosen(self, name: str, resolver: int, r_type: int) -> str:
+        """A function of the binary that the loader chose (IFUNC), by what it noted for the binary's own calls; `resolver` is the
+        symbol's link-time address, where the code that chooses is. Raises `Unresolvable`."""
+        places = self.run.chosen.get(resolver)
+        if places is None:
+            raise Unresolvable(unshown(name))
+        entry = next((e for e, at in sorted(self.run.plt.items()) if at in places), None)
+        if entry is not None and r_type not in GOT_LOADS and r_type != R.R_64:
+            return self._called(name, entry, (f"PLT entry of what the loader chose for {name}",))
+        return self._slot(name, places[0], (f"slot that holds what the loader chose for {name}",))
 
     def external(self, change: UnitChange, name: str, r_type: int) -> str:
         """A name that another unit or binary defines. Raises `Unresolvable`."""
@@ -81,25 +102,36 @@ class Resolver:
             for entry, at in sorted(self.run.plt.items()):
                 if any(s.address == at for s in slots):
                     return self._called(name, entry, (f"PLT entry whose slot the loader fills with {name}",))
-        exports = tuple(e for e in self.run.exports.get(bare, ()) if wanted in ("", e.version))
-        if exports and self.run.is_symbolic:
-            return self.image(name, _default(exports).st_value, ("exported, bound inside the binary",))
+        export = self._export(bare, wanted)
+        ifunc = export is not None and export.type == SymbolType.GNU_IFUNC
+        directly = r_type in (R.PC32, R.R_32, R.R_32S)
+        if export is not None and ifunc and (self.run.is_symbolic or export.st_value not in self.run.chosen):
+            return self.chosen(name, export.st_value, r_type)
+        if export is not None and self.run.is_symbolic:
+            return self.image(name, export.st_value, ("exported, bound inside the binary",))
         plain = [s for s in slots if s.got]
-        if plain and r_type not in (R.PC32, R.R_32, R.R_32S):
+        if plain and not directly:
             return self._slot(name, plain[0].address, (f"slot that the loader fills with {name}",))
-        if exports:
-            if r_type in (R.PC32, R.R_32, R.R_32S):
-                return self.image(
-                    name, _default(exports).st_value, ("exported; the code was compiled to bind it directly",)
-                )
-            return self._import(name, _default(exports).version)
+        if export is not None and directly:
+            if ifunc:
+                return self.chosen(name, export.st_value, r_type)
+            return self.image(name, export.st_value, ("exported; the code was compiled to bind it directly",))
+        if export is not None:
+            return self._import(name, export.version)
         found = self.elsewhere(name) if not wanted else None
         if found is not None:
-            return self.image(name, found[0], (found[1],))
-        if r_type in (R.PC32, R.R_32, R.R_32S):
+            if found.is_ifunc:
+                return self.chosen(name, found.address, r_type)
+            return self.image(name, found.address, (found.place,))
+        if directly:
             raise Unresolvable(f"it needs {name} at a fixed place, which is not in the shipped binary")
         version = slots[0].version if slots else wanted
         return self._import(name, version)
+
+    def _export(self, name: str, version: str) -> Symbol | None:
+        """The binary's own definition of a name; without a version the default one (`name@@VERSION`)."""
+        rows = [e for e in self.run.exports.get(name, ()) if version in ("", e.version)]
+        return next((e for e in rows if not e.hidden_version), rows[0] if rows else None)
 
     def _called(self, name: str, address: int, places: tuple[str, ...]) -> str:
         return self.image(f"{name}@plt" if address in self.run.plt else name, address, places)
@@ -126,6 +158,6 @@ class Resolver:
         return name
 
 
-def _default(exports: tuple[Symbol, ...]) -> Symbol:
-    """The default version (`name@@VERSION`) among the exports of one name."""
-    return next((e for e in exports if not e.hidden_version), exports[0])
+def unshown(name: str) -> str:
+    """Why a function whose code the loader chooses can't be called by code that did not call it before."""
+    return f"it needs {name}, whose code the loader chooses (IFUNC), and nothing in a process shows the choice"

@@ -2,7 +2,8 @@
 
 Nothing of the process is run. The defining object's own calls go through IRELATIVE fields whose addend is the resolver (psABI);
 other objects have GOT fields with the symbol's name and version. A field counts when it points into code of the file that holds
-the resolver: a lazy one that no call has used points into its own object. Two that differ show nothing.
+the resolver, or of the vDSO: a lazy one that no call has used points into its own object. Two that differ show nothing, and
+neither does a field that the program may have written to since: a variable with an IFUNC's address has an IRELATIVE field too.
 """
 
 from __future__ import annotations
@@ -23,12 +24,14 @@ def chosen(
     home = maps.at(resolver)
     if home is None or not home.inode:
         return None
-    for places in (_own(owner, resolver), _of_others(objects, owner, name, resolver)):
+    for places in (_own(maps, owner, resolver), _of_others(objects, owner, name, resolver)):
         values = set()
         for place in places:
             value = int.from_bytes(memory.try_read(tracee.via, place, 8).ljust(8, b"\0"), "little")
             at = maps.at(value)
-            if at is not None and at.executable and (at.device, at.inode) == (home.device, home.inode):
+            if at is None or not at.executable:
+                continue
+            if at.name == b"[vdso]" or (at.device, at.inode) == (home.device, home.inode):
                 values.add(value)
         values.discard(resolver)
         if values:
@@ -36,10 +39,12 @@ def chosen(
     return None
 
 
-def _own(owner: LoadedObject, resolver: int) -> Iterator[int]:
+def _own(maps: Maps, owner: LoadedObject, resolver: int) -> Iterator[int]:
     for field in owner.fields():
         if field.type == R.IRELATIVE and field.addend + owner.bias == resolver:
-            yield field.address
+            at = maps.at(field.address)
+            if field.of_plt or (at is not None and not at.writable):
+                yield field.address
 
 
 def _of_others(objects: Sequence[LoadedObject], owner: LoadedObject, name: bytes, resolver: int) -> Iterator[int]:

@@ -42,12 +42,13 @@ class Definition:
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """A dynamic relocation: address of the field in the process, type (`R`), index of the symbol, addend."""
+    """A dynamic relocation: address of the field in the process, type (`R`), index of the symbol, addend. `of_plt`: in DT_JMPREL."""
 
     address: int
     type: int
     symbol: int
     addend: int
+    of_plt: bool
 
 
 class LoadedObject:
@@ -137,7 +138,7 @@ class LoadedObject:
             length = min(self.value(size), memory.MOST_AT_ONCE)
             raw = memory.try_read(self.pid, self.pointer(table), length) if length else b""
             for offset, info, addend in struct.iter_unpack("<QQq", raw[: len(raw) // 24 * 24]):
-                yield Field(offset + self.bias, info & 0xFFFFFFFF, info >> 32, addend)
+                yield Field(offset + self.bias, info & 0xFFFFFFFF, info >> 32, addend, table == _DT_JMPREL)
 
     def asks_for(self, index: int, name: bytes) -> bytes | None:
         """The version that the object's undefined symbol of this index asks for (empty: none); None when it has another name."""
