@@ -142,7 +142,7 @@ def _make(case: Case, cache: Path) -> dict[str, float]:
 def _built(case: Case) -> dict[str, Any]:
     """Seconds of dpkg-buildpackage in the package's clean room, as the archive's builders run it, without its tests."""
     from suture.compile.recipe import load
-    from suture.compile.room import for_source
+    from suture.compile.room import Rights, for_source
     from suture.source.archive import archive_for
 
     name, _, version = case.source.partition("=")
@@ -153,7 +153,9 @@ def _built(case: Case) -> dict[str, Any]:
     options = f"parallel={cores} nocheck"
     script = "cp -a /run/suture/source /build && cd /build && exec dpkg-buildpackage --build=any --unsigned-changes >/build.log 2>&1"
     begin = time.monotonic()
-    room.enter(script, binds=[(source.tree, "/run/suture/source")], env={"DEB_BUILD_OPTIONS": options})
+    # packaging wants root where debian/control does not say otherwise
+    given = [(source.tree, "/run/suture/source")]
+    room.enter(script, binds=given, env={"DEB_BUILD_OPTIONS": options}, rights=Rights.INSTALL)
     return {"source": case.source, "options": options, "seconds": time.monotonic() - begin}
 
 

@@ -134,7 +134,7 @@ def cluster(options: Sequence[str], say: Progress) -> Iterator[Server]:
 
         def run() -> None:
             try:
-                layers.enter(script, binds=[(talk, _TALK)])
+                layers.enter(script, binds=[(talk, _TALK)], rights=room.Rights.INSTALL)
             except CommandFailed as problem:
                 failed.append(problem)
 
@@ -188,16 +188,7 @@ def _installed(say: Progress) -> room.Room:
 
     def make(folder: Path) -> None:
         say(f"installing {SOURCE} {OLD}")
-        binds = [
-            (archive.lists, "/var/lib/apt/lists"), (archive.debs, "/var/cache/apt/archives"),
-            (archive.sources_list, "/etc/apt/sources.list"), (Path("/etc/resolv.conf"), "/etc/resolv.conf"),
-        ]  # fmt: skip
         words = " ".join(f"{name}={OLD}" for name in _PACKAGES)
-        with cache.locked(archive.folder):
-            base.enter(
-                f"apt-get --quiet --yes --no-install-recommends install {words}\n"
-                "rm --force /var/cache/apt/pkgcache.bin /var/cache/apt/srcpkgcache.bin\n",
-                keep=folder, binds=binds, env={"DEBIAN_FRONTEND": "noninteractive"},
-            )  # fmt: skip
+        base.install(f"apt-get --quiet --yes --no-install-recommends install {words}", archive, folder)
 
     return base.with_layer(cache.item(place, make))

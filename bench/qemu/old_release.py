@@ -21,16 +21,8 @@ def layer(release: str, version: str) -> room.Room:
     base = room.base(archive)
 
     def make(folder: Path) -> None:
-        binds = [
-            (archive.lists, "/var/lib/apt/lists"),
-            (archive.debs, "/var/cache/apt/archives"),
-            (archive.sources_list, "/etc/apt/sources.list"),
-            (Path("/etc/resolv.conf"), "/etc/resolv.conf"),
-        ]
         packages = _PACKAGES.format(version=version)
-        script = f"apt-get --quiet --yes --no-install-recommends install {packages}\n"
-        with cache.locked(archive.folder):
-            base.enter(script, keep=folder, binds=binds, env={"DEBIAN_FRONTEND": "noninteractive"})
+        base.install(f"apt-get --quiet --yes --no-install-recommends install {packages}", archive, folder)
 
     return base.with_layer(cache.item(cache.root() / "emulator" / f"{release}-{cache.safe(version)}", make))
 

@@ -25,18 +25,24 @@ class BadDatabase(SutureError):
     exit_code = ExitCode.USAGE
 
 
+def find(tree: Path) -> Path:
+    """The compile_commands.json of a tree, which may lie in build/. Raises `NotFound`."""
+    for path in (tree / NAME, tree / "build" / NAME):
+        if path.is_file():
+            return path
+    raise NotFound(f"{tree} has no {NAME}", "record one while it builds: suture record -- make (after a clean)")
+
+
 def read(tree: Path) -> tuple[Unit, ...]:
     """The units of a built tree, from its compile_commands.json (also looked for in build/).
 
     Raises `NotFound` and `BadDatabase`. Source of the format: Clang, "JSON Compilation Database Format Specification".
     """
-    found = [p for p in (tree / NAME, tree / "build" / NAME) if p.is_file()]
-    if not found:
-        raise NotFound(f"{tree} has no {NAME}", "record one while it builds: suture record -- make (after a clean)")
+    found = find(tree)
     try:
-        units = [_unit(str(tree), row) for row in json.loads(found[0].read_text())]
+        units = [_unit(str(tree), row) for row in json.loads(found.read_text())]
     except (ValueError, KeyError, TypeError, AttributeError) as bad:
-        raise BadDatabase(f"{found[0]}: not a compilation database ({bad!r})", "make it again") from bad
+        raise BadDatabase(f"{found}: not a compilation database ({bad!r})", "make it again") from bad
     return tuple(sorted({u.object: u for u in units if u}.values(), key=lambda u: u.object))
 
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from suture.compile import post
+from suture.compile.room import give
 from suture.compile.unit import Unit
 from suture.source import cache
 from suture.source.fix import Fix
@@ -72,6 +73,7 @@ def generated(
                 (target / part.path).unlink(missing_ok=True)
             else:
                 post.apply(part, source, target, part.path, fix.name)
+        give(target.parent)
         commands = _commands(units, remake(work, target))
         facts = _compare(files, target, folder / "layer" / root.lstrip("/"), built)
         (folder / "facts.json").write_text(json.dumps({**facts, "commands": commands}))
@@ -99,7 +101,7 @@ def _code(folder: Path) -> Iterator[str]:
         folders[:] = [x for x in folders if x not in {".pc", ".git", "debian"}]
         for name in names:
             path = Path(place, name)
-            if path.suffix in _CODE | _LINKED and path.is_file():
+            if path.suffix in _CODE | _LINKED and path.is_file() and cache.is_inside(path, folder):
                 yield str(path.relative_to(folder))
 
 

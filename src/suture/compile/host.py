@@ -2,67 +2,99 @@
 
 Post is an overlay over the tree's folder in a private mount namespace, so paths are the same before and after the fix and the
 user's files are not touched. Without root the namespace is one of the user's own.
+
+What runs are the commands that the tree's compile_commands.json names, with sources of a fix: as the owner of the tree, in a sandbox that
+can write nothing but objects. A fix that makes a compiler run a program gains nothing by it.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import pwd
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from suture.command import run
+from suture.command import CommandFailed, run
 from suture.compile import database
-from suture.compile.room import INSIDE
+from suture.compile.room import BUILDER, INSIDE
+from suture.compile.sandbox import Order
 from suture.compile.tree import Tree
 from suture.compile.unit import Binary
 from suture.error import NotFound
 from suture.source import cache
 
-# Arguments: the tree, lowerdir or empty, then pairs of host path and its place. /run is ours alone in this namespace.
-_MOUNTS = f"""
-tree=$1 lower=$2; shift 2
-[ -z "$lower" ] || mount -t overlay suture -o "ro,lowerdir=$lower" "$tree"
-mount -t tmpfs -o mode=755 suture /run
-mkdir "{INSIDE}"
-while [ $# -gt 1 ]; do mkdir -p "$2"; mount --bind "$1" "$2"; shift 2; done
-exec sh -eu {INSIDE}/script/run
-"""
+_TEMPORARY = f"{INSIDE}/tmp"
+_ENVIRONMENT = {
+    "TMPDIR": _TEMPORARY,
+    "CCACHE_DISABLE": "1",
+}  # where compilers may write; ccache(1) wants its own folder
 
 
 @dataclass(frozen=True)
 class HostRoom:
-    """The host itself, with layers over one folder of it, the uppermost first."""
+    """The host itself, with layers over one folder of it, the uppermost first. `uid` and `gid` are whom commands run as, for root."""
 
     root: str
     layers: tuple[Path, ...] = ()
+    uid: int = 0
+    gid: int = 0
 
     def with_layer(self, layer: Path) -> HostRoom:
         """The same with one more layer, which holds files at their absolute paths."""
-        return HostRoom(self.root, (layer, *self.layers))
+        return replace(self, layers=(layer, *self.layers))
 
-    def enter(
-        self,
-        script: str,
-        *,
-        keep: Path | None = None,
-        directory: str = "/",
-        binds: Sequence[tuple[Path, str]] = (),
-        env: Mapping[str, str] | None = None,
-    ) -> str:
-        """Run a shell script with the layers in place, as `Room.enter` does; nothing can be kept. Raises `CommandFailed`."""
-        assert keep is None and directory == "/"
-        lower = ":".join([*(f"{layer}{self.root}" for layer in self.layers), self.root]) if self.layers else ""
-        own = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
-        place = cache.root() / "run"
+    def enter(self, script: str, *, outputs: Sequence[tuple[Path, str]] = ()) -> str:
+        """Run a shell script with the layers in place, in a sandbox: nothing of the host can be written to but `outputs`.
 
-        def make(folder: Path) -> str:
-            (folder / "run").write_text(script)
-            pairs = [str(x) for pair in [(folder, f"{INSIDE}/script"), *binds] for x in pair]
-            return run(["unshare", *own, "--mount", "sh", "-euc", _MOUNTS, "suture", self.root, lower, *pairs], env=env)
+        Raises `CommandFailed`.
+        """
+        root = os.geteuid() == 0
+        with cache.scratch_folder(cache.root() / "run") as folder:
+            (folder / "script").write_text(script)
+            for path, _ in outputs if root else ():
+                os.chown(path, self.uid, self.gid)
+                for below in path.iterdir():
+                    os.chown(below, self.uid, self.gid, follow_symlinks=False)
+            uid, gid = (self.uid, self.gid) if root else (os.geteuid(), os.getegid())
+            order = Order(
+                self._steps(folder / "script", outputs),
+                ("/bin/sh", "-eu", f"{INSIDE}/script"),
+                tuple({**os.environ, **_ENVIRONMENT}.items()),
+                uid=uid,
+                gid=gid,
+                sockets=False,
+            )
+            try:
+                return run(order.argv())
+            except CommandFailed as failed:
+                raise CommandFailed(["sh", "-euc", script], None, failed.status, failed.output) from failed
 
-        return cache.scratch(place, make)
+    def _steps(self, script: Path, outputs: Sequence[tuple[Path, str]]) -> tuple[tuple[str, ...], ...]:
+        lower = ":".join([*(f"{layer}{self.root}" for layer in self.layers), self.root])
+        return (
+            ("private",),
+            *([("overlay", self.root, f"lowerdir={lower}")] if self.layers else []),
+            ("freeze",),
+            ("tmpfs", "/run", "mode=755"),
+            ("devices", "/dev"),
+            ("proc", "/proc"),
+            ("own", INSIDE),
+            ("own", _TEMPORARY),
+            ("bind", str(script), f"{INSIDE}/script"),
+            *(("bind-rw", str(path), place) for path, place in outputs),
+        )
+
+
+def _whose(root: Path) -> tuple[int, int]:
+    """User and group of a tree's compile commands: the owner of its folder, or of the database if the folder is root's."""
+    uid = root.stat().st_uid or (database.find(root).stat().st_uid if os.geteuid() == 0 else 0)
+    try:
+        return uid, pwd.getpwuid(uid).pw_gid
+    except KeyError:
+        return uid, BUILDER
 
 
 def open_tree(folder: Path, binary: Path) -> Tree:
@@ -80,18 +112,20 @@ def open_tree(folder: Path, binary: Path) -> Tree:
         raise NotFound(f"{binary}: no such file", "give the path of the shipped binary")
     # an untouched __TIME__ must not differ between before and after the fix (reproducible-builds.org, SOURCE_DATE_EPOCH)
     date = os.environ.get("SOURCE_DATE_EPOCH") or str(int(binary.stat().st_mtime))
-    key = hashlib.sha256(f"{_state(root)} {date}".encode()).hexdigest()
+    room = HostRoom(str(root), (), *_whose(root))
+    compiler = room.enter(f"{shlex.join([units[0].argv[0], '--version'])}\n").splitlines()[0]
+    key = hashlib.sha256(f"{_state(root)} {date} {compiler}".encode()).hexdigest()
     return Tree(
         name=root.name,
         version="",
         units=units,
         binaries=(Binary("", str(binary.resolve()), frozenset(u.object for u in units)),),
-        compiler=run([units[0].argv[0], "--version"]).splitlines()[0],
+        compiler=compiler,
         key=key,
         root=str(root),
         files=root,
         place=cache.root() / "host" / key[:32],
-        room=HostRoom(str(root)),
+        room=room,
         env={"SOURCE_DATE_EPOCH": date},
     )
 

@@ -15,7 +15,7 @@ from suture.error import ExitCode, SutureError
 from suture.source import cache
 
 Enter = Callable[[str, Sequence[tuple[Path, str]]], str]
-"""Runs a script with binds (host path, place in the room) and returns its output."""
+"""Runs a script that may write to folders (host path, place in the room) and returns its output."""
 
 
 class CompileFailed(SutureError):
@@ -88,13 +88,15 @@ def _make(missing: Mapping[Path, Job], folder: Path, enter: Enter, env: Mapping[
     )
     failed: list[tuple[int, Job]] = []
     for number, (path, job) in enumerate(missing.items()):
-        if (folder / f"{number}.ok").exists():
+        made = folder / str(number)
+        if (folder / f"{number}.ok").exists() and cache.is_plain(made):
             path.parent.mkdir(exist_ok=True)
-            (folder / str(number)).rename(path)
+            made.rename(path)
         else:
             failed.append((number, job))
     for number, job in failed:
-        raise CompileFailed(job.unit, (folder / f"{number}.log").read_text(errors="replace"))
+        log = folder / f"{number}.log"
+        raise CompileFailed(job.unit, log.read_text(errors="replace") if cache.is_plain(log) else "")
 
 
 def _script(job: Job, output: str, env: Mapping[str, str]) -> str:

@@ -45,9 +45,9 @@ def apply(part: FilePatch, files: Path, target: Path, path: str, name: str) -> N
     if not part.creates and not place.exists():
         raise Refused(f"{name}: {part.path}: the source has no such file", "check that the fix belongs to this version")
     before = place.read_bytes().decode(errors="surrogateescape") if place.exists() else ""
-    options = ["--batch", "--forward", "--fuzz=0", "--no-backup-if-mismatch", "--reject-file=-", "--quiet"]
+    options = ["--unified", "--batch", "--forward", "--fuzz=0", "--no-backup-if-mismatch", "--reject-file=-", "--quiet"]
     try:
-        run(["patch", *options, place.name], cwd=place.parent, stdin=part.text.encode(errors="surrogateescape"))
+        run(["patch", *options, "--", place.name], cwd=place.parent, stdin=part.text.encode(errors="surrogateescape"))
     except CommandFailed as failed:
         place.write_bytes(before.encode(errors="surrogateescape"))
         if _is_there(part, place):
@@ -64,9 +64,9 @@ def apply(part: FilePatch, files: Path, target: Path, path: str, name: str) -> N
 
 def _is_there(part: FilePatch, place: Path) -> bool:
     """Whether a file has all of a change: the change could be taken back exactly."""
-    options = ["--batch", "--reverse", "--force", "--dry-run", "--fuzz=0", "--reject-file=-", "--quiet"]
+    options = ["--unified", "--batch", "--reverse", "--force", "--dry-run", "--fuzz=0", "--reject-file=-", "--quiet"]
     try:
-        run(["patch", *options, place.name], cwd=place.parent, stdin=part.text.encode(errors="surrogateescape"))
+        run(["patch", *options, "--", place.name], cwd=place.parent, stdin=part.text.encode(errors="surrogateescape"))
     except CommandFailed:
         return False
     return True

@@ -17,6 +17,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from suture.compile.unit import LANGUAGES, Unit, positional, sources_in, value_of
+from suture.source import cache
 
 _COMPILERS = [
     f"{p}{c}{v}"
@@ -147,7 +148,7 @@ def read(log: Path, root: str, files: Path | None = None) -> Recording:
     """
     units: dict[str, Unit] = {}
     links: dict[str, list[str]] = {}
-    for path in sorted(log.iterdir(), key=lambda p: (p.stat().st_mtime_ns, p.name)):
+    for path in sorted(filter(cache.is_plain, log.iterdir()), key=lambda p: (p.stat().st_mtime_ns, p.name)):
         for mode, directory, name, arguments in _records(path.read_bytes()):
             here = posixpath.normpath(directory)
             if mode == "compile" and not ("clang" in name and "-emit-llvm" in arguments):
@@ -171,7 +172,7 @@ def clean(recording: Recording, files: Path) -> None:
     """Remove what the stand-ins touched in a tree, so that nobody takes it for an object or a program."""
     for name in recording.touched:
         path = files / name
-        if not name.startswith("/") and path.is_file() and not path.is_symlink():
+        if not name.startswith("/") and cache.is_plain(path) and cache.is_inside(path, files):
             with path.open("rb") as handle:
                 if handle.read(len(_MARK)) in {_MARK, b"", _EMPTY, _FAILING[: len(_MARK)]}:
                     path.unlink()
@@ -180,7 +181,7 @@ def clean(recording: Recording, files: Path) -> None:
 def _first_name(name: str, root: str, files: Path | None) -> str:
     """The name under which an object was compiled that a build has renamed or copied since."""
     path = files / name if files else None
-    if path is None or not path.is_file():
+    if files is None or path is None or not cache.is_plain(path) or not cache.is_inside(path, files):
         return name
     with path.open("rb") as handle:
         if handle.read(len(_MARK)) != _MARK:

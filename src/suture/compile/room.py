@@ -13,10 +13,12 @@ import re
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 from urllib.parse import unquote
 
 from suture.command import CommandFailed, run
+from suture.compile.sandbox import INSTALLING, Order
 from suture.error import ExitCode, NotFound, SutureError
 from suture.progress import Progress, silent
 from suture.source import cache, mirror
@@ -30,29 +32,16 @@ _OVERLAY = "redirect_dir=off,metacopy=off,index=off"
 # What the indexes list and the archive has no more (security updates that a newer one has pushed out) counts as not there.
 _PIN = "Package: /./\nPin: version *{version}\nPin-Priority: -1\n\n"
 _GONE = re.compile(r"^E: Failed to fetch \S+/[^/_\s]+_([^/_\s]+)_[a-z0-9]+\.deb\s+404\b", re.M)
-_DEVICES = "null zero full random urandom tty"
 
-# Arguments: scratch, lowerdir, upperdir or empty, workdir or empty, then pairs of host path and path inside.
-_MOUNTS = f"""
-scratch=$1 lower=$2 upper=$3 work=$4; shift 4
-mount -t tmpfs -o mode=755 suture "$scratch"
-mount --make-private "$scratch"
-root=$scratch/root; mkdir "$root"
-if [ -z "$upper" ]; then upper=$scratch/upper work=$scratch/work; mkdir "$upper" "$work"; fi
-mount -t overlay suture -o "lowerdir=$lower,upperdir=$upper,workdir=$work,{_OVERLAY}" "$root"
-mount -t proc proc "$root/proc"
-mount -t tmpfs -o mode=755 suture "$root/dev"
-for d in {_DEVICES}; do : >"$root/dev/$d"; mount --bind "/dev/$d" "$root/dev/$d"; done
-ln -s /proc/self/fd "$root/dev/fd"; ln -s fd/0 "$root/dev/stdin"; ln -s fd/1 "$root/dev/stdout"; ln -s fd/2 "$root/dev/stderr"
-mount -t tmpfs -o mode=1777 suture "$root/tmp"
-mount -t tmpfs -o mode=755 suture "$root/run"
-mkdir "$root{INSIDE}"
-while [ $# -gt 1 ]; do
-  if [ -d "$1" ]; then mkdir -p "$root$2"; else mkdir -p "$root${{2%/*}}"; [ -e "$root$2" ] || : >"$root$2"; fi
-  mount --bind "$1" "$root$2"; shift 2
-done
-exec chroot "$root" sh -eu {INSIDE}/job/enter
-"""
+BUILDER = 65530
+"""User and group that run package code in a room; Debian keeps the number free (policy 9.2.2: 65000 to 65533 are reserved)."""
+
+
+class Rights(Enum):
+    """Whose code a script in a room runs."""
+
+    BUILD = "of a package: as `BUILDER`, without any capability and without a network"
+    INSTALL = "apt's and dpkg's: root of the room, with the network and what dpkg needs of root's capabilities"
 
 
 class NeedsRoot(SutureError):
@@ -81,51 +70,97 @@ class Room:
         keep: Path | None = None,
         directory: str = "/",
         binds: Sequence[tuple[Path, str]] = (),
+        outputs: Sequence[tuple[Path, str]] = (),
         env: Mapping[str, str] | None = None,
+        rights: Rights = Rights.BUILD,
     ) -> str:
-        """Run a POSIX shell script in the room; its standard output.
+        """Run a POSIX shell script in the room, in a sandbox (`suture.compile.sandbox`); its standard output.
 
         What it writes goes to the folder `keep` (a new layer; made here), or is thrown away. `binds` are pairs of a host
-        path and its place in the room. The environment is `env` and nothing else, besides PATH, HOME and locale.
+        path and its place in the room, read-only but for an installation; `outputs` are folders of the host that it may write to,
+        which are given to `BUILDER`. The environment is `env` and nothing else, besides PATH, HOME and locale.
         Raises `CommandFailed` with the end of the script's output, and `NeedsRoot`.
         """
         if os.geteuid() != 0:
             raise NeedsRoot
         with cache.scratch_folder(cache.root() / "run") as folder:
             job, scratch = folder / "job", folder / "scratch"
-            job.mkdir()
+            job.mkdir(mode=0o755)
             scratch.mkdir()
-            (job / "script").write_text(script)
-            (job / "enter").write_text(_entry(directory, env or {}))
-            upper = work = ""
+            (job / "script").write_text(f"cd {shlex.quote(directory)}\n{script}")
+            (job / "script").chmod(0o644)
+            for path, _ in outputs:
+                give(path)
+            upper, work = f"{scratch}/upper", f"{scratch}/work"
             if keep is not None:
                 keep.mkdir(parents=True, exist_ok=True)
                 (folder / "work").mkdir()
                 upper, work = str(keep), str(folder / "work")
-            lower = ":".join(str(x) for x in self.layers)
-            pairs = [str(x) for pair in [(job, f"{INSIDE}/job"), *binds] for x in pair]
-            namespaces = ["unshare", "--mount", f"--propagation={_propagation()}", "--pid", "--fork", "--kill-child"]
+            order = self._order(scratch, upper, work, [(job, f"{INSIDE}/job"), *binds], outputs, env or {}, rights)
             try:
-                return run([*namespaces, "sh", "-euc", _MOUNTS, "suture", str(scratch), lower, upper, work, *pairs])
+                return run(order.argv())
+            except CommandFailed as failed:
+                raise CommandFailed(["sh", "-euc", script], None, failed.status, failed.output) from failed
             finally:
                 if os.path.ismount(scratch):
                     run(["umount", "--lazy", str(scratch)])
 
+    def install(self, script: str, archive: Archive, keep: Path, binds: Sequence[tuple[Path, str]] = ()) -> None:
+        """Run a script that installs packages of an archive, whose indexes and downloads it shares; the new layer is `keep`."""
+        own = [
+            (archive.lists, "/var/lib/apt/lists"),
+            (archive.debs, "/var/cache/apt/archives"),
+            (archive.sources_list, "/etc/apt/sources.list"),
+            (Path("/etc/resolv.conf"), "/etc/resolv.conf"),
+        ]
+        clear = "rm --force /var/cache/apt/pkgcache.bin /var/cache/apt/srcpkgcache.bin\n"
+        env = {"DEBIAN_FRONTEND": "noninteractive"}
+        with cache.locked(archive.folder):
+            self.enter(f"{script}\n{clear}", keep=keep, binds=[*own, *binds], env=env, rights=Rights.INSTALL)
 
-def _propagation() -> str:
-    """How unshare(1) is to treat the mounts that the new namespace inherits.
+    def _order(
+        self,
+        scratch: Path,
+        upper: str,
+        work: str,
+        binds: Sequence[tuple[Path, str]],
+        outputs: Sequence[tuple[Path, str]],
+        env: Mapping[str, str],
+        rights: Rights,
+    ) -> Order:
+        root = f"{scratch}/root"
+        lower = ":".join(str(x) for x in self.layers)
+        own = "bind-rw" if rights is Rights.INSTALL else "bind"
+        steps = [
+            ("private-or-not",),
+            ("tmpfs", str(scratch), "mode=755"),
+            *(("folder", x) for x in (root, upper, work)),
+            ("overlay", root, f"lowerdir={lower},upperdir={upper},workdir={work},{_OVERLAY}"),
+            ("proc", f"{root}/proc"),
+            ("devices", f"{root}/dev"),
+            ("tmpfs", f"{root}/tmp", "mode=1777"),
+            ("tmpfs", f"{root}/run", "mode=755"),
+            ("own", root + INSIDE),
+            *((own, str(path), root + place) for path, place in binds),
+            *(("bind-rw", str(path), root + place) for path, place in outputs),
+        ]
+        settings = {"PATH": PATH, "HOME": "/nonexistent", "LC_ALL": "C.UTF-8", **env}
+        who = 0 if rights is Rights.INSTALL else BUILDER
+        return Order(
+            tuple(steps),
+            ("/bin/sh", "-eu", f"{INSIDE}/job/script"),
+            tuple(settings.items()),
+            root,
+            who,
+            who,
+            INSTALLING if rights is Rights.INSTALL else (),
+            network=rights is Rights.INSTALL,
+        )
 
-    Private, so that nothing of ours is seen outside. In a chroot whose root is no mount point the kernel refuses that
-    (mount(2): MS_PRIVATE needs a mount point); then at most the scratch mount is seen outside, and `enter` removes it.
-    """
-    points = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
-    return "private" if "/" in points else "unchanged"
 
-
-def _entry(directory: str, env: Mapping[str, str]) -> str:
-    settings = {"PATH": PATH, "HOME": "/nonexistent", "LC_ALL": "C.UTF-8", **env}
-    pairs = " ".join(shlex.quote(f"{k}={v}") for k, v in settings.items())
-    return f"cd {shlex.quote(directory)}\nexec env -i {pairs} sh -eu {INSIDE}/job/script\n"
+def give(path: Path) -> None:
+    """Make `BUILDER` the owner of a folder and of all that is in it; links are not followed."""
+    run(["chown", "--recursive", "--no-dereference", f"{BUILDER}:{BUILDER}", str(path)])
 
 
 def base(archive: Archive, progress: Progress = silent) -> Room:
@@ -189,24 +224,15 @@ def for_source(
                 cache.discard(folder)
 
     def install(folder: Path, pins: Iterable[str]) -> None:
-        binds = [
-            (archive.lists, "/var/lib/apt/lists"),
-            (archive.debs, "/var/cache/apt/archives"),
-            (archive.sources_list, "/etc/apt/sources.list"),
-            (Path("/etc/resolv.conf"), "/etc/resolv.conf"),
-            (source.dsc, f"{INSIDE}/source.dsc"),
-        ]
         chosen = f"--build-profiles={','.join(profiles)} " if profiles else ""
         rows = "".join(_PIN.format(version=v) for v in pins)
         preferences = f"{INSIDE}/preferences"
         script = (
             f"printf %s {shlex.quote(wanted + rows)} >{preferences}\n"
             f"apt-get --quiet --yes --no-install-recommends --option=Dir::Etc::preferences={preferences} --allow-downgrades"
-            f" --arch-only {chosen}build-dep {INSIDE}/source.dsc\n"
-            "rm --force /var/cache/apt/pkgcache.bin /var/cache/apt/srcpkgcache.bin\n"
+            f" --arch-only {chosen}build-dep {INSIDE}/source.dsc"
         )
-        with cache.locked(archive.folder):
-            room.enter(script, keep=folder, binds=binds, env={"DEBIAN_FRONTEND": "noninteractive"})
+        room.install(script, archive, folder, [(source.dsc, f"{INSIDE}/source.dsc")])
 
     if not source.dsc.exists():
         raise NotFound(f"{source.dsc} is gone", "remove the source's folder in the cache and run the command again")

@@ -29,7 +29,7 @@ from suture.source import cache
 from suture.source.archive import Archive, SourceVersion
 from suture.source.fix import Fix
 
-_FORMAT = 3  # of the facts beside a tree; a change makes trees anew
+_FORMAT = 4  # of the facts beside a tree; a change makes trees anew
 
 # What dh does up to and with dh_auto_configure, with the flags that it exports unless the package has set them (dh(1)).
 _PRELUDE = r"""
@@ -49,8 +49,8 @@ class Enterable(Protocol):
     def with_layer(self, layer: Path) -> Enterable:
         """The same with one more layer on top."""
 
-    def enter(self, script: str, *, binds: Sequence[tuple[Path, str]] = ()) -> str:
-        """Run a script in it; its standard output."""
+    def enter(self, script: str, *, outputs: Sequence[tuple[Path, str]] = ()) -> str:
+        """Run a script in it that may write to `outputs` alone; its standard output."""
 
 
 @dataclass(frozen=True)
@@ -170,8 +170,8 @@ class Tree:
         return self._outputs([Job(unit, ("-w",), ("-E", "-o"))])[0].read_text(errors="surrogateescape")
 
     def _outputs(self, jobs: Sequence[Job]) -> list[Path]:
-        def enter(script: str, binds: Sequence[tuple[Path, str]]) -> str:
-            return self.room.enter(script, binds=binds)
+        def enter(script: str, outputs: Sequence[tuple[Path, str]]) -> str:
+            return self.room.enter(script, outputs=outputs)
 
         return job.outputs(jobs, self.key, enter, self.env)
 
@@ -196,6 +196,7 @@ def _make(folder: Path, source: SourceVersion, recipe: Recipe, own: Room, progre
     upper, root = folder / "upper", f"/build/reproducible-path/{source.name}-{source.upstream}"
     (upper / root.lstrip("/")).parent.mkdir(parents=True)
     run(["cp", "--archive", "--reflink=auto", str(source.tree), str(upper / root.lstrip("/"))])
+    room.give((upper / root.lstrip("/")).parent)
     recording = _configure(folder, root, source, recipe, own, progress)
     facts = _facts(source, recipe, root, own, recording, _environment(source))
     (folder / "facts.json").write_text(json.dumps(facts, separators=(",", ":")))
@@ -224,15 +225,15 @@ def _configure(
 
 def _record(own: Room, folder: Path, root: str, env: Mapping[str, str], script: str, upper: Path) -> record.Recording:
     """Run the package's make with stand-ins for compilers; the headers that it generates stay in the tree."""
-    tools, log = folder / "tools", folder / "log"
-    tools.mkdir()
-    log.mkdir()
+    tools, log, outcome = folder / "tools", folder / "log", folder / "outcome"
+    for place in (tools, log, outcome):
+        place.mkdir()
     record.install(tools)
     settings = {**env, **record.environment(f"{INSIDE}/log", record.STUB, room.PATH)}
     # Programs that the build makes and runs are only touched here, so some of its rules fail; what counts is the record.
     tolerant = f"(PATH={INSIDE}/tools:$PATH\n{script}\n) >{INSIDE}/outcome/record.log 2>&1 || true\n"
-    binds = [(tools, f"{INSIDE}/tools"), (log, f"{INSIDE}/log"), (folder, f"{INSIDE}/outcome")]
-    _step(own, folder, root, settings, tolerant, keep=upper, binds=binds)
+    outputs = [(log, f"{INSIDE}/log"), (outcome, f"{INSIDE}/outcome")]
+    _step(own, folder, root, settings, tolerant, upper, [(tools, f"{INSIDE}/tools")], outputs)
     files = upper / root.lstrip("/")
     recording = record.read(log, root, files)
     record.clean(recording, files)
@@ -249,13 +250,14 @@ def _step(
     script: str,
     keep: Path | None = None,
     binds: Sequence[tuple[Path, str]] = (),
+    outputs: Sequence[tuple[Path, str]] = (),
 ) -> str:
     """Run a recipe's script as a line of debian/rules, so that it sees the variables which that exports."""
     (folder / "step.mk").write_text(_STEP.format(inside=INSIDE))
     (folder / "step.sh").write_text(f"INSIDE={INSIDE}\n{_PRELUDE}\n{script}")
     places = [(folder / "step.mk", f"{INSIDE}/step.mk"), (folder / "step.sh", f"{INSIDE}/step.sh"), *binds]
     command = f"make --no-print-directory --file=debian/rules --file={INSIDE}/step.mk suture-step 2>&1\n"
-    return own.enter(command, keep=keep, directory=root, binds=places, env=env)
+    return own.enter(command, keep=keep, directory=root, binds=places, outputs=outputs, env=env)
 
 
 def _facts(

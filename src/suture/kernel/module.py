@@ -43,7 +43,7 @@ def link(tree: KernelTree, name: str, main: str, patch: bytes, callbacks: str = 
             f"if ! {tree.make} KBUILD_MODPOST_WARN=1 M={PLACE} modules >{PLACE}/log 2>&1; then cat {PLACE}/log >&2; exit 1; fi\n"
             f"strip --strip-debug -o {INSIDE}/module/out.ko {PLACE}/{name}.ko\n"
         )
-        tree.room.enter(script, binds=[(folder, f"{INSIDE}/module")])
+        tree.room.enter(script, outputs=[(folder, f"{INSIDE}/module")])
         return (folder / "out.ko").read_bytes()
 
     return cache.scratch(cache.root() / "run", work)

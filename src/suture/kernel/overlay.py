@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from suture.compile import post
+from suture.compile.room import give
 from suture.error import Refused
 from suture.kernel.prepare import ROOT, KernelTree
 from suture.source import cache
@@ -37,6 +38,7 @@ def layer(tree: KernelTree, fixes: Sequence[Fix]) -> tuple[Path, str]:
             if made.suffix in (".c", ".h") and before.is_file():
                 old, new = (x.read_bytes().decode(errors="surrogateescape") for x in (before, made))
                 made.write_bytes(kept_lines(old, new, path).encode(errors="surrogateescape"))
+        give(folder)
 
     return cache.item(cache.root() / "post" / f"kernel-{key}", make), key
 

@@ -19,7 +19,7 @@ from suture.progress import Progress, silent
 from suture.source import cache
 
 ROOT = "/build/reproducible-path/linux"
-_FORMAT = 2
+_FORMAT = 3
 
 
 @dataclass(frozen=True)
@@ -52,8 +52,9 @@ def unpacked(target: Target, version: str, progress: Progress = silent) -> Path:
         run(["tar", "--extract", f"--file={target.tarball(version)}", "--strip-components=1", f"--directory={files}"])
         for patch in _realtime_patches(target, version) if target.is_rt else ():
             run(["patch", "--strip=1", "--forward", "--silent", f"--directory={files}", f"--input={patch}"])
+        room.give(files.parent)
 
-    folder = "linux-patched-rt" if target.is_rt else "linux-patched"
+    folder = "linux-patched-rt-2" if target.is_rt else "linux-patched-2"
     return cache.item(cache.root() / "source" / folder / cache.safe(version), make)
 
 
@@ -108,17 +109,6 @@ def _room(target: Target, progress: Progress) -> Room:
 
     def make(folder: Path) -> None:
         progress("installing what the kernel's makefiles need")
-        binds = [
-            (archive.lists, "/var/lib/apt/lists"),
-            (archive.debs, "/var/cache/apt/archives"),
-            (archive.sources_list, "/etc/apt/sources.list"),
-            (Path("/etc/resolv.conf"), "/etc/resolv.conf"),
-        ]
-        script = (
-            f"apt-get --quiet --yes --no-install-recommends install {wanted}\n"
-            "rm --force /var/cache/apt/pkgcache.bin /var/cache/apt/srcpkgcache.bin\n"
-        )
-        with cache.locked(archive.folder):
-            below.enter(script, keep=folder, binds=binds, env={"DEBIAN_FRONTEND": "noninteractive"})
+        below.install(f"apt-get --quiet --yes --no-install-recommends install {wanted}", archive, folder)
 
     return below.with_layer(cache.item(place, make))

@@ -98,7 +98,7 @@ def _ask(tree: KernelTree, sources: Sequence[str], folder: Path, paths: Mapping[
             f" && cp {shlex.quote(command)} {out}/{number}.cmd; fi\n"
         )
     script.append(f"find . -type f -name '*.[ch]' -newer {out}/start -exec cp --parents -t {out}/made {{}} +\n")
-    tree.room.enter("".join(script), directory=ROOT, binds=[(folder, out)])
+    tree.room.enter("".join(script), directory=ROOT, outputs=[(folder, out)])
     for number, source in enumerate(sources):
         _keep(tree, source, folder, number, paths[source])
 
@@ -176,7 +176,7 @@ def _compile(room: Room, missing: Sequence[tuple[KernelUnit, Path]], folder: Pat
     for number, (unit, _) in enumerate(missing):
         command = unit.command.replace(" -c -o ", f" {more}{' '.join(SECTIONS)} -c -o ", 1)
         (folder / f"{number}.sh").write_text(f"set -e\n{command}\ncp {shlex.quote(unit.object)} {out}/{number}.o\n")
-    room.enter(f"cp -a {out}/made/. .\n{_in_parallel(len(missing))}", directory=ROOT, binds=[(folder, out)])
+    room.enter(f"cp -a {out}/made/. .\n{_in_parallel(len(missing))}", directory=ROOT, outputs=[(folder, out)])
     for number, (unit, path) in enumerate(missing):
         made = folder / f"{number}.o"
         if not made.exists():

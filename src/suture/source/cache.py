@@ -33,6 +33,16 @@ def safe(name: str) -> str:
     return name.replace("%", "%25").replace(":", "%3a").replace(",", "%2c").replace("/", "%2f")
 
 
+def is_plain(path: Path) -> bool:
+    """Whether a name that code of a package may have made is a file: no link to one of the host's, no pipe to wait for."""
+    return path.is_file() and not path.is_symlink()
+
+
+def is_inside(path: Path, folder: Path) -> bool:
+    """Whether a path stays in a folder once all links on the way are followed."""
+    return path.resolve().is_relative_to(folder.resolve())
+
+
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
     """Hold the exclusive lock that belongs to `path`; wait for it if another process has it."""
