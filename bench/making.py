@@ -146,7 +146,7 @@ def _built(case: Case) -> dict[str, Any]:
     from suture.source.archive import archive_for
 
     name, _, version = case.source.partition("=")
-    archive = archive_for(version)
+    archive = archive_for(name, version)
     source = archive.source(name, version)
     room = for_source(source, archive, load(name).profiles)
     cores = len(os.sched_getaffinity(0))

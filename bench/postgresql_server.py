@@ -182,7 +182,7 @@ def _parent(pid: int) -> int:
 
 def _installed(say: Progress) -> room.Room:
     """The release's base with the server's packages of version OLD, made once."""
-    archive = archive_for(OLD)
+    archive = archive_for(SOURCE, OLD)
     base = room.base(archive, say)
     place = cache.root() / "layer" / f"{SOURCE}-{OLD}-installed"
 

@@ -46,7 +46,7 @@ class Files:
 
 def fetch(package: Package, version: str) -> Files:
     """The files of `version`; headers are those of the shipped version, other libraries as the release has them now."""
-    archive = archive_for(package.version)
+    archive = archive_for(package.source, package.version)
     roots = [archive.binary(name, version) for name in package.binaries]
     others = [archive.binary(name, archive.binaries(name)[0].version) for name in package.libraries]
     headers = [archive.binary(name, package.version) for name in package.headers]

@@ -92,13 +92,38 @@ def test_a_stripped_program_of_ones_own_is_fixed_while_it_runs(tree: Path, tmp_p
     assert patch["functions"] == ["allowed"] and patch["cves"] == ["CVE-2099-0001"] and patch["safe"]
     assert (tree / "server.c").read_bytes() == old
     assert run("show", patch["path"])["id"] == patch["id"]
-    assert run("verify", patch["path"])["id"] == patch["id"]
+    assert run("verify", patch["path"], "--tree", ".", "--binary", shipped, cwd=tree)["id"] == patch["id"]
     with running(shipped) as server:
         assert ask(server, "-5") == "990"
         run("apply", patch["path"], server.pid)
         assert (ask(server, "-5"), ask(server, "7"), ask(server, "2000")) == ("999", "1014", "999")
         run("revert", patch["id"], server.pid)
         assert ask(server, "-5") == "990"
+
+
+def test_a_patch_does_not_choose_what_verify_runs(tree: Path, tmp_path: Path) -> None:
+    """The tree that a patch names may be anybody's, and its compile commands any program."""
+    fix, shipped = tmp_path / "limit.patch", tmp_path / "shipped"
+    fix.write_bytes(difference("limit.h", b"#define LIMIT 1000\n", b"#define LIMIT 10\n"))
+    (patch,) = run("make", "--tree", tree, "--binary", shipped, "--fix", fix, "--output", tmp_path)["patches"]
+    mark, own, database = tmp_path / "mark", tmp_path / "cc", tree / "compile_commands.json"
+    own.write_text(f'#!/bin/sh\ntouch {mark} {tmp_path}/cache/mark\nexec gcc "$@"\n')
+    own.chmod(0o755)
+    database.write_text(database.read_text().replace('"gcc"', f'"{own}"'))
+    said = run("verify", patch["path"], code=ExitCode.REFUSED)
+    assert str(tree) in said["error"] and "--tree DIR --binary FILE" in said["remedy"]
+    assert not mark.exists() and not list(tmp_path.rglob("mark"))
+    # named by the user it runs, where it can write nothing
+    run("verify", patch["path"], "--tree", tree, "--binary", shipped)
+    assert not list(tmp_path.rglob("mark"))
+
+
+def test_words_of_a_patch_are_neither_options_nor_paths(tree: Path, tmp_path: Path) -> None:
+    fix = tmp_path / "x.patch"
+    fix.write_bytes(difference("a.c", b"1\n", b"2\n"))
+    for spec in ("-oAPT::Update::Pre-Invoke::=x=1", "../../../etc=1-1", "zlib=../../x", "a/b=1", "zlib=-1", "A=1"):
+        said = run("make", f"--source={spec}", "--fix", fix, code=ExitCode.USAGE)
+        assert said["remedy"], spec
 
 
 def test_a_fix_of_a_header_takes_the_units_that_include_it(tree: Path, tmp_path: Path) -> None:
@@ -144,7 +169,7 @@ exec env LD_LIBRARY_PATH=/mnt "$3"
 
 @pytest.fixture
 def zlib_fix(tmp_path: Path) -> Path:
-    source = (archive_for(ZLIB).source("zlib", ZLIB).tree / "zutil.c").read_bytes()
+    source = (archive_for("zlib", ZLIB).source("zlib", ZLIB).tree / "zutil.c").read_bytes()
     fix = tmp_path / "flags.patch"
     fix.write_bytes(difference("zutil.c", source, source.replace(b"    flags = 0;", b"    flags = 0x10000000;", 1)))
     return fix
@@ -153,7 +178,7 @@ def zlib_fix(tmp_path: Path) -> Path:
 @pytest.fixture
 def flags(tmp_path: Path) -> Path:
     """A program that prints what zlib's zlibCompileFlags says."""
-    shipped = archive_for(ZLIB).binary("zlib1g", ZLIB) / "lib/x86_64-linux-gnu/libz.so.1.2.13"
+    shipped = archive_for("zlib", ZLIB).binary("zlib1g", ZLIB) / "lib/x86_64-linux-gnu/libz.so.1.2.13"
     source, program = tmp_path / "flags.c", tmp_path / "flags"
     source.write_text(FLAGS)
     subprocess.run(["gcc", "-o", program, source, shipped], check=True)
@@ -177,7 +202,7 @@ def test_a_library_whose_file_was_replaced_under_a_process_is_fixed_in_that_proc
     zlib_fix: Path, flags: Path, tmp_path: Path
 ) -> None:
     """The package was upgraded: dpkg names a newer version, another file lies there, the process runs the old one."""
-    shipped = archive_for(ZLIB).binary("zlib1g", ZLIB) / "lib/x86_64-linux-gnu/libz.so.1.2.13"
+    shipped = archive_for("zlib", ZLIB).binary("zlib1g", ZLIB) / "lib/x86_64-linux-gnu/libz.so.1.2.13"
     database = upgraded(tmp_path / "dpkg")
     with running("unshare", "--mount", "sh", "-euc", UPGRADED, "sh", shipped, database, flags) as process:
         before = int(ask(process, ""), 16)

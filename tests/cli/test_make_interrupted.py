@@ -105,8 +105,8 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Making:
 @pytest.fixture
 def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Making:
     """A fix of zlib in a cache that has all that is fetched and nothing that is made of it."""
-    source = archive_for(ZLIB).source("zlib", ZLIB).tree / "zutil.c"
-    archive_for(ZLIB).binary("zlib1g", ZLIB)
+    source = archive_for("zlib", ZLIB).source("zlib", ZLIB).tree / "zutil.c"
+    archive_for("zlib", ZLIB).binary("zlib1g", ZLIB)
     old = source.read_text()
     new = old.replace("    flags = 0;", "    flags = 0x10000000;", 1)
     rows = difflib.unified_diff(old.splitlines(True), new.splitlines(True), "a/zutil.c", "b/zutil.c")

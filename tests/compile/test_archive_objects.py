@@ -37,7 +37,7 @@ CASES = [
 @cache
 def ready(spec: str) -> tuple[Archive, SourceVersion, Tree]:
     name, _, version = spec.partition("=")
-    archive = archive_for(version)
+    archive = archive_for(name, version)
     source = archive.source(name, version)
     return archive, source, prepare(source)
 
@@ -107,7 +107,7 @@ def test_two_makes_at_once_get_the_same_tree_and_objects() -> None:
     _, _, tree = ready(spec)
     program = (
         "from suture.source.archive import archive_for; from suture.compile.tree import prepare; from suture.compile.unit import Variant\n"
-        "tree = prepare(archive_for('1:1.2.13.dfsg-1').source('zlib', '1:1.2.13.dfsg-1'))\n"
+        "tree = prepare(archive_for('zlib', '1:1.2.13.dfsg-1').source('zlib', '1:1.2.13.dfsg-1'))\n"
         "print(tree.key, [o.path.name for o in tree.compile([(u, Variant.COMPARE) for u in tree.units[:4]])])\n"
     )
     said: list[str] = []

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from suture.error import NotFound, Refused
-from suture.source.archive import SourceVersion, release_of, upstream_of
+from suture.source.archive import SourceVersion, named_release, upstream_of
 from suture.source.difference import between, from_series, series
 
 
@@ -70,5 +70,5 @@ def test_versions_tell_their_upstream_and_release() -> None:
     assert upstream_of("1:1.2.13.dfsg-1") == "1.2.13.dfsg"
     assert upstream_of("2.36-9+deb12u7") == "2.36"
     assert upstream_of("5") == "5"
-    assert release_of("2.9.14+dfsg-1.3~deb12u4") == "bookworm"
-    assert release_of("3.5.1-1+deb13u2") == "trixie"
+    assert named_release("2.9.14+dfsg-1.3~deb12u4") == "bookworm"
+    assert named_release("3.5.1-1+deb13u2") == "trixie"

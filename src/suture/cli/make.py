@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -118,6 +119,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    os.umask(0o022)  # package code and compilers run as another user, and read what is written here
     if args.source is not None and args.source.partition("=")[0] == "linux":
         from suture.cli import kernel
 

@@ -48,30 +48,50 @@ def find(text: str, files: Sequence[str], sources: Sequence[str], progress: Prog
     )
 
 
+@dataclass(frozen=True)
+class Mapped:
+    """A file that a process maps: the root that it lies in, as a folder of this host, and its path there."""
+
+    root: Path
+    path: Path
+    build_id: str | None
+
+
+def place(path: str, build_id: str | None, pid: int, above: str, same_files: bool) -> Mapped | None:
+    """Where the file lies that /proc/PID/maps calls `path`, as one outside a chroot sees it (proc(5)).
+
+    `above` is the process's root as that outsider sees it. What the process mapped before it entered a chroot lies in this host's root,
+    if both see the same files (`same_files`); else there is no telling.
+    """
+    name, prefix = path.removesuffix(" (deleted)"), above.rstrip("/") + "/"
+    if name.startswith(prefix):
+        return Mapped(Path(f"/proc/{pid}/root"), Path("/") / name.removeprefix(prefix), build_id)
+    return Mapped(Path("/"), Path(name), build_id) if same_files and name.startswith("/") else None
+
+
 def _of_process(pid: int, files: Sequence[str], sources: Sequence[str], progress: Progress) -> Subject:
     with Tracee(pid) as tracee:
-        mapped = [
-            (Path(i.path.removesuffix(" (deleted)")), i.build_id)
-            for i in images(tracee.via, read_maps(tracee.via))
-            if i.path.startswith("/")
+        facts = Path(f"/proc/{pid}")
+        above, same = str((facts / "root").readlink()), (facts / "ns/mnt").samefile("/proc/self/ns/mnt")
+        rows = [(i.path, i.build_id) for i in images(tracee.via, read_maps(tracee.via)) if i.path.startswith("/")]
+        mapped = [m for path, build_id in rows if (m := place(path, build_id, pid, above, same))]
+        own = place(str((facts / "exe").readlink()), None, pid, above, same)
+        wanted = [
+            m for m in mapped if (_is_called(m.path.name, files) if files else own is not None and m.path == own.path)
         ]
-        root = Path(f"/proc/{pid}/root")
-        program = Path(f"/proc/{pid}/exe").readlink()
-        own = Path(str(program).removesuffix(" (deleted)"))
-        wanted = [m for m in mapped if (_is_called(m[0].name, files) if files else m[0] == own)]
         if files and not wanted:
             raise NotFound(
-                f"pid {pid} maps no {', '.join(files)}", f"it maps: {', '.join(sorted(m[0].name for m in mapped))}"
+                f"pid {pid} maps no {', '.join(files)}", f"it maps: {', '.join(sorted(m.path.name for m in mapped))}"
             )
-        for path, build_id in wanted if files or not sources else mapped:
+        for one in wanted if files or not sources else mapped:
             try:
-                origin = identify(path, build_id, root, progress)
+                origin = identify(one.path, one.build_id, one.root, progress)
             except SutureError:
-                if wanted == [(path, build_id)]:
+                if wanted == [one]:
                     raise
                 continue  # a file of no package can't be what a source package's fix is for
             if not sources or origin.source in sources:
-                return Subject(f"{origin.source}={origin.source_version}", path.name)
+                return Subject(f"{origin.source}={origin.source_version}", one.path.name)
     raise NotFound(f"pid {pid} runs nothing that is built from {', '.join(sources)}", "name the file with --file")
 
 

@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 import argparse
+import os
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from suture.cli.output import print_json, progress
-from suture.error import ExitCode, SutureError
+from suture.cli.output import print_json, progress, visible
+from suture.error import ExitCode, Refused, SutureError
+
+if TYPE_CHECKING:
+    from suture.patch.request import Request
 
 HELP = """
 Make a live patch again from what its manifest says (source version, fixes, options) and compare the result byte by byte.
 
 Equal bytes prove that the patch holds what its source says and nothing else. The source and the shipped binary are fetched
 from the archive, so whoever made the patch need not be trusted. A patch file whose fix came from a local file carries that
-file's text.
+file's text. A patch of a tree of one's own says where that tree lay; give the tree and the binary yourself, because nothing that
+a patch names is run. They have to lie where they lay.
 """
-EXAMPLES = ("suture verify openssl-CVE-2025-9230.suture.o",)
+EXAMPLES = (
+    "suture verify openssl-CVE-2025-9230.suture.o",
+    "suture verify server-hole.suture.o --tree . --binary ./server",
+)
 EXIT_CODES = (
     ExitCode.OK,
     ExitCode.BAD_PATCH,
@@ -35,9 +45,14 @@ class Differs(SutureError):
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("patch", type=Path, metavar="PATCH", help="a live patch file (NAME.suture.o)")
+    parser.add_argument(
+        "--tree", type=Path, metavar="DIR", help="the tree that a patch of one's own tree was made from"
+    )
+    parser.add_argument("--binary", type=Path, metavar="FILE", help="the binary that was built from --tree")
 
 
 def run(args: argparse.Namespace) -> int:
+    os.umask(0o022)  # package code and compilers run as another user, and read what is written here
     if args.patch.suffix == ".ko":
         from suture.cli import kernel
 
@@ -50,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
     target = patch.manifest.target
     with progress(args) as step:
         request = Request.from_facts(patch.manifest.request, target.file)
-        everything = ready(request, step)
+        everything = ready(_trusted(request, args), step)
         making = make(everything.tree, everything.shipped, everything.fixes, request.facts(), step, everything.beside)
     again = next((m for m in making.patches if m.manifest.target.build_id == target.build_id), None)
     if again is None:
@@ -65,8 +80,26 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print_json({"id": patch.id, "verified": True, "bytes": len(again.data), "compiler": everything.tree.compiler})
     else:
-        print(f"{patch.id}: made again from {request.source}, the same {len(again.data)} bytes")
+        print(
+            f"{patch.id}: made again from {request.source or visible(request.tree)}, the same {len(again.data)} bytes"
+        )
     return ExitCode.OK
+
+
+def _trusted(request: Request, args: argparse.Namespace) -> Request:
+    """The request of a manifest with the tree and binary that the user names. Raises `Refused` when the user names none."""
+    from suture.patch.request import BadRequest
+
+    if not request.tree:
+        if args.tree or args.binary:
+            raise BadRequest("the patch was made from the archive's source", "leave out --tree and --binary")
+        return request
+    if not args.tree or not args.binary:
+        raise Refused(
+            f"{args.patch}: made from a tree of one's own ({request.tree}), whose compile commands are not run because a patch names it",
+            "if the tree is yours, name it: suture verify PATCH --tree DIR --binary FILE",
+        )
+    return replace(request, tree=str(args.tree.resolve()), binary=str(args.binary.resolve()))
 
 
 def _first(a: bytes, b: bytes) -> str:

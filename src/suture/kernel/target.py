@@ -18,7 +18,8 @@ from suture.compile.recipe import BadRecipe, folder
 from suture.error import NotFound, Unsupported
 from suture.progress import Progress, silent
 from suture.source import cache, mirror
-from suture.source.archive import Archive, release_of
+from suture.source.archive import Archive, named_release
+from suture.source.origin import codename
 
 SOURCE = "linux"
 FLAVOURS = ("amd64", "cloud-amd64", "rt-amd64")
@@ -162,10 +163,7 @@ def find(wanted: str, progress: Progress = silent, flavour: str = "") -> Target:
 
 def _archives(version: str, progress: Progress) -> Iterator[Archive]:
     """That of the release that a version names or that this host is of, then the others that get updates."""
-    try:
-        first = [release_of(version)]
-    except NotFound:
-        first = []
+    first = [r for r in (named_release(version), codename(Path("/"))) if r]
     for name in dict.fromkeys([*first, *(r for r, number in mirror.RELEASES.items() if number)]):
         yield Archive(name, progress)
 

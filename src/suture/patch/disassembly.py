@@ -51,7 +51,7 @@ def _from_archive(patch: PatchFile) -> Path:
     from suture.source.archive import archive_for
 
     target = patch.manifest.target
-    root = archive_for(target.version).binary(target.package, target.version)
+    root = archive_for(target.source, target.version).binary(target.package, target.version)
     found = [p for p in root.rglob(target.file) if p.is_file() and not p.is_symlink()]
     if not found:
         raise NotFound(

@@ -96,7 +96,7 @@ def ready(request: Request, progress: Progress = silent) -> Ready:
     if request.tree:
         return _own(request)
     name, version = _split(request.source)
-    archive = archive_for(version, progress=progress)
+    archive = archive_for(name, version, progress)
     source = archive.source(name, version)
     tree = prepare(source, progress)
     fixes = [parse(text, label, tree.has) for label, text in request.fixes]
@@ -104,10 +104,10 @@ def ready(request: Request, progress: Progress = silent) -> Ready:
         other, _, patch = spec.rpartition(":")  # a version may have an epoch
         other_name, other_version = _split(other)
         fixes.append(
-            from_series(archive_for(other_version, progress=progress).source(other_name, other_version), patch)
+            from_series(archive_for(other_name, other_version, progress).source(other_name, other_version), patch)
         )
     if request.to:
-        newer = archive_for(request.to, progress=progress).source(name, request.to)
+        newer = archive_for(name, request.to, progress).source(name, request.to)
         fixes.append(between(source, newer, request.only))
     elif request.only:
         fixes = [f.only(request.only) for f in fixes]

@@ -16,7 +16,7 @@ from pathlib import Path
 from debian.deb822 import Deb822
 
 from suture.command import CommandFailed, run
-from suture.error import NotFound
+from suture.error import ExitCode, NotFound, SutureError
 from suture.progress import Progress, silent
 from suture.source import cache, mirror
 
@@ -71,20 +71,65 @@ def upstream_of(version: str) -> str:
     return bare.rpartition("-")[0] or bare
 
 
-def release_of(version: str) -> str:
-    """The release that a version was made for: named in it (`+deb12u7`), else the host's own if that is Debian.
-
-    Raises `NotFound` if neither tells.
-    """
+def named_release(version: str) -> str | None:
+    """The release whose updates carry a number that a version has (`+deb12u7`); None for a version without one."""
     found = re.search(r"[~+]deb(\d+)u\d", version)
-    if found:
-        for name, number in mirror.RELEASES.items():
-            if number == int(found[1]):
-                return name
-    own = re.search(r"^VERSION_CODENAME=(\w+)", Path("/etc/os-release").read_text(), re.M)
-    if own and own[1] in mirror.RELEASES:
-        return own[1]
-    raise NotFound(f"version {version} does not tell its release", f"give it: --release {'|'.join(mirror.RELEASES)}")
+    return next((name for name, number in mirror.RELEASES.items() if found and number == int(found[1])), None)
+
+
+def release_of(name: str, version: str, progress: Progress = silent, otherwise: str | None = None) -> str:
+    """The release whose indexes list a version of a source package, the oldest of several, since a package that was carried over was
+    built there. An update that no index lists any more belongs to the release that it names, if that has the package.
+
+    A version that is nowhere to be found is taken for one of the release `otherwise`. Raises `NotFound`, and `BadName`.
+    """
+    _check_names(name, version)
+    named = named_release(version)
+    if named is not None and _lists(named, name, None, progress):
+        return named
+    for release in mirror.RELEASES:
+        if release != named and _lists(release, name, version, progress):
+            return release
+    chosen = named or otherwise
+    if chosen is None:
+        raise NotFound(
+            f"the archive's indexes list no {name} {version} (looked in {', '.join(mirror.RELEASES)})",
+            "choose a version that they list, or set SUTURE_SNAPSHOT to the address of an archive that still has it "
+            "(main, then security)",
+        )
+    return chosen
+
+
+def _lists(release: str, name: str, version: str | None, progress: Progress) -> bool:
+    """Whether a release's indexes list a source version, or any of the package. A yes is kept for good."""
+    known = cache.root() / "release" / release / name / (cache.safe(version) if version else "any")
+    if not known.exists():
+        try:
+            listed = {entry.version for entry in Archive(release, progress).sources(name)}
+        except CommandFailed:  # a mirror that does not have the release
+            return False
+        if not listed or (version is not None and version not in listed):
+            return False
+        known.parent.mkdir(parents=True, exist_ok=True)
+        known.touch()
+    return True
+
+
+class BadName(SutureError):
+    """A package or version is not one that the archive could have."""
+
+    exit_code = ExitCode.USAGE
+
+
+def _check_names(package: str, version: str) -> None:
+    """That words which a patch may bring are names of packages and versions, before they become paths and arguments.
+
+    Debian Policy 5.6.1 and 5.6.12.
+    """
+    if not re.fullmatch(r"[a-z0-9][a-z0-9+.-]+", package) or ".." in package:
+        raise BadName(f"{package!r} is no name of a package", "give it as the archive spells it, for example libxml2")
+    if not re.fullmatch(r"[0-9A-Za-z.+:~-]+", version) or version.startswith(("-", ".")):
+        raise BadName(f"{version!r} is no version", "give it as the archive spells it, for example 3.0.17-1~deb12u2")
 
 
 class Archive:
@@ -164,6 +209,7 @@ class Archive:
 
         Raises `NotFound` when the archive does not have it (any more).
         """
+        _check_names(name, version)
         place = cache.root() / "source" / name / cache.safe(version)
 
         def make(folder: Path) -> None:
@@ -200,6 +246,7 @@ class Archive:
 
         Raises `NotFound` when the archive does not have it (any more).
         """
+        _check_names(package, version)
         place = cache.root() / "binary" / package / cache.safe(version)
 
         def make(folder: Path) -> None:
@@ -220,6 +267,7 @@ class Archive:
     def built_from(self, package: str, source_version: str) -> Path:
         """The files of the binary package that was built from a source version; its own version differs when it was only rebuilt
         (`+b1`). Raises `NotFound`."""
+        _check_names(package, source_version)
         place, name = cache.root() / "binary" / package, cache.safe(source_version)
         if (place / name).exists():
             return self.binary(package, source_version)
@@ -280,6 +328,6 @@ def _sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def archive_for(version: str, release: str | None = None, progress: Progress = silent) -> Archive:
-    """The archive of the release that a version belongs to."""
-    return Archive(release or release_of(version), progress)
+def archive_for(name: str, version: str, progress: Progress = silent) -> Archive:
+    """The archive of the release that a version of a source package belongs to. Raises what `release_of` does."""
+    return Archive(release_of(name, version, progress), progress)

@@ -5,6 +5,9 @@ The file on disk may be newer than the one that runs. Then the versions that the
 
 from __future__ import annotations
 
+import os
+import re
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +16,9 @@ from suture.elf.file import BadElf, ElfFile
 from suture.error import NotFound, Unsupported
 from suture.progress import Progress, silent
 from suture.source.archive import Archive, release_of
+from suture.source.mirror import RELEASES
 
+_MOST_OF_A_TEXT = 1 << 16
 _FIELDS = "${Package}\t${Version}\t${source:Package}\t${source:Version}\n"
 
 
@@ -45,15 +50,18 @@ def identify(
 ) -> Origin:
     """The origin of the binary at `path` (absolute, inside `root`), or of the one with `build_id` that lay there.
 
+    Of a root that is another than this host's, dpkg's records and the release are believed, and no address of an archive.
     Raises `NotFound` when dpkg does not know the path, or when no version that the archive has carries the build-id.
     """
+    if ".." in path.parts:
+        raise NotFound(f"{path} is no path that a package installs", "give --source NAME=VERSION")
     package = _owner(path, root)
     query = ["dpkg-query", f"--admindir={root / 'var/lib/dpkg'}", "--show", f"--showformat={_FIELDS}", package]
     name, version, source, source_version = run(query).strip().splitlines()[0].split("\t")
     present = root / path.relative_to("/")
     if present.exists() and (build_id is None or build_id_of(present) == build_id):
         return Origin(name, version, source, source_version, present)
-    known = archive or Archive(release_of(version), progress)
+    known = archive or Archive(release_of(source, source_version, progress, codename(root)), progress)
     tried = []
     for entry in known.binaries(name):
         progress(f"comparing {path.name} with {entry.package} {entry.version}")
@@ -70,6 +78,19 @@ def identify(
         f"(installed {version}; tried {', '.join(tried) or 'none'})",
         "give the version with --source, or set SUTURE_SNAPSHOT to the address of an archive that still has it",
     )
+
+
+def codename(root: Path) -> str | None:
+    """The Debian release that the files of a root are of; None for another system, and for a file that is none (os-release(5))."""
+    try:
+        handle = os.open(root / "etc/os-release", os.O_RDONLY | os.O_NONBLOCK)
+    except OSError:
+        return None
+    with open(handle, "rb") as file:
+        text = file.read(_MOST_OF_A_TEXT) if stat.S_ISREG(os.fstat(handle).st_mode) else b""
+    found = re.search(rb"^VERSION_CODENAME=[\"']?(\w+)", text, re.M)
+    name = found[1].decode() if found else None
+    return name if name in RELEASES else None
 
 
 def _owner(path: Path, root: Path) -> str:
