@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from suture.cli.output import print_json, progress, visible
+from suture.cli.output import print_json, progress
 from suture.error import ExitCode, Refused, SutureError
 
 if TYPE_CHECKING:
@@ -80,9 +80,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print_json({"id": patch.id, "verified": True, "bytes": len(again.data), "compiler": everything.tree.compiler})
     else:
-        print(
-            f"{patch.id}: made again from {request.source or visible(request.tree)}, the same {len(again.data)} bytes"
-        )
+        print(f"{patch.id}: made again from {request.source or request.tree}, the same {len(again.data)} bytes")
     return ExitCode.OK
 
 
