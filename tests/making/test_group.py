@@ -139,3 +139,20 @@ def test_a_function_that_no_unit_provably_defines_is_refused(package: Any) -> No
     made = package(source, fix, "a")
     built = made.build()
     assert built.data is None or "missing" not in built.manifest.symbols
+
+
+def test_a_store_that_the_compiler_leaves_out_stands_with_the_code_that_read_it(package: Any) -> None:
+    """After the fix nothing reads `room`, so `enter` no longer fills it; old code of `work` that still runs would find nothing there."""
+    source = {
+        "a.c": """
+static long *room;
+__attribute__((noinline)) static void count(void) { *room += 1; }
+__attribute__((noinline)) long work(long x) { count(); return x + 1; }
+long enter(long x) { static long n; room = &n; long r = x + 5; __asm__ volatile("" ::: "memory"); room = 0; return r; }
+long apart(long x) { return x * 3; }
+"""
+    }
+    fix = {"a.c": source["a.c"].replace("count(); return x + 1", "return x + 2").replace("x * 3", "x * 4")}
+    patch = package(source, fix, "work enter apart").patch()
+    groups = sorted(sorted(f.name for f in g.functions) for g in patch.manifest.groups)
+    assert groups == [["apart"], ["enter", "work"]]

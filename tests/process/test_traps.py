@@ -533,7 +533,8 @@ def test_a_coroutine_on_its_own_stack_counts_as_inside(start: Start, build: Any)
     static ucontext_t home, away; static char stack[1 << 16];
     __attribute__((noinline)) int slow(void) { char c; for (;;) { if (read(0, &c, 1) != 1) exit(0); if (c == 'l') return 1; printf("in\n"); } }
     __attribute__((noinline)) int h(void) { int v = slow(); __asm__ volatile("" : "+r"(v)); return v + 1; }
-    static void run(void) { h(); swapcontext(&away, &home); }
+    __attribute__((noinline)) static void scrub(void) { char deep[4096]; memset(deep, 0, sizeof deep); __asm__ volatile("" :: "r"(deep) : "memory"); }
+    static void run(void) { h(); scrub(); swapcontext(&away, &home); }
     int main(void) { setvbuf(stdout, 0, _IONBF, 0); setvbuf(stdin, 0, _IONBF, 0); getcontext(&away); away.uc_stack.ss_sp = stack; away.uc_stack.ss_size = sizeof stack; makecontext(&away, run, 0);
       swapcontext(&home, &away); puts("out"); char c; while (read(0, &c, 1) == 1) { if (c == '\n') printf("%d\n", h == 0); } }""",
         "int h(void) { return 5; }", {"h": ["h"]})  # fmt: skip

@@ -79,6 +79,7 @@ class Selection:
         parent = {n: n for n in members}
         self._join_calls(members, parent)
         self._join_data(members, parent)
+        self._join_dropped(members, parent)
         gathered: dict[Node, list[Node]] = defaultdict(list)
         for node in sorted(members):
             gathered[_root(parent, node)].append(node)
@@ -286,6 +287,27 @@ class Selection:
                 if shared:
                     _join(parent, node, owner.setdefault(datum, node))
 
+    def _join_dropped(self, members: set[Node], parent: dict[Node, Node]) -> None:
+        """Functions whose old code uses a variable that one of them no longer does: once no code of post reads it, the compiler leaves out
+        what other functions store there, and old code that goes on would read what nobody has stored."""
+        for u, change in enumerate(self.changes):
+            users: dict[int, list[Node]] = defaultdict(list)
+            dropped: set[int] = set()
+            for node in sorted(n for n in members if n.unit == u and self.is_replaced(n)):
+                before = _variables_before(change, node.name)
+                after = {
+                    change.pairs.pre_of.get(ref.section, -1)
+                    for atom in change.post.functions[node.name].atoms
+                    for ref in atom.references
+                    if ref.section is not None
+                }
+                dropped |= before - after
+                for index in before:
+                    users[index].append(node)
+            for index in dropped:
+                for node in users[index][1:]:
+                    _join(parent, users[index][0], node)
+
     def _problems(self, node: Node) -> list[Refusal]:
         given = self._given.get(node)
         return ([given] if given else []) + self.reach(node).refusals
@@ -329,6 +351,25 @@ def only_called_by_replaced(change: UnitChange, name: str) -> bool:
             if post_index is not None and change.post.function_of[post_index].name not in change.replaced:
                 return False
     return True
+
+
+def _variables_before(change: UnitChange, name: str) -> set[int]:
+    """Variables (atoms of pre) that an old function uses, itself or through functions that the fix has no more."""
+    old = old_function(change, name)
+    todo = [old] if old else []
+    seen: set[int] = set()
+    found: set[int] = set()
+    while todo:
+        for atom in todo.pop().atoms:
+            for section in {r.section for r in atom.references if r.section is not None} - seen:
+                seen.add(section)
+                target = change.pre.atoms.get(section)
+                called = change.pre.function_of.get(section)
+                if called is not None and called.hot.index not in change.pairs.post_of:
+                    todo.append(called)
+                elif target is not None and target.kind in (AtomKind.DATA, AtomKind.BSS):
+                    found.add(section)
+    return found
 
 
 def old_function(change: UnitChange, name: str) -> Function | None:

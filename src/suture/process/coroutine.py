@@ -1,25 +1,21 @@
-"""Stacks that no thread is on: suspended coroutines. Found by their shape in the map, and searched in every stop.
+"""Stacks that no thread is on, found by their shape: suspended coroutines with a guard page. Searched in every stop.
 
 What counts as one: an anonymous, private mapping that can be written and not executed, with a guard page (no access) directly
 below it, of at most 64 MiB. Left out are a thread's own stack, a stack that an ended thread has left to the C library for the
 next one (its control block is still at the upper end, and no thread has it), and the arenas of malloc. Of the rest every page
-that the kernel has in memory or in swap is searched, word by word.
+that the kernel has in memory or in swap is searched, word by word; when that is too much, the process is left as it is. Stacks without this
+shape are `elsewhere`'s.
 
 Remains of earlier calls are told from frames where the patch knows the functions in which the program's coroutines stand while they
 are suspended (`Record.suspends`, from the recipe: functions that leave a stack with sigsetjmp and siglongjmp). Then the saved
 registers of a suspended stack are looked up (`resting`): what lies below its stack pointer is dead, and the rest is unwound. That is
 believed only in a stop in which every thread is on its own stack, because only then each coroutine has left by such a function.
 Mappings of another size than those of stacks so found are left out then. Without that knowledge every word counts, and a coroutine that is kept for later use may be in the way until it is used again.
-
-Not found: stacks without a guard page, and such as lie in memory from malloc. The map is read again in a stop only when it showed
-such stacks before, or when the size of the process has changed since.
 """
 
 from __future__ import annotations
 
-import ctypes
 import os
-import re
 from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
@@ -27,18 +23,15 @@ from contextlib import suppress
 from dataclasses import dataclass
 from itertools import pairwise
 
-from suture.error import SutureError
-from suture.process import memory, syscall, x86_64
+from suture.process import memory, x86_64
 from suture.process.error import NoPermission, NoProcess
 from suture.process.frame import RSP, NoFrame, Word
-from suture.process.maps import Mapping, Maps, read_raw
+from suture.process.maps import Mapping, Maps
 from suture.process.proc import open_file, read_auxv
+from suture.process.resident import Resident
 from suture.process.resting import Resting, RestingPlaces
-from suture.process.stack import Forbidden, Hit, StackUnknown
+from suture.process.stack import NO_THREAD, Forbidden, Hit, StackUnknown
 from suture.process.unwind import Unwinder, frames
-
-NO_THREAD = 0
-"""The thread number of a `Hit` on a suspended stack."""
 
 _MOST_STACK = 64 << 20
 _MOST_RESIDENT = 64 << 20
@@ -46,12 +39,8 @@ _ARENA_ALIGNMENT = 64 << 20  # HEAP_MAX_SIZE of glibc (malloc/arena.c)
 _CONTROL_BLOCK_ROOM = 8192  # struct pthread has 2304 bytes and stands at the upper end (nptl/allocatestack.c)
 _PAGE = 4096
 _WORD = 8
-_MOST_GAP = 1 << 20
 _PATIENCE = 5  # stops in which a thread in a coroutine is waited for
 _AT_RANDOM = 25
-# Documentation/admin-guide/mm/pagemap.rst: bit 63 present, bit 62 swapped
-_IS_THERE = bytes(int(b & 0xC0 != 0) for b in range(256))
-_RUN = re.compile(b"\x01+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,29 +78,22 @@ def candidates(maps: Maps) -> list[Mapping]:
 class SuspendedStacks:
     """Of one process, kept from stop to stop, until `close`. Raises NoProcess, NoPermission."""
 
-    def __init__(self, pid: int, unwinder: Unwinder, suspends: Sequence[range] = ()) -> None:
-        self.pid = pid
+    def __init__(self, resident: Resident, unwinder: Unwinder, suspends: Sequence[range] = ()) -> None:
+        self.pid = pid = resident.pid
+        self._resident = resident
         self._unwinder = unwinder
         self._places = RestingPlaces(pid, suspends)
         self._guard = _first_secret(pid) if self._places else 0
         self._patience = _PATIENCE
         self._unknown: list[tuple[dict[int, int], Word]] = []
         self.searched = 0
-        self.left_out = 0
         self._raw = b""
         self._pages_in_all = b""
         self._stacks: list[Suspended] = []
         self._known: dict[tuple[int, int], Suspended | None] = {}
-        self._buffer = bytearray(1 << 16)
-        self._pagemap = open_file(pid, "pagemap")
-        try:
-            self._statm = open_file(pid, "statm")
-        except SutureError:
-            os.close(self._pagemap)
-            raise
+        self._statm = open_file(pid, "statm")
 
     def close(self) -> None:
-        os.close(self._pagemap)
         os.close(self._statm)
 
     def follow(self, maps: Maps) -> None:
@@ -133,25 +115,26 @@ class SuspendedStacks:
         looks = self._places and not block
         return Suspended(m.start, m.end, block, self._places.find(m.start, m.end, self._guard) if looks else ())
 
-    def search(self, maps_fd: int, registers: memoryview[int], forbidden: Forbidden, foreign: int) -> list[Hit]:
-        """Inside the stop: forbidden addresses on all suspended stacks. `foreign` is how many threads are on stacks not their own.
+    def search(
+        self, maps: Maps | None, tids: Sequence[int], registers: memoryview[int], forbidden: Forbidden, foreign: int
+    ) -> list[Hit]:
+        """Inside the stop: forbidden addresses on all suspended stacks. `maps` are of this moment, None when they need not be known
+        (`needs_map`). `foreign` is how many threads are on stacks not their own.
 
-        Raises StackUnknown when one cannot be read.
+        Raises StackUnknown when one cannot be read, or when there are too many.
         """
         self._unknown = []
-        self.searched = self.left_out = 0
-        if not self._stacks and self._size() == self._pages_in_all:
-            return []
-        self._refresh(maps_fd)
-        stacks = self._without_threads(registers)
+        self.searched = 0
+        if maps is not None and maps.raw != self._raw:
+            self.follow(maps)
+        stacks = self._without_threads(tids, registers)
         if not stacks:
             return []
         self._guard = self._secret(registers)
         saved: dict[Suspended, list[dict[int, int]]] = {}
         resting = [s for s in stacks if s.resting]
         if resting:  # then all coroutines of the program are known to be made alike, and other memory is none
-            sizes = {s.end - s.start for s in resting}
-            stacks = [s for s in stacks if s.end - s.start in sizes]
+            stacks = _of_sizes({s.end - s.start for s in resting}, stacks)
         if foreign and resting and self._patience:
             # searching all of them costs a long pause, and soon the thread will be on its own stack again
             self._patience -= 1
@@ -163,29 +146,27 @@ class SuspendedStacks:
         for stack, found in saved.items():
             low = min(r[RSP] for r in found) & ~7
             ranges.extend((low, stack.end - low))
-        self.searched += len(saved)
-        resident = 0
-        for pieces in sorted(self._pages([s for s in stacks if s not in saved]), key=lambda row: sum(row[1::2])):
-            resident += sum(pieces[1::2])
-            if resident > _MOST_RESIDENT:
-                self.left_out += 1
-            else:
-                self.searched += 1
-                ranges += pieces
-        hits = self._search(ranges, forbidden) if ranges else []
+        self.searched = len(stacks)
+        pages = array("Q")
+        for pieces in self._resident.pages([(s.start, s.end) for s in stacks if s not in saved]):
+            pages += pieces
+        if (size := sum(pages[1::2])) > _MOST_RESIDENT:
+            raise StackUnknown(
+                NO_THREAD,
+                f"may lie anywhere in {size >> 20} MiB, and no more than {_MOST_RESIDENT >> 20} MiB can be searched while the process stands still",
+            )
+        hits = self._search(ranges + pages, forbidden)
         return self._without_remains(hits, saved, forbidden) if hits and saved else hits
+
+    def needs_map(self) -> bool:
+        """Inside the stop: whether the mappings may have changed in a way that matters, as far as this can be told without reading them."""
+        return any(not s.block for s in self._stacks) or self._size() != self._pages_in_all
 
     def learn(self) -> None:
         """After the stop: look up the unwind rows that were missing in it."""
         for registers, word in self._unknown:
             with suppress(NoFrame):
                 frames(registers, self._unwinder.row, word)
-
-    def _refresh(self, maps_fd: int) -> None:
-        if any(not s.block for s in self._stacks) or self._size() != self._pages_in_all:
-            raw = read_raw(self.pid, maps_fd)
-            if raw != self._raw:
-                self.follow(Maps(raw))
 
     def _secret(self, registers: memoryview[int]) -> int:
         """What glibc mangles pointers with, the same in all threads (tcbhead_t.pointer_guard)."""
@@ -219,62 +200,41 @@ class SuspendedStacks:
         words = array("Q", memory.try_read(self.pid, m.start, 4 * _WORD))
         return len(words) == 4 and words[3] == m.end - m.start and 0 < words[2] <= words[3]
 
-    def _without_threads(self, registers: memoryview[int]) -> list[Suspended]:
-        """Leave out what threads are on or have as their own, and what ended threads have left."""
+    def _without_threads(self, tids: Sequence[int], registers: memoryview[int]) -> list[Suspended]:
+        """Leave out what threads have as their own, and what ended threads have left. What lies above a thread's control block in the same
+        mapping is not the thread's. The main thread's stack is another; its control block stands in any memory."""
         blocks = set(registers[x86_64.FS_BASE :: x86_64.WORDS])
+        main = 0
+        if self.pid in tids:
+            main = registers[tids.index(self.pid) * x86_64.WORDS + x86_64.FS_BASE]
+            blocks.discard(main)
         rest = [s for s in self._stacks if s.block not in blocks]
         if not rest:
             return rest
         # a thread whose stack is younger than the map is known by its registers
-        used = sorted((*registers[x86_64.RSP :: x86_64.WORDS], *blocks))
-        return [
-            s
-            for s in rest
-            if bisect_left(used, s.start) == bisect_left(used, s.end) and not (s.block and self._is_left(s.block))
-        ]
+        own, used = sorted(blocks), sorted(registers[x86_64.RSP :: x86_64.WORDS])
+        found = []
+        for s in rest:
+            at = bisect_left(own, s.start)
+            if at < len(own) and own[at] < s.end:
+                above = (own[at] + _CONTROL_BLOCK_ROOM) // _PAGE * _PAGE
+                found += [Suspended(above, s.end)] if above < s.end else []
+            elif self._places and bisect_left(used, s.start) != bisect_left(used, s.end):
+                continue  # a coroutine has a mapping of its own in such a program, and this one is not suspended
+            elif not s.block or s.block == main or not self._is_left(s.block):
+                found.append(s)
+        return found
 
     def _is_left(self, block: int) -> bool:
         words = array("Q", memory.try_read(self.pid, block, 3 * _WORD))
         return len(words) == 3 and words[0] == words[2] == block
 
-    def _pages(self, stacks: Sequence[Suspended]) -> list[array[int]]:
-        """(address, size, address, size, ...) of the pages that are there, for each stack. One read for stacks that lie close together."""
-        found: list[array[int]] = []
-        at = 0
-        while at < len(stacks):
-            last = at
-            while last + 1 < len(stacks) and stacks[last + 1].start - stacks[last].end <= _MOST_GAP:
-                last += 1
-            low = stacks[at].start
-            size = (stacks[last].end - low) // _PAGE
-            present = os.pread(self._pagemap, size * _WORD, low // _PAGE * _WORD)[7::_WORD].translate(_IS_THERE)
-            if len(present) != size:
-                raise StackUnknown(NO_THREAD, "has pages of which the kernel does not tell whether they are there")
-            for stack in stacks[at : last + 1]:
-                row = array("Q")
-                for run in _RUN.finditer(present, (stack.start - low) // _PAGE, (stack.end - low) // _PAGE):
-                    row.extend((low + run.start() * _PAGE, (run.end() - run.start()) * _PAGE))
-                found.append(row)
-            at = last + 1
-        return found
-
     def _search(self, ranges: array[int], forbidden: Forbidden) -> list[Hit]:
-        size = sum(ranges[1::2])
-        if size > len(self._buffer):
-            self._buffer = bytearray(size + (size >> 1) & ~7)
-        base = ctypes.addressof((ctypes.c_char * len(self._buffer)).from_buffer(self._buffer))
-        done = syscall.process_vm_readv_into(self.pid, base, ranges)
-        if done != size:
-            raise StackUnknown(NO_THREAD, "cannot be read")
-        offsets = [0]
-        for piece in ranges[1::2]:
-            offsets.append(offsets[-1] + piece)
-        hits = []
-        for offset, value in forbidden.words_in(self._buffer, size):
-            for held in forbidden.holding(value):
-                at = bisect_right(offsets, offset) - 1
-                hits.append(Hit(NO_THREAD, ranges[2 * at] + offset - offsets[at], value, held))
-        return hits
+        return [
+            Hit(NO_THREAD, address, value, held)
+            for address, value in self._resident.words(ranges, forbidden)
+            for held in forbidden.holding(value)
+        ]
 
     def _without_remains(
         self, hits: Sequence[Hit], saved: dict[Suspended, list[dict[int, int]]], forbidden: Forbidden
@@ -299,7 +259,7 @@ class SuspendedStacks:
         for registers in saved:
             word = self._reader(registers[RSP], stack.end)
             try:
-                found += frames(registers, self._unwinder.known_row, word)
+                found += [pc for pc, _ in frames(registers, self._unwinder.known_row, word)]
             except NoFrame:
                 self._unknown.append((registers, word))
                 return None
@@ -316,6 +276,15 @@ class SuspendedStacks:
             return words[distance // _WORD]
 
         return word
+
+
+def _of_sizes(sizes: set[int], stacks: Sequence[Suspended]) -> list[Suspended]:
+    """Stacks of the sizes that a program makes. A larger mapping may be one that the kernel has merged with what lies above it."""
+    return [
+        s if s.end - s.start in sizes else Suspended(s.start, s.start + max(sizes))
+        for s in stacks
+        if s.end - s.start in sizes or s.end - s.start > max(sizes)
+    ]
 
 
 def _first_secret(pid: int) -> int:

@@ -9,7 +9,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from suture.patch.record import PlacedFunction, Record
-from suture.process.coroutine import NO_THREAD
 from suture.process.stack import Range
 from suture.process.switch import carry_out
 from suture.process.tracee import Tracee
@@ -55,8 +54,8 @@ def old_frames(tracee: Tracee, record: Record) -> OldFrames:
     names = {h.range.what for h in outcome.hits}
     functions = tuple(f.name for f in record.functions if f.name in names)
     return OldFrames(
-        len({h.tid for h in outcome.hits} - {NO_THREAD}),
-        len([h for h in outcome.hits if h.tid == NO_THREAD]),
+        len({h.tid for h in outcome.hits if h.tid > 0}),
+        len([h for h in outcome.hits if h.tid <= 0]),
         functions,
         tuple(f.name for f in record.functions if f.name in functions and f.endless),
     )

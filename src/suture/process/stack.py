@@ -27,15 +27,24 @@ _PAGE = 4096
 _WORD = 8
 _NO_STACK = array("Q")
 
+NO_THREAD = 0
+"""The thread number of a `Hit` on a suspended stack."""
+ELSEWHERE = -1
+"""The thread number of a `Hit` in memory that is no known stack."""
+
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """Addresses `start`..`end` (end excluded) where no thread may be. `owner` tells whose it is, `what` names it for people."""
+    """Addresses `start`..`end` (end excluded) where no thread may be. `owner` tells whose it is, `what` names it for people.
+
+    `holds_entries`: functions begin in it, so that a word with an address inside need not be a return address.
+    """
 
     start: int
     end: int
     owner: int
     what: str
+    holds_entries: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +60,10 @@ class Hit:
 class Stacks:
     """Pieces of stack to search, piece n of thread `tids[n]`; a thread may have several. `ranges` are address, size, address, size, ...
 
-    Flat, because a stop with 512 threads has no time for 512 objects. `foreign` counts threads that are on another stack than their own.
+    Flat, because a stop with 512 threads has no time for 512 objects. `foreign` are the threads that are on another stack than their own.
     """
 
-    def __init__(self, tids: Sequence[int], ranges: array[int], foreign: int = 0) -> None:
+    def __init__(self, tids: Sequence[int], ranges: array[int], foreign: frozenset[int] = frozenset()) -> None:
         self.tids, self.ranges, self.foreign = tids, ranges, foreign
         self.size = sum(ranges[1::2])
 
@@ -78,7 +87,9 @@ class Stacks:
     def with_more(self, pieces: Sequence[tuple[int, int, int]]) -> Stacks:
         """The same and further pieces: thread, address, size of each."""
         ranges = self.ranges + array("Q", [v for _, address, size in pieces for v in (address, size)])
-        return Stacks([*self.tids, *(tid for tid, _, _ in pieces)], ranges, self.foreign + len(pieces))
+        return Stacks(
+            [*self.tids, *(tid for tid, _, _ in pieces)], ranges, self.foreign | {tid for tid, _, _ in pieces}
+        )
 
     def present(self, tid: int) -> int:
         """Number of the piece that a thread is on now: its first."""
@@ -273,7 +284,7 @@ class Snapshot:
 
 
 class StackMap:
-    """Which mapping is whose stack: prepared before a stop, cheap inside it."""
+    """Which mapping is whose stack: prepared before a stop, cheap inside it. The main thread's is [stack], wherever its control block is."""
 
     def __init__(self, maps: Maps) -> None:
         self.raw = maps.raw
@@ -301,8 +312,9 @@ class StackMap:
         ]
         if self._main >= 0 and pid in tids:
             main = tids.index(pid)
-            if self._starts[self._main] <= starts[main] < self._ends[self._main]:
-                sizes[main] = self._ends[self._main] - starts[main]
+            if not self._starts[self._main] <= starts[main] < self._ends[self._main]:
+                return None
+            sizes[main] = self._ends[self._main] - starts[main]
         if not 0 < min(sizes) <= max(sizes) <= _USUAL_STACK_BYTES:
             return None
         ranges = array("Q", bytes(2 * _WORD * len(sizes)))
@@ -323,7 +335,7 @@ class StackMap:
         """The pieces to search, each to the end of its mapping. Raises StackUnknown."""
         owners: list[int] = []
         ranges = array("Q")
-        foreign = 0
+        foreign = set()
         for tid, rsp, fs_base in zip(
             tids, registers[x86_64.RSP :: x86_64.WORDS], registers[x86_64.FS_BASE :: x86_64.WORDS], strict=True
         ):
@@ -333,12 +345,13 @@ class StackMap:
             # whole words from below the stack pointer on: it need not be aligned
             owners.append(tid)
             ranges.extend((rsp & ~7, self._ends[index] - (rsp & ~7)))
-            home = self._index(fs_base) if fs_base else self._main
-            if index not in (home, self._main):
-                foreign += 1
+            # a child of vfork is on its parent's
+            home = self._main if self._main >= 0 and (tid == pid or index == self._main) else self._index(fs_base)
+            if index != home:
+                foreign.add(tid)
                 # its own stack: where its thread control block is, or for the main thread [stack]; how much of it is in use
                 # cannot be known
-                for other in {home, self._main if tid == pid else -1} - {-1, index}:
+                if home >= 0:
                     owners.append(tid)
-                    ranges.extend((self._starts[other], self._ends[other] - self._starts[other]))
-        return Stacks(owners, ranges, foreign)
+                    ranges.extend((self._starts[home], self._ends[home] - self._starts[home]))
+        return Stacks(owners, ranges, frozenset(foreign))

@@ -11,20 +11,22 @@ import gc
 import os
 import time
 from array import array
+from bisect import bisect_right
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 
-from suture.error import SutureError
 from suture.process import memory, syscall, x86_64
 from suture.process.borrow import OnStep, no_step
-from suture.process.coroutine import NO_THREAD, SuspendedStacks
+from suture.process.coroutine import SuspendedStacks
+from suture.process.elsewhere import Elsewhere, all_in_the_way
 from suture.process.error import WrongTarget
 from suture.process.frame import NoFrame
 from suture.process.gadget import find_gadgets
 from suture.process.maps import Maps, open_maps, read_raw
 from suture.process.placed import reader
-from suture.process.stack import Forbidden, Hit, Snapshot, StackMap, StackUnknown
+from suture.process.resident import Resident
+from suture.process.stack import ELSEWHERE, NO_THREAD, Forbidden, Hit, Snapshot, StackMap, StackUnknown
 from suture.process.stop import NotStopped, Seizure
 from suture.process.tracee import Tracee, command_name
 from suture.process.transition import Step, Transition
@@ -32,6 +34,7 @@ from suture.process.unwind import Unwinder, frames, thread_registers
 
 _FIRST_DELAY, _LONGEST_DELAY = 0.001, 0.25
 _MOST_NESTED = 64
+_SMALLEST_STACK = 2048  # MINSIGSTKSZ
 
 
 @dataclass(frozen=True)
@@ -84,19 +87,17 @@ def carry_out(
     foreign = threads = 0
     last: tuple[Hit, ...] = ()
     delay = _FIRST_DELAY
-    mem = memory.open_for_writing(tracee.via)
-    try:
+    with ExitStack() as kept:
+        kept.callback(snapshot.give_back)
+        mem = memory.open_for_writing(tracee.via)
+        kept.callback(os.close, mem)
         maps_fd = open_maps(tracee.via)
-    except SutureError:
-        os.close(mem)
-        raise
-    try:
-        suspended = SuspendedStacks(tracee.via, unwinder, suspends)
-    except SutureError:
-        os.close(maps_fd)
-        os.close(mem)
-        raise
-    try:
+        kept.callback(os.close, maps_fd)
+        resident = Resident(tracee.via)
+        kept.callback(resident.close)
+        suspended = SuspendedStacks(resident, unwinder, suspends)
+        kept.callback(suspended.close)
+        elsewhere = Elsewhere(resident, not suspends)
         while waiting:
             ours = {c.old for t in done for c in t.changes}  # their entries have changed, by us
             maps = Maps(read_raw(tracee.pid, maps_fd))
@@ -107,10 +108,15 @@ def carry_out(
             suspended.follow(maps)
             snapshot.make_ready()
             try:
-                hits, foreign, threads, pause = _one_stop(
-                    tracee, work, snapshot, stackmap, suspended, unwinder, mem, maps_fd, on_step
-                )
-                pauses.append(pause)
+                elsewhere.follow(maps)
+                found = elsewhere.search(maps, work.forbidden)
+                if all_in_the_way(found, len(waiting)) and any(t.changes for t, _ in waiting):
+                    hits = _by_owner(work, found)  # a pause would be in vain
+                else:
+                    hits, foreign, threads, pause = _one_stop(
+                        tracee, work, snapshot, stackmap, suspended, elsewhere, unwinder, mem, maps_fd, on_step
+                    )
+                    pauses.append(pause)
                 last = tuple(h for row in hits for h in row)
                 done += [t for t, h in zip(work.transitions, hits, strict=True) if not h]
                 waiting = [(t, describe(tracee, h)) for t, h in zip(work.transitions, hits, strict=True) if h]
@@ -122,12 +128,14 @@ def carry_out(
             time.sleep(delay)
             delay = min(delay * 2, _LONGEST_DELAY)
             tracee.check_same()
-    finally:
-        snapshot.give_back()
-        suspended.close()
-        os.close(maps_fd)
-        os.close(mem)
     return Outcome(tuple(done), tuple(waiting), tuple(pauses), foreign, threads, suspended.searched, last)
+
+
+def _by_owner(work: _Work, found: Sequence[Hit]) -> list[list[Hit]]:
+    hits: list[list[Hit]] = [[] for _ in work.transitions]
+    for hit in found:
+        hits[hit.range.owner].append(hit)
+    return hits
 
 
 def _prepare(
@@ -154,6 +162,7 @@ def _one_stop(
     snapshot: Snapshot,
     stackmap: StackMap,
     suspended: SuspendedStacks,
+    elsewhere: Elsewhere,
     unwinder: Unwinder,
     mem: int,
     maps_fd: int,
@@ -173,15 +182,20 @@ def _one_stop(
             got = syscall.process_vm_readv_into(pid, base, work.expected_at)
             if got != len(work.expected) or work.present != work.expected:
                 raise _changed(tracee, work, got)
-            foreign = _read_stacks(tracee, seizure, snapshot, stackmap, work.forbidden, maps_fd)
+            foreign, by_itself = _read_stacks(tracee, seizure, snapshot, stackmap, work.forbidden, maps_fd)
+            if by_itself:
+                elsewhere.suspect()
             found = snapshot.search(seizure.tids, seizure.registers, work.forbidden)
-            resting = suspended.search(maps_fd, seizure.registers, work.forbidden, foreign)
+            must_know = found or elsewhere.may_switch or suspended.needs_map()
+            now = Maps(read_raw(tracee.pid, maps_fd)) if must_know else None
+            resting = suspended.search(now, seizure.tids, seizure.registers, work.forbidden, foreign)
+            if now is not None:
+                resting += elsewhere.search(now, work.forbidden)
             # what the unwinder knows is of the mappings as they were before the stop
             doubtful = None
-            if found and read_raw(tracee.pid, maps_fd) == stackmap.raw:
-                doubtful = _Doubts(found, seizure, snapshot, unwinder)
-            for hit in (*(doubtful.real_hits(work.forbidden) if doubtful else found), *resting):
-                hits[hit.range.owner].append(hit)
+            if found and now is not None and now.raw == stackmap.raw:
+                doubtful = _Doubts(found, seizure, snapshot, unwinder, elsewhere.may_switch)
+            hits = _by_owner(work, [*(doubtful.real_hits(work.forbidden) if doubtful else found), *resting])
             for steps, in_the_way in zip(work.steps, hits, strict=True):
                 if not in_the_way:
                     for step in steps:
@@ -201,8 +215,8 @@ def _one_stop(
 
 def _read_stacks(
     tracee: Tracee, seizure: Seizure, snapshot: Snapshot, stackmap: StackMap, forbidden: Forbidden, maps_fd: int
-) -> int:
-    """Inside the stop: read all stacks; how many are foreign. Raises StackUnknown.
+) -> tuple[int, bool]:
+    """Inside the stop: read all stacks; how many threads are on foreign ones, and whether one got there without a signal. Raises StackUnknown.
 
     The quick way needs no map. Where it does not fit, the map must be of this moment, and reading it takes a third of the pause.
     """
@@ -214,16 +228,18 @@ def _read_stacks(
         except StackUnknown:
             stacks = None
     if stacks is not None and not snapshot.signal_frames(tids, registers, forbidden):
-        return 0
+        return 0, False
     raw = read_raw(tracee.pid, maps_fd)
     if raw != stackmap.raw:
         stackmap = StackMap(Maps(raw))
     stacks = stackmap.stacks(tracee.pid, tids, registers)
+    away = stacks.foreign
     snapshot.read(tracee.via, stacks)
     for _ in range(_MOST_NESTED):
-        more = stackmap.interrupted(stacks, snapshot.signal_frames(tids, registers, forbidden))
+        signals = snapshot.signal_frames(tids, registers, forbidden)
+        more = stackmap.interrupted(stacks, signals)
         if not more:
-            return stacks.foreign
+            return len(stacks.foreign), not away <= {tid for tid, _ in signals}
         stacks = stacks.with_more(more)
         snapshot.read(tracee.via, stacks)
     raise StackUnknown(tracee.pid, "has signal frames that lead to one another without end")
@@ -232,7 +248,10 @@ def _read_stacks(
 class _Doubts:
     """Words that look like a thread inside forbidden code: unwinding tells which are only remains of earlier calls."""
 
-    def __init__(self, hits: Sequence[Hit], seizure: Seizure, snapshot: Snapshot, unwinder: Unwinder) -> None:
+    def __init__(
+        self, hits: Sequence[Hit], seizure: Seizure, snapshot: Snapshot, unwinder: Unwinder, may_switch: bool
+    ) -> None:
+        self._may_switch = may_switch
         self._by_thread: dict[int, list[Hit]] = {}
         for hit in hits:
             self._by_thread.setdefault(hit.tid, []).append(hit)
@@ -259,8 +278,17 @@ class _Doubts:
                 self._unknown.append(tid)
                 real += hits
                 continue
-            real += [Hit(tid, 0, pc, r) for pc in found for r in forbidden.holding(pc)]
+            real += [h for h in hits if self._may_be_a_stack(h.address, [sp for _, sp in found])]
+            real += [Hit(tid, 0, pc, r) for pc, _ in found for r in forbidden.holding(pc)]
         return real
+
+    def _may_be_a_stack(self, address: int, frames: Sequence[int]) -> bool:
+        """Whether a word that is no return address of the thread's may be one on a stack of its own: one that lies above the outermost
+        frame, or inside a frame with room for one, where the process may leave a stack."""
+        if address >= frames[-1]:
+            return True
+        at = bisect_right(frames, address)
+        return self._may_switch and at > 0 and frames[at] - frames[at - 1] >= _SMALLEST_STACK
 
     def learn(self) -> None:
         """After the stop: look up the rows that were missing."""
@@ -284,8 +312,13 @@ def _changed(tracee: Tracee, work: _Work, got: int) -> WrongTarget:
 
 def describe(tracee: Tracee, hits: Sequence[Hit]) -> str:
     """One line for people: which threads are inside which functions."""
-    seen = dict.fromkeys((h.tid, h.range.what) for h in hits)
-    words = [f"{_thread(tracee, tid)} is in {what}" for tid, what in list(seen)[:3]]
+    seen = {(h.tid, h.range.what): h.address for h in hits}
+    words = [
+        f"{_thread(tracee, tid)} is in {what}"
+        if tid != ELSEWHERE
+        else f"the word at {address:#x} leads into {what} (a suspended stack, or what is left of one)"
+        for (tid, what), address in list(seen.items())[:3]
+    ]
     more = f" and {len(seen) - 3} more" if len(seen) > 3 else ""
     return ", ".join(words) + more
 
@@ -293,5 +326,7 @@ def describe(tracee: Tracee, hits: Sequence[Hit]) -> str:
 def _thread(tracee: Tracee, tid: int) -> str:
     if tid == NO_THREAD:
         return "a suspended stack (coroutine)"
+    if tid == ELSEWHERE:
+        return "a suspended stack"
     name = command_name(tid)
     return f"thread {tid} ({name})" if name else f"thread {tid}"

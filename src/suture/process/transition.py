@@ -237,5 +237,5 @@ def _shared_code(owner: Record) -> Iterable[Range]:
     spans = sorted((a, a + n) for f in owner.functions for a, n in ((f.new, f.new_size), (f.orig, f.orig_size)))
     for start, end in [*spans, (owner.code + owner.code_size,) * 2]:
         if start > at:
-            yield Range(at, start, 0, f"new code of {owner.id}")
+            yield Range(at, start, 0, f"new code of {owner.id}", holds_entries=True)
         at = max(at, end)

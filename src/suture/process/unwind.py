@@ -44,9 +44,9 @@ def thread_registers(words: Sequence[int] | memoryview[int]) -> dict[int, int]:
     return {number: words[place] for number, place in enumerate(_PLACES)}
 
 
-def frames(registers: Mapping[int, int], row_of: Callable[[int], Row], word: Word) -> list[int]:
-    """Program counters from the innermost frame to the outermost. Raises NoFrame."""
-    found = [registers[RA]]
+def frames(registers: Mapping[int, int], row_of: Callable[[int], Row], word: Word) -> list[tuple[int, int]]:
+    """Program counter and stack pointer of each frame, from the innermost to the outermost. Raises NoFrame."""
+    found = [(registers[RA], registers[RSP])]
     here: Mapping[int, int] = registers
     exact = True  # a return address may stand behind its function's end, an interrupted instruction does not
     while len(found) < _MOST_FRAMES:
@@ -63,7 +63,7 @@ def frames(registers: Mapping[int, int], row_of: Callable[[int], Row], word: Wor
         if above[RSP] <= here[RSP]:
             raise NoFrame("a stack that does not grow")
         exact = row.is_signal
-        found.append(above[RA])
+        found.append((above[RA], above[RSP]))
         here = above
     raise NoFrame("too many frames")
 

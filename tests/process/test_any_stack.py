@@ -1,0 +1,152 @@
+"""A coroutine that is suspended inside an old function keeps it from being replaced, whatever its stack and however it left it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from suture.patch.file import PatchFile
+from suture.process.apply import apply, revert
+from suture.process.error import Busy
+
+Start = Callable[..., Any]
+Compile = Callable[..., Path]
+Make = Callable[..., PatchFile]
+
+PROGRAM = r"""
+#define _GNU_SOURCE
+#include <setjmp.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <ucontext.h>
+#include <unistd.h>
+enum { SIZE = 1 << 16, PAGE = 4096 };
+void hand_switch(void **from, void *to);
+__asm__(".text\n.type hand_switch,@function\nhand_switch: push %rbp; push %rbx; push %r12; push %r13; push %r14; push %r15\n"
+        "mov %rsp, (%rdi); mov %rsi, %rsp\n"
+        "pop %r15; pop %r14; pop %r13; pop %r12; pop %rbx; pop %rbp; ret\n.size hand_switch, .-hand_switch\n");
+static ucontext_t home, co;
+static jmp_buf home_jump, co_jump;
+static void *home_sp, *co_sp;
+static char how;
+__attribute__((noinline)) static void yield(void) {
+  if (how == 'u') swapcontext(&co, &home);
+  else if (how == 'h') hand_switch(&co_sp, home_sp);
+  else if (!_setjmp(co_jump)) _longjmp(home_jump, 1);
+}
+__attribute__((noinline)) static void resume(void) {
+  if (how == 'u') swapcontext(&home, &co);
+  else if (how == 'h') hand_switch(&home_sp, co_sp);
+  else if (!_setjmp(home_jump)) _longjmp(co_jump, 1);
+}
+__attribute__((noinline)) int f(int x) { if (x < 0) { yield(); __asm__ volatile(""); } return x * 3 + 1; }
+/* so that nothing is left of f's frame */
+__attribute__((noinline)) static void scrub(void) { char deep[8192]; memset(deep, 0, sizeof deep); __asm__ volatile("" :: "r"(deep) : "memory"); }
+static void body(void) { for (;;) { f(-1); scrub(); yield(); } }
+static void first(void) { if (how == 's') { if (!_setjmp(co_jump)) swapcontext(&co, &home); } body(); }
+static void handler(int n) { (void)n; if (_setjmp(co_jump)) body(); }
+static void make(char *stack, int on_signal_stack) {
+  if (on_signal_stack) {
+    stack_t s = {stack, 0, SIZE}, none = {0, SS_DISABLE, 0};
+    struct sigaction a = {0};
+    a.sa_handler = handler; a.sa_flags = SA_ONSTACK;
+    sigaltstack(&s, 0); sigaction(SIGUSR1, &a, 0); raise(SIGUSR1); sigaltstack(&none, 0);
+  } else if (how == 'h') {
+    void **top = (void **)(stack + SIZE) - 1;
+    *top = 0; *--top = body; top -= 6; memset(top, 0, 48); co_sp = top;
+  } else {
+    getcontext(&co); co.uc_stack.ss_sp = stack; co.uc_stack.ss_size = SIZE; co.uc_link = &home;
+    makecontext(&co, first, 0);
+    if (how == 's') swapcontext(&home, &co);
+  }
+}
+static char in_an_array[SIZE] __attribute__((aligned(16)));
+static char *map(size_t size, int guard) {
+  char *p = mmap(0, size + PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (guard) mprotect(p, PAGE, PROT_NONE);
+  return p + PAGE;
+}
+static void loop(void) {
+  char line[64];
+  while (fgets(line, sizeof line, stdin)) {
+    if (*line == 'r') resume();
+    printf("%d\n", f(7));
+  }
+  exit(0);
+}
+int main(int argc, char **argv) {
+  char here[SIZE] __attribute__((aligned(16)));
+  __asm__ volatile("" :: "r"(here) : "memory");
+  setvbuf(stdout, 0, _IOLBF, 0);
+  how = argv[1][0];
+  const char *place = argv[2];
+  char *stack = here;
+  if (!strcmp(place, "malloc")) stack = malloc(SIZE);
+  if (!strcmp(place, "array")) stack = in_an_array;
+  if (!strcmp(place, "plain")) stack = map(SIZE, 0);
+  if (!strcmp(place, "guarded") || !strcmp(place, "signal")) stack = map(SIZE, 1);
+  if (!strcmp(place, "huge")) stack = map(80 << 20, 1);
+  make(stack, !strcmp(place, "signal"));
+  loop();
+}
+"""
+NEW = "int f(int x) { return 1000; }"
+WAYS = {"ucontext": "u", "hand": "h", "setjmp": "s"}
+PLACES = ["malloc", "array", "plain", "guarded", "here", "huge"]
+
+
+@pytest.fixture(scope="module", params=["-O0", "-O2"])
+def built(
+    request: pytest.FixtureRequest, gcc: Compile, make_patch: Make, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, PatchFile]:
+    folder = tmp_path_factory.mktemp("stacks")
+    program = gcc(folder / "target", PROGRAM, "-w", request.param)
+    return program, make_patch(folder, program, NEW, {"f": ["f"]})
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("way", WAYS)
+def test_a_stack_suspended_inside_means_busy_until_it_has_left(
+    start: Start, built: tuple[Path, PatchFile], way: str, place: str
+) -> None:
+    busy_then_applied(start(built[0], WAYS[way], place), built[1])
+
+
+def test_a_coroutine_made_of_a_signal_stack(start: Start, built: tuple[Path, PatchFile]) -> None:
+    busy_then_applied(start(built[0], "s", "signal"), built[1])
+
+
+def busy_then_applied(target: Any, patch: PatchFile) -> None:
+    assert target.ask("x") == "22"
+    assert target.ask("r") == "22"  # the coroutine is suspended inside f
+    with pytest.raises(Busy, match=r"a suspended stack|leads into f|is in f"):
+        apply(target.pid, patch, timeout=0.05)
+    assert target.ask("x") == "22"
+    assert target.ask("r") == "22"  # and has left it
+    apply(target.pid, patch, timeout=2)
+    assert [target.ask("r"), target.ask("r"), target.ask("x")] == ["1000"] * 3
+    revert(target.pid, patch.id, timeout=2)
+    assert [target.ask("r"), target.ask("x")] == ["22"] * 2
+
+
+@pytest.mark.parametrize("place", ["malloc", "guarded"])
+def test_a_stack_that_enters_after_the_first_look_is_found_in_the_stop(
+    start: Start, built: tuple[Path, PatchFile], place: str
+) -> None:
+    target = start(built[0], "h", place)
+    assert target.ask("x") == "22"
+    asked: list[str] = []
+
+    def meanwhile(step: str) -> None:
+        if step == "seized" and not asked:
+            asked.append(target.ask("r"))
+
+    with pytest.raises(Busy, match=r"a suspended stack|leads into f"):
+        apply(target.pid, patch=built[1], timeout=0.1, on_step=meanwhile)
+    assert asked == ["22"]
