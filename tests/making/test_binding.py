@@ -78,6 +78,71 @@ def test_a_variable_that_was_copied_into_the_program_is_used_there(package: Any)
     assert target.ask("") == 100 + 2007
 
 
+LIBRARY_DATA = """
+long number = 5; char letters[] = "abcdefgh"; short small = -3; double real = 2.5;
+struct { long a, b; int bits : 5; } three = {1, 2, 3};
+static long twice(long x) { return x * 2; }
+long (*hook)(long) = twice;
+long seen(void) { return number; }
+"""
+USES = """
+#include <stdlib.h>
+#include <stdio.h>
+#include <unistd.h>
+extern long number; extern char letters[]; extern short small; extern double real;
+extern struct { long a, b; int bits : 5; } three;
+extern long (*hook)(long);
+long seen(void);
+long f(long x) { return x * 7 + 2; }
+"""
+NEW_USES = {
+    "stderr": ("fileno(stderr) * 10 + fileno(stdout) + (environ != 0)", 22),
+    "number": ("(number += x, number * 10 + seen())", 88),
+    "letters": ("letters[x] + letters[2]", 100 + 99),
+    "small": ("small + (unsigned short)small + (small == x)", 65533 - 3),
+    "real": ("(long)(real * 4 + (real > 1))", 11),
+    "three": ("three.bits++ + (three.b = 40) + three.a + three.bits", 3 + 40 + 1 + 4),
+}
+
+
+def using(package: Any, tmp_path: Path, new: str, shape: str, more: str = "", cflags: tuple[str, ...] = ()) -> Any:
+    """A program that needs a library's data for the first time after the fix."""
+    (tmp_path / "data.c").write_text(LIBRARY_DATA)
+    subprocess.run(["gcc", "-shared", "-fPIC", "-O2", "data.c", "-o", "libdata.so"], check=True, cwd=tmp_path)
+    linked = (f"-L{tmp_path}", "-Wl,--no-as-needed", "-ldata", f"-Wl,-rpath,{tmp_path}")
+    source = "#define _GNU_SOURCE\n" + USES + more + PADDING
+    flags = (*cflags, *(() if shape == "fixed" else ("-fPIE",)))
+    return package(source, ("x * 7 + 2", new), "f", shape, flags, linked)
+
+
+@pytest.mark.parametrize("shape", ["pie", "fixed"])
+@pytest.mark.parametrize("level", ["-O0", "-O2"])
+@pytest.mark.parametrize("copied", ["", "used before"])
+def test_data_of_a_library_that_a_program_did_not_use_before_is_reached(
+    package: Any, tmp_path: Path, shape: str, level: str, copied: str
+) -> None:
+    """The program has no copy of it (R_X86_64_COPY), except where another function of it used it."""
+    everything = [e for n, (e, _) in NEW_USES.items() if n != "letters" or shape == "pie"]
+    before = f"long used(long x) {{ return {' + '.join(everything)}; }}\n" if copied else ""
+    new = " + ".join(f"1000 * ({e})" for e in everything)
+    made = using(package, tmp_path, new, shape, before, (level,))
+    relocations = subprocess.run(["readelf", "-rW", made.shipped], check=True, capture_output=True, text=True).stdout
+    assert any("R_X86_64_COPY" in r and "number" in r for r in relocations.splitlines()) == bool(copied)
+    target = made.start()
+    target.apply(made.patch())
+    assert target.ask("f", 3) == 1000 * sum(value for use, value in NEW_USES.values() if use in everything)
+
+
+def test_a_new_call_through_a_librarys_pointer_is_refused(package: Any, tmp_path: Path) -> None:
+    (refused,) = using(package, tmp_path, "hook(x)", "pie").refused()
+    assert "it needs hook at a fixed place" in refused.reason
+
+
+def test_a_new_address_of_a_librarys_data_as_a_number_is_refused(package: Any, tmp_path: Path) -> None:
+    (refused,) = using(package, tmp_path, "*(volatile long *)(x + (long)&number)", "fixed").refused()
+    assert "it needs number at a fixed place" in refused.reason
+
+
 @pytest.fixture
 def preloaded(tmp_path: Path) -> Path:
     source, out = tmp_path / "pre.c", tmp_path / "libpre.so"

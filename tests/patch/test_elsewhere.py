@@ -53,6 +53,27 @@ def test_what_the_loader_chooses_is_refused_where_nothing_shows_the_choice(elsew
         elsewhere.find("__memcpy_chk")
 
 
+def test_a_library_that_needs_none_gets_the_c_library_from_its_process(elsewhere: Elsewhere, tmp_path: Path) -> None:
+    (tmp_path / "n.c").write_text("int f(int x) { return x; }\n")
+    command = ["gcc", "-O2", "-fPIC", "-shared", "-nostdlib", "n.c", "-o", "libn.so"]
+    subprocess.run(command, check=True, cwd=tmp_path)
+    found = Elsewhere(elsewhere.tree, elsewhere.binary, Run.read(tmp_path / "libn.so"))
+    assert found.run.needed == ()
+    assert found.find("getenv") is None
+    with pytest.raises(Unresolvable, match="__memcpy_chk"):
+        found.find("__memcpy_chk")
+    with pytest.raises(Unresolvable, match="not_of_libc"):
+        found.find("not_of_libc")
+
+
+def test_a_program_gets_nothing_that_it_does_not_need(elsewhere: Elsewhere, tmp_path: Path) -> None:
+    (tmp_path / "p.c").write_text("void _start(void) { for (;;); }\n")
+    command = ["gcc", "-O2", "-nostdlib", "-static", "p.c", "-o", "p"]
+    subprocess.run(command, check=True, cwd=tmp_path)
+    with pytest.raises(Unresolvable, match="getenv"):
+        Elsewhere(elsewhere.tree, elsewhere.binary, Run.read(tmp_path / "p")).find("getenv")
+
+
 @pytest.fixture
 def module(tmp_path: Path) -> tuple[Path, list[Path]]:
     """A module that calls its program, and two programs that export a function: its own, and one that does not know it."""

@@ -146,11 +146,10 @@ def test_a_name_that_nothing_here_defines_is_an_import_of_any_version_unless_a_s
 
 
 @pytest.mark.parametrize("r_type", FIXED)
-def test_an_import_cannot_be_at_a_fixed_place(r_type: int) -> None:
-    with pytest.raises(Unresolvable, match="f at a fixed place"):
-        resolved(Facts(), unit(), r_type)
-    with pytest.raises(Unresolvable, match="f at a fixed place"):
-        resolved(Facts({"f": (got(0x6000),)}), unit(), r_type)
+def test_what_is_named_directly_and_lies_elsewhere_is_an_import_of_the_version_that_the_binary_has(r_type: int) -> None:
+    """Which instructions can go round by a slot is told by tests/patch/test_indirect.py."""
+    assert resolved(Facts(), unit(), r_type) == ImportedSymbol(IMPORT, 0, "f", "")
+    assert resolved(Facts({"f": (got(0x6000, version="V3"),)}), unit(), r_type) == ImportedSymbol(IMPORT, 0, "f", "V3")
 
 
 def test_other_units_are_only_asked_when_the_binary_itself_does_not_tell() -> None:

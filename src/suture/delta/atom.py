@@ -258,17 +258,17 @@ class AtomObject:
         """
         if not is_pc_relative(ref.r_type):
             return ref.value + ref.addend
-        end = ref.offset + 4
-        if source.kind is AtomKind.CODE:
-            ends = self._instruction_ends(source)
-            end = next(iter(ends[bisect.bisect_left(ends, end) :]), end)
+        end = self.instruction(source, ref)[1] if source.kind is AtomKind.CODE else ref.offset + 4
         return max(0, ref.value + ref.addend + end - ref.offset)
 
-    def _instruction_ends(self, code: Atom) -> list[int]:
+    def instruction(self, code: Atom, ref: Reference) -> tuple[int, int]:
+        """Start and end of the instruction that a reference of code is in; of the field alone where the code does not decode."""
         if code.index not in self._ends:
             engine = capstone.Cs(capstone.CS_ARCH_X86, capstone.CS_MODE_64)
-            self._ends[code.index] = [at + size for at, size, _, _ in engine.disasm_lite(code.data, 0)]
-        return self._ends[code.index]
+            self._ends[code.index] = [0, *(at + size for at, size, _, _ in engine.disasm_lite(code.data, 0))]
+        ends = self._ends[code.index]
+        n = bisect.bisect_right(ends, ref.offset)
+        return (ends[n - 1], ends[n]) if n < len(ends) else (ref.offset, ref.offset + 4)
 
     def piece(self, pool: Atom, start: int) -> tuple[int, int]:
         """The part (start, end) of an unnamed constant section from where a reference points up to where the next one does."""

@@ -20,6 +20,7 @@ from suture.match.run import Run
 from suture.patch.resolve import Found, Unresolvable, unshown
 
 _MOST_CANDIDATES = 12
+_C_LIBRARY = "libc.so.6"
 _LIBRARIES = (f"usr/lib/{MULTIARCH}", f"lib/{MULTIARCH}", "usr/lib", "usr/lib64", "lib64")
 
 
@@ -69,11 +70,15 @@ class Elsewhere:
 
     @cached_property
     def _libraries(self) -> list[Run | None]:
-        """Each library that the binary needs; None for one that is not where the tree is compiled."""
+        """Each library that the binary needs; None for one that is not where the tree is compiled.
+
+        What a library does not find in those it needs, it gets from its process, which has the C library.
+        """
         room = self.tree.room
         folders = room.layers if isinstance(room, Room) else (Path("/"),)
         found: list[Run | None] = []
-        for soname in self.run.needed:
+        always = () if self.run.is_program or not self.run.is_dynamic else (_C_LIBRARY,)
+        for soname in dict.fromkeys((*self.run.needed, *always)):
             paths = (folder / place / soname for folder in folders for place in _LIBRARIES)
             path = next((p for p in paths if p.is_file()), None)
             found.append(None if path is None else Run.read(path))

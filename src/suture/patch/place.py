@@ -14,9 +14,13 @@ from suture.elf.object_writer import NewRelocation, NewSection, NewSymbol
 from suture.match.linker_edit import Kind
 from suture.patch import eh_frame, thread_local
 from suture.patch.file import ALLOWED_RELOCATIONS
+from suture.patch.indirect import detour
+from suture.patch.manifest import SymbolKind
 from suture.patch.resolve import Resolver, Unresolvable
 
 _CODE_ALIGN = 16
+_DIRECT = frozenset({R.PC32, R.R_32, R.R_32S})
+_JUMP = b"\xe9"
 _FLAGS = {
     ".text": SectionFlag.ALLOC | SectionFlag.EXECINSTR,
     ".text.orig": SectionFlag.ALLOC | SectionFlag.EXECINSTR,
@@ -184,7 +188,29 @@ class Layout:
             if self._is_foreign_entry(change, atom, ref, unit):
                 continue
             symbol, addend = self._target(unit, atom, ref)
+            known = self.resolver.symbols.get(symbol)
+            if known is not None and known.kind is SymbolKind.IMPORT and ref.r_type in _DIRECT:
+                self._go_round(unit, atom, ref, symbol)
+                continue
             output.relocations.append(NewRelocation(base + ref.offset, ref.r_type, symbol, addend))
+
+    def _go_round(self, unit: int, atom: Atom, ref: Reference, symbol: str) -> None:
+        """Reach what only a slot leads to, from an instruction that was compiled to name it directly. Raises `Unresolvable`."""
+        start, end = self.selection.changes[unit].post.instruction(atom, ref)
+        offset = ref.addend + end - ref.offset
+        made = detour(atom.data[start:end], ref.offset - start, offset) if ref.r_type == R.PC32 else None
+        if made is None or atom.kind is not AtomKind.CODE:
+            raise Unresolvable(f"it needs {ref.symbol} at a fixed place, which is not in the shipped binary")
+        output = self.outputs[_output(atom)]
+        at = output.append(made.code + _JUMP + bytes(4), 1)
+        name = self.define(f"{ref.symbol}.through", output.name, at, len(made.code) + 5, SymbolType.FUNC)
+        function, base = self._atoms[(unit, atom.index)], self._offset(unit, atom)
+        output.data[base + start : base + end] = _JUMP + bytes(4) + b"\xcc" * (end - start - 5)
+        output.relocations += [
+            NewRelocation(at + made.slot, R.GOTPCREL, symbol, -4),
+            NewRelocation(at + len(made.code) + 1, R.PC32, function, end - 4),
+            NewRelocation(base + start + 1, R.PC32, name, -4),
+        ]
 
     def _is_foreign_entry(self, change: UnitChange, atom: Atom, ref: Reference, unit: int) -> bool:
         """Whether it is an entry of a switch table in a shared pool whose function is not in the patch; nothing reads it."""

@@ -123,8 +123,6 @@ class Resolver:
             if found.is_ifunc:
                 return self.chosen(name, found.address, r_type)
             return self.image(name, found.address, (found.place,))
-        if directly:
-            raise Unresolvable(f"it needs {name} at a fixed place, which is not in the shipped binary")
         version = slots[0].version if slots else wanted
         return self._import(name, version)
 
