@@ -13,7 +13,7 @@ from suture.match.book import Book, Contradiction
 from suture.match.linker_edit import Kind
 from suture.match.run import Slot, SlotKind
 from suture.patch.manifest import ImportedSymbol, SymbolKind
-from suture.patch.resolve import Found, Resolver, Unresolvable
+from suture.patch.resolve import Found, Resolver
 
 IMAGE, SLOT, IMPORT = SymbolKind.IMAGE, SymbolKind.SLOT, SymbolKind.IMPORT
 FIXED = (R.PC32, R.R_32, R.R_32S)
