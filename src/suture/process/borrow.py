@@ -19,14 +19,15 @@ import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
-from suture.error import Unsupported
+from suture.error import SutureError, Unsupported
 from suture.process import memory, syscall, x86_64
 from suture.process.detach import detach_running, sweep, wait_while_ours
 from suture.process.error import AlreadyTraced, Busy, NoPermission, NoProcess
 from suture.process.gadget import Gadgets, find_gadgets
 from suture.process.interrupted import repair_interrupted
-from suture.process.maps import Mapping, Maps
-from suture.process.tracee import Tracee, read_stat, read_status
+from suture.process.maps import Maps
+from suture.process.room import MARK, Room, find_room
+from suture.process.tracee import Tracee, is_main_thread, read_stat, read_status
 from suture.process.x86_64 import Registers
 
 OnStep = Callable[[str], None]
@@ -129,6 +130,7 @@ def borrow(tracee: Tracee, maps: Maps, on_step: OnStep = no_step) -> Iterator[Bo
             continue
         original: Registers | None = None
         mask: int | None = None
+        used: Room | None = None
         try:
             on_step("borrow: seized")
             try:
@@ -144,24 +146,24 @@ def borrow(tracee: Tracee, maps: Maps, on_step: OnStep = no_step) -> Iterator[Bo
             on_step("borrow: stopped")
             original = syscall.get_registers(tid)
             repair_interrupted(tid, original, status)
-            why = _unfit(tracee.via, tid, original, maps)
-            if why:
-                tried.append(f"thread {tid} {why}")
+            xstate = syscall.get_register_set(tid, syscall.NT_X86_XSTATE)
+            why = _unfit(tracee.via, tid, original)
+            size = len(xstate) + _ROOM_BESIDE_STATE
+            room = None if why else find_room(tracee.via, tid, is_main_thread(tid), original, maps, size)
+            if room is None:
+                tried.append(f"thread {tid} {why or 'has no room on its stack that is surely free'}")
                 continue
             _suspend_seccomp(pid, tid)
             mask = syscall.get_signal_mask(tid)
             frame = x86_64.signal_frame(
-                original.rsp,
-                x86_64.as_seen_by_sigreturn(original),
-                syscall.get_register_set(tid, syscall.NT_X86_XSTATE),
-                mask,
-                gadgets.returns[0],
+                room.top, x86_64.as_seen_by_sigreturn(original), xstate, mask, gadgets.returns[0]
             )
             mem = memory.open_for_writing(tracee.via)
             try:
                 memory.write(pid, mem, frame.address, frame.data)
             finally:
                 os.close(mem)
+            used = room
             on_step("borrow: frame written")
             borrowed = Borrowed(pid, tid, gadgets, original, frame.address, on_step)
             borrowed.rest()
@@ -171,7 +173,7 @@ def borrow(tracee: Tracee, maps: Maps, on_step: OnStep = no_step) -> Iterator[Bo
             yield borrowed
             return
         finally:
-            _give_back(pid, tid, original, mask)
+            _give_back(tracee, tid, original, mask, used)
             on_step("borrow: given back")
     tracee.check_same()
     raise Busy(
@@ -218,8 +220,9 @@ def _stop(pid: int, tid: int) -> int:
         syscall.cont(tid, os.WSTOPSIG(status) if status >> 16 == 0 else 0)
 
 
-def _give_back(pid: int, tid: int, original: Registers | None, mask: int | None) -> None:
-    """Registers, signal mask, detach. A thread that has ended meanwhile needs nothing."""
+def _give_back(tracee: Tracee, tid: int, original: Registers | None, mask: int | None, used: Room | None) -> None:
+    """Registers, signal mask, a mark where the frame was, detach. A thread that has ended meanwhile needs nothing."""
+    pid = tracee.pid
     with suppress(ProcessLookupError, NoProcess, Busy):
         if mask is not None and original is not None:
             # Back to a stop inside the kernel's signal code, where it looks at orig_rax once more.
@@ -233,6 +236,9 @@ def _give_back(pid: int, tid: int, original: Registers | None, mask: int | None)
                 x86_64.repeat_call(original)
         if original is not None:
             syscall.set_registers(tid, original)
+            if used is not None and used.start:
+                with suppress(SutureError):  # pages that are not known again cost nothing but the pages
+                    _mark(tracee, used)
     try:
         syscall.detach(tid)
     except ProcessLookupError:  # it runs, or has ended
@@ -286,22 +292,19 @@ def _candidates(tracee: Tracee) -> list[int]:
     return [tid for _, _, tid in sorted(ranked)][:64]
 
 
-def _unfit(pid: int, tid: int, registers: Registers, maps: Maps) -> str:
+def _mark(tracee: Tracee, room: Room) -> None:
+    """The thread stands still and does not need our frame any more; the next time its pages are known by the mark."""
+    mem = memory.open_for_writing(tracee.via)
+    try:
+        memory.write(tracee.pid, mem, room.start, MARK * ((room.end - room.start) // len(MARK)))
+    finally:
+        os.close(mem)
+
+
+def _unfit(pid: int, tid: int, registers: Registers) -> str:
     """Why this thread cannot be borrowed where it stands; empty when it can."""
     if registers.cs != x86_64.USER_CODE_SEGMENT:
         return "runs 32-bit code"
-    index = maps.index_of(registers.rsp)
-    stack: Mapping | None = None if index is None else maps.mappings[index]
-    if stack is None or index is None or not stack.writable:
-        return "has no stack that is known"
-    home = stack.name == b"[stack]" or (
-        stack.start <= registers.fs_base < stack.end and registers.fs_base > registers.rsp
-    )
-    if not home or not (stack.name == b"[stack]" or maps.has_guard_below(index)):
-        return "is not on its own stack"
-    need = len(syscall.get_register_set(tid, syscall.NT_X86_XSTATE)) + _ROOM_BESIDE_STATE
-    if registers.rsp - need < stack.start and stack.name != b"[stack]":
-        return "has no room left on its stack"
     if not x86_64.in_syscall(registers):
         area = syscall.get_rseq_area(tid)
         # struct rseq: rseq_cs at 8. A section cut in two by foreign code would not be restarted.
