@@ -12,9 +12,11 @@ from typing import Any
 
 import pytest
 
+from suture.error import ExitCode
 from suture.match.pattern import Pattern
 from suture.patch.file import PatchFile
-from suture.process.scan import Row, Standing, scan
+from suture.process.scan import Row, scan
+from suture.process.standing import Disk, Memory, Standing
 
 BODY = "long %s(long x) { long r = x; for (long n = 1; n < x; n++) { r = r * 31 + (r >> 3) + n * 5 - %d; r ^= outside(r) + state; } return r; }\n"
 SOURCE = "extern long outside(long); static long state = 3;\n" + BODY % ("f", 77) + BODY % ("g", 99)
@@ -59,7 +61,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
 
 
 def rows_of(pid: int, patch: PatchFile) -> list[Row]:
-    return [r for r in scan([patch]) if r.pid == pid]
+    return [r for r in scan([patch]).rows if r.pid == pid]
 
 
 @pytest.mark.parametrize("flags", [("-static",), ("-static-pie",), ("-static", "-Wl,--build-id=none")], ids=" ".join)
@@ -68,7 +70,11 @@ def test_the_old_code_in_a_static_program_is_exposed(made: Any, start: Start, fl
     objects = [made.compile("pre", "b.c"), made.folder / "pre" / "a.c.shipped.o"]
     pid = start("holder", objects, "f(c) + g(c)", *flags)
     (row,) = rows_of(pid, patch)
-    assert row.standing is Standing.NOT_FIXED and row.cves == ("CVE-2099-0001",) and row.file.endswith("/holder")
+    assert (
+        row.standing == Standing(Memory.OPEN, Disk.SAME)
+        and row.cves == ("CVE-2099-0001",)
+        and row.file.endswith("/holder")
+    )
     assert "1 of 1 functions" in row.why and "libshipped.so" in row.why and "rebuild the program" in row.why
     listed = subprocess.run(["nm", row.file], check=True, capture_output=True, text=True).stdout.splitlines()
     address = next(int(x.split()[0], 16) for x in listed if x.endswith(" T f"))
@@ -85,7 +91,7 @@ def test_the_fixed_code_an_innocent_program_and_a_dynamic_one_are_not_reported(m
         start("dynamic", [made.shipped], "f(c)", f"-Wl,-rpath,{made.folder}"),
     ]
     assert [r.why for p in pids for r in rows_of(p, patch) if "copy" in r.why] == []
-    assert [r.standing for r in rows_of(pids[2], patch)] == [Standing.NOT_FIXED]
+    assert [r.standing for r in rows_of(pids[2], patch)] == [Standing(Memory.OPEN, Disk.OPEN)]
 
 
 def test_a_change_that_only_a_field_of_the_linker_tells_is_never_taken_for_the_old_code(package: Any) -> None:
@@ -104,9 +110,11 @@ def test_the_command_prints_it(made: Any, start: Start, tmp_path: Path) -> None:
     (folder / "p.suture.o").write_bytes(patch.object.data)
     pid = start("holder", [made.compile("pre", "b.c"), made.folder / "pre" / "a.c.shipped.o"], "f(c) + g(c)", "-static")
     words = [os.path.join(os.path.dirname(sys.executable), "suture"), "scan", "--patches", str(folder), "--json"]
-    said = json.loads(subprocess.run(words, check=True, capture_output=True, text=True).stdout)
+    done = subprocess.run(words, check=False, capture_output=True, text=True)
+    said = json.loads(done.stdout)
+    assert done.returncode == (ExitCode.PARTIAL if said["unread"] else ExitCode.OK)
     (row,) = [r for r in said["processes"] if r["pid"] == pid]
-    assert row["standing"] == "not fixed" and "linked statically" in row["why"]
+    assert row["standing"]["memory"] == "not fixed" and "linked statically" in row["why"]
 
 
 def test_a_pattern_is_read_back_as_it_was_written() -> None:

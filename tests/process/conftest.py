@@ -56,6 +56,7 @@ def make_patch(
     suspends: tuple[str, ...] = (),
     relaxed: str = "",
     endless: tuple[str, ...] = (),
+    code: bool = False,
 ) -> PatchFile:
     """A patch of `target` whose new functions are the C functions of the same names in `source`."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -83,6 +84,7 @@ def make_patch(
         rows[function] = ReplacedFunction(
             function, old.st_value, old.st_size, hashlib.sha256(body).hexdigest(), entry.entry, entry.displaced,
             function, f"{function}.orig", Consistency.RELAXED if relaxed else Consistency.STRICT, function in endless,
+            body.hex() if code else "",
         )  # fmt: skip
     section = NewSection(
         ".text.orig", SectionFlag.ALLOC | SectionFlag.EXECINSTR, bytes(thunks), 16, relocations=relocations

@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
 from suture.cli.output import print_json, print_table, progress
+from suture.cli.unread import unread_lines
 from suture.error import ExitCode
 from suture.patch.admission import admit
 from suture.patch.file import PatchFile, read_patch
-from suture.process.apply import Prepared, Result, apply, prepare
+from suture.process.apply import GroupResult, Prepared, Result, apply, prepare
 from suture.process.everywhere import Failure, Outcome, Report, Run, apply_everywhere, in_each
-from suture.process.find import find
+from suture.process.find import Unread, find
+from suture.process.fitting import fitting_images
 from suture.process.maps import read_maps
 from suture.process.population import Population
 from suture.process.tracee import Tracee, command_name
 
 _PROGRESS_SECONDS = 0.5
+_DETAIL = 60
 
 HELP = """\
 Put a live patch into running processes. Nothing is loaded into them, nothing is restarted; the only pause is the moment in
@@ -131,45 +134,49 @@ def counted(args: argparse.Namespace, doing: str) -> Iterator[Report]:
         yield count
 
 
-def report(args: argparse.Namespace, outcomes: Sequence[Outcome], nothing: str, run: Run | None = None) -> int:
-    """Print what became of each process; the exit code tells all, some or none."""
+def report(
+    args: argparse.Namespace,
+    outcomes: Sequence[Outcome],
+    nothing: str,
+    run: Run | None = None,
+    unread: Sequence[Unread] = (),
+) -> int:
+    """Print what became of each process; the exit code tells all, some or none. `unread` may be among those meant."""
+    unread = run.unread if run else unread
     done = [o for o in outcomes if isinstance(o, Result)]
     failed = [o for o in outcomes if isinstance(o, Failure)]
     if args.json:
         more = (
-            {"ended": run.ended, "unread": run.unread, "scan_seconds": run.scan_seconds, "seconds": run.seconds}
+            {"ended": run.ended, "executed": run.executed, "scan_seconds": run.scan_seconds, "seconds": run.seconds}
             if run
             else {}
         )
-        print_json({"processes": done, "failed": failed, **more})
+        print_json({"processes": done, "failed": failed, "unread": unread, **more})
     elif not outcomes:
         print(nothing)
     else:
         rows = [_row(r) for r in done]
         rows += [(str(f.pid), f.command, "failed", "", f"{f.error} ({f.remedy})") for f in failed]
         print_table(("pid", "command", "state", "pause", "detail"), rows)
-    if run and not args.json:
-        for line in _summary(run, done, failed):
+    if not args.json:
+        for line in (*(_summary(run, done, failed) if run else ()), *unread_lines(unread)):
             print(line)
     if failed and not any(r.exit_code is ExitCode.OK or r.changed for r in done):
         return failed[0].exit_code if len({f.exit_code for f in failed}) == 1 else ExitCode.REFUSED
-    if failed or any(r.exit_code is not ExitCode.OK for r in done):
+    if failed or unread or any(r.exit_code is not ExitCode.OK for r in done):
         return ExitCode.PARTIAL
     return ExitCode.OK
 
 
 def _summary(run: Run, done: Sequence[Result], failed: Sequence[Failure]) -> Iterator[str]:
-    """Counts, and who could not be looked at."""
-    if run.outcomes:
+    if run.outcomes or run.ended or run.executed:
         whole = sum(r.exit_code is ExitCode.OK for r in done)
         parts = [f"{whole} of {len(run.outcomes)} processes"]
         parts += [f"{len(done) - whole} in part"] if len(done) > whole else []
         parts += [f"{len(failed)} failed"] if failed else []
         parts += [f"{len(run.ended)} ended meanwhile"] if run.ended else []
+        parts += [f"{len(run.executed)} executed another program meanwhile"] if run.executed else []
         yield f"{', '.join(parts)}; {run.seconds:.1f} s, {run.scan_seconds:.2f} s of them to find them"
-    if run.unread:
-        names = ", ".join(f"{u.pid} ({u.command}): {u.why}" for u in run.unread[:3])
-        yield f"{len(run.unread)} processes could not be looked at: {names}{' ...' if len(run.unread) > 3 else ''}"
 
 
 def _row(result: Result) -> tuple[str, str, str, str, str]:
@@ -179,8 +186,10 @@ def _row(result: Result) -> tuple[str, str, str, str, str]:
     )
     if not result.changed:
         state += " already"
-    detail = [", ".join(f for g in there for f in g.functions[:3])[:60]]
-    detail += [f"{g.name}: {g.state.value}{': ' + g.why if g.why else ''}" for g in result.groups if g not in there]
+    detail = [_first(dict.fromkeys(f for g in there for f in g.functions))]
+    copies = {g.copy for g in result.groups}
+    detail += [f"{len({g.copy for g in there})} of {len(copies)} copies"] if len(copies) > 1 else []
+    detail += [_rest(g) for g in result.groups if g not in there]
     if result.replaced:
         detail.append(f"in place of {', '.join(result.replaced)}")
     if result.old_frames is not None:
@@ -193,12 +202,31 @@ def _row(result: Result) -> tuple[str, str, str, str, str]:
     return str(result.pid), command_name(result.pid), state, pause, "; ".join(d for d in detail if d)
 
 
+def _first(names: Iterable[str]) -> str:
+    """As many names as there is room for, and how many more there are."""
+    rows = list(names)
+    shown: list[str] = []
+    for name in rows:
+        if shown and len(", ".join([*shown, name])) > _DETAIL:
+            break
+        shown.append(name)
+    more = f" and {len(rows) - len(shown)} more" if len(shown) < len(rows) else ""
+    return ", ".join(shown) + more
+
+
+def _rest(group: GroupResult) -> str:
+    """What is not as it was wanted."""
+    where = f" (the copy at {group.copy:#x})" if group.copy else ""
+    return f"{group.name}{where}: {group.state.value}{': ' + group.why if group.why else ''}"
+
+
 def _dry_run(args: argparse.Namespace, patch: PatchFile, pids: list[int]) -> int:
     rows = []
     for pid in pids:
         with Tracee(pid) as tracee:
-            prepared = prepare(tracee, read_maps(tracee.via), patch, args.replace)
-            rows += _plan_rows(pid, prepared)
+            maps = read_maps(tracee.via)
+            for image in fitting_images(tracee, maps, patch):
+                rows += _plan_rows(pid, prepare(tracee, maps, patch, args.replace, image))
     if args.json:
         print_json({"steps": [dict(zip(("pid", "address", "bytes", "what"), r, strict=True)) for r in rows]})
     else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from suture.error import ExitCode
 from suture.patch.file import read_patch
 from suture.process.apply import Result, revert
 from suture.process.everywhere import in_each
+from suture.process.find import Unread
 from suture.process.population import Population
 from suture.process.status import status_of_all
 
@@ -50,13 +52,23 @@ def run(args: argparse.Namespace) -> int:
 
         return kernel.revert(args)
     identity = args.patch if _is_id(args.patch) else read_patch(Path(args.patch)).id
-    pids = args.pid or [p.pid for p in status_of_all() if any(s.id == identity for s in p.patches)]
+    unread: list[Unread] = []
+    pids: list[int] = args.pid
+    if not pids:
+        found, unread = status_of_all()
+        pids = [p.pid for p in found if any(s.id == identity for s in p.patches)]
     nothing = f"no process carries the patch {identity}"
     if len(args.pid) == 1:
         return report(args, [revert(args.pid[0], identity, timeout=args.timeout)], nothing)
     with counted(args, "reverting") as count:
         outcomes = in_each(pids, partial(_revert, identity), timeout=args.timeout, report=count)
-    return report(args, outcomes, nothing)
+    return report(args, outcomes, nothing, unread=unread) if outcomes else _nothing(args, nothing, unread)
+
+
+def _nothing(args: argparse.Namespace, what: str, unread: Sequence[Unread]) -> int:
+    """Nothing was there to revert, and the exit code says so."""
+    report(args, [], what, unread=unread)
+    return ExitCode.NO_PROCESS
 
 
 def _revert(identity: str, pid: int, seconds: float, population: Population) -> Result:

@@ -6,39 +6,59 @@ import argparse
 from pathlib import Path
 
 from suture.cli.output import print_json, print_table
+from suture.cli.unread import unread_lines
 from suture.error import ExitCode, NotFound
-from suture.process.scan import Standing, read_patches, scan
+from suture.process.scan import Row, read_patches, scan
 
 HELP = """\
-List processes with the build-ids of what they have mapped, against the live patches in a folder and against the files on disk:
-fixed in memory, fixed on disk only (the file was replaced, the process still runs the old one), or not fixed. One line for each
-process and binary, with the reason. Static programs that hold a copy of a library's old code of their own are listed as not fixed."""
+List processes with the build-ids of what they have loaded, against the live patches in a folder and against the files on disk. One
+line for each process and copy of a binary. *In memory* says what runs: fixed in memory (what is there is what the patch file writes,
+byte for byte), partly fixed, not proved (a patch whose file is not here), not fixed. *On disk* says what the next start would
+run: not fixed (a patch is for that build), same build, replaced (another build), deleted, not read. Static programs that hold a copy of
+a library's old code of their own are listed as not fixed."""
 EXAMPLES = ("suture scan --patches /var/lib/suture/patches", "suture scan --json")
-EXIT_CODES = (ExitCode.OK, ExitCode.NOT_FOUND)
+EXIT_CODES = (ExitCode.OK, ExitCode.PARTIAL, ExitCode.NOT_FOUND)
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--patches", type=Path, metavar="DIR", help="a folder of .suture.o files to compare with")
-    parser.add_argument("--open", action="store_true", help="only what is not fixed in memory")
+    parser.add_argument("--open", action="store_true", help="only what is not fixed in memory, or not for long")
 
 
 def run(args: argparse.Namespace) -> int:
     if args.patches is not None and not args.patches.is_dir():
         raise NotFound(f"{args.patches}: no such folder", "give a folder of .suture.o files")
     patches, bad = read_patches(args.patches) if args.patches else ([], [])
-    rows = scan(patches)
-    if args.open:
-        rows = [r for r in rows if r.standing is not Standing.FIXED_IN_MEMORY]
+    found = scan(patches)
+    rows = [r for r in found.rows if r.standing.is_open or not args.open]
+    code = ExitCode.PARTIAL if found.unread or bad else ExitCode.OK
     if args.json:
-        print_json({"processes": rows, "unreadable_patches": bad})
-        return ExitCode.OK
+        print_json({"processes": rows, "unread": found.unread, "unreadable_patches": bad})
+        return code
     if rows:
         print_table(
-            ("pid", "command", "file", "build-id", "standing", "CVEs", "why"),
-            [(r.pid, r.command, r.file, r.build_id[:16], r.standing.value, ", ".join(r.cves), r.why) for r in rows],
+            ("pid", "command", "file", "build-id", "in memory", "on disk", "CVEs", "why"),
+            [_cells(r) for r in rows],
         )
     else:
         print("nothing that a known patch is for, and no process runs a replaced file")
+    for line in unread_lines(found.unread):
+        print(line)
     for problem in bad:
         print(f"unreadable patch: {problem}")
-    return ExitCode.OK
+    return code
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    standing = row.standing
+    cves = ", ".join(row.cves)
+    return (
+        str(row.pid),
+        row.command,
+        row.file,
+        row.build_id[:16],
+        standing.memory.value,
+        standing.disk.value,
+        cves,
+        row.why,
+    )

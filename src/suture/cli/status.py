@@ -4,23 +4,33 @@ from __future__ import annotations
 
 import argparse
 import shlex
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 from suture.cli.output import print_json, print_table
+from suture.cli.unread import unread_lines
 from suture.error import ExitCode
 from suture.process.status import ProcessStatus, status, status_of_all
 
 HELP = """\
 List the live patches that running processes carry and whether they are in force. All of it is read from the processes
-themselves: their maps, the record in the patch's memory, and the code at the old functions."""
+themselves: their maps, the record in the patch's memory, and the code at the old functions. So it is what they say of themselves;
+`suture scan --patches DIR` compares it with the patch files."""
 EXAMPLES = (
     "suture status",
     "suture status 812 --json",
     "# a backtrace through the functions of a patch",
     "suture status 812 --gdb x.suture.o >patch.gdb && gdb -p 812 -x patch.gdb",
 )
-EXIT_CODES = (ExitCode.OK, ExitCode.NO_PROCESS, ExitCode.NO_PERMISSION, ExitCode.BAD_PATCH, ExitCode.NOT_FOUND)
+EXIT_CODES = (
+    ExitCode.OK,
+    ExitCode.PARTIAL,
+    ExitCode.NO_PROCESS,
+    ExitCode.NO_PERMISSION,
+    ExitCode.BAD_PATCH,
+    ExitCode.NOT_FOUND,
+)
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -38,9 +48,9 @@ def run(args: argparse.Namespace) -> int:
         return kernel.status(args)
     if args.gdb:
         return _print_for_gdb(args.gdb, args.pid)
-    found = [status(pid) for pid in args.pid] if args.pid else status_of_all()
+    found, unread = ([status(pid) for pid in args.pid], []) if args.pid else status_of_all()
     if args.json:
-        print_json({"processes": found})
+        print_json({"processes": found, "unread": unread})
     elif not any(p.patches for p in found):
         print("no process carries a live patch" if not args.pid else "no live patch there")
     else:
@@ -48,7 +58,10 @@ def run(args: argparse.Namespace) -> int:
             ("pid", "command", "patch", "state", "target", "name", "CVEs", "detail"),
             [row for process in found for row in _rows(process)],
         )
-    return ExitCode.OK
+    if not args.json:
+        for line in unread_lines(unread):
+            print(line)
+    return ExitCode.PARTIAL if unread else ExitCode.OK
 
 
 def _print_for_gdb(path: Path, pids: Sequence[int]) -> int:
@@ -58,10 +71,13 @@ def _print_for_gdb(path: Path, pids: Sequence[int]) -> int:
     from suture.process.find import find
     from suture.process.maps import read_maps
     from suture.process.placed import find_placed
+    from suture.process.tracee import Tracee
 
     patch = read_patch(path)
     for pid in pids or find(patch.manifest.target.build_id):
-        for placed in find_placed(pid, read_maps(pid))[0]:
+        with Tracee(pid) as tracee:
+            found = find_placed(tracee.via, read_maps(tracee.via))[0]
+        for placed in found:
             if placed.record.id == patch.id:
                 sections = lay_out(patch).sections
                 places = [f"-s {s.name} {placed.record.base + sections[s.index]:#x}" for s in patch.sections]
@@ -71,9 +87,12 @@ def _print_for_gdb(path: Path, pids: Sequence[int]) -> int:
 
 def _rows(process: ProcessStatus) -> list[tuple[str, ...]]:
     rows: list[tuple[str, ...]] = []
+    times = Counter(s.id for s in process.patches)
     for s in process.patches:
         applied = sum(g.state.value == "applied" for g in s.groups)
         detail = s.why or (f"{applied} of {len(s.groups)} groups" if s.state.value == "partial" else "")
+        if times[s.id] > 1 and s.bias:
+            detail = "; ".join(d for d in (f"the copy of {s.file} at {s.bias:#x}", detail) if d)
         if s.old_frames is not None:
             detail = "; ".join(d for d in (detail, s.old_frames.text or "nobody is in old code any more") if d)
         rows.append((str(process.pid), process.command, s.id, s.state.value, s.file, s.name, ", ".join(s.cves), detail))

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import time
+from collections.abc import Callable, Sequence
 from collections.abc import Mapping as Table
-from collections.abc import Sequence
 from dataclasses import dataclass
 
-from suture.error import ExitCode, Refused, Unsupported
+from suture.error import ExitCode, Refused, SutureError
 from suture.patch.file import PatchFile
 from suture.patch.link import Layout, Linked, Place, Runtime, lay_out, link, slots_read
-from suture.patch.manifest import BadPatch, ReplacedFunction, SymbolKind
-from suture.patch.record import BadRecord, Record
+from suture.patch.manifest import BadPatch, Group, ReplacedFunction, SymbolKind
+from suture.patch.record import BadRecord, PlacedGroup, Record
 from suture.patch.x86_64 import JUMP_SIZE, STUB_SIZE
 from suture.process import memory
 from suture.process.borrow import OnStep, no_step
 from suture.process.detach import release_lingering
 from suture.process.error import Busy, WrongTarget
-from suture.process.image import Image, images, is_32_bit, with_build_id
+from suture.process.fitting import fitting_images, refuse_shared
+from suture.process.image import Image, images
 from suture.process.loader import find_imports
 from suture.process.lock import locked
 from suture.process.maps import Maps, choose_address, read_maps
@@ -44,12 +46,14 @@ from suture.process.x86_64 import require_machine
 
 @dataclass(frozen=True)
 class GroupResult:
-    """One group afterwards. `why` says who is in the way when it is not what was wanted."""
+    """One group afterwards. `why` says who is in the way when it is not what was wanted; `copy` is where the image starts that it
+    belongs to, when the process has loaded several that are the same, else 0."""
 
     name: str
     state: State
     functions: tuple[str, ...]
     why: str = ""
+    copy: int = 0
 
 
 @dataclass(frozen=True)
@@ -103,8 +107,8 @@ def apply(
     on_step: OnStep = no_step,
     population: Sharers | None = None,
 ) -> Result:
-    """Apply a patch. Groups whose functions stay in use are left out (`Result.exit_code` PARTIAL). `population` is for many
-    processes in a row (`everywhere`).
+    """Apply a patch, in each copy of the binary that the process has loaded. Groups whose functions stay in use are left out, and so
+    are copies that cannot be patched (`Result.exit_code` PARTIAL). `population` is for many processes in a row (`everywhere`).
 
     Raises Busy when nothing could be applied for that reason, WrongTarget, Refused (overlap with another patch without
     `replace` or `supersedes`, an open verdict), NoProcess, NoPermission, AlreadyTraced, Unsupported.
@@ -115,17 +119,66 @@ def apply(
         maps = read_maps(tracee.via)
         release_lingering()
         _settle(tracee, maps, timeout, on_step)
-        prepared = prepare(tracee, maps, patch, replace)
-        changed = False
-        if prepared.existing is None and prepared.transitions:
-            linked = prepared.linked
-            mine = [r for r in prepared.remains if r.id == patch.id and not r.mapping.executable]
-            _place(tracee, maps, linked, mine, started + timeout, on_step)
-            changed = True
-        elif prepared.existing is not None and (left := left_descriptors(tracee, patch.id)):
-            close_left(tracee, maps, left, on_step)
-        before = _register(tracee, prepared, timeout, on_step)
-        return _switch(tracee, prepared, timeout, on_step, started, changed, before)
+        copies = fitting_images(tracee, maps, patch)
+        results: list[tuple[Image, Result]] = []
+        problems: list[tuple[Image, SutureError]] = []
+        for image in copies:
+            left = max(0.0, started + timeout - time.monotonic())
+            try:
+                results.append((image, _apply_to(tracee, image, patch, replace, left, on_step, started)))
+            except (Busy, Refused, WrongTarget) as problem:
+                problems.append((image, problem))
+        if not results:
+            raise problems[0][1]
+        if len(copies) == 1:
+            return results[0][1]
+        return _joined(results, problems, lambda image: patch.manifest.groups, State.REVERTED)
+
+
+def _apply_to(
+    tracee: Tracee,
+    image: Image,
+    patch: PatchFile,
+    replace: bool,
+    timeout: float,
+    on_step: OnStep,
+    started: float,
+) -> Result:
+    begun = time.monotonic()
+    maps = read_maps(tracee.via)
+    prepared = prepare(tracee, maps, patch, replace, image)
+    changed = False
+    if prepared.existing is None and prepared.transitions:
+        linked = prepared.linked
+        mine = [r for r in prepared.remains if r.id == patch.id and not r.mapping.executable]
+        _place(tracee, maps, linked, mine, begun + timeout, on_step)
+        changed = True
+    elif prepared.existing is not None and (left := left_descriptors(tracee, patch.id)):
+        close_left(tracee, maps, left, on_step)
+    before = _register(tracee, prepared, timeout, on_step)
+    return _switch(tracee, prepared, timeout, on_step, started, changed, before)
+
+
+def _joined(
+    results: Sequence[tuple[Image, Result]],
+    problems: Sequence[tuple[Image, SutureError]],
+    groups_of: Callable[[Image], Sequence[Group | PlacedGroup]],
+    otherwise: State,
+) -> Result:
+    """One result for all copies of a binary in a process. A copy with a problem is in the state `otherwise`."""
+    groups = [dataclasses.replace(g, copy=image.start) for image, r in results for g in r.groups]
+    groups += [
+        GroupResult(g.name, otherwise, tuple(f.name for f in g.functions), problem.what, image.start)
+        for image, problem in problems
+        for g in groups_of(image)
+    ]
+    return dataclasses.replace(
+        results[-1][1],
+        groups=tuple(groups),
+        replaced=tuple(dict.fromkeys(i for _, r in results for i in r.replaced)),
+        changed=any(r.changed for _, r in results),
+        pauses_us=tuple(us for _, r in results for us in r.pauses_us),
+    )
 
 
 def _register(tracee: Tracee, prepared: Prepared, timeout: float, on_step: OnStep) -> tuple[float, ...]:
@@ -161,9 +214,9 @@ def _place(
         tracee.check_same()
 
 
-def prepare(tracee: Tracee, maps: Maps, patch: PatchFile, replace: bool) -> Prepared:
-    """Everything that can be decided without touching the process; also what `--dry-run` prints."""
-    image = find_image(tracee, maps, patch)
+def prepare(tracee: Tracee, maps: Maps, patch: PatchFile, replace: bool, image: Image) -> Prepared:
+    """Everything that can be decided about one image without touching the process; also what `--dry-run` prints."""
+    refuse_shared(tracee, maps, patch, image)
     placed, remains = find_placed(tracee.via, maps)
     here = [p for p in placed if _is_for(p.record, image)]
     read = reader(tracee.via)
@@ -260,19 +313,45 @@ def revert(
             raise Refused(
                 f"pid {pid}: does not carry the patch {patch_id}", f"see what it carries: suture status {pid}"
             )
-        image = next(i for i in present if _is_for(mine[0].record, i))
-        here = [p for p in placed if _is_for(p.record, image)]
         _settle(tracee, maps, timeout, on_step)
-        known = routes(here, reader(tracee.via))
-        # memory of the same patch may be there twice; the one that functions lead to counts
-        chosen = next((p for p in mine if any(r and r.target in _news(p.record) for r in known.values())), mine[0])
-        record = chosen.record
-        _refuse_replaced(pid, record, known, here)
-        aim = Aim(record, (), False)
-        transitions = plan(aim, known, {p.record.id: p.record for p in here} | {record.id: record})
-        nothing = Linked(b"", b"", record)
-        prepared = Prepared(image, nothing, chosen, tuple(remains), aim, tuple(here), known, (), tuple(transitions))
-        return _switch(tracee, prepared, timeout, on_step, started, False)
+        results: list[tuple[Image, Result]] = []
+        problems: list[tuple[Image, SutureError]] = []
+        for image in (i for i in present if any(_is_for(p.record, i) for p in mine)):
+            here = [p for p in placed if _is_for(p.record, image)]
+            left = max(0.0, started + timeout - time.monotonic())
+            try:
+                results.append((image, _revert_from(tracee, image, patch_id, here, remains, left, on_step, started)))
+            except (Busy, Refused, WrongTarget) as problem:
+                problems.append((image, problem))
+        if not results:
+            raise problems[0][1]
+        if len(results) + len(problems) == 1:
+            return results[0][1]
+        records = {p.record.bias: p.record for p in mine}
+        return _joined(results, problems, lambda image: records[image.bias].groups, State.APPLIED)
+
+
+def _revert_from(
+    tracee: Tracee,
+    image: Image,
+    patch_id: str,
+    here: Sequence[Placed],
+    remains: Sequence[Remains],
+    timeout: float,
+    on_step: OnStep,
+    started: float,
+) -> Result:
+    known = routes(here, reader(tracee.via))
+    mine = [p for p in here if p.record.id == patch_id]
+    # memory of the same patch may be there twice; the one that functions lead to counts
+    chosen = next((p for p in mine if any(r and r.target in _news(p.record) for r in known.values())), mine[0])
+    record = chosen.record
+    _refuse_replaced(tracee.pid, record, known, here)
+    aim = Aim(record, (), False)
+    transitions = plan(aim, known, {p.record.id: p.record for p in here} | {record.id: record})
+    nothing = Linked(b"", b"", record)
+    prepared = Prepared(image, nothing, chosen, tuple(remains), aim, tuple(here), known, (), tuple(transitions))
+    return _switch(tracee, prepared, timeout, on_step, started, False)
 
 
 def _settle(tracee: Tracee, maps: Maps, timeout: float, on_step: OnStep) -> None:
@@ -365,38 +444,6 @@ def _switch(
         time.monotonic() - started,
         old_frames(tracee, record) if in_force else None,
     )
-
-
-def find_image(tracee: Tracee, maps: Maps, patch: PatchFile) -> Image:
-    """The mapped image that the patch is for, by build-id and by its code. Raises WrongTarget, Refused."""
-    target = patch.manifest.target
-    if is_32_bit(tracee.via):
-        raise Unsupported(
-            f"pid {tracee.pid}: is a 32-bit process, the patch is for {target.architecture}",
-            "restart the program with the fixed package",
-        )
-    found = with_build_id(tracee.via, maps, target.build_id)
-    if not found:
-        near = [
-            i for i in images(tracee.via, maps) if i.path.rsplit("/", 1)[-1].startswith(target.file.split(".so")[0])
-        ]
-        has = f"{near[0].path} has build-id {near[0].build_id}" if near else f"it has no {target.file} mapped"
-        raise WrongTarget(
-            f"pid {tracee.pid}: {has}, the patch is for {target.build_id} ({target.package} {target.version})",
-            f"make the patch for what runs: suture make --for pid:{tracee.pid}",
-        )
-    fitting = [i for i in found if all(i.holds(f.address, f.size) for f in patch.manifest.functions)]
-    if len(fitting) > 1:
-        raise Refused(
-            f"pid {tracee.pid}: {target.file} is mapped {len(fitting)} times (dlmopen, or a copy that pretends)",
-            "restart the program with the fixed package",
-        )
-    if not fitting:
-        raise WrongTarget(
-            f"pid {tracee.pid}: {found[0].path} claims build-id {target.build_id} but is too small for it",
-            "look at the process by hand; its image is not what it says",
-        )
-    return fitting[0]
 
 
 def _is_for(record: Record, image: Image) -> bool:

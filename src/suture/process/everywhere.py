@@ -19,6 +19,7 @@ from suture.error import ExitCode, SutureError
 from suture.patch.file import PatchFile
 from suture.process.apply import Result, apply
 from suture.process.find import Unread, every_process
+from suture.process.fitting import NotLoaded
 from suture.process.population import Population
 from suture.process.tracee import command_name
 
@@ -38,6 +39,7 @@ class Failure:
     error: str
     remedy: str
     exit_code: ExitCode
+    has_left: bool = False  # the binary is not loaded any more: mostly, another program was executed meanwhile
 
 
 Outcome = Result | Failure
@@ -49,13 +51,15 @@ Report = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Run:
-    """What became of all processes that were found. `unread` could not be looked at; `ended` are those that ended before their turn.
+    """What became of all processes that were found. `unread` could not be looked at; before their turn `ended` have ended and
+    `executed` have executed another program.
 
     `passes` counts the looks at all processes that found a new one; times in seconds: of the first look, and all together.
     """
 
     outcomes: tuple[Outcome, ...]
     ended: tuple[int, ...]
+    executed: tuple[int, ...]
     unread: tuple[Unread, ...]
     passes: int
     scan_seconds: float
@@ -95,14 +99,24 @@ def apply_everywhere(
         def told(done: int, of: int, before: int = before) -> None:
             report(before + done, before + of)
 
-        outcomes += in_each([p.pid for p in new], change, timeout=timeout, jobs=jobs, report=told)
+        latest = in_each([p.pid for p in new], change, timeout=timeout, jobs=jobs, report=told)
+        gone = {o.pid for o in latest if _has_left(o)}
+        seen -= {
+            (p.pid, p.start_time) for p in new if p.pid in gone
+        }  # what it executes now may have loaded the binary too
+        outcomes += latest
     ended = tuple(o.pid for o in outcomes if _has_ended(o))
-    kept = tuple(o for o in outcomes if not _has_ended(o))
-    return Run(kept, ended, tuple(unread), passes, scan_seconds, time.monotonic() - started)
+    executed = tuple(o.pid for o in outcomes if _has_left(o))
+    kept = tuple(o for o in outcomes if not _has_ended(o) and not _has_left(o))
+    return Run(kept, ended, executed, tuple(unread), passes, scan_seconds, time.monotonic() - started)
 
 
 def _has_ended(outcome: Outcome) -> bool:
     return isinstance(outcome, Failure) and outcome.exit_code is ExitCode.NO_PROCESS
+
+
+def _has_left(outcome: Outcome) -> bool:
+    return isinstance(outcome, Failure) and outcome.has_left
 
 
 def in_each(
@@ -237,7 +251,8 @@ def outcome_of(pid: int, change: Change, seconds: float, population: Population)
     try:
         return change(pid, seconds, population)
     except SutureError as problem:
-        return Failure(pid, command_name(pid), problem.what, problem.remedy, problem.exit_code)
+        has_left = isinstance(problem, NotLoaded)
+        return Failure(pid, command_name(pid), problem.what, problem.remedy, problem.exit_code, has_left)
     except Exception as problem:  # a defect; it must not cost the other processes their turn
         what = f"pid {pid}: {type(problem).__name__}: {problem}"
         remedy = f"this is a defect; give its pid alone to see where: --debug {pid}"

@@ -1,23 +1,34 @@
-"""Which processes have a binary mapped, by the build-id in their memory."""
+"""Which processes have a binary loaded, by the build-id in their memory.
+
+Finding is hurried: on a loaded machine it would take a hundred times as long as its work, and what is not looked at is not known.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Set
+import time
+from collections.abc import Callable, Iterator, Set
 from dataclasses import dataclass
+from typing import TypeVar
 
 from suture.error import SutureError
-from suture.process.error import NoProcess
-from suture.process.image import Image, images
+from suture.process.allowance import limited
+from suture.process.error import Hostile, NoProcess
+from suture.process.image import Image, Look, look
 from suture.process.maps import Maps, read_maps
-from suture.process.status import all_pids
-from suture.process.tracee import Tracee, command_name, read_stat
+from suture.process.tracee import Tracee, command_name, list_processes, read_stat
+from suture.process.urgency import Urgency
+
+_URGENT_SECONDS = 0.5
+_TRIES = 5
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Found:
-    """A process and what of interest it has mapped."""
+    """A process and what of interest it has mapped. `via` is the thread that it is read through, as in `Tracee`."""
 
     pid: int
+    via: int
     start_time: int
     command: str
     maps: Maps
@@ -32,29 +43,83 @@ class Unread:
     command: str
     why: str
 
+    @classmethod
+    def of(cls, pid: int, problem: Exception) -> Unread:
+        why = problem.what if isinstance(problem, SutureError) else f"{type(problem).__name__}: {problem}"
+        return cls(pid, command_name(pid), why)
+
 
 def every_process(known: Set[tuple[int, int]] = frozenset()) -> tuple[list[Found], list[Unread]]:
     """All processes with their images; kernel threads, those that end meanwhile and `known` (pid, start time) are left out."""
     found: list[Found] = []
     unread: list[Unread] = []
-    seen: dict[bytes, tuple[Image, ...]] = {}
-    for pid in all_pids():
+    seen: dict[bytes, Look] = {}
+    for pid in hurried_pids():
         try:
             if known and (pid, read_stat(pid).start_time) in known:
                 continue
-            with Tracee(pid) as tracee:
-                maps = read_maps(tracee.via)
-                if maps.raw not in seen:  # forked workers have the very same maps
-                    seen[maps.raw] = tuple(images(tracee.via, maps))
-                found.append(Found(pid, tracee.start_time, command_name(pid), maps, seen[maps.raw]))
+            process = _look(pid, seen)
         except NoProcess:
             continue
-        except (SutureError, OSError) as problem:
-            why = problem.what if isinstance(problem, SutureError) else str(problem)
-            unread.append(Unread(pid, command_name(pid), why))
+        except Exception as problem:  # also a defect: whatever one process shows, the others are looked at
+            unread.append(Unread.of(pid, problem))
+            continue
+        if process is not None:
+            found.append(process)
     return found, unread
 
 
+def hurried_pids() -> Iterator[int]:
+    """Every process number in sight, by rising number. Until the last is done with, or half a second has gone by, the caller has
+    real-time priority where that is allowed."""
+    urgency = Urgency()
+    urgency.begin()
+    until = time.monotonic() + _URGENT_SECONDS
+    try:
+        for pid in sorted(list_processes()):
+            yield pid
+            if time.monotonic() > until:
+                urgency.end()
+    finally:
+        urgency.end()
+
+
+def _look(pid: int, seen: dict[bytes, Look]) -> Found | None:
+    """None for a kernel thread and a process that has ended."""
+
+    def read(tracee: Tracee, maps: Maps) -> Found:
+        # forked workers have the very same maps, and mostly the same in them
+        like = seen[maps.raw] = look(tracee.via, maps, seen.get(maps.raw))
+        return Found(pid, tracee.via, tracee.start_time, command_name(pid), maps, like.images)
+
+    return through_living_thread(pid, read)
+
+
+def through_living_thread(pid: int, read: Callable[[Tracee, Maps], T]) -> T | None:
+    """What `read` gives; None for a kernel thread and a process that has ended. Another thread is taken when the one that the process
+    is read through ends. Raises Hostile when that goes on, and what `read` raises."""
+    for _ in range(_TRIES):
+        try:
+            with Tracee(pid) as tracee:
+                maps = read_maps(tracee.via)
+                if maps.raw:
+                    with limited(pid):
+                        return read(tracee, maps)
+        except NoProcess:
+            pass
+        if not _lives_without_main_thread(pid):
+            return None
+    raise Hostile(pid, "its threads end faster than one of them can be looked at")
+
+
+def _lives_without_main_thread(pid: int) -> bool:
+    try:
+        stat = read_stat(pid)
+    except NoProcess:
+        return False
+    return stat.state in "ZX" and stat.threads > 1
+
+
 def find(build_id: str) -> list[int]:
-    """Processes that have an image with this build-id mapped, by rising pid."""
+    """Processes that have an image with this build-id loaded, by rising pid."""
     return [p.pid for p in every_process()[0] if any(i.build_id == build_id for i in p.images)]

@@ -1,12 +1,14 @@
-"""ELF images that a process has mapped, with build-id and load bias, read from its memory alone.
+"""ELF images that a process has loaded, with build-id and load bias, read from its memory alone.
 
 The file may be deleted, replaced, or out of sight in a container. What is read is the process's own, so every count is bounded
-and nothing is believed beyond it: a fake build-id is found out by the hash of the code.
+and nothing is believed beyond it: a fake build-id is found out by the hash of the code. A file may be loaded several times; each
+is an image of its own. One that is mapped without being executable, as a debugger maps it, is none.
 """
 
 from __future__ import annotations
 
 import ctypes
+import hashlib
 import struct
 from array import array
 from collections.abc import Iterator, Sequence
@@ -25,6 +27,7 @@ from suture.process.proc import read_auxv, read_file
 _MOST_IMAGES = 1 << 20
 _MOST_SEGMENTS = 64
 _MOST_NOTES = 64 << 10
+_MOST_DIGITS = 512  # of a build-id: --build-id=0x... takes any number
 _AT_PHENT, _PHENT_32 = 4, 32
 _PT_GNU_EH_FRAME = 0x6474E550
 _EHDR = struct.Struct("<16sHHIQQQIHHHHHH")
@@ -50,32 +53,80 @@ class Image:
         return self.start <= address + self.bias and address + size + self.bias <= self.end
 
 
+@dataclass(frozen=True)
+class Look:
+    """The images of one process, and what proves that another process would give the same: digests of all bytes that they were read
+    from, which are the first pages of mappings and `more` (address, size)."""
+
+    images: tuple[Image, ...]
+    pages: bytes
+    more: tuple[tuple[int, int], ...]
+    rest: bytes
+
+
 def images(pid: int, maps: Maps) -> list[Image]:
     """All images with a build-id, by rising address. Unreadable or odd ones are left out; an ended process has none."""
-    rows = [m for m in maps.mappings if m.offset == 0 and m.readable and m.inode][:_MOST_IMAGES]
-    found = []
-    for mapping, page in zip(rows, _first_pages(pid, rows), strict=True):
-        image = _parse(pid, mapping, page)
-        if image is not None:
-            found.append(image)
-    return found
+    return list(look(pid, maps).images)
+
+
+def look(pid: int, maps: Maps, like: Look | None = None) -> Look:
+    """The images of a process. `like` is what a process with the very same maps gave: it holds where the bytes are the same too."""
+    first, rest = _Reads(pid), _Reads(pid)
+    begins = list(_begins(first, [m for m in maps.mappings if m.offset == 0 and m.readable and m.inode]))
+    if like is not None and first.digest == like.pages:
+        for at in like.more:
+            rest.read(*at)
+        if rest.digest == like.rest:
+            return like
+        rest = _Reads(pid)
+    found = [image for m, outline in begins if (image := _image(rest, maps, m, outline)) is not None]
+    return Look(tuple(found), first.digest, tuple(rest.at), rest.digest)
+
+
+def _begins(reads: _Reads, rows: Sequence[Mapping]) -> Iterator[tuple[Mapping, _Outline]]:
+    """Where images begin. Where one of them maps the first page of its file again is no beginning of another."""
+    inner: set[tuple[bytes, int, int]] = set()
+    for mapping, page in zip(rows[:_MOST_IMAGES], _first_pages(reads.pid, rows[:_MOST_IMAGES]), strict=True):
+        if page[:4] != abi.ELFMAG:
+            continue
+        reads.note(mapping.start, page)
+        outline = _outline(page, _table_elsewhere(reads, mapping, page))
+        if outline is not None and (mapping.device, mapping.inode, mapping.start) not in inner:
+            bias = mapping.start - outline.first
+            inner |= {(mapping.device, mapping.inode, bias + again) for again in outline.again}
+            yield mapping, outline
+
+
+class _Reads:
+    """What was read of a process's memory: where, and a digest of it all."""
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self._seen = hashlib.sha256()
+        self.at: list[tuple[int, int]] = []
+
+    def read(self, address: int, size: int) -> bytes:
+        data = memory.try_read(self.pid, address, size)
+        self.note(address, data)
+        self.at.append((address, size))
+        return data
+
+    def note(self, address: int, data: bytes) -> None:
+        self._seen.update(struct.pack("<QQ", address, len(data)) + data)
+
+    @property
+    def digest(self) -> bytes:
+        return self._seen.digest()
 
 
 def frame_headers(pid: int, maps: Maps) -> list[tuple[int, int, int]]:
     """(start, end, address of .eh_frame_hdr) of every image that has one, the vDSO included."""
-    rows = [m for m in maps.mappings if m.offset == 0 and m.readable and (m.inode or m.name == b"[vdso]")][
-        :_MOST_IMAGES
+    rows = [m for m in maps.mappings if m.offset == 0 and m.readable and (m.inode or m.name == b"[vdso]")]
+    return [
+        (m.start, m.start - o.first + o.high, m.start - o.first + o.frames)
+        for m, o in _begins(_Reads(pid), rows)
+        if o.frames is not None
     ]
-    found = []
-    for mapping, page in zip(rows, _first_pages(pid, rows), strict=True):
-        segments = _segments(page)
-        loads = [s for s in segments if s[0] == abi.PT_LOAD]
-        first = next((s for s in loads if s[2] // PAGE == 0), None)
-        header = next((s for s in segments if s[0] == _PT_GNU_EH_FRAME), None)
-        if first is not None and header is not None:
-            bias = mapping.start - first[3] // PAGE * PAGE
-            found.append((mapping.start, bias + max(s[3] + s[6] for s in loads), bias + header[3]))
-    return found
 
 
 def with_build_id(pid: int, maps: Maps, build_id: str) -> list[Image]:
@@ -115,35 +166,52 @@ def _first_pages(pid: int, rows: Sequence[Mapping]) -> Iterator[bytes]:
         at += done
 
 
-def _segments(page: bytes) -> list[tuple[int, ...]]:
-    """Program headers in the first page of an ELF64 x86-64 image; empty for anything else."""
+def _table(page: bytes) -> tuple[int, int]:
+    """(offset, size) of the program headers that the first page of an ELF64 x86-64 image tells of; (0, 0) for anything else."""
     if page[:4] != abi.ELFMAG or page[4] != abi.ELFCLASS64 or page[5] != abi.ELFDATA2LSB:
-        return []
+        return 0, 0
     header = _EHDR.unpack_from(page)
     phoff, phentsize, phnum = header[5], header[9], header[10]
     if header[2] != abi.EM_X86_64 or phentsize != _PHDR.size or not 0 < phnum <= _MOST_SEGMENTS:
-        return []
-    table = page[phoff : phoff + phnum * _PHDR.size] if phoff < PAGE else b""
-    if len(table) != phnum * _PHDR.size:
-        return []
-    return list(_PHDR.iter_unpack(table))
+        return 0, 0
+    return phoff, phnum * _PHDR.size
+
+
+def _segments(page: bytes, elsewhere: bytes = b"") -> list[tuple[int, ...]]:
+    """Program headers of an image; `elsewhere` are their bytes when they are not in its first page."""
+    offset, size = _table(page)
+    table = elsewhere or page[offset : offset + size]
+    return list(_PHDR.iter_unpack(table)) if size and len(table) == size else []
+
+
+def _table_elsewhere(reads: _Reads, mapping: Mapping, page: bytes) -> bytes:
+    """Program headers that lie behind the first page, as tools that edit files place them."""
+    offset, size = _table(page)
+    if offset + size <= len(page) or mapping.start + offset + size > mapping.end:
+        return b""
+    return reads.read(mapping.start + offset, size)
 
 
 @dataclass(frozen=True)
 class _Outline:
-    """What the first page says. Addresses are link-time addresses. `notes`: address, size, and the build-id found in the page."""
+    """What the headers say. Addresses are link-time addresses. `frames`: .eh_frame_hdr; `notes`: address, size, and the
+    build-id found in the page; `code`: start and end of executable segments; `again`: pages behind the first segment that begin in the first page of the file too, as
+    linkers without -z separate-code lay it out."""
 
     first: int
     low: int
     high: int
     dynamic: int | None
+    frames: int | None
     notes: tuple[tuple[int, int, str | None], ...]
+    code: tuple[tuple[int, int], ...]
+    again: tuple[int, ...]
 
 
 @lru_cache(maxsize=1024)
-def _outline(page: bytes) -> _Outline | None:
+def _outline(page: bytes, elsewhere: bytes) -> _Outline | None:
     """Kept for the next process, because most have the same files mapped."""
-    segments = _segments(page)
+    segments = _segments(page, elsewhere)
     loads = [s for s in segments if s[0] == abi.PT_LOAD]
     first = next((s[3] // PAGE * PAGE for s in loads if s[2] // PAGE == 0), None)
     if first is None:
@@ -153,30 +221,37 @@ def _outline(page: bytes) -> _Outline | None:
         inside = address - first
         is_here = size <= _MOST_NOTES and inside >= 0 and inside + size <= len(page)
         notes.append((address, size, build_id_in(page[inside : inside + size]) if is_here else None))
-    dynamic = next((s[3] for s in segments if s[0] == abi.PT_DYNAMIC), None)
-    return _Outline(first, min(s[3] for s in loads), max(s[3] + s[6] for s in loads), dynamic, tuple(notes))
+    return _Outline(
+        first,
+        min(s[3] for s in loads),
+        max(s[3] + s[6] for s in loads),
+        next((s[3] for s in segments if s[0] == abi.PT_DYNAMIC), None),
+        next((s[3] for s in segments if s[0] == _PT_GNU_EH_FRAME), None),
+        tuple(notes),
+        tuple((s[3], s[3] + s[6]) for s in loads if s[1] & abi.PF_X),
+        tuple({s[3] // PAGE * PAGE for s in loads if s[2] // PAGE == 0 and s[3] // PAGE * PAGE > first}),
+    )
 
 
-def _parse(pid: int, mapping: Mapping, page: bytes) -> Image | None:
-    found = _outline(page)
-    if found is None:
-        return None
+def _image(reads: _Reads, maps: Maps, mapping: Mapping, found: _Outline) -> Image | None:
     bias = mapping.start - found.first
     start, end = (bias + found.low) // PAGE * PAGE, -(-(bias + found.high) // PAGE) * PAGE
     if not 0 <= start < end < 1 << 47 or end - start >= 1 << 31:
         return None
+    if not any(maps.has_code(bias + low, bias + high) for low, high in found.code):
+        return None
     dynamic = 0 if found.dynamic is None else bias + found.dynamic
     for address, size, known in found.notes:
-        build_id = known or build_id_in(_note(pid, mapping, bias + address, size))
-        if build_id and len(build_id) <= 128:
+        build_id = known or build_id_in(_note(reads, mapping, bias + address, size))
+        if build_id and len(build_id) <= _MOST_DIGITS:
             return Image(
                 mapping.path, mapping.is_deleted, build_id, bias, start, end, dynamic, mapping.device, mapping.inode
             )
     return None
 
 
-def _note(pid: int, mapping: Mapping, address: int, size: int) -> bytes:
+def _note(reads: _Reads, mapping: Mapping, address: int, size: int) -> bytes:
     inside = address - mapping.start
     if size > _MOST_NOTES or (inside >= 0 and inside + size <= PAGE):
         return b""
-    return memory.try_read(pid, address, size)
+    return reads.read(address, size)

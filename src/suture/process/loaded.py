@@ -19,6 +19,7 @@ from suture.process.proc import read_auxv
 from suture.process.tracee import Tracee
 
 _MOST_OBJECTS = 4096
+_MOST_NAMESPACES = 16  # DL_NNS of glibc
 _MOST_ENTRIES, _USUAL_ENTRIES = 512, 48
 _MOST_CHAIN = 1 << 12
 _HASH_HEAD = 4096
@@ -210,8 +211,12 @@ class LoadedObject:
         return Definition(value if shndx == abi.SHN_ABS else value + self.bias, info & 15)
 
 
-def loaded_objects(tracee: Tracee) -> list[LoadedObject]:
-    """The loader's list, from AT_PHDR by way of PT_DYNAMIC, DT_DEBUG and r_debug. Raises Refused, WrongTarget, Hostile."""
+def loaded_objects(tracee: Tracee, dynamic: int = 0) -> list[LoadedObject]:
+    """The loader's list, from AT_PHDR by way of PT_DYNAMIC, DT_DEBUG and r_debug.
+
+    With the address of an image's dynamic section: the list of the namespace that the image is in (dlmopen), if the loader tells of
+    more than the first: glibc from 2.35 on does, in struct r_debug_extended. Raises Refused, WrongTarget, Hostile.
+    """
     pid = tracee.via
     aux = read_auxv(pid)
     headers = list(
@@ -220,19 +225,35 @@ def loaded_objects(tracee: Tracee) -> list[LoadedObject]:
         )
     )
     bias = next((aux[_AT_PHDR] - h[3] for h in headers if h[0] == abi.PT_PHDR), 0)
-    dynamic = next((h[3] + bias for h in headers if h[0] == abi.PT_DYNAMIC), 0)
-    debug = LoadedObject(pid, bias, dynamic).value(_DT_DEBUG) if dynamic else 0
+    own = next((h[3] + bias for h in headers if h[0] == abi.PT_DYNAMIC), 0)
+    debug = LoadedObject(pid, bias, own).value(_DT_DEBUG) if own else 0
     if not debug:
         raise Refused(f"pid {tracee.pid}: has no dynamic loader to ask for imports", REMEDY)
-    at = struct.unpack("<Q", memory.read(pid, debug + 8, 8))[0]
+    first = _list(tracee, struct.unpack("<Q", memory.read(pid, debug + 8, 8))[0])
+    objects = first
+    for _ in range(_MOST_NAMESPACES):
+        if not dynamic or any(o.dynamic == dynamic for o in objects):
+            return objects
+        raw = memory.try_read(pid, debug, 48)
+        if len(raw) < 48 or struct.unpack_from("<I", raw)[0] < 2:
+            break
+        debug = struct.unpack_from("<Q", raw, 40)[0]
+        if not debug:
+            break
+        head = memory.try_read(pid, debug + 8, 8)
+        objects = _list(tracee, struct.unpack("<Q", head)[0]) if len(head) == 8 else []
+    return first
+
+
+def _list(tracee: Tracee, at: int) -> list[LoadedObject]:
     found: dict[int, LoadedObject] = {}
     while at:
         if at in found or len(found) == _MOST_OBJECTS:
             raise Hostile(tracee.pid, "the loader's list of what is loaded has no end")
-        row = memory.try_read(pid, at, 32)
+        row = memory.try_read(tracee.via, at, 32)
         if len(row) < 32:
             break
         l_addr, _, l_ld, following = struct.unpack("<QQQQ", row)
-        found[at] = LoadedObject(pid, l_addr, l_ld)
+        found[at] = LoadedObject(tracee.via, l_addr, l_ld)
         at = following
     return list(found.values())

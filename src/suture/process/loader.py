@@ -26,7 +26,7 @@ def find_imports(
 
     Raises Refused for one that is not there, is thread-local, or is an IFUNC whose choice nothing in the process shows.
     """
-    objects = loaded_objects(tracee)
+    objects = loaded_objects(tracee, image.dynamic)
     scope = _scope(objects, image, tracee)
     found = {}
     for symbol in wanted:
@@ -68,7 +68,9 @@ def _scope(objects: Sequence[LoadedObject], image: Image, tracee: Tracee) -> lis
     at_start = list(objects[: last + 1])
     own = next((o for o in objects if o.dynamic == image.dynamic), None)
     if own is None:
-        raise Refused(f"pid {tracee.pid}: {image.path} is not in the loader's first namespace (dlmopen)", REMEDY)
+        raise Refused(
+            f"pid {tracee.pid}: {image.path} is in none of the loader's lists that can be read (dlmopen)", REMEDY
+        )
     return at_start + [o for o in _closure(objects, own) if o not in at_start]
 
 

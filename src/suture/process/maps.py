@@ -101,6 +101,17 @@ class Maps:
         index = self.index_of(address)
         return None if index is None else self.mappings[index]
 
+    @cached_property
+    def _code(self) -> tuple[list[int], list[int]]:
+        rows = [m for m in self.mappings if m.executable]
+        return [m.start for m in rows], [m.end for m in rows]
+
+    def has_code(self, start: int, end: int) -> bool:
+        """Whether something executable is mapped between two addresses."""
+        starts, ends = self._code
+        index = bisect_right(ends, start)
+        return index < len(starts) and starts[index] < end
+
     def has_guard_below(self, index: int) -> bool:
         """Nothing writable touches the mapping's lower end."""
         if index == 0:

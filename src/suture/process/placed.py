@@ -135,7 +135,7 @@ def _is_coherent(record: Record) -> bool:
     data_end = text_end + record.data_size
     old: set[int] = set()
     for group in record.groups:
-        if not text_end <= group.switch < data_end:
+        if not group.functions or not text_end <= group.switch < data_end:
             return False
         for f in group.functions:
             inside = all(

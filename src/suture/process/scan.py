@@ -1,53 +1,56 @@
-"""Where each process stands: what it runs, against known patches and against what is installed on disk.
+"""What every process runs, against known patches and against what is installed on disk: the facts that `standing` judges.
 
-Fixed in memory and fixed on disk are different things and are told apart: a process that still runs the old file needs its live
-patch or a restart, one whose file is old again loses its patch with the next start.
+A row is one process and one binary that it has loaded; a binary that is loaded twice has two, because each copy is patched by itself.
 """
 
 from __future__ import annotations
 
-import os
-import stat
-from collections.abc import Sequence
-from dataclasses import dataclass
-from enum import Enum
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from suture.elf.file import build_id_in
 from suture.error import SutureError
 from suture.patch.file import SUFFIX, PatchFile, read_patch
+from suture.patch.manifest import Manifest
+from suture.process.allowance import limited
+from suture.process.comparison import doubt
 from suture.process.copies import Copies
+from suture.process.disk import Files, OnDisk
 from suture.process.error import NoPermission, NoProcess
 from suture.process.find import Found, Unread, every_process
 from suture.process.image import Image
-from suture.process.placed import State
-from suture.process.status import PatchStatus, patches_of
+from suture.process.placed import Placed, State, find_placed
+from suture.process.reexec import executes_itself
+from suture.process.standing import Carried, Disk, Judgement, Known, Memory, Standing, judge
+from suture.process.status import PatchStatus, states_of
 
 _NAMED = 3
-
-
-class Standing(Enum):
-    """One of four that are kept apart."""
-
-    FIXED_IN_MEMORY = "fixed in memory"
-    PARTLY_FIXED = "partly fixed in memory"
-    FIXED_ON_DISK = "fixed on disk only"
-    NOT_FIXED = "not fixed"
-    UNKNOWN = "unknown"
+_MOST_COMPARED, _COMPARING_SECONDS = 256 << 20, 5.0
+_MOST_COPIES = 16  # rows of one build-id in one process; more are counted
 
 
 @dataclass(frozen=True)
 class Row:
-    """One process and one binary. `why` is the reason in words; `patches` are ids."""
+    """One process and one binary, loaded at `address`. `why` is the reason in words; `patches` are ids."""
 
     pid: int
     command: str
     file: str
     build_id: str
+    address: int
     standing: Standing
     patches: tuple[str, ...]
     cves: tuple[str, ...]
     why: str
+
+
+@dataclass(frozen=True)
+class Scan:
+    """All rows, and the processes that could not be looked at: what they run is not known."""
+
+    rows: tuple[Row, ...]
+    unread: tuple[Unread, ...]
 
 
 def read_patches(folder: Path) -> tuple[list[PatchFile], list[str]]:
@@ -61,28 +64,42 @@ def read_patches(folder: Path) -> tuple[list[PatchFile], list[str]]:
     return found, bad
 
 
-def scan(patches: Sequence[PatchFile]) -> list[Row]:
+def scan(patches: Sequence[PatchFile]) -> Scan:
     """A row for each process and binary that a patch is for, that carries a patch, whose file was replaced on disk, or that
     holds a copy of a library's old code."""
     by_target: dict[str, list[PatchFile]] = {}
     for patch in patches:
         by_target.setdefault(patch.manifest.target.build_id, []).append(patch)
-    found, unread = every_process()
-    on_disk: dict[tuple[str, str], str | None] = {}
+    processes, unread = every_process()
     copies = Copies(patches)
     rows: list[Row] = []
-    for process in found:
-        rows += _rows(process, by_target, on_disk)
-        rows += _copies(process, copies)
-    return rows + [_unread_row(u) for u in unread]
+    with Files() as files:
+        for process in processes:
+            try:
+                with limited(process.pid):
+                    mine = _rows(process, by_target, files) + _copies(process, copies)
+            except (NoProcess, NoPermission):
+                continue  # it has ended, or become another user's program
+            except Exception as problem:  # also a defect: whatever one process shows, the others are listed
+                unread.append(Unread.of(process.pid, problem))
+                continue
+            rows += mine
+    again = executes_itself(processes, {r.pid for r in rows})
+    return Scan(tuple(_until_exec(r, again) for r in rows), tuple(unread))
+
+
+def _until_exec(row: Row, again: Mapping[int, str]) -> Row:
+    """A process that executes its own file again and again is fixed no longer than until then."""
+    standing = row.standing
+    if row.pid not in again or standing.memory is not Memory.FIXED or not standing.is_lost_at_next_start:
+        return row
+    why = f"{row.why}; {again[row.pid]}: what it executes next is not fixed"
+    return replace(row, standing=replace(standing, memory=Memory.UNTIL_EXEC), why=why)
 
 
 def _copies(process: Found, copies: Copies) -> list[Row]:
     """What a static program holds of a library's old code: exposed, and out of the library's patch's reach."""
-    try:
-        holder = copies.held_by(process)
-    except (NoProcess, NoPermission):
-        return []
+    holder = copies.held_by(process)
     if holder is None:
         return []
     build_id = next((i.build_id for i in process.images if i.path == holder.path), "")
@@ -100,119 +117,115 @@ def _copies(process: Found, copies: Copies) -> list[Row]:
         )
         if holder.is_deleted:
             why += "; its file was replaced or deleted meanwhile"
+        standing = Standing(Memory.OPEN, Disk.DELETED if holder.is_deleted else Disk.SAME)
         cves = tuple(sorted(copy.patch.manifest.cves))
-        rows.append(Row(process.pid, process.command, holder.path, build_id, Standing.NOT_FIXED, (), cves, why))
+        rows.append(Row(process.pid, process.command, holder.path, build_id, holder.address, standing, (), cves, why))
     return rows
 
 
-def _unread_row(process: Unread) -> Row:
-    return Row(process.pid, process.command, "", "", Standing.UNKNOWN, (), (), f"cannot be looked at: {process.why}")
-
-
-def _rows(
-    process: Found, by_target: dict[str, list[PatchFile]], on_disk: dict[tuple[str, str], str | None]
-) -> list[Row]:
-    carried = patches_of(process.pid, process.maps)
+def _rows(process: Found, by_target: Mapping[str, Sequence[PatchFile]], files: Files) -> list[Row]:
+    placed, remains = find_placed(process.via, process.maps)
+    states = states_of(process.via, placed, remains, process.images) if placed else []
+    times = Counter(i.build_id for i in process.images)
+    told: Counter[str] = Counter()
     rows = []
-    for image in _distinct(process.images):
-        mine = [s for s in carried if s.build_id == image.build_id]
-        wanted = by_target.get(image.build_id, [])
-        if mine or wanted or image.is_deleted:
-            rows.append(_row(process, image, mine, wanted, on_disk))
+    for image in process.images:
+        carried = [(p, s) for p, s in zip(placed, states, strict=False) if _is_for(p, image)]
+        wanted = by_target.get(image.build_id, ())
+        if not carried and not wanted and not image.is_deleted:
+            continue
+        told[image.build_id] += 1
+        if told[image.build_id] > _MOST_COPIES:
+            continue
+        row = _row(process, image, carried, wanted, files.behind(process, image), by_target)
+        if not carried and not wanted and row.standing.disk is Disk.SAME:
+            continue  # written anew, as it was
+        if times[image.build_id] > 1:
+            row = replace(row, why=f"the copy at {image.start:#x} of {times[image.build_id]}: {row.why}")
+        rows.append(row)
     return rows
 
 
-def _distinct(images: Sequence[Image]) -> list[Image]:
-    return list({(i.build_id, i.path): i for i in images}.values())
+def _is_for(placed: Placed, image: Image) -> bool:
+    return (placed.record.build_id, placed.record.bias) == (image.build_id, image.bias)
 
 
 def _row(
     process: Found,
     image: Image,
-    carried: Sequence[PatchStatus],
+    carried: Sequence[tuple[Placed, PatchStatus]],
     wanted: Sequence[PatchFile],
-    on_disk: dict[tuple[str, str], str | None],
+    on_disk: OnDisk,
+    by_target: Mapping[str, Sequence[PatchFile]],
 ) -> Row:
-    disk = _disk_build_id(process.pid, image, on_disk)
-    applied = [s for s in carried if s.state is State.APPLIED]
-    odd = [s for s in carried if s.state in (State.PARTIAL, State.INTERRUPTED, State.DAMAGED)]
-    retired = {r for p in wanted if p.id in {s.id for s in applied} for r in p.manifest.supersedes}
-    missing = [
-        p
-        for p in wanted
-        if p.id not in {s.id for s in applied} and p.id not in retired and p.manifest.name not in retired
+    files = {p.id: p for p in wanted}
+    mine = [
+        _carried(process, placed, status, files.get(placed.record.id))
+        for placed, status in carried
+        if status.state in (State.APPLIED, State.PARTIAL, State.INTERRUPTED, State.DAMAGED)
     ]
-    replaced = disk is not None and disk != image.build_id
-    parts = [f"{s.name or s.id} is {s.state.value}" for s in [*applied, *odd]]
-    parts += [
-        f"{p.manifest.name} ({', '.join(p.manifest.cves) or p.id}) is not applied"
-        for p in missing
-        if p.id not in {s.id for s in odd}
-    ]
-    if replaced:
-        parts.append(
-            f"the file on disk is now build-id {disk[:16] if disk else ''}, the process still runs the old one"
-        )
-    elif disk is None and image.is_deleted:
-        parts.append("the file was deleted")
-    if applied and not odd and not missing:
-        standing = Standing.FIXED_IN_MEMORY
-        if not replaced and disk is not None:
-            parts.append("the file on disk is not fixed: lost at the next start")
-    elif applied or odd:
-        standing = Standing.PARTLY_FIXED
-    elif replaced:
-        standing = Standing.FIXED_ON_DISK
-    elif missing:
-        standing = Standing.NOT_FIXED
-    else:
-        standing = Standing.UNKNOWN
-    ids = tuple(s.id for s in [*applied, *odd])
-    cves = tuple(
-        sorted({c for p in missing for c in p.manifest.cves} if missing else {c for s in applied for c in s.cves})
+    verdict = judge([_known(p) for p in wanted], mine)
+    disk, words = _disk(image, on_disk, by_target)
+    standing = Standing(verdict.memory, disk)
+    if standing.is_lost_at_next_start:
+        words = f"the file on disk is {disk.value}: lost at the next start"
+    why = "; ".join(w for w in (*verdict.reasons, words) if w)
+    ids = tuple(c.id for c in mine)
+    return Row(
+        process.pid,
+        process.command,
+        image.path,
+        image.build_id,
+        image.start,
+        standing,
+        ids,
+        _cves(verdict, wanted),
+        why,
     )
-    return Row(process.pid, process.command, image.path, image.build_id, standing, ids, cves, "; ".join(parts))
 
 
-def _disk_build_id(pid: int, image: Image, known: dict[tuple[str, str], str | None]) -> str | None:
-    """Build-id of the file that now has the image's path, in the process's own root; None when there is none to read.
-
-    The path is the process's choice: only a regular file is opened, never a device or a pipe, and only its start is read.
-    """
-    try:
-        root = os.readlink(f"/proc/{pid}/root")
-        mount = os.readlink(f"/proc/{pid}/ns/mnt")
-    except OSError:
-        return None
-    key = (f"{mount} {root}", image.path)
-    if key not in known:
-        known[key] = _read_build_id(f"/proc/{pid}/root{image.path}")
-    return known[key]
+def _carried(process: Found, placed: Placed, status: PatchStatus, file: PatchFile | None) -> Carried:
+    if status.state is State.DAMAGED:
+        reason = status.why
+    elif file is None:
+        reason = ""
+    else:
+        with limited(process.pid, most_bytes=_MOST_COMPARED, seconds=_COMPARING_SECONDS):  # the patch's size decides
+            reason = doubt(process.via, file, placed)
+    return Carried(status.id, status.name, status.state.value, status.state is State.APPLIED, reason)
 
 
-def _read_build_id(path: str) -> str | None:
-    try:
-        place = os.open(path, os.O_PATH | os.O_CLOEXEC)
-    except (OSError, ValueError):
-        return None
-    try:
-        # opening a device can have effects, so what it is comes first
-        if not stat.S_ISREG(os.fstat(place).st_mode):
-            return None
-        with open(f"/proc/self/fd/{place}", "rb", buffering=0) as file:
-            start = file.read(1 << 16)
-    except OSError:
-        return None
-    finally:
-        os.close(place)
-    if start[:5] != b"\x7fELF\x02":
-        return None
-    phoff, count = int.from_bytes(start[32:40], "little"), int.from_bytes(start[56:58], "little")
-    for n in range(min(count, 64)):
-        header = start[phoff + 56 * n : phoff + 56 * (n + 1)]
-        if len(header) == 56 and int.from_bytes(header[:4], "little") == 4:
-            at, size = int.from_bytes(header[8:16], "little"), int.from_bytes(header[32:40], "little")
-            found = build_id_in(start[at : at + size])
-            if found:
-                return found
-    return None
+def _known(patch: PatchFile) -> Known:
+    manifest = patch.manifest
+    return Known(patch.id, manifest.name, manifest.cves, manifest.supersedes, tuple(_left_out(manifest)))
+
+
+def _left_out(manifest: Manifest) -> Iterable[str]:
+    """What the fixes change in the binary and the patch does not."""
+    for refused in manifest.verdict.refused:
+        place = f"{refused.file}:{refused.line}" if refused.line else refused.file
+        yield f"{refused.function} ({place}): {refused.reason}"
+    for fix in manifest.fixes:
+        for account in fix.ledger.missing:
+            yield f"{account.lines} lines of {fix.name}: {account.reason}"
+    if not manifest.verdict.safe and not manifest.verdict.refused:
+        yield "a part that its verdict does not name"
+
+
+def _disk(image: Image, now: OnDisk, by_target: Mapping[str, Sequence[PatchFile]]) -> tuple[Disk, str]:
+    if now.is_missing:
+        return Disk.DELETED, "the file was deleted"
+    if not now.build_id:
+        return Disk.UNREAD, f"the file on disk was not read: {now.why}"
+    if now.build_id == image.build_id:
+        return Disk.OPEN if now.build_id in by_target else Disk.SAME, ""
+    new = f"the file on disk is now build-id {now.build_id[:16]}, the process still runs the old one"
+    if now.build_id in by_target:
+        return Disk.OPEN, f"{new}; a patch is for that build too"
+    return Disk.REPLACED, new
+
+
+def _cves(verdict: Judgement, wanted: Sequence[PatchFile]) -> tuple[str, ...]:
+    """Of the patches that are missing; when none is, of those in force."""
+    missing = {c for k in verdict.missing for c in k.cves}
+    return tuple(sorted(missing if verdict.missing else {c for p in wanted for c in p.manifest.cves}))

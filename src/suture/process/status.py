@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from suture.error import SutureError, Unsupported
-from suture.patch.record import Record
-from suture.process.error import AlreadyTraced, NoPermission
+from suture.error import Unsupported
+from suture.patch.record import PlacedFunction, Record
+from suture.process.error import AlreadyTraced, NoPermission, NoProcess
+from suture.process.find import Unread, hurried_pids, through_living_thread
 from suture.process.image import Image, images
 from suture.process.maps import Maps, read_maps
-from suture.process.placed import MARK, Placed, Route, State, find_placed, group_state, reader, routes
+from suture.process.placed import MARK, Placed, Remains, Route, State, find_placed, group_state, reader, routes
 from suture.process.tracee import Tracee, command_name
 
 if TYPE_CHECKING:
@@ -31,7 +31,8 @@ class GroupStatus:
 
 @dataclass(frozen=True)
 class PatchStatus:
-    """One patch in one process. `why` explains a state that is not plain."""
+    """One patch in one process. `why` explains a state that is not plain; `bias` is that of the image that it changes, of which a
+    process may have several."""
 
     id: str
     name: str
@@ -46,6 +47,7 @@ class PatchStatus:
     groups: tuple[GroupStatus, ...]
     base: int
     size: int
+    bias: int
     why: str = ""
     relaxed: str = ""
     old_frames: OldFrames | None = None  # of a relaxed patch that is in force
@@ -89,16 +91,25 @@ def patches_of(pid: int, maps: Maps) -> list[PatchStatus]:
     """The patches whose memory is in `maps`."""
     if MARK not in maps.raw:
         return []
-    placed, remains = find_placed(pid, maps)
-    present = images(pid, maps)
-    found = []
-    for p in placed:
-        found.append(_status(pid, p, placed, present))
+    return states_of(pid, *find_placed(pid, maps), images(pid, maps))
+
+
+def states_of(
+    pid: int, placed: Sequence[Placed], remains: Sequence[Remains], present: Sequence[Image]
+) -> list[PatchStatus]:
+    """What is true of each: first those of `placed`, in their order."""
+    found = [_status(pid, p, placed, present) for p in placed]
+    carried = {(s.id, s.bias) for s in found if s.state is State.APPLIED}
+    for n, s in enumerate(found):
+        bare = [i for i in present if i.build_id == s.build_id and (s.id, i.bias) not in carried]
+        if s.state is State.APPLIED and bare:
+            more = f" and {len(bare) - 1} more" if len(bare) > 1 else ""
+            found[n] = replace(s, why=f"not in the copy at {bare[0].start:#x}{more}: apply it again")
     for r in remains:
         found.append(
             PatchStatus(
                 r.id, "", State.INTERRUPTED if not r.mapping.executable else State.DAMAGED, "", "", "", "", (), (), (), (),
-                r.mapping.start, r.mapping.end - r.mapping.start, f"no whole patch: {r.why}; nothing leads to it",
+                r.mapping.start, r.mapping.end - r.mapping.start, 0, f"no whole patch: {r.why}; nothing leads to it",
             )
         )  # fmt: skip
     return found
@@ -117,7 +128,7 @@ def _status(pid: int, p: Placed, placed: Sequence[Placed], present: Sequence[Ima
         rows = []
         for group in record.groups:
             now, effective = group_state(record.id, group, known)
-            if now is State.APPLIED and not _leads_here(record, group.functions[0].old, known):
+            if now is State.APPLIED and not all(_leads_here(f, known) for f in group.functions):
                 now = effective = State.REVERTED
             rows.append(GroupStatus(group.name, tuple(f.name for f in group.functions), now, effective))
         groups = tuple(rows)
@@ -141,16 +152,16 @@ def _status(pid: int, p: Placed, placed: Sequence[Placed], present: Sequence[Ima
         groups,
         record.base,
         record.text_size + record.data_size,
+        record.bias,
         why,
         record.relaxed,
     )
 
 
-def _leads_here(record: Record, old: int, known: Mapping[int, Route | None]) -> bool:
+def _leads_here(function: PlacedFunction, known: Mapping[int, Route | None]) -> bool:
     """Memory of one patch may be there twice; only one of them is in force."""
-    route = known.get(old)
-    new = next(f.new for f in record.functions if f.old == old)
-    return route is not None and route.target == new
+    route = known.get(function.old)
+    return route is not None and route.target == function.new
 
 
 def _overall(states: Sequence[State]) -> State:
@@ -163,26 +174,18 @@ def _overall(states: Sequence[State]) -> State:
     return State.PARTIAL if State.APPLIED in kinds else State.REPLACED
 
 
-def all_pids() -> list[int]:
-    """Every process number in sight."""
-    return sorted(int(name) for name in os.listdir("/proc") if name.isdigit())
-
-
-def status_of_all() -> list[ProcessStatus]:
-    """Every process that carries a patch. Those that end meanwhile or may not be read are left out; one's own rights decide."""
-    found = []
-    for pid in all_pids():
+def status_of_all() -> tuple[list[ProcessStatus], list[Unread]]:
+    """Every process that carries a patch, and those that could not be looked at."""
+    found: list[ProcessStatus] = []
+    unread: list[Unread] = []
+    for pid in hurried_pids():
         try:
-            raw = _peek(pid)
-            if MARK not in raw:
-                continue
-            one = status(pid)
-        except (SutureError, OSError):
+            one = status(pid) if through_living_thread(pid, lambda _, maps: MARK in maps.raw) else None
+        except NoProcess:
             continue
-        if one.patches:
+        except Exception as problem:  # also a defect: whatever one process shows, the others are told
+            unread.append(Unread.of(pid, problem))
+            continue
+        if one is not None and one.patches:
             found.append(one)
-    return found
-
-
-def _peek(pid: int) -> bytes:
-    return read_maps(pid).raw
+    return found, unread

@@ -1,6 +1,6 @@
 """The one module with raw system calls. Each wrapper is named after its call and raises OSError with the call's errno.
 
-ptrace(2), waitpid(2), process_vm_readv(2), kcmp(2), pidfd_open(2), pidfd_getfd(2), timer_create(2). Numbers that differ by
+ptrace(2), waitpid(2), process_vm_readv(2), kcmp(2), pidfd_open(2), pidfd_getfd(2), timer_create(2), openat2(2). Numbers that differ by
 machine are in `x86_64`.
 """
 
@@ -49,6 +49,7 @@ NT_X86_XSTATE = 0x202
 IOV_MAX = 1024
 KCMP_VM = 1
 _SIGEV_THREAD_ID = 4
+_SYS_OPENAT2 = 437  # the same on every machine
 _WAKE_SIGNAL = int(signal.SIGRTMAX) - 3
 
 # PyDLL keeps the interpreter lock: right and faster for calls that never block. CDLL gives it up for those that do.
@@ -360,4 +361,13 @@ def pidfd_getfd(pidfd: int, target_fd: int) -> int:
     fd: int = _syscall(*[ctypes.c_long(v) for v in (x86_64.SYS_PIDFD_GETFD, pidfd, target_fd, 0)])
     if fd == -1:
         raise _fail("pidfd_getfd")
+    return fd
+
+
+def openat2(folder: int, path: bytes, flags: int, resolve: int) -> int:
+    """A descriptor, closed on exec, of what `path` means beneath an open folder. `resolve`: RESOLVE_* of linux/openat2.h."""
+    how = (ctypes.c_uint64 * 3)(flags | os.O_CLOEXEC, 0, resolve)
+    fd = int(_slow.syscall(_SYS_OPENAT2, folder, path, how, ctypes.sizeof(how)))
+    if fd < 0:
+        raise _fail("openat2")
     return fd

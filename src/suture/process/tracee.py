@@ -22,6 +22,7 @@ class Stat:
     """Fields of /proc/PID/stat (proc_pid_stat(5)). `start_time` is in clock ticks since boot."""
 
     state: str
+    parent: int
     flags: int
     threads: int
     start_time: int
@@ -141,7 +142,7 @@ def read_stat(pid: int, tid: int | None = None) -> Stat:
     raw = read_file(pid, "stat" if tid is None else f"task/{tid}/stat")
     # the name in parentheses may hold anything, so count from the last one
     fields = raw[raw.rindex(b")") + 2 :].split()
-    return Stat(fields[0].decode(), int(fields[6]), int(fields[17]), int(fields[19]))
+    return Stat(fields[0].decode(), int(fields[1]), int(fields[6]), int(fields[17]), int(fields[19]))
 
 
 _FIELDS = re.compile(
