@@ -121,6 +121,17 @@ def test_a_site_of_paravirtualisation_goes_in(tmp_path: Path) -> None:
     assert replaced(tmp_path, _PARAVIRT.replace("TYPE", "42"), _PARAVIRT.replace("TYPE", "43")) == ["placed"]
 
 
+def test_the_last_site_of_paravirtualisation_in_a_unit_may_be_shorter_than_the_others(tmp_path: Path) -> None:
+    """The macro of Linux 5.10 aligns each entry and fills none up."""
+    old, new = (
+        _PARAVIRT.replace("TYPE", "42").replace(".balign 8\\n.popsection", ".popsection").replace("* 3", by)
+        for by in ("* 3", "* 5")
+    )
+    assert ".short 0\\n.popsection" in old
+    data, _ = table(made_of(tmp_path, old, new), ".parainstructions")
+    assert len(data) == 16 and data[8:10] == bytes([42, 6])
+
+
 _STATIC_CALL = (
     "struct call_key { void *function; long b; } call_here; extern int trampoline(int);\n"
     + _PREFIX
@@ -171,6 +182,26 @@ def test_a_test_of_a_cpu_feature_goes_in_with_what_it_becomes(tmp_path: Path) ->
     assert len(table(made, ".altinstructions")[0]) == 24
     assert [(o, s) for o, s, _ in table(made, ".altinstr_replacement")[1]] == [(1, ".text")]
     assert made.section(".altinstr_aux") is None
+
+
+def with_flags(code: str, flags: int) -> str:
+    """The entries as Linux 6.12 has them."""
+    for cpu in ("117", "36"):
+        code = code.replace(f".word {cpu}\\n.byte", f".word {cpu}, {flags}\\n.byte")
+    return code
+
+
+def test_entries_with_flags_are_read_and_go_in_as_they_are(tmp_path: Path) -> None:
+    old, new = (with_flags(_feature(by), 0) for by in ("* 3", "* 5"))
+    made = made_of(tmp_path, old, new)
+    assert len(table(made, ".altinstructions")[0]) == 28
+    assert [(o, s) for o, s, _ in table(made, ".altinstr_replacement")[1]] == [(1, ".text")]
+
+
+def test_an_alternative_for_all_other_cpus_does_not_count_as_written_over(tmp_path: Path) -> None:
+    new, old = (BASE + with_flags(_feature(by), 1) for by in ("* 5", "* 3"))
+    ((_, name, reason),) = reasons(change(tmp_path, new, old=old))
+    assert name == "placed" and ".altinstr_aux" in reason
 
 
 def test_where_the_first_test_of_a_feature_lies_makes_no_function_differ(tmp_path: Path) -> None:

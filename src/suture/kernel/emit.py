@@ -162,9 +162,9 @@ class _Emission:
     def _entry(self, unit: int, entry: Entry) -> None:
         flags = {"__jump_table": _RW, "__bug_table": _RW, "__mcount_loc": _RW, ".static_call_sites": _RW}
         out = self.out(entry.section, flags.get(entry.section, SectionFlag.ALLOC))
-        start = out.place(
-            entry.data, 8 if entry.section in ("__jump_table", "__mcount_loc", ".parainstructions") else 4
-        )
+        natural = 8 if entry.section in ("__jump_table", "__mcount_loc", ".parainstructions") else 4
+        # the kernel steps from entry to entry by their size: nothing may come between them (alternatives of 14 bytes)
+        start = out.place(entry.data, natural if len(entry.data) % natural == 0 else 1)
         code, begin = self.at[Internal(unit, entry.owner)]
         for ref in entry.references:
             if ref.section == entry.owner:

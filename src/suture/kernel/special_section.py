@@ -2,7 +2,7 @@
 
 Only the entries of included functions go into a patch; two compiles of a function are equal only if their entries are, but for line
 numbers. Sources: arch/x86/include/asm/{alternative,bug,extable,jump_label,orc_types}.h, include/linux/static_call_types.h and
-tools/objtool/special.c of Linux 6.1.
+tools/objtool/special.c of Linux 5.10, 6.1 and 6.12.
 """
 
 from __future__ import annotations
@@ -36,8 +36,12 @@ SIZES: dict[str, int] = {
     "__mcount_loc": 8,
 }
 _BUG_LINE = slice(8, 10)  # struct bug_entry: bug_addr_disp, file_disp, line, flags
-_FEATURE, _ALWAYS = slice(8, 10), (3 * 32 + 21).to_bytes(2, "little")  # X86_FEATURE_ALWAYS of asm/cpufeatures.h
-_INSTRUCTIONS_LENGTH, _REPLACEMENT_LENGTH = 10, 11  # struct alt_instr: instr_offset, repl_offset, cpuid, and these
+_ALWAYS = 3 * 32 + 21  # X86_FEATURE_ALWAYS of asm/cpufeatures.h
+# struct alt_instr: instr_offset, repl_offset, cpuid (from Linux 6.7 on with flags, two bytes more), and last these
+_INSTRUCTIONS_LENGTH, _REPLACEMENT_LENGTH = -2, -1
+_WITH_FLAGS = 14
+_PADDED = {".parainstructions": 12}
+"""Sections whose entries are aligned, with the size of the last one, behind which nothing need follow (Linux 5.10)."""
 STATIC_CALLS = ".static_call_sites"
 KEYED = {"__jump_table": 8, STATIC_CALLS: 4}
 """Sections whose entries name a key, with the key's place in the entry."""
@@ -99,16 +103,17 @@ class SpecialSections:
     def is_written_over(self, atom: int, offset: int) -> bool:
         """Whether an alternative for every CPU covers a byte of code: the loader chooses it before the code runs."""
         rows = [e for e in self.by_owner.get(atom, ()) if e.section == ALTERNATIVES]
-        return any(offset in e.instructions and e.data[_FEATURE] == _ALWAYS for e in rows)
+        # with flags the loader reads the old instruction first (ALT_FLAG_DIRECT_CALL), or means every other CPU (ALT_FLAG_NOT)
+        return any(offset in e.instructions and int.from_bytes(e.data[8:-2], "little") == _ALWAYS for e in rows)
 
     def _entries(self, section: Section) -> list[Entry]:
-        size, data = SIZES[section.name], self.obj.elf.bytes_of(section)
-        if section.name == "__bug_table" and section.sh_size % size:
-            size = 8  # without CONFIG_DEBUG_BUGVERBOSE
-        if section.sh_size % size:
+        size, data = self._size(section), self.obj.elf.bytes_of(section)
+        if len(data) % size == _PADDED.get(section.name):
+            data += bytes(-len(data) % size)
+        if len(data) % size:
             raise Unsupported(
                 f"{self.obj.elf.name}: {section.name} has {section.sh_size} bytes, no multiple of {size}",
-                "this kernel's entries have another shape; Linux 6.1 is known",
+                "this kernel's entries have another shape; those of Linux 5.10, 6.1 and 6.12 are known",
             )
         rows: dict[int, list[KernelReference]] = defaultdict(list)
         for row in self.obj.elf.relocations_by_section.get(section.index, ()):
@@ -116,7 +121,7 @@ class SpecialSections:
                 rows[row.r_offset // size].append(self.obj.reference(row, row.r_offset % size, 0))
         extra = self._orc_rows() if section.name == ORC_IP else ()
         found = []
-        for number in range(section.sh_size // size):
+        for number in range(len(data) // size):
             refs = tuple(rows[number])
             first = next((r for r in refs if r.offset == 0), None)
             if first is None or first.section is None:
@@ -128,6 +133,17 @@ class SpecialSections:
                 more, its = self._replacement(refs, raw)
             found.append(Entry(section.name, raw, refs, first.section, more, its))
         return found
+
+    def _size(self, section: Section) -> int:
+        """Bytes of an entry. Those of alternatives are told apart by where their two fields with relocations stand."""
+        size = SIZES[section.name]
+        if section.name == "__bug_table" and section.sh_size % size:
+            return 8  # without CONFIG_DEBUG_BUGVERBOSE
+        if section.name == ALTERNATIVES:
+            rows = self.obj.elf.relocations_by_section.get(section.index, ())
+            if section.sh_size % size or any(r.r_offset % size not in (0, 4) for r in rows):
+                return _WITH_FLAGS
+        return size
 
     def _orc_rows(self) -> Sequence[bytes]:
         table = self.obj.elf.section(ORC)
