@@ -37,7 +37,7 @@ def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, then: str) -> Path:
     monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
     monkeypatch.setenv("SUTURE_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("SUTURE_ACCEL", raising=False)
-    monkeypatch.setattr(vm, "initrd", lambda target: b"")
+    monkeypatch.setattr(vm, "initrd", lambda target, shared: b"")
     return log
 
 

@@ -29,8 +29,7 @@ _READ = "echo hello | dd bs=4242 count=1 2>&1 | grep -v records"
 def test_a_fix_is_made_for_a_kernel_of_the_archive_and_changes_it_while_it_runs(release: str) -> None:
     patch = make(ready(KernelRequest(f"linux={release}", ((_FIX.name, _FIX.read_text()),))))
     assert patch.manifest.target.release == release
-    with Guest(find(release)) as guest:
-        (guest.share / "fix.ko").write_bytes(patch.data)
+    with Guest(find(release), shared={"fix.ko": patch.data}) as guest:
         assert guest.run("uname -r").output.strip() == release
         assert "hello" in guest.run(_READ).output
         applied = guest.suture("apply /mnt/fix.ko --timeout 120")

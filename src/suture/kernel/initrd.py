@@ -1,19 +1,21 @@
 """The first file system of the test machine: busybox, the few modules that it needs, and an agent on the second serial port.
 
 The agent reads one line per command (a number and the command in base64), runs it, and answers with status and output in base64.
-After start the host's own file system is mounted read-only at /host, so that Suture itself runs in the guest, in a chroot.
+After start the host's own file system is mounted read-only at /host, so that Suture itself runs in the guest, in a chroot. A kernel
+without 9p has a part of it in the initrd.
 """
 
 from __future__ import annotations
 
 import gzip
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from suture.error import NotFound
 from suture.kernel.image import read_depends
 from suture.kernel.target import Target
+from suture.kernel.userland import userland
 
 NEEDED = ("virtio_pci", "9pnet_virtio", "9p", "virtio_rng")
 
@@ -27,11 +29,12 @@ mkdir -p /dev/pts /dev/shm; mount -t devpts pts /dev/pts; mount -t tmpfs tmp /tm
 echo 0 >/proc/sys/kernel/kptr_restrict; echo 7 >/proc/sys/kernel/printk
 for m in $(cat /modules); do insmod "/lib/$m" || echo "insmod $m failed"; done
 ifconfig lo 127.0.0.1 up
-mount -t 9p -o trans=virtio,version=9p2000.L,msize=262144,cache=loose,ro root /host
+grep -qw 9p /proc/filesystems && mount -t 9p -o trans=virtio,version=9p2000.L,msize=262144,cache=loose,ro root /host
 for d in proc sys dev tmp; do mount --bind /$d /host/$d; done
 mount --bind /sys/kernel/debug /host/sys/kernel/debug; mount --bind /sys/kernel/security /host/sys/kernel/security
 mount --bind /dev/pts /host/dev/pts; mount --bind /dev/shm /host/dev/shm; mount -t tmpfs run /host/run
-mount -t 9p -o trans=virtio,version=9p2000.L,msize=262144 share /share; mount --bind /share /host/mnt
+grep -qw 9p /proc/filesystems && mount -t 9p -o trans=virtio,version=9p2000.L,msize=262144 share /share
+mount --bind /share /host/mnt
 exec </dev/ttyS1 >/dev/ttyS1 2>/dev/null; stty raw -echo
 echo "UP $(cat /proc/uptime)"
 while read -r n c; do
@@ -43,8 +46,8 @@ poweroff -f
 """
 
 
-def initrd(target: Target) -> bytes:
-    """The archive, packed. Raises `NotFound` when busybox is not there."""
+def initrd(target: Target, shared: Mapping[str, bytes] | None = None) -> bytes:
+    """The archive, packed; `shared` are files of the shared folder. Raises `NotFound` when busybox is not there."""
     busybox = shutil.which("busybox")
     if busybox is None:
         raise NotFound("busybox is not installed", "install busybox-static")
@@ -54,9 +57,12 @@ def initrd(target: Target) -> bytes:
         "bin/busybox": (0o100755, Path(busybox).read_bytes()),
         "init": (0o100755, INIT.encode()),
     }
-    ordered = list(_in_order(target, NEEDED))
+    ordered = _in_order(target, NEEDED)
     for path in ordered:
         files[f"lib/{path.name}"] = (0o100644, path.read_bytes())
+    if target.module("9p") is None:
+        files |= {"host": (0o040755, b""), **userland("host"), "share": (0o040755, b"")}
+    files |= {f"share/{name}": (0o100644, data) for name, data in (shared or {}).items()}
     files["modules"] = (0o100644, "\n".join(p.name for p in ordered).encode())
     return gzip.compress(_cpio(files), 1, mtime=0)
 

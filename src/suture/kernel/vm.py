@@ -12,6 +12,7 @@ import socket
 import subprocess
 import tempfile
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -43,6 +44,7 @@ class Answer:
 class Guest:
     """A running test machine; ended when the context is left. `share` is a folder of this host, in the guest at /share.
 
+    `shared` are files that are in that folder from the start; where the kernel has no 9p they are all that the guest sees of it.
     `firmware` are the files of UEFI's code and variables, for a machine that starts by it and trusts the keys in these variables.
     """
 
@@ -54,7 +56,9 @@ class Guest:
         memory: int = 1024,
         accel: str = "",
         firmware: tuple[Path, Path] | None = None,
+        shared: Mapping[str, bytes] | None = None,
     ) -> None:
+        self.shared = dict(shared or {})
         self.target, self.append, self.cores, self.memory = target, append, cores, memory
         self.firmware = firmware
         self.accel = accel or os.environ.get("SUTURE_ACCEL", "")
@@ -79,7 +83,9 @@ class Guest:
     def __enter__(self) -> Guest:
         self._folder = tempfile.TemporaryDirectory()
         self.share.mkdir()
-        (Path(self._folder.name) / "initrd").write_bytes(initrd(self.target))
+        for name, data in self.shared.items():
+            (self.share / name).write_bytes(data)
+        (Path(self._folder.name) / "initrd").write_bytes(initrd(self.target, self.shared))
         choice = self.accel or _remembered()
         for accel in [choice] if choice else ["kvm", "tcg"]:
             try:
