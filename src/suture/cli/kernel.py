@@ -174,7 +174,7 @@ def apply(args: argparse.Namespace) -> int:
         raise BadKernelOption(
             "a kernel patch takes no pids and no --replace", "a cumulative patch is made with: suture make --replace"
         )
-    patch = read_patch(args.patch)
+    patch = read_patch(args.patch, owned=True)
     if args.dry_run:
         notes = check(patch, facts(tuple(patch.manifest.objects)), args.accept_loss)
         _print_plan(args, patch.manifest.module, [f"{f.object}:{f.name}" for f in patch.manifest.functions], notes)

@@ -75,6 +75,7 @@ class AtBoot:
     name: str
     build_id: str
     state: str
+    held_back: bool = False
 
 
 @dataclass(frozen=True)
@@ -128,8 +129,9 @@ def standing() -> tuple[AtBoot, ...]:
     """What is kept, and what the crash guard holds back."""
     rows = []
     for path in sorted(folder().glob("*/*.ko")):
-        state = f"held back: {_DIED}" if _died(path) else "loaded at boot"
-        rows.append(AtBoot(path.stem, path.parent.name, state))
+        died = _died(path)
+        state = f"held back: {_DIED}" if died else "loaded at boot"
+        rows.append(AtBoot(path.stem, path.parent.name, state, died))
     return tuple(rows)
 
 

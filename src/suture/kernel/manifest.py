@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from suture.elf.file import BadElf, ElfFile
-from suture.error import NotFound, Unsupported
+from suture.error import Unsupported
 from suture.match.proof import MatchedUnit, ProvenSymbol
+from suture.patch.admission import read_bytes
 from suture.patch.manifest import BadPatch, Fix, parse_fixes, parse_proof, plain
 
 FORMAT = 2
@@ -72,11 +73,12 @@ class KernelManifest:
 
 @dataclass(frozen=True)
 class KernelPatch:
-    """A patch module's file. `id` is the first 16 hex digits of its SHA-256 without an appended signature."""
+    """A patch module's file. `id` is the first 16 hex digits of its SHA-256 without an appended signature; `build_id` the module's own."""
 
     id: str
     manifest: KernelManifest
     data: bytes
+    build_id: str = ""
 
 
 _KLP_RELA = ".klp.rela."
@@ -89,16 +91,12 @@ def is_kernel_patch(path: Path) -> bool:
     return path.suffix == ".ko"
 
 
-def read_patch(path: Path) -> KernelPatch:
-    """Read a patch module. Raises `NotFound` and `BadPatch`."""
-    try:
-        if path.stat().st_size > _MAX_SIZE:
-            raise BadPatch(str(path), "larger than any patch")
-        return parse_patch(path.read_bytes(), str(path))
-    except FileNotFoundError as problem:
-        raise NotFound(f"{path}: no such patch file", "give the path of a file that `suture make` wrote") from problem
-    except IsADirectoryError as problem:
-        raise BadPatch(str(path), "is a folder") from problem
+def read_patch(path: Path, *, owned: bool = False) -> KernelPatch:
+    """Read a patch module; with `owned` only one that nobody but root or the caller could have written.
+
+    Raises `NotFound`, `BadPatch`, `NotOwned`, `Unreadable`.
+    """
+    return parse_patch(read_bytes(path, _MAX_SIZE, owned=owned), str(path))
 
 
 def parse_patch(data: bytes, name: str) -> KernelPatch:
@@ -117,7 +115,7 @@ def parse_patch(data: bytes, name: str) -> KernelPatch:
         raise BadPatch(name, f"no kernel module: {problem.what}") from problem
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as problem:
         raise BadPatch(name, f"the manifest is malformed ({problem!r})") from problem
-    return KernelPatch(identity(data), manifest, data)
+    return KernelPatch(identity(data), manifest, data, elf.build_id or "")
 
 
 def unfilled(elf: ElfFile, manifest: KernelManifest) -> list[str]:

@@ -28,6 +28,7 @@ class Disk(Enum):
     OPEN = "not fixed"  # a build that a given patch is for
     SAME = "same build"  # what runs, and no given patch is for it
     REPLACED = "replaced"  # another build, and no given patch is for it: fixed as far as the patches tell
+    PATCHED_AT_BOOT = "patched at boot"  # of a kernel: what is fixed in memory is loaded again
     DELETED = "deleted"
     UNREAD = "not read"
 
