@@ -33,7 +33,9 @@ _WITH_VALUE = frozenset(
         "-A",
     }
 )
-_DROPPED = frozenset({"-MD", "-MMD", "-MP", "-MG", "-M", "-MM", "-c"})
+_DROPPED = frozenset({"-MD", "-MMD", "-MP", "-MG", "-M", "-MM", "-c", "-fdebug-types-section"})
+# every option that begins with -g is about debug information (gcc, clang: "Options for Debugging Your Program")
+_DROPPED_BEGINNINGS = ("-MF", "-MT", "-MQ", "-Wp,-MD", "-Wp,-MMD", "-g", "-save-temps")
 _DROPPED_WITH_VALUE = frozenset({"-o", "-MF", "-MT", "-MQ"})
 
 
@@ -45,13 +47,16 @@ class Variant(Enum):
 
     PLAIN = ("-g0",)  # the archive's code, without the debug information that no match looks at
     # to cut functions out, and strings, which at -O0 are otherwise one section that does not tell where one ends
-    SECTIONS = ("-ffunction-sections", "-fdata-sections", "-fmerge-constants")
+    # with a description of its types, which a comparison needs whatever the build has
+    SECTIONS = ("-ffunction-sections", "-fdata-sections", "-fmerge-constants", "-g2", "-gz=none")
     COMPARE = (*SECTIONS, "-g0", "-D__LINE__=7", "-w")  # line numbers do not count as a change
 
     def flags_for(self, unit: Unit) -> tuple[str, ...]:
-        """The flags for one unit. gcc describes a C++ class only where its key function is, unless it is told to; that changes no code."""
-        describes = self is Variant.SECTIONS and unit.language == "c++" and "clang" not in unit.argv[0]
-        return (*self.value, "-femit-class-debug-always") if describes else self.value
+        """The flags for one unit. Compilers describe a C++ class only where its key function is, unless they are told to; that changes no code."""
+        own: tuple[str, ...] = self.value
+        if self is not Variant.SECTIONS or unit.language != "c++":
+            return own
+        return (*own, "-fstandalone-debug" if "clang" in unit.argv[0] else "-femit-class-debug-always")
 
 
 @dataclass(frozen=True)
@@ -70,17 +75,25 @@ class Unit:
 
     @property
     def command(self) -> tuple[str, ...]:
-        """`argv` without `-c`, the output and dependency options: what `-c -o`, `-E` or `-M` is added to."""
+        """`argv` without `-c`, the output and dependency options, and those for debug information, which change no code: what
+        the flags of a `Variant` and `-c -o`, `-E` or `-M` are added to."""
         kept: list[str] = []
-        skip = False
-        for argument in self.argv:
-            if skip:
-                skip = False
-            elif argument in _DROPPED_WITH_VALUE:
-                skip = True
-            elif argument not in _DROPPED and not argument.startswith(("-MF", "-Wp,-MD", "-Wp,-MMD")):
+        value_of = ""
+        for argument in self.argv[1:]:
+            if value_of:
+                if value_of not in _DROPPED_WITH_VALUE:
+                    kept.append(argument)
+                value_of = ""
+            elif argument in _WITH_VALUE:
+                value_of = argument
+                if argument not in _DROPPED_WITH_VALUE:
+                    kept.append(argument)
+            elif argument.startswith("-Wa,"):
+                words = [w for w in argument.split(",") if not w.startswith("--compress-debug-sections")]
+                kept += [",".join(words)] if len(words) > 1 else []
+            elif argument not in _DROPPED and not argument.startswith(_DROPPED_BEGINNINGS):
                 kept.append(argument)
-        return tuple(kept)
+        return (*self.argv[:1], *kept)
 
 
 @dataclass(frozen=True)

@@ -65,6 +65,7 @@ class At(IntEnum):
     STMT_LIST = 0x10
     CONST_VALUE = 0x1C
     INLINE = 0x20
+    PRODUCER = 0x25
     PROTOTYPED = 0x27
     UPPER_BOUND = 0x2F
     ABSTRACT_ORIGIN = 0x31

@@ -11,6 +11,7 @@ gcc only declares a C++ class whose key function is elsewhere, and then nothing 
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from suture.delta.dwarf import At, Die, Dwarf, Tag
@@ -18,6 +19,7 @@ from suture.delta.type_text import DEFINED, KEYWORD, TRANSPARENT, Member, Spelle
 from suture.elf.file import ElfFile
 
 _INHERITS_USE = TRANSPARENT | {Tag.ARRAY}
+_SHF_COMPRESSED = 0x800  # gABI, sh_flags
 _IN_FRAME = frozenset({0x91, 0x93, *range(0x50, 0x90)})  # DW_OP_fbreg, piece, reg0-31, breg0-31
 
 
@@ -44,6 +46,24 @@ class SignatureChange:
     line: int
     old: str
     new: str
+
+
+def describes_types(elf: ElfFile) -> bool:
+    """Whether an object has the debug information of its types: not in another file, not compressed, and not of level 1, which has
+    functions and variables without their types. Without it nothing differs, and anything may.
+    """
+    parts = [s for s in elf.sections if s.name == ".debug_info"]
+    if len(parts) != 1 or parts[0].sh_flags & _SHF_COMPRESSED:
+        return False
+    tags, producers = set(), []
+    for die in Dwarf.of(elf).walk():
+        if At.TYPE in die.attributes or At.PROTOTYPED in die.attributes:
+            return True
+        tags.add(die.tag)
+        producers += [str(die.attributes[At.PRODUCER])] if At.PRODUCER in die.attributes else []
+    # functions that take and give nothing: gcc tells its flags
+    levels = re.findall(r" -g(?:gdb)?([0-3])?(?= |$)", " ".join(producers))
+    return tags <= {Tag.COMPILE_UNIT, Tag.SUBPROGRAM} and Tag.SUBPROGRAM in tags and levels[-1:] not in (["0"], ["1"])
 
 
 def changed_layouts(pre: ElfFile, post: ElfFile, replaced: frozenset[str] = frozenset()) -> tuple[LayoutChange, ...]:

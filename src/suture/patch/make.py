@@ -17,6 +17,7 @@ from pathlib import Path
 
 from suture import __version__
 from suture.command import CommandFailed
+from suture.compile import lto
 from suture.compile.generate import Generated
 from suture.compile.job import CompileFailed
 from suture.compile.tree import Tree
@@ -24,8 +25,9 @@ from suture.compile.unit import Binary, Unit, Variant
 from suture.delta.atom import AtomObject
 from suture.delta.change import UnitChange
 from suture.delta.compare import Difference, difference
+from suture.delta.layout import describes_types
 from suture.elf.file import ElfFile
-from suture.error import Refused
+from suture.error import Refused, Unsupported
 from suture.match.book import Contradiction
 from suture.match.correlate import NoMatch, correlate
 from suture.match.run import Run
@@ -39,6 +41,10 @@ from suture.source.fix import CODE, FilePatch, Fix, PathKind
 
 _FEW = 12  # units up to which all variants are compiled in one go, since most of them will be needed
 _RESTART = "restart the program with the fixed package"
+_NO_TYPES = (
+    "its object has no type information, so a structure that the fix changes would not be seen",
+    "let the recorded compiler take -g2: a wrapper or a specs file must not take it away",
+)
 _NOT_GENERATED = "the fix changes the input of a generator; what it generates is not made anew"
 _KIND_REASONS = {
     PathKind.ASSEMBLY: "the fix changes assembly, which is not compared or replaced yet",
@@ -224,18 +230,24 @@ def _changed(
     pairs |= _compared(tree, post, stuck, Variant.SECTIONS, refused)
     if not pairs and len(units) == 1:
         post.compile([(units[0], Variant.SECTIONS)])  # raises with all that the compiler says
-    found = []
+    found, late = [], []
     for unit in units:
         if unit not in pairs:
             continue
         old_path, new_path = pairs[unit]
         before, after = old_path.read_bytes(), new_path.read_bytes()
+        if lto.is_for_later(before, str(old_path)) or lto.is_for_later(after, str(new_path)):
+            late.append(RefusedFunction("", unit.source, 0, lto.REASON, lto.REMEDY))
+            continue
         if before == after:
             continue
         delta = difference(AtomObject(ElfFile(before, str(old_path))), AtomObject(ElfFile(after, str(new_path))))
         if not delta.is_empty:
             progress(f"{unit.source}: {len(delta.changed)} functions differ")
             found.append((unit, delta))
+    if late and len(late) == len(units):
+        raise Unsupported(f"{late[0].file}: {lto.REASON}", lto.REMEDY)
+    refused.extend(late)
     return found
 
 
@@ -301,6 +313,9 @@ def _one(
                 )
                 continue
             after = AtomObject(ElfFile.read(new[n].path))
+            if not (describes_types(sectioned) and describes_types(after.elf)):
+                refused.extend(RefusedFunction(f, unit.source, 0, *_NO_TYPES) for f in sorted(delta.changed))
+                continue
             changes.append(UnitChange(unit.source, unit.object, AtomObject(sectioned), after, delta, match))
     target = Target(run.elf.build_id or "", item.file, item.binary.package, tree.name, item.version, "x86_64")
     name = _name(tree, fixes, item)

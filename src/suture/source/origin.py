@@ -13,7 +13,7 @@ from pathlib import Path
 
 from suture.command import CommandFailed, run
 from suture.elf.file import BadElf, ElfFile
-from suture.error import NotFound, Unsupported
+from suture.error import NotFound, Refused, Unsupported
 from suture.progress import Progress, silent
 from suture.source.archive import Archive, release_of
 from suture.source.mirror import RELEASES
@@ -39,6 +39,24 @@ def build_id_of(path: Path) -> str | None:
         return ElfFile.read(path).build_id
     except (BadElf, Unsupported, OSError):
         return None
+
+
+def check_build_id(path: Path) -> None:
+    """That processes which run a file can be told by its build-id. Raises `Refused`.
+
+    Linkers make 8 to 20 bytes (ld(1), lld, mold: --build-id); build systems may give any, and zeros where a rewriter wanted one.
+    """
+    build_id = bytes.fromhex(build_id_of(path) or "")
+    if not 8 <= len(build_id) <= 64:
+        what = f"a build-id of {len(build_id)} bytes" if build_id else "no build-id"
+    elif len(set(build_id)) == 1:
+        what = f"the build-id {build_id.hex()}, which others may have too"
+    else:
+        return
+    raise Refused(
+        f"{path}: it has {what}, so no process could be found that runs it, and none be told from one that runs another build",
+        "link it with -Wl,--build-id (gcc, clang), start that binary, and make the patch for it",
+    )
 
 
 def identify(

@@ -1,0 +1,76 @@
+"""Builds that cannot be patched are refused with the true reason, and the remedy works."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from suture.error import ExitCode
+
+SUTURE = Path(sys.executable).with_name("suture")
+SOURCE = """
+#include <string.h>
+static int seen;
+int rec_read(char *to, const char *from, unsigned len) { seen++; memcpy(to, from, len); return seen + to[3]; }
+"""
+FIX = """--- a/rec.c
++++ b/rec.c
+@@ -2,3 +2,3 @@
+ #include <string.h>
+ static int seen;
+-int rec_read(char *to, const char *from, unsigned len) { seen++; memcpy(to, from, len); return seen + to[3]; }
++int rec_read(char *to, const char *from, unsigned len) { seen++; if (len > 60) len = 60; memcpy(to, from, len); return seen + to[3]; }
+"""
+
+
+@pytest.fixture
+def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("SUTURE_CACHE", str(tmp_path / "cache"))
+    root = tmp_path / "tree"
+    root.mkdir()
+    (root / "rec.c").write_text(SOURCE)
+    (root / "Makefile").write_text(
+        "librec.so: rec.o\n\tgcc $(CFLAGS) -shared $(LDFLAGS) -o $@ rec.o\nrec.o: rec.c\n\tgcc $(CFLAGS) -c rec.c -o rec.o\n"
+    )
+    (tmp_path / "fix.patch").write_text(FIX)
+    return root
+
+
+def built(root: Path, cflags: str = "-O2 -fPIC", ldflags: str = "-Wl,--build-id") -> None:
+    command = ["make", "--always-make", f"CFLAGS={cflags}", f"LDFLAGS={ldflags}"]
+    subprocess.run([SUTURE, "record", "--", *command], cwd=root, check=True, capture_output=True)
+    subprocess.run(["strip", "librec.so"], cwd=root, check=True)
+
+
+def make(root: Path, code: ExitCode) -> Any:
+    words = ["--tree", ".", "--binary", "librec.so", "--fix", "../fix.patch", "--output", "../out", "--json"]
+    done = subprocess.run([SUTURE, "make", *words], cwd=root, capture_output=True, text=True, check=False)
+    assert done.returncode == code, done.stdout + done.stderr
+    assert code is ExitCode.OK or not list((root.parent / "out").glob("*"))
+    return json.loads(done.stdout)
+
+
+@pytest.mark.parametrize("flag", ["-flto", "-flto=auto", "-fno-lto -flto=1 -g"])
+def test_link_time_optimization_is_named_and_leaving_it_out_helps(tree: Path, flag: str) -> None:
+    built(tree, f"-O2 -fPIC {flag}")
+    said = make(tree, ExitCode.UNSUPPORTED)
+    assert "-flto" in said["error"] and "rec.c" in said["error"] and "-fno-lto" in said["remedy"]
+    built(tree, f"-O2 -fPIC {flag} -fno-lto")
+    assert make(tree, ExitCode.OK)["patches"]
+
+
+@pytest.mark.parametrize(
+    ("flag", "what"),
+    [("-Wl,--build-id=none", "no build-id"), ("-Wl,--build-id=0x0000000000000000", "others may have too"), ("-Wl,--build-id=0xabcdef", "3 bytes")],
+)  # fmt: skip
+def test_a_binary_without_a_usable_build_id_gets_no_patch(tree: Path, flag: str, what: str) -> None:
+    built(tree, ldflags=flag)
+    said = make(tree, ExitCode.REFUSED)
+    assert what in said["error"] and "-Wl,--build-id" in said["remedy"]
+    built(tree, ldflags=f"{flag} -Wl,--build-id")
+    assert make(tree, ExitCode.OK)["patches"]
