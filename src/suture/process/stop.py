@@ -13,6 +13,7 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Iterable
 from contextlib import suppress
 from types import TracebackType
 
@@ -82,17 +83,17 @@ class _Reaper(threading.Thread):
 class Seizure:
     """All threads of a process and of those that share its memory, seized and running. A context manager.
 
-    After `stop`, `tids` are the stopped threads and `registers` theirs in the same order: a flat view of 64-bit words,
+    `held` are threads that are ours and stand still already. After `stop`, `tids` are the stopped threads and `registers` theirs in the same order: a flat view of 64-bit words,
     x86_64.WORDS for each.
     """
 
-    def __init__(self, tracee: Tracee) -> None:
+    def __init__(self, tracee: Tracee, held: Iterable[int] = ()) -> None:
         self.tracee = tracee
         self.tids: list[int] = []
         self.registers = memoryview(b"").cast("Q")
         self.paused_at = 0
         self.paused_ns = 0
-        self._status: dict[int, int] = {}
+        self._status: dict[int, int] = dict.fromkeys(held, _STOPPED)
         self._strangers: set[int] = set()
         self._processes = [tracee.pid]
         self._stopping = False

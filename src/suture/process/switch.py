@@ -12,16 +12,17 @@ import os
 import time
 from array import array
 from bisect import bisect_right
-from collections.abc import Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 
 from suture.process import memory, syscall, x86_64
 from suture.process.borrow import OnStep, no_step
+from suture.process.catch import MOST_THREADS, Exit, caught
 from suture.process.coroutine import SuspendedStacks
 from suture.process.elsewhere import Elsewhere, all_in_the_way
 from suture.process.error import WrongTarget
-from suture.process.frame import NoFrame
+from suture.process.frame import NoFrame, Row
 from suture.process.gadget import find_gadgets
 from suture.process.maps import Maps, open_maps, read_raw
 from suture.process.placed import reader
@@ -34,6 +35,8 @@ from suture.process.unwind import Unwinder, frames, thread_registers
 
 _FIRST_DELAY, _LONGEST_DELAY = 0.001, 0.25
 _MOST_NESTED = 64
+_STOPS_BEFORE_CATCHING = 5
+_CATCH_SECONDS = 1.0  # after which it is looked anew where the threads are
 _SMALLEST_STACK = 2048  # MINSIGSTKSZ
 
 
@@ -84,7 +87,8 @@ def carry_out(
     waiting = [(t, "not tried") for t in transitions]
     done: list[Transition] = []
     pauses: list[float] = []
-    foreign = threads = 0
+    foreign = threads = attempts = 0
+    exits: dict[int, Exit] = {}
     last: tuple[Hit, ...] = ()
     delay = _FIRST_DELAY
     with ExitStack() as kept:
@@ -113,9 +117,22 @@ def carry_out(
                 if all_in_the_way(found, len(waiting)) and any(t.changes for t, _ in waiting):
                     hits = _by_owner(work, found)  # a pause would be in vain
                 else:
-                    hits, foreign, threads, pause = _one_stop(
-                        tracee, work, snapshot, stackmap, suspended, elsewhere, unwinder, mem, maps_fd, on_step
-                    )
+                    attempts += 1
+                    ways = exits if attempts > _STOPS_BEFORE_CATCHING and any(t.changes for t, _ in waiting) else {}
+                    with _caught(tracee, ways, deadline) as held:
+                        hits, foreign, threads, pause, exits = _one_stop(
+                            tracee,
+                            work,
+                            snapshot,
+                            stackmap,
+                            suspended,
+                            elsewhere,
+                            unwinder,
+                            mem,
+                            maps_fd,
+                            on_step,
+                            held,
+                        )
                     pauses.append(pause)
                 last = tuple(h for row in hits for h in row)
                 done += [t for t, h in zip(work.transitions, hits, strict=True) if not h]
@@ -129,6 +146,16 @@ def carry_out(
             delay = min(delay * 2, _LONGEST_DELAY)
             tracee.check_same()
     return Outcome(tuple(done), tuple(waiting), tuple(pauses), foreign, threads, suspended.searched, last)
+
+
+@contextmanager
+def _caught(tracee: Tracee, exits: Mapping[int, Exit], deadline: float) -> Iterator[frozenset[int]]:
+    seconds = min(deadline - time.monotonic(), _CATCH_SECONDS)
+    if not 0 < len(exits) <= MOST_THREADS or seconds <= 0:
+        yield frozenset()
+        return
+    with caught(tracee, exits, seconds) as held:
+        yield held
 
 
 def _by_owner(work: _Work, found: Sequence[Hit]) -> list[list[Hit]]:
@@ -167,15 +194,17 @@ def _one_stop(
     mem: int,
     maps_fd: int,
     on_step: OnStep,
-) -> tuple[list[list[Hit]], int, int, float]:
-    """One pause. Returns for each transition what is in its way (nothing: it is done), foreign stacks, threads, microseconds."""
+    held: Iterable[int] = (),
+) -> tuple[list[list[Hit]], int, int, float, dict[int, Exit]]:
+    """One pause. Returns for each transition what is in its way (nothing: it is done), foreign stacks, threads, microseconds, and where
+    the threads that are in the way will be when they have left, if that is known of all. `held` are threads that stand still."""
     base = ctypes.addressof((ctypes.c_char * len(work.present)).from_buffer(work.present))
     pid = tracee.via
     hits: list[list[Hit]] = [[] for _ in work.transitions]
     collecting = gc.isenabled()
     gc.disable()
     try:
-        with syscall.signals_held(), Seizure(tracee) as seizure:
+        with syscall.signals_held(), Seizure(tracee, held) as seizure:
             on_step("seized")
             seizure.stop()
             on_step("stopped")
@@ -208,9 +237,11 @@ def _one_stop(
             gc.enable()
     on_step("resumed")
     if doubtful:
-        doubtful.learn()
+        doubtful.learn(work.forbidden)
     suspended.learn()
-    return hits, foreign, threads, seizure.paused_ns / 1000
+    inside = {h.tid for row in hits for h in row}
+    exits = doubtful.exits if doubtful and inside <= doubtful.exits.keys() else {}
+    return hits, foreign, threads, seizure.paused_ns / 1000, exits
 
 
 def _read_stacks(
@@ -262,25 +293,33 @@ class _Doubts:
         }
         self._snapshot, self._unwinder = snapshot, unwinder
         self._unknown: list[int] = []
+        self.exits: dict[int, Exit] = {}
 
     def real_hits(self, forbidden: Forbidden) -> list[Hit]:
         """Inside the stop. What cannot be dismissed by rows known so far stays."""
         real: list[Hit] = []
         for tid, hits in self._by_thread.items():
-            if any(not h.address or not self._snapshot.on_present_stack(h) for h in hits):
+            if not all(not h.address or self._snapshot.on_present_stack(h) for h in hits):
                 real += hits
                 continue
             try:
-                found = frames(
-                    thread_registers(self._words[tid]), self._unwinder.known_row, self._snapshot.word_reader(tid)
-                )
+                found = self._frames(tid, self._unwinder.known_row)
             except NoFrame:
                 self._unknown.append(tid)
                 real += hits
                 continue
-            real += [h for h in hits if self._may_be_a_stack(h.address, [sp for _, sp in found])]
+            real += [h for h in hits if h.address and self._may_be_a_stack(h.address, [sp for _, sp in found])]
             real += [Hit(tid, 0, pc, r) for pc, _ in found for r in forbidden.holding(pc)]
+            self._note_exit(tid, found, forbidden)
         return real
+
+    def _frames(self, tid: int, row_of: Callable[[int], Row]) -> list[tuple[int, int]]:
+        return frames(thread_registers(self._words[tid]), row_of, self._snapshot.word_reader(tid))
+
+    def _note_exit(self, tid: int, found: Sequence[tuple[int, int]], forbidden: Forbidden) -> None:
+        inside = [n for n, (pc, _) in enumerate(found) if forbidden.holding(pc)]
+        if inside and inside[-1] + 1 < len(found):
+            self.exits[tid] = Exit(*found[inside[-1] + 1])
 
     def _may_be_a_stack(self, address: int, frames: Sequence[int]) -> bool:
         """Whether a word that is no return address of the thread's may be one on a stack of its own: one that lies above the outermost
@@ -290,11 +329,11 @@ class _Doubts:
         at = bisect_right(frames, address)
         return self._may_switch and at > 0 and frames[at] - frames[at - 1] >= _SMALLEST_STACK
 
-    def learn(self) -> None:
+    def learn(self, forbidden: Forbidden) -> None:
         """After the stop: look up the rows that were missing."""
         for tid in self._unknown:
             with suppress(NoFrame):
-                frames(thread_registers(self._words[tid]), self._unwinder.row, self._snapshot.word_reader(tid))
+                self._note_exit(tid, self._frames(tid, self._unwinder.row), forbidden)
 
 
 def _changed(tracee: Tracee, work: _Work, got: int) -> WrongTarget:

@@ -1,6 +1,6 @@
 """The one module with raw system calls. Each wrapper is named after its call and raises OSError with the call's errno.
 
-ptrace(2), waitpid(2), process_vm_readv(2), kcmp(2), pidfd_open(2), pidfd_getfd(2), timer_create(2), openat2(2). Numbers that differ by
+ptrace(2), waitpid(2), process_vm_readv(2), kcmp(2), pidfd_open(2), pidfd_getfd(2), timer_create(2), openat2(2), perf_event_open(2). Numbers that differ by
 machine are in `x86_64`.
 """
 
@@ -10,6 +10,7 @@ import ctypes
 import errno
 import os
 import signal
+import struct
 from array import array
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,6 +24,7 @@ PTRACE_DETACH = 17
 PTRACE_SYSCALL = 24
 PTRACE_SETOPTIONS = 0x4200
 PTRACE_GETEVENTMSG = 0x4201
+PTRACE_GETSIGINFO = 0x4202
 PTRACE_GETREGSET = 0x4204
 PTRACE_SETREGSET = 0x4205
 PTRACE_SEIZE = 0x4206
@@ -205,6 +207,13 @@ def has_pending(tid: int, shared: bool) -> bool:
     return ptrace(PTRACE_PEEKSIGINFO, tid, ctypes.addressof(arguments), ctypes.addressof(_peeked)) > 0
 
 
+def get_signal_code(tid: int) -> int:
+    """PTRACE_GETSIGINFO: the si_code of the signal that a thread has stopped with."""
+    information = ctypes.create_string_buffer(128)
+    ptrace(PTRACE_GETSIGINFO, tid, 0, ctypes.addressof(information))
+    return int.from_bytes(information.raw[8:12], "little", signed=True)
+
+
 def get_signal_mask(tid: int) -> int:
     mask = ctypes.c_uint64()
     ptrace(PTRACE_GETSIGMASK, tid, 8, ctypes.addressof(mask))
@@ -370,4 +379,24 @@ def openat2(folder: int, path: bytes, flags: int, resolve: int) -> int:
     fd = int(_slow.syscall(_SYS_OPENAT2, folder, path, how, ctypes.sizeof(how)))
     if fd < 0:
         raise _fail("openat2")
+    return fd
+
+
+# struct perf_event_attr and its flags (include/uapi/linux/perf_event.h): exclude_kernel, exclude_hv, remove_on_exec, sigtrap
+_PERF_TYPE_BREAKPOINT, _HW_BREAKPOINT_X, _PERF_FLAG_FD_CLOEXEC = 5, 4, 8
+_PERF_ATTR_SIZE = 128
+_PERF_FLAGS = 1 << 5 | 1 << 6 | 1 << 36 | 1 << 37
+
+
+def perf_breakpoint(tid: int, address: int) -> int:
+    """perf_event_open(2): a descriptor that as long as it is open stops a thread with SIGTRAP before it executes what is at `address`."""
+    attributes = struct.pack(
+        "<IIQQQQQIIQQ",
+        *(_PERF_TYPE_BREAKPOINT, _PERF_ATTR_SIZE, 0, 1, 0, 0, _PERF_FLAGS),
+        *(0, _HW_BREAKPOINT_X, address, 8),
+    ).ljust(_PERF_ATTR_SIZE, b"\0")
+    words = [ctypes.c_long(v) for v in (tid, -1, -1, _PERF_FLAG_FD_CLOEXEC)]
+    fd: int = _syscall(ctypes.c_long(x86_64.SYS_PERF_EVENT_OPEN), attributes, *words)
+    if fd == -1:
+        raise _fail("perf_event_open")
     return fd
