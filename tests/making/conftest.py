@@ -12,6 +12,7 @@ import shutil
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -24,7 +25,7 @@ from suture.delta.compare import Difference, difference
 from suture.elf.abi import SymbolType
 from suture.elf.file import ElfFile
 from suture.error import ExitCode
-from suture.match.correlate import Match, correlate
+from suture.match.correlate import Match, NoMatch, correlate
 from suture.match.run import Run
 from suture.patch.build import Built, build
 from suture.patch.file import PatchFile, parse_patch
@@ -176,7 +177,19 @@ class Package:
 
     def match(self, unit: str) -> Match:
         plain, sections = (self.object("pre", unit, v) for v in (Variant.PLAIN, Variant.SECTIONS))
-        return correlate(unit, unit + ".o", plain, sections, Run.read(self.shipped))
+        return correlate(unit, unit + ".o", plain, sections, Run.read(self.shipped), partial(self.called, unit))
+
+    def called(self, unit: str, name: str) -> int | None:
+        """Where the other units lead under a name."""
+        run = Run.read(self.shipped)
+        for other in self.sources:
+            if other.endswith((".c", ".cc")) and other != unit:
+                plain, sections = (self.object("pre", other, v) for v in (Variant.PLAIN, Variant.SECTIONS))
+                with contextlib.suppress(NoMatch):
+                    found = correlate(other, other + ".o", plain, sections, run).leads_to(name, run)
+                    if found is not None:
+                        return found
+        return None
 
     def changes(self) -> list[UnitChange]:
         found = []

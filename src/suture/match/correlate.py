@@ -5,7 +5,7 @@ Whole sections first. Where a section as a whole is not found, its functions are
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -19,7 +19,12 @@ from suture.match.pattern import Pattern
 from suture.match.proof import MatchedSection, MatchedUnit
 from suture.match.run import Run, Slot, SlotKind
 
-_MIN_UNIQUE = 24  # fixed bytes that a lone function needs before one hit counts as proof
+_MIN_UNIQUE = (
+    24  # bytes that must agree before one hit counts as proof: fixed ones, and fields that lead to what they name
+)
+
+Callers = Callable[[str], int | None]
+"""Where other units' code and data lead under a name, in the binary (link-time address); None where none of them shows it."""
 
 
 class NoMatch(SutureError):
@@ -56,6 +61,12 @@ class Match:
         """Link-time address of a function or variable that the unit defines or refers to directly."""
         placed = self.functions.get(name)
         return placed.address if placed else self.book.get(Kind.ADDRESS, name)
+
+    def leads_to(self, name: str, run: Run) -> int | None:
+        """Where the unit's code and data lead under a name that it does not define; None where that is a PLT entry, or nothing."""
+        found = self.book.get(Kind.CALL, name)
+        found = self.book.get(Kind.ADDRESS, name) if found is None else found
+        return None if found in run.plt else found
 
 
 class _Object:
@@ -105,14 +116,16 @@ class _Object:
         return f"{self.tag}:{section.name}#{section.index}"
 
 
-def correlate(source: str, obj: str, plain: ElfFile, sectioned: ElfFile | None, run: Run) -> Match:
+def correlate(
+    source: str, obj: str, plain: ElfFile, sectioned: ElfFile | None, run: Run, callers: Callers = lambda _: None
+) -> Match:
     """Find a unit in the shipped binary.
 
-    `plain` is compiled with the archive's flags, `sectioned` also with -ffunction-sections -fdata-sections; the latter's
+    `callers` is asked for what the unit's own bytes are too few to prove. `plain` is compiled with the archive's flags, `sectioned` also with -ffunction-sections -fdata-sections; the latter's
     functions are compared at the addresses that the former gives, which resolves every reference of theirs.
     Raises `NoMatch` when no section or function is found, `Contradiction` when places disagree.
     """
-    work = _Correlation(source, run)
+    work = _Correlation(source, run, callers)
     one = _Object(plain, "plain")
     work.place_sections(one)
     if not work.placed:
@@ -125,8 +138,9 @@ def correlate(source: str, obj: str, plain: ElfFile, sectioned: ElfFile | None, 
 
 
 class _Correlation:
-    def __init__(self, source: str, run: Run) -> None:
+    def __init__(self, source: str, run: Run, callers: Callers) -> None:
         self.run = run
+        self.callers = callers
         self.book = Book(source)
         self.placed: list[MatchedSection] = []
         self.functions: dict[str, PlacedFunction] = {}
@@ -158,8 +172,11 @@ class _Correlation:
                 return base
         hits = [c.address + h for c in self.run.code for h in pattern.find(c.data, 8)]
         fitting = [h for h in hits if h % max(section.sh_addralign, 1) == 0 and self._fits(obj, section, pattern, h)]
-        if len(fitting) == 1 and pattern.compared >= _MIN_UNIQUE:
+        if len(fitting) == 1 and pattern.compared + self._named(obj, section, fitting[0]) >= _MIN_UNIQUE:
             return fitting[0]
+        for base in self._from_outside(obj, section):
+            if self._fits(obj, section, pattern, base):
+                return base
         found = (
             "found nowhere"
             if not fitting
@@ -182,6 +199,25 @@ class _Correlation:
                 if value is not None:
                     yield value - symbol.st_value
 
+    def _from_outside(self, obj: _Object, section: Section) -> Iterator[int]:
+        """Where callers say that a section is: the program's start for `main`, and other units for what they refer to."""
+        for symbol in obj.functions.get(section.index, ()):
+            if symbol.bind == SymbolBind.GLOBAL:
+                known = self.run.main if symbol.name == "main" else self.callers(symbol.name)
+                if known is not None:
+                    yield known - symbol.st_value
+
+    def _named(self, obj: _Object, section: Section, base: int) -> int:
+        """Bytes of fields that lead to a slot of the name that the code refers to, or back into the section itself."""
+        run = self.run.code_at(base, section.sh_size)
+        assert run is not None  # `_fits` held
+        count = 0
+        for row, found in self._fields(obj, section, base, run):
+            symbol = obj.elf.symbols[row.symbol]
+            slot = self.run.slots.get(self.run.plt.get(found.value, found.value)) if found else None
+            count += 4 * ((slot is not None and slot.symbol == symbol.name != "") or _is_own(symbol, section))
+        return count
+
     def _fits(self, obj: _Object, section: Section, pattern: Pattern, base: int) -> bool:
         """Bytes agree, every field is a known linker edit, and nothing known is contradicted."""
         run = self.run.code_at(base, section.sh_size)
@@ -190,9 +226,24 @@ class _Correlation:
         rows = self._implied(obj, section, base, run)
         return (
             rows is not None
+            and self._leads_back(obj, section, base, run)
             and self.book.agrees((k, n, v) for k, n, v, _ in rows)
             and self._exports_agree(obj, section, base)
         )
+
+    def _leads_back(self, obj: _Object, section: Section, base: int, run: bytes) -> bool:
+        """Whether what the section's code says of itself is true of the place."""
+        for row, found in self._fields(obj, section, base, run):
+            symbol = obj.elf.symbols[row.symbol]
+            if (
+                found
+                and found.kind in (Kind.ADDRESS, Kind.CALL)
+                and found.value not in self.run.plt
+                and _is_own(symbol, section)
+            ):
+                if found.value != base + symbol.st_value:
+                    return False
+        return True
 
     def _exports_agree(self, obj: _Object, section: Section, base: int) -> bool:
         for symbol in obj.functions.get(section.index, ()):
@@ -342,24 +393,29 @@ class _Correlation:
 
         `run` holds the shipped bytes of the section's range from `low` to `high`.
         """
-        data = obj.elf.bytes_of(section)[low:high]
         rows: list[tuple[Kind, str, int, str]] = []
+        for row, found in self._fields(obj, section, base, run, low, high):
+            if found is None:
+                return None
+            place = f"{self.book.unit} {section.name}+{row.r_offset:#x}"
+            noted = self._read(obj, obj.elf.symbols[row.symbol], found, place)
+            if noted is None:
+                return None
+            rows.extend(noted)
+        return rows
+
+    def _fields(
+        self, obj: _Object, section: Section, base: int, run: bytes, low: int = 0, high: int | None = None
+    ) -> Iterator[tuple[Relocation, Implied | None]]:
+        """Each relocation with what its field implies, None for no known edit; calls that another edit took with it are left out."""
+        data = obj.elf.bytes_of(section)[low:high]
         skip_until = -1
         for row in obj.relocations(section):
             at = row.r_offset - low
             if row.r_offset < low or (high is not None and row.r_offset >= high) or at < skip_until:
                 continue
-            found = implied(data, run, at, row.r_type, row.r_addend, base + row.r_offset)
-            if found is None:
-                return None
+            yield row, implied(data, run, at, row.r_type, row.r_addend, base + row.r_offset)
             skip_until = max(skip_until, swallowed_until(data, run, at, row.r_type))
-            symbol = obj.elf.symbols[row.symbol]
-            place = f"{self.book.unit} {section.name}+{row.r_offset:#x}"
-            noted = self._read(obj, symbol, found, place)
-            if noted is None:
-                return None
-            rows.extend(noted)
-        return rows
 
     def _read(
         self, obj: _Object, symbol: Symbol, found: Implied, place: str
@@ -397,6 +453,12 @@ class _Correlation:
                 return None
             return rows
         return [(kind, symbol.name or name, found.value, place)]
+
+
+def _is_own(symbol: Symbol, section: Section) -> bool:
+    """Whether a symbol lies in the section, and no other definition can take its place."""
+    strong = symbol.bind in (SymbolBind.LOCAL, SymbolBind.GLOBAL) and symbol.type != SymbolType.GNU_IFUNC
+    return symbol.st_shndx == section.index and strong and not section.in_group
 
 
 def _names(slot: Slot, symbol: Symbol) -> bool:

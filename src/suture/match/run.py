@@ -19,6 +19,11 @@ from suture.elf.file import BadElf, ElfFile
 _PLT_JUMP = re.compile(rb"(?:\xf3\x0f\x1e\xfa)?\xf2?\xff\x25(.{4})", re.DOTALL)
 
 
+# what glibc's start does with `main`, and its call through a slot
+_IMMEDIATE, _LEA = b"\x48\xc7\xc7", b"\x48\x8d\x3d"
+_START = re.compile(rb"(\x48\xc7\xc7|\x48\x8d\x3d|\x48\x8b\x3d)(.{4})\xff\x15(.{4})", re.DOTALL)
+_START_SIZE = 40
+
 _DT_NEEDED, _DT_SYMBOLIC, _DT_FLAGS, _DT_FLAGS_1 = 1, 16, 30, 0x6FFFFFFB
 _DF_SYMBOLIC, _DF_1_PIE = 2, 0x08000000
 
@@ -186,6 +191,26 @@ class Run:
             if slot.symbol and (slot.got or slot.jump):
                 found[slot.symbol].append(slot)
         return {name: tuple(sorted(rows, key=lambda s: s.address)) for name, rows in found.items()}
+
+    @cached_property
+    def main(self) -> int | None:
+        """Where the program's start says that `main` is; None for a library, and for a start that is not glibc's.
+
+        It loads %rdi with the address in the last instruction before it calls __libc_start_main (sysdeps/x86_64/start.S); the
+        linker may have made an immediate or a lea of it.
+        """
+        start = self.code_at(self.elf.e_entry, _START_SIZE) if self.is_program else None
+        found = _START.search(start) if start is not None else None
+        if found is None:
+            return None
+        number, called = (int.from_bytes(found[n], "little", signed=True) for n in (2, 3))
+        target = self.slots.get(self.elf.e_entry + found.end() + called)
+        if target is None or target.symbol != "__libc_start_main":
+            return None
+        if found[1] == _IMMEDIATE:
+            return number
+        at = self.elf.e_entry + found.start() + 7 + number
+        return at if found[1] == _LEA else self.pointer_at(at)
 
     @cached_property
     def resolvers(self) -> frozenset[int]:

@@ -53,6 +53,22 @@ class Elsewhere:
             self._check_import(name)
         return found
 
+    def called(self, name: str) -> int | None:
+        """Where units that do not define a name lead under it, for `correlate`; None where none is found that does."""
+        for unit in self._candidates(name):
+            try:
+                plain, sectioned = self.tree.compile([(unit, Variant.PLAIN), (unit, Variant.SECTIONS)])
+                elf = ElfFile.read(sectioned.path)
+                if not any(s.name == name and not s.has_section for s in elf.symbols):
+                    continue
+                match = correlate(unit.source, unit.object, ElfFile.read(plain.path), elf, self.run)
+                address = match.leads_to(name, self.run)
+            except SutureError:
+                continue  # a candidate that does not compile or match proves nothing; the next one may
+            if address is not None:
+                return address
+        return None
+
     def _check_import(self, name: str) -> None:
         """That a library which the binary needs exports a name, or is one that cannot be looked at. Raises `Unresolvable`.
 

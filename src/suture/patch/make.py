@@ -302,11 +302,12 @@ def _one(
         new = post.compile([(u, Variant.SECTIONS) for u in units])
     progress(f"matching {len(own)} unit{'s' * (len(own) != 1)} in {item.file}")
     changes: list[UnitChange] = []
+    elsewhere = Elsewhere(tree, item.binary, run, beside)
     with clock.step("match"):
         for n, (unit, delta) in enumerate(own):
             plain, sectioned = (ElfFile.read(pre[2 * n + k].path) for k in (0, 1))
             try:
-                match = correlate(unit.source, unit.object, plain, sectioned, run)
+                match = correlate(unit.source, unit.object, plain, sectioned, run, elsewhere.called)
             except (NoMatch, Contradiction) as problem:
                 refused.extend(
                     RefusedFunction(f, unit.source, 0, problem.what, problem.remedy) for f in sorted(delta.changed)
@@ -323,7 +324,6 @@ def _one(
     toolchain = {"compiler": tree.compiler, "suture": __version__}
     with clock.step("make"):
         progress(f"making the patch of {item.file}")
-        elsewhere = Elsewhere(tree, item.binary, run, beside)
         stands = suspending(run, tree.suspends(item.binary))
         built = build(name, target, changes, run, facts, elsewhere.find, toolchain, request, tuple(refused), stands)
     return built, name
