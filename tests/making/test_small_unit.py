@@ -90,5 +90,5 @@ def test_a_small_unit_that_nothing_leads_to_is_refused(tmp_path: Path) -> None:
     for name, extra in (("p", []), ("q", ["-ffunction-sections"])):
         command = ["gcc", "-O2", "-fPIE", *extra, "-c", "more.c", "-o", f"{name}.o"]
         subprocess.run(command, check=True, cwd=tmp_path)
-    with pytest.raises(NoMatch, match="too short to be proved by one hit|found . times"):
+    with pytest.raises(NoMatch, match=r"too short to be proved by one hit|found . times"):
         correlate("more.c", "more.o", ElfFile.read(tmp_path / "p.o"), ElfFile.read(tmp_path / "q.o"), run)

@@ -171,7 +171,8 @@ class _Correlation:
             if self._fits(obj, section, pattern, base):
                 return base
         hits = [c.address + h for c in self.run.code for h in pattern.find(c.data, 8)]
-        fitting = [h for h in hits if h % max(section.sh_addralign, 1) == 0 and self._fits(obj, section, pattern, h)]
+        aligned = [h for h in hits if h % max(section.sh_addralign, 1) == 0]
+        fitting = [h for h in aligned if self._fits(obj, section, pattern, h) and self._leads_back(obj, section, h)]
         if len(fitting) == 1 and pattern.compared + self._named(obj, section, fitting[0]) >= _MIN_UNIQUE:
             return fitting[0]
         for base in self._from_outside(obj, section):
@@ -226,24 +227,22 @@ class _Correlation:
         rows = self._implied(obj, section, base, run)
         return (
             rows is not None
-            and self._leads_back(obj, section, base, run)
             and self.book.agrees((k, n, v) for k, n, v, _ in rows)
             and self._exports_agree(obj, section, base)
         )
 
-    def _leads_back(self, obj: _Object, section: Section, base: int, run: bytes) -> bool:
-        """Whether what the section's code says of itself is true of the place."""
-        for row, found in self._fields(obj, section, base, run):
-            symbol = obj.elf.symbols[row.symbol]
-            if (
-                found
-                and found.kind in (Kind.ADDRESS, Kind.CALL)
-                and found.value not in self.run.plt
-                and _is_own(symbol, section)
-            ):
-                if found.value != base + symbol.st_value:
-                    return False
-        return True
+    def _leads_back(self, obj: _Object, section: Section, base: int) -> bool:
+        """Whether what the section's code says of itself is true of the place, which fits."""
+        run = self.run.code_at(base, section.sh_size)
+        return run is not None and all(
+            found is None
+            or found.kind not in (Kind.ADDRESS, Kind.CALL)
+            or found.value in self.run.plt
+            or not _is_own(symbol, section)
+            or found.value == base + symbol.st_value
+            for row, found in self._fields(obj, section, base, run)
+            for symbol in (obj.elf.symbols[row.symbol],)
+        )
 
     def _exports_agree(self, obj: _Object, section: Section, base: int) -> bool:
         for symbol in obj.functions.get(section.index, ()):
