@@ -56,9 +56,10 @@ class Image:
 @dataclass(frozen=True)
 class Look:
     """The images of one process, and what proves that another process would give the same: digests of all bytes that they were read
-    from, which are the first pages of mappings and `more` (address, size)."""
+    from, which are the pages at `starts` and `more` (address, size)."""
 
     images: tuple[Image, ...]
+    starts: tuple[int, ...]
     pages: bytes
     more: tuple[tuple[int, int], ...]
     rest: bytes
@@ -71,26 +72,34 @@ def images(pid: int, maps: Maps) -> list[Image]:
 
 def look(pid: int, maps: Maps, like: Look | None = None) -> Look:
     """The images of a process. `like` is what a process with the very same maps gave: it holds where the bytes are the same too."""
-    first, rest = _Reads(pid), _Reads(pid)
-    begins = list(_begins(first, [m for m in maps.mappings if m.offset == 0 and m.readable and m.inode]))
-    if like is not None and first.digest == like.pages:
-        for at in like.more:
-            rest.read(*at)
-        if rest.digest == like.rest:
-            return like
-        rest = _Reads(pid)
-    found = [image for m, outline in begins if (image := _image(rest, maps, m, outline)) is not None]
-    return Look(tuple(found), first.digest, tuple(rest.at), rest.digest)
+    if like is not None and _is_like(pid, like):
+        return like
+    rows = [m for m in maps.mappings if m.offset == 0 and m.readable and m.inode][:_MOST_IMAGES]
+    pages, rest = _Reads(pid), _Reads(pid)
+    begins = list(_begins(pages, rest, rows))
+    found = tuple(image for m, outline in begins if (image := _image(rest, maps, m, outline)) is not None)
+    return Look(found, tuple(m.start for m in rows), pages.digest, tuple(rest.at), rest.digest)
 
 
-def _begins(reads: _Reads, rows: Sequence[Mapping]) -> Iterator[tuple[Mapping, _Outline]]:
+def _is_like(pid: int, like: Look) -> bool:
+    pages, rest = _Reads(pid), _Reads(pid)
+    for start, page in zip(like.starts, _first_pages(pid, like.starts), strict=True):
+        pages.note(start, page)
+    if pages.digest != like.pages:
+        return False
+    for at in like.more:
+        rest.read(*at)
+    return rest.digest == like.rest
+
+
+def _begins(pages: _Reads, rest: _Reads, rows: Sequence[Mapping]) -> Iterator[tuple[Mapping, _Outline]]:
     """Where images begin. Where one of them maps the first page of its file again is no beginning of another."""
     inner: set[tuple[bytes, int, int]] = set()
-    for mapping, page in zip(rows[:_MOST_IMAGES], _first_pages(reads.pid, rows[:_MOST_IMAGES]), strict=True):
+    for mapping, page in zip(rows, _first_pages(pages.pid, [m.start for m in rows]), strict=True):
+        pages.note(mapping.start, page)
         if page[:4] != abi.ELFMAG:
             continue
-        reads.note(mapping.start, page)
-        outline = _outline(page, _table_elsewhere(reads, mapping, page))
+        outline = _outline(page, _table_elsewhere(rest, mapping, page))
         if outline is not None and (mapping.device, mapping.inode, mapping.start) not in inner:
             bias = mapping.start - outline.first
             inner |= {(mapping.device, mapping.inode, bias + again) for again in outline.again}
@@ -112,7 +121,8 @@ class _Reads:
         return data
 
     def note(self, address: int, data: bytes) -> None:
-        self._seen.update(struct.pack("<QQ", address, len(data)) + data)
+        self._seen.update(b"%x %x " % (address, len(data)))
+        self._seen.update(data)
 
     @property
     def digest(self) -> bytes:
@@ -124,7 +134,7 @@ def frame_headers(pid: int, maps: Maps) -> list[tuple[int, int, int]]:
     rows = [m for m in maps.mappings if m.offset == 0 and m.readable and (m.inode or m.name == b"[vdso]")]
     return [
         (m.start, m.start - o.first + o.high, m.start - o.first + o.frames)
-        for m, o in _begins(_Reads(pid), rows)
+        for m, o in _begins(_Reads(pid), _Reads(pid), rows)
         if o.frames is not None
     ]
 
@@ -145,17 +155,15 @@ def is_32_bit(pid: int) -> bool:
     return long.get(_AT_PHENT) != _PHDR.size and short.get(_AT_PHENT) == _PHENT_32
 
 
-def _first_pages(pid: int, rows: Sequence[Mapping]) -> Iterator[bytes]:
-    """The first page of each mapping, empty where it cannot be read. One call reads up to 1024 of them."""
-    buffer = bytearray(PAGE * min(len(rows), syscall.IOV_MAX))
+def _first_pages(pid: int, starts: Sequence[int]) -> Iterator[bytes]:
+    """The page at each address, empty where it cannot be read. One call reads up to 1024 of them."""
+    buffer = bytearray(PAGE * min(len(starts), syscall.IOV_MAX))
     base = ctypes.addressof((ctypes.c_char * len(buffer)).from_buffer(buffer))
     at = 0
-    while at < len(rows):
-        part = rows[at : at + syscall.IOV_MAX]
+    while at < len(starts):
+        part = starts[at : at + syscall.IOV_MAX]
         try:
-            done = (
-                syscall.process_vm_readv_into(pid, base, array("Q", [v for m in part for v in (m.start, PAGE)])) // PAGE
-            )
+            done = syscall.process_vm_readv_into(pid, base, array("Q", [v for a in part for v in (a, PAGE)])) // PAGE
         except OSError:
             done = 0
         for i in range(done):
