@@ -3,6 +3,8 @@
 Half of the processes were started alone, each with its own addresses; half are children of a parent, ten in a family, as servers
 that fork have them. `suture apply PATCH` and `suture revert PATCH` are run as a person would; for the pause, single processes are
 patched one at a time in between.
+
+With `--load` they are only looked for, while the machine is busy: so many loops at the usual priority, each in a session of its own.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +34,10 @@ from suture.process.apply import apply, revert
 from suture.process.find import find
 
 COLUMNS = ("run", "seconds", "to find them, s", "CPU, s", "CPU for each, ms", "pause p50, us", "p99", "max")
+FINDING_COLUMNS = ("processes", "busy loops", "to find them: median, s", "max, s")
 _FAMILY = 10
 _SINGLE = 40
+_BUSY_SECONDS = 60
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -42,6 +47,7 @@ def main(words: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--processes", type=int, default=1000, metavar="N", help="how many (1000)")
     parser.add_argument("--rounds", type=int, default=3, metavar="N", help="apply and revert so often (3)")
+    parser.add_argument("--load", type=int, default=0, metavar="N", help="only find them, beside N busy loops")
     parser.add_argument("--json", action="store_true", help="print the raw numbers")
     parser.add_argument("--into", type=Path, default=RESULTS, metavar="DIR", help="where the raw numbers are kept")
     args = parser.parse_args(words)
@@ -50,19 +56,49 @@ def main(words: Sequence[str] | None = None) -> int:
         library = Library.compile(Path(name))
         path = library.patch(2)
         build_id = read_patch(path).manifest.target.build_id
-        with _many(library.program("sleeper"), args.processes, build_id):
-            runs: list[dict[str, Any]] = []
-            for n in range(args.rounds):
-                kind = "apply" if n == 0 else "apply again"  # again: the patch's memory is there
-                runs += [_run(kind, "apply", path, args.processes), _run("revert", "revert", path, args.processes)]
-            single = _single(path, build_id)
-    record = start.finish({"processes": args.processes, "runs": runs, "single_us": single})
+        if args.load:
+            record = start.finish(_finding(library, args.processes, args.load, args.rounds, build_id))
+            record = replace(record, bench="finding")
+        else:
+            record = start.finish(_changing(library, args.processes, args.rounds, path, build_id))
     record.write(args.into)
     if args.json:
         print_json(record.data)
+    elif args.load:
+        print_table(FINDING_COLUMNS, finding_rows(record.data))
     else:
         print_table(COLUMNS, rows(record.data))
     return 0
+
+
+def _changing(library: Library, processes: int, rounds: int, path: Path, build_id: str) -> dict[str, Any]:
+    with _many(library.program("sleeper"), processes, build_id):
+        runs: list[dict[str, Any]] = []
+        for n in range(rounds):
+            kind = "apply" if n == 0 else "apply again"  # again: the patch's memory is there
+            runs += [_run(kind, "apply", path, processes), _run("revert", "revert", path, processes)]
+        single = _single(path, build_id)
+    return {"processes": processes, "runs": runs, "single_us": single}
+
+
+def _finding(library: Library, processes: int, loops: int, rounds: int, build_id: str) -> dict[str, Any]:
+    seconds = []
+    with _many(library.program("sleeper"), processes, build_id), _busy(loops):
+        for _ in range(rounds):
+            time.sleep(1)
+            begin = time.monotonic()
+            found = len(find(build_id))
+            seconds.append(time.monotonic() - begin)
+            if found != processes:
+                raise NotMeasured(f"{found} of {processes} processes were found")
+    return {"processes": processes, "busy_loops": loops, "seconds": seconds}
+
+
+def finding_rows(data: Mapping[str, Any]) -> list[list[str]]:
+    """The table of `--load` from raw numbers."""
+    seconds = data["seconds"]
+    cells = [f"{v:.2f}" for v in (statistics.median(seconds), max(seconds))]
+    return [[str(data["processes"]), str(data["busy_loops"]), *cells]]
 
 
 @contextmanager
@@ -84,6 +120,19 @@ def _many(program: Path, count: int, build_id: str) -> Iterator[None]:
         for process in started:
             os.killpg(process.pid, signal.SIGKILL)
         for process in started:
+            process.wait()
+
+
+@contextmanager
+def _busy(count: int) -> Iterator[None]:
+    """Loops that use all the processor time they get. They end by themselves if this program does not end them."""
+    loop = ["timeout", f"{_BUSY_SECONDS}", "sh", "-c", "while :; do :; done"]
+    started = [subprocess.Popen(loop, start_new_session=True) for _ in range(count)]
+    try:
+        yield
+    finally:
+        for process in started:
+            os.killpg(process.pid, signal.SIGKILL)
             process.wait()
 
 

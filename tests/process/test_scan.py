@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import signal
+import struct
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +19,14 @@ import pytest
 
 from suture.error import ExitCode, Refused
 from suture.patch.file import PatchFile
+from suture.patch.manifest import RefusedFunction, Verdict
+from suture.process import disk
 from suture.process.apply import apply, revert
 from suture.process.comparison import doubt
+from suture.process.disk import Files
+from suture.process.error import WrongTarget
 from suture.process.everywhere import apply_everywhere
-from suture.process.find import find
+from suture.process.find import every_process, find
 from suture.process.image import images
 from suture.process.maps import read_maps
 from suture.process.placed import State, find_placed
@@ -284,17 +291,21 @@ def test_a_static_program_that_changes_its_code_hides_no_other_of_its_file(
     assert in_memory(liar.pid, patch) == [] and in_memory(honest.pid, patch) == [Memory.OPEN]
 
 
-@pytest.mark.parametrize("flags", ["-Wl,-z,noseparate-code", "-fuse-ld=gold", "-Wl,-z,noseparate-code -Wl,-z,norelro"])
-def test_a_library_whose_segments_share_the_first_page_of_its_file_is_one_image(
+ONE_PAGE = ["-Wl,-z,noseparate-code", "-fuse-ld=gold", "-Wl,-z,noseparate-code -Wl,-z,norelro"]
+FAR = ["-Wl,--section-start=.text=0x41230", "-Wl,--section-start=.far=0x81000 -DFAR=1", "-Wl,-z,max-page-size=0x200000"]
+
+
+@pytest.mark.parametrize("flags", [*ONE_PAGE, *FAR])
+def test_a_library_whose_segments_share_the_first_page_of_its_file_or_lie_far_apart_is_one_image(
     start: Start, gcc: Compile, make_patch: Make, tmp_path: Path, flags: str
 ) -> None:
-    library = gcc(
-        tmp_path / "libone.so",
-        'int f(int x) { __asm__ volatile(""); return x * 3 + 1; }',
-        "-fPIC",
-        "-shared",
-        *flags.split(),
-    )
+    source = """
+    #ifdef FAR
+    __attribute__((section(".far")))
+    #endif
+    int f(int x) { __asm__ volatile(""); return x * 3 + 1; }
+    int near(int x) { return f(x) + 1; }"""
+    library = gcc(tmp_path / "libone.so", source, "-fPIC", "-shared", *flags.split())
     patch = make_patch(tmp_path / "p", library, "int f(int x) { return x * 5; }", {"f": ["f"]})
     program = gcc(tmp_path / "asks", ASKS, str(library), f"-Wl,-rpath,{tmp_path}")
     target = start(program)
@@ -303,6 +314,38 @@ def test_a_library_whose_segments_share_the_first_page_of_its_file_is_one_image(
     assert len([i for i in images(pid, read_maps(pid)) if i.build_id == patch.manifest.target.build_id]) == 1
     assert apply(pid, patch).exit_code is ExitCode.OK and target.ask() == "10"
     assert in_memory(pid, patch) == [Memory.FIXED]
+
+
+def test_program_headers_may_lie_behind_the_first_page_of_a_file(
+    start: Start, gcc: Compile, make_patch: Make, tmp_path: Path
+) -> None:
+    source = """
+    const char room[8192] = "room for program headers";
+    int f(int x) { __asm__ volatile(""); return x * 3 + 1; }"""
+    library = gcc(tmp_path / "libone.so", source, "-fPIC", "-shared", "-Wl,-z,noseparate-code")
+    data = bytearray(library.read_bytes())
+    (phoff,), (count,) = struct.unpack_from("<Q", data, 32), struct.unpack_from("<H", data, 56)
+    moved = (data.index(b"room for program headers") + 4096) // 8 * 8
+    data[moved : moved + 56 * count] = data[phoff : phoff + 56 * count]
+    data[phoff : phoff + 56 * count] = bytes(56 * count)
+    struct.pack_into("<Q", data, 32, moved)
+    library.write_bytes(data)
+    patch = make_patch(tmp_path / "p", library, "int f(int x) { return x * 5; }", {"f": ["f"]})
+    target = start(gcc(tmp_path / "asks", ASKS, str(library), f"-Wl,-rpath,{tmp_path}"))
+    assert target.ask() == "7"
+    assert apply(target.pid, patch).exit_code is ExitCode.OK and target.ask() == "10"
+    (row,) = rows_of(target.pid, patch)
+    assert row.standing.memory is Memory.FIXED and row.standing.disk is Disk.OPEN
+
+
+def test_a_build_id_that_is_not_in_memory_is_the_reason_that_is_given(
+    start: Start, gcc: Compile, library: Path, patch: PatchFile, tmp_path: Path
+) -> None:
+    bare = gcc(tmp_path / "libanswer.so", "int f(int x) { return x + 5; }", "-fPIC", "-shared", "-Wl,--build-id=none")
+    target = start(gcc(tmp_path / "asks", ASKS, str(bare), f"-Wl,-rpath,{tmp_path}"))
+    assert target.ask() == "7"
+    with pytest.raises(WrongTarget, match=r"libanswer\.so has no ELF header with a build-id in memory"):
+        apply(target.pid, patch, timeout=0.5)
 
 
 ASKS = r"""
@@ -401,23 +444,23 @@ def test_the_file_on_disk_is_looked_up_in_the_root_of_the_process_and_never_wait
     target = start(program, jail)
     assert target.line() == "up"
 
-    def disk() -> Disk:
+    def now() -> Disk:
         (row,) = rows_of(target.pid, patch)
         return row.standing.disk
 
-    assert disk() is Disk.OPEN
+    assert now() is Disk.OPEN
     os.rename(program, jail / "old")
-    assert disk() is Disk.OPEN  # its name goes with it
+    assert now() is Disk.OPEN  # its name goes with it
     os.unlink(jail / "old")
-    assert disk() is Disk.DELETED
+    assert now() is Disk.DELETED
     for make in (os.mkfifo, os.mkdir, lambda p: os.symlink("/etc/passwd", p), lambda p: os.symlink("old", p)):
         make(jail / "old")
-        assert disk() in (Disk.UNREAD, Disk.DELETED)
+        assert now() in (Disk.UNREAD, Disk.DELETED)
         (os.rmdir if (jail / "old").is_dir() and not (jail / "old").is_symlink() else os.unlink)(jail / "old")
     with open(jail / "old", "wb") as file:
         file.write(b"\x7fELF\x02\x01\x01" + b"\xff" * 57)
         file.truncate(1 << 40)
-    assert disk() is Disk.UNREAD
+    assert now() is Disk.UNREAD
 
 
 def test_a_process_that_executes_another_program_before_its_turn_is_told_so(
@@ -451,3 +494,51 @@ def test_a_process_that_executes_another_program_before_its_turn_is_told_so(
     assert [o.pid for o in run.outcomes] == [t.pid for t in targets[:-1]]
     assert all(o.exit_code is ExitCode.OK for o in run.outcomes)
     assert run.executed == (targets[-1].pid,) and run.ended == ()
+
+
+def test_a_file_that_another_holds_or_a_file_system_never_gives_is_not_waited_for(
+    start: Start, program: Path, patch: PatchFile, library: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    own = tmp_path / library.name
+    shutil.copy(library, own)
+    target = start(program, env={"LD_PRELOAD": str(own)})
+    target.ask("2")
+    process = next(p for p in every_process()[0] if p.pid == target.pid)
+    image = next(i for i in process.images if i.path == str(own))
+    with Files() as files:
+        assert files.behind(process, image).build_id == image.build_id
+    shutil.copy(library, tmp_path / "new")
+    os.rename(tmp_path / "new", own)
+    before = signal.signal(signal.SIGIO, signal.SIG_IGN)
+    file = os.open(own, os.O_RDWR)
+    try:
+        fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+        began = time.monotonic()
+        with Files() as files:
+            assert files.behind(process, image).why
+        assert time.monotonic() - began < 0.9
+    finally:
+        os.close(file)
+        signal.signal(signal.SIGIO, before)
+
+    def never(root: str, path: str) -> None:
+        time.sleep(100)
+
+    monkeypatch.setattr(disk, "_look_up", never)
+    began = time.monotonic()
+    with Files() as files:
+        for n in range(20):
+            answer = files.behind(process, replace(image, path=f"{image.path}{n}"))
+            assert not answer.build_id and "does not answer" in answer.why
+    assert time.monotonic() - began < 6
+
+
+def test_a_patch_that_leaves_out_a_part_of_its_fix_is_half(start: Start, program: Path, patch: PatchFile) -> None:
+    refused = RefusedFunction("limit", "l.c", 2, "its initial value changes", "restart the program")
+    half = replace(patch, manifest=replace(patch.manifest, verdict=Verdict(False, (), (refused,))))
+    target = start(program)
+    target.ask("2")
+    apply(target.pid, patch)
+    assert in_memory(target.pid, patch) == [Memory.FIXED]
+    (row,) = rows_of(target.pid, half)
+    assert row.standing.memory is Memory.PARTLY and "leaves out limit (l.c:2): its initial value changes" in row.why

@@ -186,7 +186,7 @@ def _row(result: Result) -> tuple[str, str, str, str, str]:
     )
     if not result.changed:
         state += " already"
-    detail = [_first(dict.fromkeys(f for g in there for f in g.functions))]
+    detail = [names_that_fit(dict.fromkeys(f for g in there for f in g.functions))]
     copies = {g.copy for g in result.groups}
     detail += [f"{len({g.copy for g in there})} of {len(copies)} copies"] if len(copies) > 1 else []
     detail += [_rest(g) for g in result.groups if g not in there]
@@ -202,7 +202,7 @@ def _row(result: Result) -> tuple[str, str, str, str, str]:
     return str(result.pid), command_name(result.pid), state, pause, "; ".join(d for d in detail if d)
 
 
-def _first(names: Iterable[str]) -> str:
+def names_that_fit(names: Iterable[str]) -> str:
     """As many names as there is room for, and how many more there are."""
     rows = list(names)
     shown: list[str] = []

@@ -67,13 +67,13 @@ class ElfFile:
     def sections(self) -> tuple[Section, ...]:
         if self._shoff == 0:
             return ()
-        self._check(self._shoff, _SHDR.size)
+        self._check(self._shoff, _SHDR.size, "its section headers end")
         first = _SHDR.unpack_from(self.data, self._shoff)
         count = self._shnum or first[5]
         strndx = self._shstrndx if self._shstrndx != abi.SHN_XINDEX else first[6]
         if count > _MAX_SECTIONS:
             raise BadElf(self.name, f"{count} sections")
-        self._check(self._shoff, count * _SHDR.size)
+        self._check(self._shoff, count * _SHDR.size, "its section headers end")
         rows = list(_SHDR.iter_unpack(self.data[self._shoff : self._shoff + count * _SHDR.size]))
         if strndx >= count:
             raise BadElf(self.name, "section name table out of range")
@@ -99,7 +99,7 @@ class ElfFile:
 
     @cached_property
     def segments(self) -> tuple[Segment, ...]:
-        self._check(self._phoff, self._phnum * _PHDR.size)
+        self._check(self._phoff, self._phnum * _PHDR.size, "its program headers end")
         raw = self.data[self._phoff : self._phoff + self._phnum * _PHDR.size]
         return tuple(Segment(t, f, off, va, fs, ms, al) for t, f, off, va, _pa, fs, ms, al in _PHDR.iter_unpack(raw))
 
@@ -228,9 +228,9 @@ class ElfFile:
         self._check(offset, size)
         return self.data[offset : offset + size]
 
-    def _check(self, offset: int, size: int) -> None:
+    def _check(self, offset: int, size: int, what: str = "a part ends") -> None:
         if offset + size > len(self.data):
-            raise BadElf(self.name, f"truncated: needs {offset + size} bytes, has {len(self.data)}")
+            raise BadElf(self.name, f"truncated: {what} at byte {offset + size}, the file at {len(self.data)}")
 
 
 def build_id_in(notes: bytes) -> str | None:

@@ -14,6 +14,7 @@ from suture.elf import abi
 from suture.elf.abi import R, SectionType, SymbolType
 from suture.elf.fact import Symbol
 from suture.elf.file import BadElf, ElfFile
+from suture.error import Unsupported
 
 # jmp *slot(%rip), with or without endbr64 and bnd (psABI, procedure linkage table; binutils elf_x86_64 PLT layouts)
 _PLT_JUMP = re.compile(rb"(?:\xf3\x0f\x1e\xfa)?\xf2?\xff\x25(.{4})", re.DOTALL)
@@ -85,8 +86,14 @@ class Run:
 
     @classmethod
     def read(cls, path: Path) -> Run:
-        """Raises OSError, BadElf or Unsupported."""
-        return cls(ElfFile.read(path))
+        """Raises OSError, BadElf or Unsupported: also for a file whose code cannot be told from its data."""
+        elf = ElfFile.read(path)
+        if not elf.sections:
+            raise Unsupported(
+                f"{path}: has no section headers, by which code, tables and data are told apart (sstrip, a packer)",
+                "give the file as it was linked; what strip(1) takes out may be missing",
+            )
+        return cls(elf)
 
     @cached_property
     def code(self) -> tuple[Code, ...]:

@@ -100,14 +100,13 @@ def apply_everywhere(
             report(before + done, before + of)
 
         latest = in_each([p.pid for p in new], change, timeout=timeout, jobs=jobs, report=told)
+        # what these execute now may have loaded the binary too
         gone = {o.pid for o in latest if _has_left(o)}
-        seen -= {
-            (p.pid, p.start_time) for p in new if p.pid in gone
-        }  # what it executes now may have loaded the binary too
+        seen -= {(p.pid, p.start_time) for p in new if p.pid in gone}
         outcomes += latest
     ended = tuple(o.pid for o in outcomes if _has_ended(o))
-    executed = tuple(o.pid for o in outcomes if _has_left(o))
     kept = tuple(o for o in outcomes if not _has_ended(o) and not _has_left(o))
+    executed = tuple({o.pid for o in outcomes if _has_left(o)} - {o.pid for o in kept})
     return Run(kept, ended, executed, tuple(unread), passes, scan_seconds, time.monotonic() - started)
 
 
