@@ -255,6 +255,6 @@ def test_the_folder_of_the_patches_never_shows_half_of_one(tmp_path: Path) -> No
 
     data = os.urandom(1 << 16)
     made = Made("p.suture.o", "id", data, None)
-    path = write(made, tmp_path / "out")
+    path = write(made, tmp_path / "out").path
     assert path.read_bytes() == data and [p.name for p in path.parent.iterdir()] == ["p.suture.o"]
     assert path.stat().st_mode & 0o777 == 0o644

@@ -22,6 +22,7 @@ from suture.compile.unit import Variant
 from suture.delta.atom import AtomObject
 from suture.delta.change import UnitChange
 from suture.delta.compare import Difference, difference
+from suture.delta.ledger import Account, Fate, FileAccount, Ledger
 from suture.elf.abi import SymbolType
 from suture.elf.file import ElfFile
 from suture.error import ExitCode
@@ -216,7 +217,8 @@ class Package:
     def build(self) -> Built:
         run = Run.read(self.shipped)
         target = Target(run.elf.build_id or "", self.shipped.name, "p", "p", "1", "x86_64")
-        fixes = [Fix("x.patch", ("CVE-2099-0001",), "00")]
+        whole = Ledger((FileAccount("a.c", (Account(Fate.PATCHED),)),))
+        fixes = [Fix("x.patch", ("CVE-2099-0001",), "00", whole)]
         return build("p-1", target, self.changes(), run, fixes, self.elsewhere, {"compiler": "gcc"}, self.request)
 
     def patch(self) -> PatchFile:

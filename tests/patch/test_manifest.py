@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -122,7 +123,13 @@ def test_lines_that_are_no_ranges_in_order_are_refused(rows: Any) -> None:
 
 def test_functions_and_cves_are_those_of_all_groups_and_fixes() -> None:
     assert [f.name for f in FULL.functions] == ["f", "h"]
-    assert FULL.cves == ("CVE-2099-0001", "CVE-2099-0002")
+    assert FULL.named_cves == ("CVE-2099-0001", "CVE-2099-0002")
+
+
+def test_a_cve_of_a_fix_with_a_missing_part_is_named_and_not_closed() -> None:
+    assert not FULL.is_complete and FULL.cves == () and FULL.shared_cves == {}
+    fixes = [replace(f, ledger=Ledger((FileAccount("a.c", (PATCHED,)),))) for f in FULL.fixes]
+    assert replace(FULL, fixes=tuple(fixes)).shared_cves == {c: ("libb.so",) for c in FULL.named_cves}
 
 
 def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:

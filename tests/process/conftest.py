@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from suture.delta.ledger import Account, Fate, FileAccount, Ledger
 from suture.delta.refusal import Refusal
 from suture.elf.abi import SectionFlag, SymbolType
 from suture.elf.file import ElfFile
@@ -102,7 +103,7 @@ def make_patch(
     manifest = Manifest(
         name,
         Target(elf.build_id or "", target.name, "test", "test", "1", "x86_64"),
-        (Fix(f"{name}.patch", ("CVE-2099-0001",), "00"),),
+        (Fix(f"{name}.patch", ("CVE-2099-0001",), "00", WHOLE),),
         tuple(Group(g, tuple(rows[f] for f in fs)) for g, fs in groups.items()),
         symbols,
         supersedes,
@@ -195,6 +196,7 @@ def eventually(check: Callable[[], bool], seconds: float = 20.0) -> None:
         time.sleep(0.01)
 
 
+WHOLE = Ledger((FileAccount("v.c", (Account(Fate.PATCHED),)),))
 LIBRARY = """
 #include <stdio.h>
 int counter = 0;

@@ -6,15 +6,17 @@ import argparse
 import os
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from suture.cli.demangle import plain_names
 from suture.cli.output import print_json, print_table, progress
 from suture.error import ExitCode, NotFound
 from suture.progress import Progress
 
 if TYPE_CHECKING:
-    from suture.patch.make import Making
+    from suture.patch.make import Making, Written
     from suture.patch.manifest import RefusedFunction
     from suture.patch.request import Request
 
@@ -23,7 +25,8 @@ Make live patches from the source of a fix, one for each shipped binary that the
 
 The source is configured as the archive did in a clean room, only the files that the fix touches are compiled, and the result
 is matched against the shipped binary: no package is rebuilt and no debug symbols are needed. What can't be applied to a
-running process is refused with the reason; the rest goes into the patch. The first making for a source version prepares
+running process is refused with the reason; the rest goes into the patch. Each changed line of the fix is accounted for: where
+one is missing, the patch is partial, the exit code says so (5), and no CVE counts as closed by it. The first making for a source version prepares
 its tree and takes up to a few minutes, later ones take seconds.
 """
 EXAMPLES = (
@@ -101,6 +104,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--output", type=Path, default=Path("."), metavar="DIR", help="where the patches are written (default: here)"
     )
+    parser.add_argument(
+        "--ledger",
+        action="store_true",
+        help="what became of every changed line, by number; without it a summary by file",
+    )
     kernel = parser.add_argument_group("for a kernel (--source linux=VERSION, or linux=RELEASE as uname -r prints it)")
     kernel.add_argument(
         "--flavour", default="", metavar="NAME", help="amd64 (default), cloud-amd64 or rt-amd64; RELEASE tells it"
@@ -132,6 +140,7 @@ def run(args: argparse.Namespace) -> int:
             "give --source linux=VERSION with them",
         )
     from suture.patch.make import make, write
+    from suture.patch.manifest import plain
     from suture.patch.request import ready
 
     start = time.monotonic()
@@ -141,7 +150,8 @@ def run(args: argparse.Namespace) -> int:
         everything = ready(request, step)
         prepared = time.monotonic() - start
         making = make(everything.tree, everything.shipped, everything.fixes, request.facts(), step, everything.beside)
-    paths = [write(made, args.output) for made in making.patches]
+    written = [write(made, args.output) for made in making.patches]
+    paths = [w.path for w in written]
     seconds = {
         **making.seconds,
         "prepare": making.seconds.get("prepare", 0.0) + prepared,
@@ -158,20 +168,25 @@ def run(args: argparse.Namespace) -> int:
                         "file": made.manifest.target.file,
                         "build_id": made.manifest.target.build_id,
                         "cves": made.manifest.cves,
+                        "shared_cves": made.manifest.shared_cves,
+                        "named_cves": made.manifest.named_cves,
+                        "complete": made.manifest.is_complete,
+                        "fixes": plain([asdict(f) for f in made.manifest.fixes]),
+                        "replaced": one.replaced,
                         "functions": [f.name for f in made.manifest.functions],
                         "safe": made.manifest.verdict.safe,
                     }
-                    for path, made in zip(paths, making.patches, strict=True)
+                    for path, made, one in zip(paths, making.patches, written, strict=True)
                 ],
                 "refused": [r.__dict__ for r in making.refused],
                 "seconds": seconds,
             }
         )
     else:
-        _print(paths, making, seconds)
+        _print(written, making, seconds, args.ledger)
     if not paths:
         return ExitCode.REFUSED
-    return ExitCode.PARTIAL if making.refused else ExitCode.OK
+    return ExitCode.OK if making.is_complete else ExitCode.PARTIAL
 
 
 def _request(args: argparse.Namespace, texts: tuple[tuple[str, str], ...], step: Progress) -> Request:
@@ -197,28 +212,45 @@ def _request(args: argparse.Namespace, texts: tuple[tuple[str, str], ...], step:
     return Request(args.source, *options, files=tuple(args.file), cves=tuple(args.cve), relaxed=args.relaxed)
 
 
-def _print(paths: Sequence[Path], making: Making, seconds: Mapping[str, float]) -> None:
+def _print(written: Sequence[Written], making: Making, seconds: Mapping[str, float], whole: bool) -> None:
+    from suture.cli.ledger import cve_lines, fix_lines
+
     rows = [
-        (m.id, m.manifest.target.file, len(m.manifest.functions), ", ".join(m.manifest.cves) or "-", path)
-        for path, m in zip(paths, making.patches, strict=True)
+        (
+            made.id,
+            made.manifest.target.file,
+            len(made.manifest.functions),
+            "all" if made.manifest.is_complete else "PART",
+            ", ".join((*made.manifest.cves, *(f"({c})" for c in made.manifest.shared_cves))) or "-",
+            one.path,
+        )
+        for one, made in zip(written, making.patches, strict=True)
     ]
     if rows:
-        print_table(("id", "binary", "functions", "CVEs", "patch"), rows)
-    if making.refused:
-        _print_refused(making.refused)
+        print_table(("id", "binary", "functions", "of the fix", "closes", "patch"), rows)
+    for one, made in zip(written, making.patches, strict=True):
+        if one.replaced:
+            print(f"{one.path}: took the place of the patch {one.replaced}, made of the same fix before")
+        file, fixes = made.manifest.target.file, made.manifest.fixes
+        for line in (*fix_lines(fixes, file, whole), *cve_lines(fixes, file)):
+            print(line)
+    missing = {(a.reason, a.remedy) for m in making.patches for f in m.manifest.fixes for a in f.ledger.missing}
+    unsaid = [r for r in making.refused if r.function or (r.reason, r.remedy) not in missing]
+    if unsaid:
+        print_refused(unsaid)
     print("seconds: " + ", ".join(f"{name} {value:.2f}" for name, value in seconds.items()))
 
 
-def _print_refused(refused: Sequence[RefusedFunction]) -> None:
-    """By reason, the most frequent first, since one reason may hold for a hundred files."""
+def print_refused(refused: Sequence[RefusedFunction]) -> None:
+    """Refusals by reason, the most frequent first, since one reason may hold for a hundred files."""
     reasons: dict[tuple[str, str], list[RefusedFunction]] = {}
     for row in refused:
         reasons.setdefault((row.reason, row.remedy), []).append(row)
     print(f"refused ({len(refused)}):")
     for (reason, remedy), rows in sorted(reasons.items(), key=lambda x: -len(x[1])):
         print(f"  {reason}{f' ({len(rows)})' if len(rows) > 1 else ''}")
-        for row in rows:
-            print(f"    {row.file}{f':{row.line}' if row.line else ''}{f': {row.function}' if row.function else ''}")
+        for row, function in zip(rows, plain_names([r.function for r in rows]), strict=True):
+            print(f"    {row.file}{f':{row.line}' if row.line else ''}{f': {function}' if function else ''}")
         print(f"    remedy: {remedy}")
 
 

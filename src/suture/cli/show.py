@@ -5,14 +5,17 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from suture.cli.demangle import plain_names
+from suture.cli.ledger import cve_lines, fix_lines
+from suture.cli.make import print_refused
 from suture.cli.output import print_json, print_table
 from suture.error import ExitCode
 from suture.patch.file import PatchFile, read_patch
 from suture.patch.manifest import Manifest
 
 HELP = """
-Print what a live patch is for, which functions it replaces, the fixes and CVEs that it carries, what was refused and why,
-and what was matched to prove that it fits. Nothing is run and no process is looked at.
+Print what a live patch is for, which functions it replaces, which CVEs it closes, what became of each line of its fixes, what was
+refused and why, and what was matched to prove that it fits. Nothing is run and no process is looked at.
 """
 EXAMPLES = (
     "suture show openssl-CVE-2025-9230.suture.o",
@@ -28,6 +31,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("patch", type=Path, metavar="PATCH", help="a live patch file (NAME.suture.o)")
     parser.add_argument(
         "--proof", action="store_true", help="list matched sections and the evidence for each symbol's address"
+    )
+    parser.add_argument(
+        "--ledger",
+        action="store_true",
+        help="what became of every changed line, by number; without it a summary by file",
     )
     parser.add_argument(
         "--disassemble",
@@ -52,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
 
         print_json({"id": patch.id, **json.loads(patch.manifest.to_json())})
         return ExitCode.OK
-    _print_summary(patch)
+    _print_summary(patch, args.ledger)
     if args.proof:
         _print_proof(patch.manifest)
     if args.disassemble:
@@ -64,15 +72,15 @@ def run(args: argparse.Namespace) -> int:
     return ExitCode.OK
 
 
-def _print_summary(patch: PatchFile) -> None:
+def _print_summary(patch: PatchFile, every_line: bool) -> None:
     m = patch.manifest
     print(f"patch     {patch.id}  {m.name}")
     print(
         f"target    {m.target.file} of {m.target.package} ({m.target.source} {m.target.version}, {m.target.architecture})"
     )
     print(f"build-id  {m.target.build_id}")
-    for fix in m.fixes:
-        print(f"fix       {fix.name}{'  ' + ', '.join(fix.cves) if fix.cves else ''}")
+    for line in cve_lines(m.fixes, m.target.file):
+        print(f"CVE       {line}")
     units = len(m.proof.units)
     whole = sum(u.whole for u in m.proof.units)
     size = sum(s.size for u in m.proof.units for s in u.sections)
@@ -83,25 +91,26 @@ def _print_summary(patch: PatchFile) -> None:
         f"{len(m.proof.symbols)} addresses implied"
     )
     print(
-        f"verdict   {'all of the fix is in this patch' if m.verdict.safe else f'{len(m.verdict.refused)} refused, see below'}"
+        f"verdict   {'all of the fix is in this patch' if m.is_complete else 'PARTIAL: part of the fix is missing, see below'}"
     )
     if m.relaxed:
         print(f"relaxed   {m.relaxed}")
     for note in m.verdict.notes:
         print(f"note      {note}")
     print()
+    for line in fix_lines(m.fixes, m.target.file, every_line):
+        print(line)
+    print()
+    names = iter(plain_names([f.name for f in m.functions]))
     rows = [
-        (f.name, f"{f.address:#x}", f.size, _new_size(patch, f.new), g.name, f.consistency.value)
+        (next(names), f"{f.address:#x}", f.size, _new_size(patch, f.new), g.name, f.consistency.value)
         for g in m.groups
         for f in g.functions
     ]
     print_table(("replaced function", "address", "old bytes", "new bytes", "group", "consistency"), rows)
     if m.verdict.refused:
         print()
-        print("refused:")
-        for r in m.verdict.refused:
-            print(f"  {r.file}{f':{r.line}' if r.line else ''}{f': {r.function}' if r.function else ''}: {r.reason}")
-            print(f"    remedy: {r.remedy}")
+        print_refused(m.verdict.refused)
 
 
 def _new_size(patch: PatchFile, symbol: str) -> int:

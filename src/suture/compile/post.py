@@ -44,6 +44,9 @@ def apply(part: FilePatch, files: Path, target: Path, path: str, name: str) -> N
         )
     if not part.creates and not place.exists():
         raise Refused(f"{name}: {part.path}: the source has no such file", "check that the fix belongs to this version")
+    if not part.has_hunks:
+        place.touch()
+        return
     before = place.read_bytes().decode(errors="surrogateescape") if place.exists() else ""
     options = ["--unified", "--batch", "--forward", "--fuzz=0", "--no-backup-if-mismatch", "--reject-file=-", "--quiet"]
     try:

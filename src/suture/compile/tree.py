@@ -117,6 +117,11 @@ class Tree:
         ]
         return tuple(sorted(sure, key=lambda u: u.object))
 
+    @property
+    def is_prepared(self) -> bool:
+        """Whether it was made from a source package, and so can be made anew."""
+        return self.source is not None
+
     def suspends(self, binary: Binary) -> tuple[str, ...]:
         """Functions in which suspended coroutines of a shipped binary stand, as its recipe tells."""
         rows = self.recipe.binaries if self.recipe else ()

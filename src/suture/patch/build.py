@@ -6,7 +6,7 @@ Pure: it reads no file and runs nothing; what only the source tree can tell come
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -58,6 +58,18 @@ class Built:
     refused: tuple[RefusedFunction, ...]
 
 
+@dataclass(frozen=True)
+class Carried:
+    """What goes into a patch: `functions` as (object of the unit, name in post), `names` are all symbols that it uses."""
+
+    functions: frozenset[tuple[str, str]]
+    names: frozenset[str]
+
+
+Close = Callable[[Sequence[UnitChange], Carried, Sequence[RefusedFunction]], tuple[Fix, ...]]
+"""The fixes with their ledgers, from the changes as they were compared, what goes in, and what is refused."""
+
+
 def build(
     name: str,
     target: Target,
@@ -69,14 +81,16 @@ def build(
     request: Mapping[str, tuple[str, ...]],
     refused: tuple[RefusedFunction, ...] = (),
     suspends: tuple[Suspending, ...] = (),
+    close: Close | None = None,
 ) -> Built:
     """Make the live patch of one binary. `changes` are its units that differ; they are taken in the order of their sources.
 
     `refused` is what was refused already and goes into the verdict; `request` is what `suture verify` needs to make it again.
     With a reason under `relaxed` in it, old frames may finish in old code. `suspends` are functions that suspended coroutines stand in.
+    `close` brings every line of the fixes to account; without it they account for nothing.
     """
     ordered = tuple(sorted((_reconciled(c) for c in changes), key=lambda c: (c.source, c.object)))
-    return _Build(name, target, ordered, run, fixes, elsewhere, toolchain, request, refused, suspends).result()
+    return _Build(name, target, ordered, run, fixes, elsewhere, toolchain, request, refused, suspends, close).result()
 
 
 @dataclass
@@ -91,6 +105,7 @@ class _Build:
     request: Mapping[str, tuple[str, ...]]
     refused_before: tuple[RefusedFunction, ...]
     suspends: tuple[Suspending, ...] = ()
+    close: Close | None = None
     entries: dict[Node, Entry] = field(default_factory=dict)
     refusals: dict[Node, Refusal] = field(default_factory=dict)
     undiverted: set[Node] = field(default_factory=set)
@@ -273,13 +288,15 @@ class _Build:
 
     def _manifest(self, layout: Layout, groups: Sequence[Selected], refused: tuple[RefusedFunction, ...]) -> Manifest:
         units = tuple(c.match.unit for c in self.changes)
+        fixes = tuple(self.fixes) if self.close is None else self.close(self.changes, self._carried(groups), refused)
+        complete = self.close is None or all(f.ledger.is_complete for f in fixes)
         return Manifest(
             name=self.name,
             target=self.target,
-            fixes=tuple(self.fixes),
+            fixes=fixes,
             groups=tuple(self._group(layout, g) for g in groups),
             symbols=dict(sorted(layout.resolver.symbols.items())),
-            verdict=Verdict(not refused, self._notes(groups, refused), refused),
+            verdict=Verdict(not refused and complete, self._notes(groups), refused),
             proof=Proof(units, layout.resolver.proof),
             toolchain=self.toolchain,
             request=dict(self.request),
@@ -351,13 +368,21 @@ class _Build:
                     found[address] = OldPart(atom.label, address, change.size_in_run(atom.label) or atom.size)
         return [found[a] for a in sorted(found)]
 
-    def _notes(self, groups: Sequence[Selected], refused: Sequence[RefusedFunction]) -> tuple[str, ...]:
+    def _carried(self, groups: Sequence[Selected]) -> Carried:
+        functions, names = set[tuple[str, str]](), set[str]()
+        for group in groups:
+            for node in group.replaced + group.new:
+                change = self.changes[node.unit]
+                functions.add((change.object, node.name))
+                for atom in change.post.functions[node.name].atoms:
+                    names.update(r.symbol for r in atom.references)
+            for datum in group.data:
+                atom = self.changes[datum.unit].post.atoms[datum.index]
+                names.update(r.symbol for r in atom.references)
+        return Carried(frozenset(functions), frozenset(names))
+
+    def _notes(self, groups: Sequence[Selected]) -> tuple[str, ...]:
         notes = []
-        cves = {c for f in self.fixes for c in f.cves}
-        if refused and cves:
-            notes.append(
-                "part of the fix is refused: which of the CVEs are closed by the rest is for a person to judge"
-            )
         for change in self.changes:
             if not change.match.unit.whole:
                 notes.append(

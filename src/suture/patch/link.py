@@ -18,7 +18,7 @@ from suture.elf.call_frame import BadCallFrame
 from suture.elf.fact import Relocation, Section, Symbol
 from suture.patch import finder, x86_64
 from suture.patch.file import PatchFile
-from suture.patch.manifest import BadPatch, ReplacedFunction, SymbolKind
+from suture.patch.manifest import BadPatch, Manifest, ReplacedFunction, SymbolKind
 from suture.patch.record import PlacedFunction, PlacedGroup, PlacedPart, PlacedUnwinding, Record, RecordedFix
 
 _SLOT = 8
@@ -340,8 +340,8 @@ def _record(patch: PatchFile, layout: Layout | None, place: Place) -> Record:
         manifest.target.file,
         manifest.target.package,
         manifest.target.version,
-        tuple(RecordedFix(f.name, f.cves) for f in manifest.fixes),
-        manifest.verdict.notes,
+        tuple(RecordedFix(f.name, tuple(c for c in f.cves if c in manifest.cves)) for f in manifest.fixes),
+        (*manifest.verdict.notes, *_shared(manifest)),
         place.base,
         layout.text_size if layout else 0,
         layout.data_size if layout else 0,
@@ -352,7 +352,12 @@ def _record(patch: PatchFile, layout: Layout | None, place: Place) -> Record:
         tuple(PlacedPart(s.name, (s.address + place.bias) & _MASK, s.size) for s in manifest.suspends),
         manifest.relaxed,
         _placed_unwinding(patch, layout, place),
+        manifest.is_complete,
     )
+
+
+def _shared(manifest: Manifest) -> tuple[str, ...]:
+    return tuple(f"closes {c} where {', '.join(o)} is patched too" for c, o in manifest.shared_cves.items())
 
 
 def _placed_unwinding(patch: PatchFile, layout: Layout | None, place: Place) -> PlacedUnwinding | None:

@@ -6,6 +6,7 @@ compiled for matching and cutting, matched in the shipped binary, built. Each st
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import tempfile
@@ -13,44 +14,42 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from suture import __version__
-from suture.command import CommandFailed
 from suture.compile import lto
-from suture.compile.generate import Generated
+from suture.compile.affected import RESTART, Affected, affected
 from suture.compile.job import CompileFailed
 from suture.compile.tree import Tree
 from suture.compile.unit import Binary, Unit, Variant
 from suture.delta.atom import AtomObject
 from suture.delta.change import UnitChange
-from suture.delta.compare import Difference, difference
+from suture.delta.compare import difference
 from suture.delta.layout import describes_types
+from suture.delta.ledger import Fate
+from suture.delta.outside import outside
+from suture.delta.refusal import Refusal
 from suture.elf.file import ElfFile
 from suture.error import Refused, Unsupported
 from suture.match.book import Contradiction
 from suture.match.correlate import NoMatch, correlate
 from suture.match.run import Run
+from suture.patch.account import Books, Compared
 from suture.patch.build import Built, build
 from suture.patch.elsewhere import Beside, Elsewhere
 from suture.patch.file import SUFFIX, parse_patch
 from suture.patch.manifest import Fix as FixFact
 from suture.patch.manifest import Manifest, RefusedFunction, Suspending, Target
 from suture.progress import Progress, silent
-from suture.source.fix import CODE, FilePatch, Fix, PathKind
+from suture.source.changed_line import ChangedLines, changed_lines
+from suture.source.fix import Fix
 
 _FEW = 12  # units up to which all variants are compiled in one go, since most of them will be needed
-_RESTART = "restart the program with the fixed package"
-_NO_TYPES = (
+_NO_TYPES = Refusal(
     "its object has no type information, so a structure that the fix changes would not be seen",
     "let the recorded compiler take -g2: a wrapper or a specs file must not take it away",
 )
-_NOT_GENERATED = "the fix changes the input of a generator; what it generates is not made anew"
-_KIND_REASONS = {
-    PathKind.ASSEMBLY: "the fix changes assembly, which is not compared or replaced yet",
-    PathKind.BUILD: "the fix changes a build file; a different build is not a live patch",
-    PathKind.OTHER: "the fix changes a file of a kind that is not known to be code",
-}
 
 
 @dataclass(frozen=True)
@@ -84,6 +83,19 @@ class Making:
     refused: tuple[RefusedFunction, ...]
     seconds: Mapping[str, float]
 
+    @property
+    def is_complete(self) -> bool:
+        """Whether nothing of the fixes is missing in any binary."""
+        return not self.refused and all(m.manifest.is_complete for m in self.patches)
+
+
+@dataclass(frozen=True)
+class Written:
+    """A patch file; `replaced` is the id of another that had its name, "" for none."""
+
+    path: Path
+    replaced: str = ""
+
 
 @dataclass
 class _Clock:
@@ -113,158 +125,126 @@ def make(
     Raises `Refused` when nothing of the fix can become a live patch, `CompileFailed`, and what the tree raises.
     """
     clock = _Clock()
-    parts, inputs, refused = _split(fixes)
-    combined = Fix("+".join(f.name for f in fixes), parts, tuple(sorted({c for f in fixes for c in f.cves})))
     with clock.step("prepare"):
-        generators = _generated(tree, combined, inputs, refused, progress)
-        post = tree.post(combined, generators)
-        paths = [*(p.path for p in parts), *(generators.files if generators else ())]
-        units = _affected(tree, paths, shipped, refused)
+        facts = affected(tree, fixes, progress)
+        lines = changed_lines(fixes, tree.read, facts.post.read)
+    units = facts.units
     progress(f"compiling {len(units)} unit{'s' * (len(units) != 1)} before and after the fix")
     with clock.step("compile"):
-        changed = _changed(tree, post, units, refused, progress)
+        compared = _compare(tree, facts.post, units, progress)
+    common = [RefusedFunction("", p, 0, r.reason, r.remedy) for p, r in facts.missing.items()]
     made: list[Made] = []
+    everything = list(common)
     for item in shipped:
-        own = [(u, d) for u, d in changed if u.object in item.binary.objects]
-        if own:
-            built, name = _one(tree, post, item, own, fixes, request, clock, refused, progress, beside)
-            if built.data is not None and built.manifest is not None:
-                checked = parse_patch(built.data, name)
-                made.append(Made(name + SUFFIX, checked.id, built.data, built.manifest))
-            else:
-                refused.extend(built.refused)
-    everything = [*refused, *(r for m in made for r in m.manifest.verdict.refused)]
+        one = _Binary(tree, facts, compared, lines, item, fixes, request, clock, progress, beside)
+        if not one.units:
+            continue
+        built, name = one.build(common)
+        if built.data is not None and built.manifest is not None:
+            checked = parse_patch(built.data, name)
+            made.append(Made(name + SUFFIX, checked.id, built.data, built.manifest))
+        everything += built.refused
+        everything += _unsaid(built)
     if not made and not everything:
-        raise Refused(
-            f"{combined.name}: changes no code of {tree.name} {tree.version}",
-            "check that the fix belongs to this version",
-        )
+        raise _nothing(tree, facts, compared, shipped, fixes)
     return Making(tuple(made), tuple(dict.fromkeys(everything)), clock.seconds)
 
 
-def write(made: Made, folder: Path) -> Path:
-    """Write a patch file; the folder never shows half of one."""
+def _unsaid(built: Built) -> Iterator[RefusedFunction]:
+    """What the ledgers miss and no refusal names."""
+    said = {(r.reason, r.remedy) for r in built.refused}
+    for fix in built.manifest.fixes if built.manifest else ():
+        for file in fix.ledger.files:
+            for one in file.accounts:
+                if one.fate is Fate.MISSING and (one.reason, one.remedy) not in said:
+                    yield RefusedFunction("", file.path, 0, one.reason, one.remedy)
+
+
+def _nothing(
+    tree: Tree, facts: Affected, compared: Mapping[str, Compared], shipped: Sequence[Shipped], fixes: Sequence[Fix]
+) -> Refused:
+    """Why there is no patch, where nothing is missing either."""
+    name = "+".join(f.name for f in fixes)
+    differ = {u.object for u in facts.units if not compared[u.object].is_same}
+    others = [Path(b.file).name for b in tree.binaries if differ & b.objects]
+    if others:
+        asked = ", ".join(s.file for s in shipped)
+        return Refused(
+            f"{name}: changes code of {', '.join(others)}, and none of {asked}", f"make it for that: --file {others[0]}"
+        )
+    if not facts.readers and not facts.same:
+        return Refused(f"{name}: changes documentation and tests only", "there is nothing to patch")
+    return Refused(
+        f"{name}: changes no code of {tree.name} {tree.version}: the units that read what it changes ({len(facts.units)}) are the same "
+        "before and after",
+        "check that the fix belongs to this version",
+    )
+
+
+def write(made: Made, folder: Path) -> Written:
+    """Write a patch file; the folder never shows half of one.
+
+    Another fix, binary or way to make it has another name (`_name`), so that only an earlier making of the same gives way.
+    """
     folder.mkdir(parents=True, exist_ok=True)
+    path = folder / made.file_name
+    before = path.read_bytes() if path.is_file() else made.data
     handle, temporary = tempfile.mkstemp(dir=folder, prefix=".suture-")
     with os.fdopen(handle, "wb") as out:
         out.write(made.data)
     os.chmod(temporary, 0o644)
-    path = folder / made.file_name
     os.replace(temporary, path)
-    return path
+    return Written(path, "" if before == made.data else hashlib.sha256(before).hexdigest()[:16])
 
 
-def _split(fixes: Sequence[Fix]) -> tuple[tuple[FilePatch, ...], tuple[FilePatch, ...], list[RefusedFunction]]:
-    """Code that can be handled, inputs of generators, and a refusal for every other changed file."""
-    parts: list[FilePatch] = []
-    inputs: list[FilePatch] = []
-    refused: list[RefusedFunction] = []
-    for fix in fixes:
-        for part in fix.files:
-            reason = _KIND_REASONS.get(part.kind)
-            if part.kind in CODE and part.deletes:
-                reason = "the fix deletes the file; a unit that is gone can't be patched"
-            if reason is not None:
-                refused.append(RefusedFunction("", part.path, 0, reason, _RESTART))
-            elif part.kind in CODE:
-                parts.append(part)
-            elif part.kind is PathKind.GENERATED:
-                inputs.append(part)
-    if not parts and not inputs:
-        first = refused[0] if refused else None
-        what = f"{first.file}: {first.reason}" if first else f"{fixes[0].name}: changes documentation and tests only"
-        raise Refused(what, _RESTART if first else "there is nothing to patch")
-    return tuple(parts), tuple(inputs), refused
-
-
-def _generated(
-    tree: Tree, code: Fix, inputs: Sequence[FilePatch], refused: list[RefusedFunction], progress: Progress
-) -> Generated | None:
-    """What generators make of their changed inputs. Refused are inputs whose output can't be had, and output that is no code."""
-    if not inputs:
-        return None
-    progress(f"generating code anew from {len(inputs)} changed inputs")
-    reason, found = _NOT_GENERATED, None
-    try:
-        found = tree.generated(Fix(code.name, (*code.files, *inputs), code.cves))
-    except (Refused, CommandFailed) as problem:
-        reason = f"{_NOT_GENERATED}: {problem.what.splitlines()[0]}"
-    if found is None:
-        refused.extend(RefusedFunction("", part.path, 0, reason, _RESTART) for part in inputs)
-        return None
-    for paths, reason in (
-        (found.gone, "it is generated code that the fix removes"),
-        (found.linked, "the fix changes it, and the linker reads it"),
-        (found.commands, "the fix changes how it is compiled or linked"),
-    ):
-        refused.extend(RefusedFunction("", path, 0, reason, _RESTART) for path in paths)
-    return found
-
-
-def _affected(
-    tree: Tree, paths: Sequence[str], shipped: Sequence[Shipped], refused: list[RefusedFunction]
-) -> list[Unit]:
-    objects = {o for s in shipped for o in s.binary.objects}
-    found: dict[str, Unit] = {}
-    for path in dict.fromkeys(paths):
-        units = [u for u in tree.units_of(path) if u.object in objects]
-        for unit in units:
-            if unit.language == "asm":
-                refused.append(
-                    RefusedFunction(
-                        "", unit.source, 0, f"it is assembly that includes {path}, which the fix changes", _RESTART
-                    )
-                )
-            else:
-                found[unit.object] = unit
-    return [found[o] for o in sorted(found)]
-
-
-def _changed(
-    tree: Tree, post: Tree, units: Sequence[Unit], refused: list[RefusedFunction], progress: Progress
-) -> list[tuple[Unit, Difference]]:
-    """Units whose code or data differ once line numbers are left out."""
-    pairs: dict[Unit, tuple[Path, Path]] = _compared(tree, post, units, Variant.COMPARE, [])
+def _compare(tree: Tree, post: Tree, units: Sequence[Unit], progress: Progress) -> dict[str, Compared]:
+    """What each unit's code or data comes to once line numbers are left out, by object."""
+    found: dict[str, Compared] = {}
+    assembly = [u for u in units if u.language == "asm"]
+    others = [u for u in units if u.language != "asm"]
+    for unit, (old, new) in _both(tree, post, assembly, Variant.PLAIN, found).items():
+        reason = "the fix changes assembly, which is not compared or replaced yet"
+        same = old.read_bytes() == new.read_bytes()
+        found[unit.object] = Compared() if same else Compared(failure=Refusal(reason, RESTART))
+    failed: dict[str, Compared] = {}
+    pairs = _both(tree, post, others, Variant.COMPARE, failed)
     # `__LINE__` in a name makes a constant one an error: there the lines count, and more functions than need be are replaced
-    stuck = [u for u in units if u not in pairs]
-    pairs |= _compared(tree, post, stuck, Variant.SECTIONS, refused)
-    if not pairs and len(units) == 1:
-        post.compile([(units[0], Variant.SECTIONS)])  # raises with all that the compiler says
-    found, late = [], []
-    for unit in units:
-        if unit not in pairs:
-            continue
-        old_path, new_path = pairs[unit]
-        before, after = old_path.read_bytes(), new_path.read_bytes()
-        if lto.is_for_later(before, str(old_path)) or lto.is_for_later(after, str(new_path)):
-            late.append(RefusedFunction("", unit.source, 0, lto.REASON, lto.REMEDY))
+    pairs |= _both(tree, post, [u for u in others if u not in pairs], Variant.SECTIONS, found)
+    if not pairs and len(others) == 1 and len(units) == 1:
+        post.compile([(others[0], Variant.SECTIONS)])  # raises with all that the compiler says
+    for unit, (old, new) in pairs.items():
+        before, after = old.read_bytes(), new.read_bytes()
+        if lto.is_for_later(before, str(old)) or lto.is_for_later(after, str(new)):
+            found[unit.object] = Compared(failure=Refusal(lto.REASON, lto.REMEDY))
             continue
         if before == after:
+            found[unit.object] = Compared()
             continue
-        delta = difference(AtomObject(ElfFile(before, str(old_path))), AtomObject(ElfFile(after, str(new_path))))
+        pre, posted = AtomObject(ElfFile(before, str(old))), AtomObject(ElfFile(after, str(new)))
+        delta = difference(pre, posted)
         if not delta.is_empty:
             progress(f"{unit.source}: {len(delta.changed)} functions differ")
-            found.append((unit, delta))
+        found[unit.object] = Compared(None if delta.is_empty else delta, outside=outside(pre, posted))
+    late = [u for u in units if (f := found[u.object].failure) is not None and f.reason == lto.REASON]
     if late and len(late) == len(units):
-        raise Unsupported(f"{late[0].file}: {lto.REASON}", lto.REMEDY)
-    refused.extend(late)
+        raise Unsupported(f"{late[0].source}: {lto.REASON}", lto.REMEDY)
     return found
 
 
-def _compared(
-    tree: Tree, post: Tree, units: Sequence[Unit], variant: Variant, refused: list[RefusedFunction]
+def _both(
+    tree: Tree, post: Tree, units: Sequence[Unit], variant: Variant, failed: dict[str, Compared]
 ) -> dict[Unit, tuple[Path, Path]]:
     """Objects of one variant before and after, of the units that compile both times. Few units get all variants at once."""
     extra = tuple(v for v in (Variant.PLAIN, Variant.SECTIONS) if v is not variant) if len(units) <= _FEW else ()
-    before = _compiled(tree, units, (variant, *extra), refused)
+    before = _compiled(tree, units, (variant, *extra), failed)
     after = _compiled(
-        post, [u for u in units if u in before], (variant, *(v for v in extra if v is Variant.SECTIONS)), refused
+        post, [u for u in units if u in before], (variant, *(v for v in extra if v is Variant.SECTIONS)), failed
     )
     return {u: (before[u], after[u]) for u in after}
 
 
 def _compiled(
-    tree: Tree, units: Sequence[Unit], variants: Sequence[Variant], refused: list[RefusedFunction]
+    tree: Tree, units: Sequence[Unit], variants: Sequence[Variant], refused: dict[str, Compared]
 ) -> dict[Unit, Path]:
     """The object of the first variant by unit, all variants compiled. A unit that the compiler rejects is refused."""
     left = list(units)
@@ -275,58 +255,110 @@ def _compiled(
             left.remove(failed.unit)
             lines = failed.output.strip().splitlines()
             message = next((x for x in lines if "error" in x), lines[0] if lines else "")
-            reason = f"the compiler rejects it: {message}"
             remedy = "correct the fix, or leave it out with --only"
-            refused.append(RefusedFunction("", failed.unit.source, 0, reason, remedy))
+            refused[failed.unit.object] = Compared(failure=Refusal(f"the compiler rejects it: {message}", remedy))
             continue
         return {u: objects[n * len(variants)].path for n, u in enumerate(left)}
     return {}
 
 
-def _one(
-    tree: Tree,
-    post: Tree,
-    item: Shipped,
-    own: Sequence[tuple[Unit, Difference]],
-    fixes: Sequence[Fix],
-    request: Mapping[str, tuple[str, ...]],
-    clock: _Clock,
-    refused: list[RefusedFunction],
-    progress: Progress,
-    beside: Beside,
-) -> tuple[Built, str]:
-    run = Run.read(item.path)
-    with clock.step("compile"):
-        units = [u for u, _ in own]
-        pre = tree.compile([(u, v) for u in units for v in (Variant.PLAIN, Variant.SECTIONS)])
-        new = post.compile([(u, Variant.SECTIONS) for u in units])
-    progress(f"matching {len(own)} unit{'s' * (len(own) != 1)} in {item.file}")
-    changes: list[UnitChange] = []
-    elsewhere = Elsewhere(tree, item.binary, run, beside)
-    with clock.step("match"):
-        for n, (unit, delta) in enumerate(own):
-            plain, sectioned = (ElfFile.read(pre[2 * n + k].path) for k in (0, 1))
-            try:
-                match = correlate(unit.source, unit.object, plain, sectioned, run, elsewhere.called)
-            except (NoMatch, Contradiction) as problem:
-                refused.extend(
-                    RefusedFunction(f, unit.source, 0, problem.what, problem.remedy) for f in sorted(delta.changed)
-                )
-                continue
-            after = AtomObject(ElfFile.read(new[n].path))
-            if not (describes_types(sectioned) and describes_types(after.elf)):
-                refused.extend(RefusedFunction(f, unit.source, 0, *_NO_TYPES) for f in sorted(delta.changed))
-                continue
-            changes.append(UnitChange(unit.source, unit.object, AtomObject(sectioned), after, delta, match))
-    target = Target(run.elf.build_id or "", item.file, item.binary.package, tree.name, item.version, "x86_64")
-    name = _name(tree, fixes, item)
-    facts = [FixFact(f.name, f.cves, f.sha256) for f in fixes]
-    toolchain = {"compiler": tree.compiler, "suture": __version__}
-    with clock.step("make"):
-        progress(f"making the patch of {item.file}")
-        stands = suspending(run, tree.suspends(item.binary))
-        built = build(name, target, changes, run, facts, elsewhere.find, toolchain, request, tuple(refused), stands)
-    return built, name
+@dataclass(frozen=True)
+class _Binary:
+    """One shipped binary and all that its patch is made from."""
+
+    tree: Tree
+    facts: Affected
+    compared: Mapping[str, Compared]
+    lines: Mapping[tuple[int, str], ChangedLines]
+    item: Shipped
+    fixes: Sequence[Fix]
+    request: Mapping[str, tuple[str, ...]]
+    clock: _Clock
+    progress: Progress
+    beside: Beside
+
+    @property
+    def units(self) -> list[Unit]:
+        """Its units in which the fix makes a difference, or may."""
+        own = (u for u in self.facts.units if u.object in self.item.binary.objects)
+        return [u for u in own if not self.compared[u.object].is_same]
+
+    def build(self, common: Sequence[RefusedFunction]) -> tuple[Built, str]:
+        """The patch and its name; `common` is what is refused whatever the binary."""
+        run = Run.read(self.item.path)
+        own = [u for u in self.units if self.compared[u.object].difference is not None]
+        refused = [*common, *self._failures()]
+        elsewhere = Elsewhere(self.tree, self.item.binary, run, self.beside)
+        changes, failed = self._matched(own, run, elsewhere, refused)
+        books = Books(self.tree, self.facts, self.compared, self.lines, self.item.binary, failed)
+        target = Target(
+            run.elf.build_id or "",
+            self.item.file,
+            self.item.binary.package,
+            self.tree.name,
+            self.item.version,
+            "x86_64",
+        )
+        name = _name(self.tree, self.fixes, self.item, self.request)
+        facts = [FixFact(f.name, f.cves, f.sha256) for f in self.fixes]
+        toolchain = {"compiler": self.tree.compiler, "suture": __version__}
+        with self.clock.step("make"):
+            self.progress(f"making the patch of {self.item.file}")
+            stands = suspending(run, self.tree.suspends(self.item.binary))
+            built = build(
+                name,
+                target,
+                changes,
+                run,
+                facts,
+                elsewhere.find,
+                toolchain,
+                self.request,
+                tuple(refused),
+                stands,
+                partial(books.close, self.fixes),
+            )
+        return built, name
+
+    def _failures(self) -> Iterator[RefusedFunction]:
+        for unit in self.units:
+            one = self.compared[unit.object]
+            if one.failure is not None:
+                yield RefusedFunction("", unit.source, 0, one.failure.reason, one.failure.remedy)
+            elif one.difference is None:
+                for row in one.outside:
+                    yield RefusedFunction(row.label, unit.source, 0, row.reason, row.remedy)
+
+    def _matched(
+        self, own: Sequence[Unit], run: Run, elsewhere: Elsewhere, refused: list[RefusedFunction]
+    ) -> tuple[list[UnitChange], dict[str, Refusal]]:
+        """The units found in the binary, and why others are not."""
+        with self.clock.step("compile"):
+            pre = self.tree.compile([(u, v) for u in own for v in (Variant.PLAIN, Variant.SECTIONS)])
+            new = self.facts.post.compile([(u, Variant.SECTIONS) for u in own])
+        self.progress(f"matching {len(own)} unit{'s' * (len(own) != 1)} in {self.item.file}")
+        changes: list[UnitChange] = []
+        failed: dict[str, Refusal] = {}
+        with self.clock.step("match"):
+            for n, unit in enumerate(own):
+                delta = self.compared[unit.object].difference
+                assert delta is not None
+                plain, sectioned = (ElfFile.read(pre[2 * n + k].path) for k in (0, 1))
+                after = AtomObject(ElfFile.read(new[n].path))
+                problem: Refusal | None = None
+                try:
+                    match = correlate(unit.source, unit.object, plain, sectioned, run, elsewhere.called)
+                except (NoMatch, Contradiction) as unlike:
+                    problem = Refusal(unlike.what, unlike.remedy)
+                if problem is None and not (describes_types(sectioned) and describes_types(after.elf)):
+                    problem = _NO_TYPES
+                if problem is None:
+                    changes.append(UnitChange(unit.source, unit.object, AtomObject(sectioned), after, delta, match))
+                    continue
+                failed[unit.object] = problem
+                rows = sorted(delta.changed)
+                refused.extend(RefusedFunction(f, unit.source, 0, problem.reason, problem.remedy) for f in rows)
+        return changes, failed
 
 
 def suspending(run: Run, names: Sequence[str]) -> tuple[Suspending, ...]:
@@ -335,7 +367,14 @@ def suspending(run: Run, names: Sequence[str]) -> tuple[Suspending, ...]:
     return tuple(Suspending(n, s.st_value, s.st_size) for n, s in rows)
 
 
-def _name(tree: Tree, fixes: Sequence[Fix], item: Shipped) -> str:
+def _name(tree: Tree, fixes: Sequence[Fix], item: Shipped, request: Mapping[str, tuple[str, ...]]) -> str:
+    """A name that tells what the patch is of, and ends in digits that are another's for any other fix, binary or way to make it."""
     cves = sorted({c for f in fixes for c in f.cves})
     what = "+".join(cves) if 0 < len(cves) <= 3 else re.sub(r"\.(patch|diff)$", "", Path(fixes[0].name).name)
-    return re.sub(r"[^A-Za-z0-9.+~_-]", "_", f"{tree.name}-{tree.version}-{what}-{item.file}")[:200]
+    ways = [x for k in ("relaxed", "cve") for x in (k, *request.get(k, ()))]
+    left = [p.text for f in fixes for p in f.left_out]
+    facts = "\0".join(
+        [item.binary.package, item.binary.file, *(x for f in fixes for x in (f.name, f.sha256)), *ways, *left]
+    )
+    digest = hashlib.sha256(facts.encode(errors="surrogateescape")).hexdigest()[:8]
+    return f"{re.sub(r'[^A-Za-z0-9.+~_-]', '_', f'{tree.name}-{tree.version}-{what}-{item.file}')[:180]}-{digest}"

@@ -179,6 +179,17 @@ class Manifest:
 
     @property
     def cves(self) -> tuple[str, ...]:
+        """CVEs that this patch closes by itself."""
+        return tuple(c for c, others in closed(self.fixes).items() if not others)
+
+    @property
+    def shared_cves(self) -> dict[str, tuple[str, ...]]:
+        """CVEs that it closes together with the patches of other binaries, which are named."""
+        return {c: others for c, others in closed(self.fixes).items() if others}
+
+    @property
+    def named_cves(self) -> tuple[str, ...]:
+        """All CVEs that its fixes are for, closed or not."""
         return tuple(sorted({c for fix in self.fixes for c in fix.cves}))
 
     def to_json(self) -> bytes:

@@ -75,6 +75,8 @@ class PlacedGroup:
 
 @dataclass(frozen=True)
 class RecordedFix:
+    """A fix by name, and the CVEs that the patch closes with it: none where a part is missing or another binary's patch is needed."""
+
     name: str
     cves: tuple[str, ...]
 
@@ -97,7 +99,7 @@ class Record:
 
     `code`, `code_size` cover all code of the patch but stubs and thunks: new functions and what only they call. `suspends` are
     functions of the image in which suspended coroutines stand; `relaxed` the reason for relaxed consistency, "" for none.
-    `unwinding` is None for a patch without unwind tables.
+    `unwinding` is None for a patch without unwind tables. `complete`: nothing of the fixes is missing in this binary.
     """
 
     id: str
@@ -118,6 +120,7 @@ class Record:
     suspends: tuple[PlacedPart, ...] = ()
     relaxed: str = ""
     unwinding: PlacedUnwinding | None = None
+    complete: bool = False
 
     @property
     def functions(self) -> tuple[PlacedFunction, ...]:
@@ -224,6 +227,7 @@ def _record(top: dict[str, Any]) -> Record:
         _parts(top.get("suspends", [])),
         _text(top.get("relaxed", "")),
         _unwinding(top.get("unwinding")),
+        top.get("complete") is True,
     )
 
 

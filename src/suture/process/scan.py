@@ -118,7 +118,7 @@ def _copies(process: Found, copies: Copies) -> list[Row]:
         if holder.is_deleted:
             why += "; its file was replaced or deleted meanwhile"
         standing = Standing(Memory.OPEN, Disk.DELETED if holder.is_deleted else Disk.SAME)
-        cves = tuple(sorted(copy.patch.manifest.cves))
+        cves = copy.patch.manifest.named_cves
         rows.append(Row(process.pid, process.command, holder.path, build_id, holder.address, standing, (), cves, why))
     return rows
 
@@ -197,7 +197,7 @@ def _carried(process: Found, placed: Placed, status: PatchStatus, file: PatchFil
 
 def _known(patch: PatchFile) -> Known:
     manifest = patch.manifest
-    return Known(patch.id, manifest.name, manifest.cves, manifest.supersedes, tuple(_left_out(manifest)))
+    return Known(patch.id, manifest.name, manifest.named_cves, manifest.supersedes, tuple(_left_out(manifest)))
 
 
 def _left_out(manifest: Manifest) -> Iterable[str]:
@@ -226,6 +226,9 @@ def _disk(image: Image, now: OnDisk, by_target: Mapping[str, Sequence[PatchFile]
 
 
 def _cves(verdict: Judgement, wanted: Sequence[PatchFile]) -> tuple[str, ...]:
-    """Of the patches that are missing; when none is, of those in force."""
-    missing = {c for k in verdict.missing for c in k.cves}
-    return tuple(sorted(missing if verdict.missing else {c for p in wanted for c in p.manifest.cves}))
+    """Of the patches that are missing; when none is, those that the ones in force leave open; when they leave none, what they close."""
+    if verdict.missing:
+        return tuple(sorted({c for k in verdict.missing for c in k.cves}))
+    claimed = {c for p in wanted for c in p.manifest.cves}
+    left = {c for p in wanted for c in p.manifest.named_cves} - claimed
+    return tuple(sorted(left or claimed))

@@ -53,7 +53,7 @@ def between(old: SourceVersion, new: SourceVersion, only: Iterable[str] = ()) ->
 
 
 def tree_difference(old: Path, new: Path, name: str, wanted: tuple[str, ...] = ()) -> Fix:
-    """What differs between two trees under `wanted` (all of it if empty), as a fix of that name. Raises `Refused` for nothing."""
+    """What differs between two trees under `wanted` (all of it if empty), as a fix of that name and no more. Raises `Refused` for nothing."""
     paths = tuple(w for w in wanted if not any(c in w for c in "*?[")) if wanted else ()
     texts = [_diff(old, new, path) for path in paths] if paths and len(paths) == len(wanted) else [_diff(old, new, ".")]
     text = "".join(texts)
@@ -61,7 +61,7 @@ def tree_difference(old: Path, new: Path, name: str, wanted: tuple[str, ...] = (
         raise Refused(
             f"{name}: nothing differs{' under ' + ', '.join(wanted) if wanted else ''}", "check paths and versions"
         )
-    return parse(text, name).only(wanted) if wanted else parse(text, name)
+    return replace(parse(text, name).only(wanted), left_out=()) if wanted else parse(text, name)
 
 
 def cves_between(old: SourceVersion, new: SourceVersion) -> tuple[str, ...]:

@@ -188,14 +188,24 @@ class FilePatch:
         """What the file is to a live patch."""
         return classify(self.path)
 
+    @property
+    def changes(self) -> bool:
+        """Whether more than a mode changes."""
+        return self.creates or self.deletes or self.is_binary or bool(self.source) or self.has_hunks
+
+    @property
+    def has_hunks(self) -> bool:
+        return "\n@@ -" in self.text
+
 
 @dataclass(frozen=True)
 class Fix:
-    """A named fix: the changes of its files in order, and the CVEs that it is for."""
+    """A named fix: the changes of its files in order, the CVEs that it is for, and what `only` has left out of it."""
 
     name: str
     files: tuple[FilePatch, ...]
     cves: tuple[str, ...] = ()
+    left_out: tuple[FilePatch, ...] = ()
 
     @property
     def sha256(self) -> str:
@@ -210,7 +220,7 @@ class Fix:
             raise Refused(
                 f"{self.name}: changes nothing under {', '.join(wanted)}", "give paths as `suture show` lists them"
             )
-        return replace(self, files=kept)
+        return replace(self, files=kept, left_out=(*self.left_out, *(f for f in self.files if f not in kept)))
 
 
 def _matches(path: str, pattern: str) -> bool:
