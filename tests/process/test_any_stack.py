@@ -48,7 +48,7 @@ __attribute__((noinline)) static void resume(void) {
   else if (how == 'h') hand_switch(&home_sp, co_sp);
   else if (!_setjmp(home_jump)) _longjmp(co_jump, 1);
 }
-static void away(void) { at_home ? resume() : yield(); }
+__attribute__((noinline)) static void away(void) { at_home ? resume() : yield(); }
 __attribute__((noinline)) int f(int x) { if (x < 0) { away(); __asm__ volatile(""); } return x * 3 + 1; }
 /* so that nothing is left of f's frame */
 __attribute__((noinline)) static void scrub(void) { char deep[8192]; memset(deep, 0, sizeof deep); __asm__ volatile("" :: "r"(deep) : "memory"); }
@@ -115,6 +115,7 @@ int main(int argc, char **argv) {
 }
 """
 NEW = "int f(int x) { return 1000; }"
+STAYS = 'void away(void); int f(int x) { if (x < 0) { away(); __asm__ volatile(""); } return %d; }'
 WAYS = {"ucontext": "u", "hand": "h", "setjmp": "s"}
 PLACES = ["malloc", "array", "plain", "guarded", "here", "huge"]
 
@@ -184,3 +185,37 @@ def test_a_stack_that_enters_after_the_first_look_is_found_in_the_stop(
     with pytest.raises(Busy, match=r"a suspended stack|leads into f"):
         apply(target.pid, patch=built[1], timeout=0.1, on_step=meanwhile)
     assert asked == ["22"]
+
+
+@pytest.mark.parametrize("place", ["malloc", "guarded", "here"])
+@pytest.mark.parametrize("way", WAYS)
+def test_a_patch_whose_code_a_stack_is_suspended_in_is_neither_reverted_nor_replaced(
+    start: Start, staying: tuple[Path, PatchFile, PatchFile], way: str, place: str
+) -> None:
+    program, patch, other = staying
+    target = start(program, WAYS[way], place)
+    assert target.ask("x") == "22"
+    apply(target.pid, patch, timeout=2)
+    assert target.ask("r") == "1000"  # suspended inside the new function
+    with pytest.raises(Busy, match=patch.id):
+        revert(target.pid, patch.id, timeout=0.05)
+    with pytest.raises(Busy, match=patch.id):
+        apply(target.pid, other, timeout=0.05, replace=True)
+    assert target.ask("x") == "1000"
+    assert target.ask("r") == "1000"
+    apply(target.pid, other, timeout=2, replace=True)
+    assert target.ask("r") == "2000"
+    with pytest.raises(Busy, match=other.id):
+        revert(target.pid, other.id, timeout=0.05)
+    assert target.ask("r") == "2000"
+    revert(target.pid, other.id, timeout=2)
+    assert [target.ask("r"), target.ask("x")] == ["22"] * 2
+
+
+@pytest.fixture(scope="module")
+def staying(
+    built: tuple[Path, PatchFile], make_patch: Make, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, PatchFile, PatchFile]:
+    folder = tmp_path_factory.mktemp("stays")
+    made = [make_patch(folder / str(n), built[0], STAYS % n, {"f": ["f"]}, name=f"p{n}") for n in (1000, 2000)]
+    return built[0], made[0], made[1]
