@@ -203,7 +203,7 @@ def _row(result: Result) -> tuple[str, str, str, str, str]:
     if result.replaced:
         detail.append(f"in place of {', '.join(result.replaced)}")
     if result.lost:
-        detail.append(f"no longer patched: {_first(result.lost)}")
+        detail.append(f"no longer patched: {names_that_fit(result.lost)}")
     if result.earlier:
         detail.append("the original code is in force")
     for other in result.earlier:

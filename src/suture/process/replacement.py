@@ -100,8 +100,8 @@ def _in_force(record: Record, known: Mapping[int, Route | None]) -> list[PlacedF
 
 
 def _has_all_fixes(manifest: Manifest, record: Record) -> bool:
-    names = {f.name for f in manifest.fixes}
-    cves = {c for f in manifest.fixes for c in f.cves}
+    whole = [f for f in manifest.fixes if f.ledger.is_complete]
+    names, cves = {f.name for f in whole}, {c for f in whole for c in f.cves}
     return bool(record.fixes) and all(f.name in names or (f.cves and cves >= set(f.cves)) for f in record.fixes)
 
 
