@@ -85,7 +85,7 @@ def making(target: Target, to: str, count: int) -> tuple[list[dict[str, Any]], d
         if path not in known:
             known = unit.units(tree, wanted[number : number + 12])
         one = known[path]
-        if isinstance(one, unit.NotBuilt) or (one.module and target.module(one.module) is None):
+        if isinstance(one, unit.NotBuilt) or any(target.module(m) is None for m in one.modules):
             continue
         place = _kept(target, to) / cache.safe(path)
         if not (place / "row.json").exists():
@@ -98,7 +98,7 @@ def making(target: Target, to: str, count: int) -> tuple[list[dict[str, Any]], d
         row = json.loads((place / "row.json").read_text())
         if row is None:
             continue
-        row["module"] = one.module or "vmlinux"
+        row["module"] = " ".join(one.modules) or "vmlinux"
         rows.append(row)
         if (place / "module.ko").exists():
             patches[path] = read_patch(place / "module.ko")

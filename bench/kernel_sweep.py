@@ -26,9 +26,9 @@ from suture.elf.file import ElfFile
 from suture.error import SutureError
 from suture.kernel import unit
 from suture.kernel.change import KernelChange, OtherCompiles
-from suture.kernel.image import Image
+from suture.kernel.image import VMLINUX
 from suture.kernel.line import Lines
-from suture.kernel.make import image_of
+from suture.kernel.make import Images
 from suture.kernel.match import NoMatch, match
 from suture.kernel.object import KernelObject, runs_once
 from suture.kernel.prepare import KernelTree, prepare
@@ -39,7 +39,7 @@ from suture.kernel.target import find
 
 _ASKED = 40  # files that kbuild is asked for at once
 _NONE: frozenset[str] = frozenset()
-_IMAGES: dict[str, Image] = {}
+_IMAGES: dict[str, Images] = {}
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -87,7 +87,8 @@ def _tried(tree: KernelTree, one: unit.KernelUnit) -> dict[str, Any] | None:
     obj = KernelObject(ElfFile.read(path))
     names = [n for n, f in obj.functions.items() if not runs_once(f.hot.section)]
     row["functions"] = len(names)
-    image = image_of(tree, one, _IMAGES)
+    images = _IMAGES.setdefault(tree.key, Images(tree))
+    image = images.get((one.modules or (VMLINUX,))[0])
     if image is None or sum(n in image.names for n in names) <= len(names) / 2:
         return None
     try:
@@ -100,7 +101,7 @@ def _tried(tree: KernelTree, one: unit.KernelUnit) -> dict[str, Any] | None:
     for name in names:
         change = KernelChange(one.source, obj, obj, image, found, special, special)
         vars(change)["difference"] = Difference(frozenset({name}), _NONE, _NONE, _NONE, _NONE)
-        chosen = select((change,), Resolver((change,), exports), {}, lines)
+        chosen = select((change,), Resolver((change,), exports, images.get), {}, lines)
         if chosen.keys:
             chosen = select(*_reading(tree, one, change, name, exports))
         refused = chosen.refused
@@ -120,7 +121,7 @@ def _reading(
     has = frozenset({name})
     vars(again)["difference"] = Difference(has & obj.functions.keys(), _NONE, _NONE, _NONE, _NONE)
     vars(again)["lost"] = has - obj.functions.keys()
-    return (again,), Resolver((again,), exports), {}, {0: Lines(obj.elf)}
+    return (again,), Resolver((again,), exports, _IMAGES[tree.key].get), {}, {0: Lines(obj.elf)}
 
 
 def _kind(reason: str) -> str:

@@ -6,6 +6,8 @@ import subprocess
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from suture.delta.layout import changed_layouts
 from suture.elf.file import ElfFile
 from suture.kernel.change import KernelChange, OtherCompiles
@@ -166,6 +168,72 @@ def test_a_name_that_the_kernel_lacks_is_refused(tmp_path: Path) -> None:
     )
     ((_, name, reason),) = reasons(change(tmp_path, new))
     assert name == "entry" and "nothing in the running kernel is called absent" in reason
+
+
+def test_a_function_of_vmlinux_that_nothing_exports_is_found_by_its_name(tmp_path: Path) -> None:
+    new = BASE.replace("extern int outside(int);", "extern int outside(int), unshared(int);").replace(
+        "a > 100", "unshared(a)"
+    )
+    one = change(tmp_path, new, "ext4")
+    rows = {"unshared": (0x10, 0x20, 0x30), "static_alone": (0x40,)}
+    kernel = Image("vmlinux", (), rows, {}, "", (), {"unshared": 0x20})
+    found = select(
+        (one,),
+        Resolver((one,), Exports({"outside": ("vmlinux", "")}), {"vmlinux": kernel}.get),
+        {},
+        {0: Lines(one.post.elf)},
+    )
+    made = {s.name for s in ElfFile(emit((one,), found)).symbols if not s.is_defined}
+    assert ".klp.sym.vmlinux.unshared,2" in made, "the one that is not static, by its place among equal names"
+    alone = change(tmp_path, new.replace("unshared", "static_alone"), "ext4")
+    chosen = select(
+        (alone,),
+        Resolver((alone,), Exports({"outside": ("vmlinux", "")}), {"vmlinux": kernel}.get),
+        {},
+        {0: Lines(one.post.elf)},
+    )
+    assert "nothing in the running kernel is called static_alone" in chosen.refused[0].reason
+
+
+@pytest.mark.parametrize(("depends", "is_found"), [(("vsock",), True), ((), False)])
+def test_a_new_function_of_a_module_is_called_from_one_that_needs_it(
+    tmp_path: Path, depends: tuple[str, ...], is_found: bool
+) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    new = BASE + "noinline int added(int a) { return hidden(a) * 77; }\n"
+    owner = change(tmp_path / "a", new, "vsock")
+    caller = change(
+        tmp_path / "b",
+        BASE.replace("extern int outside", "extern int added(int); extern int outside").replace("a > 100", "added(a)"),
+    )
+    caller = replace(caller, image=replace(caller.image, name="virtio", depends=depends))
+    both = (owner, caller)
+    lines = {n: Lines(c.post.elf) for n, c in enumerate(both)}
+    found = select(both, Resolver(both, Exports({"outside": ("vmlinux", "")})), {}, lines)
+    assert (not found.refused) is is_found
+    if is_found:
+        assert "added" in {s.name for s in ElfFile(emit(both, found)).symbols if s.is_defined}
+    else:
+        assert "nothing in the running kernel is called added" in found.refused[0].reason
+
+
+def test_what_initialisation_has_freed_comes_along_when_the_fix_keeps_it(tmp_path: Path) -> None:
+    old = BASE.replace(
+        "noinline int entry", '__attribute__((section(".init.data"))) static int early = 5;\nnoinline int entry'
+    )
+    old = old.replace("return outside(a) * 3 + a", "return outside(a) * 3 + a + early++")
+    new = old.replace('__attribute__((section(".init.data"))) ', "").replace(
+        '__attribute__((section(".init.text"))) ', "noinline "
+    )
+    one = change(
+        tmp_path,
+        new.replace("a > 100", "a > setup(a)").replace("noinline int entry", "int setup(int);\nnoinline int entry"),
+        old=old,
+    )
+    chosen = selected(one)
+    assert not chosen.refused and [r.name for r in chosen.replaced] == ["entry"]
+    assert {"setup", "early"} <= {s.name for s in ElfFile(emit((one,), chosen)).symbols if s.is_defined}
 
 
 def test_a_fix_that_changes_no_function_is_refused(tmp_path: Path) -> None:

@@ -283,11 +283,30 @@ def test_a_debug_message_that_moves_to_another_line_stays_the_one_that_runs(tmp_
     assert any(s.startswith(".klp.sym.vmlinux.__UNIQUE_ID_ddebug512") for s in symbols(one))
 
 
-def test_a_debug_message_that_says_something_else_is_refused(tmp_path: Path) -> None:
-    new, old = BASE + _message(512, 10, "said", 5), BASE + _message(512, 10)
-    assert [r for _, _, r in reasons(change(tmp_path, new, old=old))] == [
-        "the initial value of this variable changes; the running kernel keeps the old one"
-    ]
+def test_a_debug_message_that_says_something_else_is_a_new_one(tmp_path: Path) -> None:
+    one = change(tmp_path, BASE + _message(512, 10, "said", 5), old=BASE + _message(512, 10))
+    assert not selected(one).refused
+    made = ElfFile(emit((one,), selected(one)))
+    assert made.section("__dyndbg") is not None and not any("ddebug" in s for s in symbols(one))
+
+
+def test_debug_messages_are_paired_by_what_they_say_when_one_comes_between(tmp_path: Path) -> None:
+    shape, body = _MESSAGE.split("noinline", 1)
+
+    def one(name: str, number: int, by: int = 3) -> str:
+        filled = (
+            body.replace("placed", name)
+            .replace("NUMBER", str(number))
+            .replace("LINE", str(number))
+            .replace("TEXT", name)
+        )
+        return f"noinline{filled}".replace("* 3", f"* {by}")
+
+    old = BASE + shape + one("first", 512) + one("second", 513)
+    new = BASE + shape + one("first", 512) + one("fresh", 513) + one("second", 514, 9)
+    found = change(tmp_path, new, old=old)
+    assert not selected(found).refused and [r.name for r in selected(found).replaced] == ["second"]
+    assert [s.split(".")[4] for s in symbols(found) if "ddebug" in s] == ["__UNIQUE_ID_ddebug513"]
 
 
 _ONCE = (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,10 +25,12 @@ class BadKernelOption(SutureError):
 
 def make(args: argparse.Namespace) -> int:
     """`suture make --source linux=VERSION`."""
+    from suture.cli.ledger import cve_lines, fix_lines
     from suture.kernel.make import make as make_module
     from suture.kernel.refusal import KernelRefused
     from suture.kernel.request import KernelRequest, ready
     from suture.kernel.signature import sign
+    from suture.patch.manifest import plain
 
     if args.fix_from or args.file:
         raise BadKernelOption(
@@ -57,6 +60,7 @@ def make(args: argparse.Namespace) -> int:
     path.write_bytes(data)
     seconds = {"prepare": prepared, **made.seconds, "total": time.monotonic() - start}
     manifest = made.manifest
+    done = ExitCode.OK if manifest.is_complete else ExitCode.PARTIAL
     if args.json:
         row = {
             "path": str(path),
@@ -65,28 +69,42 @@ def make(args: argparse.Namespace) -> int:
             "release": manifest.target.release,
             "build_id": manifest.target.build_id,
             "cves": manifest.cves,
+            "complete": manifest.is_complete,
+            "fixes": plain([asdict(f) for f in manifest.fixes]),
             "functions": [f"{f.object}:{f.name}" for f in manifest.functions],
             "replace": manifest.replace,
             "keep": manifest.keep,
             "notes": manifest.notes,
         }
         print_json({"patches": [row], "refused": [], "seconds": seconds})
-        return ExitCode.OK
+        return done
     functions = ", ".join(f"{f.object}:{f.name}" for f in manifest.functions[:8])
     print_table(
-        ("id", "kernel", "functions", "CVEs", "patch"),
-        [(made.id, manifest.target.release, functions, ", ".join(manifest.cves) or "-", path)],
+        ("id", "kernel", "functions", "of the fix", "closes", "patch"),
+        [
+            (
+                made.id,
+                manifest.target.release,
+                functions,
+                "all" if manifest.is_complete else "PART",
+                ", ".join(manifest.cves) or "-",
+                path,
+            )
+        ],
     )
+    for line in (*fix_lines(manifest.fixes, "the kernel", args.ledger), *cve_lines(manifest.fixes, "the kernel")):
+        print(line)
     for note in (*manifest.notes, *manifest.keep):
         print(f"note: {note}")
     print("seconds: " + ", ".join(f"{name} {value:.2f}" for name, value in seconds.items()))
-    return ExitCode.OK
+    return done
 
 
 def show(args: argparse.Namespace) -> int:
     """`suture show FILE.ko`."""
     import json
 
+    from suture.cli.ledger import cve_lines, fix_lines
     from suture.kernel.manifest import read_patch, unsigned
 
     patch = read_patch(args.patch)
@@ -97,8 +115,10 @@ def show(args: argparse.Namespace) -> int:
     print(f"patch     {patch.id}  {m.module}{'  (signed)' if unsigned(patch.data) != patch.data else ''}")
     print(f"target    linux {m.target.release} ({m.target.version})")
     print(f"build-id  {m.target.build_id}")
-    for fix in m.fixes:
-        print(f"fix       {fix.name}{'  ' + ', '.join(fix.cves) if fix.cves else ''}")
+    if not m.is_complete:
+        print("partial   part of what it is for is missing")
+    for line in (*fix_lines(m.fixes, "the kernel", args.ledger), *cve_lines(m.fixes, "the kernel")):
+        print(line)
     size = sum(s.size for u in m.units for s in u.sections)
     compared = sum(s.compared for u in m.units for s in u.sections)
     print(

@@ -309,6 +309,10 @@ class AtomObject:
         """An atom's bytes as far as they count in a comparison of two compiles."""
         return atom.data
 
+    def description(self, atom: Atom) -> object:
+        """What an atom describes, where that and not its name tells which it is in another compile; None for all others."""
+        return None
+
     def string_at(self, section: int, offset: int) -> bytes:
         """The piece of a merged section at an offset: a string with its NUL, or one constant."""
         atom = self.atoms[section]

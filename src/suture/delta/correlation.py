@@ -37,11 +37,11 @@ class Pairs:
 def pair_atoms(pre: AtomObject, post: AtomObject) -> Pairs:
     """Pair atoms of the same kind; merged constants are compared by contents and have no pair."""
     pairs = Pairs()
-    left: dict[tuple[str, str], tuple[list[Atom], list[Atom]]] = defaultdict(lambda: ([], []))
+    left: dict[tuple[str, str, object], tuple[list[Atom], list[Atom]]] = defaultdict(lambda: ([], []))
     for side, obj in enumerate((pre, post)):
         for atom in obj.atoms.values():
             if atom.kind is not AtomKind.MERGED:
-                left[(_family(atom), base_name(atom.label))][side].append(atom)
+                left[(_family(atom), base_name(atom.label), obj.description(atom))][side].append(atom)
     for old, new in left.values():
         _pair_family(pre, post, old, new, pairs)
     return pairs

@@ -10,7 +10,7 @@ from suture.delta.compare import Difference, difference
 from suture.delta.correlation import Pairs, base_name, pair_atoms
 from suture.kernel.image import Image
 from suture.kernel.match import KernelMatch
-from suture.kernel.object import KernelObject
+from suture.kernel.object import KernelObject, runs_once
 from suture.kernel.special_section import SpecialSections, meaning
 
 
@@ -64,6 +64,8 @@ class KernelChange:
         """
         replaced = set((self.difference.changed & self.post.functions.keys()) - self.post.functions_once)
         along = set((self.difference.new & self.post.functions.keys()) - self.post.functions_once)
+        kept = {n for n in self.post.functions.keys() - self.post.functions_once if self._was_freed(n)}
+        replaced, along = replaced - kept, along | kept
         todo = sorted(replaced)
         while todo:
             name = todo.pop()
@@ -75,6 +77,11 @@ class KernelChange:
                 replaced |= fresh
                 todo += sorted(fresh)
         return frozenset(replaced), frozenset(along)
+
+    def _was_freed(self, name: str) -> bool:
+        """Whether the running function was freed after initialisation, and the fix keeps it."""
+        pre = self.pre_of(self.post.functions[name].hot)
+        return pre is not None and runs_once(pre.section)
 
     def _is_traced(self, name: str) -> bool:
         pre = self.pre_of(self.post.functions[name].hot)

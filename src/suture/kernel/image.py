@@ -10,12 +10,12 @@ import json
 import struct
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from functools import lru_cache as cache_result
 from pathlib import Path
 
-from suture.elf.abi import R, SectionType, SymbolType
+from suture.elf.abi import R, SectionType, SymbolBind, SymbolType
 from suture.elf.file import ElfFile
 from suture.kernel import kallsyms, vmlinux
 from suture.source import cache
@@ -40,7 +40,8 @@ class Region:
 class Image:
     """`name` is what livepatch calls the object; `names` the addresses of each name in the order that sympos counts.
 
-    `externals` are symbols that a module takes from elsewhere, by the address that stands for them here.
+    `externals` are symbols that a module takes from elsewhere, by the address that stands for them here; `shared` the addresses of
+    names that other units may refer to (not static ones).
     """
 
     name: str
@@ -49,6 +50,7 @@ class Image:
     externals: Mapping[str, int]
     build_id: str
     depends: tuple[str, ...] = ()
+    shared: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def is_vmlinux(self) -> bool:
@@ -98,16 +100,17 @@ def read_vmlinux(vmlinuz: Path) -> Image:
 
     def table(path: Path) -> None:
         rows = kallsyms.read(elf.bytes_of(rodata), text.sh_addr, str(vmlinuz)).by_name
-        path.write_text(json.dumps({n: [r.address for r in some] for n, some in rows.items()}))
+        path.write_text(json.dumps({n: [[r.address, r.type.isupper()] for r in some] for n, some in rows.items()}))
 
-    kept = json.loads(cache.item(place.with_name(f"{place.name}.names"), table).read_text())
+    kept = json.loads(cache.item(place.with_name(f"{place.name}.symbols"), table).read_text())
     regions = tuple(
         Region(s.name, s.sh_addr, s.sh_size, elf.bytes_of(s), s.is_code)
         for s in elf.sections
         if s.is_alloc and s.sh_addr
     )
-    names = {name: tuple(rows) for name, rows in kept.items()}
-    return Image(VMLINUX, regions, names, {}, elf.build_id or "")
+    names = {name: tuple(address for address, _ in rows) for name, rows in kept.items()}
+    shared = {name: address for name, rows in kept.items() for address, is_global in rows if is_global}
+    return Image(VMLINUX, regions, names, {}, elf.build_id or "", (), shared)
 
 
 def module_name(path: str) -> str:
@@ -127,11 +130,14 @@ def read_module(path: Path) -> Image:
     externals: dict[str, int] = {}
     values: list[int] = []
     names: dict[str, list[int]] = defaultdict(list)
+    shared: dict[str, int] = {}
     for symbol in elf.symbols:
         if symbol.has_section:
             value = regions.get(symbol.st_shndx, 0) + symbol.st_value
             if symbol.name and symbol.type not in (SymbolType.SECTION, SymbolType.FILE) and symbol.st_shndx in regions:
                 names[symbol.name].append(value)
+                if symbol.bind != SymbolBind.LOCAL:
+                    shared[symbol.name] = value
         elif symbol.name and not symbol.is_defined:
             value = externals.setdefault(symbol.name, _EXTERNAL + 64 * len(externals))
         else:
@@ -149,6 +155,7 @@ def read_module(path: Path) -> Image:
         externals,
         elf.build_id or "",
         _depends(elf),
+        shared,
     )
 
 

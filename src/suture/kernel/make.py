@@ -12,10 +12,11 @@ from pathlib import Path
 import suture
 from suture.delta.atom import AtomKind
 from suture.delta.layout import LayoutChange, changed_layouts
+from suture.delta.ledger import Ledger
 from suture.elf.file import ElfFile
 from suture.error import Refused
-from suture.kernel import affected, emit, module, overlay, stub, unit
-from suture.kernel.change import KernelChange, OtherCompiles
+from suture.kernel import account, affected, emit, module, overlay, registration, stub, unit
+from suture.kernel.change import KernelChange, OtherCompiles, compared
 from suture.kernel.image import VMLINUX, Image, read_module, read_vmlinux
 from suture.kernel.line import Lines
 from suture.kernel.manifest import KernelFunction, KernelManifest, KernelTarget, identity, parse_patch
@@ -52,39 +53,83 @@ def make(ready: KernelReady, progress: Progress = silent) -> KernelMaking:
     """
     clock = _Clock()
     tree = ready.tree
-    for fix in ready.fixes:
-        overlay.refuse_kinds(fix)
     layer, key = overlay.layer(tree, ready.fixes)
-    chosen, notes = affected.units(tree, ready.fixes, progress)
+    found = affected.units(tree, ready.fixes, layer, progress)
+    chosen = found.units
     clock.step("units")
     progress(f"compiling {len(chosen)} file{'s' * (len(chosen) != 1)} before and after the fix")
     pre = unit.compile_sections(tree, chosen, None, "")
     clock.step("compile pre")
-    post = unit.compile_sections(tree, chosen, layer, key)
+    post = _compile_post(ready, chosen, layer, key)
     clock.step("compile post")
     progress("matching against the running image")
-    changes, layouts, lines, more = _changes(tree, chosen, pre, post)
+    changes, layouts, lines = _changes(tree, chosen, pre, post)
     clock.step("match")
     if not changes:
-        why = "; ".join((*notes, *more)) or "it changes nothing"
         raise Refused(
-            f"{ready.name}: there is nothing to replace in the running kernel: {why}", "check that the fix is for code"
+            f"{ready.name}: there is nothing to replace in the running kernel: {_nothing(found)}",
+            "check that the fix is for code that this kernel has",
         )
-    exports = Exports.read(tree.target.symvers)
-    selection = select(changes, Resolver(changes, exports), layouts, lines)
+    exports, images = Exports.read(tree.target.symvers), Images(tree)
+    selection = select(changes, Resolver(changes, exports, images.get), layouts, lines)
+    notes: tuple[str, ...] = ()
     if selection.keys:
         progress("compiling once more, with static keys that are read")
-        changes, lines, said = _read_keys(tree, chosen, (layer, key), changes, lines, selection.keys)
-        selection = select(changes, Resolver(changes, exports), layouts, lines)
-        more = (*more, *said)
+        changes, lines, notes = _read_keys(tree, chosen, (layer, key), changes, lines, selection.keys)
+        selection = select(changes, Resolver(changes, exports, images.get), layouts, lines)
         clock.step("read keys")
     if selection.refused:
         raise KernelRefused(ready.name, tuple(selection.refused))
+    rules = any(r.is_rule for r in found.readers.values())
+    if rules:
+        progress("asking kbuild whether the changed build rules compile the same")
+    results = _results(chosen, changes, selection)
+    rules_same = not rules or affected.rules_are_the_same(tree, layer)
+    ledgers = tuple(account.ledger(f, found.readers, results, rules_same) for f in ready.fixes)
     clock.step("select")
     progress("linking the module")
-    made = _module(ready, changes, selection, exports, (*notes, *more))
+    made = _module(ready, changes, selection, exports, notes, ledgers)
     clock.step("link")
     return replace(made, seconds=clock.seconds)
+
+
+def _compile_post(ready: KernelReady, chosen: Sequence[unit.KernelUnit], layer: Path, key: str) -> list[Path]:
+    """Objects with the fix. What the compiler rejects is compiled again without `#line`, so that it quotes the lines of the fix."""
+    try:
+        return unit.compile_sections(ready.tree, chosen, layer, key)
+    except unit.CompileFailed:
+        plain, other = overlay.layer(ready.tree, ready.fixes, keep_lines=False)
+        unit.compile_sections(ready.tree, chosen, plain, other)
+        raise
+
+
+def _nothing(found: affected.Affected) -> str:
+    """Why there is nothing, file by file."""
+    n = len(found.units)
+    rows = [f"{path}: {r.reason}" for path, r in found.readers.items() if r.reason]
+    if n:
+        rows.append(
+            f"{', '.join(u.source for u in found.units[:3])}{f' and {n - 3} more' * (n > 3)}: no code or data changes"
+        )
+    return "; ".join(rows) or "it changes build rules only"
+
+
+def _results(
+    chosen: Sequence[unit.KernelUnit], changes: Sequence[KernelChange], selection: Selection
+) -> dict[str, account.UnitResult]:
+    """What each compiled unit has of the fixes."""
+    found = {u.source: account.UnitResult() for u in chosen}
+    for number, change in enumerate(changes):
+        old = found[change.source]
+        own = [f"{change.image.name}:{r.old_name}" for r in selection.replaced if r.unit == number]
+        included = {a.atom for a in selection.atoms if a.unit == number}
+        found[change.source] = account.UnitResult(
+            (*old.functions, *own),
+            tuple(dict.fromkeys((*old.missing, *registration.missing(change, included)))),
+            registration.exported(change),
+            same=False,
+        )
+    return found
 
 
 class _Clock:
@@ -100,29 +145,45 @@ class _Clock:
 
 def _changes(
     tree: KernelTree, chosen: Sequence[unit.KernelUnit], pre: Sequence[Path], post: Sequence[Path]
-) -> tuple[tuple[KernelChange, ...], dict[int, tuple[LayoutChange, ...]], dict[int, Lines], tuple[str, ...]]:
-    """The units that the fix really changes, matched."""
-    images: dict[str, Image] = {}
+) -> tuple[tuple[KernelChange, ...], dict[int, tuple[LayoutChange, ...]], dict[int, Lines]]:
+    """The units that the fix really changes, matched: once for each image that holds them."""
+    images = Images(tree)
     changes: list[KernelChange] = []
     layouts: dict[int, tuple[LayoutChange, ...]] = {}
     lines: dict[int, Lines] = {}
-    notes: list[str] = []
     for one, before, after in zip(chosen, pre, post, strict=True):
         old, new = KernelObject(ElfFile.read(before)), KernelObject(ElfFile.read(after))
-        image = image_of(tree, one, images)
-        if image is None or not any(n in image.names for n in old.functions):
-            notes.append(f"{one.source} is not part of this kernel")
+        special = SpecialSections(old), SpecialSections(new)
+        types = changed_layouts(old.elf, new.elf)
+        if compared(old, new, *special).is_empty and not types and not registration.differ(old, new):
             continue
-        found = match(one.source, unit.plain(tree, one), old, image)
-        change = KernelChange(one.source, old, new, image, found, SpecialSections(old), SpecialSections(new))
-        if change.difference.is_empty:
-            notes.append(f"{one.source}: no code or data of it changes")
-            continue
-        number = len(changes)
-        changes.append(change)
-        layouts[number] = changed_layouts(old.elf, new.elf, change.replaced)
-        lines[number] = Lines(new.elf)
-    return tuple(changes), layouts, lines, tuple(notes)
+        for name in one.modules or (VMLINUX,):
+            image = images.get(name)
+            if image is None:
+                raise Refused(f"{one.source}: the archive has no file of the module {name}", "report this kernel")
+            found = match(one.source, unit.plain(tree, one), old, image)
+            change = KernelChange(one.source, old, new, image, found, *special)
+            number = len(changes)
+            changes.append(change)
+            layouts[number] = changed_layouts(old.elf, new.elf, change.replaced) if types else ()
+            lines[number] = Lines(new.elf)
+    return tuple(changes), layouts, lines
+
+
+class Images:
+    """What runs, by the kernel's name of it, each read once."""
+
+    def __init__(self, tree: KernelTree) -> None:
+        self._tree = tree
+        self._known: dict[str, Image | None] = {}
+
+    def get(self, name: str) -> Image | None:
+        """None when the archive has no file of the module."""
+        if name not in self._known:
+            target = self._tree.target
+            path = target.vmlinuz if name == VMLINUX else target.module(name)
+            self._known[name] = None if path is None else read_vmlinux(path) if name == VMLINUX else read_module(path)
+        return self._known[name]
 
 
 def _read_keys(
@@ -132,7 +193,7 @@ def _read_keys(
     changes: tuple[KernelChange, ...],
     lines: Mapping[int, Lines],
     wanting: Mapping[int, str],
-) -> tuple[tuple[KernelChange, ...], dict[int, Lines], list[str]]:
+) -> tuple[tuple[KernelChange, ...], dict[int, Lines], tuple[str, ...]]:
     """Changes with new code that reads static keys, for units that want jump labels of modules: those can't be switched there."""
     made, found, notes = list(changes), dict(lines), []
     for number, name in wanting.items():
@@ -147,21 +208,7 @@ def _read_keys(
         )
         found[number] = Lines(post.elf)
         notes.append(f"{change.source}: new code reads static keys, since it can't have the jump label of {name}")
-    return tuple(made), found, notes
-
-
-def image_of(tree: KernelTree, one: unit.KernelUnit, images: dict[str, Image]) -> Image | None:
-    """What runs of a unit, read once into `images`; None when the archive has no file of its module."""
-    name = one.module or VMLINUX
-    if name not in images:
-        if name == VMLINUX:
-            images[name] = read_vmlinux(tree.target.vmlinuz)
-        else:
-            path = tree.target.module(name)
-            if path is None:
-                return None
-            images[name] = read_module(path)
-    return images[name]
+    return tuple(made), found, tuple(notes)
 
 
 def _module(
@@ -170,6 +217,7 @@ def _module(
     selection: Selection,
     exports: Exports,
     notes: tuple[str, ...],
+    ledgers: tuple[Ledger, ...],
 ) -> KernelMaking:
     vmlinux = read_vmlinux(ready.tree.target.vmlinuz)
     objects: dict[str, list[stub.ReplacedSymbol]] = {}
@@ -183,14 +231,14 @@ def _module(
     manifest = KernelManifest(
         module=_name(ready),
         target=KernelTarget(ready.tree.target.release, ready.tree.target.version, vmlinux.build_id),
-        fixes=tuple(Fix(f.name, f.cves, f.sha256) for f in ready.fixes),
+        fixes=tuple(Fix(f.name, f.cves, f.sha256, one) for f, one in zip(ready.fixes, ledgers, strict=True)),
         functions=tuple(
             KernelFunction(
                 changes[r.unit].image.name, r.old_name, r.position, r.address, r.size, changes[r.unit].source
             )
             for r in selection.replaced
         ),
-        effective=ready.effective,
+        effective=ready.effective if account.is_whole(ledgers) else "",
         replace=ready.replace,
         keep=_keep(changes, selection),
         notes=(*notes, *selection.notes),

@@ -12,7 +12,7 @@ from suture.elf.file import BadElf, ElfFile
 from suture.error import Unsupported
 from suture.match.proof import MatchedUnit, ProvenSymbol
 from suture.patch.admission import read_bytes
-from suture.patch.manifest import BadPatch, Fix, parse_fixes, parse_proof, plain
+from suture.patch.manifest import BadPatch, Fix, closed, parse_fixes, parse_proof, plain
 
 FORMAT = 2
 SECTION = ".suture.manifest"
@@ -63,7 +63,13 @@ class KernelManifest:
 
     @property
     def cves(self) -> tuple[str, ...]:
-        return tuple(sorted({c for f in self.fixes for c in f.cves}))
+        """What the patch closes: CVEs of which no line of any fix for them is missing."""
+        return tuple(closed(self.fixes))
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether nothing of the fixes is missing."""
+        return all(f.ledger.is_complete for f in self.fixes)
 
     def to_json(self) -> bytes:
         """Canonical JSON in ASCII."""

@@ -91,6 +91,20 @@ class KernelObject(AtomObject):
         line = int.from_bytes(atom.data[_MESSAGE_LINE], "little") & ~_MESSAGE_LINE_BITS
         return atom.data[: _MESSAGE_LINE.start] + line.to_bytes(4, "little") + atom.data[_MESSAGE_LINE.stop :]
 
+    def description(self, atom: Atom) -> object:
+        """A debug message by its module, function, file and format: it is numbered, and the numbers behind a new one move."""
+        if atom.section.name != DEBUG_MESSAGES:
+            return None
+        return tuple(self._text(r) for r in atom.references if isinstance(r, KernelReference))
+
+    def _text(self, ref: KernelReference) -> object:
+        target = self.atoms.get(ref.section) if ref.section is not None else None
+        if target is None:
+            return ref.symbol
+        if target.kind is AtomKind.MERGED:
+            return self.string_at(target.index, ref.value)
+        return target.data[ref.value :] if target.kind is AtomKind.CONST else target.label
+
     @cached_property
     def functions_once(self) -> frozenset[str]:
         """Names of functions in sections of initialisation."""

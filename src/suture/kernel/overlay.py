@@ -14,7 +14,6 @@ from pathlib import Path
 
 from suture.compile import post
 from suture.compile.room import give
-from suture.error import Refused
 from suture.kernel.prepare import ROOT, KernelTree
 from suture.source import cache
 from suture.source.fix import Fix
@@ -23,9 +22,10 @@ _TOP = re.compile(r"[A-Za-z_#/]")
 _END = re.compile(r"(\}|.*;|\s*\*/|#\s*endif.*|.*\))\s*(/\*.*\*/)?\s*$")
 
 
-def layer(tree: KernelTree, fixes: Sequence[Fix]) -> tuple[Path, str]:
+def layer(tree: KernelTree, fixes: Sequence[Fix], keep_lines: bool = True) -> tuple[Path, str]:
     """The layer of all fixes in their order, and the key of its contents. Raises `Refused` for a hunk that does not apply."""
-    key = hashlib.sha256("\0".join([tree.key, *(f.sha256 for f in fixes)]).encode()).hexdigest()[:32]
+    words = [tree.key, *(f.sha256 for f in fixes), *([] if keep_lines else ["as it is"])]
+    key = hashlib.sha256("\0".join(words).encode()).hexdigest()[:32]
 
     def make(folder: Path) -> None:
         target = folder / ROOT.lstrip("/")
@@ -35,7 +35,7 @@ def layer(tree: KernelTree, fixes: Sequence[Fix]) -> tuple[Path, str]:
                 post.apply(part, tree.files, target, part.path, fix.name)
         for path in sorted({p.path for f in fixes for p in f.files}):
             made, before = target / path, tree.files / path
-            if made.suffix in (".c", ".h") and before.is_file():
+            if keep_lines and made.suffix in (".c", ".h") and before.is_file():
                 old, new = (x.read_bytes().decode(errors="surrogateescape") for x in (before, made))
                 made.write_bytes(kept_lines(old, new, path).encode(errors="surrogateescape"))
         give(folder)
@@ -76,12 +76,3 @@ def _safe(lines: Sequence[str], first: int, end: int) -> Iterator[int]:
         above = next((lines[n] for n in range(number - 1, -1, -1) if lines[n].strip()), "")
         if above == "" or above[0] == "}" or (above[0] not in " \t{" and _END.match(above) and "\\" not in above[-1:]):
             yield number
-
-
-def refuse_kinds(fix: Fix) -> None:
-    """Raises `Refused` for files that no livepatch can hold."""
-    for part in fix.files:
-        if part.path.endswith((".S", ".s")) and "/tools/" not in part.path:
-            raise Refused(
-                f"{fix.name}: {part.path}: changed assembly", "leave it out with --only, if the rest stands on its own"
-            )

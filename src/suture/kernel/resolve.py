@@ -6,7 +6,7 @@ module-elf-format.rst); POSITION counts equal names in the order of kallsyms and
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from suture.delta.correlation import base_name
 from suture.delta.refusal import Refusal
 from suture.elf.abi import SymbolBind
 from suture.kernel.change import KernelChange
-from suture.kernel.image import VMLINUX, module_name
+from suture.kernel.image import VMLINUX, Image, module_name
 from suture.kernel.object import DEBUG_MESSAGES, LEFT, WRITTEN_OVER, KernelReference, is_weak, runs_once
 
 _TELL = "make sure that the fix belongs to this version; a symbol that the running kernel lacks can't be referred to"
@@ -82,7 +82,9 @@ class Resolver:
 
     changes: tuple[KernelChange, ...]
     exports: Exports
-    _defined: dict[str, Internal] = field(default_factory=dict)
+    image: Callable[[str], Image | None] = lambda name: None
+    """The image of vmlinux or of a module by the kernel's name of it."""
+    _defined: dict[str, list[Internal]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for number, change in enumerate(self.changes):
@@ -90,7 +92,7 @@ class Resolver:
                 if atom.index not in change.pairs.pre_of and not runs_once(atom.section):
                     for symbol in atom.symbols:
                         if symbol.bind != SymbolBind.LOCAL and symbol.st_value == 0:
-                            self._defined.setdefault(symbol.name, Internal(number, atom.index))
+                            self._defined.setdefault(symbol.name, []).append(Internal(number, atom.index))
 
     def resolve(self, unit: int, source: Atom, ref: KernelReference) -> Resolution:
         """What a reference of an included atom becomes."""
@@ -139,6 +141,8 @@ class Resolver:
         constant = target.kind is AtomKind.CONST
         if constant and (target.is_pool or paired is None or target.label in change.difference.changed_constants):
             return fresh
+        if paired is not None and runs_once(paired.section) and not runs_once(target.section):
+            return fresh  # the running one was freed after initialisation
         if paired is None:
             if runs_once(target.section) or not target.section.name.startswith(_NEW_DATA):
                 return Refusal(
@@ -175,8 +179,8 @@ class Resolver:
 
     def _external(self, unit: int, name: str) -> Resolution:
         change, image = self.changes[unit], self.changes[unit].image
-        defined = self._defined.get(name)
-        if defined is not None and self.changes[defined.unit].image.name == image.name:
+        defined = self._new(unit, name)
+        if defined is not None:
             return defined
         exported = self._export(unit, name)
         if exported is not None:
@@ -185,11 +189,24 @@ class Resolver:
             rows = image.names[name]
             implied = change.match.address_of(name)
             if implied is None and len(rows) > 1:
+                implied = image.shared.get(name)
+            if implied is None and len(rows) > 1:
                 return Refusal(f"{len(rows)} symbols are called {name}; which is meant is implied by nothing", _TELL)
             position = image.position(name, implied if implied is not None else rows[0])
             if position is None:
                 return Refusal(f"{name} is not where running code has it", "report this fix")
             return Livepatched(image.name, name, position, implied is not None)
+        return self._elsewhere(image, name)
+
+    def _new(self, unit: int, name: str) -> Internal | None:
+        """What the fix adds under a name: to the object itself, or to one that is there whenever this one is."""
+        image = self.changes[unit].image
+        near = [image.name, VMLINUX, *image.depends]
+        found = [d for d in self._defined.get(name, ()) if self.changes[d.unit].image.name in near]
+        return min(found, key=lambda d: near.index(self.changes[d.unit].image.name), default=None)
+
+    def _elsewhere(self, image: Image, name: str) -> Resolution:
+        """A symbol of another object, exported or not: livepatch finds it by its name."""
         owner = self.exports.owners.get(name, ("", ""))[0]
         if owner and owner in image.depends:
             return Livepatched(owner, name, 0, name in image.externals)
@@ -198,6 +215,12 @@ class Resolver:
                 f"needs {name} of the module {owner}, which {image.name} does not depend on",
                 "leave this part out with --only; the patch would pin a module that nothing else needs",
             )
+        for other in (VMLINUX, *image.depends):
+            running = self.image(other)
+            address = running.shared.get(name) if running is not None else None
+            position = running.position(name, address) if running is not None and address is not None else None
+            if position is not None:
+                return Livepatched(other, name, position, False)
         return Refusal(f"nothing in the running kernel is called {name}", _TELL)
 
     def _export(self, unit: int, name: str) -> Exported | None:

@@ -18,6 +18,7 @@ from pathlib import Path
 from suture.compile.room import INSIDE, Room
 from suture.elf.file import ElfFile
 from suture.error import ExitCode, SutureError
+from suture.kernel.image import module_name
 from suture.kernel.prepare import ROOT, KernelTree
 from suture.source import cache
 
@@ -54,14 +55,14 @@ class CompileFailed(SutureError):
 
 @dataclass(frozen=True)
 class KernelUnit:
-    """`command` compiles it in the tree's root; `module` is what the kernel calls its module, empty for vmlinux.
+    """`command` compiles it in the tree's root; `modules` are what the kernel calls those that it goes into, none for vmlinux.
 
     `depends` are the files that it includes, relative to the tree's root; `made` holds those that kbuild made for it alone.
     """
 
     source: str
     command: str
-    module: str
+    modules: tuple[str, ...]
     depends: tuple[str, ...]
     made: Path
 
@@ -135,7 +136,8 @@ def _read(source: str, place: Path) -> KernelUnit | NotBuilt:
     facts = json.loads((place / "unit.json").read_text())
     if facts is None:
         return NotBuilt(f"{source}: not compiled for this kernel", "leave it out with --only; nothing that runs has it")
-    return KernelUnit(source, facts[0], facts[1], tuple(facts[2]), place / "made")
+    modules = tuple(module_name(n) for n in facts[1].split(":") if n)
+    return KernelUnit(source, facts[0], modules, tuple(facts[2]), place / "made")
 
 
 def compile_sections(
