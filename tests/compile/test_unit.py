@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from suture.compile.unit import Unit, positional, sources_in, value_of
+from suture.compile.unit import Unit, value_of
 
 ARGV = (
     "gcc",
@@ -29,7 +29,5 @@ def test_a_command_keeps_all_that_decides_the_code_and_drops_outputs() -> None:
 
 
 def test_sources_and_outputs_are_told_from_values_of_options() -> None:
-    assert sources_in(["-include", "pre.c", "a.c", "-o", "b.c", "c.o"]) == ["a.c"]
-    assert positional(["-L", "d", "a.o", "-lm", "b.a"]) == ["a.o", "b.a"]
     assert value_of("-o", ["-ofirst", "-o", "last"]) == "last"
     assert value_of("-o", ["-O2"]) is None

@@ -58,6 +58,7 @@ def make_patch(
     relaxed: str = "",
     endless: tuple[str, ...] = (),
     code: bool = False,
+    cve: str = "CVE-2099-0001",
 ) -> PatchFile:
     """A patch of `target` whose new functions are the C functions of the same names in `source`."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -103,7 +104,7 @@ def make_patch(
     manifest = Manifest(
         name,
         Target(elf.build_id or "", target.name, "test", "test", "1", "x86_64"),
-        (Fix(f"{name}.patch", ("CVE-2099-0001",), "00", WHOLE),),
+        (Fix(f"{name}.patch", (cve,), "00", WHOLE),),
         tuple(Group(g, tuple(rows[f] for f in fs)) for g, fs in groups.items()),
         symbols,
         supersedes,

@@ -18,6 +18,7 @@ Make = Callable[..., PatchFile]
 
 PROGRAM = r"""
 #define _GNU_SOURCE
+#include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdio.h>
@@ -35,6 +36,8 @@ static ucontext_t home, co;
 static jmp_buf home_jump, co_jump;
 static void *home_sp, *co_sp;
 static char how;
+static int at_home; /* f is called on the thread's own stack, and the loop runs in the coroutine */
+static char *place;
 __attribute__((noinline)) static void yield(void) {
   if (how == 'u') swapcontext(&co, &home);
   else if (how == 'h') hand_switch(&co_sp, home_sp);
@@ -45,10 +48,20 @@ __attribute__((noinline)) static void resume(void) {
   else if (how == 'h') hand_switch(&home_sp, co_sp);
   else if (!_setjmp(home_jump)) _longjmp(co_jump, 1);
 }
-__attribute__((noinline)) int f(int x) { if (x < 0) { yield(); __asm__ volatile(""); } return x * 3 + 1; }
+__attribute__((noinline)) static void away(void) { at_home ? resume() : yield(); }
+__attribute__((noinline)) int f(int x) { if (x < 0) { away(); __asm__ volatile(""); } return x * 3 + 1; }
 /* so that nothing is left of f's frame */
 __attribute__((noinline)) static void scrub(void) { char deep[8192]; memset(deep, 0, sizeof deep); __asm__ volatile("" :: "r"(deep) : "memory"); }
-static void body(void) { for (;;) { f(-1); scrub(); yield(); } }
+static void loop(void) {
+  char line[64];
+  while (fgets(line, sizeof line, stdin)) {
+    if (*line == 'r') at_home ? yield() : resume();
+    printf("%d\n", f(7));
+  }
+  exit(0);
+}
+static void in_and_out(void) { for (;;) { f(-1); scrub(); away(); } }
+static void body(void) { at_home ? loop() : in_and_out(); }
 static void first(void) { if (how == 's') { if (!_setjmp(co_jump)) swapcontext(&co, &home); } body(); }
 static void handler(int n) { (void)n; if (_setjmp(co_jump)) body(); }
 static void make(char *stack, int on_signal_stack) {
@@ -72,31 +85,37 @@ static char *map(size_t size, int guard) {
   if (guard) mprotect(p, PAGE, PROT_NONE);
   return p + PAGE;
 }
-static void loop(void) {
-  char line[64];
-  while (fgets(line, sizeof line, stdin)) {
-    if (*line == 'r') resume();
-    printf("%d\n", f(7));
-  }
-  exit(0);
-}
-int main(int argc, char **argv) {
+static void *start(void *unused) {
   char here[SIZE] __attribute__((aligned(16)));
   __asm__ volatile("" :: "r"(here) : "memory");
-  setvbuf(stdout, 0, _IOLBF, 0);
-  how = argv[1][0];
-  const char *place = argv[2];
   char *stack = here;
   if (!strcmp(place, "malloc")) stack = malloc(SIZE);
   if (!strcmp(place, "array")) stack = in_an_array;
   if (!strcmp(place, "plain")) stack = map(SIZE, 0);
   if (!strcmp(place, "guarded") || !strcmp(place, "signal")) stack = map(SIZE, 1);
   if (!strcmp(place, "huge")) stack = map(80 << 20, 1);
+  if (!strcmp(place, "pool")) stack = map(2 * SIZE, 1);
   make(stack, !strcmp(place, "signal"));
+  if (at_home) { away(); in_and_out(); }
+  if (!strcmp(place, "pool")) {
+    static ucontext_t back, upper;
+    getcontext(&upper); upper.uc_stack.ss_sp = stack + SIZE; upper.uc_stack.ss_size = SIZE; upper.uc_link = &back;
+    makecontext(&upper, loop, 0); swapcontext(&back, &upper);
+  }
   loop();
+}
+int main(int argc, char **argv) {
+  setvbuf(stdout, 0, _IOLBF, 0);
+  how = argv[1][0];
+  place = argv[2];
+  at_home = argc > 3 && !!strchr(argv[3], 'h');
+  pthread_t t;
+  if (argc > 3 && strchr(argv[3], 't')) { pthread_create(&t, 0, start, 0); for (;;) pause(); }
+  start(0);
 }
 """
 NEW = "int f(int x) { return 1000; }"
+STAYS = 'void away(void); int f(int x) { if (x < 0) { away(); __asm__ volatile(""); } return %d; }'
 WAYS = {"ucontext": "u", "hand": "h", "setjmp": "s"}
 PLACES = ["malloc", "array", "plain", "guarded", "here", "huge"]
 
@@ -106,7 +125,7 @@ def built(
     request: pytest.FixtureRequest, gcc: Compile, make_patch: Make, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Path, PatchFile]:
     folder = tmp_path_factory.mktemp("stacks")
-    program = gcc(folder / "target", PROGRAM, "-w", request.param)
+    program = gcc(folder / "target", PROGRAM, "-w", "-pthread", request.param)
     return program, make_patch(folder, program, NEW, {"f": ["f"]})
 
 
@@ -120,6 +139,22 @@ def test_a_stack_suspended_inside_means_busy_until_it_has_left(
 
 def test_a_coroutine_made_of_a_signal_stack(start: Start, built: tuple[Path, PatchFile]) -> None:
     busy_then_applied(start(built[0], "s", "signal"), built[1])
+
+
+@pytest.mark.parametrize("thread", ["", "t"], ids=["main", "thread"])
+@pytest.mark.parametrize("place", ["malloc", "array", "plain", "guarded"])
+@pytest.mark.parametrize("way", WAYS)
+def test_a_thread_that_runs_on_a_coroutine_has_a_stack_at_home(
+    start: Start, built: tuple[Path, PatchFile], way: str, place: str, thread: str
+) -> None:
+    busy_then_applied(start(built[0], WAYS[way], place, "h" + thread), built[1])
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_thread_on_one_of_two_stacks_in_a_mapping_does_not_hide_the_other(
+    start: Start, built: tuple[Path, PatchFile], way: str
+) -> None:
+    busy_then_applied(start(built[0], WAYS[way], "pool"), built[1])
 
 
 def busy_then_applied(target: Any, patch: PatchFile) -> None:
@@ -150,3 +185,37 @@ def test_a_stack_that_enters_after_the_first_look_is_found_in_the_stop(
     with pytest.raises(Busy, match=r"a suspended stack|leads into f"):
         apply(target.pid, patch=built[1], timeout=0.1, on_step=meanwhile)
     assert asked == ["22"]
+
+
+@pytest.mark.parametrize("place", ["malloc", "guarded", "here"])
+@pytest.mark.parametrize("way", WAYS)
+def test_a_patch_whose_code_a_stack_is_suspended_in_is_neither_reverted_nor_replaced(
+    start: Start, staying: tuple[Path, PatchFile, PatchFile], way: str, place: str
+) -> None:
+    program, patch, other = staying
+    target = start(program, WAYS[way], place)
+    assert target.ask("x") == "22"
+    apply(target.pid, patch, timeout=2)
+    assert target.ask("r") == "1000"  # suspended inside the new function
+    with pytest.raises(Busy, match=patch.id):
+        revert(target.pid, patch.id, timeout=0.05)
+    with pytest.raises(Busy, match=patch.id):
+        apply(target.pid, other, timeout=0.05, replace=True)
+    assert target.ask("x") == "1000"
+    assert target.ask("r") == "1000"
+    apply(target.pid, other, timeout=2, replace=True)
+    assert target.ask("r") == "2000"
+    with pytest.raises(Busy, match=other.id):
+        revert(target.pid, other.id, timeout=0.05)
+    assert target.ask("r") == "2000"
+    revert(target.pid, other.id, timeout=2)
+    assert [target.ask("r"), target.ask("x")] == ["22"] * 2
+
+
+@pytest.fixture(scope="module")
+def staying(
+    built: tuple[Path, PatchFile], make_patch: Make, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, PatchFile, PatchFile]:
+    folder = tmp_path_factory.mktemp("stays")
+    made = [make_patch(folder / str(n), built[0], STAYS % n, {"f": ["f"]}, name=f"p{n}") for n in (1000, 2000)]
+    return built[0], made[0], made[1]

@@ -10,12 +10,15 @@ from typing import Any
 
 import pytest
 
+from suture.cli.main import main
 from suture.error import ExitCode, Refused
 from suture.patch.file import PatchFile
 from suture.process.apply import apply, revert
 from suture.process.error import Busy
 from suture.process.placed import State
+from suture.process.replacement import Earlier
 from suture.process.status import status
+from tests.killed import killed_after
 
 Start = Callable[..., Any]
 Make = Callable[..., PatchFile]
@@ -53,7 +56,10 @@ def test_overlap_is_refused_and_replace_takes_over(
         {"g": ["answer", "third"]},
         name="old",
     )
-    new = make_patch(tmp_path, library, "int answer(int x) { return 50; }", {"g": ["answer"]}, name="new")
+    new, again = (
+        make_patch(tmp_path, library, "int answer(int x) { return 50; }", {"g": ["answer"]}, name=name, cve=cve)
+        for name, cve in (("new", "CVE-2099-0002"), ("again", "CVE-2099-0001"))
+    )
     target = start(program)
     assert target.ask("2") == "7 107 9"
     apply(target.pid, old)
@@ -61,7 +67,11 @@ def test_overlap_is_refused_and_replace_takes_over(
         apply(target.pid, new)
     assert old.id in caught.value.what
     assert target.ask("2") == "1 101 3"
-    result = apply(target.pid, new, replace=True)
+    with pytest.raises(Refused, match=r"would take out its third, which it does not replace itself"):
+        apply(target.pid, new, replace=True)
+    assert target.ask("2") == "1 101 3"
+    result = apply(target.pid, new, replace=True, accept_loss=True)
+    assert result.lost == ("third",)
     assert result.replaced == (old.id,) and len(result.pauses_us) == 1
     assert target.ask("2") == "50 150 9"
     assert states(target.pid)["new"] is State.APPLIED and states(target.pid)["old"] is not State.APPLIED
@@ -70,11 +80,14 @@ def test_overlap_is_refused_and_replace_takes_over(
     for _ in range(5):
         apply(target.pid, old, replace=True)
         assert target.ask("2") == "1 101 3"
-        apply(target.pid, new, replace=True)
+        apply(target.pid, new, replace=True, accept_loss=True)
         assert target.ask("2") == "50 150 9"
+    apply(target.pid, old, replace=True)
+    assert apply(target.pid, again, replace=True).lost == ("third",)  # it has the fixes of the old one
+    apply(target.pid, new, replace=True)
     revert(target.pid, new.id)
     assert target.ask("2") == "7 107 9"
-    assert Path(f"/proc/{target.pid}/maps").read_text().count("memfd:suture") == 4
+    assert Path(f"/proc/{target.pid}/maps").read_text().count("memfd:suture") == 6
 
 
 def test_reverting_what_another_has_replaced_is_refused(
@@ -222,3 +235,88 @@ def test_the_command_line_end_to_end(start: Start, program: Path, patch: PatchFi
     code, out = run("apply", path, target.pid)
     assert code == ExitCode.REFUSED and "chmod go-w" in out
     Path(path).chmod(0o644)
+
+
+def carrying(
+    start: Start, program: Path, library: Path, make_patch: Make, tmp_path: Path
+) -> tuple[Any, list[PatchFile]]:
+    """A process with `old` (answer, third), and `new` (answer) in its place, and a patch of `third` alone."""
+    patches = [
+        make_patch(tmp_path, library, text, groups, name=name, cve=f"CVE-2099-000{len(name)}")
+        for name, text, groups in (
+            (
+                "old",
+                "int answer(int x) { return 1; } int third(int x) { return 3; }",
+                {"a": ["answer"], "t": ["third"]},
+            ),
+            ("new", "int answer(int x) { return 50; }", {"g": ["answer"]}),
+            ("other", "int third(int x) { return 77; }", {"g": ["third"]}),
+        )
+    ]
+    target = start(program)
+    apply(target.pid, patches[0])
+    apply(target.pid, patches[1], replace=True, accept_loss=True)
+    assert target.ask("2") == "50 150 9"
+    return target, patches
+
+
+def test_a_revert_says_that_the_original_code_is_back_and_what_else_is_there(
+    start: Start, program: Path, library: Path, make_patch: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    target, (old, new, _) = carrying(start, program, library, make_patch, tmp_path)
+    assert main(["revert", new.id, str(target.pid)]) == ExitCode.OK
+    assert target.ask("2") == "7 107 9"
+    said = capsys.readouterr().out
+    assert "the original code is in force" in said
+    command = f"suture revert {new.id} {target.pid} --to {old.id}"
+    assert command in said
+    assert main(command.split()[1:]) == ExitCode.OK
+    assert target.ask("2") == "1 101 3"
+    assert states(target.pid) == {"old": State.APPLIED, "new": State.REPLACED}
+
+
+def test_a_revert_goes_back_to_the_patch_that_was_replaced_in_one_stop(
+    start: Start, program: Path, library: Path, make_patch: Make, tmp_path: Path
+) -> None:
+    target, (old, new, _) = carrying(start, program, library, make_patch, tmp_path)
+    for _ in range(3):
+        result = revert(target.pid, new.id, to=old.id)
+        assert (result.patch, result.replaced, len(result.pauses_us)) == (old.id, (new.id,), 1)
+        assert target.ask("2") == "1 101 3"
+        apply(target.pid, new, replace=True, accept_loss=True)
+        assert target.ask("2") == "50 150 9"
+    revert(target.pid, new.id, to=old.id)
+    assert revert(target.pid, old.id).earlier == (Earlier(new.id, "new"),)
+    assert target.ask("2") == "7 107 9"
+
+
+def test_going_back_to_what_is_not_there_or_whose_functions_a_third_patch_has_is_refused(
+    start: Start, program: Path, library: Path, make_patch: Make, tmp_path: Path
+) -> None:
+    target, (old, new, other) = carrying(start, program, library, make_patch, tmp_path)
+    with pytest.raises(Refused, match="carries the patch 0123456789abcdef 0 times"):
+        revert(target.pid, new.id, to="0123456789abcdef")
+    apply(target.pid, other)
+    with pytest.raises(Refused, match=f"functions of {old.id} .old. belong to {other.id} now"):
+        revert(target.pid, new.id, to=old.id)
+    assert target.ask("2") == "50 150 77"
+    revert(target.pid, other.id)
+    revert(target.pid, new.id, to=old.id)
+    assert target.ask("2") == "1 101 3"
+
+
+def test_going_back_is_wholly_done_or_not_wherever_the_applier_dies(
+    start: Start, program: Path, library: Path, make_patch: Make, tmp_path: Path
+) -> None:
+    """Each of the two functions by itself: they are groups of their own."""
+    target, (old, new, _) = carrying(start, program, library, make_patch, tmp_path)
+    for step in range(1, 40):
+        apply(target.pid, new, replace=True, accept_loss=True)
+        name = killed_after(step, lambda on_step: revert(target.pid, new.id, to=old.id, on_step=on_step))
+        answer, added, third = target.ask("2").split()
+        assert (answer, added) in (("50", "150"), ("1", "101")) and third in ("9", "3"), name
+        revert(target.pid, new.id, to=old.id)
+        assert target.ask("2") == "1 101 3"
+        if name is None:
+            break
+    assert step > 8

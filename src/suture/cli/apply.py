@@ -81,7 +81,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--accept-loss",
         action="store_true",
-        help="a cumulative kernel patch: take the place of patches with fixes that this one does not have",
+        help="take the place of patches with fixes that this one does not have",
     )
     parser.add_argument("--dry-run", action="store_true", help="print what would be written, change nothing")
     parser.add_argument(
@@ -105,18 +105,28 @@ def run(args: argparse.Namespace) -> int:
         return _dry_run(args, patch, args.pid or find(target.build_id))
     nothing = f"no process runs {target.file} {target.build_id}"
     if len(args.pid) == 1:
-        return report(args, [apply(args.pid[0], patch, timeout=args.timeout, replace=args.replace)], nothing)
+        result = apply(args.pid[0], patch, timeout=args.timeout, replace=args.replace, accept_loss=args.accept_loss)
+        return report(args, [result], nothing)
     with counted(args, "applying") as count:
         if args.pid:
-            change = partial(_apply, patch, args.replace)
+            change = partial(_apply, patch, args.replace, args.accept_loss)
             outcomes = in_each(args.pid, change, timeout=args.timeout, jobs=args.jobs, report=count)
             return report(args, outcomes, nothing)
-        run = apply_everywhere(patch, timeout=args.timeout, replace=args.replace, jobs=args.jobs, report=count)
+        run = apply_everywhere(
+            patch,
+            timeout=args.timeout,
+            replace=args.replace,
+            accept_loss=args.accept_loss,
+            jobs=args.jobs,
+            report=count,
+        )
     return report(args, run.outcomes, nothing, run)
 
 
-def _apply(patch: PatchFile, replace: bool, pid: int, seconds: float, population: Population) -> Result:
-    return apply(pid, patch, timeout=seconds, replace=replace, population=population)
+def _apply(
+    patch: PatchFile, replace: bool, accept_loss: bool, pid: int, seconds: float, population: Population
+) -> Result:
+    return apply(pid, patch, timeout=seconds, replace=replace, accept_loss=accept_loss, population=population)
 
 
 @contextmanager
@@ -192,6 +202,13 @@ def _row(result: Result) -> tuple[str, str, str, str, str]:
     detail += [_rest(g) for g in result.groups if g not in there]
     if result.replaced:
         detail.append(f"in place of {', '.join(result.replaced)}")
+    if result.lost:
+        detail.append(f"no longer patched: {names_that_fit(result.lost)}")
+    if result.earlier:
+        detail.append("the original code is in force")
+    for other in result.earlier:
+        again = f"suture revert {result.patch} {result.pid} --to {other.id}"
+        detail.append(f"{other.id} ({other.name}) is there too: {again} puts it in force")
     if result.old_frames is not None:
         detail.append(result.old_frames.text or "nobody is in old code")
     if result.suspended_stacks:
@@ -226,7 +243,7 @@ def _dry_run(args: argparse.Namespace, patch: PatchFile, pids: list[int]) -> int
         with Tracee(pid) as tracee:
             maps = read_maps(tracee.via)
             for image in fitting_images(tracee, maps, patch):
-                rows += _plan_rows(pid, prepare(tracee, maps, patch, args.replace, image))
+                rows += _plan_rows(pid, prepare(tracee, maps, patch, args.replace, image, args.accept_loss))
     if args.json:
         print_json({"steps": [dict(zip(("pid", "address", "bytes", "what"), r, strict=True)) for r in rows]})
     else:

@@ -10,10 +10,11 @@ from suture.error import ExitCode, SutureError
 
 HELP = """
 Run the build of a tree of your own and record the exact command of each file that it compiles, as compile_commands.json in the
-tree, for `suture make --tree`. The build runs as it would without; clean the tree first, so that all of it is compiled.
+tree, for `suture make --tree`, and which objects each binary is linked from, as link_commands.json. The build runs as it would without;
+clean the tree first, so that all of it is compiled. A tree that CMake configured before is asked for its own compile_commands.json.
 """
-EXAMPLES = ("suture record -- make -j4", "suture record --tree ~/src/server -- ninja -C build")
-EXIT_CODES = (ExitCode.OK, ExitCode.USAGE, ExitCode.NOT_FOUND, ExitCode.COMMAND)
+EXAMPLES = ("suture record -- make -j4", "suture record --tree ~/src/server -- cmake --build build")
+EXIT_CODES = (ExitCode.OK, ExitCode.PARTIAL, ExitCode.USAGE, ExitCode.NOT_FOUND, ExitCode.COMMAND)
 
 
 class NoCommand(SutureError):
@@ -30,17 +31,19 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from suture.compile.database import build
+    from suture.compile.database import build, find
 
     command = args.command[1:] if args.command[:1] == ["--"] else args.command
     if not command:
         raise NoCommand("no build command was given", "for example: suture record -- make")
     with progress(args) as step:
         step(f"running {' '.join(command)}")
-        units = build(command, args.tree)
-    path = args.tree.resolve() / "compile_commands.json"
+        recorded = build(command, args.tree)
+    path = find(args.tree.resolve())
     if args.json:
-        print_json({"path": str(path), "units": len(units)})
+        print_json({"path": str(path), "units": len(recorded.units), "untold": recorded.untold})
     else:
-        print(f"{len(units)} compile commands in {path}")
-    return ExitCode.OK
+        print(f"{len(recorded.units)} compile commands in {path}")
+        for what in recorded.untold:
+            print(f"not recorded: {what}; compile it from a file")
+    return ExitCode.PARTIAL if recorded.untold else ExitCode.OK

@@ -19,8 +19,14 @@ from suture.process.status import status_of_all
 HELP = """\
 Give the old functions their own code back. The patch file is not needed: the process carries the record. The patch's memory
 stays mapped, because a thread or a pointer may still lead there; applying again uses it again. Without a pid: every process
-that carries the patch."""
-EXAMPLES = ("suture revert 3fa19bc07d21e6a4", "suture revert libssl.suture.o 812")
+that carries the patch. After `apply --replace`, too, it is the original code that comes back; what was replaced is named, and --to
+puts that in force instead, in one stop."""
+EXAMPLES = (
+    "suture revert 3fa19bc07d21e6a4",
+    "suture revert libssl.suture.o 812",
+    "# go back to the patch that it replaced",
+    "suture revert 3fa19bc07d21e6a4 812 --to 90ab12cd34ef5678",
+)
 EXIT_CODES = (
     ExitCode.OK,
     ExitCode.REFUSED,
@@ -37,6 +43,7 @@ EXIT_CODES = (
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("patch", help="the id that `suture status` shows, or the patch file")
     parser.add_argument("pid", type=int, nargs="*", help="processes (default: all that carry the patch)")
+    parser.add_argument("--to", default="", metavar="ID", help="go back to this patch, which the process carries")
     parser.add_argument(
         "--timeout",
         type=float,
@@ -50,6 +57,8 @@ def run(args: argparse.Namespace) -> int:
     if args.patch.endswith(".ko") or args.patch.startswith("suture_"):
         from suture.cli import kernel
 
+        if args.to:
+            raise kernel.BadKernelOption("--to is for processes", "load the other kernel patch: suture apply FILE.ko")
         return kernel.revert(args)
     identity = args.patch if _is_id(args.patch) else read_patch(Path(args.patch)).id
     unread: list[Unread] = []
@@ -59,9 +68,9 @@ def run(args: argparse.Namespace) -> int:
         pids = [p.pid for p in found if any(s.id == identity for s in p.patches)]
     nothing = f"no process carries the patch {identity}"
     if len(args.pid) == 1:
-        return report(args, [revert(args.pid[0], identity, timeout=args.timeout)], nothing)
+        return report(args, [revert(args.pid[0], identity, to=args.to, timeout=args.timeout)], nothing)
     with counted(args, "reverting") as count:
-        outcomes = in_each(pids, partial(_revert, identity), timeout=args.timeout, report=count)
+        outcomes = in_each(pids, partial(_revert, identity, args.to), timeout=args.timeout, report=count)
     return report(args, outcomes, nothing, unread=unread) if outcomes else _nothing(args, nothing, unread)
 
 
@@ -71,8 +80,8 @@ def _nothing(args: argparse.Namespace, what: str, unread: Sequence[Unread]) -> i
     return ExitCode.NO_PROCESS
 
 
-def _revert(identity: str, pid: int, seconds: float, population: Population) -> Result:
-    return revert(pid, identity, timeout=seconds, population=population)
+def _revert(identity: str, to: str, pid: int, seconds: float, population: Population) -> Result:
+    return revert(pid, identity, to=to, timeout=seconds, population=population)
 
 
 def _is_id(word: str) -> bool:

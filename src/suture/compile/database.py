@@ -1,22 +1,32 @@
-"""Compilation databases (compile_commands.json, as CMake, meson and bear write it): read, and written while a build runs."""
+"""Compilation databases (compile_commands.json, as CMake, meson and bear write it): read, and written while a build runs.
+
+Which objects each binary was linked from is no part of that format; `suture record` writes it beside, in link_commands.json.
+"""
 
 from __future__ import annotations
 
 import json
 import os
 import posixpath
+import re
 import shlex
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from suture.command import run
 from suture.compile import record
+from suture.compile.call import Call
+from suture.compile.linked import links_in
 from suture.compile.record import relative
-from suture.compile.unit import LANGUAGES, Unit, value_of
+from suture.compile.unit import LANGUAGES, Unit
 from suture.error import ExitCode, NotFound, SutureError
+from suture.source.origin import build_id_of
 
-NAME = "compile_commands.json"
+NAME, LINKS = "compile_commands.json", "link_commands.json"
+_LEAST_DEPTH = 3  # of a folder that is taken for a source tree: not /, not /home
 
 
 class BadDatabase(SutureError):
@@ -25,29 +35,114 @@ class BadDatabase(SutureError):
     exit_code = ExitCode.USAGE
 
 
+@dataclass(frozen=True)
+class Recorded:
+    """What a build was seen to do; `untold` are outputs that cannot be made again, in words."""
+
+    units: tuple[Unit, ...]
+    untold: tuple[str, ...] = ()
+
+
 def find(tree: Path) -> Path:
-    """The compile_commands.json of a tree, which may lie in build/. Raises `NotFound`."""
+    """The compile_commands.json of a tree: in its root, in build/, or in the one folder below that has one.
+
+    Raises `NotFound`, and `BadDatabase` when several folders have one.
+    """
     for path in (tree / NAME, tree / "build" / NAME):
         if path.is_file():
             return path
-    raise NotFound(f"{tree} has no {NAME}", "record one while it builds: suture record -- make (after a clean)")
+    below = sorted(p for p in tree.glob(f"*/{NAME}") if p.is_file())
+    if len(below) > 1:
+        raise BadDatabase(
+            f"{tree} was built in several folders: {', '.join(p.parent.name for p in below)}",
+            f"give the one that the binary is from: --tree {below[0].parent}",
+        )
+    if not below:
+        raise NotFound(f"{tree} has no {NAME}", "record one while it builds: suture record -- make (after a clean)")
+    return below[0]
 
 
-def read(tree: Path) -> tuple[Unit, ...]:
-    """The units of a built tree, from its compile_commands.json (also looked for in build/).
+def source_root(tree: Path) -> Path:
+    """The folder of the sources that a tree's database names: the tree itself, or, for a folder that was built in alone, what CMake or meson
+    wrote down as the source, else the folder that all sources share."""
+    own = find(tree)
+    told = _told_root(own.parent)
+    sources = [os.path.normpath(os.path.join(row["directory"], row["file"])) for row in _rows(own)]
+    if not sources or (Path(told).is_relative_to(tree) if told else any(x.startswith(f"{tree}/") for x in sources)):
+        return tree
+    shared = Path(os.path.commonpath(sources))
+    root = Path(told) if told else shared if shared.is_dir() else shared.parent
+    if not root.is_dir() or len(root.parts) < _LEAST_DEPTH:
+        raise BadDatabase(
+            f"{own}: its sources lie in {root}, not in {tree}", "give the folder of the sources with --tree"
+        )
+    return root
 
-    Raises `NotFound` and `BadDatabase`. Source of the format: Clang, "JSON Compilation Database Format Specification".
+
+def _told_root(build: Path) -> str:
+    cache, meson = build / "CMakeCache.txt", build / "meson-info/meson-info.json"
+    if cache.is_file():
+        found = re.search(r"^CMAKE_HOME_DIRECTORY:INTERNAL=(/.*)$", cache.read_text(errors="replace"), re.M)
+        return found[1] if found else ""
+    if meson.is_file():
+        return str(json.loads(meson.read_text())["directories"]["source"])
+    return ""
+
+
+def read(tree: Path, root: Path | None = None) -> tuple[Unit, ...]:
+    """The units of a built tree, whose sources lie in `root` (the tree itself). Raises `NotFound` and `BadDatabase`.
+
+    Source of the format: Clang, "JSON Compilation Database Format Specification".
     """
-    found = find(tree)
-    try:
-        units = [_unit(str(tree), row) for row in json.loads(found.read_text())]
-    except (ValueError, KeyError, TypeError, AttributeError) as bad:
-        raise BadDatabase(f"{found}: not a compilation database ({bad!r})", "make it again") from bad
+    path = find(tree)
+    units = [_unit(str(root or tree), row) for row in _rows(path)]
     return tuple(sorted({u.object: u for u in units if u}.values(), key=lambda u: u.object))
 
 
-def build(command: Sequence[str], tree: Path) -> tuple[Unit, ...]:
-    """Run a build in a tree, record its compile commands and write compile_commands.json; the units.
+def _rows(path: Path) -> list[dict[str, Any]]:
+    """The entries, each with a directory, a file and the arguments."""
+    try:
+        rows = json.loads(path.read_text())
+        return [
+            {
+                "directory": os.path.normpath(os.path.join(path.parent, str(row["directory"]))),
+                "file": str(row["file"]),
+                "arguments": [str(x) for x in row.get("arguments") or shlex.split(str(row["command"]))],
+                "output": str(row.get("output", "")),
+            }
+            for row in rows
+        ]
+    except (ValueError, KeyError, TypeError, AttributeError) as bad:
+        raise BadDatabase(f"{path}: not a compilation database ({bad!r})", "make it again") from bad
+
+
+def objects_of(tree: Path, root: Path, binary: Path, units: Sequence[Unit]) -> frozenset[str] | None:
+    """The objects that a binary was linked from, as the record of its build tells, or CMake's and meson's own; None where nothing tells.
+
+    What is told is of this binary if the output that lay or lies there has its build-id, which a strip leaves as it is.
+    """
+    place, wanted = find(tree).parent, build_id_of(binary)
+    if wanted is None:
+        return None
+    recorded = place / LINKS
+    if recorded.is_file():
+        try:
+            rows = [(str(r["build_id"]), [str(x) for x in r["objects"]]) for r in json.loads(recorded.read_text())]
+        except (ValueError, KeyError, TypeError) as bad:
+            raise BadDatabase(f"{recorded}: not what suture record writes ({bad!r})", "record the build again") from bad
+        found = {
+            relative(str(root), str(place), x) for build_id, objects in rows if build_id == wanted for x in objects
+        }
+        return frozenset(found) or None
+    rows_of = {relative(str(root), x.directory, x.output): x for x in links_in(place)}
+    links = {k: tuple(relative(str(root), x.directory, i) for i in x.inputs) for k, x in rows_of.items()}
+    recording = record.Recording(tuple(units), links, shared=frozenset(k for k, x in rows_of.items() if x.is_shared))
+    mine = [k for k, x in rows_of.items() if build_id_of(Path(x.directory, x.output)) == wanted]
+    return frozenset().union(*(recording.objects_of(k) for k in mine)) or None
+
+
+def build(command: Sequence[str], tree: Path) -> Recorded:
+    """Run a build in a tree, record its commands and write them down.
 
     Raises `CommandFailed` when the build fails, `NotFound` when it compiled nothing.
     """
@@ -59,11 +154,9 @@ def build(command: Sequence[str], tree: Path) -> tuple[Unit, ...]:
         record.install(tools)
         path = os.environ.get("PATH", os.defpath)
         run(command, cwd=root, env={"PATH": f"{tools}:{path}", **record.environment(str(log), record.PASS, path)})
-        units = record.read(log, str(root)).units
-    if not units:
-        raise NotFound(
-            f"{' '.join(command)} compiled nothing in {root}", "clean the tree first, so that all of it is compiled"
-        )
+        recording = record.read(log, str(root))
+    if not recording.units:
+        return Recorded(_from_cmake(command, root), recording.untold)
     rows = [
         {
             "directory": u.directory,
@@ -71,21 +164,47 @@ def build(command: Sequence[str], tree: Path) -> tuple[Unit, ...]:
             "output": str(root / u.object),
             "arguments": list(u.argv),
         }
-        for u in units
+        for u in recording.units
+    ]
+    links = [
+        {"output": output, "build_id": build_id, "objects": sorted(recording.objects_of(output))}
+        for output in sorted(recording.links)
+        if (build_id := build_id_of(root / output)) is not None
     ]
     (root / NAME).write_text(json.dumps(rows, indent=1) + "\n")
-    return units
+    (root / LINKS).write_text(json.dumps(links, indent=1) + "\n")
+    return Recorded(recording.units, recording.untold)
 
 
-def _unit(root: str, row: dict[str, object]) -> Unit | None:
-    arguments = row.get("arguments") or shlex.split(str(row["command"]))
-    if not isinstance(arguments, list):
-        raise TypeError("arguments")
-    argv = tuple(str(x) for x in arguments)
-    directory = posixpath.normpath(posixpath.join(root, str(row["directory"])))
-    source = relative(root, directory, str(row["file"]))
-    stem, suffix = posixpath.splitext(posixpath.basename(source))
-    if source.startswith("/") or suffix not in LANGUAGES:
+def _from_cmake(command: Sequence[str], root: Path) -> tuple[Unit, ...]:
+    """The units of a tree that CMake has configured before: it calls compilers by the absolute paths that it found then, and writes a database
+    itself when it is asked for one."""
+    said = f"{' '.join(command)} called no compiler in {root} that could be recorded"
+    caches = sorted({*root.glob("CMakeCache.txt"), *root.glob("*/CMakeCache.txt"), *root.glob("*/*/CMakeCache.txt")})
+    if len(caches) != 1:
+        raise NotFound(
+            said,
+            "clean the tree first, so that all of it is compiled; a build that calls compilers by absolute paths must call them by "
+            "their names (make CC=gcc), or write the database itself (cmake -DCMAKE_EXPORT_COMPILE_COMMANDS=ON)",
+        )
+    place = caches[0].parent
+    run(["cmake", "-DCMAKE_EXPORT_COMPILE_COMMANDS=ON", str(place)], cwd=place)
+    if not (place / NAME).is_file():
+        raise NotFound(
+            f"{said}, and its generator writes no {NAME}", "configure it with -G Ninja or -G 'Unix Makefiles'"
+        )
+    return read(place, source_root(place))
+
+
+def _unit(root: str, row: Mapping[str, Any]) -> Unit | None:
+    argv, directory = tuple(row["arguments"]), row["directory"]
+    source = relative(root, directory, row["file"])
+    call = Call(argv[1:])
+    named = [x for x in call.sources if relative(root, directory, x.path) == source]
+    language = named[0].language if named else LANGUAGES.get(posixpath.splitext(source)[1])
+    if source.startswith("/") or language is None:
         return None
-    output = str(row.get("output") or value_of("-o", argv) or f"{stem}.o")
-    return Unit(source, relative(root, directory, output), directory, argv, LANGUAGES[suffix])
+    output = row["output"] or (
+        call.object_of(named[0]) if named else f"{posixpath.splitext(posixpath.basename(source))[0]}.o"
+    )
+    return Unit(source, relative(root, directory, output), directory, argv, language)

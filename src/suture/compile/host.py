@@ -88,9 +88,9 @@ class HostRoom:
         )
 
 
-def _whose(root: Path) -> tuple[int, int]:
-    """User and group of a tree's compile commands: the owner of its folder, or of the database if the folder is root's."""
-    uid = root.stat().st_uid or (database.find(root).stat().st_uid if os.geteuid() == 0 else 0)
+def _whose(root: Path, commands: Path) -> tuple[int, int]:
+    """User and group of a tree's compile commands: the owner of its folder, or of their file if the folder is root's."""
+    uid = root.stat().st_uid or commands.stat().st_uid
     try:
         return uid, pwd.getpwuid(uid).pw_gid
     except KeyError:
@@ -100,10 +100,12 @@ def _whose(root: Path) -> tuple[int, int]:
 def open_tree(folder: Path, binary: Path) -> Tree:
     """A user's built tree with its compile_commands.json, for one binary that was linked from it.
 
-    Which of the units are in the binary is not known beforehand: the match tells. Raises `NotFound` and `BadDatabase`.
+    Which of the units are in the binary is what the recorded build tells; where it tells nothing, the match does. `folder` is that of the sources or
+    one that was built in. Raises `NotFound` and `BadDatabase`.
     """
-    root = folder.resolve()
-    units = database.read(root)
+    given = folder.resolve()
+    root = database.source_root(given)
+    units = database.read(given, root)
     if not units:
         raise NotFound(
             f"{root}: its compilation database names no source in it", "record it again: suture record -- make"
@@ -112,14 +114,16 @@ def open_tree(folder: Path, binary: Path) -> Tree:
         raise NotFound(f"{binary}: no such file", "give the path of the shipped binary")
     # an untouched __TIME__ must not differ between before and after the fix (reproducible-builds.org, SOURCE_DATE_EPOCH)
     date = os.environ.get("SOURCE_DATE_EPOCH") or str(int(binary.stat().st_mtime))
-    room = HostRoom(str(root), (), *_whose(root))
+    room = HostRoom(str(root), (), *_whose(root, database.find(given)))
     compiler = room.enter(f"{shlex.join([units[0].argv[0], '--version'])}\n").splitlines()[0]
-    key = hashlib.sha256(f"{_state(root)} {date} {compiler}".encode()).hexdigest()
+    states = [_state(x) for x in ([root] if given.is_relative_to(root) else [root, given])]
+    key = hashlib.sha256(" ".join([*states, date, compiler]).encode()).hexdigest()
+    objects = database.objects_of(given, root, binary, units) or frozenset(u.object for u in units)
     return Tree(
         name=root.name,
         version="",
         units=units,
-        binaries=(Binary("", str(binary.resolve()), frozenset(u.object for u in units)),),
+        binaries=(Binary("", str(binary.resolve()), objects),),
         compiler=compiler,
         key=key,
         root=str(root),

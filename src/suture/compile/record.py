@@ -4,7 +4,7 @@ Stand-ins for compilers and archivers are put in front of PATH. In a clean room 
 touch their outputs, so a whole package is recorded in seconds with any make system, libtool included (what libtool
 calls is recorded). For a tree of a user's own they write down and pass on. Questions to the compiler (`-E`, `-S`, `-M`, `-v` …)
 always go to the real one. The log is one file per process, records of NUL-terminated strings: the count of arguments,
-what was done, the directory, the program, the arguments.
+what was done, the directory, the program, the arguments. The content of a response file comes before the call that names it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from suture.compile.unit import LANGUAGES, Unit, positional, sources_in, value_of
+from suture.compile.call import Call, Input
+from suture.compile.unit import Unit
 from suture.source import cache
 
 _COMPILERS = [
@@ -44,6 +45,17 @@ _EMPTY = b"!<arch>\n"  # and into archives: one without members, which `nm` can 
 
 # dash keeps this at about a millisecond per call: no program is started, and $$ names a log file that nobody else writes.
 _STAND_IN = r"""#!/bin/sh
+deep=0
+keep() {
+  for a do
+    case $a in
+      @*) if [ -f "${a#@}" ] && [ $deep -lt 9 ]; then
+        printf '1\0response\0%s\0%s\0' "$PWD" "${a#@}"; cat "${a#@}"; printf '\0'
+        set -f; deep=$((deep + 1)); keep $(cat "${a#@}"); deep=$((deep - 1)); set +f
+      fi;;
+    esac
+  done
+}
 name=${0##*/}
 mode=link out= dep= map= want= first=
 for a do
@@ -68,6 +80,7 @@ for a do
 done
 case $name in *ar|*ranlib) mode=archive;; esac
 if [ "$mode" != ask ]; then
+  keep "$@" >>"$SUTURE_RECORD/$$"
   printf '%s\0' "$#" "$mode" "$PWD" "$name" "$@" >>"$SUTURE_RECORD/$$"
 fi
 if [ "$mode" = ask ] || [ "$SUTURE_RECORD_MODE" = pass ]; then
@@ -100,6 +113,10 @@ class Recording:
     units: tuple[Unit, ...]
     links: Mapping[str, tuple[str, ...]]
     touched: frozenset[str] = frozenset()  # outputs under all names that links use, those given by a rename among them
+    shared: frozenset[str] = (
+        frozenset()
+    )  # libraries that are loaded: whoever is linked with one does not hold its objects
+    untold: tuple[str, ...] = ()  # what was compiled and cannot be compiled again, in words
 
     def objects_of(self, output: str) -> frozenset[str]:
         """The objects that an output is linked from, through archives and partial links."""
@@ -115,7 +132,7 @@ class Recording:
             if name in known:
                 found.add(name)
             else:
-                todo += self.links.get(name, ())
+                todo += (x for x in self.links.get(name, ()) if x not in self.shared)
         return frozenset(found)
 
     def objects_of_pattern(self, pattern: str) -> frozenset[str]:
@@ -148,24 +165,39 @@ def read(log: Path, root: str, files: Path | None = None) -> Recording:
     """
     units: dict[str, Unit] = {}
     links: dict[str, list[str]] = {}
+    searched: dict[str, list[tuple[str, ...]]] = {}
+    shared: set[str] = set()
+    untold: dict[str, None] = {}
     for path in sorted(filter(cache.is_plain, log.iterdir()), key=lambda p: (p.stat().st_mtime_ns, p.name)):
-        for mode, directory, name, arguments in _records(path.read_bytes()):
+        for directory, name, mode, call in _calls(path.read_bytes()):
             here = posixpath.normpath(directory)
-            if mode == "compile" and not ("clang" in name and "-emit-llvm" in arguments):
-                unit = _unit(root, here, name, arguments)
-                if unit:
-                    units[unit.object] = unit
-            elif mode == "link":
-                output = relative(root, here, value_of("-o", arguments) or "a.out")
-                links[output] = [relative(root, here, x) for x in positional(arguments)]
-            elif mode == "archive":
-                named = [relative(root, here, x) for x in positional(arguments) if "." in x]
+            if mode == "archive":
+                named = [relative(root, here, x.path) for x in call.inputs if "." in x.path]
                 if len(named) > 1:
                     links.setdefault(named[0], []).extend(named[1:])
+                continue
+            if "clang" in name and "-emit-llvm" in call.arguments:
+                continue
+            for source in call.sources:
+                if source.path == "-":
+                    untold[f"{call.output or 'an object'}, compiled from standard input in {here}"] = None
+                    continue
+                unit = _unit(root, here, name, call, source)
+                if unit:
+                    units[unit.object] = unit
+            if not call.compiles_only:
+                output = relative(root, here, call.output or "a.out")
+                links[output] = [relative(root, here, call.object_of(x) if x.language else x.path) for x in call.inputs]
+                searched[output] = [tuple(relative(root, here, x) for x in names) for names in call.libraries]
+                shared |= {output} if call.is_shared else set()
+    for output, rows in searched.items():
+        # a library that the build did not make holds none of its objects
+        links[output] += [x for names in rows for x in [next((n for n in names if n in links), "")] if x]
     ordered = sorted(units.values(), key=lambda u: u.object)
     names = {x: x if x in units else _first_name(x, root, files) for x in {x for v in links.values() for x in v}}
     touched = frozenset(units) | frozenset(links) | frozenset(names)
-    return Recording(tuple(ordered), {k: tuple(dict.fromkeys(names[x] for x in v)) for k, v in links.items()}, touched)
+    found = {k: tuple(dict.fromkeys(names[x] for x in v)) for k, v in links.items()}
+    return Recording(tuple(ordered), found, touched, frozenset(shared), tuple(untold))
 
 
 def clean(recording: Recording, files: Path) -> None:
@@ -195,23 +227,26 @@ def relative(root: str, directory: str, path: str) -> str:
     return whole[len(root) + 1 :] if whole.startswith(root + "/") else whole
 
 
-def _unit(root: str, directory: str, name: str, arguments: list[str]) -> Unit | None:
-    sources = sources_in(arguments)
-    if len(sources) != 1:
+def _unit(root: str, directory: str, name: str, call: Call, source: Input) -> Unit | None:
+    path = relative(root, directory, source.path)
+    if path.startswith("/") or source.language is None:
         return None
-    source = relative(root, directory, sources[0])
-    stem, suffix = posixpath.splitext(posixpath.basename(sources[0]))
-    output = relative(root, directory, value_of("-o", arguments) or f"{stem}.o")
-    if source.startswith("/"):
-        return None
-    return Unit(source, output, directory, (name, *arguments), LANGUAGES[suffix])
+    argv = (name, *call.command_of(source))
+    return Unit(path, relative(root, directory, call.object_of(source)), directory, argv, source.language)
 
 
-def _records(data: bytes) -> Iterator[tuple[str, str, str, list[str]]]:
+def _calls(data: bytes) -> Iterator[tuple[str, str, str, Call]]:
+    """Directory, program, what the stand-in took it for, and the call itself."""
     fields = [x.decode(errors="surrogateescape") for x in data.split(b"\0")]
+    responses: dict[str, str] = {}
     at = 0
     while at + 4 < len(fields):
         count = int(fields[at])
         mode, directory, name = fields[at + 1 : at + 4]
-        yield mode, directory, name, fields[at + 4 : at + 4 + count]
+        arguments = fields[at + 4 : at + 4 + count]
         at += 4 + count
+        if mode == "response":
+            responses[name] = arguments[0]
+        else:
+            yield directory, name, mode, Call.of(arguments, responses)
+            responses = {}

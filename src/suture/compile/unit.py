@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import posixpath
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
@@ -15,7 +14,7 @@ LANGUAGES: Mapping[str, Language] = {
     ".S": "asm", ".s": "asm", ".sx": "asm",
 }  # fmt: skip
 
-_WITH_VALUE = frozenset(
+WITH_VALUE = frozenset(
     {"-o", "-MF", "-MT", "-MQ", "-I", "-D", "-U", "-x", "-include", "-isystem", "-idirafter", "-iquote", "-imacros"}
     | {
         "-Xlinker",
@@ -84,7 +83,7 @@ class Unit:
                 if value_of not in _DROPPED_WITH_VALUE:
                     kept.append(argument)
                 value_of = ""
-            elif argument in _WITH_VALUE:
+            elif argument in WITH_VALUE:
                 value_of = argument
                 if argument not in _DROPPED_WITH_VALUE:
                     kept.append(argument)
@@ -103,25 +102,6 @@ class Binary:
     package: str
     file: str
     objects: frozenset[str]
-
-
-def sources_in(arguments: Iterable[str]) -> list[str]:
-    """The input files among compiler arguments that have the suffix of a C, C++ or assembly source."""
-    return [x for x in positional(arguments) if posixpath.splitext(x)[1] in LANGUAGES]
-
-
-def positional(arguments: Iterable[str]) -> list[str]:
-    """Compiler or linker arguments that are neither options nor values of options."""
-    found: list[str] = []
-    skip = False
-    for argument in arguments:
-        if skip:
-            skip = False
-        elif argument in _WITH_VALUE:
-            skip = True
-        elif not argument.startswith("-"):
-            found.append(argument)
-    return found
 
 
 def value_of(option: str, arguments: Iterable[str]) -> str | None:

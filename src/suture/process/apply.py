@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from suture.error import ExitCode, Refused, SutureError
 from suture.patch.file import PatchFile
 from suture.patch.link import Layout, Linked, Place, Runtime, lay_out, link, slots_read
-from suture.patch.manifest import BadPatch, Group, ReplacedFunction, SymbolKind
+from suture.patch.manifest import BadPatch, Group, SymbolKind
 from suture.patch.record import BadRecord, PlacedGroup, Record
 from suture.patch.x86_64 import JUMP_SIZE, STUB_SIZE
 from suture.process import memory
@@ -37,6 +37,7 @@ from suture.process.placed import (
     reader,
     routes,
 )
+from suture.process.replacement import Earlier, earlier, refuse_third, taken_over
 from suture.process.switch import carry_out
 from suture.process.tracee import Sharers, Tracee
 from suture.process.transition import Aim, Transition, plan, settlement
@@ -73,6 +74,10 @@ class Result:
     suspended_stacks: int
     seconds: float
     old_frames: OldFrames | None = None  # of a relaxed patch that is in force
+    lost: tuple[str, ...] = ()  # functions of the patches in `replaced` that run their original code now
+    earlier: tuple[
+        Earlier, ...
+    ] = ()  # after a revert: other patches of these functions that are there, and not in force
 
     @property
     def exit_code(self) -> ExitCode:
@@ -96,6 +101,7 @@ class Prepared:
     bodies: tuple[tuple[int, bytes], ...]
     transitions: tuple[Transition, ...]
     registration: Registration | None = None
+    lost: tuple[str, ...] = ()
 
 
 def apply(
@@ -104,6 +110,7 @@ def apply(
     *,
     timeout: float = 10.0,
     replace: bool = False,
+    accept_loss: bool = False,
     on_step: OnStep = no_step,
     population: Sharers | None = None,
 ) -> Result:
@@ -111,7 +118,7 @@ def apply(
     are copies that cannot be patched (`Result.exit_code` PARTIAL). `population` is for many processes in a row (`everywhere`).
 
     Raises Busy when nothing could be applied for that reason, WrongTarget, Refused (overlap with another patch without
-    `replace` or `supersedes`, an open verdict), NoProcess, NoPermission, AlreadyTraced, Unsupported.
+    `replace` or `supersedes`, functions of that patch lost without `accept_loss`, an open verdict), NoProcess, NoPermission, AlreadyTraced, Unsupported.
     """
     require_machine()
     started = time.monotonic()
@@ -125,7 +132,7 @@ def apply(
         for image in copies:
             left = max(0.0, started + timeout - time.monotonic())
             try:
-                results.append((image, _apply_to(tracee, image, patch, replace, left, on_step, started)))
+                results.append((image, _apply_to(tracee, image, patch, replace, accept_loss, left, on_step, started)))
             except (Busy, Refused, WrongTarget) as problem:
                 problems.append((image, problem))
         if not results:
@@ -140,13 +147,14 @@ def _apply_to(
     image: Image,
     patch: PatchFile,
     replace: bool,
+    accept_loss: bool,
     timeout: float,
     on_step: OnStep,
     started: float,
 ) -> Result:
     begun = time.monotonic()
     maps = read_maps(tracee.via)
-    prepared = prepare(tracee, maps, patch, replace, image)
+    prepared = prepare(tracee, maps, patch, replace, image, accept_loss)
     changed = False
     if prepared.existing is None and prepared.transitions:
         linked = prepared.linked
@@ -214,7 +222,9 @@ def _place(
         tracee.check_same()
 
 
-def prepare(tracee: Tracee, maps: Maps, patch: PatchFile, replace: bool, image: Image) -> Prepared:
+def prepare(
+    tracee: Tracee, maps: Maps, patch: PatchFile, replace: bool, image: Image, accept_loss: bool = False
+) -> Prepared:
     """Everything that can be decided about one image without touching the process; also what `--dry-run` prints."""
     refuse_shared(tracee, maps, patch, image)
     placed, remains = find_placed(tracee.via, maps)
@@ -222,7 +232,7 @@ def prepare(tracee: Tracee, maps: Maps, patch: PatchFile, replace: bool, image: 
     read = reader(tracee.via)
     known = routes(here, read)
     bodies = _check_code(tracee, patch, image, here)
-    superseded = _overlaps(tracee, patch, image, here, known, replace)
+    taken = taken_over(tracee.pid, patch.id, patch.manifest, image.bias, here, known, replace, accept_loss)
     layout = lay_out(patch)
     original = {f.address: bodies[f.address][f.entry : f.entry + JUMP_SIZE] for f in patch.manifest.functions}
     slots = {a: int.from_bytes(memory.read(tracee.via, a + image.bias, 8), "little") for a in slots_read(patch)}
@@ -243,7 +253,7 @@ def prepare(tracee: Tracee, maps: Maps, patch: PatchFile, replace: bool, image: 
         linked = link(patch, layout, Place(base, image.bias, slots, named, original, told))
     _check_record(patch, image, linked)
     first = registration(tracee, runtime, linked.record, existing is not None) if runtime else None
-    aim = Aim(linked.record, tuple(superseded), True)
+    aim = Aim(linked.record, tuple(t.record for t in taken), True)
     full = dict(known)
     for f in linked.record.functions:
         if f.old not in full:
@@ -256,7 +266,17 @@ def prepare(tracee: Tracee, maps: Maps, patch: PatchFile, replace: bool, image: 
         if (r := full[f.address + image.bias]) is not None and r.code == original[f.address]
     )
     return Prepared(
-        image, linked, existing, tuple(remains), aim, tuple(here), full, untouched, tuple(transitions), first
+        image,
+        linked,
+        existing,
+        tuple(remains),
+        aim,
+        tuple(here),
+        full,
+        untouched,
+        tuple(transitions),
+        first,
+        tuple(name for t in taken for name in t.lost),
     )
 
 
@@ -294,11 +314,13 @@ def revert(
     pid: int,
     patch_id: str,
     *,
+    to: str = "",
     timeout: float = 10.0,
     on_step: OnStep = no_step,
     population: Sharers | None = None,
 ) -> Result:
-    """Give the old functions their own code back. The patch's memory stays: a pointer into it may be anywhere.
+    """Give the old functions their own code back, or that of the patch `to`, which the process carries from an earlier time. The
+    patch's memory stays: a pointer into it may be anywhere.
 
     Needs no patch file. Raises Refused when the patch is not there or another has taken its place, Busy as `apply` does.
     """
@@ -320,7 +342,9 @@ def revert(
             here = [p for p in placed if _is_for(p.record, image)]
             left = max(0.0, started + timeout - time.monotonic())
             try:
-                results.append((image, _revert_from(tracee, image, patch_id, here, remains, left, on_step, started)))
+                results.append(
+                    (image, _revert_from(tracee, image, patch_id, to, here, remains, left, on_step, started))
+                )
             except (Busy, Refused, WrongTarget) as problem:
                 problems.append((image, problem))
         if not results:
@@ -328,13 +352,15 @@ def revert(
         if len(results) + len(problems) == 1:
             return results[0][1]
         records = {p.record.bias: p.record for p in mine}
-        return _joined(results, problems, lambda image: records[image.bias].groups, State.APPLIED)
+        otherwise = State.REVERTED if to else State.APPLIED
+        return _joined(results, problems, lambda image: records[image.bias].groups, otherwise)
 
 
 def _revert_from(
     tracee: Tracee,
     image: Image,
     patch_id: str,
+    to: str,
     here: Sequence[Placed],
     remains: Sequence[Remains],
     timeout: float,
@@ -346,12 +372,44 @@ def _revert_from(
     # memory of the same patch may be there twice; the one that functions lead to counts
     chosen = next((p for p in mine if any(r and r.target in _news(p.record) for r in known.values())), mine[0])
     record = chosen.record
-    _refuse_replaced(tracee.pid, record, known, here)
+    if not to:
+        _refuse_replaced(tracee.pid, record, known, here)
     aim = Aim(record, (), False)
+    if to:
+        chosen = _carried(tracee.pid, to, here)
+        refuse_third(tracee.pid, chosen.record, record, known)
+        aim = Aim(chosen.record, (record,), True)
+    bodies = _untouched(tracee, chosen.record, known) if to else ()
     transitions = plan(aim, known, {p.record.id: p.record for p in here} | {record.id: record})
-    nothing = Linked(b"", b"", record)
-    prepared = Prepared(image, nothing, chosen, tuple(remains), aim, tuple(here), known, (), tuple(transitions))
+    nothing = Linked(b"", b"", chosen.record)
+    prepared = Prepared(image, nothing, chosen, tuple(remains), aim, tuple(here), known, bodies, tuple(transitions))
     return _switch(tracee, prepared, timeout, on_step, started, False)
+
+
+def _carried(pid: int, identity: str, here: Sequence[Placed]) -> Placed:
+    found = [p for p in here if p.record.id == identity]
+    if len(found) != 1:
+        raise Refused(
+            f"pid {pid}: carries the patch {identity} {len(found)} times, so there is nothing certain to go back to",
+            f"apply its file instead: suture apply FILE {pid} --replace",
+        )
+    return found[0]
+
+
+def _untouched(tracee: Tracee, record: Record, known: Table[int, Route | None]) -> tuple[tuple[int, bytes], ...]:
+    """The old code of a patch's functions, where it is in force. Raises WrongTarget when it is not what the patch was made for."""
+    rows = []
+    for f in record.functions:
+        if (r := known.get(f.old)) is None or r.code != f.original:
+            continue
+        body = memory.read(tracee.via, f.old, f.size)
+        if hashlib.sha256(body).hexdigest() != f.sha256:
+            raise WrongTarget(
+                f"pid {tracee.pid}: {f.name} at {f.old:#x} is not the code that {record.id} was made for",
+                "something else has changed this process: restart it with the fixed package",
+            )
+        rows.append((f.old, body))
+    return tuple(rows)
 
 
 def _settle(tracee: Tracee, maps: Maps, timeout: float, on_step: OnStep) -> None:
@@ -443,6 +501,8 @@ def _switch(
         outcome.suspended_stacks,
         time.monotonic() - started,
         old_frames(tracee, record) if in_force else None,
+        prepared.lost,
+        () if aim.applies else earlier(record, here, now),
     )
 
 
@@ -468,48 +528,6 @@ def _check_code(tracee: Tracee, patch: PatchFile, image: Image, here: Sequence[P
             )
         bodies[function.address] = bytes(body)
     return bodies
-
-
-def _overlaps(
-    tracee: Tracee,
-    patch: PatchFile,
-    image: Image,
-    here: Sequence[Placed],
-    known: Table[int, Route | None],
-    replace: bool,
-) -> list[Record]:
-    """Other patches in force that this one takes over from. Raises Refused when it may not."""
-    supersedes = set(patch.manifest.supersedes)
-    taken = []
-    for p in here:
-        record = p.record
-        in_force = [f for f in record.functions if (r := known.get(f.old)) is not None and r.owner == record.id]
-        if record.id == patch.id or not in_force:
-            continue
-        named = record.id in supersedes or record.name in supersedes
-        common = [
-            (f.name, g) for f in in_force for g in patch.manifest.functions if _overlap(f.old, f.size, g, image.bias)
-        ]
-        crooked = [name for name, g in common if not any(f.old == g.address + image.bias for f in in_force)]
-        if crooked:
-            raise Refused(
-                f"pid {tracee.pid}: {record.id} replaces {crooked[0]}, with other bounds than this patch",
-                f"revert it first: suture revert {record.id} {tracee.pid}",
-            )
-        if common and not named and not replace:
-            names = ", ".join(sorted({name for name, _ in common})[:4])
-            raise Refused(
-                f"pid {tracee.pid}: {names} is already replaced by {record.id} ({record.name})",
-                "take its place in one stop with --replace, or revert it first",
-            )
-        if common or named:
-            taken.append(record)
-    return taken
-
-
-def _overlap(old: int, size: int, function: ReplacedFunction, bias: int) -> bool:
-    start = function.address + bias
-    return old < start + function.size and start < old + size
 
 
 def _reuse(

@@ -71,6 +71,7 @@ def apply_everywhere(
     *,
     timeout: float = 10.0,
     replace: bool = False,
+    accept_loss: bool = False,
     jobs: int | None = None,
     report: Report = lambda done, of: None,
 ) -> Run:
@@ -94,7 +95,7 @@ def apply_everywhere(
         before = len(outcomes)
 
         def change(pid: int, seconds: float, population: Population) -> Result:
-            return apply(pid, patch, timeout=seconds, replace=replace, population=population)
+            return apply(pid, patch, timeout=seconds, replace=replace, accept_loss=accept_loss, population=population)
 
         def told(done: int, of: int, before: int = before) -> None:
             report(before + done, before + of)

@@ -80,6 +80,11 @@ class FrameTable:
         self._starts = numbers[0::2]
         self._entries = numbers[1::2]
 
+    def start_below(self, pc: int) -> int | None:
+        """Where the last function begins that begins at an address or before it."""
+        index = bisect_right(self._starts, pc - self.header) - 1
+        return None if index < 0 else self.header + self._starts[index]
+
     def row(self, pc: int) -> Row:
         """The row for an address. Raises NoFrame."""
         index = bisect_right(self._starts, pc - self.header) - 1

@@ -3,7 +3,7 @@
 A stack is left by an instruction that loads the stack pointer with something that is not of the present frame. Counted are `mov`,
 `lea`, `add` and `xchg` to rsp, but for what compilers make of their own frames: from rbp, from r10 after a realignment, from a
 register that is kept over calls and that a `mov %rsp` filled shortly before (arrays of variable length). Bytes that only look like such
-an instruction count too; of 478 libraries of Debian 12, 417 have none at all.
+an instruction are told from one by going through the function from its beginning, which the unwind tables tell.
 
 The C library, the loader and the unwinder change the stack pointer for whoever calls them, and are not counted themselves. Who may call
 them so is told by names in an image's dynamic strings: makecontext(3), swapcontext(3), setcontext(3), and sigaltstack(2) beside longjmp(3),
@@ -15,14 +15,19 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 from suture.elf.abi import ELFMAG
 from suture.process import memory
+from suture.process.frame import FrameTable, NoFrame
+from suture.process.image import frame_headers
+from suture.process.instruction import begins_at
 from suture.process.maps import Mapping, Maps
 
 _PIECE = 1 << 20
 _NEAR = 8192  # how far before its restoring the stack pointer may have been kept
 _MOST_FILES = 4096
+_LONGEST = 15
 _RUNTIME = re.compile(
     rb"/(?:ld-linux-x86-64\.so\.2|ld-musl-x86_64\.so\.1|libc\.so\.6|libc-2\.[0-9]+\.so|ld-2\.[0-9]+\.so|libgcc_s\.so\.1)(?: \(deleted\))?\Z"
 )
@@ -56,7 +61,7 @@ _MODRM = _table(
     ([*_TO_RSP, 0xE0, 0xE1, 0xE2, 0xE3, 0xE6, 0xE7], _LOAD),
     (_FROM_REGISTER, _MOVE | _ADD),
     (_TO_RSP, _LEA),
-    ([0xE0, 0xE1, 0xE2, 0xE3, 0xE5, 0xE6, 0xE7, *_FROM_REGISTER, 0xEC], _SWAP),
+    ([*_TO_RSP, 0xE0, 0xE1, 0xE2, 0xE3, 0xE5, 0xE6, 0xE7, *_FROM_REGISTER, 0xEC], _SWAP),
 )
 _ANY = re.compile(rb"[^\0]")
 
@@ -77,7 +82,8 @@ def may_switch_stacks(pid: int, maps: Maps) -> bool:
         seen |= names
     if crypto and pauses:
         return True
-    return any(_switches(pid, m) for m in rows if m.executable and not _is_left_out(m))
+    images = _Images(pid, maps)
+    return any(_switches(pid, m, images) for m in rows if m.executable and not _is_left_out(m))
 
 
 def _is_left_out(m: Mapping) -> bool:
@@ -107,33 +113,68 @@ def _names(pid: int, m: Mapping) -> frozenset[str]:
         if len(_names_in) >= _MOST_FILES:
             _names_in.clear()
         data = _pieces(pid, m) if memory.try_read(pid, m.start, 4) == ELFMAG else ()
-        _names_in[file] = frozenset(name for piece in data for name, pattern in _NAMES.items() if pattern.search(piece))
+        _names_in[file] = frozenset(
+            name for _, piece in data for name, pattern in _NAMES.items() if pattern.search(piece)
+        )
     return _names_in[file]
 
 
-def _switches(pid: int, m: Mapping) -> bool:
+def _switches(pid: int, m: Mapping, images: _Images) -> bool:
     if not m.inode:
         return True
     file = _file(m)
     if file not in _switching:
         if len(_switching) >= _MOST_FILES:
             _switching.clear()
-        _switching[file] = any(sets_stack_pointer(data) for data in _pieces(pid, m))
+        _switching[file] = any(
+            images.is_instruction(low + at) for low, code in _pieces(pid, m) for at in stack_pointer_loads(code)
+        )
     return _switching[file]
 
 
-def _pieces(pid: int, m: Mapping) -> Iterator[bytes]:
+def _pieces(pid: int, m: Mapping) -> Iterator[tuple[int, bytes]]:
     for start in range(m.start, m.end, _PIECE):
         low = max(m.start, start - _NEAR)
-        yield memory.try_read(pid, low, min(m.end, start + _PIECE) - low)
+        yield low, memory.try_read(pid, low, min(m.end, start + _PIECE) - low)
 
 
-def sets_stack_pointer(code: bytes) -> bool:
-    """Whether code loads rsp with what is not of its own frame."""
+class _Images:
+    """The functions of all images, as their unwind tables tell; read when something is asked."""
+
+    def __init__(self, pid: int, maps: Maps) -> None:
+        self._pid, self._maps = pid, maps
+        self._tables: dict[int, FrameTable | None] = {}
+
+    @cached_property
+    def _spans(self) -> list[tuple[int, int, int]]:
+        return frame_headers(self._pid, self._maps)
+
+    def is_instruction(self, address: int) -> bool:
+        """Whether an instruction begins at an address. True when that cannot be told."""
+        header = next((h for start, end, h in self._spans if start <= address < end), None)
+        if header is None:
+            return True
+        if header not in self._tables:
+            try:
+                self._tables[header] = FrameTable(self._pid, header)
+            except NoFrame:
+                self._tables[header] = None
+        table = self._tables[header]
+        start = table.start_below(address) if table else None
+        if start is None or address - start > _PIECE:
+            return True
+        return begins_at(memory.try_read(self._pid, start, address - start + _LONGEST), 0, address - start)
+
+
+def stack_pointer_loads(code: bytes) -> Iterator[int]:
+    """Offsets of what looks like an instruction that loads rsp with something that is not of its own frame."""
     # numbers of the length of the code: the fastest way to combine the bits of neighbouring bytes without a loop
     rex, opcode, modrm = (int.from_bytes(code.translate(table), "big") for table in (_REX, _OPCODE, _MODRM))
     found = (rex >> 16 & opcode >> 8 & modrm).to_bytes(len(code), "big")
-    return any(m.start() >= 2 and _leaves_frame(code, m.start() - 2, found[m.start()]) for m in _ANY.finditer(found))
+    for m in _ANY.finditer(found):
+        at = m.start() - 2
+        if at >= 0 and _leaves_frame(code, at, found[m.start()]):
+            yield at
 
 
 def _leaves_frame(code: bytes, at: int, bits: int) -> bool:
@@ -143,7 +184,7 @@ def _leaves_frame(code: bytes, at: int, bits: int) -> bool:
     if bits & _LEA:
         return not (prefix == 0x49 and modrm & 7 == 2)
     if bits & _SWAP and prefix == 0x49:
-        return modrm in range(0xE0, 0xE8)
+        return modrm & 0x38 == 0x20
     if bits & _MOVE:
         register = modrm >> 3 & 7 | (8 if prefix == 0x4C else 0)
         if register in (3, 12, 13, 14, 15):
