@@ -11,11 +11,14 @@ from typing import Any
 
 import pytest
 
+from suture.elf.file import ElfFile
 from suture.patch.file import PatchFile
 from suture.process import switch
 from suture.process.apply import apply, revert
+from suture.process.catch import Exit, caught
 from suture.process.error import Busy
-from suture.process.tracee import read_status
+from suture.process.maps import read_maps
+from suture.process.tracee import Tracee, list_threads, read_status
 
 Start = Callable[..., Any]
 
@@ -86,6 +89,38 @@ def test_a_handler_for_the_signal_is_never_called(start: Start, built: tuple[Pat
     with pytest.raises(Busy, match="is in f"):
         apply(target.pid, built[1], timeout=1)
     assert target.ask() == "7" and target.alive()
+
+
+def test_a_trap_that_the_dead_applier_has_not_taken_harms_nobody(start: Start, built: tuple[Path, PatchFile]) -> None:
+    target = start(built[0], "w", 1)
+    assert target.ask() == "7"
+    worker = max(list_threads(target.pid))
+    read, write = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            with Tracee(target.pid) as tracee, caught(tracee, {worker: Exit(behind_call(target.pid, built[0]), 0)}, 0):
+                os.write(write, b"x")
+                time.sleep(60)
+        finally:
+            os._exit(0)
+    assert os.read(read, 1) == b"x"
+    time.sleep(0.2)  # long enough to leave f, and to stand before a signal that nobody takes
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    assert target.ask() == "7" and target.alive()
+
+
+def behind_call(pid: int, program: Path) -> int:
+    """Where f returns to in worker."""
+    elf = ElfFile.read(program)
+    f, worker = (next(s for s in elf.symbols if s.name == name) for name in ("f", "worker"))
+    body = elf.read_at(worker.st_value, worker.st_size)
+    for at in range(len(body) - 5):
+        behind = worker.st_value + at + 5
+        if body[at] == 0xE8 and behind + int.from_bytes(body[at + 1 : at + 5], "little", signed=True) == f.st_value:
+            return read_maps(pid).mappings[0].start + behind
+    raise AssertionError("worker does not call f")
 
 
 def test_the_applier_may_be_killed_at_any_time_while_it_waits(start: Start, built: tuple[Path, PatchFile]) -> None:

@@ -7,7 +7,8 @@ means to go on there. Left out are landing pads in C++ exception objects, which 
 
 That is done where the code of the process can leave a stack at all (`switching`), or a thread was seen on another stack than its own: once
 before a stop, which spares a process the pause that would be in vain, and again in it. A process with more of such memory than
-can be searched in a stop is not patched. Of memory that is shared with other processes nothing is searched.
+can be searched in a stop is not patched, unless no call, from which a function would return there, lies in the forbidden code, as in the
+few bytes of an entry (a relaxed patch). Of memory that is shared with other processes nothing is searched.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from suture.process import memory
 from suture.process.coroutine import candidates
 from suture.process.maps import Mapping, Maps
 from suture.process.resident import Resident
-from suture.process.stack import ELSEWHERE, Forbidden, Hit, StackUnknown
+from suture.process.stack import ELSEWHERE, Forbidden, Hit, Range, StackUnknown
 from suture.process.switching import may_switch_stacks
 
 _MOST_BYTES = 64 << 20
@@ -29,6 +30,7 @@ _CXX_CLASSES = frozenset({int.from_bytes(b"GNUCC++\0", "big"), int.from_bytes(b"
 _CLASS_AFTER_PAD = 16  # from catchTemp to exception_class in __cxa_exception (libsupc++/unwind-cxx.h)
 _WORD = 8
 _LONGEST_CALL = 7
+_ENTRY = 64
 
 
 class Elsewhere:
@@ -70,6 +72,9 @@ class Elsewhere:
             ranges += row
         self.searched = sum(ranges[1::2])
         if self.searched > _MOST_BYTES:
+            if not any(self._holds_call(r) for r in forbidden.ranges):
+                self.searched = 0
+                return []
             raise StackUnknown(
                 ELSEWHERE,
                 f"may lie anywhere in {self.searched >> 20} MiB, and no more than {_MOST_BYTES >> 20} MiB can be searched while the process stands still",
@@ -86,6 +91,10 @@ class Elsewhere:
             return False
         behind = memory.try_read(self._resident.pid, address + _CLASS_AFTER_PAD, _WORD)
         return int.from_bytes(behind, "little") not in _CXX_CLASSES
+
+    def _holds_call(self, r: Range) -> bool:
+        """Whether a return address may lie in a range. The few bytes of an entry have no call as a rule."""
+        return r.end - r.start > _ENTRY or any(self._follows_call(value) for value in range(r.start + 1, r.end))
 
     def _follows_call(self, value: int) -> bool:
         """Whether the code before an address can be a call (Intel SDM volume 2: E8 rel32, FF /2 of 2 to 7 bytes)."""
