@@ -64,6 +64,16 @@ def test_link_time_optimization_is_named_and_leaving_it_out_helps(tree: Path, fl
     assert make(tree, ExitCode.OK)["patches"]
 
 
+def test_a_binary_without_section_headers_is_told_so(tree: Path) -> None:
+    built(tree)
+    library = tree / "librec.so"
+    data = bytearray(library.read_bytes())
+    data[40:48] = bytes(8)  # e_shoff
+    data[58:64] = bytes(6)  # e_shentsize, e_shnum, e_shstrndx
+    library.write_bytes(data)
+    assert "section headers" in make(tree, ExitCode.UNSUPPORTED)["error"]
+
+
 @pytest.mark.parametrize(
     ("flag", "what"),
     [("-Wl,--build-id=none", "no build-id"), ("-Wl,--build-id=0x0000000000000000", "others may have too"), ("-Wl,--build-id=0xabcdef", "3 bytes")],

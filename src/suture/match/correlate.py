@@ -35,7 +35,7 @@ class NoMatch(SutureError):
     def __init__(self, unit: str, binary: str, reason: str) -> None:
         super().__init__(
             f"{unit}: not found in {binary}: {reason}",
-            "check that version, compiler and build dependencies are those of the shipped binary (suture make --keep shows the tree)",
+            "check that version, compiler, flags and build dependencies are those of the shipped binary, and that it holds this file",
         )
 
 

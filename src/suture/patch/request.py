@@ -15,7 +15,7 @@ from suture.progress import Progress, silent
 from suture.source.archive import Archive, archive_for
 from suture.source.difference import between, from_series
 from suture.source.fix import Fix, parse
-from suture.source.origin import check_build_id
+from suture.source.origin import check_binary
 
 _MULTIARCH = "x86_64-linux-gnu"
 
@@ -128,7 +128,7 @@ def _own(request: Request) -> Ready:
         fixes = [f.only(request.only) for f in fixes]
     if not fixes:
         raise BadRequest("no fix was given", "give it with --fix FILE")
-    check_build_id(Path(request.binary))
+    check_binary(Path(request.binary))
     shipped = Shipped(tree.binaries[0], Path(request.binary), tree.version)
     return Ready(tree, (shipped,), _labelled(fixes, request.cves))
 
@@ -167,7 +167,7 @@ def _shipped(tree: Tree, archive: Archive, version: str, files: tuple[str, ...])
             raise NotFound(f"{binary.package} {version} holds no {path}", f"correct the recipe of {tree.name}")
         if files and chosen is places and (root / path).resolve().name not in {Path(f).name for f in files}:
             continue
-        check_build_id(root / path)
+        check_binary(root / path)
         found.append(Shipped(binary, root / path, version))
     if not found:
         known = ", ".join(Path(b.file).name for b in tree.binaries)

@@ -226,6 +226,7 @@ class Archive:
 
         Raises `NotFound` when the archive does not have it (any more).
         """
+        _check_names(name, version)
         place = cache.root() / "packaging" / name / cache.safe(version)
 
         def make(folder: Path) -> None:

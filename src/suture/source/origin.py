@@ -41,11 +41,16 @@ def build_id_of(path: Path) -> str | None:
         return None
 
 
-def check_build_id(path: Path) -> None:
-    """That processes which run a file can be told by its build-id. Raises `Refused`.
+def check_binary(path: Path) -> None:
+    """That a file can be looked into, and that processes which run it can be told by its build-id. Raises `Unsupported` and `Refused`.
 
     Linkers make 8 to 20 bytes (ld(1), lld, mold: --build-id); build systems may give any, and zeros where a rewriter wanted one.
     """
+    if not ElfFile.read(path).sections:
+        raise Unsupported(
+            f"{path}: it has no section headers, which tell where its code begins and ends",
+            "strip it with strip(1), which leaves them (sstrip and llvm-strip --strip-sections do not)",
+        )
     build_id = bytes.fromhex(build_id_of(path) or "")
     if not 8 <= len(build_id) <= 64:
         what = f"a build-id of {len(build_id)} bytes" if build_id else "no build-id"

@@ -1,0 +1,106 @@
+"""Whatever Suture tells a person to type exists: every `suture VERB --option` in its messages, texts and documents, and every bare option."""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import re
+import shlex
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from suture.cli.main import VERBS, build_parser
+
+ROOT = Path(__file__).parents[2]
+SOURCES = sorted((ROOT / "src/suture").rglob("*.py"))
+PAGES = sorted([ROOT / "README.md", ROOT / "ARCHITECTURE.md", *(ROOT / "docs").glob("*.md")])
+OPTION = re.compile(r"(?<![\w,=./'\"-])--([a-z][a-z-]*)")
+COMMAND = re.compile(r"(?<![\w/.-])suture ([a-z]+)\b((?: (?!&&|\|)[^\s`;|]+)*)")
+# programs whose options our messages may name
+FOREIGN = re.compile(r"(?:llvm-strip|diff|sysctl|systemctl|apt-get|apt-cache|apt|dpkg-query|cmake|make|gcc|git|mount|unshare|gdb|ld|insmod|modprobe|update-\w+|setpriv|chroot)\b[^.;:]*$")  # fmt: skip
+
+
+@cache
+def parser_of(verb: str) -> argparse.ArgumentParser:
+    parser, _ = build_parser(verb)
+    (verbs,) = (a for a in parser._actions if isinstance(a, argparse._SubParsersAction))
+    found: argparse.ArgumentParser = verbs.choices[verb]
+    return found
+
+
+@cache
+def options_of(verb: str) -> frozenset[str]:
+    return frozenset(parser_of(verb)._option_string_actions)
+
+
+@cache
+def all_options() -> frozenset[str]:
+    return frozenset().union(*(options_of(v.name) for v in VERBS), {"--version"})
+
+
+def texts(path: Path) -> Iterator[tuple[int, str]]:
+    """Every string of a source file, with its line; what an f-string fills in is X."""
+    tree = ast.parse(path.read_text())
+    inside = {id(v) for node in ast.walk(tree) if isinstance(node, ast.JoinedStr) for v in node.values}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.JoinedStr):
+            yield node.lineno, "".join(str(v.value) if isinstance(v, ast.Constant) else "X" for v in node.values)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in inside:
+            yield node.lineno, node.value
+
+
+def wrong_commands(text: str) -> Iterator[str]:
+    for match in COMMAND.finditer(text):
+        verb, rest = match[1], re.split(r" -- |[),;]", match[2])[0]
+        if not rest.strip() and not any(v.name == verb for v in VERBS):
+            continue  # a sentence that begins "suture closes", or the like
+        words = [w.split("=")[0].rstrip(",.)") for w in rest.split()]
+        named = [w for w in words if w.startswith("--") and w != "--"]
+        if not any(v.name == verb for v in VERBS):
+            yield from [f"suture {verb}"] if named else []
+            continue
+        yield from (f"suture {verb} {w}" for w in named if w not in options_of(verb))
+
+
+def test_every_command_in_the_sources_has_options_that_exist() -> None:
+    wrong = [f"{p.relative_to(ROOT)}:{n}: {w}" for p in SOURCES for n, text in texts(p) for w in wrong_commands(text)]
+    assert wrong == []
+
+
+def test_every_bare_option_in_a_message_exists() -> None:
+    """A message is a string of several words that is no command line of another program."""
+    wrong = []
+    for path in SOURCES:
+        for line, text in texts(path):
+            if not re.search(r"[a-z] [a-z]", text) or "\n" in text or re.match(r"\s*[\w./{]*(?:-|X?/)\S* ", text):
+                continue
+            for match in OPTION.finditer(text):
+                if f"--{match[1]}" not in all_options() and not FOREIGN.search(text[: match.start()]):
+                    wrong.append(f"{path.relative_to(ROOT)}:{line}: --{match[1]} in {text!r}")
+    assert wrong == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def test_every_command_in_the_documents_has_options_that_exist(page: Path) -> None:
+    assert [w for w in wrong_commands(page.read_text().replace("\\\n", " "))] == []
+
+
+@pytest.mark.parametrize("verb", [v.name for v in VERBS])
+def test_every_example_of_a_verb_is_a_command_line_that_it_takes(verb: str) -> None:
+    _, module = build_parser(verb)
+    assert module is not None
+    for line in module.EXAMPLES:
+        for command in line.split("&&"):
+            words = shlex.split(re.split(r"[|>]", re.sub(r"\$\([^)]*\)", "X", command))[0], comments=True)
+            words = words[1:] if words[:1] == ["sudo"] else words
+            if words[:1] == ["suture"]:
+                build_parser(words[1])[0].parse_args(words[1:])
+
+
+def test_a_wrong_option_would_be_found() -> None:
+    assert list(wrong_commands("run `suture make --keep` and `suture apply --timeout 3 P`")) == ["suture make --keep"]
+    assert list(wrong_commands("suture nothing --x")) == ["suture nothing"]
+    assert list(wrong_commands("suture record -- make --always-make")) == []
