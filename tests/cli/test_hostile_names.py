@@ -15,6 +15,7 @@ from suture.elf.object_writer import NewSection, write_object
 from suture.kernel.manifest import SECTION
 from suture.match.proof import MatchedSection, MatchedUnit, Proof, ProvenSymbol
 from suture.patch.manifest import Fix, RefusedFunction, Target, Verdict
+from suture.patch.seal import seal
 from suture.process.apply import apply
 from suture.visible import MOST_LINE, Visible, visible
 from tests.kernel.conftest import manifest as kernel_manifest
@@ -68,6 +69,7 @@ def carrier(start: Start, tmp_path: Path) -> Iterator[tuple[Running, Path]]:
     verdict = Verdict(True, (NAME,))
     hostile = replace(own, manifest=replace(own.manifest, name=NAME, verdict=verdict, fixes=(Fix(NAME, (NAME,), ""),)))
     target = start(program)
+    target.ask("2")
     apply(target.pid, hostile)
     library.rename(folder / "gone")
     yield target, folder / "p"
@@ -110,7 +112,7 @@ def test_no_verb_writes_a_hostile_name_raw(
     target, folder = carrier
     monkeypatch.setenv("SUTURE_OFFLINE", "1")
     own = replace(kernel_manifest(), module=NAME, notes=(NAME,), keep=(NAME,), request={"source": (NAME,)})
-    file.with_suffix(".ko").write_bytes(write_object([NewSection(SECTION, 0, own.to_json())], []))
+    file.with_suffix(".ko").write_bytes(seal(write_object([NewSection(SECTION, 0, own.to_json())], [])))
     seen = ""
     for case in CASES[verb]:
         argv = case(file, target, folder)

@@ -59,7 +59,7 @@ def manifest(data: bytes) -> bool:
 def kernel_patch(data: bytes) -> bool:
     """A module of the kernel with a manifest."""
     try:
-        kernel.parse_patch(data, "p")
+        kernel.parse_patch(seal(data), "p")
     except BadPatch:
         return False
     return True

@@ -14,6 +14,7 @@ from suture.kernel.boot import SETTLED_MINUTES, Loaded
 from suture.kernel.check import WrongKernel
 from suture.kernel.manifest import SECTION, KernelPatch, parse_patch
 from suture.kernel.transition import Outcome, TransitionResult
+from suture.patch.seal import seal
 from tests.kernel.conftest import BUILD_ID, manifest
 
 
@@ -23,7 +24,7 @@ def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("SUTURE_STATE", str(tmp_path / "state"))
     monkeypatch.setattr(livepatch, "build_id", lambda: BUILD_ID)
     path = tmp_path / "new.ko"
-    path.write_bytes(write_object([NewSection(SECTION, 0, manifest().to_json())], []))
+    path.write_bytes(seal(write_object([NewSection(SECTION, 0, manifest().to_json())], [])))
     boot.install(path, parse_patch(path.read_bytes(), "x"), tmp_path / "units")
     boot.settled()
     return next((tmp_path / "state").rglob("*.ko"))

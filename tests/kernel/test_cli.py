@@ -11,13 +11,14 @@ from suture.cli.main import main
 from suture.elf.object_writer import NewSection, write_object
 from suture.error import ExitCode
 from suture.kernel.manifest import SECTION
+from suture.patch.seal import seal
 from tests.kernel.conftest import manifest
 
 
 @pytest.fixture
 def module(tmp_path: Path) -> Path:
     path = tmp_path / "suture_new_00000001.ko"
-    path.write_bytes(write_object([NewSection(SECTION, 0, manifest().to_json())], []))
+    path.write_bytes(seal(write_object([NewSection(SECTION, 0, manifest().to_json())], [])))
     return path
 
 

@@ -13,6 +13,7 @@ from suture.elf.object_writer import NewSection, write_object
 from suture.kernel.manifest import SECTION, identity, parse_patch, unsigned
 from suture.kernel.signature import sign
 from suture.patch.manifest import BadPatch
+from suture.patch.seal import seal
 from tests.kernel.conftest import manifest
 
 _REQUEST = ("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=test", "-days", "1")
@@ -20,7 +21,7 @@ _VERIFY = ("openssl", "cms", "-verify", "-binary", "-noverify", "-inform", "DER"
 
 
 def module(raw: bytes) -> bytes:
-    return write_object([NewSection(SECTION, 0, raw)], [])
+    return seal(write_object([NewSection(SECTION, 0, raw)], []))
 
 
 def test_a_manifest_is_read_back_as_it_was_written() -> None:
@@ -41,10 +42,11 @@ def test_references_that_the_kernel_would_never_fill_in_are_a_bad_patch() -> Non
         NewSection(f".klp.rela.{own.functions[0].object}..text", 0, b"x"),
     ]
     assert (
-        parse_patch(write_object([*sections, NewSection(".klp.rela.vmlinux..text", 0, b"x")], []), "x").manifest == own
+        parse_patch(seal(write_object([*sections, NewSection(".klp.rela.vmlinux..text", 0, b"x")], [])), "x").manifest
+        == own
     )
     with pytest.raises(BadPatch, match=r"never fill in the references of \.klp\.rela\.stranger"):
-        parse_patch(write_object([*sections, NewSection(".klp.rela.stranger..text", 0, b"x")], []), "x")
+        parse_patch(seal(write_object([*sections, NewSection(".klp.rela.stranger..text", 0, b"x")], [])), "x")
 
 
 def test_another_makers_module_is_a_bad_patch() -> None:
@@ -80,3 +82,12 @@ def test_a_signature_is_openssls_and_leaves_the_id_alone(tmp_path: Path) -> None
         text=True,
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_an_altered_module_is_a_bad_patch_signed_or_not(tmp_path: Path) -> None:
+    data = bytearray(module(manifest().to_json()))
+    data[100] ^= 1
+    with pytest.raises(BadPatch, match="altered"):
+        parse_patch(bytes(data), "x")
+    with pytest.raises(BadPatch, match="digest"):
+        parse_patch(module(manifest().to_json())[:-48], "x")

@@ -148,7 +148,7 @@ def load_all(timeout: float = _TIMEOUT) -> list[Loaded]:
             continue
         _write(path.with_suffix(_MARK), _this_boot().encode())
         try:
-            result = apply(path, read_patch(path), timeout)
+            result = apply(path, read_patch(path, owned=True), timeout)
             said.append(Loaded(f"{path.stem}: {result.outcome.value}"))
         except (SutureError, OSError) as error:
             what = f"{error.what}; {error.remedy}" if isinstance(error, SutureError) else str(error)

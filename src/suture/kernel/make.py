@@ -30,6 +30,7 @@ from suture.kernel.select import Selection, select
 from suture.kernel.special_section import SpecialSections
 from suture.match.proof import ProvenSymbol
 from suture.patch.manifest import Fix, RefusedFunction
+from suture.patch.seal import seal
 from suture.progress import Progress, silent
 
 
@@ -266,7 +267,7 @@ def _module(
     main = stub.main_c(objects, parameters, namespaces, callbacks, ready.replace)
     linked = module.link(ready.tree, manifest.module, main, emit.emit(changes, selection), ready.callbacks)
     allowed = frozenset(n for n, (owner, _) in exports.owners.items() if owner == VMLINUX)
-    data = module.finish(linked, manifest.to_json(), allowed)
+    data = seal(module.finish(linked, manifest.to_json(), allowed))
     parse_patch(data, manifest.module)  # raises when it is none that may be loaded
     return KernelMaking(data, manifest, {})
 

@@ -11,12 +11,15 @@ from typing import Any
 from suture.elf.file import BadElf, ElfFile
 from suture.error import Unsupported
 from suture.match.proof import MatchedUnit, ProvenSymbol
+from suture.patch import strict_json
 from suture.patch.admission import read_bytes
 from suture.patch.manifest import BadPatch, Fix, closed, parse_fixes, parse_proof, plain
+from suture.patch.seal import check_seal
 
 FORMAT = 2
 SECTION = ".suture.manifest"
 _MAX_SIZE = 64 << 20
+_MOST_BYTES, _MOST_VALUES = 16 << 20, 2 << 20
 
 
 @dataclass(frozen=True)
@@ -112,7 +115,8 @@ def parse_patch(data: bytes, name: str) -> KernelPatch:
         section = elf.section(SECTION)
         if section is None:
             raise BadPatch(name, "a kernel module, but none that Suture made")
-        manifest = _manifest(json.loads(elf.bytes_of(section)))
+        check_seal(unsigned(data), name)
+        manifest = _manifest(strict_json.loads(elf.bytes_of(section), _MOST_BYTES, _MOST_VALUES))
         for name_of_section in unfilled(elf, manifest):
             raise BadPatch(
                 name, f"the kernel would never fill in the references of {name_of_section}: make the patch again"
@@ -120,7 +124,7 @@ def parse_patch(data: bytes, name: str) -> KernelPatch:
     except (BadElf, Unsupported) as problem:
         raise BadPatch(name, f"no kernel module: {problem.what}") from problem
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as problem:
-        raise BadPatch(name, f"the manifest is malformed ({problem!r})") from problem
+        raise BadPatch(name, f"the manifest is malformed ({repr(problem)[:200]})") from problem
     return KernelPatch(identity(data), manifest, data, elf.build_id or "")
 
 
