@@ -16,7 +16,9 @@ import pytest
 
 from suture.error import ExitCode, Unsupported
 from suture.patch.file import PatchFile
+from suture.process import everywhere
 from suture.process.apply import Result, apply, revert
+from suture.process.error import Busy
 from suture.process.everywhere import Failure, Outcome, apply_everywhere, in_each
 from suture.process.find import find
 from suture.process.placed import State
@@ -288,3 +290,26 @@ def test_who_shares_memory_is_known_before_and_after_a_birth(start: Start, build
         while tracee.memory_sharers() != [second]:
             assert time.monotonic() < deadline
             time.sleep(0.01)
+
+
+def test_the_time_given_is_for_all_together_and_a_worker_that_never_comes_back_is_given_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(everywhere, "GRACE", 0.3)
+    sleeping = [subprocess.Popen(["sleep", "1000"]) for _ in range(4)]
+    stuck, *busy = [p.pid for p in sleeping]
+
+    def change(pid: int, seconds: float, population: Population) -> Result:
+        if pid == stuck:
+            time.sleep(1000)
+        time.sleep(seconds)
+        raise Busy(f"pid {pid}: waited {seconds:.1f} s", "try again")
+
+    began = time.monotonic()
+    outcomes = in_each([stuck, *busy], change, timeout=1.0, jobs=1)
+    for process in sleeping:
+        process.kill()
+        process.wait()
+    assert time.monotonic() - began < 30
+    assert [o.exit_code for o in outcomes] == [ExitCode.FAILED, *[ExitCode.BUSY] * 3]
+    assert "did not return" in outcomes[0].error

@@ -15,6 +15,7 @@ from suture.error import ExitCode
 from suture.patch.admission import admit
 from suture.patch.file import PatchFile, read_patch
 from suture.process.apply import GroupResult, Prepared, Result, apply, prepare
+from suture.process.aside import alone
 from suture.process.everywhere import Failure, Outcome, Report, Run, apply_everywhere, in_each
 from suture.process.find import Unread, find
 from suture.process.fitting import fitting_images
@@ -107,6 +108,9 @@ def run(args: argparse.Namespace) -> int:
     if len(args.pid) == 1:
         result = apply(args.pid[0], patch, timeout=args.timeout, replace=args.replace, accept_loss=args.accept_loss)
         return report(args, [result], nothing)
+        pid = args.pid[0]
+        one = partial(apply, pid, patch, timeout=args.timeout, replace=args.replace)
+        return report(args, [one() if args.debug else alone(pid, one, args.timeout)], nothing)
     with counted(args, "applying") as count:
         if args.pid:
             change = partial(_apply, patch, args.replace, args.accept_loss)

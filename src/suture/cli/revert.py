@@ -11,6 +11,7 @@ from suture.cli.apply import counted, report
 from suture.error import ExitCode
 from suture.patch.file import read_patch
 from suture.process.apply import Result, revert
+from suture.process.aside import alone
 from suture.process.everywhere import in_each
 from suture.process.find import Unread
 from suture.process.population import Population
@@ -69,6 +70,8 @@ def run(args: argparse.Namespace) -> int:
     nothing = f"no process carries the patch {identity}"
     if len(args.pid) == 1:
         return report(args, [revert(args.pid[0], identity, to=args.to, timeout=args.timeout)], nothing)
+        one = partial(revert, args.pid[0], identity, timeout=args.timeout)
+        return report(args, [one() if args.debug else alone(args.pid[0], one, args.timeout)], nothing)
     with counted(args, "reverting") as count:
         outcomes = in_each(pids, partial(_revert, identity, args.to), timeout=args.timeout, report=count)
     return report(args, outcomes, nothing, unread=unread) if outcomes else _nothing(args, nothing, unread)

@@ -6,12 +6,16 @@ import argparse
 import shlex
 from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from suture.cli.output import print_json, print_table
 from suture.cli.unread import unread_lines
 from suture.error import ExitCode
+from suture.process.aside import alone
 from suture.process.status import ProcessStatus, status, status_of_all
+
+_PATIENCE = 10.0  # seconds for one process
 
 HELP = """\
 List the live patches that running processes carry and whether they are in force. All of it is read from the processes
@@ -48,7 +52,9 @@ def run(args: argparse.Namespace) -> int:
         return kernel.status(args)
     if args.gdb:
         return _print_for_gdb(args.gdb, args.pid)
-    found, unread = ([status(pid) for pid in args.pid], []) if args.pid else status_of_all()
+    found, unread = (
+        ([alone(pid, partial(status, pid), _PATIENCE) for pid in args.pid], []) if args.pid else status_of_all()
+    )
     if args.json:
         print_json({"processes": found, "unread": unread})
     elif not any(p.patches for p in found):

@@ -11,7 +11,7 @@ import mmap
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, Pipe
 from typing import Any, Generic, TypeVar
@@ -21,6 +21,7 @@ from suture.error import ExitCode, SutureError
 STALL = 0.05
 PATIENCE = 2.0
 _STARVED = 60.0  # for a scout that is not blocked, only has no processor
+GRACE = 10.0
 _MOST_LATE = 64
 T = TypeVar("T")
 
@@ -64,15 +65,6 @@ class _Scout:
     since: float = 0.0
     is_lost: bool = False
 
-    def is_blocked(self) -> bool:
-        """Whether it waits in the kernel, not for a processor."""
-        try:
-            with open(f"/proc/{self.child}/stat", "rb", buffering=0) as file:
-                raw = file.read(512)
-        except OSError:
-            return True
-        return raw[raw.rindex(b")") + 2 :][:1] != b"R"
-
     def end(self, seconds: float = 0.0) -> None:
         """Kill the child, after this much time to end by itself. One that cannot even be killed is left to the kernel."""
         self.line.close()
@@ -89,15 +81,30 @@ class _Scout:
         return True
 
 
-def each(pids: Sequence[int], look: Callable[[int], T]) -> Iterator[Answer[T]]:
-    """`look` at each of them in a child. Answers come in the order of `pids`, but for those that made a scout wait."""
+def is_blocked(pid: int) -> bool:
+    """Whether a child waits in the kernel, not for a processor."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb", buffering=0) as file:
+            raw = file.read(512)
+    except OSError:
+        return True
+    return raw[raw.rindex(b")") + 2 :][:1] != b"R"
+
+
+def each(
+    pids: Sequence[int], look: Callable[[int], T], order: Callable[[Sequence[int]], Iterable[int]] = iter
+) -> Iterator[Answer[T]]:
+    """`look` at each of them in a child. Answers come in the order of `pids`, but for those that made a scout wait.
+
+    `order` gives each scout its numbers one by one, and may do something around them.
+    """
     late: list[tuple[_Scout, int]] = []
     at = 0
     scout: _Scout | None = None
     try:
         while at < len(pids):
             if scout is None:
-                scout = _start(pids[at:], look, [s.line for s, _ in late])
+                scout = _start(pids[at:], look, [s.line for s, _ in late], order)
             answer = _next(scout, pids[at], STALL if len(late) < _MOST_LATE else PATIENCE)
             if answer is None:
                 scout.retired[0] = 1
@@ -117,12 +124,14 @@ def each(pids: Sequence[int], look: Callable[[int], T]) -> Iterator[Answer[T]]:
 
 
 def alone(pid: int, work: Callable[[], T], seconds: float) -> T:
-    """The result of `work` on one process, done in a child that has this much time. Raises what it raises, as `Told`."""
-    scout = _start([pid], lambda _: work(), [])
+    """The result of `work` on one process, done in a child that has this much time and a little more. Raises what it raises, as `Told`."""
+    scout = _start([pid], lambda _: work())
     try:
-        answer: Answer[T] | None = None
-        if scout.line.poll(seconds):
-            answer = _receive(scout, pid)
+        until = time.monotonic() + seconds + GRACE
+        while not (came := scout.line.poll(max(until - time.monotonic(), STALL))):
+            if is_blocked(scout.child) or time.monotonic() > until + _STARVED:
+                break
+        answer: Answer[T] | None = _receive(scout, pid) if came or scout.line.poll(0) else None
     except KeyboardInterrupt:
         scout.end(1.0)  # the child has had the signal too, and ends what it is at
         raise
@@ -138,7 +147,7 @@ def _next(scout: _Scout, pid: int, stall: float) -> Answer[Any] | None:
     """The next answer; None when the scout is blocked."""
     begin = time.monotonic()
     while not scout.line.poll(stall):
-        if scout.is_blocked() or time.monotonic() - begin > _STARVED:
+        if is_blocked(scout.child) or time.monotonic() - begin > _STARVED:
             if scout.line.poll(0):
                 break
             scout.since = begin
@@ -161,7 +170,12 @@ def _receive(scout: _Scout, pid: int) -> Answer[Any]:
     return answer
 
 
-def _start(pids: Sequence[int], look: Callable[[int], Any], others: Sequence[Connection]) -> _Scout:
+def _start(
+    pids: Sequence[int],
+    look: Callable[[int], Any],
+    others: Sequence[Connection] = (),
+    order: Callable[[Sequence[int]], Iterable[int]] = iter,
+) -> _Scout:
     ours, theirs = Pipe(duplex=False)
     retired = mmap.mmap(-1, mmap.PAGESIZE)
     child = os.fork()
@@ -171,7 +185,7 @@ def _start(pids: Sequence[int], look: Callable[[int], Any], others: Sequence[Con
     try:
         for line in (ours, *others):
             line.close()
-        for pid in pids:
+        for pid in order(pids):
             if retired[0]:
                 break
             theirs.send(_answer(pid, look))

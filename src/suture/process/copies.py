@@ -25,8 +25,8 @@ from suture.process.proc import open_file, read_auxv
 
 _AT_BASE, _AT_ENTRY = 7, 9  # getauxval(3); without a dynamic loader the base is 0
 _ENOUGH = 64
-_PIECE, _MOST_CODE = 4 << 20, 128 << 20
-_MOST_SECONDS = 5.0
+_PIECE, _MOST_CODE = 4 << 20, 64 << 20
+_MOST_SECONDS = 2.0
 _MOST_PAGES = _MOST_CODE // PAGE
 
 
@@ -57,7 +57,7 @@ class Copies:
     """
 
     def __init__(self, patches: Sequence[PatchFile]) -> None:
-        self._wanted = [(p, _patterns(p)) for p in patches]
+        self._wanted = [(p, patterns) for p in patches if (patterns := _patterns(p))]
         self._known: dict[tuple[bytes, int, tuple[tuple[int, int, int], ...]], tuple[Copy, ...]] = {}
 
     def held_by(self, process: Found) -> Holder | None:
@@ -96,21 +96,12 @@ class Copies:
 
 def _code(pid: int, texts: Sequence[Mapping], overlap: int) -> Iterator[tuple[int, bytes]]:
     """The program's code in pieces that overlap, each with its address; what is mapped twice comes once."""
-    seen: set[int] = set()
-    left = _MOST_CODE
+    pieces = {m.offset + at - m.start: (at, m.end) for m in reversed(texts) for at in range(m.start, m.end, _PIECE)}
+    if sum(min(_PIECE, end - at) for at, end in pieces.values()) > _MOST_CODE:
+        raise Hostile(pid, f"has more than {_MOST_CODE >> 20} MiB of code, which is not searched for copies")
     with limited(pid, most_bytes=2 * _MOST_CODE, seconds=_MOST_SECONDS):
-        for m in texts:
-            for at in range(m.start, m.end, _PIECE):
-                place = m.offset + at - m.start
-                if place in seen:
-                    continue
-                seen.add(place)
-                left -= min(_PIECE, m.end - at)
-                if left < 0:
-                    raise Hostile(
-                        pid, f"has more than {_MOST_CODE >> 20} MiB of code, which is not searched for copies"
-                    )
-                yield at, memory.try_read(pid, at, min(_PIECE + overlap, m.end - at))
+        for at, end in sorted(pieces.values()):
+            yield at, memory.try_read(pid, at, min(_PIECE + overlap, end - at))
 
 
 def _patterns(patch: PatchFile) -> list[tuple[str, Pattern]]:

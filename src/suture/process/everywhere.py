@@ -12,12 +12,13 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection, Pipe, wait
 
 from suture.error import ExitCode, SutureError
 from suture.patch.file import PatchFile
 from suture.process.apply import Result, apply
+from suture.process.aside import GRACE, is_blocked
 from suture.process.find import Unread, every_process
 from suture.process.fitting import NotLoaded
 from suture.process.population import Population
@@ -27,6 +28,8 @@ _FIRST_SECONDS = 0.2
 _MOST_WAITING = 32
 _MOST_PASSES = 8
 _COLLECT = 100  # processes after which a worker looks for garbage that refers to itself
+_LOOK_SECONDS = 0.5
+_STARVED = 60.0  # for a worker that is not blocked, only has no processor
 _AHEAD = 3  # requests that lie ready for a worker
 
 
@@ -127,7 +130,12 @@ def in_each(
     jobs: int | None = None,
     report: Report = lambda done, of: None,
 ) -> list[Outcome]:
-    """Make a change in each of these processes; what came of it, in their order."""
+    """Make a change in each of these processes; what came of it, in their order.
+
+    `timeout` is for all of them together: one whose turn comes when it is over is not waited for. A worker that does not come back
+    within it is killed.
+    """
+    until = time.monotonic() + timeout
     jobs = jobs or len(os.sched_getaffinity(0))
     first = min(timeout, _FIRST_SECONDS)
     outcomes: dict[int, Outcome] = {}
@@ -135,7 +143,7 @@ def in_each(
     for seconds, workers in ((first, jobs), (timeout - first, max(jobs, _MOST_WAITING))):
         if not todo:
             break
-        for outcome in _share_out(todo, change, seconds, min(workers, len(todo)), Population()):
+        for outcome in _share_out(todo, change, _Time(seconds, until), min(workers, len(todo)), Population()):
             outcomes[outcome.pid] = _joined(outcomes.get(outcome.pid), outcome)
             report(len(outcomes), len(set(pids)))
         todo = {pid: None for pid, o in outcomes.items() if _is_waiting(o) and timeout > first}
@@ -156,28 +164,51 @@ def _joined(before: Outcome | None, now: Outcome) -> Outcome:
     return now
 
 
+@dataclass(frozen=True)
+class _Time:
+    """How long one process may be waited for, and until when (time.monotonic) any."""
+
+    seconds: float
+    until: float
+
+    @property
+    def left(self) -> float:
+        return max(0.0, min(self.seconds, self.until - time.monotonic()))
+
+
 @dataclass
 class _Worker:
+    """`since` is when it got to the first of what it was given."""
+
     pid: int
     line: Connection
     given: list[int]
     alive: bool = True
+    since: float = field(default_factory=time.monotonic)
+
+    def is_late(self, seconds: float) -> bool:
+        """Whether it waits in the kernel for what may never come, long after its time."""
+        late = time.monotonic() - self.since - seconds
+        return bool(self.given) and (late > _STARVED or (late > GRACE and is_blocked(self.pid)))
 
 
 def _share_out(
-    pids: Iterable[int], change: Change, seconds: float, count: int, population: Population
+    pids: Iterable[int], change: Change, time_left: _Time, count: int, population: Population
 ) -> Iterable[Outcome]:
     """Outcomes as they come. A worker that dies costs the processes that it was given, and no others."""
     left = list(reversed(list(pids)))
     workers: dict[object, _Worker] = {}
     for _ in range(count):
-        worker = _start(change, seconds, population, [w.line for w in workers.values()])
+        worker = _start(change, time_left, population, [w.line for w in workers.values()])
         workers[worker.line] = worker
     try:
         for worker in workers.values():
             _give(worker, left, 1)
         while any(w.given for w in workers.values()):
-            for line in wait([w.line for w in workers.values() if w.given]):
+            for worker in workers.values():
+                if worker.is_late(time_left.seconds):
+                    os.kill(worker.pid, signal.SIGKILL)
+            for line in wait([w.line for w in workers.values() if w.given], _LOOK_SECONDS):
                 worker = workers[line]
                 try:
                     outcome = worker.line.recv()
@@ -185,10 +216,14 @@ def _share_out(
                     yield _unfinished(worker.given[0])
                     left += reversed(worker.given[1:])
                     worker.given, worker.alive = [], False
+                    if left:
+                        other = _start(change, time_left, population, [w.line for w in workers.values() if w.alive])
+                        workers[other.line] = other
                     for other in workers.values():
                         _give(other, left, 1)
                     continue
                 worker.given.remove(outcome.pid)
+                worker.since = time.monotonic()
                 _give(worker, left, _AHEAD if len(left) > _AHEAD * count else 1)
                 yield outcome
         yield from (_unfinished(pid) for pid in left)
@@ -196,7 +231,19 @@ def _share_out(
         for worker in workers.values():
             worker.line.close()  # its sign to end, after what it is at
         for worker in workers.values():
-            os.waitpid(worker.pid, 0)
+            _wait_for(worker, time_left.seconds)
+
+
+def _wait_for(worker: _Worker, seconds: float) -> None:
+    """Until it has ended; one that the kernel does not even let die is left behind."""
+    killed = not worker.alive
+    while os.waitpid(worker.pid, os.WNOHANG)[0] == 0:
+        if worker.is_late(seconds) or not worker.alive:
+            if killed and worker.is_late(seconds + GRACE):
+                return
+            os.kill(worker.pid, signal.SIGKILL)
+            killed = True
+        time.sleep(0.002)
 
 
 def _give(worker: _Worker, left: list[int], ahead: int) -> None:
@@ -209,11 +256,11 @@ def _give(worker: _Worker, left: list[int], ahead: int) -> None:
 
 
 def _unfinished(pid: int) -> Failure:
-    what = f"pid {pid}: the worker that was at it has been killed"
+    what = f"pid {pid}: the worker that was at it was killed, by a person or because reading the process did not return"
     return Failure(pid, command_name(pid), what, f"see where it stands: suture status {pid}", ExitCode.FAILED)
 
 
-def _start(change: Change, seconds: float, population: Population, others: Sequence[Connection]) -> _Worker:
+def _start(change: Change, time_left: _Time, population: Population, others: Sequence[Connection]) -> _Worker:
     ours, theirs = Pipe()
     pid = os.fork()
     if pid:
@@ -224,13 +271,13 @@ def _start(change: Change, seconds: float, population: Population, others: Seque
         for line in (ours, *others):
             line.close()
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent: what was begun here is ended well
-        _work(theirs, change, seconds, population)
+        _work(theirs, change, time_left, population)
         code = 0
     finally:
         os._exit(code)
 
 
-def _work(line: Connection, change: Change, seconds: float, population: Population) -> None:
+def _work(line: Connection, change: Change, time_left: _Time, population: Population) -> None:
     # looking for cycles all the time costs a seventh of the work; what the parent has made is left out of it
     gc.freeze()
     gc.disable()
@@ -240,7 +287,7 @@ def _work(line: Connection, change: Change, seconds: float, population: Populati
             pid = line.recv()
         except (EOFError, OSError):
             return
-        line.send(outcome_of(pid, change, seconds, population))
+        line.send(outcome_of(pid, change, time_left.left, population))
         done += 1
         if done % _COLLECT == 0:
             gc.collect()

@@ -6,15 +6,16 @@ Finding is hurried: on a loaded machine it would take a hundred times as long as
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Set
+from collections.abc import Callable, Iterator, Sequence, Set
 from dataclasses import dataclass
 from typing import TypeVar
 
-from suture.error import SutureError
+from suture.error import ExitCode, SutureError
 from suture.process.allowance import limited
+from suture.process.aside import each
 from suture.process.error import Hostile, NoProcess
 from suture.process.image import Image, Look, look
-from suture.process.maps import Maps, read_maps
+from suture.process.maps import Maps, read_maps_among_all
 from suture.process.tracee import Tracee, command_name, list_processes, read_stat
 from suture.process.urgency import Urgency
 
@@ -54,29 +55,28 @@ def every_process(known: Set[tuple[int, int]] = frozenset()) -> tuple[list[Found
     found: list[Found] = []
     unread: list[Unread] = []
     seen: dict[bytes, Look] = {}
-    for pid in hurried_pids():
-        try:
-            if known and (pid, read_stat(pid).start_time) in known:
-                continue
-            process = _look(pid, seen)
-        except NoProcess:
-            continue
-        except Exception as problem:  # also a defect: whatever one process shows, the others are looked at
-            unread.append(Unread.of(pid, problem))
-            continue
-        if process is not None:
-            found.append(process)
-    return found, unread
+
+    def look_at(pid: int) -> Found | None:
+        if known and (pid, read_stat(pid).start_time) in known:
+            return None
+        return _look(pid, seen)
+
+    for answer in each(sorted(list_processes()), look_at, hurried):
+        if answer.result is not None:
+            found.append(answer.result)
+        elif answer.problem is not None and answer.problem.exit_code is not ExitCode.NO_PROCESS:
+            unread.append(Unread.of(answer.pid, answer.problem))
+    return sorted(found, key=lambda p: p.pid), unread
 
 
-def hurried_pids() -> Iterator[int]:
-    """Every process number in sight, by rising number. Until the last is done with, or half a second has gone by, the caller has
-    real-time priority where that is allowed."""
+def hurried(pids: Sequence[int]) -> Iterator[int]:
+    """These process numbers. Until the last is done with, or half a second has gone by, the caller has real-time priority where that
+    is allowed."""
     urgency = Urgency()
     urgency.begin()
     until = time.monotonic() + _URGENT_SECONDS
     try:
-        for pid in sorted(list_processes()):
+        for pid in pids:
             yield pid
             if time.monotonic() > until:
                 urgency.end()
@@ -100,11 +100,10 @@ def through_living_thread(pid: int, read: Callable[[Tracee, Maps], T]) -> T | No
     is read through ends. Raises Hostile when that goes on, and what `read` raises."""
     for _ in range(_TRIES):
         try:
-            with Tracee(pid) as tracee:
-                maps = read_maps(tracee.via)
+            with Tracee(pid) as tracee, limited(pid):
+                maps = read_maps_among_all(tracee.via)
                 if maps.raw:
-                    with limited(pid):
-                        return read(tracee, maps)
+                    return read(tracee, maps)
         except NoProcess:
             pass
         if not _lives_without_main_thread(pid):

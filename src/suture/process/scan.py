@@ -10,14 +10,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from suture.error import SutureError
+from suture.error import ExitCode, SutureError
 from suture.patch.file import SUFFIX, PatchFile, read_patch
 from suture.patch.manifest import Manifest
 from suture.process.allowance import limited
+from suture.process.aside import each
 from suture.process.comparison import doubt
 from suture.process.copies import Copies
 from suture.process.disk import Files, OnDisk
-from suture.process.error import NoPermission, NoProcess
 from suture.process.find import Found, Unread, every_process
 from suture.process.image import Image
 from suture.process.placed import Placed, State, find_placed
@@ -73,17 +73,21 @@ def scan(patches: Sequence[PatchFile]) -> Scan:
     processes, unread = every_process()
     copies = Copies(patches)
     rows: list[Row] = []
+    by_pid = {p.pid: p for p in processes}
     with Files() as files:
-        for process in processes:
-            try:
-                with limited(process.pid):
-                    mine = _rows(process, by_target, files) + _copies(process, copies)
-            except (NoProcess, NoPermission):
-                continue  # it has ended, or become another user's program
-            except Exception as problem:  # also a defect: whatever one process shows, the others are listed
-                unread.append(Unread.of(process.pid, problem))
-                continue
-            rows += mine
+
+        def look_at(pid: int) -> list[Row]:
+            with limited(pid):
+                return _rows(by_pid[pid], by_target, files) + _copies(by_pid[pid], copies)
+
+        for answer in each([p.pid for p in processes], look_at):
+            if answer.problem is None:
+                rows += answer.result or []
+            elif answer.problem.exit_code not in (ExitCode.NO_PROCESS, ExitCode.NO_PERMISSION):
+                unread.append(
+                    Unread.of(answer.pid, answer.problem)
+                )  # else it has ended, or become another user's program
+    rows.sort(key=lambda r: r.pid)
     again = executes_itself(processes, {r.pid for r in rows})
     return Scan(tuple(_until_exec(r, again) for r in rows), tuple(unread))
 

@@ -6,14 +6,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from suture.error import Unsupported
+from suture.error import ExitCode, Unsupported
 from suture.patch.record import PlacedFunction, Record
-from suture.process.error import AlreadyTraced, NoPermission, NoProcess
-from suture.process.find import Unread, hurried_pids, through_living_thread
+from suture.process.allowance import limited
+from suture.process.aside import each
+from suture.process.error import AlreadyTraced, NoPermission
+from suture.process.find import Unread, hurried, through_living_thread
 from suture.process.image import Image, images
 from suture.process.maps import Maps, read_maps
 from suture.process.placed import MARK, Placed, Remains, Route, State, find_placed, group_state, reader, routes
-from suture.process.tracee import Tracee, command_name
+from suture.process.tracee import Tracee, command_name, list_processes
 
 if TYPE_CHECKING:
     from suture.process.old_frame import OldFrames
@@ -178,14 +180,16 @@ def status_of_all() -> tuple[list[ProcessStatus], list[Unread]]:
     """Every process that carries a patch, and those that could not be looked at."""
     found: list[ProcessStatus] = []
     unread: list[Unread] = []
-    for pid in hurried_pids():
-        try:
-            one = status(pid) if through_living_thread(pid, lambda _, maps: MARK in maps.raw) else None
-        except NoProcess:
-            continue
-        except Exception as problem:  # also a defect: whatever one process shows, the others are told
-            unread.append(Unread.of(pid, problem))
-            continue
-        if one is not None and one.patches:
-            found.append(one)
-    return found, unread
+
+    def look_at(pid: int) -> ProcessStatus | None:
+        if not through_living_thread(pid, lambda _, maps: MARK in maps.raw):
+            return None
+        with limited(pid):
+            return status(pid)
+
+    for answer in each(sorted(list_processes()), look_at, hurried):
+        if answer.result is not None and answer.result.patches:
+            found.append(answer.result)
+        elif answer.problem is not None and answer.problem.exit_code is not ExitCode.NO_PROCESS:
+            unread.append(Unread.of(answer.pid, answer.problem))
+    return sorted(found, key=lambda p: p.pid), unread
