@@ -116,6 +116,7 @@ def parse_patch(data: bytes, name: str) -> KernelPatch:
         if section is None:
             raise BadPatch(name, "a kernel module, but none that Suture made")
         check_seal(unsigned(data), name)
+        build_id = elf.build_id or ""
         manifest = _manifest(strict_json.loads(elf.bytes_of(section), _MOST_BYTES, _MOST_VALUES))
         for name_of_section in unfilled(elf, manifest):
             raise BadPatch(
@@ -125,7 +126,7 @@ def parse_patch(data: bytes, name: str) -> KernelPatch:
         raise BadPatch(name, f"no kernel module: {problem.what}") from problem
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as problem:
         raise BadPatch(name, f"the manifest is malformed ({repr(problem)[:200]})") from problem
-    return KernelPatch(identity(data), manifest, data, elf.build_id or "")
+    return KernelPatch(identity(data), manifest, data, build_id)
 
 
 def unfilled(elf: ElfFile, manifest: KernelManifest) -> list[str]:

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import mmap
 import os
+import pickle
+import select
 import signal
+import struct
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from multiprocessing.connection import Connection, Pipe
 from typing import Any, Generic, TypeVar
 
 from suture.error import ExitCode, SutureError
@@ -23,6 +25,7 @@ PATIENCE = 2.0
 _STARVED = 60.0  # for a scout that is not blocked, only has no processor
 GRACE = 10.0
 _MOST_LATE = 64
+_LENGTH = struct.Struct("<Q")
 T = TypeVar("T")
 
 
@@ -55,19 +58,53 @@ def blocked(pid: int) -> Told:
     )
 
 
+class _Line:
+    """The reading end of a pipe that answers come through. (multiprocessing has one too; to import it takes longer than a scan.)"""
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+        self._poll = select.poll()
+        self._poll.register(fd, select.POLLIN)
+
+    def poll(self, seconds: float) -> bool:
+        """Whether an answer, or the end, is there within this time."""
+        return bool(self._poll.poll(max(seconds, 0) * 1000))
+
+    def receive(self) -> Any:
+        """Raises EOFError when the child has ended."""
+        return pickle.loads(self._exactly(_LENGTH.unpack(self._exactly(_LENGTH.size))[0]))
+
+    def _exactly(self, size: int) -> bytes:
+        parts = []
+        while size:
+            part = os.read(self.fd, min(size, 1 << 20))
+            if not part:
+                raise EOFError
+            parts.append(part)
+            size -= len(part)
+        return b"".join(parts)
+
+
+def _send(fd: int, answer: Answer[Any]) -> None:
+    raw = pickle.dumps(answer)
+    raw = _LENGTH.pack(len(raw)) + raw
+    while raw:
+        raw = raw[os.write(fd, raw) :]
+
+
 @dataclass
 class _Scout:
     """A child that answers for processes in order."""
 
     child: int
-    line: Connection
+    line: _Line
     retired: mmap.mmap  # shared with the child: not zero once another has taken over
     since: float = 0.0
     is_lost: bool = False
 
     def end(self, seconds: float = 0.0) -> None:
         """Kill the child, after this much time to end by itself. One that cannot even be killed is left to the kernel."""
-        self.line.close()
+        os.close(self.line.fd)
         if not self._has_ended(seconds):
             os.kill(self.child, signal.SIGKILL)
             self._has_ended(0.2)
@@ -104,7 +141,7 @@ def each(
     try:
         while at < len(pids):
             if scout is None:
-                scout = _start(pids[at:], look, [s.line for s, _ in late], order)
+                scout = _start(pids[at:], look, [s.line.fd for s, _ in late], order)
             answer = _next(scout, pids[at], STALL if len(late) < _MOST_LATE else PATIENCE)
             if answer is None:
                 scout.retired[0] = 1
@@ -162,7 +199,7 @@ def _last(scout: _Scout, pid: int) -> Answer[Any]:
 
 def _receive(scout: _Scout, pid: int) -> Answer[Any]:
     try:
-        answer: Answer[Any] = scout.line.recv()
+        answer: Answer[Any] = scout.line.receive()
     except (EOFError, OSError):
         scout.is_lost = True
         what = f"pid {pid}: what looked at it was killed, for want of memory or by a person"
@@ -173,22 +210,22 @@ def _receive(scout: _Scout, pid: int) -> Answer[Any]:
 def _start(
     pids: Sequence[int],
     look: Callable[[int], Any],
-    others: Sequence[Connection] = (),
+    others: Sequence[int] = (),
     order: Callable[[Sequence[int]], Iterable[int]] = iter,
 ) -> _Scout:
-    ours, theirs = Pipe(duplex=False)
+    ours, theirs = os.pipe()
     retired = mmap.mmap(-1, mmap.PAGESIZE)
     child = os.fork()
     if child:
-        theirs.close()
-        return _Scout(child, ours, retired)
+        os.close(theirs)
+        return _Scout(child, _Line(ours), retired)
     try:
-        for line in (ours, *others):
-            line.close()
+        for fd in (ours, *others):
+            os.close(fd)
         for pid in order(pids):
             if retired[0]:
                 break
-            theirs.send(_answer(pid, look))
+            _send(theirs, _answer(pid, look))
     except (OSError, KeyboardInterrupt):
         pass
     finally:
