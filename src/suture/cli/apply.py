@@ -106,10 +106,8 @@ def run(args: argparse.Namespace) -> int:
         return _dry_run(args, patch, args.pid or find(target.build_id))
     nothing = f"no process runs {target.file} {target.build_id}"
     if len(args.pid) == 1:
-        result = apply(args.pid[0], patch, timeout=args.timeout, replace=args.replace, accept_loss=args.accept_loss)
-        return report(args, [result], nothing)
         pid = args.pid[0]
-        one = partial(apply, pid, patch, timeout=args.timeout, replace=args.replace)
+        one = partial(apply, pid, patch, timeout=args.timeout, replace=args.replace, accept_loss=args.accept_loss)
         return report(args, [one() if args.debug else alone(pid, one, args.timeout)], nothing)
     with counted(args, "applying") as count:
         if args.pid:

@@ -69,8 +69,7 @@ def run(args: argparse.Namespace) -> int:
         pids = [p.pid for p in found if any(s.id == identity for s in p.patches)]
     nothing = f"no process carries the patch {identity}"
     if len(args.pid) == 1:
-        return report(args, [revert(args.pid[0], identity, to=args.to, timeout=args.timeout)], nothing)
-        one = partial(revert, args.pid[0], identity, timeout=args.timeout)
+        one = partial(revert, args.pid[0], identity, to=args.to, timeout=args.timeout)
         return report(args, [one() if args.debug else alone(args.pid[0], one, args.timeout)], nothing)
     with counted(args, "reverting") as count:
         outcomes = in_each(pids, partial(_revert, identity, args.to), timeout=args.timeout, report=count)

@@ -100,10 +100,8 @@ def _begins(pages: _Reads, rest: _Reads, rows: Sequence[Mapping]) -> Iterator[tu
         pages.note(mapping.start, page)
         if page[:4] != abi.ELFMAG:
             continue
-        outline = _outline(page, _table_elsewhere(rest, mapping, page))
         spend(0)
-        reads.note(mapping.start, page)
-        outline = _outline(page, _table_elsewhere(reads, mapping, page))
+        outline = _outline(page, _table_elsewhere(rest, mapping, page))
         if outline is not None and (mapping.device, mapping.inode, mapping.start) not in inner:
             bias = mapping.start - outline.first
             inner |= {(mapping.device, mapping.inode, bias + again) for again in outline.again}
@@ -160,37 +158,26 @@ def is_32_bit(pid: int) -> bool:
 
 
 def _first_pages(pid: int, starts: Sequence[int]) -> Iterator[bytes]:
-    """The page at each address, empty where it cannot be read. One call reads up to 1024 of them."""
-    buffer = bytearray(PAGE * min(len(starts), syscall.IOV_MAX))
+    """The pages at these addresses, empty where they cannot be read. Of very many, which are mostly data, only those of programs."""
+    if len(starts) <= syscall.IOV_MAX:
+        yield from _pieces(pid, starts, PAGE)
+        return
+    magic = list(_pieces(pid, starts, len(abi.ELFMAG)))
+    pages = _pieces(pid, [a for a, m in zip(starts, magic, strict=True) if m == abi.ELFMAG], PAGE)
+    for m in magic:
+        yield next(pages) if m == abi.ELFMAG else m
+
+
+def _pieces(pid: int, starts: Sequence[int], size: int) -> Iterator[bytes]:
+    """So many bytes at each address, empty where they cannot be read. One call reads up to 1024 of them."""
+    buffer = bytearray(size * min(len(starts), syscall.IOV_MAX))
     base = ctypes.addressof((ctypes.c_char * len(buffer)).from_buffer(buffer))
     at = 0
     while at < len(starts):
         part = starts[at : at + syscall.IOV_MAX]
-        try:
-            done = syscall.process_vm_readv_into(pid, base, array("Q", [v for a in part for v in (a, PAGE)])) // PAGE
-def _first_pages(pid: int, rows: Sequence[Mapping]) -> Iterator[bytes]:
-    """The first page of each mapping, empty where it cannot be read. Of very many, which are mostly data, only that of programs."""
-    if len(rows) <= syscall.IOV_MAX:
-        yield from _starts(pid, rows, PAGE)
-        return
-    magic = list(_starts(pid, rows, len(abi.ELFMAG)))
-    pages = _starts(pid, [m for m, start in zip(rows, magic, strict=True) if start == abi.ELFMAG], PAGE)
-    for start in magic:
-        yield next(pages) if start == abi.ELFMAG else start
-
-
-def _starts(pid: int, rows: Sequence[Mapping], size: int) -> Iterator[bytes]:
-    """The first bytes of each mapping, empty where they cannot be read. One call reads up to 1024 of them."""
-    buffer = bytearray(size * min(len(rows), syscall.IOV_MAX))
-    base = ctypes.addressof((ctypes.c_char * len(buffer)).from_buffer(buffer))
-    at = 0
-    while at < len(rows):
-        part = rows[at : at + syscall.IOV_MAX]
         spend(size * len(part))
         try:
-            done = (
-                syscall.process_vm_readv_into(pid, base, array("Q", [v for m in part for v in (m.start, size)])) // size
-            )
+            done = syscall.process_vm_readv_into(pid, base, array("Q", [v for a in part for v in (a, size)])) // size
         except OSError:
             done = 0
         for i in range(done):
