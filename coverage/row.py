@@ -15,6 +15,7 @@ from fix import Fix
 from subject import Files, NoAnswer, Subject, code_at, compile_trigger, fetch, jumps_into, mappings
 
 from suture.command import run
+from suture.delta.ledger import Fate
 from suture.error import ExitCode, SutureError
 from suture.patch.file import PatchFile, read_patch
 
@@ -24,7 +25,8 @@ _ALL_CODES = frozenset(range(128))
 class State(Enum):
     """What came of a row."""
 
-    CLOSED = "closed"  # the outcome of the trigger changed and changed back, in one process
+    CLOSED = "closed"  # the outcome of the trigger changed and changed back, in one process, and nothing of the fix is missing
+    PARTLY = "partly"  # so far as its patches go, but the ledger misses a part of the fix: no CVE counts as closed
     REPLACED = "replaced"  # no trigger; the code was replaced and put back, as the disassembly says
     REFUSED = "refused"  # Suture says why not
     FAILED = "failed"  # none of these: a defect of Suture or of the trigger
@@ -32,7 +34,10 @@ class State(Enum):
 
 @dataclass(frozen=True)
 class Row:
-    """A fix and what came of it. `make_seconds` is of a make with the source tree prepared; `pause` in microseconds."""
+    """A fix and what came of it, by the ledgers of its patches: `closed` are the CVEs that these claim, `missing` what they miss.
+
+    `make_seconds` is of a make with the source tree prepared; `pause` in microseconds.
+    """
 
     fix: Fix
     state: State
@@ -44,6 +49,8 @@ class Row:
     make_seconds: float | None = None
     pause: float | None = None
     note: str = ""
+    closed: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
 
 
 class Declined(Exception):
@@ -118,6 +125,8 @@ class Bench:
             tuple(f.name for p in patches for f in p.manifest.functions),
             make_seconds=seconds,
             note=_refusals(made),
+            closed=_closed(patches),
+            missing=_missing(made, patches),
         )
         if not patches:
             return replace(row, state=State.REFUSED)
@@ -156,7 +165,8 @@ class Bench:
         pauses = []
         try:
             for patch in applied:
-                pauses.append(_pause(suture("apply", paths[patch.id], str(process.pid))))
+                half = () if patch.manifest.is_complete else ("--accept-partial",)
+                pauses.append(_pause(suture("apply", paths[patch.id], str(process.pid), *half)))
         except Declined as declined:
             return _declined(row, declined, "apply")
         replaced = all(_is_replaced(process.pid, p) for p in applied)
@@ -183,7 +193,34 @@ def _judged(row: Row, replaced: bool, restored: bool) -> Row:
         complaints.append(f"expected: {trigger.open}; {trigger.closed}; {trigger.open}")
     if complaints:
         return replace(row, note=_joined(row.note, "; ".join(complaints)))
+    if row.missing:
+        return replace(row, state=State.PARTLY)
     return replace(row, state=State.CLOSED if trigger else State.REPLACED)
+
+
+def _closed(patches: list[PatchFile]) -> tuple[str, ...]:
+    """CVEs that the patches close, one by itself or all together: a CVE with a part in another binary needs that one's patch too."""
+    made = {Path(p.manifest.target.file).name: p.manifest for p in patches}
+    found = {c for m in made.values() for c in m.cves}
+    for manifest in made.values():
+        for cve, others in manifest.shared_cves.items():
+            if all(o in made and cve in {*made[o].cves, *made[o].shared_cves} for o in others):
+                found.add(cve)
+    return tuple(
+        sorted(c for c in found if all(c not in m.named_cves or c in {*m.cves, *m.shared_cves} for m in made.values()))
+    )
+
+
+def _missing(made: dict[str, Any], patches: list[PatchFile]) -> tuple[str, ...]:
+    """Files of which lines are missing in some binary, and what else was refused."""
+    found = {
+        f.path
+        for p in patches
+        for fix in p.manifest.fixes
+        for f in fix.ledger.files
+        if any(a.fate is Fate.MISSING for a in f.accounts)
+    }
+    return tuple(sorted(found | {r["file"] for r in made.get("refused", ())}))
 
 
 def _library(pid: int, patch: PatchFile) -> str | None:

@@ -73,6 +73,8 @@ def _plain_row(row: Row) -> dict[str, object]:
         "state": row.state.value,
         "binaries": row.binaries,
         "functions": row.functions,
+        "closed": row.closed,
+        "missing": row.missing,
         "before": row.before,
         "after": row.after,
         "reverted": row.reverted,

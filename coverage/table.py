@@ -16,6 +16,7 @@ from suture.source import cache
 _COLUMNS = (
     "fix",
     "CVE",
+    "closed by the patch",
     "shipped package",
     "hole",
     "binary",
@@ -39,11 +40,11 @@ def document(rows: Sequence[Row], command: str) -> str:
 def summary(rows: Sequence[Row]) -> str:
     """One line of counts."""
     closed = [r for r in rows if r.state is State.CLOSED]
-    with_cve = sum(1 for r in closed if r.fix.cves)
+    with_cve = sum(1 for r in closed if r.closed)
     counts = {state: sum(1 for r in rows if r.state is state) for state in State}
     return (
         f"{len(rows)} fixes: {len(closed)} change the outcome of a trigger in the same process ({with_cve} of them with"
-        f" a CVE number), {counts[State.REPLACED]} replace code without a trigger, {counts[State.REFUSED]} are refused,"
+        f" a CVE that the ledger closes), {counts[State.PARTLY]} do so with a part of the fix missing, {counts[State.REPLACED]} replace code without a trigger, {counts[State.REFUSED]} are refused,"
         f" {counts[State.FAILED]} failed."
     )
 
@@ -62,7 +63,8 @@ def _head(rows: Sequence[Row], command: str) -> list[str]:
         "are in coverage/triggers; a trigger enters its hole in a fork of the patched process, so *ends by SIGSEGV* is the end",
         "of that fork. A row without a trigger shows that each function's entry was a jump into the patch, as a disassembler",
         "reads the process's memory, and that the old bytes came back. *make* is the time of `suture make` when the source",
-        "tree is prepared. *Pause* is how long the process stood still. A refused row says why, and where.",
+        "tree is prepared. *Closed by the patch* is what the ledgers of the patches claim: each line that the fix changes is in a",
+        "patch, is proved to change nothing, or is no code. A row with a missing line is *partly*, and claims no CVE. *Pause* is how long the process stood still. A refused row says why, and where.",
         "",
     ]
 
@@ -78,6 +80,7 @@ def _cells(row: Row) -> list[str]:
     return [
         row.fix.name,
         ", ".join(row.fix.cves),
+        ", ".join(row.closed),
         f"{package.source} {package.version}",
         row.fix.hole,
         ", ".join(dict.fromkeys(row.binaries)),

@@ -9,7 +9,7 @@ import pytest
 
 from suture.error import NotFound, Refused
 from suture.source.archive import SourceVersion, named_release, upstream_of
-from suture.source.difference import between, from_series, series
+from suture.source.difference import between, fixes_between, from_series, series, siblings
 
 
 def package(folder: Path, version: str, files: dict[str, bytes], log: str) -> SourceVersion:
@@ -72,3 +72,35 @@ def test_versions_tell_their_upstream_and_release() -> None:
     assert upstream_of("5") == "5"
     assert named_release("2.9.14+dfsg-1.3~deb12u4") == "bookworm"
     assert named_release("3.5.1-1+deb13u2") == "trixie"
+
+
+def diff(old: str, new: str, name: str = "b.c") -> bytes:
+    return f"--- a/{name}\n+++ b/{name}\n@@ -1 +1 @@\n-{old}\n+{new}\n".encode()
+
+
+def test_a_newer_series_that_only_adds_patches_is_told_apart_by_patch(tmp_path: Path) -> None:
+    """Each fix has its own CVE; where the patches do not make the whole difference, it is one."""
+    old_patches = {"debian/patches/one": diff("0", "1"), "debian/patches/series": b"one\n"}
+    more = {
+        "debian/patches/CVE-2021-2222.patch": diff("1", "2"),
+        "debian/patches/CVE-2021-3333.patch": diff("1", "2", "c.c"),
+        "debian/patches/series": b"one\nCVE-2021-2222.patch\nCVE-2021-3333.patch\n",
+    }
+    old = package(tmp_path, "1-1", {"b.c": b"1\n", "c.c": b"1\n", **old_patches}, FIRST)
+    new = package(tmp_path, "1-2", {"b.c": b"2\n", "c.c": b"2\n", **old_patches, **more}, SECOND)
+    assert [(f.name, f.cves) for f in fixes_between(old, new)] == [
+        ("CVE-2021-2222.patch", ("CVE-2021-2222",)),
+        ("CVE-2021-3333.patch", ("CVE-2021-3333",)),
+    ]
+    for files in ({"b.c": b"3\n"}, {"d.c": b"new\n"}, {"debian/patches/one": diff("0", "x")}):
+        other = package(tmp_path, "1-3", {"b.c": b"2\n", "c.c": b"2\n", **old_patches, **more, **files}, SECOND)
+        assert [f.cves for f in fixes_between(old, other)] == [("CVE-2021-2222", "CVE-2021-3333")]
+        (other.tree / "d.c").unlink(missing_ok=True)
+
+
+def test_other_parts_of_a_fix_in_a_series_are_found_and_its_tests_are_none(tmp_path: Path) -> None:
+    names = ("CVE-2021-2222-1.patch", "CVE-2021-2222-2.patch", "CVE-2021-2222-test.patch", "CVE-2021-3333.patch")
+    files = {f"debian/patches/{n}": diff("1", "2") for n in names}
+    source = package(tmp_path, "1-1", {**files, "debian/patches/series": "\n".join(names).encode()}, FIRST)
+    assert siblings(source, names[0], "CVE-2021-2222") == (names[1],)
+    assert siblings(source, names[3], "CVE-2021-3333") == ()

@@ -72,6 +72,16 @@ class Books:
         return tuple(FixFact(f.name, f.cves, f.sha256, one) for f, one in zip(fixes, ledgers, strict=True))
 
 
+def others_of(
+    tree: Tree, compared: Mapping[str, Compared], units: Iterable[Unit], binary: Binary | None = None
+) -> tuple[str, ...]:
+    """Names of the binaries of a tree, but `binary`, in which one of the units differs. A unit of none is named by its object."""
+    differ = {u.object for u in units if not compared[u.object].is_same}
+    found = {posixpath.basename(b.file) for b in tree.binaries if b != binary and differ & b.objects}
+    held = frozenset[str]().union(*(b.objects for b in tree.binaries))
+    return tuple(sorted(found | {f"what is linked from {o}" for o in differ - held}))
+
+
 @dataclass(frozen=True)
 class _Verdict:
     """What is told of a line, so that lines of which the same is told share an account."""
@@ -213,9 +223,7 @@ class _Closing:
 
     def _others(self, readers: Sequence[Unit]) -> tuple[str, ...]:
         """Other binaries of the tree in which a unit that reads the file differs."""
-        differ = {u.object for u in readers if not self.books.compared[u.object].is_same}
-        found = (b.file for b in self.books.tree.binaries if b != self.books.binary and differ & b.objects)
-        return tuple(sorted(posixpath.basename(f) for f in found))
+        return others_of(self.books.tree, self.books.compared, readers, self.books.binary)
 
     def _of_file(self, path: str, mine: Sequence[Unit], others: Sequence[str]) -> _Verdict | None:
         """What is told of all lines of a file at once; None where each line has to be looked at."""

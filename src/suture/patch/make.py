@@ -35,7 +35,7 @@ from suture.error import Refused, Unsupported
 from suture.match.book import Contradiction
 from suture.match.correlate import NoMatch, correlate
 from suture.match.run import Run
-from suture.patch.account import Books, Compared
+from suture.patch.account import Books, Compared, others_of
 from suture.patch.build import Built, build
 from suture.patch.elsewhere import Beside, Elsewhere
 from suture.patch.file import SUFFIX, parse_patch
@@ -165,13 +165,11 @@ def _nothing(
 ) -> Refused:
     """Why there is no patch, where nothing is missing either."""
     name = "+".join(f.name for f in fixes)
-    differ = {u.object for u in facts.units if not compared[u.object].is_same}
-    others = [Path(b.file).name for b in tree.binaries if differ & b.objects]
+    others = others_of(tree, compared, facts.units)
     if others:
         asked = ", ".join(s.file for s in shipped)
-        return Refused(
-            f"{name}: changes code of {', '.join(others)}, and none of {asked}", f"make it for that: --file {others[0]}"
-        )
+        remedy = f"make it for that: --file {others[0]}" if tree.is_prepared else "make it for that: --binary FILE"
+        return Refused(f"{name}: changes code of {', '.join(others)}, and none of {asked}", remedy)
     if not facts.readers and not facts.same:
         return Refused(f"{name}: changes documentation and tests only", "there is nothing to patch")
     return Refused(
@@ -368,7 +366,7 @@ def suspending(run: Run, names: Sequence[str]) -> tuple[Suspending, ...]:
 
 
 def _name(tree: Tree, fixes: Sequence[Fix], item: Shipped, request: Mapping[str, tuple[str, ...]]) -> str:
-    """A name that tells what the patch is of, and ends in digits that are another's for any other fix, binary or way to make it."""
+    """A name that tells what the patch is of, with digits that are others for any other fix, binary or way to make it."""
     cves = sorted({c for f in fixes for c in f.cves})
     what = "+".join(cves) if 0 < len(cves) <= 3 else re.sub(r"\.(patch|diff)$", "", Path(fixes[0].name).name)
     ways = [x for k in ("relaxed", "cve") for x in (k, *request.get(k, ()))]
@@ -377,4 +375,5 @@ def _name(tree: Tree, fixes: Sequence[Fix], item: Shipped, request: Mapping[str,
         [item.binary.package, item.binary.file, *(x for f in fixes for x in (f.name, f.sha256)), *ways, *left]
     )
     digest = hashlib.sha256(facts.encode(errors="surrogateescape")).hexdigest()[:8]
-    return f"{re.sub(r'[^A-Za-z0-9.+~_-]', '_', f'{tree.name}-{tree.version}-{what}-{item.file}')[:180]}-{digest}"
+    known = f"{tree.name}-{tree.version}-{what}"[:140]
+    return re.sub(r"[^A-Za-z0-9.+~_-]", "_", f"{known}-{digest}-{item.file}")[:220]

@@ -12,8 +12,8 @@ from suture.error import ExitCode, NotFound, Refused, SutureError
 from suture.patch.elsewhere import Beside
 from suture.patch.make import Shipped
 from suture.progress import Progress, silent
-from suture.source.archive import Archive, archive_for
-from suture.source.difference import between, from_series
+from suture.source.archive import Archive, SourceVersion, archive_for
+from suture.source.difference import between, fixes_between, from_series, siblings
 from suture.source.fix import Fix, parse
 from suture.source.origin import check_binary
 
@@ -101,15 +101,17 @@ def ready(request: Request, progress: Progress = silent) -> Ready:
     source = archive.source(name, version)
     tree = prepare(source, progress)
     fixes = [parse(text, label, tree.has) for label, text in request.fixes]
+    taken: list[tuple[SourceVersion, str]] = []
     for spec in request.fix_from:
         other, _, patch = spec.rpartition(":")  # a version may have an epoch
         other_name, other_version = _split(other)
-        fixes.append(
-            from_series(archive_for(other_name, other_version, progress).source(other_name, other_version), patch)
-        )
+        series = archive_for(other_name, other_version, progress=progress).source(other_name, other_version)
+        fixes.append(from_series(series, patch))
+        taken.append((series, patch))
+    fixes = _without_halves(fixes, taken, progress)
     if request.to:
-        newer = archive_for(name, request.to, progress).source(name, request.to)
-        fixes.append(between(source, newer, request.only))
+        newer = archive_for(name, request.to, progress=progress).source(name, request.to)
+        fixes += (between(source, newer, request.only),) if request.only else fixes_between(source, newer)
     elif request.only:
         fixes = [f.only(request.only) for f in fixes]
     if not fixes:
@@ -131,6 +133,19 @@ def _own(request: Request) -> Ready:
     check_binary(Path(request.binary))
     shipped = Shipped(tree.binaries[0], Path(request.binary), tree.version)
     return Ready(tree, (shipped,), _labelled(fixes, request.cves))
+
+
+def _without_halves(fixes: list[Fix], taken: Sequence[tuple[SourceVersion, str]], progress: Progress) -> list[Fix]:
+    """The fixes, none of which is for a CVE of which the series has another part that was not asked for."""
+    names = {f.name for f in fixes}
+    halves: set[str] = set()
+    for source, patch in taken:
+        for cve in {c for f in fixes for c in f.cves}:
+            left = [p for p in siblings(source, patch, cve) if p not in names]
+            if left:
+                halves.add(cve)
+                progress(f"{cve} has more patches in that series, so that no claim is made: add {', '.join(left)}")
+    return [replace(f, cves=tuple(c for c in f.cves if c not in halves)) for f in fixes]
 
 
 def _labelled(fixes: Sequence[Fix], cves: tuple[str, ...]) -> tuple[Fix, ...]:

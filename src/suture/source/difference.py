@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from suture.command import run
 from suture.error import NotFound, Refused
 from suture.source.archive import SourceVersion
+from suture.source.changed_line import Reader, changed_lines
 from suture.source.fix import Fix, parse
 
 _CVE = re.compile(r"CVE-\d{4}-\d{4,}")
+_TEST = re.compile(r"(?:^|[-_./])tests?(?:[-_./]|$)", re.IGNORECASE)
 _SKIPPED = ("debian", ".pc", ".git")
 
 
@@ -38,6 +40,41 @@ def series(source: SourceVersion) -> tuple[str, ...]:
         return ()
     lines = (line.split("#")[0].split() for line in path.read_text().splitlines())
     return tuple(words[0] for words in lines if words)
+
+
+def siblings(source: SourceVersion, name: str, cve: str) -> tuple[str, ...]:
+    """Other patches of the series that are called after the same CVE, tests left aside: a fix in several parts."""
+    own = from_series(source, name).name
+    return tuple(p for p in series(source) if p != own and cve in p and not _TEST.search(p))
+
+
+def fixes_between(old: SourceVersion, new: SourceVersion) -> tuple[Fix, ...]:
+    """Everything that differs between two fully patched trees: by patch where the newer series only adds patches to the older
+    one and these make all of the difference, else as one fix. Raises `Refused` when nothing differs."""
+    whole = between(old, new)
+    before, after = series(old), series(new)
+    if old.upstream != new.upstream or not before or not all(_same_patch(old, new, p) for p in before):
+        return (whole,)
+    if after[: len(before)] != before:
+        return (whole,)
+    fixes = tuple(from_series(new, p) for p in after[len(before) :])
+    return fixes if fixes and _is_all(fixes, whole, old, new) else (whole,)
+
+
+def _same_patch(old: SourceVersion, new: SourceVersion, name: str) -> bool:
+    a, b = (x.tree / "debian" / "patches" / name for x in (old, new))
+    return a.is_file() and b.is_file() and a.read_bytes() == b.read_bytes()
+
+
+def _is_all(fixes: Sequence[Fix], whole: Fix, old: SourceVersion, new: SourceVersion) -> bool:
+    """Whether the fixes one after another lead from the old tree to the new one, in every file that differs."""
+    if not {f.path for f in whole.files} <= {p.path for f in fixes for p in f.files}:
+        return False
+
+    def reader(source: SourceVersion) -> Reader:
+        return lambda path: (source.tree / path).read_bytes() if (source.tree / path).is_file() else None
+
+    return all(lines.exact for lines in changed_lines(fixes, reader(old), reader(new)).values())
 
 
 def between(old: SourceVersion, new: SourceVersion, only: Iterable[str] = ()) -> Fix:
