@@ -100,6 +100,23 @@ def test_a_second_copy_is_open_until_it_is_patched_and_each_copy_is_listed(
     assert in_memory(pid, patch) == [Memory.OPEN, Memory.OPEN]
 
 
+def test_new_code_in_another_namespace_calls_the_functions_of_that_namespace(
+    start: Start, gcc: Compile, make_patch: Make, tmp_path: Path
+) -> None:
+    other = gcc(tmp_path / "libother.so", "int number = 5; int next(void) { return number++; }", "-fPIC", "-shared")
+    source = "int next(void); int answer(int x) { return next() * 0 + x * 3 + 1; }"
+    flags = ("-fPIC", "-shared", str(other), f"-Wl,-rpath,{tmp_path}")
+    library = gcc(tmp_path / "libuses.so", source, *flags)
+    new = "int next(void); int answer(int x) { return 100 * x + next(); }"
+    patch = make_patch(tmp_path / "p", library, new, {"answer": ["answer"]})
+    target = start(gcc(tmp_path / "again", LOADS_AGAIN, str(library), f"-Wl,-rpath,{tmp_path}"), library, library)
+    assert target.ask() == "7 0" and target.ask("namespace") == "7 7"
+    result = apply(target.pid, patch)
+    assert result.exit_code is ExitCode.OK, [g.why for g in result.groups]
+    assert in_memory(target.pid, patch) == [Memory.FIXED, Memory.FIXED]
+    assert target.ask() == "207 206"  # each with its own count
+
+
 def test_a_copy_that_cannot_be_patched_is_told_and_the_others_are(
     start: Start, gcc: Compile, make_patch: Make, tmp_path: Path
 ) -> None:
@@ -212,6 +229,8 @@ def test_a_forged_record_neither_passes_for_a_patch_nor_ends_the_listing_of_othe
         assert [p.state for p in status(target.pid).patches] == [State.APPLIED]  # so it says of itself
         assert "is not what its patch file writes" in rows_of(target.pid, patch)[0].why
         assert in_memory(target.pid) == [Memory.CLAIMED]
+        result = apply(target.pid, patch)
+        assert result.changed and in_memory(target.pid, patch) == [Memory.FIXED]
 
 
 def test_what_was_changed_behind_a_true_record_is_found(

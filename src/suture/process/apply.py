@@ -239,7 +239,7 @@ def prepare(
     wanted = [s for s in patch.manifest.symbols.values() if s.kind is SymbolKind.IMPORT]
     imports = find_imports(tracee, maps, image, wanted) if wanted else {}
     named = {n: imports[(s.name, s.version)] for n, s in patch.manifest.symbols.items() if s.kind is SymbolKind.IMPORT}
-    runtime = _runtime(tracee, patch, layout, placed)
+    runtime = _runtime(tracee, patch, layout, placed, image)
     after = following_of(tracee, runtime) if runtime else 0
     told = runtime.for_link(after) if runtime else None
     existing, linked = _reuse(tracee, patch, layout, image, here, slots, named, original, told)
@@ -292,12 +292,14 @@ def _check_record(patch: PatchFile, image: Image, linked: Linked) -> None:
         raise BadPatch(patch.manifest.name, f"could not be reverted: its record {problem}") from problem
 
 
-def _runtime(tracee: Tracee, patch: PatchFile, layout: Layout, placed: Sequence[Placed]) -> CxxRuntime | None:
+def _runtime(
+    tracee: Tracee, patch: PatchFile, layout: Layout, placed: Sequence[Placed], image: Image
+) -> CxxRuntime | None:
     """Whom to tell of the patch's unwind tables. Raises Refused when the patch cannot do without."""
     if layout.unwinding is None:
         return None
     try:
-        found = find_runtime(tracee, placed)
+        found = find_runtime(tracee, placed, image.dynamic)
     except Refused:
         if patch.manifest.exceptions:
             raise

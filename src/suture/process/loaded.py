@@ -53,10 +53,10 @@ class Field:
 
 
 class LoadedObject:
-    """One struct link_map: load bias, dynamic section."""
+    """One struct link_map: load bias, dynamic section, and where its path stands."""
 
-    def __init__(self, pid: int, bias: int, dynamic: int) -> None:
-        self.pid, self.bias, self.dynamic = pid, bias, dynamic
+    def __init__(self, pid: int, bias: int, dynamic: int, path_at: int = 0) -> None:
+        self.pid, self.bias, self.dynamic, self._path_at = pid, bias, dynamic, path_at
 
     @cached_property
     def _entries(self) -> list[tuple[int, int]]:
@@ -86,6 +86,14 @@ class LoadedObject:
     def soname(self) -> bytes:
         offset = self.value(_DT_SONAME)
         return self.text(offset) if offset else b""
+
+    @property
+    def names(self) -> tuple[bytes, ...]:
+        """What DT_NEEDED of others may call it: its soname, or without one its path or file name."""
+        if self.soname:
+            return (self.soname,)
+        path = memory.try_read(self.pid, self._path_at, _MOST_NAME).split(b"\0", 1)[0]
+        return (path, path.rsplit(b"/", 1)[-1]) if path else ()
 
     @cached_property
     def needed(self) -> list[bytes]:
@@ -253,7 +261,7 @@ def _list(tracee: Tracee, at: int) -> list[LoadedObject]:
         row = memory.try_read(tracee.via, at, 32)
         if len(row) < 32:
             break
-        l_addr, _, l_ld, following = struct.unpack("<QQQQ", row)
-        found[at] = LoadedObject(tracee.via, l_addr, l_ld)
+        l_addr, l_name, l_ld, following = struct.unpack("<QQQQ", row)
+        found[at] = LoadedObject(tracee.via, l_addr, l_ld, l_name)
         at = following
     return list(found.values())

@@ -51,12 +51,19 @@ def find_imports(
     return found
 
 
-def definitions(tracee: Tracee, names: Sequence[str]) -> dict[str, list[tuple[int, int]]]:
-    """For each name all (dynamic section of the object, address) that define it, in the loader's order; none without a loader."""
+def definitions(tracee: Tracee, names: Sequence[str], dynamic: int) -> dict[str, list[tuple[int, int]]]:
+    """For each name all (dynamic section of the object, address) that define it, in the loader's order; none without a loader.
+
+    `dynamic` is the dynamic section of an image, whose namespace counts (dlmopen). Raises Refused when the loader does not tell of it.
+    """
     try:
-        objects = loaded_objects(tracee)
+        objects = loaded_objects(tracee, dynamic)
     except (Refused, WrongTarget):
         return {name: [] for name in names}
+    if dynamic and not any(o.dynamic == dynamic for o in objects):
+        raise Refused(
+            f"pid {tracee.pid}: the loader does not tell which copy of a library a second one uses (dlmopen)", REMEDY
+        )
     rows = {name: [(o.dynamic, o.find(name.encode(), b"")) for o in objects] for name in names}
     return {name: [(owner, d.address) for owner, d in found if d is not None] for name, found in rows.items()}
 
@@ -76,7 +83,7 @@ def _scope(objects: Sequence[LoadedObject], image: Image, tracee: Tracee) -> lis
 
 def _closure(objects: Sequence[LoadedObject], root: LoadedObject) -> list[LoadedObject]:
     """An object and what it needs, breadth first."""
-    by_name = {o.soname: o for o in reversed(objects) if o.soname}
+    by_name = {name: o for o in reversed(objects) for name in o.names}
     order = [root]
     for current in order:
         for name in current.needed:

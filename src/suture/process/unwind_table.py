@@ -49,9 +49,10 @@ class CxxRuntime:
         return link.Runtime(self.function, self.entry, self.displaced, following)
 
 
-def find_runtime(tracee: Tracee, placed: Sequence[Placed]) -> CxxRuntime | None:
-    """The unwinder that exceptions in the process use, None when it has none. Raises Refused for one that can't be told."""
-    found = definitions(tracee, (_FIND, _RAISE))
+def find_runtime(tracee: Tracee, placed: Sequence[Placed], dynamic: int) -> CxxRuntime | None:
+    """The unwinder that exceptions in an image use (`dynamic` is its dynamic section), None when there is none. Raises Refused for one
+    that can't be told."""
+    found = definitions(tracee, (_FIND, _RAISE), dynamic)
     if not found[_RAISE]:
         return None
     finds = [(owner, address) for owner, address in found[_FIND]]
