@@ -49,7 +49,7 @@ class CxxRuntime:
         return link.Runtime(self.function, self.entry, self.displaced, following)
 
 
-def find_runtime(tracee: Tracee, placed: Sequence[Placed], dynamic: int) -> CxxRuntime | None:
+def find_runtime(tracee: Tracee, placed: Sequence[Placed], dynamic: int = 0) -> CxxRuntime | None:
     """The unwinder that exceptions in an image use (`dynamic` is its dynamic section), None when there is none. Raises Refused for one
     that can't be told."""
     found = definitions(tracee, (_FIND, _RAISE), dynamic)
