@@ -1,9 +1,10 @@
 """Real changes between two archive versions of the kernel, chosen by a rule, made into patches and tried in the archive's own kernel.
 
-A change is a part of what differs in one C file: the hunks that belong together (kernel_change.py), with the lines that the file's
-headers gain where it does not compile without. The rule: C files of the folders below that differ, ordered by the SHA-256 of their
-paths; the first of them that this kernel has compiled; of each the change whose text has the smallest SHA-256. Each is made,
-loaded in the guest, waited for, reverted; or refused, with the reason.
+A change is a part of what differs in one C file: the hunks that belong together (kernel_change.py). The rule: C files of the folders
+below that differ, ordered by the SHA-256 of their paths; the first of them that this kernel has compiled; of each the change whose text
+has the smallest SHA-256. Where the compiler or Suture misses a name, the change takes in what brings it: lines that headers gain,
+else all hunks of headers and all changes of C files that have the name on a changed line. Each is made, loaded in the guest, waited
+for, reverted; or refused, with the reason. What was measured is kept: a run that is interrupted goes on with --resume.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,22 +28,23 @@ from kernel_page import DOCUMENT, document
 
 from suture.command import run
 from suture.error import SutureError
-from suture.kernel import unit
+from suture.kernel import built, unit
 from suture.kernel.make import KernelMaking, make
 from suture.kernel.manifest import KernelPatch, read_patch
-from suture.kernel.prepare import ROOT, prepare, unpacked
+from suture.kernel.prepare import ROOT, KernelTree, prepare, unpacked
 from suture.kernel.refusal import KernelRefused
 from suture.kernel.request import KernelRequest, ready
 from suture.kernel.target import Target, find
 from suture.source import cache
 from suture.source.difference import tree_difference
-from suture.source.fix import FilePatch, Fix
 
 FOLDERS = ("net/", "fs/", "mm/", "kernel/", "block/", "ipc/", "security/", "lib/", "crypto/", "io_uring/")
 FOLDERS_OF_DRIVERS = ("drivers/net/", "drivers/tty/", "drivers/char/", "drivers/md/", "drivers/nvme/", "drivers/scsi/")
 
 
 _WORD = re.compile(r"\w+")
+_MOST_PARTS = 10  # hunks and changes that one missing name may bring in
+_HUNKS = re.compile(r"^(?=@@ )", re.MULTILINE)
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -73,7 +75,7 @@ def making(target: Target, to: str, count: int) -> tuple[list[dict[str, Any]], d
     tree = prepare(target)
     newer = unpacked(target, to) / ROOT.lstrip("/")
     changed = _changed(target, tree.files, newer, to)
-    headers = {p for p in changed if p.endswith(".h")}
+    pool = Pool.read(target, tree, newer, changed, to)
     wanted = [p for p in changed if p.endswith(".c") and p.startswith(FOLDERS + FOLDERS_OF_DRIVERS)]
     wanted.sort(key=lambda p: hashlib.sha256(p.encode()).hexdigest())
     rows: list[dict[str, Any]] = []
@@ -89,15 +91,12 @@ def making(target: Target, to: str, count: int) -> tuple[list[dict[str, Any]], d
             continue
         place = _kept(target, to) / cache.safe(path)
         if not (place / "row.json").exists():
-            own = {h: tree_difference(tree.files, newer, h, (h,)) for h in sorted(headers & set(one.depends))}
-            fresh, module = attempt(target, path, _drawn(tree.files, newer, path), own)
+            fresh, module = attempt(target, path, _drawn(tree.files, newer, path), pool)
             place.mkdir(parents=True, exist_ok=True)
             if module is not None:
                 (place / "module.ko").write_bytes(module.data)
             (place / "row.json").write_text(json.dumps(fresh))
         row = json.loads((place / "row.json").read_text())
-        if row is None:
-            continue
         row["module"] = " ".join(one.modules) or "vmlinux"
         rows.append(row)
         if (place / "module.ko").exists():
@@ -119,7 +118,7 @@ def _read(path: Path) -> str:
 
 def _kept(target: Target, to: str) -> Path:
     """Where a run keeps what it has made."""
-    return cache.root() / "bench" / "kernel_coverage" / cache.safe(f"{target.version}-{to}-2")
+    return cache.root() / "bench" / "kernel_coverage" / cache.safe(f"{target.version}-{to}-3")
 
 
 def _changed(target: Target, old: Path, new: Path, to: str) -> list[str]:
@@ -135,70 +134,116 @@ def _changed(target: Target, old: Path, new: Path, to: str) -> list[str]:
     return found
 
 
-def _hunks(fix: Fix, names: set[str]) -> FilePatch | None:
-    """The part of a header's change that only adds lines, one of `names` among them: other hunks change what more files use."""
-    part = fix.files[0]
-    head, *hunks = re.split(r"^(?=@@ )", part.text, flags=re.MULTILINE)
-    pure = [h for h in hunks if not re.search(r"^-", h, re.MULTILINE)]
-    wanted = [h for h in pure if any(names & set(_WORD.findall(x)) for x in h.split("\n") if x.startswith("+"))]
-    return replace(part, text=head + "".join(wanted)) if wanted else None
+@dataclass(frozen=True)
+class Pool:
+    """All that differs in files of this kernel: for each the head of its difference, and its changes as lists of hunks."""
+
+    heads: Mapping[str, str]
+    changes: Mapping[str, Sequence[Sequence[str]]]
+
+    @classmethod
+    def read(cls, target: Target, tree: KernelTree, newer: Path, changed: Sequence[str], to: str) -> Pool:
+        """Remembered, since it compares each file."""
+        kernel = built.read(tree)
+        mine = [
+            p
+            for p in changed
+            if kernel.kernel(p) or (p.endswith(".h") and not re.match(r"arch/(?!x86/)|tools/|scripts/", p))
+        ]
+
+        def make(path: Path) -> None:
+            rows = {}
+            for name in mine:
+                whole = tree_difference(tree.files, newer, name, (name,)).files[0].text
+                head, *hunks = _HUNKS.split(whole)
+                if name.endswith(".c"):
+                    parts = single_changes(whole, _read(tree.files / name), _read(newer / name))
+                    rows[name] = [head, [_HUNKS.split(p)[1:] for p in parts]]
+                else:
+                    rows[name] = [head, [[h] for h in hunks]]
+            path.write_text(json.dumps(rows))
+
+        place = cache.root() / "bench" / cache.safe(f"kernel-pool-{target.version}-{to}.json")
+        rows = json.loads(cache.item(place, make).read_text())
+        return cls({n: r[0] for n, r in rows.items()}, {n: r[1] for n, r in rows.items()})
+
+    def naming(self, names: set[str], only_gained: bool) -> list[tuple[str, str]]:
+        """Files and hunks of the changes that have a name on a changed line; `only_gained`: of headers, that take nothing away."""
+        found = []
+        for path, changes in self.changes.items():
+            if only_gained and not path.endswith(".h"):
+                continue
+            for hunks in changes:
+                lines = [x for h in hunks for x in h.split("\n") if x[:1] in ("+", "-")]
+                if only_gained and any(x.startswith("-") for x in lines):
+                    continue
+                if any(names & set(_WORD.findall(x)) for x in lines):
+                    found += [(path, h) for h in hunks]
+        return found
 
 
-def attempt(
-    target: Target, path: str, change: str, headers: Mapping[str, Fix]
-) -> tuple[dict[str, Any] | None, KernelMaking | None]:
-    """Make one; None when this kernel does not have the file.
-
-    `headers` are the changes of headers that it includes: of those the hunks go in that hold a name which the compiler misses.
-    """
-    row: dict[str, Any] = {
-        "path": path,
-        "hunks": change.count("\n@@ "),
-        "outcome": "refused",
-        "reason": "",
-        "functions": [],
-        "headers": [],
-    }
-    names: set[str] = set()
+def attempt(target: Target, path: str, change: str, pool: Pool) -> tuple[dict[str, Any], KernelMaking | None]:
+    """Make one, with what it turns out to need."""
+    row: dict[str, Any] = {"path": path, "outcome": "refused", "reason": "", "kind": "", "functions": [], "files": []}
+    parts: dict[str, list[str]] = {path: _HUNKS.split(change)[1:]}
+    head = _HUNKS.split(change)[0]
     while True:
         began = time.monotonic()
-        parts = [h for h in (_hunks(f, names) for f in headers.values()) if h]
-        row["headers"] = sorted({p.path for p in parts})
+        row |= {"hunks": sum(map(len, parts.values())), "files": sorted(parts)}
+        names: set[str] = set()
         try:
             name = re.sub(r"\W+", "-", path) + ".patch"
-            whole = ready(KernelRequest(f"linux={target.version}", ((name, change),)))
-            fix = replace(whole.fixes[0], files=(*whole.fixes[0].files, *parts))
-            made = make(replace(whole, fixes=(fix,)))
+            texts = [pool.heads.get(p, head) + "".join(sorted(hs, key=_place)) for p, hs in sorted(parts.items())]
+            made = make(ready(KernelRequest(f"linux={target.version}", ((name, "".join(texts)),))))
         except unit.CompileFailed as error:
             row["reason"] = (
                 error.what.partition("error: ")[2].partition("\n")[0] or error.what.replace("\n", "; ")[:200]
             )
-            row["kind"] = "needs more of the change than its file and headers"
-            missing = _missing(error.what) - names
-            if not missing or not any(_hunks(f, missing) for f in headers.values()):
-                return row, None
-            names |= missing
-            continue
+            row["kind"] = "does not compile without more of the difference"
+            names = _missing(error.what)
         except KernelRefused as error:
             first = [f"{r.file}:{r.line} {r.function}: {r.reason}" for r in error.refused[:2]]
-            more_reasons = len(error.refused) - 2
-            row["reason"] = "; ".join(first) + (f" (and {more_reasons} more)" if more_reasons > 0 else "")
+            more = len(error.refused) - 2
+            row["reason"] = "; ".join(first) + (f" (and {more} more)" if more > 0 else "")
             row["kind"] = _kind([r.reason for r in error.refused])
-            return row, None
+            names = {
+                m[1]
+                for r in error.refused
+                if (m := re.search(r"nothing in the running kernel is called (\w+)", r.reason))
+            }
         except SutureError as error:
             row |= {"reason": error.what.replace("\n", "; ")[:300], "kind": _kind([error.what])}
-            if "no code or data of it changes" in error.what:
+            if "no code or data changes" in error.what:
                 row |= {"outcome": "no code changes", "reason": "", "kind": ""}
-            return (None, None) if "is not part of this kernel" in error.what else (row, None)
-        row |= {"outcome": "made", "reason": "", "kind": ""}
-        row["functions"] = [f"{f.object}:{f.name}" for f in made.manifest.functions]
-        row |= {"seconds": time.monotonic() - began, "steps": dict(made.seconds), "keep": bool(made.manifest.keep)}
-        return row, made
+        else:
+            row |= {"outcome": "made", "reason": "", "kind": "", "complete": made.manifest.is_complete}
+            row["missing"] = sorted({a.reason for f in made.manifest.fixes for a in f.ledger.missing})
+            row["functions"] = [f"{f.object}:{f.name}" for f in made.manifest.functions]
+            row |= {"seconds": round(time.monotonic() - began, 1), "keep": bool(made.manifest.keep)}
+            return row, made
+        if not names or not _grow(parts, pool, names):
+            return row, None
+
+
+def _grow(parts: dict[str, list[str]], pool: Pool, names: set[str]) -> bool:
+    """Take in what brings the names; whether that was anything, and not so much that it is another change."""
+    for only_gained in (True, False):
+        more = [(p, h) for p, h in pool.naming(names, only_gained) if h not in parts.get(p, ())]
+        if more and len(more) <= _MOST_PARTS:
+            for path, hunk in more:
+                parts.setdefault(path, []).append(hunk)
+            return True
+    return False
+
+
+def _place(hunk: str) -> int:
+    return int(re.match(r"@@ -(\d+)", hunk)[1])  # type: ignore[index]
 
 
 def _missing(said: str) -> set[str]:
-    """Names that the compiler does not know."""
-    return set(re.findall(r"(?:declaration of function|named|type name|error:|struct) \W(?:struct )?(\w+)\W", said))
+    """Names that the compiler does not know, or knows otherwise."""
+    errors = " ".join(x for x in said.split("\n") if "error: " in x or "note: " in x)
+    return set(re.findall("\u2018(?:struct |union |enum )?([A-Za-z_]\\w{3,})\u2019", errors))
 
 
 def _kind(reasons: Sequence[str]) -> str:
@@ -212,7 +257,11 @@ def _kind(reasons: Sequence[str]) -> str:
         ("does not depend on", "needs another module"),
         ("may use what changes in it", "a header that many files use changes"),
         ("a new file", "a new file"),
+        ("begins without a call of the function tracer", "a function can't be diverted (notrace)"),
         ("is found", "the code does not match"),
+        ("files use what changes in it", "a header that many files use changes"),
+        ("units may be affected", "a header that many files use changes"),
+        ("does not apply", "hunks do not apply apart"),
     ):
         if any(words in r for r in reasons):
             return kind
