@@ -111,3 +111,15 @@ def test_a_copy_outside_the_kernels_text_is_missing_and_so_are_other_build_rules
     for same, fate in ((True, Fate.SAME), (False, Fate.MISSING)):
         found = ledger(fix, who, {}, same)
         assert [a.fate for a in found.accounts] == [Fate.MISSING, fate] and not found.is_complete
+
+
+def test_what_only_leaves_out_is_missing() -> None:
+    fix = parse(FIX, "x.patch").only(["MAINTAINERS"])
+    who = {
+        "net/x.c": Readers(reason="left out with --only", left_out=True),
+        "MAINTAINERS": Readers(reason="no unit reads it"),
+    }
+    found = ledger(fix, who, {}, True)
+    assert not found.is_complete and {f.path: f.accounts[0].fate for f in found.files} == {
+        "MAINTAINERS": Fate.NO_CODE, "net/x.c": Fate.MISSING,
+    }  # fmt: skip

@@ -46,6 +46,8 @@ def ledger(fix: Fix, readers: Mapping[str, Readers], results: Mapping[str, UnitR
                 if row not in named and not any(_lines(p, row) for p in fix.files):
                     named.add(row)
                     files[number] = FileAccount(part.path, (*files[number].accounts, _missing(row, _Changed())))
+    kept = {p.path for p in fix.files}
+    files += [_file(p, readers[p.path], results, rules_same, named) for p in fix.left_out if p.path not in kept]
     return Ledger(tuple(files))
 
 
@@ -53,6 +55,9 @@ def _file(
     part: FilePatch, who: Readers, results: Mapping[str, UnitResult], rules_same: bool, named: set[Registration]
 ) -> FileAccount:
     lines = changed_lines(part)
+    if who.left_out:
+        remedy = "make the patch without --only, or know that this part is open"
+        return FileAccount(part.path, (_account(Fate.MISSING, lines, reason=who.reason, remedy=remedy),))
     if who.is_rule:
         return FileAccount(part.path, (_rule(lines, rules_same),))
     own = [results[s] for s in who.units]

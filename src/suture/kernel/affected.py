@@ -55,13 +55,14 @@ _SEARCHED = ("arch/x86", "block", "certs", "crypto", "drivers", "fs", "include",
 @dataclass(frozen=True)
 class Readers:
     """Who reads a changed file. `units` are sources of units that are compiled before and after; `outside` compiles of the file
-    that run outside the kernel's text, and are not; `reason` tells why no unit reads it.
+    that run outside the kernel's text, and are not; `reason` tells why no unit reads it, or why it is `left_out`.
     """
 
     units: tuple[str, ...] = ()
     outside: tuple[str, ...] = ()
     reason: str = ""
     is_rule: bool = False
+    left_out: bool = False
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,7 @@ def units(tree: KernelTree, fixes: Sequence[Fix], layer: Path, progress: Progres
     kernel, includes = built.read(tree), include.read(tree)
     search = _Search(tree, kernel, includes, layer / ROOT.lstrip("/"))
     found = {path: search.readers(part) for path, part in parts.items()}
+    found |= {p.path: search.left_out(p) for f in fixes for p in f.left_out if p.path not in found}
     sources = sorted({s for r in found.values() for s in r.units})
     progress(f"asking kbuild for {len(sources)} commands")
     known = unit.units(tree, sources)
@@ -110,6 +112,16 @@ class _Search:
             return self._header(part, may)
         own = {path} & may
         return self._sorted(path, own | self._including(path, may - own))
+
+    def left_out(self, part: FilePatch) -> Readers:
+        """Of a file that a person leaves out: whether the kernel lacks its change."""
+        path = part.path
+        is_text = (
+            path.startswith(_TEXTS) or path.endswith(_TEXT_ENDS) or "." not in Path(path).name or _ARCH.match(path)
+        )
+        if not self.includes.units([path], self.kernel.compiles.keys()) and is_text:
+            return Readers(reason="no unit reads it")
+        return Readers(reason="left out with --only", left_out=True)
 
     def _is_kernels(self, path: str) -> bool:
         return not path.startswith(_TEXTS) and not _ARCH.match(path)
