@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import bisect
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from functools import cached_property
 
@@ -180,11 +180,24 @@ class AtomObject:
                 section.is_alloc
                 and section.sh_size
                 and section.sh_type in _HELD
-                and not section.name.startswith((".eh_frame", ".note"))
+                and not section.name.startswith((".eh_frame", ".note", _PATCHABLE))
             ):
                 symbols = tuple(sorted(by_section.get(section.index, ()), key=lambda s: (s.st_value, s.index)))
                 found[section.index] = self._atom(section, symbols)
         return found
+
+    @cached_property
+    def pads(self) -> dict[int, int]:
+        """By index of the code section the bytes in front of its function, where gcc left room (-fpatchable-function-entry=N,M).
+
+        They are none of the function's; an atom begins behind them.
+        """
+        starts: dict[int, int] = {}
+        for symbol in self.elf.symbols:
+            if symbol.has_section and symbol.type == SymbolType.FUNC:
+                starts[symbol.st_shndx] = min(starts.get(symbol.st_shndx, symbol.st_value), symbol.st_value)
+        found = {i: n for i, n in starts.items() if n and self.elf.sections[i].is_code}
+        return {i: n for i, n in found.items() if self.elf.bytes_of(self.elf.sections[i])[:n] == n * _NOP}
 
     @cached_property
     def functions(self) -> dict[str, Function]:
@@ -214,7 +227,8 @@ class AtomObject:
     @cached_property
     def _frames(self) -> tuple[dict[int, tuple[Frame, ...]], str]:
         try:
-            return frames(self.elf), ""
+            rows = frames(self.elf).items()
+            return {i: tuple(replace(f, start=f.start - self.pads.get(i, 0)) for f in fs) for i, fs in rows}, ""
         except BadCallFrame as problem:
             return {}, str(problem)
 
@@ -325,26 +339,32 @@ class AtomObject:
         return atom.data[offset : end + width]
 
     def _atom(self, section: Section, symbols: tuple[Symbol, ...]) -> Atom:
+        pad = self.pads.get(section.index, 0)
         references = []
         for row in self.elf.relocations_by_section.get(section.index, ()):
             symbol = self.elf.symbols[row.symbol]
             if symbol.has_section:
+                value = symbol.st_value - self.pads.get(symbol.st_shndx, 0)
                 references.append(
-                    Reference(row.r_offset, row.r_type, symbol.st_shndx, symbol.name, symbol.st_value, row.r_addend)
+                    Reference(row.r_offset - pad, row.r_type, symbol.st_shndx, symbol.name, value, row.r_addend)
                 )
             else:
                 value = symbol.st_value if symbol.st_shndx == SHN_ABS else 0
-                references.append(Reference(row.r_offset, row.r_type, None, symbol.name, value, row.r_addend))
+                references.append(Reference(row.r_offset - pad, row.r_type, None, symbol.name, value, row.r_addend))
+        if pad:
+            symbols = tuple(replace(s, st_value=s.st_value - pad) for s in symbols)
         return Atom(
-            section,
+            replace(section, sh_size=section.sh_size - pad) if pad else section,
             _kind(section, bool(references)),
             _label(section, symbols),
             symbols,
-            self.elf.bytes_of(section),
+            self.elf.bytes_of(section)[pad:],
             tuple(references),
         )
 
 
+_PATCHABLE = "__patchable_function_entries"  # where tracers find the room that gcc left them; no code looks at it
+_NOP = b"\x90"
 _HELD = frozenset({SectionType.PROGBITS, SectionType.NOBITS, SectionType.INIT_ARRAY, SectionType.FINI_ARRAY})
 
 

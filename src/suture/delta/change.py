@@ -38,7 +38,7 @@ class UnitChange:
         """Link-time address of an atom of pre."""
         base = self.match.book.get(Kind.ADDRESS, f"sectioned:{atom.section.name}#{atom.index}")
         if base is not None:
-            return base
+            return base + self.pre.pads.get(atom.index, 0)
         for symbol in atom.symbols:
             if not symbol.name.startswith(".L"):
                 address = self.match.address_of(symbol.name)
