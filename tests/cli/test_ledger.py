@@ -43,7 +43,8 @@ FILES = {
     "again.c": "#define own again\n#include \"own.c\"\n",
     "README": "words\n",
     "other.c": "int other(void) { return 1; }\n",
-    "Makefile": "libl.so: l.o own.o again.o\n\tgcc -shared -Wl,--build-id -o libl.so l.o own.o again.o\n%.o: %.c\n\tgcc -O2 -g -fPIC -c $< -o $@\n",
+    "tool.c": "#include <stdio.h>\n#include \"shape.h\"\nint main(int c, char **v) { return printf(\"tool %d\\n\", c + EXTRA); }\n",
+    "Makefile": "all: libl.so tool\ntool: tool.o\n\tgcc -Wl,--build-id -o tool tool.o\nlibl.so: l.o own.o again.o\n\tgcc -shared -Wl,--build-id -o libl.so l.o own.o again.o\n%.o: %.c\n\tgcc -O2 -g -fPIC -c $< -o $@\n",
 }  # fmt: skip
 
 
@@ -128,7 +129,7 @@ def test_a_macro_belongs_to_all_that_it_changes_and_one_that_changes_nothing_is_
     (patch,) = project.make(ExitCode.OK, project.fix("x.patch", ("shape.h", "EXTRA 5", "EXTRA 6")))["patches"]
     assert accounts(patch)["shape.h"] == [("patched", "-1 +1", ["guard"])]
     said = project.make(ExitCode.REFUSED, project.fix("y.patch", ("shape.h", "UNUSED 1", "UNUSED 2")))
-    assert "(1) are the same before and after" in said["error"]
+    assert "(2) are the same before and after" in said["error"]
 
 
 def test_a_file_that_is_compiled_itself_and_included_elsewhere_is_patched_in_both(project: Project) -> None:
@@ -175,6 +176,20 @@ def test_each_of_several_fixes_has_its_own_ledger_and_closes_its_own_cves(projec
     assert patch["cves"] == ["CVE-2099-0001"] and not patch["complete"]
     assert accounts(patch, 0) == {"l.c": [("patched", "-11 +11", ["guard"])]}
     assert accounts(patch, 1)["other.c"][0][0] == "missing"
+
+
+def test_what_concerns_another_program_alone_is_told_apart_from_what_is_missing(project: Project) -> None:
+    """A CVE whose fix changes both is closed by both patches together, and by none alone."""
+    name = "CVE-2099-0001.patch"
+    fix = project.fix(name, ("l.c", "guard old", "guard new"), ("tool.c", "tool %d", "tools %d"))
+    (patch,) = project.make(ExitCode.OK, fix)["patches"]
+    assert accounts(patch) == {"l.c": [("patched", "-11 +11", ["guard"])], "tool.c": [("elsewhere", "-3 +3", [])]}
+    assert patch["cves"] == [] and patch["complete"] and list(patch["shared_cves"]) == ["CVE-2099-0001"]
+    assert "tool" in patch["shared_cves"]["CVE-2099-0001"][0]
+    (patch,) = project.make(ExitCode.OK, project.fix(name, ("shape.h", "EXTRA 5", "EXTRA 6")))["patches"]
+    assert accounts(patch)["shape.h"] == [("patched", "-1 +1", ["guard"])] and patch["shared_cves"]
+    said = project.make(ExitCode.REFUSED, project.fix(name, ("tool.c", "tool %d", "tools %d")))
+    assert "tool" in said["error"] and "none of libl.so" in said["error"]
 
 
 def test_what_is_left_out_with_only_is_missing(project: Project) -> None:
