@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from suture.cli.demangle import plain_names
 from suture.delta.ledger import Account, Fate, Ledger, Lines
-from suture.patch.manifest import Fix, closed
+from suture.patch.manifest import Fix, RefusedFunction, closed
 
 _NAMED = 4
 _LISTED = 12
@@ -35,6 +35,12 @@ def cve_lines(fixes: Sequence[Fix], file: str) -> list[str]:
         else:
             rows.append(f"{cve} is closed")
     return rows
+
+
+def unsaid(fixes: Sequence[Fix], refused: Sequence[RefusedFunction]) -> list[RefusedFunction]:
+    """Refusals whose reason no ledger gives: the rest of what is behind lines that are missing for several reasons."""
+    said = {(a.reason, a.remedy) for f in fixes for a in f.ledger.missing}
+    return [r for r in refused if (r.reason, r.remedy) not in said]
 
 
 def _total(ledger: Ledger) -> str:
@@ -73,12 +79,15 @@ def _fate_lines(ledger: Ledger, fate: Fate, file: str, whole: bool) -> Iterator[
 
 def _by_reason(rows: Sequence[tuple[str, Account]]) -> Iterator[str]:
     """Each reason once, with the files that it holds for."""
-    reasons: dict[tuple[str, str], dict[str, int]] = {}
+    reasons: dict[tuple[str, str], dict[tuple[str, tuple[str, ...]], int]] = {}
     for path, one in rows:
         files = reasons.setdefault((one.reason, one.remedy), {})
-        files[path] = files.get(path, 0) + one.lines
+        files[path, one.functions] = files.get((path, one.functions), 0) + one.lines
     for (reason, remedy), files in reasons.items():
-        named = [f"{path} ({_count(n, 'line')})" for path, n in files.items()]
+        named = [
+            f"{path} ({_count(n, 'line')}{' of ' + _few(plain_names(names), _NAMED) if names else ''})"
+            for (path, names), n in files.items()
+        ]
         yield f"  {_few(named, _LISTED)}: {reason}"
         yield f"    remedy: {remedy}"
 

@@ -213,7 +213,7 @@ def _request(args: argparse.Namespace, texts: tuple[tuple[str, str], ...], step:
 
 
 def _print(written: Sequence[Written], making: Making, seconds: Mapping[str, float], whole: bool) -> None:
-    from suture.cli.ledger import cve_lines, fix_lines
+    from suture.cli.ledger import cve_lines, fix_lines, unsaid
 
     rows = [
         (
@@ -234,10 +234,9 @@ def _print(written: Sequence[Written], making: Making, seconds: Mapping[str, flo
         file, fixes = made.manifest.target.file, made.manifest.fixes
         for line in (*fix_lines(fixes, file, whole), *cve_lines(fixes, file)):
             print(line)
-    missing = {(a.reason, a.remedy) for m in making.patches for f in m.manifest.fixes for a in f.ledger.missing}
-    unsaid = [r for r in making.refused if r.function or (r.reason, r.remedy) not in missing]
-    if unsaid:
-        print_refused(unsaid)
+    left = unsaid([f for m in making.patches for f in m.manifest.fixes], making.refused)
+    if left:
+        print_refused(left)
     print("seconds: " + ", ".join(f"{name} {value:.2f}" for name, value in seconds.items()))
 
 

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from suture.cli.demangle import plain_names
-from suture.cli.ledger import cve_lines, fix_lines
+from suture.cli.ledger import cve_lines, fix_lines, unsaid
 from suture.cli.make import print_refused
 from suture.cli.output import print_json, print_table
 from suture.error import ExitCode
@@ -108,9 +108,10 @@ def _print_summary(patch: PatchFile, every_line: bool) -> None:
         for f in g.functions
     ]
     print_table(("replaced function", "address", "old bytes", "new bytes", "group", "consistency"), rows)
-    if m.verdict.refused:
+    left = unsaid(m.fixes, m.verdict.refused)
+    if left:
         print()
-        print_refused(m.verdict.refused)
+        print_refused(left)
 
 
 def _new_size(patch: PatchFile, symbol: str) -> int:

@@ -33,8 +33,8 @@ class Lines(NamedTuple):
 class Account:
     """What became of some changed lines of one file: `removed` of the file before the fix, `added` of the file with it.
 
-    `functions` of a PATCHED account are the replaced or new functions that carry the change, as the manifest calls them. `units`
-    is the number of units that read the file and were compiled before and after. `others` are other binaries whose code the
+    `functions` of a PATCHED account are the replaced or new functions that carry the change, as the manifest calls them; of a
+    MISSING one those that the lines belong to and that are refused, where that is known. `units` is the number of units that read the file and were compiled before and after. `others` are other binaries whose code the
     lines change too (all that they change, when ELSEWHERE). `reason` and `remedy` tell why lines are MISSING; of another fate
     the reason may tell more, and there is no remedy.
     """

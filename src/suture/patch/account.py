@@ -276,7 +276,7 @@ class _Closing:
                 if function in unit.unused and problem is None:
                     problem = next(iter(unit.named.values()), None)
                 if problem is not None:
-                    return _Verdict(Fate.MISSING, (), problem.reason, problem.remedy)
+                    return _Verdict(Fate.MISSING, (unit.name(function),), problem.reason, problem.remedy)
                 if function in unit.changed - unit.unused:
                     names.add(unit.name(function))
         if not found:
