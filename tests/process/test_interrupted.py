@@ -15,6 +15,7 @@ from suture.process import borrow as borrowing
 from suture.process import x86_64
 from suture.process.apply import apply, revert
 from suture.process.maps import read_maps
+from suture.process.stop import NotStopped, Seizure
 from suture.process.tracee import Tracee
 
 BLOCKED = r"""
@@ -43,7 +44,15 @@ BLOCKED = r"""
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/timerfd.h>
+#include <sys/sendfile.h>
+#include <sys/uio.h>
+#include <sys/un.h>
 #include <sys/wait.h>
+#include <stddef.h>
+#include <linux/filter.h>
+#include <linux/io_uring.h>
+#include <linux/seccomp.h>
+#include <sys/ioctl.h>
 #include <time.h>
 #include <unistd.h>
 __attribute__((noinline)) int f(int x) { __asm__ volatile(""); return x * 3 + 1; }
@@ -82,7 +91,7 @@ static int full_socket(void) {
 }
 static int epfd(void) { int e = epoll_create1(0); struct epoll_event v = {.events = EPOLLIN}; epoll_ctl(e, EPOLL_CTL_ADD, pipe_end(), &v); return e; }
 static struct epoll_event ev;
-static char buf[64];
+static char buf[64], big[60000];
 static struct pollfd pfd(void) { struct pollfd p = {.fd = pipe_end(), .events = POLLIN}; return p; }
 static long c_nanosleep(void) { return nanosleep(&minute, 0); }
 static long c_clock_absolute(void) { struct timespec t = {until(), 0}; return -clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &t, 0); }
@@ -117,13 +126,60 @@ static long c_futex(void) { static int word; return syscall(SYS_futex, &word, FU
 static long c_cond(void) { pthread_mutex_t m = PTHREAD_MUTEX_INITIALIZER; pthread_cond_t c = PTHREAD_COND_INITIALIZER; pthread_mutex_lock(&m); return pthread_cond_wait(&c, &m); }
 static long c_lock(void) { char n[] = "/tmp/suture_lock_XXXXXX"; int a = mkstemp(n), b = open(n, O_RDWR); unlink(n); flock(a, LOCK_EX); return flock(b, LOCK_EX); }
 static long c_io_getevents(void) { aio_context_t c = 0; syscall(SYS_io_setup, 4, &c); struct io_event e; return syscall(SYS_io_getevents, c, 1, 1, &e, &minute); }
+static struct iovec one = {buf, 1}, many = {big, sizeof big};
+static struct msghdr out = {.msg_iov = &many, .msg_iovlen = 1};
+static long c_readv(void) { return readv(quiet_socket(), &one, 1); }
+static long c_writev(void) { return writev(full_socket(), &many, 1); }
+static long c_preadv2(void) { return preadv2(quiet_socket(), &one, 1, -1, 0); }
+static long c_pwritev2(void) { return pwritev2(full_socket(), &many, 1, -1, 0); }
+static long c_sendmsg(void) { return sendmsg(full_socket(), &out, 0); }
+static long c_sendmmsg(void) { struct mmsghdr m = {.msg_hdr = out}; return sendmmsg(full_socket(), &m, 1, 0); }
+static long c_sendfile(void) { off_t o = 0; return sendfile(full_socket(), open("/proc/self/exe", O_RDONLY), &o, 9000); }
+static long c_splice_in(void) { int p[2]; pipe(p); return splice(quiet_socket(), 0, p[1], 0, 100, 0); }
+static long c_splice_out(void) { int p[2]; pipe(p); write(p[1], big, 4096); return splice(p[0], 0, full_socket(), 0, 4096, 0); }
+static long c_tee(void) { int p[2], q[2]; pipe(p); pipe(q); return tee(p[0], q[1], 100, 0); }
+static long c_accept4(void) { return accept4(listening(), 0, 0, 0); }
+static long c_connect(void) {
+  struct sockaddr_un a = {AF_UNIX};
+  int l = socket(AF_UNIX, SOCK_STREAM, 0), s;
+  bind(l, (void *)&a, sizeof(sa_family_t));
+  socklen_t n = sizeof a;
+  getsockname(l, (void *)&a, &n);
+  listen(l, 0);
+  while (1) {
+    s = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0);
+    if (connect(s, (void *)&a, n)) break;
+  }
+  s = socket(AF_UNIX, SOCK_STREAM, 0);
+  setsockopt(s, SOL_SOCKET, SO_SNDTIMEO, &minute_v, sizeof minute_v);
+  return connect(s, (void *)&a, n);
+}
+static long c_io_pgetevents(void) { aio_context_t c = 0; syscall(SYS_io_setup, 4, &c); struct io_event e; return syscall(333, c, 1, 1, &e, &minute, 0); }
+static long c_io_uring_enter(void) { struct io_uring_params p = {0}; int d = syscall(425, 4, &p); return d < 0 ? pause() : syscall(426, d, 0, 1, IORING_ENTER_GETEVENTS, 0, 0); }
+static long c_futex_waitv(void) { static unsigned word; struct { unsigned long val, addr; unsigned flags, res; } w = {0, (unsigned long)&word, 2, 0}; return syscall(449, &w, 1, 0, 0, 0) < 0 && errno == ENOSYS ? pause() : -1; }
+static long c_futex_pi(void) { static int word; word = getpid(); return syscall(SYS_futex, &word, FUTEX_LOCK_PI, 0, 0, 0, 0); }
+static long c_record_lock(void) { char n[] = "/tmp/suture_lock_XXXXXX"; int a = mkstemp(n), b = open(n, O_RDWR); unlink(n); struct flock k = {F_WRLCK, SEEK_SET, 0, 0, 0}; fcntl(a, F_OFD_SETLK, &k); return fcntl(b, F_OFD_SETLKW, &k); }
+static long c_open_fifo(void) { char n[64]; sprintf(n, "/tmp/suture_fifo_%d", getpid()); mkfifo(n, 0600); return open(n, O_RDONLY); }
+static long c_waitid(void) { siginfo_t i; pid_t p = fork(); if (!p) { for (;;) pause(); } return waitid(P_PID, p, &i, WEXITED); }
+static long c_clock_relative(void) { return -clock_nanosleep(CLOCK_MONOTONIC, 0, &minute, 0); }
+static long c_supervisor(void) {
+  struct sock_filter f[] = {BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+    BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, 1000, 0, 1), BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_USER_NOTIF), BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW)};
+  struct sock_fprog p = {4, f};
+  struct seccomp_notif n = {0};
+  int d = syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_NEW_LISTENER, &p);
+  return ioctl(d, SECCOMP_IOCTL_NOTIF_RECV, &n);
+}
 static long c_spin(void) { for (volatile long i = 0;; i++) f(3); }
 struct { const char *name; long (*run)(void); volatile long tid, result, error; } calls[] = {
 #define C(n) {#n, c_##n, 0, 777, 0}
   C(nanosleep), C(clock_absolute), C(pause), C(poll), C(ppoll), C(select), C(pselect), C(epoll_wait), C(epoll_pwait),
   C(epoll_pwait2), C(read_pipe), C(read_socket), C(recv), C(recvmsg), C(recvmmsg), C(send), C(write_socket), C(accept),
   C(semop), C(semtimedop), C(msgrcv), C(mq), C(sigtimedwait), C(sigwaitinfo), C(sigsuspend), C(wait), C(eventfd),
-  C(timerfd), C(inotify), C(futex), C(cond), C(lock), C(io_getevents), C(spin)};
+  C(timerfd), C(inotify), C(futex), C(cond), C(lock), C(io_getevents), C(readv), C(writev), C(preadv2),
+  C(pwritev2), C(sendmsg), C(sendmmsg), C(sendfile), C(splice_in), C(splice_out), C(tee), C(accept4), C(connect),
+  C(io_pgetevents), C(io_uring_enter), C(futex_waitv), C(futex_pi), C(record_lock), C(open_fifo), C(waitid),
+  C(clock_relative), C(supervisor), C(spin)};
 enum { N = sizeof calls / sizeof *calls };
 static void *thread(void *a) {
   long i = (long)a;
@@ -173,6 +229,24 @@ def test_stops_make_no_blocked_call_return(
         assert target.ask() == "1000:"
         revert(target.pid, patch.id)
         assert target.ask() == "22:"
+
+
+def test_a_stop_that_is_not_had_makes_no_blocked_call_return(
+    start: Any, blocked: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some have stopped by the time that one is found that does not."""
+
+    def fail(seizure: Seizure, _: object) -> None:
+        raise NotStopped(seizure.tracee.pid, "has threads that are born faster than they can be stopped")
+
+    target = start(blocked)
+    threads_of(target)
+    monkeypatch.setattr(Seizure, "_join_newborn", fail)
+    with Tracee(target.pid) as tracee, Seizure(tracee) as seizure, pytest.raises(NotStopped):
+        seizure.stop()
+    assert target.ask() == "22:"
+    time.sleep(0.05)
+    assert target.ask() == "22:"
 
 
 def calls_in(

@@ -24,8 +24,9 @@ from suture.process.image import Image, images
 from suture.process.loader import find_imports
 from suture.process.lock import locked
 from suture.process.maps import Maps, choose_address, read_maps
+from suture.process.obstacle import naming_obstacles, refuse_without_memory, why_no_memory
 from suture.process.old_frame import OldFrames, old_frames
-from suture.process.place import close_left, left_descriptors, place
+from suture.process.place import close_left, has_left, place
 from suture.process.placed import (
     Placed,
     Remains,
@@ -122,7 +123,7 @@ def apply(
     """
     require_machine()
     started = time.monotonic()
-    with Tracee(pid, population) as tracee, locked(tracee, timeout):
+    with Tracee(pid, population, writes=True) as tracee, naming_obstacles(tracee), locked(tracee, timeout):
         maps = read_maps(tracee.via)
         release_lingering()
         _settle(tracee, maps, timeout, on_step)
@@ -159,10 +160,11 @@ def _apply_to(
     if prepared.existing is None and prepared.transitions:
         linked = prepared.linked
         mine = [r for r in prepared.remains if r.id == patch.id and not r.mapping.executable]
+        refuse_without_memory(tracee, len(linked.text) + len(linked.data))
         _place(tracee, maps, linked, mine, begun + timeout, on_step)
         changed = True
-    elif prepared.existing is not None and (left := left_descriptors(tracee, patch.id)):
-        close_left(tracee, maps, left, on_step)
+    elif prepared.existing is not None and has_left(tracee, patch.id):
+        close_left(tracee, maps, patch.id, on_step)
     before = _register(tracee, prepared, timeout, on_step)
     return _switch(tracee, prepared, timeout, on_step, started, changed, before)
 
@@ -213,10 +215,8 @@ def _place(
                 raise
         except OSError as problem:
             tracee.check_same()
-            raise Refused(
-                f"pid {tracee.pid}: memory for the patch cannot be had: {problem.strerror}",
-                "see the process's limits (RLIMIT_AS, RLIMIT_NOFILE, cgroup) and security policy; else try again",
-            ) from problem
+            found = why_no_memory(tracee, problem, len(linked.text) + len(linked.data))
+            raise Refused(f"pid {tracee.pid}: {found.what}", found.remedy) from problem
         time.sleep(delay)
         delay = min(delay * 2, 0.25)
         tracee.check_same()
@@ -328,7 +328,7 @@ def revert(
     """
     require_machine()
     started = time.monotonic()
-    with Tracee(pid, population) as tracee, locked(tracee, timeout):
+    with Tracee(pid, population, writes=True) as tracee, naming_obstacles(tracee), locked(tracee, timeout):
         maps = read_maps(tracee.via)
         placed, remains = find_placed(tracee.via, maps)
         present = images(tracee.via, maps)

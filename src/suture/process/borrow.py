@@ -22,13 +22,14 @@ from contextlib import contextmanager, suppress
 from suture.error import SutureError, Unsupported
 from suture.process import memory, syscall, x86_64
 from suture.process.detach import detach_running, sweep, wait_while_ours
-from suture.process.error import AlreadyTraced, Busy, NoPermission, NoProcess
+from suture.process.error import AlreadyTraced, Busy, CallFailed, NoPermission, NoProcess
 from suture.process.gadget import Gadgets, find_gadgets
 from suture.process.interrupted import repair_interrupted
 from suture.process.maps import Maps
+from suture.process.proc import open_file
 from suture.process.room import MARK, Room, find_room
 from suture.process.tracee import Tracee, is_main_thread, read_stat, read_status
-from suture.process.x86_64 import Registers
+from suture.process.x86_64 import Registers, SignalFrame
 
 OnStep = Callable[[str], None]
 """Called with a step's name after it is done. Tests kill the applier there."""
@@ -50,8 +51,10 @@ def no_step(_: str) -> None:
 class Borrowed:
     """A stopped thread with its way home prepared; `call` makes a system call in it."""
 
-    def __init__(self, pid: int, tid: int, gadgets: Gadgets, original: Registers, frame: int, on_step: OnStep) -> None:
-        self.pid, self.tid = pid, tid
+    def __init__(
+        self, tracee: Tracee, tid: int, gadgets: Gadgets, original: Registers, frame: int, on_step: OnStep
+    ) -> None:
+        self.tracee, self.pid, self.tid = tracee, tracee.pid, tid
         self._call, self._frame, self._on_step = gadgets.call, frame, on_step
         self._at_rest = Registers.from_buffer_copy(original)
         self._at_rest.rip = gadgets.call
@@ -63,10 +66,19 @@ class Borrowed:
         """Stand before sigreturn: alone, the thread goes home."""
         syscall.set_registers(self.tid, self._at_rest)
 
-    @property
-    def scratch(self) -> int:
-        """Address of 256 bytes for strings, below the frame."""
+    def put(self, text: bytes) -> int:
+        """Write up to 256 bytes where a call may read them, below the frame; their address."""
+        memory.write(self.pid, self.tracee.memory, self._frame - _SCRATCH, text[:256])
         return self._frame - _SCRATCH
+
+    def open_path(self, fd: int) -> int:
+        """What the thread has open under a number, held without opening it (O_PATH). The table is the thread's own: other threads
+        of the process may have another one, and such as share it may have changed it."""
+        return open_file(self.pid, f"task/{self.tid}/fd/{fd}", flags=os.O_PATH, folder=self.tracee.folder)
+
+    def descriptors(self) -> list[tuple[int, str]]:
+        """Descriptors of the thread, and what their links in /proc say. Raises Hostile when they are too many."""
+        return self.tracee.descriptors(self.tid)
 
     def call(self, name: str, number: int, *arguments: int) -> int:
         """Make one system call and return its result. Raises OSError with the call's errno, NoProcess when the thread ends."""
@@ -87,7 +99,7 @@ class Borrowed:
         self._on_step(f"{name}: done")
         if result > _ALL_SIGNALS - 4095:
             number = (1 << 64) - result
-            raise OSError(number, f"{name} in pid {self.pid}: {os.strerror(number)}")
+            raise CallFailed(number, name, self.pid)
         return result
 
     def _to_syscall_stop(self) -> None:
@@ -132,6 +144,8 @@ def borrow(tracee: Tracee, maps: Maps, on_step: OnStep = no_step) -> Iterator[Bo
         mask: int | None = None
         used: Room | None = None
         try:
+            if not tracee.has_thread(tid):  # its number was another's by then
+                continue
             on_step("borrow: seized")
             try:
                 status = _stop(pid, tid)
@@ -158,14 +172,10 @@ def borrow(tracee: Tracee, maps: Maps, on_step: OnStep = no_step) -> Iterator[Bo
             frame = x86_64.signal_frame(
                 room.top, x86_64.as_seen_by_sigreturn(original), xstate, mask, gadgets.returns[0]
             )
-            mem = memory.open_for_writing(tracee.via)
-            try:
-                memory.write(pid, mem, frame.address, frame.data)
-            finally:
-                os.close(mem)
+            _write_frame(tracee, tid, frame)
             used = room
             on_step("borrow: frame written")
-            borrowed = Borrowed(pid, tid, gadgets, original, frame.address, on_step)
+            borrowed = Borrowed(tracee, tid, gadgets, original, frame.address, on_step)
             borrowed.rest()
             on_step("borrow: at rest")
             syscall.set_signal_mask(tid, _ALL_SIGNALS)
@@ -179,6 +189,21 @@ def borrow(tracee: Tracee, maps: Maps, on_step: OnStep = no_step) -> Iterator[Bo
     raise Busy(
         f"pid {pid}: no thread can be borrowed now ({'; '.join(tried[:4]) or 'none could be stopped'})", "try again"
     )
+
+
+def _write_frame(tracee: Tracee, tid: int, frame: SignalFrame) -> None:
+    """Write the frame, and prove that what was written is the memory of this very thread: a random number that is put below the
+    frame is read back through the thread. It stands still, so from then on its memory stays the same. Raises NoProcess.
+
+    Everything that was found out about the memory before is then about the memory that the thread has, since a process never comes
+    back to one that it has left by execve.
+    """
+    proof = os.urandom(16)
+    start = frame.address - _SCRATCH
+    memory.write(tracee.pid, tracee.memory, start, proof + bytes(_SCRATCH - len(proof)) + frame.data)
+    if memory.try_read(tid, start, len(proof)) != proof:
+        raise NoProcess(tracee.pid, "executes another program now")
+    tracee.check_same()
 
 
 def _seize(pid: int, tid: int) -> bool:
@@ -202,7 +227,7 @@ def refusal(pid: int, tid: int) -> AlreadyTraced | NoPermission | None:
         if status.tracer:
             return AlreadyTraced(pid, status.tracer)
         if read_stat(pid, tid).state not in "ZX":
-            os.close(memory.open_for_writing(tid))  # asks for the same right
+            os.close(open_file(tid, "mem", "its memory may not be written", os.O_RDWR))  # asks for the same right
     except NoPermission as why:
         return why
     except NoProcess:
@@ -294,11 +319,7 @@ def _candidates(tracee: Tracee) -> list[int]:
 
 def _mark(tracee: Tracee, room: Room) -> None:
     """The thread stands still and does not need our frame any more; the next time its pages are known by the mark."""
-    mem = memory.open_for_writing(tracee.via)
-    try:
-        memory.write(tracee.pid, mem, room.start, MARK * ((room.end - room.start) // len(MARK)))
-    finally:
-        os.close(mem)
+    memory.write(tracee.pid, tracee.memory, room.start, MARK * ((room.end - room.start) // len(MARK)))
 
 
 def _unfit(pid: int, tid: int, registers: Registers) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from suture.error import ExitCode, Refused, SutureError
 
 
@@ -45,6 +47,14 @@ class Busy(SutureError):
     """Threads stayed inside functions to be replaced, or could not be stopped, until the time was over."""
 
     exit_code = ExitCode.BUSY
+
+
+class CallFailed(OSError):
+    """A system call that a borrowed thread made has failed; `call` is its name."""
+
+    def __init__(self, number: int, call: str, pid: int) -> None:
+        super().__init__(number, f"{call} in pid {pid}: {os.strerror(number)}")
+        self.call = call
 
 
 class Hostile(SutureError):

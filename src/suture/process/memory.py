@@ -8,7 +8,6 @@ import os
 from suture.process import syscall
 from suture.process.allowance import spend
 from suture.process.error import NoPermission, NoProcess, WrongTarget
-from suture.process.proc import open_file
 
 MOST_AT_ONCE = 64 << 20
 
@@ -38,19 +37,14 @@ def try_read(pid: int, address: int, size: int) -> bytes:
         return b""
 
 
-def open_for_writing(pid: int) -> int:
-    """A descriptor of /proc/PID/mem. Raises NoProcess, NoPermission."""
-    return open_file(pid, "mem", "its memory may not be written", os.O_RDWR)
-
-
 def write(pid: int, mem: int, address: int, data: bytes) -> None:
-    """Write all of `data` through a descriptor of `open_for_writing`. Raises NoProcess, WrongTarget."""
+    """Write all of `data` through a descriptor of /proc/PID/mem (`Tracee.memory`). Raises NoProcess, WrongTarget."""
     try:
         done = os.pwrite(mem, data, address)
     except OSError as problem:
         raise _explain(pid, address, problem) from problem
     if done == 0:
-        raise NoProcess(pid, "ended during the work")
+        raise NoProcess(pid, "ended, or executed another program, during the work")
     if done != len(data):
         raise WrongTarget(f"pid {pid}: memory at {address + done:#x} cannot be written", _REMEDY)
 

@@ -1,7 +1,12 @@
 """Memory for a patch inside a process: a sealed memfd, mapped read-execute and read-write by a borrowed thread.
 
-The contents are written through our own duplicate of the descriptor, so no page is ever writable and executable. The data is
-mapped before the text: where text is, data is. What an applier that died has left is taken away first.
+The memfd is made by the borrowed thread, since its mappings need a descriptor of its own. All else is done to it from outside: it is
+sized, filled and sealed through a descriptor of ours, so that no limit of the process's applies (RLIMIT_FSIZE) and no page is ever writable
+and executable. The data is mapped before the text: where text is, data is. What an applier that died has left is taken away first.
+
+A number in a table of descriptors means what any thread that shares the table last made of it. So what stands under the
+number is held first without opening it, and is written only when it is a memfd of this patch's name that is still empty: nobody has
+anything to lose in such a file. What the process then has mapped must be that very file.
 """
 
 from __future__ import annotations
@@ -12,16 +17,15 @@ import os
 from collections.abc import Sequence
 
 from suture.patch.record import MEMFD_PREFIX
-from suture.process import memory, syscall, x86_64
+from suture.process import x86_64
 from suture.process.borrow import Borrowed, OnStep, borrow, no_step
-from suture.process.error import Hostile, NoProcess
-from suture.process.maps import Maps
+from suture.process.error import Hostile
+from suture.process.maps import Maps, read_raw
 from suture.process.placed import Remains
-from suture.process.proc import open_file
 from suture.process.tracee import Tracee
 
-_MFD_CLOEXEC, _MFD_ALLOW_SEALING, _MFD_EXEC = 0x1, 0x2, 0x10
-_MOST_DESCRIPTORS = 1 << 16
+# MFD_NOEXEC_SEAL (Linux 6.3): the file cannot be executed, which is all that vm.memfd_noexec asks for; it can be mapped executable.
+_MFD_CLOEXEC, _MFD_ALLOW_SEALING, _MFD_NOEXEC_SEAL = 0x1, 0x2, 0x8
 _PROT_READ, _PROT_WRITE, _PROT_EXEC = 1, 2, 4
 _MAP_PRIVATE, _MAP_FIXED_NOREPLACE = 0x2, 0x100000
 # fcntl.h; Python names them from 3.8 on only when the C library does
@@ -39,22 +43,20 @@ def place(
     on_step: OnStep = no_step,
 ) -> None:
     """Map `text` at `base` and `data` behind it. Raises what `borrow` raises; OSError when a call in the process fails."""
-    stale = left_descriptors(tracee, identity)
     with borrow(tracee, maps, on_step) as thread:
-        for fd in stale:
-            thread.call("close", x86_64.SYS_CLOSE, fd)
+        _close_left(thread, identity)
         for left in remains:
             m = left.mapping
             thread.call("munmap", x86_64.SYS_MUNMAP, m.start, m.end - m.start)
-        fd = _create(thread, tracee, identity)
+        fd = _create(thread, identity)
         try:
-            thread.call("ftruncate", x86_64.SYS_FTRUNCATE, fd, len(text) + len(data))
-            _fill(tracee, fd, text + data)
+            file = _fill(thread, fd, identity, text + data)
             on_step("contents written")
             _map(thread, base + len(text), len(data), _PROT_READ | _PROT_WRITE, fd, len(text))
             try:
                 _map(thread, base, len(text), _PROT_READ | _PROT_EXEC, fd, 0)
-            except OSError:
+                _check_mapped(tracee, file, base, len(text), len(data))
+            except (OSError, Hostile):
                 thread.call("munmap", x86_64.SYS_MUNMAP, base + len(text), len(data))
                 raise
         finally:
@@ -69,27 +71,27 @@ def _map(thread: Borrowed, address: int, size: int, protection: int, fd: int, of
         raise OSError(errno.EEXIST, f"mmap in pid {thread.pid}: {address:#x} is taken")
 
 
-def _create(thread: Borrowed, tracee: Tracee, identity: str) -> int:
-    name = (MEMFD_PREFIX + identity).encode() + b"\0"
-    mem = memory.open_for_writing(tracee.via)
+def _create(thread: Borrowed, identity: str) -> int:
+    name = thread.put((MEMFD_PREFIX + identity).encode() + b"\0")
     try:
-        memory.write(tracee.pid, mem, thread.scratch, name)
-    finally:
-        os.close(mem)
-    flags = _MFD_CLOEXEC | _MFD_ALLOW_SEALING
-    try:
-        return thread.call("memfd_create", x86_64.SYS_MEMFD_CREATE, thread.scratch, flags | _MFD_EXEC)
+        return thread.call("memfd_create", x86_64.SYS_MEMFD_CREATE, name, _MFD_CLOEXEC | _MFD_NOEXEC_SEAL)
     except OSError as problem:
         if problem.errno != errno.EINVAL:
             raise
-    return thread.call("memfd_create", x86_64.SYS_MEMFD_CREATE, thread.scratch, flags)  # before Linux 6.3
+    return thread.call("memfd_create", x86_64.SYS_MEMFD_CREATE, name, _MFD_CLOEXEC | _MFD_ALLOW_SEALING)
 
 
-def _fill(tracee: Tracee, fd: int, contents: bytes) -> None:
-    if tracee.via == tracee.pid:
-        ours = syscall.pidfd_getfd(tracee.pidfd, fd)
-    else:  # a main thread that has ended has no descriptors any more
-        ours = open_file(tracee.via, f"fd/{fd}", flags=os.O_RDWR)
+def _fill(thread: Borrowed, fd: int, identity: str, contents: bytes) -> os.stat_result:
+    """Write and seal the memfd; what identifies it. Raises Hostile when something else stands under its number."""
+    held = thread.open_path(fd)
+    try:
+        file = os.fstat(held)
+        name = os.readlink(f"/proc/self/fd/{held}")
+        if file.st_dev != _memfd_device() or file.st_nlink or file.st_size or name != _link(identity):
+            raise Hostile(thread.pid, f"has put something else ({name}) in the place of the patch's memory")
+        ours = os.open(f"/proc/self/fd/{held}", os.O_RDWR | os.O_CLOEXEC)
+    finally:
+        os.close(held)
     try:
         done = 0
         while done < len(contents):
@@ -97,30 +99,47 @@ def _fill(tracee: Tracee, fd: int, contents: bytes) -> None:
         fcntl.fcntl(ours, _F_ADD_SEALS, _SEALS)
     finally:
         os.close(ours)
+    return file
 
 
-def close_left(tracee: Tracee, maps: Maps, descriptors: Sequence[int], on_step: OnStep = no_step) -> None:
-    """Close what `left_descriptors` found. Raises what `borrow` raises."""
+def _link(identity: str) -> str:
+    return f"/memfd:{MEMFD_PREFIX}{identity} (deleted)"
+
+
+def _memfd_device() -> int:
+    """The file system that memfds are in, and no file with a path is (mm/shmem.c, shm_mnt)."""
+    fd = os.memfd_create("suture")
+    try:
+        return os.fstat(fd).st_dev
+    finally:
+        os.close(fd)
+
+
+def _check_mapped(tracee: Tracee, file: os.stat_result, base: int, text_size: int, data_size: int) -> None:
+    """Raises Hostile when the process has not just this file mapped there."""
+    maps = Maps(read_raw(tracee.via))
+    device = f"{os.major(file.st_dev):02x}:{os.minor(file.st_dev):02x}".encode()
+    for start, end, offset in (
+        (base, base + text_size, 0),
+        (base + text_size, base + text_size + data_size, text_size),
+    ):
+        m = maps.at(start)
+        if m is None or (m.start, m.end, m.offset, m.device, m.inode) != (start, end, offset, device, file.st_ino):
+            raise Hostile(tracee.pid, "has something else mapped in the place of the patch's memory")
+
+
+def close_left(tracee: Tracee, maps: Maps, identity: str, on_step: OnStep = no_step) -> None:
+    """Close descriptors of this patch's memfd that a dead applier did not get to close. Raises what `borrow` raises."""
     with borrow(tracee, maps, on_step) as thread:
-        for fd in descriptors:
+        _close_left(thread, identity)
+
+
+def _close_left(thread: Borrowed, identity: str) -> None:
+    for fd, name in thread.descriptors():
+        if name == _link(identity):
             thread.call("close", x86_64.SYS_CLOSE, fd)
 
 
-def left_descriptors(tracee: Tracee, identity: str) -> list[int]:
-    """Descriptors of this patch's memfd that a dead applier did not get to close."""
-    wanted = f"/memfd:{MEMFD_PREFIX}{identity} (deleted)"
-    found = []
-    folder = f"/proc/{tracee.via}/fd"
-    try:
-        names = os.listdir(folder)
-    except (FileNotFoundError, ProcessLookupError) as problem:
-        raise NoProcess(tracee.pid) from problem
-    if len(names) > _MOST_DESCRIPTORS:
-        raise Hostile(tracee.pid, f"has {len(names)} open files")
-    for name in names:
-        try:
-            if os.readlink(f"{folder}/{name}") == wanted:
-                found.append(int(name))
-        except OSError:
-            continue
-    return found
+def has_left(tracee: Tracee, identity: str) -> bool:
+    """Whether the process has such a descriptor open."""
+    return any(name == _link(identity) for _, name in tracee.descriptors())

@@ -13,19 +13,25 @@ from suture.process.error import NoPermission, NoProcess
 _MOST = 1 << 16
 
 
-def open_file(pid: int, name: str, denied: str = "", flags: int = os.O_RDONLY) -> int:
-    """A descriptor of /proc/PID/`name`. Raises NoProcess; NoPermission, with the words `denied` when given."""
+def open_file(pid: int, name: str, denied: str = "", flags: int = os.O_RDONLY, folder: int | None = None) -> int:
+    """A descriptor of /proc/PID/`name`, looked for in the open directory `folder` when given, whose process or thread stays the
+    same (fs/proc/base.c keeps a struct pid for it). Raises NoProcess; NoPermission, with the words `denied` when given."""
     try:
-        return os.open(f"/proc/{pid}/{name}", flags | os.O_CLOEXEC)
+        return os.open(name if folder is not None else f"/proc/{pid}/{name}", flags | os.O_CLOEXEC, dir_fd=folder)
     except (FileNotFoundError, ProcessLookupError) as problem:
         raise NoProcess(pid) from problem
     except PermissionError as problem:
         raise NoPermission(pid, denied or f"its {name} may not be read") from problem
 
 
-def read_file(pid: int, name: str) -> bytes:
-    """What one read gives, at most 64 KiB. Raises NoProcess, NoPermission."""
-    fd = open_file(pid, name)
+def open_folder(pid: int, name: str = "", folder: int | None = None) -> int:
+    """A descriptor of the directory /proc/PID/`name`; `folder` as in `open_file`. Raises NoProcess, NoPermission."""
+    return open_file(pid, name, flags=os.O_RDONLY | os.O_DIRECTORY, folder=folder)
+
+
+def read_file(pid: int, name: str, folder: int | None = None) -> bytes:
+    """What one read gives, at most 64 KiB; `folder` as in `open_file`. Raises NoProcess, NoPermission."""
+    fd = open_file(pid, name, folder=folder)
     try:
         return os.read(fd, _MOST)
     except ProcessLookupError as problem:

@@ -22,8 +22,10 @@ from suture.process import syscall, x86_64
 from suture.process.borrow import refusal
 from suture.process.detach import detach_newborn, detach_running, is_ours, release_lingering, sweep
 from suture.process.error import AlreadyTraced, NoProcess
-from suture.process.interrupted import repair_interrupted
-from suture.process.tracee import MOST_THREADS, Tracee, list_threads, read_stat
+from suture.process.interrupted import SECCOMP_MODE_FILTER, repair_interrupted
+from suture.process.obstacle import why_uninterruptible
+from suture.process.proc import open_folder
+from suture.process.tracee import MOST_THREADS, Tracee, list_threads, read_stat, read_status
 from suture.process.urgency import Urgency
 from suture.process.x86_64 import Registers
 
@@ -98,6 +100,7 @@ class Seizure:
         self._processes = [tracee.pid]
         self._stopping = False
         self._irregular = False
+        self._filtered = False  # whether a thread may have a seccomp filter
         self._urgency = Urgency()
         self._tasks_fd = -1
 
@@ -105,8 +108,8 @@ class Seizure:
         self._reaper = _Reaper(self.tracee.pid)
         try:
             release_lingering()
+            self._tasks_fd = open_folder(self.tracee.pid, "task", self.tracee.folder)
             self._refuse_unstoppable(self.tracee.pid)
-            self._tasks_fd = self._open_tasks()
             self._seize_all()
             self._seize_sharers()
             self._make_room(len(self._status))
@@ -130,22 +133,20 @@ class Seizure:
             if self._tasks_fd >= 0:
                 os.close(self._tasks_fd)
 
-    def _open_tasks(self) -> int:
-        try:
-            return os.open(f"/proc/{self.tracee.pid}/task", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        except FileNotFoundError as problem:
-            raise NoProcess(self.tracee.pid) from problem
-
     def _seize_all(self) -> None:
         """Until a whole round finds no new thread. A thread born by a seized one is ours already."""
         rounds = 0
         while True:
             new = 0
+            listed: set[int] = set()
             for pid in self._processes:
                 for tid in self._list(pid):
+                    listed.add(tid)
                     if tid not in self._status and self._seize(tid):
                         new += 1
             if not new:
+                # a number may have been another's by the time that it was seized; that one is no thread of ours
+                self._let_go([tid for tid in self._status if tid not in listed])
                 return
             rounds += 1
             if rounds > 200 or len(self._status) > MOST_THREADS:
@@ -161,13 +162,28 @@ class Seizure:
                 self._refuse_unstoppable(pid)
             self._processes += new
             self._seize_all()
+            for pid in new:
+                if (
+                    syscall.kcmp_memory(self.tracee.via, pid) != 0
+                ):  # ended or executed a program meanwhile, or is another by now
+                    self._processes.remove(pid)
+                    self._let_go(self._list(pid))
+
+    def _let_go(self, tids: Iterable[int]) -> None:
+        for tid in tids:
+            if self._status.pop(tid, None) is not None:
+                for child in detach_running(tid):
+                    detach_newborn(child)
 
     def _list(self, pid: int) -> list[int]:
+        if pid == self.tracee.pid:
+            try:
+                return [int(name) for name in os.listdir(self._tasks_fd)]
+            except (FileNotFoundError, ProcessLookupError) as problem:
+                raise NoProcess(pid) from problem
         try:
             return list_threads(pid)
         except NoProcess:
-            if pid == self.tracee.pid:
-                raise
             return []
 
     def _seize(self, tid: int) -> bool:
@@ -212,10 +228,12 @@ class Seizure:
         """A thread in uninterruptible sleep (a parent in vfork, or in a dead file system) cannot be stopped: do not try."""
         for tid in self._list(pid):
             try:
-                if read_stat(pid, tid).state == "D":
-                    raise NotStopped(tid, "sleeps in the kernel and cannot be interrupted (vfork or input/output)")
+                status = read_status(pid, tid)
             except NoProcess:
                 continue
+            self._filtered |= status.seccomp == SECCOMP_MODE_FILTER
+            if status.state == "D":
+                raise NotStopped(tid, why_uninterruptible(pid, tid))
 
     def _make_room(self, count: int) -> None:
         self._room = count + 64
@@ -226,6 +244,13 @@ class Seizure:
     def stop(self, seconds: float = 0.05) -> None:
         """Stop all. On return nothing can run in the memory. Raises NotStopped, NoProcess, Unsupported; then everything runs
         again once the context is left."""
+        try:
+            self._stop(seconds)
+        except BaseException:
+            self._repair_stopped()
+            raise
+
+    def _stop(self, seconds: float) -> None:
         ptrace, interrupt = syscall.ptrace_fast, syscall.PTRACE_INTERRUPT
         waiting = [tid for tid, status in self._status.items() if status == _RUNNING]
         with syscall.wake_after(seconds + len(waiting) * 2e-4):
@@ -249,6 +274,15 @@ class Seizure:
         if not self.tids:
             raise NoProcess(self.tracee.pid, "ended during the work")
         self._read_registers()
+
+    def _repair_stopped(self) -> None:
+        """After a stop that was not had: those that did stop have been interrupted all the same."""
+        for tid, status in self._status.items():
+            if status != _RUNNING:
+                with suppress(ProcessLookupError):
+                    registers = syscall.get_registers(tid)
+                    if repair_interrupted(tid, registers, status):
+                        syscall.set_registers(tid, registers)
 
     def _wait(self, tid: int, births: list[int]) -> None:
         try:
@@ -360,8 +394,8 @@ class Seizure:
         self.registers = memoryview(self._block).cast("B").cast("Q")[: count * x86_64.WORDS]
         if set(self.registers[x86_64.CS :: x86_64.WORDS]) != {x86_64.USER_CODE_SEGMENT}:
             raise Unsupported(f"pid {self.tracee.pid}: runs 32-bit code", "restart the program with the fixed package")
-        eintr = x86_64.EINTR
-        interrupted = [i for i, rax in enumerate(self.registers[x86_64.RAX :: x86_64.WORDS]) if rax == eintr]
+        ends = frozenset({x86_64.EINTR, x86_64.RESTARTBLOCK} if self._filtered else {x86_64.EINTR})
+        interrupted = [i for i, rax in enumerate(self.registers[x86_64.RAX :: x86_64.WORDS]) if rax in ends]
         if interrupted:
             self._repair(interrupted)
 
@@ -372,19 +406,22 @@ class Seizure:
             ptrace, rows, (peek, arguments, room) = syscall.ptrace_fast, self._rows, syscall.PEEK_OWN
             slow = []
             for index in indexes:
-                tid = self.tids[index]
-                if words[index * x86_64.WORDS + x86_64.ORIG_RAX] not in x86_64.REPEATED_AFTER_EINTR:
+                tid, at = self.tids[index], index * x86_64.WORDS
+                if words[at + x86_64.RAX] != x86_64.EINTR:
+                    slow.append(index)
+                    continue
+                if not x86_64.is_repeated_after_eintr(words[at + x86_64.ORIG_RAX], words[at + x86_64.RSI]):
                     continue
                 if status[tid] != _STOPPED or ptrace(peek, tid, arguments, room):
                     slow.append(index)
                     continue
-                x86_64.repeat_call_in(words, index * x86_64.WORDS)
+                x86_64.repeat_call_in(words, at)
                 if ptrace(syscall.PTRACE_SETREGS, tid, None, rows[index]):
                     raise NotStopped(tid, "was lost while it was stopped")
             indexes = slow
         for index in indexes:
             own = Registers.from_buffer(self._block, index * _REGISTERS_SIZE)
-            if repair_interrupted(self.tids[index], own, status[self.tids[index]]):
+            if repair_interrupted(self.tids[index], own, status[self.tids[index]], self._filtered):
                 syscall.set_registers(self.tids[index], own)
 
     def _detach_all(self) -> None:

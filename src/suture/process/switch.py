@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 
-from suture.process import memory, syscall, x86_64
+from suture.process import syscall, x86_64
 from suture.process.borrow import OnStep, no_step
 from suture.process.catch import MOST_THREADS, Exit, caught
 from suture.process.coroutine import SuspendedStacks
@@ -93,8 +93,7 @@ def carry_out(
     delay = _FIRST_DELAY
     with ExitStack() as kept:
         kept.callback(snapshot.give_back)
-        mem = memory.open_for_writing(tracee.via)
-        kept.callback(os.close, mem)
+        mem = tracee.memory
         maps_fd = open_maps(tracee.via)
         kept.callback(os.close, maps_fd)
         resident = Resident(tracee.via)
@@ -140,6 +139,9 @@ def carry_out(
             except (NotStopped, StackUnknown) as problem:
                 waiting = [(t, f"{_thread(tracee, problem.tid)} {problem.why}") for t, _ in waiting]
                 last = ()
+            except WrongTarget:
+                tracee.check_same()  # the code may be another program's
+                raise
             if not waiting or time.monotonic() + delay > deadline:
                 break
             time.sleep(delay)

@@ -32,7 +32,9 @@ PTRACE_INTERRUPT = 0x4207
 PTRACE_PEEKSIGINFO = 0x4209
 PTRACE_GETSIGMASK = 0x420A
 PTRACE_SETSIGMASK = 0x420B
+PTRACE_SECCOMP_GET_FILTER = 0x420C
 PTRACE_GET_RSEQ_CONFIGURATION = 0x420F
+PTRACE_GET_SYSCALL_USER_DISPATCH_CONFIG = 0x4211
 
 PTRACE_O_TRACESYSGOOD = 0x01
 PTRACE_O_TRACEFORK = 0x02
@@ -237,6 +239,27 @@ def get_rseq_area(tid: int) -> int:
     return int.from_bytes(buffer.raw[:8], "little")
 
 
+def get_user_dispatch(tid: int) -> tuple[int, int, int] | None:
+    """PTRACE_GET_SYSCALL_USER_DISPATCH_CONFIG (Linux 6.4): of a thread that has Syscall User Dispatch on, the address of its selector
+    byte (0 for none), and start and length of the code whose calls go through. None when it is off.
+
+    Raises OSError: EIO on a kernel that has the feature (5.11) and not this request.
+    """
+    buffer = ctypes.create_string_buffer(32)  # mode, selector, offset, len
+    ptrace(PTRACE_GET_SYSCALL_USER_DISPATCH_CONFIG, tid, 32, ctypes.addressof(buffer))
+    mode, selector, offset, size = struct.unpack("<4Q", buffer.raw)
+    return (selector, offset, size) if mode else None
+
+
+def get_seccomp_filter(tid: int, index: int) -> list[tuple[int, int, int, int]]:
+    """PTRACE_SECCOMP_GET_FILTER: a filter's instructions (code, jt, jf, k), index 0 for the one that was installed last. Raises
+    FileNotFoundError beyond the first that was installed, else OSError (EACCES without CAP_SYS_ADMIN)."""
+    count = ptrace(PTRACE_SECCOMP_GET_FILTER, tid, index, 0)
+    buffer = ctypes.create_string_buffer(8 * count)
+    ptrace(PTRACE_SECCOMP_GET_FILTER, tid, index, ctypes.addressof(buffer))
+    return list(struct.iter_unpack("<HBBI", buffer.raw))
+
+
 def waitpid(tid: int, block: bool = True) -> tuple[int, int]:
     """waitpid(2) with __WALL: (tid, status), (0, 0) when not blocking and nothing is there.
 
@@ -363,6 +386,26 @@ def kcmp_memory(pid: int, other: int) -> int | None:
 
 def pidfd_open(pid: int) -> int:
     return os.pidfd_open(pid)
+
+
+def is_there(pidfd: int) -> bool:
+    """pidfd_send_signal(2) with no signal: whether its process has not been waited for yet."""
+    try:
+        signal.pidfd_send_signal(pidfd, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
+
+
+def is_in_use(mem: int) -> bool:
+    """Whether a descriptor of /proc/PID/mem still leads to memory. It does not once every process that had this memory has ended or
+    executed another program; then reading gives nothing, and no error either (fs/proc/base.c, mem_rw)."""
+    try:
+        return os.pread(mem, 1, 0) != b""
+    except OSError:  # nothing is mapped at 0, as usual
+        return True
 
 
 def pidfd_getfd(pidfd: int, target_fd: int) -> int:

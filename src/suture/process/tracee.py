@@ -5,16 +5,18 @@ from __future__ import annotations
 import errno
 import os
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Protocol
 
 from suture.process import syscall
-from suture.process.error import NoPermission, NoProcess
-from suture.process.proc import read_file
+from suture.process.error import Busy, Hostile, NoPermission, NoProcess
+from suture.process.proc import open_file, open_folder, read_file
 
 _PF_KTHREAD = 0x00200000
 MOST_THREADS = 1 << 16
+_MOST_DESCRIPTORS = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,7 @@ class Stat:
 class Status:
     """Fields of /proc/PID/status (proc_pid_status(5)); signal sets as bit masks, signal n at bit n-1."""
 
+    state: str
     tracer: int
     seccomp: int
     blocked: int
@@ -43,28 +46,42 @@ class Status:
 
 
 class Tracee:
-    """A process, held by a pidfd so that the number cannot come to mean another one. A context manager.
+    """A process, held so that no number in it can come to mean another one. A context manager.
+
+    Numbers are used again, so the process is held by a pidfd and by its folder in /proc, in which names are looked up: what has ended
+    is not found there, whoever bears its number now. What was read by number is right when the one that bore it is
+    still there afterwards: `check_same`.
 
     `via` is the thread whose number stands for the memory in system calls: a main thread that has ended, while others
-    live on, has none. `population` spares looking at all processes for each of many. Raises NoProcess (also for a zombie and a kernel thread) and NoPermission on opening.
+    live on, has none. `population` spares looking at all processes for each of many. `writes` opens `memory` at once, before anything
+    is read: what is found out is then true of what is written. Raises NoProcess (also for a zombie and a kernel thread) and NoPermission on opening.
     """
 
-    def __init__(self, pid: int, population: Sharers | None = None) -> None:
+    def __init__(self, pid: int, population: Sharers | None = None, writes: bool = False) -> None:
         self.pid = pid
         self.population = population
+        self._memory = -1
+        self._open: list[int] = []
         try:
-            self.pidfd = syscall.pidfd_open(pid)
+            self.pidfd = self._keep(syscall.pidfd_open(pid))
         except OSError as problem:
             # EINVAL/ENOENT: a thread's number that is no process's
             raise NoProcess(pid) from problem
         try:
-            stat = read_stat(pid)
+            self._thread = self.folder = self._keep(open_folder(pid))
+            if not syscall.is_there(self.pidfd):  # until here the number was its own
+                raise NoProcess(pid)
+            stat = self._stat(self.folder)
             if stat.flags & _PF_KTHREAD:
                 raise NoProcess(pid, "is a kernel thread")
-            self.via = pid if stat.state not in "ZX" else _living_thread(pid)
             self.start_time = stat.start_time
+            self.via = pid
+            if stat.state in "ZX":
+                self.via, self._thread = self._living_thread()
+            if writes:
+                _ = self.memory
         except BaseException:
-            os.close(self.pidfd)
+            self._close()
             raise
 
     def __enter__(self) -> Tracee:
@@ -73,19 +90,90 @@ class Tracee:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        os.close(self.pidfd)
+        self._close()
         if isinstance(error, ProcessLookupError):  # ESRCH of any call: what it was about is gone
             raise NoProcess(self.pid, "ended during the work") from error
 
+    def _keep(self, fd: int) -> int:
+        self._open.append(fd)
+        return fd
+
+    def _close(self) -> None:
+        while self._open:
+            os.close(self._open.pop())
+
+    def _stat(self, folder: int) -> Stat:
+        return _parse_stat(read_file(self.pid, "stat", folder))
+
+    def _living_thread(self) -> tuple[int, int]:
+        """A thread that has not ended, and its folder."""
+        for tid in self.threads():
+            with suppress(NoProcess):
+                folder = self._keep(open_folder(self.pid, f"task/{tid}", self.folder))
+                if self._stat(folder).state not in "ZX":
+                    return tid, folder
+                os.close(self._open.pop())
+        raise NoProcess(self.pid, "has ended (a zombie)")
+
+    @property
+    def memory(self) -> int:
+        """A descriptor of the process's memory for writing. It is that of the program that ran when it was first asked for: when
+        the process executes another one, it writes nowhere. Raises NoProcess, NoPermission."""
+        if self._memory < 0:
+            self._memory = self._keep(
+                open_file(self.pid, "mem", "its memory may not be written", os.O_RDWR, self._thread)
+            )
+        return self._memory
+
     def check_same(self) -> None:
-        """Raises NoProcess when the process has ended, even if its number lives again."""
-        stat = read_stat(self.pid)
-        if stat.start_time != self.start_time or (stat.state in "ZX" and self.via == self.pid):
-            raise NoProcess(self.pid, "ended during the work")
+        """Raises NoProcess when the process has ended or executes another program since `memory` was asked for, Busy when the
+        thread `via` has ended: all that was read by its number before is in doubt."""
+        if self._stat(self.folder).state in "ZX" and self.via == self.pid:
+            self._living_thread()
+            raise Busy(f"pid {self.pid}: its main thread has ended meanwhile", "try again")
+        if self.via != self.pid:
+            try:
+                ended = self._stat(self._thread).state in "ZX"
+            except NoProcess:
+                ended = True
+            if ended:
+                self._living_thread()
+                raise Busy(f"pid {self.pid}: thread {self.via} has ended meanwhile", "try again")
+        if self._memory >= 0 and not syscall.is_in_use(self._memory):
+            raise NoProcess(self.pid, "executes another program now")
+
+    def has_thread(self, tid: int) -> bool:
+        """Whether the number is one of its threads'. It stays so while the thread is our tracee, since we are told of its end."""
+        try:
+            os.stat(f"task/{tid}", dir_fd=self.folder)
+        except (FileNotFoundError, ProcessLookupError):
+            return False
+        return True
 
     def threads(self) -> list[int]:
         """Thread ids. Raises NoProcess."""
-        return list_threads(self.pid)
+        tasks = open_folder(self.pid, "task", self.folder)
+        try:
+            return [int(name) for name in os.listdir(tasks)]
+        except (FileNotFoundError, ProcessLookupError) as problem:
+            raise NoProcess(self.pid) from problem
+        finally:
+            os.close(tasks)
+
+    def descriptors(self, tid: int | None = None) -> list[tuple[int, str]]:
+        """Descriptors of a thread, of `via` when none is given, and what their links in /proc say. Raises NoProcess, Hostile."""
+        table = open_folder(self.pid, f"task/{tid or self.via}/fd", self.folder)
+        try:
+            names = os.listdir(table)
+            if len(names) > _MOST_DESCRIPTORS:
+                raise Hostile(self.pid, f"has {len(names)} open files")
+            found = []
+            for name in names:
+                with suppress(OSError):
+                    found.append((int(name), os.readlink(name, dir_fd=table)))
+            return found
+        finally:
+            os.close(table)
 
     def memory_sharers(self) -> list[int]:
         """Other processes with the same memory (vfork children, CLONE_VM), found with kcmp(2).
@@ -130,23 +218,19 @@ def list_threads(pid: int) -> list[int]:
         raise NoProcess(pid) from problem
 
 
-def _living_thread(pid: int) -> int:
-    for tid in list_threads(pid):
-        if read_stat(pid, tid).state not in "ZX":
-            return tid
-    raise NoProcess(pid, "has ended (a zombie)")
-
-
 def read_stat(pid: int, tid: int | None = None) -> Stat:
     """State of a process, or of one thread. Raises NoProcess."""
-    raw = read_file(pid, "stat" if tid is None else f"task/{tid}/stat")
+    return _parse_stat(read_file(pid, "stat" if tid is None else f"task/{tid}/stat"))
+
+
+def _parse_stat(raw: bytes) -> Stat:
     # the name in parentheses may hold anything, so count from the last one
     fields = raw[raw.rindex(b")") + 2 :].split()
     return Stat(fields[0].decode(), int(fields[1]), int(fields[6]), int(fields[17]), int(fields[19]))
 
 
 _FIELDS = re.compile(
-    rb"^(TracerPid|Seccomp|SigBlk|SigIgn|SigCgt|SigPnd|ShdPnd|x86_Thread_features):\t(.*)$", re.MULTILINE
+    rb"^(State|TracerPid|Seccomp|SigBlk|SigIgn|SigCgt|SigPnd|ShdPnd|x86_Thread_features):\t(.*)$", re.MULTILINE
 )
 
 
@@ -160,6 +244,7 @@ def read_status(pid: int, tid: int | None = None) -> Status:
         return int(rows.get(name, b"0"), 16)
 
     return Status(
+        rows.get(b"State", b"X")[:1].decode(),
         int(rows.get(b"TracerPid", b"0")),
         int(rows.get(b"Seccomp", b"0")),
         bits(b"SigBlk"),
