@@ -95,6 +95,7 @@ def test_a_descriptor_that_is_swapped_leads_root_to_no_other_file(
     rooted = tmp_path / "rooted"
     rooted.write_bytes(b"root's own" * 2000)
     target = start(program, rooted)
+    assert target.ask() == "22 0"
     other = next(t for t in os.listdir(f"/proc/{target.pid}/task") if int(t) != target.pid)
 
     def swap(step: str) -> None:
@@ -106,7 +107,7 @@ def test_a_descriptor_that_is_swapped_leads_root_to_no_other_file(
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(borrowing, "_candidates", lambda *_: [int(other)])
         with pytest.raises((Hostile, Refused)) as caught:
-            apply(target.pid, patch, on_step=swap, timeout=1)
+            apply(target.pid, patch, on_step=swap)
     assert "suture" not in Path(f"/proc/{target.pid}/maps").read_text()
     assert rooted.read_bytes() == b"root's own" * 2000
     assert "place of the patch's memory" in str(caught.value) or "cannot be had" in str(caught.value)
@@ -132,6 +133,7 @@ def test_what_stands_in_the_place_of_the_memfd_is_looked_at_without_being_opened
            dup2(other, atoi(line + 1)); }""".replace("\n", ""),
     )
     target = start(program, tmp_path, env={"NAME": f"suture:{patch.id}"})
+    assert target.ask() == "22 0"
     other = next(t for t in os.listdir(f"/proc/{target.pid}/task") if int(t) != target.pid)
     known = set(os.listdir(f"/proc/{target.pid}/fd"))
 
@@ -143,7 +145,7 @@ def test_what_stands_in_the_place_of_the_memfd_is_looked_at_without_being_opened
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(borrowing, "_candidates", lambda *_: [int(other)])
         with pytest.raises(Hostile, match="in the place of"):
-            apply(target.pid, patch, on_step=swap, timeout=1)
+            apply(target.pid, patch, on_step=swap)
     assert target.ask() == "22 0"
 
 
@@ -214,7 +216,7 @@ def test_memory_that_was_opened_before_another_program_was_executed_is_not_that_
             executed.append(target.ask("e"))
 
     with pytest.raises(NoProcess, match="another program"):
-        apply(target.pid, patch, on_step=execute, timeout=1)
+        apply(target.pid, patch, on_step=execute)
     assert executed == ["again"]
     assert target.ask() == "22 0"
 

@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from suture.error import SutureError
-from suture.process import memory, syscall, x86_64
+from suture.process import syscall, x86_64
 from suture.process.borrow import borrow
 from suture.process.detach import detach_running
 from suture.process.maps import read_maps
@@ -147,9 +147,5 @@ def _ignoring_trap(tracee: Tracee) -> Iterator[bool]:
 
 def _set_trap(tracee: Tracee, handler: int) -> None:
     with borrow(tracee, read_maps(tracee.via)) as thread:
-        mem = memory.open_for_writing(tracee.via)
-        try:
-            memory.write(tracee.pid, mem, thread.scratch, _ACTION.pack(handler, 0, 0, 0))
-        finally:
-            os.close(mem)
-        thread.call("rt_sigaction", x86_64.SYS_RT_SIGACTION, int(signal.SIGTRAP), thread.scratch, 0, 8)
+        action = thread.put(_ACTION.pack(handler, 0, 0, 0))
+        thread.call("rt_sigaction", x86_64.SYS_RT_SIGACTION, int(signal.SIGTRAP), action, 0, 8)
