@@ -76,7 +76,8 @@ def making(target: Target, to: str, count: int) -> tuple[list[dict[str, Any]], d
     newer = unpacked(target, to) / ROOT.lstrip("/")
     changed = _changed(target, tree.files, newer, to)
     pool = Pool.read(target, tree, newer, changed, to)
-    wanted = [p for p in changed if p.endswith(".c") and p.startswith(FOLDERS + FOLDERS_OF_DRIVERS)]
+    kernel = built.read(tree)
+    wanted = [p for p in changed if kernel.kernel(p) and p.startswith(FOLDERS + FOLDERS_OF_DRIVERS)]
     wanted.sort(key=lambda p: hashlib.sha256(p.encode()).hexdigest())
     rows: list[dict[str, Any]] = []
     patches: dict[str, KernelPatch] = {}

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from suture.kernel.affected import pasted_from
-from suture.kernel.declaration import Touched, changed, depending
+from suture.kernel.declaration import Touched, changed, depending, pasted, pasted_from
 
 HEADER = """
 #ifndef A_H
@@ -91,3 +90,7 @@ def test_braces_that_a_condition_has_twice_do_not_hide_what_follows() -> None:
 def test_a_name_that_macros_paste_together_is_found_by_its_part() -> None:
     assert pasted_from({"drop_reason_queue"}, {"drop_reason_"}, {"_queue"}) == {"queue", "drop_reason"}
     assert pasted_from({"other"}, {"drop_reason_"}, set()) == set()
+    text = "#define REASON(x, y) \\\n\tdrop_reason_##x, x ## _queue, x##y, SKB_ ## y\n"
+    assert pasted(text) == ({"drop_reason_", "SKB_"}, {"_queue"})
+    assert depending("#define USER(a) REASON(queue, a)\n", {"other"}, {"queue"}).names == {"USER"}
+    assert not depending("#define USER(a) ((a) + queue)\n", {"other"}, {"queue"}).names

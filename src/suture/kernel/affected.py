@@ -18,7 +18,7 @@ from suture.command import run
 from suture.error import Refused
 from suture.kernel import built, include, unit
 from suture.kernel.built import Built
-from suture.kernel.declaration import Touched, changed, depending, writes
+from suture.kernel.declaration import Touched, argument, changed, depending, pasted, pasted_from, writes
 from suture.kernel.include import Includes
 from suture.kernel.prepare import ROOT, KernelTree
 from suture.kernel.unit import KernelUnit, NotBuilt
@@ -162,15 +162,15 @@ class _Search:
         if len(may) <= _FEW:
             may = self._including(path, may)
         near = self._read_by(may) if len(may) <= _FEW else None
-        touched, everyone, layouts = self._closed(path, changed(before, after), near)
+        touched, parts, everyone, layouts = self._closed(path, changed(before, after), near)
         if path in everyone:
             return self._sorted(path, self._including(path, may))
         assembly = {s for s in may if not s.endswith(".c")}
         affected = (
-            self._writing(touched, None if near is None else may) | self.includes.units(everyone, may)
+            self._writing(touched, parts, None if near is None else may) | self.includes.units(everyone, may)
         ) & may - assembly
         affected |= {s for s in may - assembly if not self.tree.has(s)}  # what is generated can't be searched
-        affected |= {s for s in assembly if self.tree.has(s) and writes(self._text(s), touched)}
+        affected |= {s for s in assembly if self.tree.has(s) and writes(self._text(s), touched, parts)}
         found = self._including(path, affected)
         for header in layouts:
             found |= self._witness(path, header, may - assembly, found)
@@ -186,17 +186,18 @@ class _Search:
             found |= files
         return found
 
-    def _closed(self, path: str, first: Touched, near: set[str] | None) -> tuple[frozenset[str], set[str], set[str]]:
-        """All names that depend on a change, headers that make everyone depend who includes them, and those with types that may.
-
-        `near` are the only files that count, where they are known.
+    def _closed(
+        self, path: str, first: Touched, near: set[str] | None
+    ) -> tuple[frozenset[str], frozenset[str], set[str], set[str]]:
+        """All names that depend on a change, words that macros paste to one, headers that make everyone depend who includes them,
+        and those with types that may. `near` are the only files that count, where they are known.
         """
         everyone = {path} if first.everyone else set()
         layouts = {path} if first.layouts else set()
-        names = fresh = first.names | pasted_from(first.names, *self._pasted)
+        names = fresh = first.names
         while fresh:
-            more = frozenset[str]()
-            for file in self._naming(fresh, near):
+            more, parts = frozenset[str](), pasted_from(fresh, *self._pasted)
+            for file in self._naming(fresh, parts, near):
                 is_included = file in self.includes.users
                 if not is_included or file in everyone or (near is not None and file not in near):
                     continue
@@ -204,17 +205,17 @@ class _Search:
                     everyone.add(file)
                     continue
                 for text in self._texts(file):
-                    said = depending(text, fresh)
+                    said = depending(text, fresh, parts)
                     more |= said.names
                     everyone |= {file} if said.everyone else set()
                     layouts |= {file} if said.layouts else set()
-            fresh = (more | pasted_from(more, *self._pasted)) - names
+            fresh = more - names
             names |= fresh
             if len(names) > 2000:
                 raise Refused(
                     f"{path}: very much depends on what changes in it", "change the fix so that new names are used"
                 )
-        return names, everyone, layouts
+        return names, pasted_from(names, *self._pasted), everyone, layouts
 
     def _text(self, path: str) -> str:
         return (self.tree.files / path).read_text(errors="replace")
@@ -223,36 +224,40 @@ class _Search:
         places = [x / path for x in (self.tree.files, self.new, self.tree.room.layers[0] / ROOT.lstrip("/"))]
         return [x.read_text(errors="replace") for x in places if x.is_file()]
 
-    def _naming(self, names: Collection[str], near: Collection[str] | None = None) -> set[str]:
-        """Files of the kernel (or those of `near`) that write one of some names."""
-        words = "\n".join(sorted(names))
+    def _naming(self, names: Collection[str], parts: Collection[str], near: Collection[str] | None = None) -> set[str]:
+        """Files of the kernel (or those of `near`) that write one of some names, or have one of the parts as an argument."""
         own = self.tree.room.layers[0] / ROOT.lstrip("/")
+        searches = [(["--fixed-strings", "--word-regexp"], "\n".join(sorted(names)))] if names else []
+        searches += [(["--extended-regexp"], argument(parts))] if parts else []
         found: set[str] = set()
-        options = ["--text", "--files-with-matches", "--no-messages", "--fixed-strings", "--word-regexp"]
-        for root, folders in ((self.tree.files, _SEARCHED), (own, (".",))):
-            for some in [["--recursive", "--include=*.[chS]", *folders]] if near is None else _batches(sorted(near)):
-                said = run(
-                    ["grep", *options, "--file=-", *some], cwd=root, stdin=words.encode(), accept=frozenset({0, 1, 2})
-                )
-                found |= {p.removeprefix("./") for p in said.split("\n") if p}
+        for options, wanted in searches:
+            for root, folders in ((self.tree.files, _SEARCHED), (own, (".",))):
+                for some in (
+                    [["--recursive", "--include=*.[chS]", *folders]] if near is None else _batches(sorted(near))
+                ):
+                    said = run(
+                        ["grep", "--text", "--files-with-matches", "--no-messages", *options, "--file=-", *some],
+                        cwd=root, stdin=wanted.encode(), accept=frozenset({0, 1, 2}),
+                    )  # fmt: skip
+                    found |= {p.removeprefix("./") for p in said.split("\n") if p}
         return found
 
     @cached_property
     def _pasted(self) -> tuple[frozenset[str], frozenset[str]]:
         """What stands before and behind `##` in the tree's macros."""
-        place = cache.root() / "object" / "kernel" / self.tree.key[:16] / "pasted.json"
+        place = cache.root() / "object" / "kernel" / self.tree.key[:16] / "pasted-2.json"
 
         def make(path: Path) -> None:
-            said = run(["grep", "--recursive", "--text", "--no-filename", "--only-matching", "--extended-regexp", "--include=*.[ch]",
-                        r"\w*[[:space:]]*##[[:space:]]*\w*", *_SEARCHED], cwd=self.tree.files)  # fmt: skip
-            pairs = [x.partition("##") for x in said.split("\n")]
-            path.write_text(json.dumps([sorted({p[side].strip() for p in pairs} - {""}) for side in (0, 2)]))
+            options = ["--recursive", "--text", "--files-with-matches", "--fixed-strings", "--include=*.[ch]"]
+            said = run(["grep", *options, "##", *_SEARCHED], cwd=self.tree.files)
+            parts = [pasted(self._text(x)) for x in said.split("\n") if x]
+            path.write_text(json.dumps([sorted(set().union(*(p[side] for p in parts))) for side in (0, 1)]))
 
         before, behind = json.loads(cache.item(place, make).read_text())
         return frozenset(before), frozenset(behind)
 
-    def _writing(self, names: Collection[str], near: Collection[str] | None) -> set[str]:
-        return {p for p in self._naming(names, near) if p.endswith(".c")} if names else set()
+    def _writing(self, names: Collection[str], parts: Collection[str], near: Collection[str] | None) -> set[str]:
+        return {p for p in self._naming(names, parts, near) if p.endswith(".c")}
 
     def _witness(self, path: str, header: str, may: set[str], found: set[str]) -> set[str]:
         """One unit that has the types of `header`, whose debug information tells whether their layout changes."""
@@ -269,17 +274,6 @@ class _Search:
             if both:
                 return {both[0]}
         return set()
-
-
-def pasted_from(names: Collection[str], before: Collection[str], behind: Collection[str]) -> frozenset[str]:
-    """Words that a macro may paste a name of: `x` of `in_x`, where one has `in_##`. `before`, `behind`: what stands next to `##`."""
-    found: set[str] = set()
-    for name in names:
-        for cut in range(1, len(name)):
-            rests = [name[cut:]] if name[:cut] in before else []
-            rests += [name[:cut]] if name[cut:] in behind else []
-            found |= {r for r in rests if re.fullmatch(r"[A-Za-z_]\w+", r)}
-    return frozenset(found)
 
 
 def _batches(paths: Sequence[str]) -> Iterator[list[str]]:

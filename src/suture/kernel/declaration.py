@@ -16,6 +16,7 @@ from dataclasses import dataclass
 _COMMENT = re.compile(r"/\*.*?\*/|//[^\n]*|\"(?:\\.|[^\"\\\n])*\"|'(?:\\.|[^'\\\n])+'", re.DOTALL)
 _WORD = re.compile(r"[A-Za-z_]\w*")
 _DEFINE = re.compile(r"\s*#\s*(?:define|undef)\s+(\w+)")
+_MACRO = re.compile(r"^[ \t]*#[ \t]*define[ \t]+\w+(\([^)]*\))?((?:[^\n\\]|\\\n|\\.)*)", re.MULTILINE)
 _HARMLESS = re.compile(r"\s*#\s*(?:include|error|warning|pragma\s+once|import)\b")
 _CONDITION = re.compile(r"\s*#\s*(if|ifdef|ifndef|elif|else|endif)\b")
 _TYPE = re.compile(r"(?:typedef\s+)?(struct|union|enum)\b[^{;()]*\{")
@@ -75,23 +76,53 @@ def _is_balanced(chunks: Sequence[str]) -> bool:
     return depth == 0
 
 
-def depending(text: str, names: Collection[str]) -> Touched:
-    """What of a header's text depends on `names`: macros and inline functions that write one, and what is built of those."""
+def depending(text: str, names: Collection[str], parts: Collection[str] = ()) -> Touched:
+    """What of a header's text depends on `names`: macros and inline functions that write one, and what is built of those.
+
+    `parts` are words that macros may paste to one of the names: they count where they are an argument.
+    """
     found = Touched()
     for chunk in chunks(text):
-        if not writes(chunk, names):
+        if _is_prototype(chunk) or not writes(chunk, names, parts):
             continue
-        at = next((n for n, x in enumerate(chunk.split("\n")) if writes(x, names)), 0)
-        own = _declared(chunk, at)
-        if _is_prototype(chunk):
-            continue
-        found |= own
+        at = next((n for n, x in enumerate(chunk.split("\n")) if writes(x, names, parts)), 0)
+        found |= _declared(chunk, at)
     return found
 
 
-def writes(text: str, names: Collection[str]) -> bool:
-    """Whether a text has one of the names as a word."""
-    return not _words(text).isdisjoint(names)
+def writes(text: str, names: Collection[str], parts: Collection[str] = ()) -> bool:
+    """Whether a text has one of the names as a word, or one of the parts as an argument."""
+    words = _words(text)
+    if not words.isdisjoint(names):
+        return True
+    return not words.isdisjoint(parts) and re.search(argument(parts), text, re.MULTILINE) is not None
+
+
+def argument(parts: Collection[str]) -> str:
+    """A pattern (of grep too) for a line on which one of some words is an argument, alone between commas and parentheses."""
+    return rf"(^|[(,])[ \t]*({'|'.join(sorted(parts))})[ \t]*([,)]|$)"
+
+
+def pasted(text: str) -> tuple[set[str], set[str]]:
+    """What stands before and behind `##` in a file's macros, their parameters left out."""
+    before: set[str] = set()
+    behind: set[str] = set()
+    for macro in _MACRO.finditer(text):
+        parameters = set(_words(macro[1] or ""))
+        before |= set(re.findall(r"(\w+)\s*##", macro[2])) - parameters
+        behind |= set(re.findall(r"##\s*(\w+)", macro[2])) - parameters
+    return before, behind
+
+
+def pasted_from(names: Collection[str], before: Collection[str], behind: Collection[str]) -> frozenset[str]:
+    """Words that a macro may paste a name of: `x` of `in_x`, where one has `in_##`. `before`, `behind`: what stands next to `##`."""
+    found: set[str] = set()
+    for name in names:
+        for cut in range(1, len(name)):
+            rests = [name[cut:]] if name[:cut] in before else []
+            rests += [name[:cut]] if name[cut:] in behind else []
+            found |= {r for r in rests if re.fullmatch(r"[A-Za-z_]\w+", r)}
+    return frozenset(found)
 
 
 def _words(text: str) -> set[str]:
