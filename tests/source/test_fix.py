@@ -174,6 +174,12 @@ def test_any_text_is_parsed_or_refused(text: str) -> None:
         ("test/evp_test.c", PathKind.IGNORED),
         ("CHANGES.md", PathKind.IGNORED),
         ("data/table.bin", PathKind.OTHER),
+        ("crypto/err/openssl.txt", PathKind.GENERATED),
+        ("src/backend/utils/errcodes.txt", PathKind.GENERATED),
+        ("gdb-xml/i386-core.xml", PathKind.GENERATED),
+        ("doc/notes.txt", PathKind.IGNORED),
+        ("contrib/x/sql/x.sql", PathKind.IGNORED),
+        ("MAINTAINERS", PathKind.IGNORED),
     ],
 )
 def test_a_path_has_a_kind(path: str, kind: PathKind) -> None:

@@ -65,11 +65,16 @@ _SUFFIXES = {
         ".gperf",
         ".dat",
         ".py",
+        ".txt",
+        ".xml",
+        ".xsl",
+        ".sql",
+        ".yml",
+        ".yaml",
     },
     PathKind.BUILD: {".mk", ".am", ".ac", ".m4", ".cmake", ".info", ".conf", ".map", ".ver", ".sh", ".build"},
     PathKind.IGNORED: {
         ".md",
-        ".txt",
         ".rst",
         ".pod",
         ".1",
@@ -78,8 +83,6 @@ _SUFFIXES = {
         ".7",
         ".8",
         ".html",
-        ".xml",
-        ".xsl",
         ".sgml",
         ".po",
     }
@@ -89,14 +92,11 @@ _SUFFIXES = {
         ".png",
         ".out",
         ".expected",
-        ".sql",
         ".pem",
         ".rng",
         ".xsd",
         ".result",
         ".err",
-        ".yml",
-        ".yaml",
     },
 }
 _BUILD_NAMES = (
@@ -120,7 +120,7 @@ _BUILD_NAMES_MORE = (
     "meson*",
 )
 _IGNORED_FOLDERS = frozenset(
-    {"doc", "docs", "man", "manual", "test", "tests", "testsuite", "demos", "examples", "fuzz", "po"}
+    {"doc", "docs", "Documentation", "man", "manual", "test", "tests", "testsuite", "demos", "examples", "fuzz", "po"}
 )
 _IGNORED_NAMES = (
     "ChangeLog*",
@@ -132,6 +132,11 @@ _IGNORED_NAMES = (
     "COPYING*",
     "INSTALL*",
     "HISTORY",
+    "MAINTAINERS",
+    "THANKS",
+    "TODO*",
+    "BUGS",
+    "AUTHORS*",
 )
 _IGNORED_NAMES_MORE = (
     "*/tst-*",
