@@ -13,6 +13,7 @@ import pytest
 from suture.error import ExitCode, SutureError
 from suture.patch.file import PatchFile
 from suture.patch.manifest import OldPart, Suspending, Verdict
+from suture.process import allowance
 from suture.process.apply import apply, revert
 from suture.process.find import find
 from suture.process.maps import Maps, read_maps
@@ -101,6 +102,68 @@ def test_absurd_maps_are_read_in_bounded_time_and_the_process_is_named(liar: Any
 def test_lines_that_are_no_mappings_are_left_out() -> None:
     maps = Maps(b"00400000-00401000 r-xp 00000000 00:01 5 /a b\\012c (deleted)\nnonsense\n-1-2 rwxp 0 0:0 0\n")
     assert [(m.start, m.path, m.is_deleted) for m in maps.mappings] == [(0x400000, "/a b\nc", True)]
+
+
+def test_a_name_that_looks_like_an_escape_is_no_other_path() -> None:
+    (row,) = Maps(b"00400000-00401000 r-xp 00000000 00:01 5 /tmp/c\\057..\\057usr\\012x (deleted)\n").mappings
+    assert row.path == "/tmp/c\\057..\\057usr\nx"
+
+
+CHAINS = r"""
+#define _GNU_SOURCE
+#include <link.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+int answer(int);
+/* the loader's list is 4000 objects, in each of which a chain of 65536 symbols seems to be the one that is looked for */
+int main(void) {
+  answer(1);
+  unsigned h = 5381; for (const char *s = "getppid"; *s; s++) h = h * 33 + *s;
+  struct r_debug *r = 0;
+  for (Elf64_Dyn *q = _DYNAMIC; q->d_tag; q++) if (q->d_tag == DT_DEBUG) r = (void *)q->d_un.d_ptr;
+  struct link_map *lib = r->r_map;
+  while (lib && !strstr(lib->l_name, "libanswer")) lib = lib->l_next;
+  char *b = mmap(0, 8 << 20, 3, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  unsigned *g = (void *)(b + 4096);
+  g[0] = g[1] = g[2] = 1; ((unsigned long *)(g + 4))[0] = ~0ul; g[6] = 1;
+  for (int i = 0; i < 70000; i++) g[7 + i] = h & ~1u;
+  Elf64_Sym *t = (void *)(b + (1 << 20));
+  for (int i = 0; i < 70000; i++) t[i] = (Elf64_Sym){.st_name = 16, .st_info = 0x12, .st_shndx = 1, .st_value = 1};
+  strcpy(b + (4 << 20) + 16, "getppie"); strcpy(b + (4 << 20) + 5, "libx");
+  Elf64_Dyn d[] = {{DT_STRTAB, {(long)b + (4 << 20)}}, {DT_SYMTAB, {(long)t}}, {DT_GNU_HASH, {(long)g}}, {DT_NEEDED, {5}}, {DT_NULL}};
+  struct link_map *n = calloc(4002, sizeof *n);
+  for (int i = 0; i < 4000; i++) n[i] = (struct link_map){.l_ld = memcpy(b + (5 << 20) + 4096 * (i == 3999), d, sizeof d), .l_next = n + i + 1};
+  n[3999].l_ld[3].d_tag = DT_SONAME; /* the first needs the last, so that all between are in its scope */
+  n[4000] = (struct link_map){.l_addr = lib->l_addr, .l_ld = lib->l_ld};
+  r->r_map = n;
+  puts("up"); fflush(stdout);
+  for (;;) syscall(SYS_pause);
+}
+"""
+
+
+def test_a_false_list_of_what_is_loaded_costs_a_moment(
+    start: Callable[..., Any],
+    gcc: Callable[..., Path],
+    library: Path,
+    make_patch: Callable[..., PatchFile],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(allowance, "BY_NAME_SECONDS", 0.5)
+    new = "int getppid(void); int answer(int x) { return getppid(); }"
+    patch = make_patch(tmp_path / "p", library, new, {"answer": ["answer"]})
+    target = start(gcc(tmp_path / "chains", CHAINS, "-w", str(library), f"-Wl,-rpath,{library.parent}"))
+    assert target.line() == "up"
+    began = time.process_time()
+    with pytest.raises(SutureError) as caught:
+        apply(target.pid, patch, timeout=1)
+    assert caught.value.exit_code is ExitCode.REFUSED and "honest process" in caught.value.what
+    assert time.process_time() - began < 5
 
 
 def with_group(patch: PatchFile, **more: Any) -> PatchFile:

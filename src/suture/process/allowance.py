@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
 from suture.process.error import Hostile
@@ -18,6 +18,7 @@ from suture.process.error import Hostile
 MOST_BYTES = 24 << 20
 MOST_READS = 20_000
 MOST_SECONDS = 0.1  # of the processor, not of the clock: a busy machine is nobody's fault
+BY_NAME_SECONDS = 10.0
 
 
 @dataclass
@@ -48,6 +49,11 @@ def limited(
         yield
     finally:
         _current.allowance = before
+
+
+def limited_by_name(pid: int) -> AbstractContextManager[None]:
+    """As `limited`, with what a process may cost that is worked on by itself: many times what any honest one does."""
+    return limited(pid, most_bytes=1 << 30, most_reads=2_000_000, seconds=BY_NAME_SECONDS)
 
 
 def spend(size: int, reads: int = 1) -> None:

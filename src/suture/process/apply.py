@@ -16,6 +16,7 @@ from suture.patch.manifest import BadPatch, Group, SymbolKind
 from suture.patch.record import BadRecord, PlacedGroup, Record
 from suture.patch.x86_64 import JUMP_SIZE, STUB_SIZE
 from suture.process import memory
+from suture.process.allowance import limited_by_name
 from suture.process.borrow import OnStep, no_step
 from suture.process.detach import release_lingering
 from suture.process.error import Busy, WrongTarget
@@ -127,7 +128,8 @@ def apply(
         maps = read_maps(tracee.via)
         release_lingering()
         _settle(tracee, maps, timeout, on_step)
-        copies = fitting_images(tracee, maps, patch)
+        with limited_by_name(pid):
+            copies = fitting_images(tracee, maps, patch)
         results: list[tuple[Image, Result]] = []
         problems: list[tuple[Image, SutureError]] = []
         for image in copies:
@@ -155,7 +157,8 @@ def _apply_to(
 ) -> Result:
     begun = time.monotonic()
     maps = read_maps(tracee.via)
-    prepared = prepare(tracee, maps, patch, replace, image, accept_loss)
+    with limited_by_name(tracee.pid):
+        prepared = prepare(tracee, maps, patch, replace, image, accept_loss)
     changed = False
     if prepared.existing is None and prepared.transitions:
         linked = prepared.linked

@@ -22,7 +22,6 @@ _LINE = re.compile(
     rb"([0-9a-f]+)-([0-9a-f]+) ([r-])([w-])([x-])([ps]) ([0-9a-f]+) ([0-9a-f]+:[0-9a-f]+) ([0-9]+) *([^\n]*)\Z"
 )
 _ANONYMOUS = re.compile(rb"[0-9a-f]+-[0-9a-f]+ ..-. [0-9a-f]+ 00:00 0 *\n")
-_ESCAPE = re.compile(rb"\\([0-7]{3})")
 # Room that the kernel or the program will want: below the main stack and above the brk heap.
 _STACK_ROOM = 64 << 20
 _HEAP_ROOM = 256 << 20
@@ -47,8 +46,9 @@ class Mapping:
 
     @property
     def path(self) -> str:
-        """The name for people, without escapes; never to be opened."""
-        raw = _ESCAPE.sub(lambda m: bytes([int(m[1], 8) & 255]), self.name)
+        """The name for people. The kernel writes a line's end as an escape and nothing else (show_map_vma in fs/proc/task_mmu.c): what looks like
+        another one is part of the name, and must not turn it into another path."""
+        raw = self.name.replace(b"\\012", b"\n")
         return raw.removesuffix(b" (deleted)").decode(errors="backslashreplace")
 
     @property
