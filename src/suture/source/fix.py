@@ -144,6 +144,8 @@ _IGNORED_NAMES_MORE = (
     "*/bug-*",
     "bug-*",
     "*/test-*",
+    "*/sql/*.sql",
+    ".*.yml",
     "result/*",
     ".git*",
     "*/.git*",
