@@ -105,7 +105,8 @@ def test_a_parent_held_in_vfork_means_busy_and_later_works(start: Start, build: 
     int main(void) { setvbuf(stdout, 0, _IOLBF, 0); puts("up"); if (!vfork()) { sleep(1); _exit(0); } answer(); }""")
     target = start(program)
     assert target.line() == "up"
-    with pytest.raises(Busy):
+    child = Path(f"/proc/{target.pid}/task/{target.pid}/children").read_text().strip()
+    with pytest.raises(Busy, match=rf"until its child {child} has executed a program or ended \(vfork\)"):
         apply(target.pid, patch, timeout=0.1)
     apply(target.pid, patch, timeout=5)
     assert target.ask() == NEW_ANSWER

@@ -211,7 +211,9 @@ def _place(
     delay = 0.005
     while True:
         try:
-            place(tracee, maps, linked.record.id, linked.record.base, linked.text, linked.data, remains, on_step)
+            place(
+                tracee, maps, linked.record.id, linked.record.base, linked.text, linked.data, remains, on_step, deadline
+            )
             return
         except Busy:
             if time.monotonic() + delay > deadline:

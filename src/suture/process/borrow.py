@@ -14,8 +14,10 @@ restarts an interrupted call (signal restarts, restart blocks).
 from __future__ import annotations
 
 import errno
+import math
 import os
 import signal
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
@@ -23,9 +25,10 @@ from suture.error import SutureError, Unsupported
 from suture.process import memory, syscall, x86_64
 from suture.process.detach import detach_running, sweep, wait_while_ours
 from suture.process.error import AlreadyTraced, Busy, CallFailed, NoPermission, NoProcess
-from suture.process.gadget import Gadgets, find_gadgets
+from suture.process.gadget import Gadgets, find_gadgets, gadgets_within
 from suture.process.interrupted import repair_interrupted
 from suture.process.maps import Maps
+from suture.process.obstacle import why_uninterruptible
 from suture.process.proc import open_file
 from suture.process.room import MARK, Room, find_room
 from suture.process.tracee import Tracee, is_main_thread, read_stat, read_status
@@ -39,6 +42,10 @@ _ROOM_BESIDE_STATE = 4096
 _ALL_SIGNALS = (1 << 64) - 1
 _STOP_SECONDS = 0.2
 _CALL_SECONDS = 5.0
+_LEAST_SECONDS = 0.2  # for a call that begins when the time is over
+_BACK_SECONDS = 1.0
+_USER_DISPATCH = "handles its system calls itself (Syscall User Dispatch)"
+_DISPATCH_ALLOW = b"\0"  # SYSCALL_DISPATCH_FILTER_ALLOW
 _LISTINGS = 16
 _MOST_STUCK = 3
 _RESTART_BLOCK_CALLS = frozenset({7, 35, 202, 230})  # poll, nanosleep, futex, clock_nanosleep
@@ -52,8 +59,16 @@ class Borrowed:
     """A stopped thread with its way home prepared; `call` makes a system call in it."""
 
     def __init__(
-        self, tracee: Tracee, tid: int, gadgets: Gadgets, original: Registers, frame: int, on_step: OnStep
+        self,
+        tracee: Tracee,
+        tid: int,
+        gadgets: Gadgets,
+        original: Registers,
+        frame: int,
+        on_step: OnStep,
+        deadline: float,
     ) -> None:
+        self._deadline = deadline
         self.tracee, self.pid, self.tid = tracee, tracee.pid, tid
         self._call, self._frame, self._on_step = gadgets.call, frame, on_step
         self._at_rest = Registers.from_buffer_copy(original)
@@ -106,7 +121,8 @@ class Borrowed:
         sig = 0
         while True:
             syscall.cont_to_syscall(self.tid, sig)
-            status = wait_stop(self.pid, self.tid, _CALL_SECONDS)
+            left = max(_LEAST_SECONDS, self._deadline - time.monotonic())
+            status = wait_stop(self.pid, self.tid, min(_CALL_SECONDS, left))
             stop = os.WSTOPSIG(status)
             if stop == signal.SIGTRAP | 0x80:
                 return
@@ -127,8 +143,8 @@ def wait_stop(pid: int, tid: int, seconds: float) -> int:
 
 
 @contextmanager
-def borrow(tracee: Tracee, maps: Maps, on_step: OnStep = no_step) -> Iterator[Borrowed]:
-    """Borrow a thread. Other threads run on. Raises NoProcess, NoPermission, AlreadyTraced, Busy, Unsupported."""
+def borrow(tracee: Tracee, maps: Maps, on_step: OnStep = no_step, deadline: float = math.inf) -> Iterator[Borrowed]:
+    """Borrow a thread. Other threads run on. No call is waited for beyond `deadline` (time.monotonic). Raises NoProcess, NoPermission, AlreadyTraced, Busy, Unsupported."""
     pid = tracee.pid
     if "shstk" in read_status(pid).features:
         raise Unsupported(
@@ -136,7 +152,7 @@ def borrow(tracee: Tracee, maps: Maps, on_step: OnStep = no_step) -> Iterator[Bo
         )
     gadgets = find_gadgets(tracee.via, maps).require(pid)
     tried: list[str] = []
-    stuck = 0
+    stuck = dispatched = 0
     for tid in _candidates_anew(tracee, tried):
         if not _seize(pid, tid):
             continue
@@ -163,19 +179,25 @@ def borrow(tracee: Tracee, maps: Maps, on_step: OnStep = no_step) -> Iterator[Bo
             xstate = syscall.get_register_set(tid, syscall.NT_X86_XSTATE)
             why = _unfit(tracee.via, tid, original)
             size = len(xstate) + _ROOM_BESIDE_STATE
-            room = None if why else find_room(tracee.via, tid, is_main_thread(tid), original, maps, size)
-            if room is None:
+            usable = _dispatched(tid, gadgets)
+            if usable is None:
+                why = f"{_USER_DISPATCH} and would get SIGSYS for a call of ours"
+                dispatched += 1
+            room = (
+                None if why or usable is None else find_room(tracee.via, tid, is_main_thread(tid), original, maps, size)
+            )
+            if room is None or usable is None:
                 tried.append(f"thread {tid} {why or 'has no room on its stack that is surely free'}")
                 continue
             _suspend_seccomp(pid, tid)
             mask = syscall.get_signal_mask(tid)
             frame = x86_64.signal_frame(
-                room.top, x86_64.as_seen_by_sigreturn(original), xstate, mask, gadgets.returns[0]
+                room.top, x86_64.as_seen_by_sigreturn(original), xstate, mask, usable.returns[0]
             )
             _write_frame(tracee, tid, frame)
             used = room
             on_step("borrow: frame written")
-            borrowed = Borrowed(tracee, tid, gadgets, original, frame.address, on_step)
+            borrowed = Borrowed(tracee, tid, usable, original, frame.address, on_step, deadline)
             borrowed.rest()
             on_step("borrow: at rest")
             syscall.set_signal_mask(tid, _ALL_SIGNALS)
@@ -186,9 +208,21 @@ def borrow(tracee: Tracee, maps: Maps, on_step: OnStep = no_step) -> Iterator[Bo
             _give_back(tracee, tid, original, mask, used)
             on_step("borrow: given back")
     tracee.check_same()
-    raise Busy(
-        f"pid {pid}: no thread can be borrowed now ({'; '.join(tried[:4]) or 'none could be stopped'})", "try again"
-    )
+    if dispatched and dispatched == len(tried):
+        raise Unsupported(
+            f"pid {pid}: {_USER_DISPATCH}, as Wine does, so that no thread can be borrowed",
+            "restart the program with the fixed package",
+        )
+    why = "; ".join(tried[:4] or _uninterruptible(tracee)) or "none could be stopped"
+    raise Busy(f"pid {pid}: no thread can be borrowed now ({why})", "try again, or give more time: --timeout SECONDS")
+
+
+def _uninterruptible(tracee: Tracee) -> list[str]:
+    for tid in tracee.threads():
+        with suppress(NoProcess):
+            if read_stat(tracee.pid, tid).state == "D":
+                return [f"thread {tid} {why_uninterruptible(tracee.pid, tid)}"]
+    return []
 
 
 def _write_frame(tracee: Tracee, tid: int, frame: SignalFrame) -> None:
@@ -254,7 +288,7 @@ def _give_back(tracee: Tracee, tid: int, original: Registers | None, mask: int |
             syscall.interrupt(tid)
             while True:
                 syscall.cont(tid)
-                if wait_stop(pid, tid, _CALL_SECONDS) >> 16 == syscall.PTRACE_EVENT_STOP:
+                if wait_stop(pid, tid, _BACK_SECONDS) >> 16 == syscall.PTRACE_EVENT_STOP:
                     break
             syscall.set_signal_mask(tid, mask)
             if x86_64.swaps_mask(original):
@@ -269,6 +303,26 @@ def _give_back(tracee: Tracee, tid: int, original: Registers | None, mask: int |
     except ProcessLookupError:  # it runs, or has ended
         detach_running(tid)
         sweep([pid])
+
+
+def _dispatched(tid: int, gadgets: Gadgets) -> Gadgets | None:
+    """With what the thread can make calls in spite of Syscall User Dispatch, which turns those from other places than its own into SIGSYS
+    while its selector says so, before any tracer is asked. Kept with signals blocked, such a SIGSYS would kill. None when it cannot."""
+    try:
+        dispatch = syscall.get_user_dispatch(tid)
+    except OSError as problem:
+        if problem.errno != errno.EIO:
+            raise
+        # Linux 5.11 to 6.3 have it and do not tell. Without a handler of SIGSYS it is of no use; a seccomp filter is the other reason for one
+        status = read_status(tid)
+        return None if status.caught & 1 << (signal.SIGSYS - 1) and not status.seccomp else gadgets
+    if dispatch is None:
+        return gadgets
+    selector, start, size = dispatch
+    if selector and memory.try_read(tid, selector, 1) == _DISPATCH_ALLOW:
+        return gadgets
+    own = gadgets_within(tid, start, size)
+    return own if own.call and own.returns else None
 
 
 def _suspend_seccomp(pid: int, tid: int) -> None:

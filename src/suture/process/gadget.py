@@ -52,6 +52,15 @@ def find_gadgets(pid: int, maps: Maps) -> Gadgets:
     return Gadgets(call, tuple(returns))
 
 
+def gadgets_within(pid: int, start: int, size: int) -> Gadgets:
+    """Those whose `syscall` is followed by an instruction in this range, by which Syscall User Dispatch knows that a call may be made
+    (kernel/entry/syscall_user_dispatch.c)."""
+    code = memory.try_read(pid, start, min(size, _MOST_SEARCHED))
+    call = code.find(x86_64.SYSCALL_RET)
+    returns = tuple(start + m.start() for m in x86_64.SIGRETURN.finditer(code) if m.end() < len(code))
+    return Gadgets(start + call if call >= 0 else 0, returns)
+
+
 def _searched(maps: Maps) -> Iterator[tuple[bool, Mapping]]:
     """Mappings in order, whether each must be looked through in any case; bounded."""
     rows = [m for m in maps.mappings if m.executable and m.readable and m.name != b"[vsyscall]"]

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import math
 import os
 from collections.abc import Sequence
 
@@ -41,9 +42,10 @@ def place(
     data: bytes,
     remains: Sequence[Remains] = (),
     on_step: OnStep = no_step,
+    deadline: float = math.inf,
 ) -> None:
     """Map `text` at `base` and `data` behind it. Raises what `borrow` raises; OSError when a call in the process fails."""
-    with borrow(tracee, maps, on_step) as thread:
+    with borrow(tracee, maps, on_step, deadline) as thread:
         _close_left(thread, identity)
         for left in remains:
             m = left.mapping
