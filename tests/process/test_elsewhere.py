@@ -11,7 +11,8 @@ import pytest
 from suture.process.apply import apply, revert
 from suture.process.elsewhere import spans
 from suture.process.error import Busy
-from suture.process.maps import Maps
+from suture.process.maps import Maps, read_maps
+from suture.process.switching import may_switch_stacks
 
 Start = Callable[..., Any]
 Build = Callable[..., Any]
@@ -96,6 +97,42 @@ def test_an_address_inside_the_function_counts_and_that_of_the_function_does_not
     assert pointer.ask() == "1000"
 
 
+# what leads off the thread's own stack is not seen in the code: a handler changes the stack pointer that the signal's end restores
+BY_SIGNAL = r"""
+#include <signal.h>
+static char *own;
+static volatile int runs;
+static void rest(void);
+__attribute__((noinline)) int f(int x) { if (x < 0) { rest(); __asm__ volatile(""); } return x * 3 + 1; }
+static void body(void) { f(-1); }
+static void ask(void) { char line[64]; while (fgets(line, sizeof line, stdin)) printf("%d\n", f(7)); exit(0); }
+static char third[1 << 16] __attribute__((aligned(16)));
+static void on(int n, siginfo_t *i, void *context) {
+  ucontext_t *c = context;
+  (void)n; (void)i;
+  char *stack = runs++ ? third : own;
+  c->uc_mcontext.gregs[REG_RSP] = (long)(stack + (1 << 16) - 8);
+  c->uc_mcontext.gregs[REG_RIP] = (long)(stack == own ? body : ask);
+}
+static void rest(void) { raise(SIGUSR1); }
+static void prepare(long n) { own = malloc(1 << 16); struct sigaction a = {0}; a.sa_sigaction = on; a.sa_flags = SA_SIGINFO; sigaction(SIGUSR1, &a, 0); if (n) raise(SIGUSR1); }
+"""
+
+
+def test_a_thread_that_is_met_on_a_strange_stack_tells_that_there_may_be_others(start: Start, build: Build) -> None:
+    program, patch = build(BY_SIGNAL)
+    target = start(program, 1)  # f is on one stack, and the thread has gone on to another
+    assert target.ask() == "22"
+    assert not may_switch_stacks(target.pid, read_maps(target.pid))
+    with pytest.raises(Busy, match=r"the word at 0x[0-9a-f]+ leads into f"):
+        apply(target.pid, patch, timeout=0.05)
+    assert target.ask() == "22"
+    with_none = start(program, 0)
+    assert with_none.ask() == "22"
+    apply(with_none.pid, patch, timeout=5)
+    assert with_none.ask() == "1000"
+
+
 def test_exceptions_that_were_caught_in_the_function_are_not_in_the_way(
     start: Start, make_patch: Any, tmp_path: Path
 ) -> None:
@@ -137,4 +174,5 @@ def test_searched_is_private_memory_that_is_nobody_elses() -> None:
         b"7f0000085000-7f0000086000 rw-p 00001000 00:01 8 /memfd:suture:0123 (deleted)\n"
         b"7fff00000000-7fff00021000 rw-p 00000000 00:00 0 [stack]\n"
     )
-    assert [start for start, _ in spans(maps)] == [0x55F000000000, 0x55F000004000, 0x7F0000083000]
+    stacks = {0x7F0000001000}
+    assert [start for start, _ in spans(maps, stacks)] == [0x55F000000000, 0x55F000004000, 0x7F0000083000]

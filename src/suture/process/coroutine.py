@@ -110,6 +110,11 @@ class SuspendedStacks:
         self._known = known
         self._stacks = [s for s in known.values() if s is not None]
 
+    @property
+    def starts(self) -> frozenset[int]:
+        """Where the mappings begin that count as stacks, those of threads included."""
+        return frozenset(s.start for s in self._stacks)
+
     def _look(self, m: Mapping) -> Suspended:
         block = self._control_block(m)
         looks = self._places and not block

@@ -14,10 +14,9 @@ few bytes of an entry (a relaxed patch). Of memory that is shared with other pro
 from __future__ import annotations
 
 from array import array
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from suture.process import memory
-from suture.process.coroutine import candidates
 from suture.process.maps import Mapping, Maps
 from suture.process.resident import Resident
 from suture.process.stack import ELSEWHERE, Forbidden, Hit, Range, StackUnknown
@@ -40,7 +39,7 @@ class Elsewhere:
         self._resident = resident
         self._is_needed = is_needed
         self._raw = b""
-        self._spans: list[tuple[int, int]] = []
+        self._code: tuple[bytes, ...] = ()
         self.may_switch = False
         self.searched = 0
 
@@ -48,27 +47,25 @@ class Elsewhere:
         """Before a stop: take notice of the mappings."""
         if self._is_needed and not self.may_switch and maps.raw != self._raw:
             self.may_switch = may_switch_stacks(self._resident.pid, maps)
-        self._take(maps)
+        self._raw, self._code = maps.raw, _code(maps)
 
     def suspect(self) -> None:
         """A thread was on another stack than its own."""
         self.may_switch = self._is_needed
 
-    def _take(self, maps: Maps) -> None:
-        self._raw = maps.raw
-        self._spans = spans(maps) if self.may_switch else []
-
-    def search(self, maps: Maps, forbidden: Forbidden) -> list[Hit]:
-        """Words that lead into forbidden code. Raises StackUnknown when that cannot be told."""
+    def search(self, maps: Maps, stacks: Collection[int], forbidden: Forbidden) -> list[Hit]:
+        """Words that lead into forbidden code. `stacks` are the starts of mappings that are searched as such. Raises StackUnknown when that
+        cannot be told."""
         self.searched = 0
         if not self.may_switch:
+            if self._is_needed and maps.raw != self._raw and _code(maps) != self._code:
+                raise StackUnknown(ELSEWHERE, "may be made by code that has just been loaded")
             return []
-        if maps.raw != self._raw:
-            self._take(maps)
-        if sum(end - start for start, end in self._spans) > _MOST_SPAN:
+        found = spans(maps, stacks)
+        if sum(end - start for start, end in found) > _MOST_SPAN:
             raise StackUnknown(ELSEWHERE, f"of more than {_MOST_SPAN >> 30} GiB of mapped memory cannot be found")
         ranges = array("Q")
-        for row in self._resident.pages(self._spans):
+        for row in self._resident.pages(found):
             ranges += row
         self.searched = sum(ranges[1::2])
         if self.searched > _MOST_BYTES:
@@ -106,10 +103,13 @@ class Elsewhere:
         )
 
 
-def spans(maps: Maps) -> list[tuple[int, int]]:
-    """(start, end) of the memory that may hold a suspended stack which `coroutine` does not search."""
-    known = {m.start for m in candidates(maps)}
-    return [(m.start, m.end) for m in maps.mappings if _may_hold(m) and m.start not in known]
+def spans(maps: Maps, stacks: Collection[int]) -> list[tuple[int, int]]:
+    """(start, end) of the memory that may hold a suspended stack, without the mappings that begin at `stacks`."""
+    return [(m.start, m.end) for m in maps.mappings if _may_hold(m) and m.start not in stacks]
+
+
+def _code(maps: Maps) -> tuple[bytes, ...]:
+    return tuple(line for line in maps.raw.split(b"\n") if b"x" in line.partition(b" ")[2][:4])
 
 
 def _may_hold(m: Mapping) -> bool:

@@ -248,9 +248,9 @@ class Snapshot:
 
     def signal_frames(
         self, tids: Sequence[int], registers: memoryview[int], forbidden: Forbidden
-    ) -> list[tuple[int, int]]:
-        """Threads that are in a signal handler, with the stack pointer that the handler's frame says they had. Old frames that
-        mean nothing any more are among them."""
+    ) -> list[tuple[int, int, bool]]:
+        """Threads that are in a signal handler, with the stack pointer that the handler's frame says they had, and whether the frame is on
+        the stack that the thread is on now. Old frames that mean nothing any more are among them."""
         stacks, words = self._stacks, memoryview(self._buffer).cast("Q")
         frames = [(stacks.piece_at(offset), offset) for offset in forbidden.signal_frames_in(self._buffer, stacks.size)]
         for tid, rip in zip(tids, registers[x86_64.RIP :: x86_64.WORDS], strict=True):
@@ -263,7 +263,8 @@ class Snapshot:
         for at, offset in frames:
             saved = offset + x86_64.FRAME_RSP
             if saved < stacks.offsets[at] + stacks.ranges[2 * at + 1]:
-                found.append((stacks.tids[at], words[saved // _WORD]))
+                tid = stacks.tids[at]
+                found.append((tid, words[saved // _WORD], at == stacks.present(tid)))
         return found
 
     def search(self, tids: Sequence[int], registers: memoryview[int], forbidden: Forbidden) -> list[Hit]:
@@ -321,11 +322,11 @@ class StackMap:
         ranges[::2], ranges[1::2] = array("Q", starts), array("Q", sizes)
         return Stacks(tids, ranges)
 
-    def interrupted(self, stacks: Stacks, frames: Iterable[tuple[int, int]]) -> list[tuple[int, int, int]]:
+    def interrupted(self, stacks: Stacks, frames: Iterable[tuple[int, int, bool]]) -> list[tuple[int, int, int]]:
         """Pieces (thread, address, size) that were in use when signals came and that `stacks` do not hold: a handler may run
         above them on the same stack. `frames` are those of `Snapshot.signal_frames`; a pointer that points nowhere is of an old one."""
         pieces = []
-        for tid, rsp in dict.fromkeys(frames):
+        for tid, rsp in dict.fromkeys((tid, rsp) for tid, rsp, _ in frames):
             index = self._index(rsp)
             if index >= 0 and not stacks.hold(tid, rsp):
                 pieces.append((tid, rsp & ~7, self._ends[index] - (rsp & ~7)))

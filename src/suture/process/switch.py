@@ -112,7 +112,7 @@ def carry_out(
             snapshot.make_ready()
             try:
                 elsewhere.follow(maps)
-                found = elsewhere.search(maps, work.forbidden)
+                found = elsewhere.search(maps, suspended.starts, work.forbidden)
                 if all_in_the_way(found, len(waiting)) and any(t.changes for t, _ in waiting):
                     hits = _by_owner(work, found)  # a pause would be in vain
                 else:
@@ -221,7 +221,7 @@ def _one_stop(
             now = Maps(read_raw(tracee.pid, maps_fd)) if must_know else None
             resting = suspended.search(now, seizure.tids, seizure.registers, work.forbidden, foreign)
             if now is not None:
-                resting += elsewhere.search(now, work.forbidden)
+                resting += elsewhere.search(now, suspended.starts, work.forbidden)
             # what the unwinder knows is of the mappings as they were before the stop
             doubtful = None
             if found and now is not None and now.raw == stackmap.raw:
@@ -272,7 +272,7 @@ def _read_stacks(
         signals = snapshot.signal_frames(tids, registers, forbidden)
         more = stackmap.interrupted(stacks, signals)
         if not more:
-            return len(stacks.foreign), not away <= {tid for tid, _ in signals}
+            return len(stacks.foreign), not away <= {tid for tid, _, here in signals if here}
         stacks = stacks.with_more(more)
         snapshot.read(tracee.via, stacks)
     raise StackUnknown(tracee.pid, "has signal frames that lead to one another without end")
