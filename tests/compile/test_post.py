@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from suture.compile.post import layer
+from suture.compile.post import apply, layer
 from suture.error import Refused
 from suture.source.fix import Fix, parse
 
@@ -35,6 +35,17 @@ def test_a_fix_becomes_a_layer_and_the_tree_stays_as_it_is(files: Path) -> None:
     made = over(files, patch(4, "line 5", "fixed"))
     assert (made / "lib/x.c").read_text().splitlines()[4] == "fixed"
     assert (files / "lib/x.c").read_text().splitlines() == LINES
+
+
+def test_a_link_of_the_source_does_not_lead_a_fix_out_of_it(files: Path, tmp_path: Path) -> None:
+    """As the unpacked source lies before it is configured anew, links and all."""
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "x.c").write_text((files / "lib/x.c").read_text())
+    (files / "out").symlink_to(outside)
+    with pytest.raises(Refused, match="leads out of the source"):
+        apply(parse(patch(4, "line 5", "fixed", "out/x.c"), "fix").files[0], files, files, "out/x.c", "fix")
+    assert "fixed" not in (outside / "x.c").read_text()
 
 
 def test_an_offset_is_allowed(files: Path) -> None:

@@ -16,8 +16,9 @@ from typing import Any
 import pytest
 
 from suture.command import CommandFailed
-from suture.compile import database, host
+from suture.compile import database, host, job
 from suture.compile.host import HostRoom
+from suture.compile.job import CompileFailed
 from suture.compile.room import BUILDER, Rights, Room
 from suture.compile.unit import Variant
 from suture.source.fix import parse
@@ -147,6 +148,34 @@ def test_an_installation_has_what_dpkg_needs_and_neither_devices_nor_a_way_out(w
         except CommandFailed as failed:
             said = failed.output
         assert "done" not in said, attack
+
+
+def test_a_sandbox_that_cannot_be_made_is_said_with_what_allows_it(world: World) -> None:
+    """Without the capability to make namespaces, as in a container."""
+    program = (
+        "from pathlib import Path; from suture.compile.room import Room, NoSandbox\n"
+        "try: Room((Path('/'),)).enter('true')\nexcept NoSandbox as e: print(e.what, e.remedy)\n"
+    )
+    drop = ["setpriv", "--bounding-set=-sys_admin", sys.executable, "-c", program]
+    said = subprocess.run(drop, capture_output=True, text=True, check=False)
+    assert "unshare" in said.stdout and "namespaces" in said.stdout, said.stderr
+
+
+def test_a_compiler_that_reads_without_end_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SUTURE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(job, "_MOST_MEMORY", 256 << 10)
+    root = tmp_path / "tree"
+    root.mkdir()
+    (root / "a.c").write_text("int a;\n")
+    (root / "prog").touch()
+    subprocess.run(["gcc", "-c", "a.c"], cwd=root, check=True)
+    row = f'[{{"directory": "{root}", "file": "a.c", "arguments": ["gcc", "-c", "a.c"]}}]'
+    (root / database.NAME).write_text(row)
+    tree = host.open_tree(root, root / "prog").post(
+        parse('--- a/a.c\n+++ b/a.c\n@@ -1 +1 @@\n-int a;\n+#include "/dev/zero"\n', "f")
+    )
+    with pytest.raises(CompileFailed):
+        tree.compile([(tree.units[0], Variant.PLAIN)])
 
 
 def test_no_process_and_no_mount_outlives_a_room(world: World) -> None:

@@ -17,9 +17,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from suture.command import CommandFailed, run
 from suture.compile import database
-from suture.compile.room import BUILDER, INSIDE
+from suture.compile.room import BUILDER, INSIDE, carry_out
 from suture.compile.sandbox import Order
 from suture.compile.tree import Tree
 from suture.compile.unit import Binary
@@ -67,10 +66,7 @@ class HostRoom:
                 gid=gid,
                 sockets=False,
             )
-            try:
-                return run(order.argv())
-            except CommandFailed as failed:
-                raise CommandFailed(["sh", "-euc", script], None, failed.status, failed.output) from failed
+            return carry_out(order, script)
 
     def _steps(self, script: Path, outputs: Sequence[tuple[Path, str]]) -> tuple[tuple[str, ...], ...]:
         lower = ":".join([*(f"{layer}{self.root}" for layer in self.layers), self.root])

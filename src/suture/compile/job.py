@@ -18,6 +18,9 @@ Enter = Callable[[str, Sequence[tuple[Path, str]]], str]
 """Runs a script that may write to folders (host path, place in the room) and returns its output."""
 
 
+_MOST_MEMORY = 8 << 20  # KiB; `#include "/dev/zero"` is read until there is no more
+
+
 class CompileFailed(SutureError):
     """The compiler rejects a TU."""
 
@@ -102,4 +105,4 @@ def _make(missing: Mapping[Path, Job], folder: Path, enter: Enter, env: Mapping[
 def _script(job: Job, output: str, env: Mapping[str, str]) -> str:
     settings = "".join(f"export {k}={shlex.quote(v)}\n" for k, v in env.items())
     command = shlex.join([*job.unit.command, *job.flags, *job.ending, output])
-    return f"{settings}cd {shlex.quote(job.unit.directory)}\nexec {command}\n"
+    return f"{settings}ulimit -S -v {_MOST_MEMORY}\ncd {shlex.quote(job.unit.directory)}\nexec {command}\n"

@@ -34,6 +34,8 @@ def layer(key: str, files: Path, root: str, fix: Fix, built_path: Callable[[str]
 def apply(part: FilePatch, files: Path, target: Path, path: str, name: str) -> None:
     """Apply the change of one file: read from `files` (or from `target`, if it was changed before), written to `target`."""
     place = target / path
+    if not cache.is_inside(place, target):
+        raise Refused(f"{name}: {part.path}: a link leads out of the source", "check where the patch comes from")
     place.parent.mkdir(parents=True, exist_ok=True)
     origin = files / path
     if not place.exists() and origin.is_file():

@@ -18,7 +18,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from suture.command import CommandFailed, run
-from suture.compile.sandbox import INSTALLING, Order
+from suture.compile.sandbox import FAILED, INSTALLING, NO_SANDBOX, Order
 from suture.error import ExitCode, NotFound, SutureError
 from suture.progress import Progress, silent
 from suture.source import cache, mirror
@@ -98,9 +98,7 @@ class Room:
                 upper, work = str(keep), str(folder / "work")
             order = self._order(scratch, upper, work, [(job, f"{INSIDE}/job"), *binds], outputs, env or {}, rights)
             try:
-                return run(order.argv())
-            except CommandFailed as failed:
-                raise CommandFailed(["sh", "-euc", script], None, failed.status, failed.output) from failed
+                return carry_out(order, script)
             finally:
                 if os.path.ismount(scratch):
                     run(["umount", "--lazy", str(scratch)])
@@ -156,6 +154,26 @@ class Room:
             INSTALLING if rights is Rights.INSTALL else (),
             network=rights is Rights.INSTALL,
         )
+
+
+class NoSandbox(SutureError):
+    """The kernel, or whoever is above, allows no namespaces."""
+
+    exit_code = ExitCode.NO_PERMISSION
+
+
+def carry_out(order: Order, script: str) -> str:
+    """The standard output of an order that runs a script. Raises `CommandFailed` with the script as its command, and `NoSandbox`."""
+    try:
+        return run(order.argv())
+    except CommandFailed as failed:
+        if failed.status == FAILED and NO_SANDBOX in failed.output:
+            raise NoSandbox(
+                failed.output.strip(),
+                "allow namespaces (as another user than root: sysctl user.max_user_namespaces, kernel.unprivileged_userns_clone, "
+                "kernel.apparmor_restrict_unprivileged_userns), or run the command as root of the host",
+            ) from failed
+        raise CommandFailed(["sh", "-euc", script], None, failed.status, failed.output) from failed
 
 
 def give(path: Path) -> None:

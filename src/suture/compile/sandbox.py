@@ -14,6 +14,7 @@ from __future__ import annotations
 import ctypes
 import json
 import os
+import resource
 import signal
 import sys
 from collections.abc import Sequence
@@ -24,6 +25,8 @@ from typing import Any
 FAILED = 125
 """Exit status when the sandbox itself cannot be made (as env(1) and chroot(1) do)."""
 
+NO_SANDBOX = "the sandbox cannot be made"
+
 DEVICES = ("null", "zero", "full", "random", "urandom")
 _LINKS = (("/proc/self/fd", "fd"), ("fd/0", "stdin"), ("fd/1", "stdout"), ("fd/2", "stderr"))
 
@@ -33,6 +36,7 @@ _MS_RDONLY, _MS_NOSUID, _MS_NODEV, _MS_NOEXEC, _MS_REMOUNT = 1, 2, 4, 8, 32
 _MS_BIND, _MS_REC, _MS_PRIVATE = 4096, 16384, 1 << 18
 _LOCKED = {"ro": _MS_RDONLY, "nosuid": _MS_NOSUID, "nodev": _MS_NODEV, "noexec": _MS_NOEXEC}
 _PR_SET_PDEATHSIG, _PR_SET_SECCOMP, _PR_CAPBSET_READ, _PR_CAPBSET_DROP, _PR_SET_NO_NEW_PRIVS = 1, 22, 23, 24, 38
+_SYS_KEYCTL, _KEYCTL_JOIN_SESSION_KEYRING = 250, 1
 _CAPABILITIES = 64  # more than any kernel has; PR_CAPBSET_READ fails for those that it does not know
 
 # capabilities(7). What dpkg needs in a chroot of its own: no CAP_MKNOD, CAP_SYS_CHROOT, CAP_DAC_READ_SEARCH (open_by_handle_at), CAP_SYS_ADMIN.
@@ -205,6 +209,9 @@ def _give_up_rights(order: Order) -> None:
 def _inside(order: Order) -> None:
     """The first process of the namespace: makes the mounts, gives up its rights and becomes the command."""
     os.setsid()
+    # the keys of whoever asked stay outside (keyrings(7), session-keyring(7)); a kernel without keyrings has none
+    _libc.syscall(_SYS_KEYCTL, _KEYCTL_JOIN_SESSION_KEYRING, None)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     os.umask(0o022)
     _carry_out(order.steps, order.uid, order.gid)
     if order.root:
@@ -228,7 +235,7 @@ def main(text: str) -> int:
             _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
             _inside(order)
     except OSError as problem:
-        print(f"the sandbox cannot be made: {problem}", file=sys.stderr, flush=True)
+        print(f"{NO_SANDBOX}: {problem}", file=sys.stderr, flush=True)
         os._exit(FAILED)
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
