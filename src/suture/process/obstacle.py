@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from suture.error import Refused
@@ -137,7 +138,7 @@ def _no_address_space(tracee: Tracee, size: int) -> Obstacle:
 
 
 def _raise_limit(pid: int, name: str) -> str:
-    return f"raise it, and put it back afterwards: prlimit --pid {pid} --{name}=unlimited:"
+    return f"raise it, and put it back afterwards: prlimit --pid {pid} --{name}=unlimited"
 
 
 def _groups(pid: int, controller: str) -> Iterator[Path]:
@@ -162,6 +163,7 @@ def _groups(pid: int, controller: str) -> Iterator[Path]:
             group = group.parent
 
 
+@cache
 def _mounts() -> dict[str, Path]:
     """Where control groups are mounted, by controller; "" for version 2."""
     found: dict[str, Path] = {}
