@@ -94,3 +94,21 @@ def test_a_changed_table_of_virtual_functions_is_refused(package: Any) -> None:
     made = package({"a.cc": CLASSES}, {"a.cc": fix}, "area guarded", cflags=FLAGS)
     refused = {r.function: r.reason for r in made.refused()}
     assert "guarded" in refused and "_ZTV6circle" in refused["guarded"]
+
+
+ONLY_VIRTUAL = """
+struct shape { virtual long area(long x) const { return x + 1; } virtual ~shape() {} };
+struct square : shape { long area(long x) const override { return x * x; } };
+shape *volatile kept;
+extern "C" long area(long x) { if (!kept) kept = new square; return kept->area(x); }
+long padding(long x) { long r = x; for (long n = 1; n < x; n++) r = r * 31 + (r >> 3) + n * 5 - 77; return r; }
+"""
+
+
+@pytest.mark.parametrize("level", ["-O0", "-O2"])
+def test_a_virtual_function_that_only_the_classs_table_leads_to_is_found_in_a_program(package: Any, level: str) -> None:
+    made = package({"a.cc": ONLY_VIRTUAL}, ("x * x", "x * x * x"), "area", "pie", (level, "-fno-exceptions"))
+    target = made.start()
+    assert target.ask("area", 3) == 9
+    target.apply(made.patch())
+    assert target.ask("area", 3) == 27

@@ -288,7 +288,13 @@ class _Correlation:
 
         What one implies may place others, so this goes on until nothing more is found.
         """
-        left = list(obj.code)
+        left = self._verify_each(obj, list(obj.code))
+        self._name_variables(obj)
+        self._name_pointed(obj)
+        self._verify_each(obj, left)
+
+    def _verify_each(self, obj: _Object, left: list[Section]) -> list[Section]:
+        """Those sections that are not found."""
         progress = True
         while left and progress:
             progress = False
@@ -296,8 +302,7 @@ class _Correlation:
                 if any(self._verify(obj, section, s) for s in obj.functions.get(section.index, ())):
                     left.remove(section)
                     progress = True
-        self._name_variables(obj)
-        self._name_pointed(obj)
+        return left
 
     def _verify(self, obj: _Object, section: Section, symbol: Symbol) -> bool:
         address = self._address(symbol, obj.base_key(section))
@@ -361,11 +366,15 @@ class _Correlation:
                 self.book.add(Kind.ADDRESS, symbol.name, base + symbol.st_value, place)
 
     def _name_pointed(self, obj: _Object) -> None:
-        """What tables at known places point to: tables of functions name what no code of the unit refers to."""
+        """What tables at known places point to: tables of functions name what no code of the unit refers to.
+
+        Of a table that units share (COMDAT, a C++ class's virtual functions) the linker has kept one; it is known by its global name,
+        and what it points to by theirs.
+        """
         for section in obj.elf.sections:
             rows = obj.relocations(section)
-            base = self.book.get(Kind.ADDRESS, obj.base_key(section)) if rows and not section.is_code else None
-            if base is None or section.is_merge or section.in_group or not section.is_alloc or not section.has_bits:
+            base = self._table(obj, section) if rows and not section.is_code else None
+            if base is None or section.is_merge or not section.is_alloc or not section.has_bits:
                 continue
             pattern = obj.pattern(section)
             run = self.run.data_at(base, section.sh_size)
@@ -376,10 +385,19 @@ class _Correlation:
                 pointed = self.run.pointer_at(base + row.r_offset)
                 if row.r_type != R.R_64 or pointed is None or symbol.type == SymbolType.TLS:
                     continue
+                if section.in_group and symbol.bind == SymbolBind.LOCAL:
+                    continue
                 place = f"{self.book.unit} {section.name}+{row.r_offset:#x}"
                 found = Implied(Kind.ADDRESS, pointed - row.r_addend)
                 for noted in self._read(obj, symbol, found, place) or ():
                     self.book.add(*noted)
+
+    def _table(self, obj: _Object, section: Section) -> int | None:
+        if not section.in_group:
+            return self.book.get(Kind.ADDRESS, obj.base_key(section))
+        names = [s for s in obj.elf.symbols if s.st_shndx == section.index and s.bind != SymbolBind.LOCAL]
+        found = ((s, self.book.get(Kind.ADDRESS, s.name)) for s in names)
+        return next((value - s.st_value for s, value in found if value is not None), None)
 
     def _note(self, obj: _Object, rows: list[tuple[Kind, str, int, str]]) -> None:
         for kind, name, value, place in rows:
