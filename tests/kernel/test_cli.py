@@ -23,7 +23,9 @@ def module(tmp_path: Path) -> Path:
 
 
 def test_a_patch_for_another_kernel_is_not_loaded(module: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["apply", str(module), "--json"]) == ExitCode.WRONG_TARGET
+    assert main(["apply", str(module), "--json"]) == ExitCode.REFUSED
+    assert "--accept-unproved" in json.loads(capsys.readouterr().out)["remedy"]
+    assert main(["apply", str(module), "--accept-unproved", "--json"]) == ExitCode.WRONG_TARGET
     assert "the patch is for" in json.loads(capsys.readouterr().out)["error"]
 
 

@@ -122,7 +122,7 @@ def test_callbacks_run_around_the_transition(guest: Guest) -> None:
         'void suture_post_unpatch(struct klp_object *obj)\n{\n\tpr_info("callback: after\\n");\n}\n'
     )
     patch = made("kdskbmeta.patch", callbacks=text)
-    assert guest.suture(f"apply {put(guest, patch)} --timeout 90").status == 0
+    assert guest.suture(f"apply {put(guest, patch)} --timeout 90 --accept-partial").status == 0
     assert "callback: before" in guest.run("dmesg").output
     assert guest.suture(f"revert {patch.manifest.module} --timeout 90").status == 0
     assert "callback: after" in guest.run("dmesg").output
@@ -146,7 +146,7 @@ def test_new_code_of_a_module_calls_other_modules_where_they_are(guest: Guest) -
         assert place is not None and guest.run(f"insmod /host{place}").status == 0
     (guest.share / "fou.py").write_bytes((bench / "kernel_probes" / fix["probe"]).read_bytes())
     assert guest.python("/mnt/fou.py").output.strip() == "accepted"
-    assert guest.suture(f"apply {put(guest, patch)} --timeout 90").status == 0
+    assert guest.suture(f"apply {put(guest, patch)} --timeout 90 --accept-partial").status == 0
     assert guest.python("/mnt/fou.py").output.strip() == "errno 22"
     assert guest.suture(f"revert {patch.manifest.module} --timeout 90").status == 0
     assert guest.python("/mnt/fou.py").output.strip() == "accepted"
@@ -171,7 +171,7 @@ def test_new_state_of_old_objects_is_kept_in_shadow_variables(guest: Guest) -> N
     (guest.share / "ask.py").write_text(_ASK)
     busy, zero = "Device or resource busy", "00000000"
     assert guest.python("/mnt/ask.py").output.strip() == str([[zero] * 3] * 2)
-    assert guest.suture(f"apply {put(guest, patch)} --timeout 90").status == 0
+    assert guest.suture(f"apply {put(guest, patch)} --timeout 90 --accept-partial").status == 0
     for _ in range(20):  # pipes are born and go: a new pipe at an old one's address begins anew
         assert guest.python("/mnt/ask.py").output.strip() == str([[zero, zero, busy]] * 2)
     assert guest.suture(f"revert {patch.manifest.module} --timeout 90").status == 0
@@ -211,7 +211,7 @@ def test_special_sections_work_in_new_code(guest: Guest) -> None:
     guest.run(f"mount -t tracefs tracefs {trace}")
     before = [["plain", "suture-hidden"], "EFAULT", "EINVAL", 11]
     assert json.loads(guest.python("/mnt/special.py").output) == before
-    assert guest.suture(f"apply {put(guest, patch)} --timeout 90").status == 0
+    assert guest.suture(f"apply {put(guest, patch)} --timeout 90 --accept-partial").status == 0
     after = [["plain"], "EFAULT", "EPERM", 11]
     assert json.loads(guest.python("/mnt/special.py").output) == after
     assert guest.run("dmesg | grep -c 'a task is copied by new code'").output.strip() == "1"
@@ -272,7 +272,7 @@ def test_new_code_of_a_module_sees_its_static_keys_as_they_are_now(guest: Guest)
         return next((x.partition("suture: ")[2] for x in lines if "suture: " in x), "")
 
     assert said() == ""
-    applied = guest.suture(f"apply {put(guest, patch)} --timeout 90")
+    applied = guest.suture(f"apply {put(guest, patch)} --timeout 90 --accept-partial")
     assert applied.status == 0, applied.output
     assert said() == "one tree"
     assert guest.python("/mnt/trees.py 1").output == ""
@@ -284,7 +284,7 @@ def test_new_code_of_a_module_sees_its_static_keys_as_they_are_now(guest: Guest)
 
     # and a module that comes after the patch is patched as it comes
     assert guest.run(f"{link} del one; {link} del bridge0; rmmod bridge").status == 0
-    assert guest.suture(f"apply {put(guest, patch)} --timeout 90").status == 0
+    assert guest.suture(f"apply {put(guest, patch)} --timeout 90 --accept-partial").status == 0
     assert guest.run(f"insmod /host{guest.target.module('bridge')}").status == 0
     links()
     assert said() == "one tree"

@@ -9,17 +9,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from suture.error import ExitCode, Refused, SutureError
-from suture.match.proof import MatchedUnit, Proof
 from suture.patch.admission import NotOwned, admit, read_bytes
 from suture.patch.file import read_patch
-from suture.patch.manifest import RefusedFunction, Verdict
-from tests.patch.test_file import MANIFEST, patch
+from tests.patch.test_file import patch
 
 NOBODY = 65534
 
@@ -134,24 +132,18 @@ def test_a_file_larger_than_any_patch_is_not_read(path: Path) -> None:
         read_bytes(path, 1 << 20)
 
 
-PROOF = Proof((MatchedUnit("a.c", "a.o", True, (), ()),))
-PARTIAL = Verdict(False, (), (RefusedFunction("f", "x.c", 1, "a type changes under live objects", "restart"),))
-
-
-@pytest.mark.parametrize(
-    ("verdict", "proof", "option"),
-    [(PARTIAL, PROOF, "accept_partial"), (Verdict(True), Proof(), "accept_unproved")],
-    ids=["partial", "unproved"],
-)
-def test_a_patch_without_all_of_its_fix_or_without_proof_goes_in_only_when_a_person_says_so(
-    verdict: Verdict, proof: Proof, option: str
-) -> None:
-    manifest = replace(MANIFEST, verdict=verdict, proof=proof)
+@pytest.mark.parametrize("option", ["accept_partial", "accept_unproved"])
+def test_a_patch_without_all_of_its_fix_or_without_proof_goes_in_only_when_a_person_says_so(option: str) -> None:
+    facts: dict[str, Any] = {
+        "is_complete": option != "accept_partial",
+        "is_proved": option != "accept_unproved",
+        "missing": ["x.c: f: why"],
+    }
     with pytest.raises(Refused) as caught:
-        admit("p.suture.o", manifest)
+        admit("p.suture.o", **facts)
     assert f"--{option.replace('_', '-')}" in caught.value.remedy
     other = {"accept_partial", "accept_unproved"} - {option}
     with pytest.raises(Refused):
-        admit("p.suture.o", manifest, **dict.fromkeys(other, True))
-    admit("p.suture.o", manifest, **{option: True})
-    admit("p.suture.o", replace(MANIFEST, proof=PROOF))
+        admit("p.suture.o", **facts, **dict.fromkeys(other, True))
+    admit("p.suture.o", **facts, **{option: True})
+    admit("p.suture.o", is_complete=True, is_proved=True, missing=())

@@ -100,8 +100,16 @@ def run(args: argparse.Namespace) -> int:
 
         raise BadKernelOption("--at-boot is for kernel patches", "processes load their files anew: fix the file too")
     patch = read_patch(args.patch, owned=True)
-    admit(str(args.patch), patch.manifest, accept_partial=args.accept_partial, accept_unproved=args.accept_unproved)
-    target = patch.manifest.target
+    manifest = patch.manifest
+    admit(
+        str(args.patch),
+        is_complete=manifest.is_complete,
+        is_proved=bool(manifest.proof.units),
+        missing=manifest.missing,
+        accept_partial=args.accept_partial,
+        accept_unproved=args.accept_unproved,
+    )
+    target = manifest.target
     if args.dry_run:
         return _dry_run(args, patch, args.pid or find(target.build_id))
     nothing = f"no process runs {target.file} {target.build_id}"

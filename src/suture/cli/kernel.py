@@ -189,12 +189,21 @@ def apply(args: argparse.Namespace) -> int:
     from suture.kernel.check import check, facts
     from suture.kernel.manifest import read_patch
     from suture.kernel.transition import apply as apply_module
+    from suture.patch.admission import admit
 
     if args.pid or args.replace:
         raise BadKernelOption(
             "a kernel patch takes no pids and no --replace", "a cumulative patch is made with: suture make --replace"
         )
     patch = read_patch(args.patch, owned=True)
+    admit(
+        str(args.patch),
+        is_complete=patch.manifest.is_complete,
+        is_proved=bool(patch.manifest.units),
+        missing=[a.reason for f in patch.manifest.fixes for a in f.ledger.missing],
+        accept_partial=args.accept_partial,
+        accept_unproved=args.accept_unproved,
+    )
     if args.dry_run:
         notes = check(patch, facts(tuple(patch.manifest.objects)), args.accept_loss)
         _print_plan(args, patch.manifest.module, [f"{f.object}:{f.name}" for f in patch.manifest.functions], notes)

@@ -10,10 +10,11 @@ from __future__ import annotations
 import os
 import shlex
 import stat
+from collections.abc import Sequence
 from pathlib import Path
 
 from suture.error import ExitCode, NotFound, Refused, SutureError
-from suture.patch.manifest import BadPatch, Manifest
+from suture.patch.manifest import BadPatch
 
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
@@ -109,18 +110,22 @@ def _check_owner(path: Path, facts: os.stat_result) -> None:
         )
 
 
-def admit(name: str, manifest: Manifest, *, accept_partial: bool = False, accept_unproved: bool = False) -> None:
-    """Raises `Refused` for a patch without all of its fix or without a proof, unless that is accepted."""
-    missing = [
-        *(f"{r.file}{f': {r.function}' if r.function else ''}: {r.reason}" for r in manifest.verdict.refused),
-        *(a.reason for f in manifest.fixes for a in f.ledger.missing),
-    ]
-    if (missing or not manifest.verdict.safe) and not accept_partial:
+def admit(
+    name: str,
+    *,
+    is_complete: bool,
+    is_proved: bool,
+    missing: Sequence[str],
+    accept_partial: bool = False,
+    accept_unproved: bool = False,
+) -> None:
+    """Raises `Refused` for a patch without all of its fix or without a proof, unless that is accepted. `missing` are reasons."""
+    if not is_complete and not accept_partial:
         raise Refused(
             f"{name}: not all of the fix is in this patch{f' ({missing[0]})' if missing else ''}",
             f"see what is missing: suture show {shlex.quote(name)}; apply the rest with --accept-partial",
         )
-    if not manifest.proof.units and not accept_unproved:
+    if not is_proved and not accept_unproved:
         raise Refused(
             f"{name}: carries no proof that its addresses are those of the binary",
             "make it again from source: suture make; or apply it all the same with --accept-unproved",

@@ -178,6 +178,12 @@ class Manifest:
         return self.verdict.safe and all(fix.ledger.is_complete for fix in self.fixes)
 
     @property
+    def missing(self) -> tuple[str, ...]:
+        """Why parts of the fixes are not in the patch."""
+        refused = (f"{r.file}{f': {r.function}' if r.function else ''}: {r.reason}" for r in self.verdict.refused)
+        return (*refused, *(a.reason for fix in self.fixes for a in fix.ledger.missing))
+
+    @property
     def cves(self) -> tuple[str, ...]:
         """CVEs that this patch closes by itself."""
         return tuple(c for c, others in closed(self.fixes).items() if not others)
