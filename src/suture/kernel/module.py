@@ -40,7 +40,7 @@ def link(tree: KernelTree, name: str, main: str, patch: bytes, callbacks: str = 
             (folder / "callbacks.c").write_text(callbacks)
         script = (
             f"mkdir -p {PLACE}; cp -r {INSIDE}/module/. {PLACE}; \n"
-            f"if ! {tree.make} KBUILD_MODPOST_WARN=1 M={PLACE} modules >{PLACE}/log 2>&1; then cat {PLACE}/log >&2; exit 1; fi\n"
+            f"if ! {tree.make_unit} KBUILD_MODPOST_WARN=1 M={PLACE} modules >{PLACE}/log 2>&1; then cat {PLACE}/log >&2; exit 1; fi\n"
             f"strip --strip-debug -o {INSIDE}/module/out.ko {PLACE}/{name}.ko\n"
         )
         tree.room.enter(script, outputs=[(folder, f"{INSIDE}/module")])

@@ -7,6 +7,7 @@ Nothing but the scripts and generated headers of `modules_prepare` is built.
 from __future__ import annotations
 
 import hashlib
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +20,14 @@ from suture.progress import Progress, silent
 from suture.source import cache
 
 ROOT = "/build/reproducible-path/linux"
-_FORMAT = 3
+_FORMAT = 2
+# Where the kernel is built for indirect branch tracking, the archive's objtool runs once over all of vmlinux or of a module. Here it runs
+# for each unit, as without: --ibt, which only collects places that the loader may seal, needs the whole (tools/objtool/builtin-check.c).
+_UNIT_OBJTOOL = "tools/objtool/for-a-unit"
+_UNIT_OBJTOOL_TEXT = """#!/bin/sh
+for a; do shift; [ "$a" = --ibt ] || set -- "$@" "$a"; done
+exec "${0%/*}/objtool" "$@"
+"""
 
 
 @dataclass(frozen=True)
@@ -37,9 +45,20 @@ class KernelTree:
         cc = self.target.compiler
         return f"make -s -C {ROOT} CC={cc} HOSTCC={cc} KERNELRELEASE={self.target.release}"
 
+    @property
+    def make_unit(self) -> str:
+        """The same for compiling and linking, with objtool run for each unit."""
+        return (
+            f"{self.make} delay-objtool= objtool={ROOT}/{_UNIT_OBJTOOL}" if _tracks_branches(self.target) else self.make
+        )
+
     def has(self, path: str) -> bool:
         """Whether the source has a file of this path."""
         return (self.files / path).is_file()
+
+
+def _tracks_branches(target: Target) -> bool:
+    return "\nCONFIG_X86_KERNEL_IBT=y\n" in target.config.read_text()
 
 
 def unpacked(target: Target, version: str, progress: Progress = silent) -> Path:
@@ -73,7 +92,8 @@ def prepare(target: Target, progress: Progress = silent) -> KernelTree:
     """The prepared tree of a kernel, made now (about a minute) or opened from the cache."""
     own = _room(target, progress)
     inputs = "\0".join([target.recipe.digest, target.version, target.release, *(str(x) for x in own.layers)])
-    key = hashlib.sha256(f"{_FORMAT}\0{inputs}".encode()).hexdigest()
+    objtool = _UNIT_OBJTOOL_TEXT if _tracks_branches(target) else ""
+    key = hashlib.sha256(f"{_FORMAT}\0{inputs}{objtool}".encode()).hexdigest()
     place = cache.root() / "tree" / "linux" / cache.safe(target.version) / key[:16]
     # config and symvers are copied from the packages, whose version the key names
 
@@ -93,6 +113,7 @@ def prepare(target: Target, progress: Progress = silent) -> KernelTree:
             f"grep -v '^#' {room.INSIDE}/inputs/config >/tmp/wanted; grep -v '^#' .config >/tmp/got\n"
             "diff /tmp/wanted /tmp/got || { echo 'olddefconfig changes the configuration: the tools differ'; exit 1; }\n"
             f"{tree.make} -j2 modules_prepare\n"
+            f"printf %s {shlex.quote(objtool)} >{_UNIT_OBJTOOL}; chmod 755 {_UNIT_OBJTOOL}\n"
         )
         below.enter(script, keep=folder, directory=ROOT, binds=[(inputs, f"{room.INSIDE}/inputs")])
 

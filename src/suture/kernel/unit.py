@@ -91,7 +91,9 @@ def _ask(tree: KernelTree, sources: Sequence[str], folder: Path, paths: Mapping[
     out, objects = f"{INSIDE}/out", [str(Path(s).with_suffix(".o")) for s in sources]
     wanted = " ".join(shlex.quote(o) for o in objects)
     # what kbuild can't make is told by its missing object
-    script = [f"mkdir {out}/made; touch {out}/start; {tree.make} --keep-going -j2 {wanted} >{out}/log 2>&1 || true\n"]
+    script = [
+        f"mkdir {out}/made; touch {out}/start; {tree.make_unit} --keep-going -j2 {wanted} >{out}/log 2>&1 || true\n"
+    ]
     for number, obj in enumerate(objects):
         command = f"{Path(obj).parent}/.{Path(obj).name}.cmd"
         script.append(
