@@ -114,6 +114,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--flavour", default="", metavar="NAME", help="amd64 (default), cloud-amd64 or rt-amd64; RELEASE tells it"
     )
     kernel.add_argument(
+        "--reaches",
+        default="",
+        metavar="VERSION",
+        help="prove that the fixes are all of a later version, so that suture uname prints that one",
+    )
+    kernel.add_argument(
         "--callbacks",
         type=Path,
         metavar="FILE",
@@ -132,11 +138,11 @@ def run(args: argparse.Namespace) -> int:
         from suture.cli import kernel
 
         return kernel.make(args)
-    if args.callbacks or args.replace or args.sign_key or args.sign_cert or args.flavour:
+    if args.callbacks or args.replace or args.sign_key or args.sign_cert or args.flavour or args.reaches:
         from suture.cli.kernel import BadKernelOption
 
         raise BadKernelOption(
-            "--flavour, --callbacks, --replace, --sign-key and --sign-cert are for kernels",
+            "--flavour, --reaches, --callbacks, --replace, --sign-key and --sign-cert are for kernels",
             "give --source linux=VERSION with them",
         )
     from suture.patch.make import make, write

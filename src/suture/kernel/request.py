@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from suture.error import Refused
-from suture.kernel import prepare, target
+from suture.kernel import prepare, reach, target
 from suture.kernel.prepare import ROOT, KernelTree
 from suture.patch.request import BadRequest
 from suture.progress import Progress, silent
@@ -21,7 +21,7 @@ class KernelRequest:
     """Options of `suture make` for a kernel. `fixes` are texts of patches by name, `callbacks` the text of a C file.
 
     `source` is `linux=` and a version, or a release as `uname -r` prints it; `flavour` as the archive calls it, "" for the release's
-    own or amd64.
+    own or amd64. `reaches` is a later version that the fixes are to be all of.
     """
 
     source: str
@@ -32,6 +32,7 @@ class KernelRequest:
     callbacks: str = ""
     replace: bool = False
     flavour: str = ""
+    reaches: str = ""
 
     def facts(self) -> dict[str, tuple[str, ...]]:
         """As it is kept in a manifest."""
@@ -44,6 +45,7 @@ class KernelRequest:
             "callbacks": (self.callbacks,) if self.callbacks else (),
             "replace": ("yes",) if self.replace else (),
             "flavour": (self.flavour,) if self.flavour else (),
+            "reaches": (self.reaches,) if self.reaches else (),
         }
 
     @classmethod
@@ -59,6 +61,7 @@ class KernelRequest:
             next(iter(facts["callbacks"]), ""),
             bool(facts["replace"]),
             next(iter(facts.get("flavour", ())), ""),
+            next(iter(facts.get("reaches", ())), ""),
         )
 
 
@@ -120,5 +123,8 @@ def ready(request: KernelRequest, progress: Progress = silent) -> KernelReady:
             f"the fix deletes {gone[0]}{more}; code that is gone can't be patched", "name the other files with --only"
         )
     fixes = [replace(f, cves=tuple(sorted({*f.cves, *request.cves}))) for f in fixes]
-    effective = request.to if whole else ""
+    effective = request.to if whole else request.reaches
+    if request.reaches:
+        newer = prepare.unpacked(found, request.reaches, progress) / ROOT.lstrip("/")
+        reach.check(tree, fixes, newer, request.reaches, progress)
     return KernelReady(tree, tuple(fixes), request.facts(), effective, request.callbacks, request.replace)
