@@ -16,7 +16,7 @@ import re
 import sys
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -59,19 +59,36 @@ def main(words: Sequence[str] | None = None) -> int:
     target = find(args.version)
     if not args.resume:
         cache.discard(_kept(target, args.to))
-    rows, patches = making(target, args.to, args.count)
-    if not args.skip_guest:
-        tried = in_guest(target, patches)
-        rows = [{**r, **tried.get(r["path"], {})} for r in rows]
-    record = start.finish({"version": args.version, "to": args.to, "rows": rows})
-    record.write(Path(__file__).resolve().parent / "results")
-    DOCUMENT.write_text(document(record))
+    rows: list[dict[str, Any]] = []
+
+    def write() -> None:
+        record = start.finish({"version": args.version, "to": args.to, "wanted": args.count, "rows": rows})
+        record.write(Path(__file__).resolve().parent / "results")
+        DOCUMENT.write_text(document(record))
+
+    patches = {}
+    for row, patch in making(target, args.to, args.count):
+        kept = _kept(target, args.to) / cache.safe(row["path"]) / "tried.json"
+        rows.append({**row, **(json.loads(kept.read_text()) if kept.exists() else {})})
+        if patch is not None and not kept.exists():
+            patches[row["path"]] = patch
+        print(f"{len(rows)} {row['path']}: {row['outcome']} {row['reason'][:150]}", file=sys.stderr, flush=True)
+        write()
+
+    def keep(path: str, tried: Mapping[str, Any]) -> None:
+        (_kept(target, args.to) / cache.safe(path) / "tried.json").write_text(json.dumps(tried))
+        next(r for r in rows if r["path"] == path).update(tried)
+        print(f"{path}: {'reverted' if tried['reverted'] else tried['said']}", file=sys.stderr, flush=True)
+        write()
+
+    if not args.skip_guest and patches:
+        in_guest(target, patches, keep)
     print(json.dumps(Counter(r["outcome"] for r in rows)))
     return 0
 
 
-def making(target: Target, to: str, count: int) -> tuple[list[dict[str, Any]], dict[str, KernelPatch]]:
-    """Rows of the sample, and what was made, by path."""
+def making(target: Target, to: str, count: int) -> Iterator[tuple[dict[str, Any], KernelPatch | None]]:
+    """Rows of the sample, each with what was made."""
     tree = prepare(target)
     newer = unpacked(target, to) / ROOT.lstrip("/")
     changed = _changed(target, tree.files, newer, to)
@@ -79,11 +96,10 @@ def making(target: Target, to: str, count: int) -> tuple[list[dict[str, Any]], d
     kernel = built.read(tree)
     wanted = [p for p in changed if kernel.kernel(p) and p.startswith(FOLDERS + FOLDERS_OF_DRIVERS)]
     wanted.sort(key=lambda p: hashlib.sha256(p.encode()).hexdigest())
-    rows: list[dict[str, Any]] = []
-    patches: dict[str, KernelPatch] = {}
+    done = 0
     known: dict[str, unit.KernelUnit | unit.NotBuilt] = {}
     for number, path in enumerate(wanted):
-        if len(rows) >= count:
+        if done >= count:
             break
         if path not in known:
             known = unit.units(tree, wanted[number : number + 12])
@@ -99,11 +115,8 @@ def making(target: Target, to: str, count: int) -> tuple[list[dict[str, Any]], d
             (place / "row.json").write_text(json.dumps(fresh))
         row = json.loads((place / "row.json").read_text())
         row["module"] = " ".join(one.modules) or "vmlinux"
-        rows.append(row)
-        if (place / "module.ko").exists():
-            patches[path] = read_patch(place / "module.ko")
-        print(f"{len(rows)} {path}: {row['outcome']} {row['reason'][:150]}", file=sys.stderr, flush=True)
-    return rows, patches
+        done += 1
+        yield row, read_patch(place / "module.ko") if (place / "module.ko").exists() else None
 
 
 def _drawn(old: Path, new: Path, path: str) -> str:
@@ -228,8 +241,10 @@ def attempt(target: Target, path: str, change: str, pool: Pool) -> tuple[dict[st
 
 def _grow(parts: dict[str, list[str]], pool: Pool, names: set[str]) -> bool:
     """Take in what brings the names; whether that was anything, and not so much that it is another change."""
-    for only_gained in (True, False):
-        more = [(p, h) for p, h in pool.naming(names, only_gained) if h not in parts.get(p, ())]
+    everywhere = pool.naming(names, only_gained=False)
+    defining = re.compile(rf"^\+[A-Za-z_][^;\n]*\b(?:{'|'.join(sorted(names))})\([^;\n]*$", re.MULTILINE)
+    for found in (pool.naming(names, only_gained=True), [x for x in everywhere if defining.search(x[1])], everywhere):
+        more = [(p, h) for p, h in found if h not in parts.get(p, ())]
         if more and len(more) <= _MOST_PARTS:
             for path, hunk in more:
                 parts.setdefault(path, []).append(hunk)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -38,9 +38,10 @@ for name in sys.argv[1:]:
 """
 
 
-def in_guest(target: Target, patches: Mapping[str, KernelPatch], batch: int = 4) -> dict[str, dict[str, Any]]:
-    """For each path what came of its patch."""
-    found: dict[str, dict[str, Any]] = {}
+def in_guest(
+    target: Target, patches: Mapping[str, KernelPatch], keep: Callable[[str, dict[str, Any]], None], batch: int = 4
+) -> None:
+    """Try each patch; `keep` gets its path and what came of it, as soon as that is known."""
     with Guest(target, memory=1536) as guest:
         (guest.share / "driver.py").write_text(DRIVER)
         needed = sorted({f.object for m in patches.values() for f in m.manifest.functions} - {"vmlinux"})
@@ -56,14 +57,11 @@ def in_guest(target: Target, patches: Mapping[str, KernelPatch], batch: int = 4)
             for line in answer.output.splitlines():
                 if line.startswith("{"):
                     row = json.loads(line)
-                    found[files[row.pop("file")]] = row
+                    path = files[row.pop("file")]
+                    later = sorted({f.object for f in patches[path].manifest.functions} & refused)
+                    keep(path, {**row, **({"unloaded_target": later} if later else {})})
                 elif line.strip():
                     print(line, flush=True)
-        for path, made in patches.items():
-            later = sorted({f.object for f in made.manifest.functions} & refused)
-            if later and path in found:
-                found[path]["unloaded_target"] = later
-    return found
 
 
 def insert(guest: Guest, target: Target, names: list[str]) -> set[str]:

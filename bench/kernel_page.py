@@ -17,28 +17,45 @@ def document(record: Record) -> str:
     rows: list[dict[str, Any]] = record.data["rows"]
     code = [r for r in rows if r["outcome"] != "no code changes"]
     made = [r for r in rows if r["outcome"] == "made"]
-    done = [r for r in made if r.get("reverted") and not r.get("log")]
+    whole = [r for r in made if r["complete"]]
+    tried = [r for r in made if "loaded" in r]
+    done = [r for r in tried if r.get("reverted") and not r.get("log")]
+    short = len(rows) < record.data["wanted"]
     lines = [
         "# Coverage of the kernel",
         "",
         f"Written by `{record.command}` ({record.started}) from bench/results. Not edited by hand.",
+        *(
+            [
+                f"The run was to measure {record.data['wanted']} changes and has measured {len(rows)}; `--resume` goes on."
+            ]
+            * short
+        ),
         "",
         f"Single changes of C files from linux {record.data['version']} to {record.data['to']}, chosen by a rule and not by success:",
         "the files of net, fs, mm, kernel, block, ipc, security, lib, crypto, io_uring and of the drivers' net, tty, char, md, nvme and",
         "scsi that differ, in the order of the SHA-256 of their paths, those that this kernel has compiled. Sixteen stable releases meet in",
         "the difference of a file, so it is taken apart into hunks that belong together: they change the same function, or share a name",
-        "that comes or goes (bench/kernel_change.py). Of each file the change whose text has the smallest SHA-256 is tried; when it does",
-        "not compile alone, with the lines that the headers gain which the file includes.",
+        "that comes or goes (bench/kernel_change.py). Of each file the change whose text has the smallest SHA-256 is tried. Where the",
+        "compiler or Suture misses a name, the change takes in what brings it: lines that headers gain, functions of other C files, or",
+        "what else has the name on a changed line, at most 10 hunks for a name. Every changed line is accounted for (docs/kernel.md);",
+        "*complete* means that none is missing.",
         "",
-        f"Of {len(rows)} changes {len(code)} change code. Of these **{len(made)} ({_share(len(made), len(code), 0)}) became a patch**, and "
-        f"{len(done)} of those were loaded in the archive's own kernel, finished their transition and were reverted, with nothing",
-        "else in the kernel's log.",
+        f"Of {len(rows)} changes {len(code)} change code. Of these **{len(made)} ({_share(len(made), len(code), 0)}) became a patch, and "
+        f"{len(whole)} ({_share(len(whole), len(code), 0)}) a complete one**.",
+        f"{len(tried)} were tried in the archive's own kernel: {len(done)} were loaded, finished their transition and were reverted, with "
+        "nothing else in",
+        "the kernel's log.",
+        "",
+        "What stands between that and 95%:",
         "",
         "| refused because | changes |",
         "|---|---|",
     ]
     counts = Counter(r.get("kind", "") for r in code if r["outcome"] == "refused")
     lines += [f"| {kind} | {count} |" for kind, count in counts.most_common()]
+    lacking = Counter(m.partition(":")[0] for r in made if not r["complete"] for m in r["missing"])
+    lines += [f"| partial: {what} | {count} |" for what, count in lacking.most_common()]
     lines += ["", "## Every function", "", *_sweep()]
     lines += ["", "## Changed behaviour", "", *_behaviour(), "", "## Seconds", "", *_seconds()]
     lines += ["", "## Under load", "", *_soak()]
@@ -56,7 +73,7 @@ def document(record: Record) -> str:
             else ""
         )
         lines.append(
-            f"| {r['path']}{' + headers' if r['headers'] else ''} | {r.get('hunks', '')} | {r['module']} | {_outcome(r)} | {functions} "
+            f"| {r['path']}{_others(r)} | {r.get('hunks', '')} | {r['module']} | {_outcome(r)} | {functions} "
             f"| {_number(r.get('seconds'))} | {_number(r.get('apply_seconds'))} | {_reverted(r)} |"
         )
     lines += [
@@ -66,6 +83,11 @@ def document(record: Record) -> str:
         "patched did not load in the guest, so its functions would be replaced when it comes.",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _others(row: dict[str, Any]) -> str:
+    more = len(row["files"]) - 1
+    return f" + {more} file{'s' * (more > 1)}" if more > 0 else ""
 
 
 def _share(part: int, whole: int, digits: int) -> str:
@@ -78,7 +100,14 @@ def _number(value: float | None) -> str:
 
 def _outcome(row: dict[str, Any]) -> str:
     if row["outcome"] == "made":
-        text = "made, loaded" if row.get("loaded") else f"made, not loaded: {row.get('said', 'not tried')}"
+        how = "made" if row["complete"] else f"partial ({'; '.join(row['missing'])[:120]})"
+        text = (
+            f"{how}, loaded"
+            if row.get("loaded")
+            else f"{how}, not loaded: {row['said']}"
+            if "said" in row
+            else f"{how}, not tried"
+        )
         return (text + (" (later)" if row.get("unloaded_target") else "")).replace("|", "/").replace("\n", "; ")
     return f"{row['outcome']}: {row['reason']}".replace("|", "/").replace("\n", "; ")
 
