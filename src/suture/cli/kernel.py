@@ -249,7 +249,7 @@ def status(args: argparse.Namespace) -> int:
             [
                 (
                     p.name,
-                    p.state,
+                    p.state + (", part of the fixes" if p.record.get("partial") == "yes" else ""),
                     ", ".join(f"{o}:{n}" for o, n, _ in p.functions),
                     ", ".join(p.fixes),
                     ", ".join(p.cves),

@@ -95,7 +95,13 @@ class _Search:
 
     def readers(self, part: FilePatch) -> Readers:
         path = part.path
-        may = self.includes.units([path], self.kernel.compiles.keys())
+        may = self.includes.units([path, part.source or path], self.kernel.compiles.keys())
+        if may and (part.deletes or part.is_binary or part.source):
+            what = "deletes" if part.deletes else "moves or copies" if part.source else "replaces the binary file"
+            raise Refused(
+                f"the fix {what} {path}; only changed text of files that stay can be patched",
+                "name the other files with --only",
+            )
         if _RULES.match(path):
             if _ARCH.match(path) or path.startswith(_TEXTS):
                 return Readers(reason="rules of what is no part of this kernel")
@@ -231,7 +237,7 @@ class _Search:
         searches += [(["--extended-regexp"], argument(parts))] if parts else []
         found: set[str] = set()
         for options, wanted in searches:
-            for root, folders in ((self.tree.files, _SEARCHED), (own, (".",))):
+            for root, folders in ((self.tree.files, self._folders), (own, (".",))):
                 for some in (
                     [["--recursive", "--include=*.[chS]", *folders]] if near is None else _batches(sorted(near))
                 ):
@@ -243,15 +249,20 @@ class _Search:
         return found
 
     @cached_property
+    def _folders(self) -> tuple[str, ...]:
+        """Those of the kernel's folders that this version has."""
+        return tuple(x for x in _SEARCHED if (self.tree.files / x).is_dir())
+
+    @cached_property
     def _pasted(self) -> tuple[frozenset[str], frozenset[str]]:
         """What stands before and behind `##` in the tree's macros."""
         place = cache.root() / "object" / "kernel" / self.tree.key[:16] / "pasted-2.json"
 
         def make(path: Path) -> None:
             options = ["--recursive", "--text", "--files-with-matches", "--fixed-strings", "--include=*.[ch]"]
-            said = run(["grep", *options, "##", *_SEARCHED], cwd=self.tree.files)
+            said = run(["grep", *options, "##", *self._folders], cwd=self.tree.files, accept=frozenset({0, 1}))
             parts = [pasted(self._text(x)) for x in said.split("\n") if x]
-            path.write_text(json.dumps([sorted(set().union(*(p[side] for p in parts))) for side in (0, 1)]))
+            path.write_text(json.dumps([sorted({x for p in parts for x in p[side]}) for side in (0, 1)]))
 
         before, behind = json.loads(cache.item(place, make).read_text())
         return frozenset(before), frozenset(behind)

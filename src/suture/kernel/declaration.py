@@ -20,6 +20,7 @@ _MACRO = re.compile(r"^[ \t]*#[ \t]*define[ \t]+\w+(\([^)]*\))?((?:[^\n\\]|\\\n|
 _HARMLESS = re.compile(r"\s*#\s*(?:include|error|warning|pragma\s+once|import)\b")
 _CONDITION = re.compile(r"\s*#\s*(if|ifdef|ifndef|elif|else|endif)\b")
 _TYPE = re.compile(r"(?:typedef\s+)?(struct|union|enum)\b[^{;()]*\{")
+_DECLARE = re.compile(r"DECLARE_(?!EVENT|TRACE)\w*\s*\(")
 _FORWARD = re.compile(r"(?:struct|union|enum)\s+\w+\s*;\s*$")
 _ATTRIBUTES = re.compile(
     r"__(?:attribute|printf|scanf|aligned|section|acquires|releases|must_hold|alloc_size|malloc|copy|alias|cond_acquires"
@@ -202,6 +203,8 @@ def _declared(chunk: str, at: int) -> Touched:
         return Touched(frozenset(_enumerators(rest if "{" in above else rest.partition("{")[2])))
     if kind is not None and not re.search(r"=\s*\{", text):
         return Touched(layouts=True)
+    if _DECLARE.match(text):  # its users write the arguments
+        return Touched(frozenset(w for w in _words(text.partition("(")[2]) if not _ATTRIBUTES.fullmatch(w)))
     if _is_call(text):
         return Touched(everyone=True)
     names = _called(text) or set(re.findall(r"(\w+)\s*(?:\[[^\]]*\]\s*)*[;,=:]", text.partition("{")[0]))

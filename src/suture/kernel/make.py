@@ -256,6 +256,7 @@ def _module(
         "cves": ",".join(manifest.cves),
         "effective": manifest.effective,
         "keep": "yes" if manifest.keep else "",
+        "partial": "" if manifest.is_complete else "yes",
     }
     callbacks = stub.callbacks_in(ready.callbacks)
     if ready.callbacks and not callbacks:

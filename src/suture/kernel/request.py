@@ -116,12 +116,6 @@ def ready(request: KernelRequest, progress: Progress = silent) -> KernelReady:
         fixes = [f.only(request.only) for f in fixes]
     if not fixes:
         raise BadRequest("no fix was given", "give --fix FILE or --to VERSION")
-    gone = [p.path for f in fixes for p in f.files if p.deletes]
-    if gone:
-        more = f" and {len(gone) - 1} more files" if len(gone) > 1 else ""
-        raise Refused(
-            f"the fix deletes {gone[0]}{more}; code that is gone can't be patched", "name the other files with --only"
-        )
     fixes = [replace(f, cves=tuple(sorted({*f.cves, *request.cves}))) for f in fixes]
     effective = request.to if whole else request.reaches
     if request.reaches:

@@ -17,7 +17,7 @@ _CALLBACKS = {
     "pre_unpatch": "void suture_pre_unpatch(struct klp_object *obj);",
     "post_unpatch": "void suture_post_unpatch(struct klp_object *obj);",
 }
-PARAMETERS = ("patch", "target", "fixes", "cves", "effective", "keep")
+PARAMETERS = ("patch", "target", "fixes", "cves", "effective", "keep", "partial")
 
 
 @dataclass(frozen=True)
