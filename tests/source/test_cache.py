@@ -92,3 +92,11 @@ def test_a_scratch_folder_goes_with_its_user_and_those_of_the_killed_with_the_ne
 
 def test_a_safe_name_has_nothing_that_an_overlay_option_would_split() -> None:
     assert cache.safe("1:1.2,3/4") == "1%3a1.2%2c3%2f4"
+
+
+def test_a_safe_name_stays_in_its_folder_and_is_that_of_one_name_alone(tmp_path: Path) -> None:
+    names = ["..", ".", "", "%2e%2e", "%%2e", "../x", "..%2fx", "%2e", "a/../..", "/etc", "%", "%25"]
+    safe = [cache.safe(n) for n in names]
+    assert len(set(safe)) == len(names)
+    for name in safe:
+        assert (tmp_path / name).resolve().parent == tmp_path.resolve() and "/" not in name

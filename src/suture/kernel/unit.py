@@ -126,9 +126,11 @@ def _keep(tree: KernelTree, source: str, folder: Path, number: int, place: Path)
             depends,
         ]
         (target / "unit.json").write_text(json.dumps(facts))
-        for path in (p for p in depends if not tree.has(p) and (folder / "made" / p).is_file()):
-            (target / "made" / path).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(folder / "made" / path, target / "made" / path)
+        for path in (p for p in depends if not tree.has(p)):
+            made = folder / "made" / path
+            if cache.is_plain(made) and cache.is_inside(made, folder / "made"):
+                (target / "made" / path).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(made, target / "made" / path)
         (folder / f"{number}.o").rename(target / "plain.o")
 
     cache.item(place, make)

@@ -29,7 +29,9 @@ def root() -> Path:
 
 
 def safe(name: str) -> str:
-    """A version or name as one path component that overlayfs options can hold: no `:`, `,` or `/`."""
+    """A version or name as one path component that overlayfs options can hold: no `:`, `,` or `/`, and neither `.` nor `..`."""
+    if name in {"", ".", ".."}:
+        return "%" + name.replace(".", "%2e")
     return name.replace("%", "%25").replace(":", "%3a").replace(",", "%2c").replace("/", "%2f")
 
 
