@@ -17,7 +17,7 @@ from suture.compile.unit import Variant
 from suture.delta.atom import AtomObject
 from suture.delta.compare import difference
 from suture.elf.file import ElfFile
-from suture.error import NotFound
+from suture.error import NotFound, Unsupported
 from suture.source.fix import parse
 
 FIX = "--- a/lib/a.h\n+++ b/lib/a.h\n@@ -1 +1 @@\n-#define N 1\n+#define N 41\n"
@@ -116,6 +116,12 @@ def test_nobody_can_compile_a_tree_too(folder: Path, tmp_path: Path) -> None:
     env = {"SUTURE_CACHE": str(cache), "PATH": os.environ["PATH"], "HOME": "/nonexistent"}
     done = subprocess.run([*drop, sys.executable, "-c", program], env=env, capture_output=True, text=True, check=False)
     assert done.stdout == "65534 True\n", done.stderr
+
+
+def test_a_tree_that_the_sandbox_would_hide_is_told_so(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(host, "_HIDDEN", (str(folder.parent),))
+    with pytest.raises(Unsupported, match="of its own"):
+        opened(folder)
 
 
 def test_a_tree_without_a_database_is_said_with_the_remedy(tmp_path: Path) -> None:

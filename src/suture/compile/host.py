@@ -22,9 +22,10 @@ from suture.compile.room import BUILDER, INSIDE, carry_out
 from suture.compile.sandbox import Order
 from suture.compile.tree import Tree
 from suture.compile.unit import Binary
-from suture.error import NotFound
+from suture.error import NotFound, Unsupported
 from suture.source import cache
 
+_HIDDEN = ("/run", "/dev")
 _TEMPORARY = f"{INSIDE}/tmp"
 _ENVIRONMENT = {
     "TMPDIR": _TEMPORARY,
@@ -101,6 +102,8 @@ def open_tree(folder: Path, binary: Path) -> Tree:
     """
     given = folder.resolve()
     root = database.source_root(given)
+    if any(x.is_relative_to(place) for x in (root, given) for place in _HIDDEN):
+        raise Unsupported(f"{root}: the sandbox has a {' and a '.join(_HIDDEN)} of its own", "build the tree elsewhere")
     units = database.read(given, root)
     if not units:
         raise NotFound(
