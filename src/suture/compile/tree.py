@@ -99,13 +99,17 @@ class Tree:
         place = next((x / built for x in (*self.over, self.files) if (x / built).is_file()), None)
         return place.read_bytes() if place else None
 
+    def names_of(self, path: str) -> set[str]:
+        """All paths of a file in the tree that is compiled, those through links among them."""
+        return self._dependencies.names_of(self.built_path(path))
+
     def takes_in(self, path: str) -> bool:
         """Whether assembly in the tree takes the bytes of a file in, of which `units_of` can't tell."""
         return self._dependencies.taken_in(self.built_path(path))
 
     def units_of(self, path: str) -> tuple[Unit, ...]:
         """The units that a changed file affects: those that compile it, and those that include it, as `gcc -M` tells."""
-        targets = self._dependencies.names_of(self.built_path(path))
+        targets = self.names_of(path)
         possible = {u.object: u for target in sorted(targets) for u in self._dependencies.candidates(target)}.values()
         sure = [u for u in possible if u.source in targets]
         asked = [u for u in possible if u.source not in targets]

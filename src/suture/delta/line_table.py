@@ -20,6 +20,7 @@ class LineTable:
 
     def __init__(self, elf: ElfFile) -> None:
         self._elf = elf
+        self._known: dict[tuple[str, int], tuple[int, frozenset[int]]] = {}
 
     @cached_property
     def sections(self) -> Mapping[str, Mapping[int, frozenset[int]]]:
@@ -48,15 +49,18 @@ class LineTable:
 
         Empty for a line between functions, and where no code of the function is left.
         """
-        starts, lines = self._starts.get(file, []), self.sections.get(file, {})
-        n = bisect.bisect_right(starts, line)
-        if n == 0:
-            return frozenset()
-        end = starts[n] if n < len(starts) else max(lines, default=0) + 1
-        inside = [x for x in lines if starts[n - 1] <= x < end]
-        if not inside or line > max(inside):
-            return frozenset()
-        return frozenset(s for x in inside for s in lines[x])
+        n = bisect.bisect_right(self._starts.get(file, []), line)
+        last, sections = self._function(file, n) if n else (0, frozenset[int]())
+        return sections if line <= last else frozenset()
+
+    def _function(self, file: str, n: int) -> tuple[int, frozenset[int]]:
+        """The last line with code of the n-th function of a file, and the sections that its lines have code in."""
+        if (file, n) not in self._known:
+            starts, lines = self._starts[file], self.sections.get(file, {})
+            end = starts[n] if n < len(starts) else max(lines, default=0) + 1
+            inside = [x for x in lines if starts[n - 1] <= x < end]
+            self._known[file, n] = max(inside, default=0), frozenset(s for x in inside for s in lines[x])
+        return self._known[file, n]
 
     def _rows(self) -> Iterator[tuple[int, str, int]]:
         """(section, file, line) of each row."""

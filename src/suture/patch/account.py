@@ -134,6 +134,7 @@ class _Closing:
     ) -> None:
         self.books = books
         self.carried = carried
+        self.files: dict[tuple[str, int, str], list[str]] = {}
         self.named = {
             r.symbol for c in changes for a in c.post.atoms.values() for r in a.references if r.section is None
         }
@@ -295,9 +296,15 @@ class _Closing:
 
     def _files(self, unit: _Unit, side: int, path: str) -> list[str]:
         """What a unit's debug information calls a file of the source."""
+        key = (unit.change.object, side, path)
+        if key not in self.files:
+            self.files[key] = self._look_up(unit, side, path)
+        return self.files[key]
+
+    def _look_up(self, unit: _Unit, side: int, path: str) -> list[str]:
         tree = self.books.tree
         directory = next(u.directory for u in tree.units if u.object == unit.change.object)
-        wanted = {path, tree.built_path(path)}
+        wanted = {path} | tree.names_of(path)
         return [
             f for f in unit.tables[side].sections if {relative(tree.root, directory, f), posixpath.normpath(f)} & wanted
         ]
