@@ -148,7 +148,7 @@ def test_a_part_that_is_refused_is_missing_and_its_cve_is_not_closed(project: Pr
     )
     assert sorted(accounts(patch)["l.c"]) == [("missing", "-3 +3", []), ("patched", "-11 +11", ["guard"])]
     shown = subprocess.run([SUTURE, "show", patch["path"]], capture_output=True, text=True, check=True).stdout
-    assert "PARTIAL" in shown and "CVE-2099-0001 is not closed" in shown and "initial value" in shown
+    assert "PARTIAL" in shown and "CVE-2099-0001: not closed" in shown and "initial value" in shown
 
 
 def test_files_that_no_unit_reads_are_missing_with_the_reason_and_a_document_is_not(project: Project) -> None:
@@ -263,8 +263,8 @@ def test_a_reason_is_printed_once_and_names_are_demangled() -> None:
     assert sum("why" in x for x in lines) == 1 and "7.c (2 lines)" in next(x for x in lines if "why" in x)
     assert any("ns::foo(int)" in x and "and 1 more" in x and "also changes libb.so" in x for x in lines)
     assert any("removed 3-4, added 3-8" in x for x in fix_lines([fix], "liba.so", whole=True))
-    assert cve_lines([fix], "liba.so") == ["CVE-2099-0001 is not closed: part of x.patch is missing in liba.so"]
+    assert cve_lines([fix], "liba.so") == ["CVE-2099-0001: not closed: part of x.patch is missing in liba.so"]
     shared = Fix("x.patch", ("CVE-2099-0001",), "", Ledger((FileAccount("a.cc", (PATCHED,)),)))
     assert cve_lines([shared], "liba.so") == [
-        "CVE-2099-0001 is closed where libb.so is patched too, which the fix changes as well"
+        "CVE-2099-0001: closed where libb.so is patched too, which the fix changes as well"
     ]

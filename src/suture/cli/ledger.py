@@ -23,18 +23,18 @@ def fix_lines(fixes: Sequence[Fix], file: str, whole: bool) -> list[str]:
 
 
 def cve_lines(fixes: Sequence[Fix], file: str) -> list[str]:
-    """A line for each CVE that the fixes are for: closed, closed together with other patches, or not closed."""
-    found = closed(fixes)
-    rows = []
+    """What is told of the CVEs that the fixes are for: closed, closed together with other patches, or not closed."""
+    found, told = closed(fixes), dict[str, list[str]]()
     for cve in sorted({c for f in fixes for c in f.cves}):
         if cve not in found:
             names = ", ".join(f.name for f in fixes if cve in f.cves and not f.ledger.is_complete)
-            rows.append(f"{cve} is not closed: part of {names} is missing in {file}")
+            said = f"not closed: part of {names} is missing in {file}"
         elif found[cve]:
-            rows.append(f"{cve} is closed where {', '.join(found[cve])} is patched too, which the fix changes as well")
+            said = f"closed where {', '.join(found[cve])} is patched too, which the fix changes as well"
         else:
-            rows.append(f"{cve} is closed")
-    return rows
+            said = "closed"
+        told.setdefault(said, []).append(cve)
+    return [f"{', '.join(cves)}: {said}" for said, cves in told.items()]
 
 
 def unsaid(fixes: Sequence[Fix], refused: Sequence[RefusedFunction]) -> list[RefusedFunction]:
@@ -79,15 +79,15 @@ def _fate_lines(ledger: Ledger, fate: Fate, file: str, whole: bool) -> Iterator[
 
 def _by_reason(rows: Sequence[tuple[str, Account]]) -> Iterator[str]:
     """Each reason once, with the files that it holds for."""
-    reasons: dict[tuple[str, str], dict[tuple[str, tuple[str, ...]], int]] = {}
+    reasons: dict[tuple[str, str], dict[str, list[Account]]] = {}
     for path, one in rows:
-        files = reasons.setdefault((one.reason, one.remedy), {})
-        files[path, one.functions] = files.get((path, one.functions), 0) + one.lines
+        reasons.setdefault((one.reason, one.remedy), {}).setdefault(path, []).append(one)
     for (reason, remedy), files in reasons.items():
-        named = [
-            f"{path} ({_count(n, 'line')}{' of ' + _few(plain_names(names), _NAMED) if names else ''})"
-            for (path, names), n in files.items()
-        ]
+        named = []
+        for path, accounts in files.items():
+            names = plain_names(sorted({f for a in accounts for f in a.functions}))
+            of = f": {_few(names, _NAMED)}" if names else ""
+            named.append(f"{path} ({_count(sum(a.lines for a in accounts), 'line')}{of})")
         yield f"  {_few(named, _LISTED)}: {reason}"
         yield f"    remedy: {remedy}"
 

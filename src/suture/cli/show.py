@@ -80,7 +80,7 @@ def _print_summary(patch: PatchFile, every_line: bool) -> None:
     )
     print(f"build-id  {m.target.build_id}")
     for line in cve_lines(m.fixes, m.target.file):
-        print(f"CVE       {line}")
+        print(f"CVEs      {line}")
     units = len(m.proof.units)
     whole = sum(u.whole for u in m.proof.units)
     size = sum(s.size for u in m.proof.units for s in u.sections)
