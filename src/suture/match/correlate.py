@@ -22,6 +22,8 @@ from suture.match.run import Run, Slot, SlotKind
 _MIN_UNIQUE = (
     24  # bytes that must agree before one hit counts as proof: fixed ones, and fields that lead to what they name
 )
+_MOST_HITS = 8
+_MOST_ASKED = 4  # names of one section that callers are asked for: each may take the compiling of several units
 
 Callers = Callable[[str], int | None]
 """Where other units' code and data lead under a name, in the binary (link-time address); None where none of them shows it."""
@@ -170,14 +172,15 @@ class _Correlation:
         for base in self._candidates(obj, section):
             if self._fits(obj, section, pattern, base):
                 return base
-        hits = [c.address + h for c in self.run.code for h in pattern.find(c.data, 8)]
+        hits = [c.address + h for c in self.run.code for h in pattern.find(c.data, _MOST_HITS)]
         aligned = [h for h in hits if h % max(section.sh_addralign, 1) == 0]
         fitting = [h for h in aligned if self._fits(obj, section, pattern, h) and self._leads_back(obj, section, h)]
         if len(fitting) == 1 and pattern.compared + self._named(obj, section, fitting[0]) >= _MIN_UNIQUE:
             return fitting[0]
-        for base in self._from_outside(obj, section):
-            if self._fits(obj, section, pattern, base):
-                return base
+        if fitting or len(hits) >= _MOST_HITS:  # else nothing that callers say could fit
+            for base in self._from_outside(obj, section):
+                if self._fits(obj, section, pattern, base):
+                    return base
         found = (
             "found nowhere"
             if not fitting
@@ -202,11 +205,11 @@ class _Correlation:
 
     def _from_outside(self, obj: _Object, section: Section) -> Iterator[int]:
         """Where callers say that a section is: the program's start for `main`, and other units for what they refer to."""
-        for symbol in obj.functions.get(section.index, ()):
-            if symbol.bind == SymbolBind.GLOBAL:
-                known = self.run.main if symbol.name == "main" else self.callers(symbol.name)
-                if known is not None:
-                    yield known - symbol.st_value
+        names = [s for s in obj.functions.get(section.index, ()) if s.bind == SymbolBind.GLOBAL]
+        for symbol in sorted(names, key=lambda s: s.name != "main")[:_MOST_ASKED]:
+            known = self.run.main if symbol.name == "main" else self.callers(symbol.name)
+            if known is not None:
+                yield known - symbol.st_value
 
     def _named(self, obj: _Object, section: Section, base: int) -> int:
         """Bytes of fields that lead to a slot of the name that the code refers to, or back into the section itself."""
