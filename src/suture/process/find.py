@@ -6,7 +6,7 @@ Finding is hurried: on a loaded machine it would take a hundred times as long as
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Set
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -61,7 +61,7 @@ def every_process(known: Set[tuple[int, int]] = frozenset()) -> tuple[list[Found
             return None
         return _look(pid, seen)
 
-    for answer in each(sorted(list_processes()), look_at, hurried):
+    for answer in hurried(each(sorted(list_processes()), look_at, hurried)):
         if answer.result is not None:
             found.append(answer.result)
         elif answer.problem is not None and answer.problem.exit_code is not ExitCode.NO_PROCESS:
@@ -69,15 +69,17 @@ def every_process(known: Set[tuple[int, int]] = frozenset()) -> tuple[list[Found
     return sorted(found, key=lambda p: p.pid), unread
 
 
-def hurried(pids: Sequence[int]) -> Iterator[int]:
-    """These process numbers. Until the last is done with, or half a second has gone by, the caller has real-time priority where that
-    is allowed."""
+def hurried(rows: Iterable[T]) -> Iterator[T]:
+    """These rows. Until the last is done with, or half a second has gone by, the caller has real-time priority where that is allowed.
+
+    Children do not inherit it: who looks and who takes the answers each have their own.
+    """
     urgency = Urgency()
     urgency.begin()
     until = time.monotonic() + _URGENT_SECONDS
     try:
-        for pid in pids:
-            yield pid
+        for row in rows:
+            yield row
             if time.monotonic() > until:
                 urgency.end()
     finally:

@@ -82,6 +82,9 @@ class Maps:
     def __init__(self, raw: bytes) -> None:
         self.raw = raw
 
+    def __reduce__(self) -> tuple[type[Maps], tuple[bytes]]:
+        return Maps, (self.raw,)  # what was parsed costs more to hand on than to parse again, and is mostly not asked for
+
     @cached_property
     def mappings(self) -> tuple[Mapping, ...]:
         return tuple(m for line in self.raw.split(b"\n") if (m := _mapping(line)) is not None)

@@ -187,7 +187,7 @@ def status_of_all() -> tuple[list[ProcessStatus], list[Unread]]:
         with limited(pid):
             return status(pid)
 
-    for answer in each(sorted(list_processes()), look_at, hurried):
+    for answer in hurried(each(sorted(list_processes()), look_at, hurried)):
         if answer.result is not None and answer.result.patches:
             found.append(answer.result)
         elif answer.problem is not None and answer.problem.exit_code is not ExitCode.NO_PROCESS:
