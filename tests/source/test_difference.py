@@ -92,7 +92,21 @@ def test_a_newer_series_that_only_adds_patches_is_told_apart_by_patch(tmp_path: 
         ("CVE-2021-2222.patch", ("CVE-2021-2222",)),
         ("CVE-2021-3333.patch", ("CVE-2021-3333",)),
     ]
-    for files in ({"b.c": b"3\n"}, {"d.c": b"new\n"}, {"debian/patches/one": diff("0", "x")}):
+    changed = {
+        "b.c": b"2\n",
+        "c.c": b"2\n",
+        "e.c": b"1\n",
+        **old_patches,
+        **more,
+        "debian/patches/one": diff("0", "x", "e.c"),
+    }
+    log = SECOND.replace("CVE-2021-3333", "CVE-2021-3333, CVE-2021-4444")
+    other = package(tmp_path, "1-4", changed, log)
+    assert [f.cves for f in fixes_between(old, other)] == [("CVE-2021-4444",), ("CVE-2021-2222",), ("CVE-2021-3333",)]
+    assert [f.path for f in fixes_between(old, other)[0].files] == ["e.c"], (
+        "what a changed older patch makes of the tree"
+    )
+    for files in ({"b.c": b"3\n"}, {"d.c": b"new\n"}):
         other = package(tmp_path, "1-3", {"b.c": b"2\n", "c.c": b"2\n", **old_patches, **more, **files}, SECOND)
         assert [f.cves for f in fixes_between(old, other)] == [("CVE-2021-2222", "CVE-2021-3333")]
         (other.tree / "d.c").unlink(missing_ok=True)

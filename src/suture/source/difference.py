@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from suture.command import run
+from suture.command import CommandFailed, run
 from suture.error import NotFound, Refused
 from suture.source.archive import SourceVersion
 from suture.source.changed_line import Reader, changed_lines
@@ -49,16 +49,33 @@ def siblings(source: SourceVersion, name: str, cve: str) -> tuple[str, ...]:
 
 
 def fixes_between(old: SourceVersion, new: SourceVersion) -> tuple[Fix, ...]:
-    """Everything that differs between two fully patched trees: by patch where the newer series only adds patches to the older
-    one and these make all of the difference, else as one fix. Raises `Refused` when nothing differs."""
+    """Everything that differs between two fully patched trees: by patch where the newer series only adds patches to the older one,
+    after a fix of what older patches that were changed make of the tree; else as one fix. Raises `Refused` when nothing differs."""
     whole = between(old, new)
     before, after = series(old), series(new)
-    if old.upstream != new.upstream or not before or not all(_same_patch(old, new, p) for p in before):
+    fixes = [from_series(new, p) for p in after[len(before) :]]
+    if old.upstream != new.upstream or after[: len(before)] != before or not fixes:
         return (whole,)
-    if after[: len(before)] != before:
-        return (whole,)
-    fixes = tuple(from_series(new, p) for p in after[len(before) :])
-    return fixes if fixes and _is_all(fixes, whole, old, new) else (whole,)
+    if not all(_same_patch(old, new, p) for p in before):
+        rest = _rest(old, new, fixes)
+        claimed = {c for f in fixes for c in f.cves}
+        fixes = [replace(rest, cves=tuple(c for c in whole.cves if c not in claimed)), *fixes] if rest else []
+    return tuple(fixes) if fixes and _is_all(fixes, whole, old, new) else (whole,)
+
+
+def _rest(old: SourceVersion, new: SourceVersion, fixes: Sequence[Fix]) -> Fix | None:
+    """What differs once the fixes are taken back from the newer tree; None where they can't be, or nothing is left."""
+    options = ["--strip=1", "--reverse", "--force", "--fuzz=0", "--no-backup-if-mismatch", "--reject-file=-", "--quiet"]
+    with tempfile.TemporaryDirectory() as folder:
+        tree = Path(folder, "tree")
+        run(["cp", "--archive", "--reflink=auto", str(new.tree), str(tree)])
+        try:
+            for fix in reversed(fixes):
+                text = "".join(f.text for f in reversed(fix.files) if f.has_hunks)
+                run(["patch", *options], cwd=tree, stdin=text.encode(errors="surrogateescape"))
+            return tree_difference(old.tree, tree, f"{old.name}-{old.version}-to-{new.version}-changed-patches")
+        except (CommandFailed, Refused):
+            return None
 
 
 def _same_patch(old: SourceVersion, new: SourceVersion, name: str) -> bool:
