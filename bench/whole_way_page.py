@@ -44,7 +44,7 @@ def _what_went_in(data: Mapping[str, Any]) -> list[str]:
                 {True: "the same bytes", False: "DIFFERS", None: "not tried"}[same],
             )
         )
-    cves = sorted({c for p in data["made"]["patches"] for c in p["cves"]})
+    cves = sorted({c for p in data["made"]["patches"] for c in p.get("named_cves", p["cves"])})
     seconds = ", ".join(f"{name} {value:.0f}" for name, value in data["made"]["seconds"].items())
     lines = [
         "## What went in",
