@@ -142,6 +142,8 @@ def _run(kind: str, verb: str, patch: Path, count: int) -> dict[str, Any]:
     done = subprocess.run(command, stdout=subprocess.PIPE, check=False)
     seconds, after = time.monotonic() - begin, os.times()
     answer = json.loads(done.stdout)
+    if "error" in answer:
+        raise NotMeasured(f"suture {verb}: {answer['error']}")
     if answer["failed"] or len(answer["processes"]) != count:
         raise NotMeasured(
             f"{verb} ended with {done.returncode}: {len(answer.get('processes', ()))} of {count} processes"

@@ -24,6 +24,7 @@ from suture.compile.unit import Variant
 from suture.delta.atom import AtomObject
 from suture.delta.change import UnitChange
 from suture.delta.compare import difference
+from suture.delta.ledger import Account, Fate, FileAccount, Ledger
 from suture.elf.file import ElfFile
 from suture.error import SutureError
 from suture.match.correlate import correlate
@@ -80,7 +81,9 @@ class Library:
         match = correlate("work.c", "work.o", ElfFile.read(plain), sectioned, shipped)
         change = UnitChange("work.c", "work.o", AtomObject(sectioned), AtomObject(ElfFile.read(post)), delta, match)
         target = Target(shipped.elf.build_id or "", _LIBRARY, "work", "work", "1", "x86_64")
-        fix = Fix(f"version {version}", (), hashlib.sha256((PROGRAMS / "work.c").read_bytes()).hexdigest())
+        digest = hashlib.sha256((PROGRAMS / "work.c").read_bytes()).hexdigest()
+        ledger = Ledger((FileAccount("work.c", (Account(Fate.PATCHED),)),))
+        fix = Fix(f"version {version}", (), digest, ledger)
         compiler = run(["gcc", "--version"]).splitlines()[0]
         toolchain = {"compiler": compiler, "suture": __version__}
         built = build(f"work-version-{version}", target, [change], shipped, [fix], lambda name: None, toolchain, {})

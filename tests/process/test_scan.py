@@ -560,4 +560,4 @@ def test_a_patch_that_leaves_out_a_part_of_its_fix_is_half(start: Start, program
     apply(target.pid, half)
     (row,) = rows_of(target.pid, half)
     assert row.cves == ("CVE-2099-0001",)
-    assert row.standing.memory is Memory.PARTLY and "leaves out limit (l.c:2): its initial value changes" in row.why
+    assert row.standing.memory is Memory.PARTLY and "leaves out l.c: limit: its initial value changes" in row.why

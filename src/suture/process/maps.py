@@ -83,7 +83,9 @@ class Maps:
         self.raw = raw
 
     def __reduce__(self) -> tuple[type[Maps], tuple[bytes]]:
-        return Maps, (self.raw,)  # what was parsed costs more to hand on than to parse again, and is mostly not asked for
+        return Maps, (
+            self.raw,
+        )  # what was parsed costs more to hand on than to parse again, and is mostly not asked for
 
     @cached_property
     def mappings(self) -> tuple[Mapping, ...]:

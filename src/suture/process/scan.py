@@ -6,7 +6,7 @@ A row is one process and one binary that it has loaded; a binary that is loaded 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -201,19 +201,14 @@ def _carried(process: Found, placed: Placed, status: PatchStatus, file: PatchFil
 
 def _known(patch: PatchFile) -> Known:
     manifest = patch.manifest
-    return Known(patch.id, manifest.name, manifest.named_cves, manifest.supersedes, tuple(_left_out(manifest)))
+    return Known(patch.id, manifest.name, manifest.named_cves, manifest.supersedes, _left_out(manifest))
 
 
-def _left_out(manifest: Manifest) -> Iterable[str]:
+def _left_out(manifest: Manifest) -> tuple[str, ...]:
     """What the fixes change in the binary and the patch does not."""
-    for refused in manifest.verdict.refused:
-        place = f"{refused.file}:{refused.line}" if refused.line else refused.file
-        yield f"{refused.function} ({place}): {refused.reason}"
-    for fix in manifest.fixes:
-        for account in fix.ledger.missing:
-            yield f"{account.lines} lines of {fix.name}: {account.reason}"
-    if not manifest.verdict.safe and not manifest.verdict.refused:
-        yield "a part that its verdict does not name"
+    if manifest.missing:
+        return manifest.missing
+    return () if manifest.is_complete else ("lines of which its ledger does not tell what became",)
 
 
 def _disk(image: Image, now: OnDisk, by_target: Mapping[str, Sequence[PatchFile]]) -> tuple[Disk, str]:
