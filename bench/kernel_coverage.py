@@ -216,6 +216,9 @@ def attempt(target: Target, path: str, change: str, pool: Pool) -> tuple[dict[st
             row["kind"] = "does not compile without more of the difference"
             names = _missing(error.what)
         except KernelRefused as error:
+            if any("changes the code of no function" in r.reason for r in error.refused):
+                row |= {"outcome": "no code changes", "reason": "", "kind": ""}
+                return row, None
             first = [f"{r.file}:{r.line} {r.function}: {r.reason}" for r in error.refused[:2]]
             more = len(error.refused) - 2
             row["reason"] = "; ".join(first) + (f" (and {more} more)" if more > 0 else "")
