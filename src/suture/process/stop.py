@@ -22,10 +22,10 @@ from suture.process import syscall, x86_64
 from suture.process.borrow import refusal
 from suture.process.detach import detach_newborn, detach_running, is_ours, release_lingering, sweep
 from suture.process.error import AlreadyTraced, NoProcess
-from suture.process.interrupted import SECCOMP_MODE_FILTER, repair_interrupted
+from suture.process.interrupted import repair_interrupted
 from suture.process.obstacle import why_uninterruptible
 from suture.process.proc import open_folder
-from suture.process.tracee import MOST_THREADS, Tracee, list_threads, read_stat, read_status
+from suture.process.tracee import MOST_THREADS, Tracee, list_threads, read_condition, read_stat
 from suture.process.urgency import Urgency
 from suture.process.x86_64 import Registers
 
@@ -228,11 +228,11 @@ class Seizure:
         """A thread in uninterruptible sleep (a parent in vfork, or in a dead file system) cannot be stopped: do not try."""
         for tid in self._list(pid):
             try:
-                status = read_status(pid, tid)
+                state, filtered = read_condition(pid, tid)
             except NoProcess:
                 continue
-            self._filtered |= status.seccomp == SECCOMP_MODE_FILTER
-            if status.state == "D":
+            self._filtered |= filtered
+            if state == "D":
                 raise NotStopped(tid, why_uninterruptible(pid, tid))
 
     def _make_room(self, count: int) -> None:
