@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from suture.process import borrow as borrowing
 from suture.process.borrow import borrow
 from suture.process.detach import release_lingering
-from suture.process.error import NoProcess
+from suture.process.error import Busy, NoProcess
 from suture.process.maps import read_maps
+from suture.process.stop import Seizure
 from suture.process.tracee import Tracee, list_threads, read_stat, read_status
 
 PROGRAM = r"""
@@ -87,3 +90,57 @@ def test_a_thread_that_does_not_stop_is_passed_over(target: Any, eventually: Any
 def test_a_process_that_ends_is_said_to_have_ended(target: Any, eventually: Any) -> None:
     with pytest.raises(NoProcess):
         pid_seen_by_the_borrowed(target, eventually, b"x", "ZX")
+
+
+def test_a_number_that_is_another_process_s_by_now_is_not_borrowed(
+    target: Any, start: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = start("sleep", "60")
+    monkeypatch.setattr(borrowing, "_candidates", lambda *_: [other.pid, target.pid])
+    seen: list[int] = []
+
+    def on_step(step: str) -> None:
+        if step == "borrow: seized":
+            seen.append(read_status(other.pid).tracer)
+
+    with Tracee(target.pid) as tracee, borrow(tracee, read_maps(target.pid), on_step) as thread:
+        assert thread.tid == target.pid
+    assert seen == [0]
+    assert other.alive()
+
+
+def test_a_number_that_is_another_process_s_by_now_is_let_go_before_the_stop(
+    target: Any, start: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = start("sleep", "60")
+    asked: list[int] = []
+    own = Seizure._list
+
+    def once_with_another(seizure: Seizure, pid: int) -> list[int]:
+        asked.append(pid)
+        return [*own(seizure, pid), *([other.pid] if len(asked) == 2 else [])]
+
+    monkeypatch.setattr(Seizure, "_list", once_with_another)
+    with Tracee(target.pid) as tracee, Seizure(tracee) as seizure:
+        assert len(asked) >= 3
+        assert read_status(other.pid).tracer == 0
+        seizure.stop()
+        assert sorted(seizure.tids) == sorted(tracee.threads())
+    assert other.alive()
+
+
+def test_a_call_that_does_not_return_ends_with_the_time(target: Any) -> None:
+    began = time.monotonic()
+    with (
+        Tracee(target.pid) as tracee,
+        pytest.raises(Busy, match="does not stop"),
+        borrow(tracee, read_maps(target.pid), deadline=began + 0.5) as thread,
+    ):
+        thread.call("pause", 34)
+    assert time.monotonic() - began < 4
+    assert target.alive()
+    with Tracee(target.pid) as tracee, borrow(tracee, read_maps(target.pid)) as thread:
+        assert thread.call("getpid", 39) == target.pid
+    target.process.stdin.write(b"x")
+    target.process.stdin.flush()
+    assert target.process.wait(10) == 0

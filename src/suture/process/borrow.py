@@ -284,12 +284,7 @@ def _give_back(tracee: Tracee, tid: int, original: Registers | None, mask: int |
     pid = tracee.pid
     with suppress(ProcessLookupError, NoProcess, Busy):
         if mask is not None and original is not None:
-            # Back to a stop inside the kernel's signal code, where it looks at orig_rax once more.
-            syscall.interrupt(tid)
-            while True:
-                syscall.cont(tid)
-                if wait_stop(pid, tid, _BACK_SECONDS) >> 16 == syscall.PTRACE_EVENT_STOP:
-                    break
+            _back_to_signal_code(pid, tid)
             syscall.set_signal_mask(tid, mask)
             if x86_64.swaps_mask(original):
                 x86_64.repeat_call(original)
@@ -303,6 +298,22 @@ def _give_back(tracee: Tracee, tid: int, original: Registers | None, mask: int |
     except ProcessLookupError:  # it runs, or has ended
         detach_running(tid)
         sweep([pid])
+
+
+def _back_to_signal_code(pid: int, tid: int) -> None:
+    """To a stop inside the kernel's signal code, where it looks at orig_rax once more. A call of ours that has not returned is interrupted:
+    its end is a stop too, and any stop takes the place of one that was asked for (kernel/signal.c, ptrace_stop)."""
+    stands = False
+    with suppress(ProcessLookupError):
+        syscall.get_registers(tid)
+        stands = True
+    while True:
+        syscall.interrupt(tid)
+        if stands:
+            syscall.cont(tid)
+        if wait_stop(pid, tid, _BACK_SECONDS) >> 16 == syscall.PTRACE_EVENT_STOP:
+            return
+        stands = True
 
 
 def _dispatched(tid: int, gadgets: Gadgets) -> Gadgets | None:

@@ -6,6 +6,7 @@ A thread deep in the kernel does not stop; it is remembered and let go as soon a
 from __future__ import annotations
 
 import os
+import signal
 import threading
 import time
 from collections.abc import Iterable
@@ -70,7 +71,8 @@ def _detach_stopped(tid: int, status: int) -> list[int]:
         registers = syscall.get_registers(tid)
         if repair_interrupted(tid, registers, status):
             syscall.set_registers(tid, registers)
-        syscall.detach(tid, os.WSTOPSIG(status) if status >> 16 == 0 else 0)
+        signalled = status >> 16 == 0 and os.WSTOPSIG(status) != signal.SIGTRAP | 0x80  # else at the end of a call
+        syscall.detach(tid, os.WSTOPSIG(status) if signalled else 0)
     except ProcessLookupError:
         pass  # it was killed meanwhile
     return children
