@@ -20,7 +20,7 @@ import pytest
 from suture.error import ExitCode, Refused
 from suture.patch.file import PatchFile
 from suture.patch.manifest import RefusedFunction, Verdict
-from suture.process import disk
+from suture.process import disk, syscall
 from suture.process.apply import apply, revert
 from suture.process.comparison import doubt
 from suture.process.disk import Files
@@ -561,3 +561,25 @@ def test_a_patch_that_leaves_out_a_part_of_its_fix_is_half(start: Start, program
     (row,) = rows_of(target.pid, half)
     assert row.cves == ("CVE-2099-0001",)
     assert row.standing.memory is Memory.PARTLY and "leaves out l.c: limit: its initial value changes" in row.why
+
+
+def test_a_process_all_of_whose_threads_have_ended_is_no_process_any_more(
+    start: Start, gcc: Compile, tmp_path: Path, eventually: Eventually
+) -> None:
+    source = r"""
+    #include <pthread.h>
+    #include <stdio.h>
+    #include <unistd.h>
+    #include <sys/syscall.h>
+    static void *work(void *a) { printf("%ld\n", syscall(SYS_gettid)); fflush(stdout); for (;;) pause(); }
+    int main(void) { pthread_t t; pthread_create(&t, 0, work, 0); for (;;) pause(); }"""
+    target = start(gcc(tmp_path / "target", source, "-pthread"))
+    thread = int(target.line())
+    syscall.seize(thread)
+    os.kill(target.pid, signal.SIGKILL)
+    eventually(lambda: ") Z " in Path(f"/proc/{target.pid}/task/{thread}/stat").read_text())
+    try:
+        found, unread = every_process()
+        assert target.pid not in {p.pid for p in (*found, *unread)}
+    finally:
+        syscall.waitpid(thread)

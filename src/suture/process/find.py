@@ -16,7 +16,7 @@ from suture.process.aside import each
 from suture.process.error import Hostile, NoProcess
 from suture.process.image import Image, Look, look
 from suture.process.maps import Maps, read_maps_among_all
-from suture.process.tracee import Tracee, command_name, list_processes, read_stat
+from suture.process.tracee import Tracee, command_name, list_processes, list_threads, read_stat
 from suture.process.urgency import Urgency
 
 _URGENT_SECONDS = 0.5
@@ -114,11 +114,18 @@ def through_living_thread(pid: int, read: Callable[[Tracee, Maps], T]) -> T | No
 
 
 def _lives_without_main_thread(pid: int) -> bool:
+    """Whether the main thread has ended and another has not. (Ended ones may stand beside it, until their tracer has heard of them.)"""
     try:
-        stat = read_stat(pid)
+        return read_stat(pid).state in "ZX" and any(_is_alive(pid, tid) for tid in list_threads(pid))
     except NoProcess:
         return False
-    return stat.state in "ZX" and stat.threads > 1
+
+
+def _is_alive(pid: int, tid: int) -> bool:
+    try:
+        return read_stat(pid, tid).state not in "ZX"
+    except NoProcess:
+        return False
 
 
 def find(build_id: str) -> list[int]:

@@ -206,9 +206,13 @@ def _known(patch: PatchFile) -> Known:
 
 def _left_out(manifest: Manifest) -> tuple[str, ...]:
     """What the fixes change in the binary and the patch does not."""
-    if manifest.missing:
-        return manifest.missing
-    return () if manifest.is_complete else ("lines of which its ledger does not tell what became",)
+    refused = manifest.verdict.refused
+    parts = [f"{r.file}{f': {r.function}' if r.function else ''}: {r.reason}" for r in refused]
+    known = {r.reason for r in refused}
+    parts += [a.reason for fix in manifest.fixes for a in fix.ledger.missing if a.reason not in known]
+    if not parts and not manifest.is_complete:
+        parts.append("lines of which its ledger does not tell what became")
+    return tuple(dict.fromkeys(parts))
 
 
 def _disk(image: Image, now: OnDisk, by_target: Mapping[str, Sequence[PatchFile]]) -> tuple[Disk, str]:
