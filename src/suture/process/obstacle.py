@@ -63,8 +63,11 @@ def refuse_without_memory(tracee: Tracee, size: int) -> None:
     need = size + _SPARE_PAGES * _PAGE
     for group in _groups(tracee.pid, "memory"):
         for most, now in (("memory.max", "memory.current"), ("memory.limit_in_bytes", "memory.usage_in_bytes")):
-            limit, used = _number(_read(group / most)), _number(_read(group / now))
-            if limit is None or used is None or limit >= _NONE or limit - used >= need:
+            limit = _number(_read(group / most))
+            if limit is None or limit >= _NONE:
+                continue
+            used = _number(_read(group / now))
+            if used is None or limit - used >= need:
                 continue
             left = limit - used + _reclaimable(group)
             if left < need and _meminfo("SwapFree") < need:
