@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import resource
 import subprocess
@@ -17,7 +18,7 @@ from suture.error import Refused
 from suture.patch.file import PatchFile
 from suture.process import obstacle
 from suture.process.apply import apply, revert
-from suture.process.error import Busy
+from suture.process.error import Busy, CallFailed
 from suture.process.tracee import Tracee
 
 SOURCE = r"""
@@ -206,3 +207,25 @@ def test_a_control_group_without_memory_is_refused_before_anything_is_touched(
     else:
         apply(target.pid, patch)
         assert target.ask() == "1000"
+
+
+@pytest.mark.parametrize(
+    ("number", "call", "settings", "named"),
+    [
+        (errno.ENOMEM, "mmap", {"/proc/sys/vm/overcommit_memory": "2"}, "vm.overcommit_memory=2"),
+        (errno.ENOMEM, "mmap", {"/proc/sys/vm/max_map_count": "5"}, "vm.max_map_count"),
+        (errno.ENFILE, "memfd_create", {}, "table of open files"),
+        (errno.EACCES, "memfd_create", {}, "vm.memfd_noexec"),
+        (errno.EACCES, "mmap", {}, "security module"),
+        (errno.ENOSPC, "", {}, "No space left"),
+    ],
+)
+def test_each_reason_is_told_from_the_others(
+    monkeypatch: pytest.MonkeyPatch, number: int, call: str, settings: dict[str, str], named: str
+) -> None:
+    monkeypatch.setattr(obstacle, "_read", lambda path: settings.get(str(path)))
+    problem = CallFailed(number, call, os.getpid()) if call else OSError(number, os.strerror(number))
+    with Tracee(os.getpid()) as tracee:
+        found = obstacle.why_no_memory(tracee, problem, 8192)
+    assert named in found.what
+    assert found.remedy
