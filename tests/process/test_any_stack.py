@@ -219,3 +219,75 @@ def staying(
     folder = tmp_path_factory.mktemp("stays")
     made = [make_patch(folder / str(n), built[0], STAYS % n, {"f": ["f"]}, name=f"p{n}") for n in (1000, 2000)]
     return built[0], made[0], made[1]
+
+
+# 40 coroutines of two threads go in and out of f, which must see one version from its beginning to its end
+CROWD = r"""
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <time.h>
+#include <unistd.h>
+enum { SIZE = 1 << 16, EACH = 20 };
+void hand_switch(void **from, void *to);
+__asm__(".text\n.type hand_switch,@function\nhand_switch: push %rbp; push %rbx; push %r12; push %r13; push %r14; push %r15\n"
+        "mov %rsp, (%rdi); mov %rsi, %rsp\n"
+        "pop %r15; pop %r14; pop %r13; pop %r12; pop %rbx; pop %rbp; ret\n.size hand_switch, .-hand_switch\n");
+struct crowd { void *home, *sp[EACH]; int inside[EACH], now; unsigned seed; };
+static __thread struct crowd *mine;
+static volatile long mixed, done;
+__attribute__((noinline)) struct crowd *own(void) { return mine; }
+__attribute__((noinline)) void yield(void) { struct crowd *c = own(); hand_switch(&c->sp[c->now], c->home); }
+__attribute__((noinline)) int version(void) { __asm__ volatile(""); return 1; }
+__attribute__((noinline)) void f(void) {
+  int before = version(); yield();
+  if (version() != before) mixed++;
+  __atomic_add_fetch(&done, 1, 5);
+}
+__attribute__((noinline)) static void scrub(void) { char deep[8192]; memset(deep, 0, sizeof deep); __asm__ volatile("" :: "r"(deep) : "memory"); }
+static void body(void) { for (;;) { struct crowd *c = own(); c->inside[c->now] = 1; f(); c = own(); c->inside[c->now] = 0; scrub(); yield(); } }
+static void resume(struct crowd *c, int i) { c->now = i; hand_switch(&c->home, c->sp[i]); }
+static void *crowd(void *a) {
+  struct crowd *c = mine = calloc(1, sizeof *c); c->seed = (long)a;
+  for (int i = 0; i < EACH; i++) {
+    char *stack = i % 2 ? malloc(SIZE) : mmap(0, SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    void **top = (void **)(stack + SIZE) - 1; *top = 0; *--top = body; top -= 6; memset(top, 0, 48); c->sp[i] = top;
+  }
+  for (;;) {
+    for (int n = rand_r(&c->seed) % 2000; n; n--) resume(c, rand_r(&c->seed) % EACH);
+    if (rand_r(&c->seed) % 4) for (int i = 0; i < EACH; i++) if (c->inside[i]) resume(c, i);
+    usleep(rand_r(&c->seed) % 8000);
+  }
+  return 0;
+}
+int main(void) {
+  char line[64]; pthread_t t; setvbuf(stdout, 0, _IOLBF, 0);
+  for (long n = 1; n <= 2; n++) pthread_create(&t, 0, crowd, (void *)n);
+  while (fgets(line, sizeof line, stdin)) printf("%d %ld %ld\n", version(), mixed, done);
+}
+"""
+NEWER = r"""
+struct crowd; extern volatile long mixed, done; void yield(void);
+__attribute__((noinline)) int version(void) { __asm__ volatile(""); return 2; }
+void f(void) { int before = version(); yield(); if (version() != before) mixed++; __atomic_add_fetch(&done, 1, 5); }
+"""
+
+
+def test_no_coroutine_of_a_crowd_ever_sees_two_versions(
+    start: Start, gcc: Compile, make_patch: Make, tmp_path: Path
+) -> None:
+    program = gcc(tmp_path / "target", CROWD, "-w", "-pthread")
+    patch = make_patch(tmp_path, program, NEWER, {"both": ["f", "version"]})
+    target = start(program)
+    switched = 0
+    for _ in range(6):
+        for change in (lambda: apply(target.pid, patch, timeout=1), lambda: revert(target.pid, patch.id, timeout=1)):
+            try:
+                switched += change().changed
+            except Busy:
+                continue
+    _, mixed, done = target.ask().split()
+    assert mixed == "0" and int(done) > 100
+    assert switched >= 2

@@ -88,7 +88,7 @@ def test_an_address_inside_the_function_counts_and_that_of_the_function_does_not
     program, patch = build(SWITCHES + KEPT)
     inside = start(program, 3)
     assert inside.ask() == "22"
-    with pytest.raises(Busy, match=r"the word at 0x[0-9a-f]+ leads into f"):
+    with pytest.raises(Busy, match=r"the word at 0x[0-9a-f]+ \(\[heap\]\) leads into f"):
         apply(inside.pid, patch, timeout=0.05)
     assert inside.ask() == "22"
     pointer = start(program, 0)
@@ -124,7 +124,7 @@ def test_a_thread_that_is_met_on_a_strange_stack_tells_that_there_may_be_others(
     target = start(program, 1)  # f is on one stack, and the thread has gone on to another
     assert target.ask() == "22"
     assert not may_switch_stacks(target.pid, read_maps(target.pid))
-    with pytest.raises(Busy, match=r"the word at 0x[0-9a-f]+ leads into f"):
+    with pytest.raises(Busy, match=r"the word at 0x[0-9a-f]+ \(\[heap\]\) leads into f"):
         apply(target.pid, patch, timeout=0.05)
     assert target.ask() == "22"
     with_none = start(program, 0)

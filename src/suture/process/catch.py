@@ -43,20 +43,25 @@ class Exit:
 def caught(tracee: Tracee, exits: Mapping[int, Exit], seconds: float) -> Iterator[frozenset[int]]:
     """Hold threads, by number, each at its exit; they stand still when all of them do at the same time, and inside they may be given to a `Seizure`.
     None are held when that did not come about within `seconds`, or where this cannot be done."""
-    catch = _Catch(tracee, exits)
-    with _ignoring_trap(tracee) as safe:
+    catch = Catch(tracee, exits)
+    with ignoring_trap(tracee) as safe:
         try:
-            yield frozenset(catch.held) if safe and catch.arm() and catch.wait(seconds) else frozenset()
+            if not (safe and catch.arm() and catch.wait(seconds)):
+                catch.let_go()
+            yield frozenset(catch.held)
         finally:
             catch.let_go()
 
 
-class _Catch:
+class Catch:
+    """Attaches to threads and waits for each at its exit. `held` are those that stand there, with the time since when."""
+
     def __init__(self, tracee: Tracee, exits: Mapping[int, Exit]) -> None:
         self._pid = tracee.pid
         self._exits = dict(exits)
         self._events: dict[int, int] = {}
         self._seized: set[int] = set()
+        self._stopped: set[int] = set()
         self.held: dict[int, float] = {}
 
     def arm(self) -> bool:
@@ -98,7 +103,8 @@ class _Catch:
                 return True
             stop = os.WSTOPSIG(status)
             if status >> 16:
-                return False  # a group stop
+                self._stopped.add(tid)  # a group stop, which detaching leaves in force
+                return False
             if stop != signal.SIGTRAP or syscall.get_signal_code(tid) != _TRAP_PERF:
                 syscall.cont(tid, stop)
             elif syscall.get_registers(tid).rsp < self._exits[tid].sp:
@@ -119,15 +125,17 @@ class _Catch:
             os.close(event)
         self._events.clear()
         for tid in self._seized:
-            if tid in self.held:
+            if tid in self.held or tid in self._stopped:
                 with suppress(OSError):
                     syscall.detach(tid)
             else:
                 detach_running(tid)
+        self._seized.clear()
+        self.held.clear()
 
 
 @contextmanager
-def _ignoring_trap(tracee: Tracee) -> Iterator[bool]:
+def ignoring_trap(tracee: Tracee) -> Iterator[bool]:
     """Inside, the process ignores SIGTRAP. False when it has a handler of its own, or no thread could be borrowed."""
     status = read_status(tracee.via)
     if (status.caught | status.ignored) & _TRAP_BIT:

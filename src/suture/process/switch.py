@@ -135,7 +135,7 @@ def carry_out(
                     pauses.append(pause)
                 last = tuple(h for row in hits for h in row)
                 done += [t for t, h in zip(work.transitions, hits, strict=True) if not h]
-                waiting = [(t, describe(tracee, h)) for t, h in zip(work.transitions, hits, strict=True) if h]
+                waiting = [(t, describe(tracee, h, maps)) for t, h in zip(work.transitions, hits, strict=True) if h]
             except (NotStopped, StackUnknown) as problem:
                 waiting = [(t, f"{_thread(tracee, problem.tid)} {problem.why}") for t, _ in waiting]
                 last = ()
@@ -351,17 +351,22 @@ def _changed(tracee: Tracee, work: _Work, got: int) -> WrongTarget:
     return WrongTarget(f"pid {tracee.pid}: its code changed meanwhile", "try again")
 
 
-def describe(tracee: Tracee, hits: Sequence[Hit]) -> str:
-    """One line for people: which threads are inside which functions."""
+def describe(tracee: Tracee, hits: Sequence[Hit], maps: Maps) -> str:
+    """One line for people: which threads are inside which functions, and where a word leads into one."""
     seen = {(h.tid, h.range.what): h.address for h in hits}
     words = [
         f"{_thread(tracee, tid)} is in {what}"
         if tid != ELSEWHERE
-        else f"the word at {address:#x} leads into {what} (a suspended stack, or what is left of one)"
+        else f"the word at {address:#x}{_place(maps, address)} leads into {what} (a suspended stack, or what is left of one)"
         for (tid, what), address in list(seen.items())[:3]
     ]
     more = f" and {len(seen) - 3} more" if len(seen) > 3 else ""
     return ", ".join(words) + more
+
+
+def _place(maps: Maps, address: int) -> str:
+    mapping = maps.at(address)
+    return f" ({mapping.path})" if mapping is not None and mapping.name else ""
 
 
 def _thread(tracee: Tracee, tid: int) -> str:
