@@ -255,7 +255,7 @@ def test_a_runtime_that_somebody_else_has_diverted_is_refused(package: Any) -> N
     with Tracee(pid) as tracee:
         runtime = find_runtime(tracee, [])
         assert runtime is not None and not runtime.chain
-        mem = memory.open_for_writing(pid)
+        mem = os.open(f"/proc/{pid}/mem", os.O_RDWR)
         memory.write(pid, mem, runtime.function + runtime.entry, encode_hook(runtime.function))
         os.close(mem)
     with pytest.raises(Refused, match="diverted, and not by a patch"):
