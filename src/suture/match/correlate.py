@@ -372,7 +372,7 @@ class _Correlation:
         """What tables at known places point to: tables of functions name what no code of the unit refers to.
 
         Of a table that units share (COMDAT, a C++ class's virtual functions) the linker has kept one; it is known by its global name,
-        and what it points to by theirs.
+        and what it points to by theirs. It is another unit's, so it never contradicts what this unit's code says.
         """
         for section in obj.elf.sections:
             rows = obj.relocations(section)
@@ -392,8 +392,9 @@ class _Correlation:
                     continue
                 place = f"{self.book.unit} {section.name}+{row.r_offset:#x}"
                 found = Implied(Kind.ADDRESS, pointed - row.r_addend)
-                for noted in self._read(obj, symbol, found, place) or ():
-                    self.book.add(*noted)
+                noted = self._read(obj, symbol, found, place) or []
+                if not section.in_group or self.book.agrees((k, n, v) for k, n, v, _ in noted):
+                    self._note(obj, noted)
 
     def _table(self, obj: _Object, section: Section) -> int | None:
         if not section.in_group:
