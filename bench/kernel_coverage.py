@@ -53,11 +53,14 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("--version", default="6.1.176-1", help="the kernel that is patched")
     parser.add_argument("--to", default="6.1.192-2", help="the newer version")
     parser.add_argument("--resume", action="store_true", help="take what an interrupted run has made already")
+    parser.add_argument(
+        "--only-kept", action="store_true", help="write down what is measured already, and measure nothing"
+    )
     parser.add_argument("--skip-guest", action="store_true", help="make only")
     args = parser.parse_args(words)
     start = Start.now("kernel_coverage", words)
     target = find(args.version)
-    if not args.resume:
+    if not (args.resume or args.only_kept):
         cache.discard(_kept(target, args.to))
     rows: list[dict[str, Any]] = []
 
@@ -67,7 +70,7 @@ def main(words: Sequence[str] | None = None) -> int:
         DOCUMENT.write_text(document(record))
 
     patches = {}
-    for row, patch in making(target, args.to, args.count):
+    for row, patch in making(target, args.to, args.count, not args.only_kept):
         kept = _kept(target, args.to) / cache.safe(row["path"]) / "tried.json"
         rows.append({**row, **(json.loads(kept.read_text()) if kept.exists() else {})})
         if patch is not None and not kept.exists():
@@ -81,14 +84,14 @@ def main(words: Sequence[str] | None = None) -> int:
         print(f"{path}: {'reverted' if tried['reverted'] else tried['said']}", file=sys.stderr, flush=True)
         write()
 
-    if not args.skip_guest and patches:
+    if not (args.skip_guest or args.only_kept) and patches:
         in_guest(target, patches, keep)
     print(json.dumps(Counter(r["outcome"] for r in rows)))
     return 0
 
 
-def making(target: Target, to: str, count: int) -> Iterator[tuple[dict[str, Any], KernelPatch | None]]:
-    """Rows of the sample, each with what was made."""
+def making(target: Target, to: str, count: int, measure: bool) -> Iterator[tuple[dict[str, Any], KernelPatch | None]]:
+    """Rows of the sample, each with what was made; without `measure` those that are kept, and that the others are not measured."""
     tree = prepare(target)
     newer = unpacked(target, to) / ROOT.lstrip("/")
     changed = _changed(target, tree.files, newer, to)
@@ -96,26 +99,20 @@ def making(target: Target, to: str, count: int) -> Iterator[tuple[dict[str, Any]
     kernel = built.read(tree)
     wanted = [p for p in changed if kernel.kernel(p) and p.startswith(FOLDERS + FOLDERS_OF_DRIVERS)]
     wanted.sort(key=lambda p: hashlib.sha256(p.encode()).hexdigest())
-    done = 0
-    known: dict[str, unit.KernelUnit | unit.NotBuilt] = {}
-    for number, path in enumerate(wanted):
-        if done >= count:
-            break
-        if path not in known:
-            known = unit.units(tree, wanted[number : number + 12])
-        one = known[path]
-        if isinstance(one, unit.NotBuilt) or any(target.module(m) is None for m in one.modules):
-            continue
+    for path in wanted[:count]:
+        compiled = kernel.kernel(path)
+        assert compiled is not None
         place = _kept(target, to) / cache.safe(path)
-        if not (place / "row.json").exists():
+        if not (place / "row.json").exists() and measure:
             fresh, module = attempt(target, path, _drawn(tree.files, newer, path), pool)
             place.mkdir(parents=True, exist_ok=True)
             if module is not None:
                 (place / "module.ko").write_bytes(module.data)
             (place / "row.json").write_text(json.dumps(fresh))
-        row = json.loads((place / "row.json").read_text())
-        row["module"] = " ".join(one.modules) or "vmlinux"
-        done += 1
+        row = {"path": path, "outcome": "not measured", "reason": "", "functions": [], "files": [path]}
+        if (place / "row.json").exists():
+            row = json.loads((place / "row.json").read_text())
+        row["module"] = " ".join(compiled.modules) or "vmlinux"
         yield row, read_patch(place / "module.ko") if (place / "module.ko").exists() else None
 
 

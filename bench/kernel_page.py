@@ -15,22 +15,18 @@ DOCUMENT = Path(__file__).resolve().parent.parent / "docs/coverage-kernel.md"
 def document(record: Record) -> str:
     """The whole page."""
     rows: list[dict[str, Any]] = record.data["rows"]
-    code = [r for r in rows if r["outcome"] != "no code changes"]
+    measured = [r for r in rows if r["outcome"] != "not measured"]
+    code = [r for r in measured if r["outcome"] != "no code changes"]
     made = [r for r in rows if r["outcome"] == "made"]
     whole = [r for r in made if r["complete"]]
     tried = [r for r in made if "loaded" in r]
     done = [r for r in tried if r.get("reverted") and not r.get("log")]
-    short = len(rows) < record.data["wanted"]
+    lacking_rows = record.data["wanted"] - len(measured)
     lines = [
         "# Coverage of the kernel",
         "",
         f"Written by `{record.command}` ({record.started}) from bench/results. Not edited by hand.",
-        *(
-            [
-                f"The run was to measure {record.data['wanted']} changes and has measured {len(rows)}; `--resume` goes on."
-            ]
-            * short
-        ),
+        *(["", _short(lacking_rows, record.data["wanted"], len(code), len(made))] if lacking_rows else []),
         "",
         f"Single changes of C files from linux {record.data['version']} to {record.data['to']}, chosen by a rule and not by success:",
         "the files of net, fs, mm, kernel, block, ipc, security, lib, crypto, io_uring and of the drivers' net, tty, char, md, nvme and",
@@ -41,7 +37,7 @@ def document(record: Record) -> str:
         "what else has the name on a changed line, at most 10 hunks for a name. Every changed line is accounted for (docs/kernel.md);",
         "*complete* means that none is missing.",
         "",
-        f"Of {len(rows)} changes {len(code)} change code. Of these **{len(made)} ({_share(len(made), len(code), 0)}) became a patch, and "
+        f"Of {len(measured)} changes {len(code)} change code. Of these **{len(made)} ({_share(len(made), len(code), 0)}) became a patch, and "
         f"{len(whole)} ({_share(len(whole), len(code), 0)}) a complete one**.",
         f"{len(tried)} were tried in the archive's own kernel: {len(done)} were loaded, finished their transition and were reverted, with "
         "nothing else in",
@@ -83,6 +79,15 @@ def document(record: Record) -> str:
         "patched did not load in the guest, so its functions would be replaced when it comes.",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _short(lacking: int, wanted: int, code: int, made: int) -> str:
+    """What an unfinished run must say: what takes long is among what is missing."""
+    return (
+        f"**Not finished**: {lacking} of the first {wanted} changes are not measured yet (`--resume` goes on). What takes longest,\n"
+        "changes that touch headers of many files, is among them, so the shares below may be too good: were each of them refused, it\n"
+        f"would be {_share(made, code + lacking, 0)} that became a patch."
+    )
 
 
 def _others(row: dict[str, Any]) -> str:
