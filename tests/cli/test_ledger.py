@@ -31,8 +31,10 @@ int guard(int n) {
 }
 #include "part.txt"
 int quiet(int n) {
+  static int calls = 1;
   /* one */
-  return n * 3 + printf("quiet\\n");
+  calls += n;
+  return n * 3 + printf("quiet %d\\n", calls);
 }
 """
 FILES = {
@@ -119,7 +121,7 @@ def test_each_line_belongs_to_the_functions_that_it_changes(project: Project) ->
     found = accounts(patch)
     assert sorted(found["l.c"]) == [
         ("patched", "-9 -11 +9-10 +12", ["guard"]),
-        ("same", "-16 +17", []),
+        ("same", "-17 +18", []),
     ]
     assert found["README"] == [("no code", "-1 +1", [])]
     assert found["part.txt"] == [("patched", "-1 +1", ["part"])]
@@ -149,6 +151,14 @@ def test_a_part_that_is_refused_is_missing_and_its_cve_is_not_closed(project: Pr
     assert sorted(accounts(patch)["l.c"]) == [("missing", "-3 +3", []), ("patched", "-11 +11", ["guard"])]
     shown = subprocess.run([SUTURE, "show", patch["path"]], capture_output=True, text=True, check=True).stdout
     assert "PARTIAL" in shown and "CVE-2099-0001: not closed" in shown and "initial value" in shown
+
+
+def test_the_initial_value_of_a_variable_inside_a_function_is_missing_by_its_line(project: Project) -> None:
+    fix = project.fix(
+        "x.patch", ("l.c", "static int calls = 1", "static int calls = 2"), ("l.c", "guard old", "guard new")
+    )
+    (patch,) = project.make(ExitCode.PARTIAL, fix)["patches"]
+    assert sorted(accounts(patch)["l.c"]) == [("missing", "-16 +16", []), ("patched", "-11 +11", ["guard"])]
 
 
 def test_files_that_no_unit_reads_are_missing_with_the_reason_and_a_document_is_not(project: Project) -> None:

@@ -19,6 +19,7 @@ from suture.compile.unit import Binary, Unit
 from suture.delta.change import UnitChange
 from suture.delta.compare import Difference
 from suture.delta.ledger import Account, Fate, FileAccount, Ledger, ranges
+from suture.delta.line import line_of
 from suture.delta.line_table import LineTable
 from suture.delta.outside import Outside
 from suture.delta.refusal import Refusal
@@ -95,7 +96,7 @@ class _Verdict:
 @dataclass(frozen=True)
 class _Unit:
     """A matched unit by names of functions in post: what changed, what is new and used by nothing, what was lost; what no function
-    carries, by symbol or section (`named`); and other refusals."""
+    carries, by symbol or section (`named`); other refusals, and those of variables by side and line of their declaration (`data`)."""
 
     change: UnitChange
     changed: frozenset[str]
@@ -103,6 +104,7 @@ class _Unit:
     lost: Mapping[str, Refusal]
     named: Mapping[str, Refusal]
     other: tuple[Refusal, ...]
+    data: Mapping[tuple[int, int], Refusal]
     tables: tuple[LineTable, LineTable]
 
     @property
@@ -149,8 +151,11 @@ class _Closing:
         beside = [o for o in self.books.compared[change.object].outside if not self._holds(o)]
         named = {o.label: Refusal(o.reason, o.remedy) for o in beside}
         rows = tuple(r for name, r in said.items() if name not in changed)
+        data: dict[tuple[int, int], Refusal] = {}
+        for side, obj in enumerate((change.pre, change.post)):
+            data |= {(side, line_of(obj.elf, name)): r for name, r in said.items() if name and name not in changed}
         tables = (LineTable(change.pre.elf), LineTable(change.post.elf))
-        return _Unit(change, changed, frozenset(unused), lost, named, rows, tables)
+        return _Unit(change, changed, frozenset(unused), lost, named, rows, data, tables)
 
     def _is_used(self, change: UnitChange, name: str) -> bool:
         """Whether something in the changed units refers to a new function."""
@@ -266,6 +271,10 @@ class _Closing:
     def _of_line(self, side: int, path: str, n: int, text: str, mine: Sequence[Unit], exact: bool) -> _Verdict:
         if not exact or text.lstrip().startswith("#"):
             return self._of_all(mine)
+        for unit in self._changed_units(mine):
+            if unit.change.source == path and (side, n) in unit.data:
+                problem = unit.data[side, n]
+                return _Verdict(Fate.MISSING, (), problem.reason, problem.remedy)
         names: set[str] = set()
         found = False
         for unit in self._changed_units(mine):
@@ -273,11 +282,11 @@ class _Closing:
                 if function is None:
                     return self._of_all(mine)
                 found = True
-                problem = unit.lost.get(function) or unit.named.get(function)
-                if function in unit.unused and problem is None:
-                    problem = next(iter(unit.named.values()), None)
-                if problem is not None:
-                    return _Verdict(Fate.MISSING, (unit.name(function),), problem.reason, problem.remedy)
+                lost = unit.lost.get(function) or unit.named.get(function)
+                if function in unit.unused and lost is None:
+                    lost = next(iter(unit.named.values()), None)
+                if lost is not None:
+                    return _Verdict(Fate.MISSING, (unit.name(function),), lost.reason, lost.remedy)
                 if function in unit.changed - unit.unused:
                     names.add(unit.name(function))
         if not found:
