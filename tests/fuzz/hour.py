@@ -7,7 +7,6 @@ import contextlib
 import json
 import os
 import random
-import resource
 import shutil
 import subprocess
 import sys
@@ -43,9 +42,11 @@ class Hour:
             "revert seconds": 0.0,
         }
         self.faults: list[str] = []
+        self.last: object = None
         self.hostile: dict[str, subprocess.Popen[bytes]] = {}
         self.programs = {n: gcc(folder / n, text, "-w", *FLAGS.get(n, ())) for n, text in SOURCES.items()}
-        library = gcc(folder / "libanswer.so", LIBRARY, "-fPIC", "-shared")
+        # of a build-id of its own: the patch goes into all processes that have the library, and tests may run beside this
+        library = gcc(folder / "libanswer.so", f"{LIBRARY}\nint hour_{os.getpid()};\n", "-fPIC", "-shared")
         honest = gcc(folder / "asks", PROGRAM, str(library), f"-Wl,-rpath,{folder}")
         self.patch = make_patch(folder / "patches", library, NEW, {"answer": ["answer"]}, name="answer")
         self.honest = [
@@ -76,22 +77,28 @@ class Hour:
             answer = process.stdout.readline().strip()
             self.counts["answers"] += 1
             if answer != wanted:
-                self.faults.append(f"pid {process.pid} answers {answer!r}, not {wanted!r}")
+                self.faults.append(
+                    f"round {self.counts['rounds']}: pid {process.pid} answers {answer!r}, not {wanted!r}: {self.last}"
+                )
 
     def run(self, *words: object) -> tuple[int, dict[str, object], float, float]:
         """Status, document, seconds and MiB of one command."""
-        before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
         begin = time.monotonic()
-        done = subprocess.run([SUTURE, *map(str, words), "--json"], capture_output=True, check=False, timeout=600)
+        with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+            child = subprocess.Popen([SUTURE, *map(str, words), "--json"], stdout=out, stderr=err)
+            _, status, used = os.wait4(child.pid, 0)
+            child.returncode = os.waitstatus_to_exitcode(status)
+            out.seek(0)
+            err.seek(0)
+            done = subprocess.CompletedProcess(child.args, child.returncode, out.read(), err.read())
         seconds = time.monotonic() - begin
-        after = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
         self.counts[f"{words[0]} ended with {done.returncode}"] += 1
         if b"Traceback" in done.stderr or b"unforeseen" in done.stdout + done.stderr:
             self.faults.append(f"{words[0]}: {(done.stdout + done.stderr)[-500:]!r}")
         with contextlib.suppress(ValueError):
-            return done.returncode, json.loads(done.stdout), seconds, max(after, before) / 1024
+            return done.returncode, json.loads(done.stdout), seconds, used.ru_maxrss / 1024
         self.faults.append(f"{words[0]}: no JSON: {done.stdout[-300:]!r}")
-        return done.returncode, {}, seconds, after / 1024
+        return done.returncode, {}, seconds, used.ru_maxrss / 1024
 
     def round(self, rng: random.Random) -> None:
         for name in rng.sample(sorted(SOURCES), 4):
@@ -102,6 +109,7 @@ class Hour:
         self.ask("7 107 9")
         mine = {p.pid for p in self.honest}
         _, applied, seconds, _ = self.run("apply", self.patch.object.name)
+        self.last = applied
         self._note("apply seconds", seconds)
         done = {r["pid"] for r in applied.get("processes", [])}  # type: ignore[attr-defined]
         if not mine <= done:

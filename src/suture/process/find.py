@@ -6,7 +6,7 @@ Finding is hurried: on a loaded machine it would take a hundred times as long as
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -50,20 +50,44 @@ class Unread:
         return cls(pid, command_name(pid), why)
 
 
+@dataclass(frozen=True)
+class _Like:
+    """A process with the same maps and images as an earlier one, as forked workers have: much less to say than `Found`."""
+
+    pid: int
+    via: int
+    start_time: int
+    command: str
+    first: int
+
+    def found(self, by_pid: Mapping[int, Found]) -> Found:
+        first = by_pid[self.first]
+        return Found(self.pid, self.via, self.start_time, self.command, first.maps, first.images)
+
+
 def every_process(known: Set[tuple[int, int]] = frozenset()) -> tuple[list[Found], list[Unread]]:
     """All processes with their images; kernel threads, those that end meanwhile and `known` (pid, start time) are left out."""
     found: list[Found] = []
     unread: list[Unread] = []
     seen: dict[bytes, Look] = {}
+    told: dict[bytes, Found] = {}  # in the child
+    by_pid: dict[int, Found] = {}
 
-    def look_at(pid: int) -> Found | None:
+    def look_at(pid: int) -> Found | _Like | None:
         if known and (pid, read_stat(pid).start_time) in known:
             return None
-        return _look(pid, seen)
+        one = _look(pid, seen)
+        if one is None:
+            return None
+        first = told.setdefault(one.maps.raw, one)
+        is_like = first is not one and first.images is one.images
+        return _Like(pid, one.via, one.start_time, one.command, first.pid) if is_like else one
 
     for answer in hurried(each(sorted(list_processes()), look_at, hurried)):
         if answer.result is not None:
-            found.append(answer.result)
+            one = answer.result.found(by_pid) if isinstance(answer.result, _Like) else answer.result
+            by_pid[answer.pid] = one
+            found.append(one)
         elif answer.problem is not None and answer.problem.exit_code is not ExitCode.NO_PROCESS:
             unread.append(Unread.of(answer.pid, answer.problem))
     return sorted(found, key=lambda p: p.pid), unread
