@@ -6,9 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from suture.error import ExitCode
 from suture.patch.file import PatchFile
+from suture.process import apply as applying
 from suture.process.apply import apply, revert
+from suture.process.error import Busy
 from suture.process.placed import State
 from suture.process.status import status
 
@@ -28,3 +32,36 @@ def test_a_patch_goes_in_and_out_of_a_running_program(
     assert status(target.pid).patches[0].state is State.REVERTED
     assert apply(target.pid, patch).exit_code is ExitCode.OK
     assert target.ask("2") == "10 110 9"
+
+
+def occupied(mappings: Any, low: int, high: int) -> int:
+    """Where something else is mapped, near the image."""
+    others = [m.start for m in mappings if m.end <= low or m.start >= high]
+    return int(min(others, key=lambda start: abs(start - low)))
+
+
+@pytest.mark.parametrize("times", [1, 4])
+def test_a_place_that_the_process_takes_meanwhile_is_given_up_for_another(
+    times: int, start: Callable[..., Any], program: Path, patch: PatchFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = start(program)
+    taken = iter([True] * times)
+    choose = applying.choose_address
+
+    def late(mappings: Any, low: int, high: int, size: int) -> int | None:
+        return occupied(mappings, low, high) if next(taken, False) else choose(mappings, low, high, size)
+
+    monkeypatch.setattr(applying, "choose_address", late)
+    assert apply(target.pid, patch).exit_code is ExitCode.OK
+    assert target.ask("2") == "10 110 9"
+    assert status(target.pid).patches[0].state is State.APPLIED
+
+
+def test_a_process_that_takes_every_place_is_busy_and_goes_on(
+    start: Callable[..., Any], program: Path, patch: PatchFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = start(program)
+    monkeypatch.setattr(applying, "choose_address", lambda mappings, low, high, size: occupied(mappings, low, high))
+    with pytest.raises(Busy, match="something else is mapped"):
+        apply(target.pid, patch)
+    assert target.ask("2") == "7 107 9" and not status(target.pid).patches

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import hashlib
 import time
 from collections.abc import Callable, Sequence
@@ -45,6 +46,16 @@ from suture.process.tracee import Sharers, Tracee
 from suture.process.transition import Aim, Transition, plan, settlement
 from suture.process.unwind_table import CxxRuntime, Registration, find_runtime, following_of, registration
 from suture.process.x86_64 import require_machine
+
+
+class Taken(Busy):
+    """The place that was chosen for the patch is taken."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(what, "try again when the process has finished starting")
+
+
+_MOST_PLACES = 5  # a process that starts maps a library every millisecond or so
 
 
 @dataclass(frozen=True)
@@ -156,20 +167,33 @@ def _apply_to(
     started: float,
 ) -> Result:
     begun = time.monotonic()
-    maps = read_maps(tracee.via)
-    with limited_by_name(tracee.pid):
-        prepared = prepare(tracee, maps, patch, replace, image, accept_loss)
-    changed = False
+    for left in range(_MOST_PLACES - 1, -1, -1):
+        maps = read_maps(tracee.via)
+        with limited_by_name(tracee.pid):
+            prepared = prepare(tracee, maps, patch, replace, image, accept_loss)
+        try:
+            changed = _made_present(tracee, maps, prepared, patch, begun + timeout, on_step)
+            break
+        except Taken:
+            if not left:
+                raise
+    before = _register(tracee, prepared, timeout, on_step)
+    return _switch(tracee, prepared, timeout, on_step, started, changed, before)
+
+
+def _made_present(
+    tracee: Tracee, maps: Maps, prepared: Prepared, patch: PatchFile, deadline: float, on_step: OnStep
+) -> bool:
+    """Map the patch if it is not there yet; whether that was done. Raises what `_place` does."""
     if prepared.existing is None and prepared.transitions:
         linked = prepared.linked
         mine = [r for r in prepared.remains if r.id == patch.id and not r.mapping.executable]
         refuse_without_memory(tracee, len(linked.text) + len(linked.data))
-        _place(tracee, maps, linked, mine, begun + timeout, on_step)
-        changed = True
-    elif prepared.existing is not None and has_left(tracee, patch.id):
+        _place(tracee, maps, linked, mine, deadline, on_step)
+        return True
+    if prepared.existing is not None and has_left(tracee, patch.id):
         close_left(tracee, maps, patch.id, on_step)
-    before = _register(tracee, prepared, timeout, on_step)
-    return _switch(tracee, prepared, timeout, on_step, started, changed, before)
+    return False
 
 
 def _joined(
@@ -207,7 +231,10 @@ def _register(tracee: Tracee, prepared: Prepared, timeout: float, on_step: OnSte
 def _place(
     tracee: Tracee, maps: Maps, linked: Linked, remains: Sequence[Remains], deadline: float, on_step: OnStep
 ) -> None:
-    """Map the patch; try again until `deadline` while no thread can be borrowed. Raises Busy, Refused."""
+    """Map the patch; try again until `deadline` while no thread can be borrowed.
+
+    Raises Busy, Refused, and Taken when the process has mapped something there since its maps were read.
+    """
     delay = 0.005
     while True:
         try:
@@ -220,6 +247,8 @@ def _place(
                 raise
         except OSError as problem:
             tracee.check_same()
+            if problem.errno == errno.EEXIST:
+                raise Taken(f"pid {tracee.pid}: something else is mapped where the patch was to go") from problem
             found = why_no_memory(tracee, problem, len(linked.text) + len(linked.data))
             raise Refused(f"pid {tracee.pid}: {found.what}", found.remedy) from problem
         time.sleep(delay)
