@@ -75,3 +75,13 @@ def test_passing_on_builds_for_real_and_records_the_same(tree: Path) -> None:
     assert (tree / "b.o").read_bytes()[:4] == b"\x7fELF"
     assert {u.source for u in recording.units} == {"a.c", "sub/b.c"}
     assert subprocess.run([tree / "prog"], check=False).returncode == 4
+
+
+def test_a_library_that_is_loaded_is_taken_before_an_archive_of_the_same_name(tree: Path) -> None:
+    """As ld(1) does with -l; what the build made is called libb.so.1.2, and libb.so leads to it."""
+    shared = "gcc -shared -o libb.so.1.2 b.o; ln -sf libb.so.1.2 libb.so; ar rcs libb.a b.o"
+    text = MAKEFILE.replace("\tar rcs lib.a b.o", f"\tar rcs lib.a b.o; {shared}")
+    (tree / "Makefile").write_text(text.replace("a.lo lib.a -lm", "a.lo -L. -lb"))
+    recording = recorded(tree, record.STUB)
+    assert recording.objects_of("libb.so.1.2") == {"b.o"} == recording.objects_of("libb.a")
+    assert recording.objects_of("prog") == {"objs/a.o"}

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 import posixpath
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -192,12 +192,24 @@ def read(log: Path, root: str, files: Path | None = None) -> Recording:
                 shared |= {output} if call.is_shared else set()
     for output, rows in searched.items():
         # a library that the build did not make holds none of its objects
-        links[output] += [x for names in rows for x in [next((n for n in names if n in links), "")] if x]
+        links[output] += [x for names in rows for x in [_library(names, links)] if x]
     ordered = sorted(units.values(), key=lambda u: u.object)
     names = {x: x if x in units else _first_name(x, root, files) for x in {x for v in links.values() for x in v}}
     touched = frozenset(units) | frozenset(links) | frozenset(names)
     found = {k: tuple(dict.fromkeys(names[x] for x in v)) for k, v in links.items()}
     return Recording(tuple(ordered), found, touched, frozenset(shared), tuple(untold))
+
+
+def _library(names: Sequence[str], made: Collection[str]) -> str:
+    """What the linker takes of the files that `-l` may mean; "" when the build made none of them.
+
+    `libx.so` is mostly a link to `libx.so.1.2`, which is what the build made.
+    """
+    for name in names:
+        versions = [x for x in made if x.startswith(f"{name}.")] if name.endswith(".so") else []
+        if name in made or versions:
+            return name if name in made else min(versions)
+    return ""
 
 
 def clean(recording: Recording, files: Path) -> None:

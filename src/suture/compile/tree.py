@@ -29,7 +29,7 @@ from suture.source import cache
 from suture.source.archive import Archive, SourceVersion
 from suture.source.fix import Fix
 
-_FORMAT = 4  # of the facts beside a tree; a change makes trees anew
+_FORMAT = 5  # of the facts beside a tree; a change makes trees anew
 
 # What dh does up to and with dh_auto_configure, with the flags that it exports unless the package has set them (dh(1)).
 _PRELUDE = r"""
