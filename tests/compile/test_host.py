@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from suture.delta.compare import difference
 from suture.elf.file import ElfFile
 from suture.error import NotFound, Unsupported
 from suture.source.fix import parse
+from tests.nobody import run_as_nobody
 
 FIX = "--- a/lib/a.h\n+++ b/lib/a.h\n@@ -1 +1 @@\n-#define N 1\n+#define N 41\n"
 
@@ -112,9 +112,7 @@ def test_nobody_can_compile_a_tree_too(folder: Path, tmp_path: Path) -> None:
     cache = tmp_path / "nobody"
     cache.mkdir(mode=0o777)
     cache.chmod(0o777)
-    drop = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
-    env = {"SUTURE_CACHE": str(cache), "PATH": os.environ["PATH"], "HOME": "/nonexistent"}
-    done = subprocess.run([*drop, sys.executable, "-c", program], env=env, capture_output=True, text=True, check=False)
+    done = run_as_nobody(program, tmp_path, {"SUTURE_CACHE": str(cache)})
     assert done.stdout == "65534 True\n", done.stderr
 
 

@@ -6,7 +6,6 @@ import fcntl
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,9 +16,8 @@ import pytest
 from suture.error import ExitCode, Refused, SutureError
 from suture.patch.admission import NotOwned, admit, read_bytes
 from suture.patch.file import read_patch
+from tests.nobody import NOBODY, run_as_nobody
 from tests.patch.test_file import patch
-
-NOBODY = 65534
 
 
 @pytest.fixture
@@ -115,14 +113,8 @@ def test_who_holds_a_lease_is_not_waited_for(path: Path) -> None:
 
 def test_a_file_that_may_not_be_read_is_told_as_that(path: Path) -> None:
     path.chmod(0o600)
-    for folder in (path.parent, path.parent.parent):
-        folder.chmod(0o755)
     code = f"from suture.cli.main import main; import sys; sys.exit(main(['show', {str(path)!r}]))"
-    done = subprocess.run(
-        ["setpriv", "--reuid", str(NOBODY), "--clear-groups", sys.executable, "-B", "-c", code],
-        check=False,
-        capture_output=True,
-    )
+    done = run_as_nobody(code, path.parent)
     assert done.returncode == ExitCode.NO_PERMISSION, done.stderr
 
 

@@ -1,0 +1,37 @@
+"""Suture as a user without rights runs it: from a copy that everybody may read, because a checkout may lie in a folder of root's own."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sysconfig
+from collections.abc import Mapping
+from pathlib import Path
+
+import suture
+
+NOBODY = 65534
+_PYTHON = "/usr/bin/python3"
+_NEEDED = ("debian", "charset_normalizer", "typing_extensions.py")  # what suture.source and suture.compile import
+
+
+def run_as_nobody(program: str, folder: Path, env: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    """Run a Python program as nobody with no other environment; `folder` gets the copy, and is opened to everybody."""
+    copy = folder / "for-nobody"
+    if not copy.exists():
+        quiet = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(Path(suture.__file__).parent, copy / "suture", ignore=quiet)
+        for name in _NEEDED:
+            found = Path(sysconfig.get_path("purelib"), name)
+            if found.is_dir():
+                shutil.copytree(found, copy / name, ignore=quiet)
+            else:
+                shutil.copy(found, copy / name)
+    for path in (folder, *folder.parents[:2]):
+        path.chmod(path.stat().st_mode | 0o755)
+    drop = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
+    own = {"PATH": os.environ["PATH"], "HOME": "/nonexistent", "PYTHONPATH": str(copy), **(env or {})}
+    return subprocess.run(
+        [*drop, _PYTHON, "-B", "-c", program], env=own, cwd="/", capture_output=True, text=True, check=False
+    )
