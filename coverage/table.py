@@ -44,7 +44,7 @@ def summary(rows: Sequence[Row]) -> str:
     counts = {state: sum(1 for r in rows if r.state is state) for state in State}
     return (
         f"{len(rows)} fixes: {len(closed)} change the outcome of a trigger in the same process ({with_cve} of them with"
-        f" a CVE that the ledger closes), {counts[State.PARTLY]} do so with a part of the fix missing, {counts[State.REPLACED]} replace code without a trigger, {counts[State.REFUSED]} are refused,"
+        f" a CVE that the ledger closes), {counts[State.PARTLY]} are in with a part of the fix missing, {counts[State.REPLACED]} replace code without a trigger, {counts[State.REFUSED]} are refused,"
         f" {counts[State.FAILED]} failed."
     )
 
