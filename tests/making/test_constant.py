@@ -213,3 +213,56 @@ def test_a_constant_that_stands_beside_a_changed_one_is_the_same(
 def test_a_pointer_to_a_string_that_changed_is_a_changed_initial_value(package: Any, level: str) -> None:
     refused = package(POINTED, ('"second"', '"another"'), "hello size", cflags=(level,)).refused()
     assert "names" in {r.function for r in refused}
+
+
+KEPT = """
+struct ops { long (*first)(long); long (*second)(long); };
+static long one(long x) { return x + 1; }
+static long two(long x) { return x + 2; }
+static long three(long x) { return x + 3; }
+static const struct ops table = {one, two};
+static const struct ops *volatile current;
+__attribute__((noipa)) static void set(const struct ops *it) { current = it; }
+long pick(long x) { %s; return x; }
+long call(long x) { return current->second(x); }
+long touch(long x) { return three(x) + 1; }
+"""
+
+
+@pytest.mark.parametrize("level", ["-O0", "-O2"])
+@pytest.mark.parametrize("shape", ["library", "fixed"])
+@pytest.mark.parametrize("how", ["current = &table", "set(&table)", "current = &table + (x > 9)"])
+def test_a_changed_table_of_functions_whose_address_may_be_kept_is_refused(
+    package: Any, how: str, shape: str, level: str
+) -> None:
+    source = KEPT.replace("%s", how)
+    fixed = source.replace("{one, two}", "{one, three}").replace("three(x) + 1", "three(x) + 2")
+    built = package(source, fixed, "pick call touch", shape, cflags=(level,)).build()
+    assert {r.function for r in built.refused} == {"pick", "table"}
+    assert all("the constant table" in r.reason and r.remedy for r in built.refused)
+    assert built.manifest is not None and not built.manifest.verdict.safe
+    assert {f.name for f in built.manifest.functions} == {"touch"}
+
+
+READ = """
+struct ops { long code; long (*run)(long); };
+static long one(long x) { return x + 1; }
+static long two(long x) { return x + 2; }
+static long three(long x) { return x + 3; }
+static const struct ops table[] = {{1, one}, {2, two}, {3, three}};
+long find(long x) {
+  for (int n = 0; n < 3; n++)
+    if (table[n].code == x) return table[n].run(x);
+  return -1;
+}
+long last(long x) { return table[2].run(x); }
+"""
+
+
+@pytest.mark.parametrize("shape", ["library", "pie", "fixed"])
+def test_a_changed_table_of_functions_that_is_only_read_goes_in(package: Any, shape: str) -> None:
+    made = package(READ, READ.replace("{2, two}", "{2, three}"), "find last", shape)
+    target = made.start()
+    assert target.ask("find", 2) == 4
+    target.apply(made.patch())
+    assert [target.ask("find", 2), target.ask("last", 3)] == [5, 6]

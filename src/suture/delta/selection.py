@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from suture.delta.atom import Atom, AtomKind, Function, Reference
 from suture.delta.change import UnitChange
+from suture.delta.kept import kept_constants
 from suture.delta.refusal import Refusal
 
 
@@ -71,6 +72,7 @@ class Selection:
         self._by_name = self._global_functions()
         self._new_data = self._global_data()
         self._made_global = self._all_made_global()
+        self._kept = [kept_constants(c) for c in changes]
 
     def groups(self) -> tuple[tuple[Selected, ...], tuple[Rejected, ...]]:
         """Groups that go in, and what is refused."""
@@ -192,6 +194,9 @@ class Selection:
                 reach.refusals.append(_new_thread_variable(target.label))
             return []
         if change.is_copied(target):
+            kept = self._kept[unit].get(target.label)
+            if kept is not None:
+                reach.refusals.append(kept)
             reach.data.add(Datum(unit, target.index))
             return [(unit, target)]
         problem = self._running_datum(change, target, ref)

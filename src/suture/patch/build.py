@@ -14,6 +14,7 @@ from suture.delta.change import UnitChange
 from suture.delta.clobber import violations
 from suture.delta.compare import difference, reconciled
 from suture.delta.exception import may_unwind
+from suture.delta.kept import kept_constants
 from suture.delta.layout import SignatureChange, changed_layouts, changed_signatures
 from suture.delta.leftover import callers_left
 from suture.delta.line import line_of
@@ -417,6 +418,9 @@ class _Build:
                     reason,
                     "restart the program with the fixed package",
                 )
+            for label, refusal in sorted(kept_constants(change).items()):
+                line = line_of(change.post.elf, label)
+                yield RefusedFunction(label, change.source, line, refusal.reason, refusal.remedy)
             for label in sorted(change.difference.changed_constants):
                 atom = next((a for a in change.post.atoms.values() if a.label == label), None)
                 if atom is not None and atom.is_global:

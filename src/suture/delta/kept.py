@@ -1,0 +1,188 @@
+"""Whether running code may have kept the address of a constant: who holds it goes on with the old contents, whatever a patch brings.
+
+Code that reads a constant in place, or through a register that leads nowhere else, keeps nothing. An address that is stored,
+passed, returned, or carried where this analysis does not follow, may be kept.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import capstone
+from capstone import x86
+
+from suture.delta.atom import Atom, AtomKind, AtomObject, Reference
+from suture.delta.change import UnitChange
+from suture.delta.refusal import Refusal
+from suture.elf.abi import R
+
+# System V x86-64 psABI, section 3.2: what a call is given, and what it leaves
+_ARGUMENTS = frozenset({"rdi", "rsi", "rdx", "rcx", "r8", "r9", "r10"})
+_SCRATCH = _ARGUMENTS | {"rax", "r11"}
+_GOT = frozenset({R.GOTPCREL, R.GOTPCRELX, R.REX_GOTPCRELX})
+_JUMPS = frozenset({x86.X86_GRP_JUMP, x86.X86_GRP_BRANCH_RELATIVE})
+
+
+def kept_constants(change: UnitChange) -> dict[str, Refusal]:
+    """Changed constants with the addresses of functions that running code may have kept, by label in post.
+
+    What has no code in it, a name or a table of numbers, is as good in its old place as it was.
+    """
+    found: dict[str, Refusal] = {}
+    for new, old in change.pairs.pre_of.items():
+        before, after = change.pre.atoms[old], change.post.atoms[new]
+        if after.label not in change.difference.changed_constants or after.kind is AtomKind.CODE:
+            continue
+        holds_code = _holds_code(change.pre, before) or _holds_code(change.post, after)
+        if holds_code and _may_be_kept(change.pre, before):
+            found[after.label] = _kept(after.label)
+    return found
+
+
+def _kept(label: str) -> Refusal:
+    return Refusal(
+        f"the fix changes the constant {label}, which has addresses of functions; who was given its address calls the old ones",
+        "give the new functions in code that runs after the patch, or restart the program with the fixed package",
+    )
+
+
+def _holds_code(obj: AtomObject, atom: Atom) -> bool:
+    """Whether a constant has the address of a function, or of something of another unit, which may be one."""
+    if atom.is_type_information or atom.is_vtable or atom.is_indirection or atom.is_pool:
+        return False
+    return any(_is_code(obj, atom, ref) for ref in atom.references)
+
+
+def _is_code(obj: AtomObject, atom: Atom, ref: Reference) -> bool:
+    if ref.section is None:
+        return True
+    target = obj.atoms.get(ref.section)
+    return target is not None and target.kind is AtomKind.CODE and not obj.points_inside(atom, ref)
+
+
+def _may_be_kept(obj: AtomObject, constant: Atom) -> bool:
+    """Whether something in the unit may have the constant's address beyond a reading of its contents."""
+    for atom in obj.atoms.values():
+        for ref in atom.references:
+            if ref.section != constant.index or atom.index == constant.index:
+                continue
+            if atom.kind is not AtomKind.CODE or _escapes(atom, ref):
+                return True
+    return False
+
+
+def _escapes(code: Atom, ref: Reference) -> bool:
+    """Whether an address that one instruction of code has leaves the registers in which the code reads through it."""
+    rows = {i.address: i for i in _decoder().disasm(code.data, 0)}
+    at = next((a for a, i in rows.items() if a < ref.offset < a + i.size), None)
+    if at is None:
+        return True
+    first = rows[at]
+    if _reads_in_place(first, ref):
+        return False
+    if first.id not in (x86.X86_INS_LEA, x86.X86_INS_MOV, x86.X86_INS_MOVABS) or not _is_register(first):
+        return True
+    relocated = {r.offset for r in code.references}
+    todo = [(at + first.size, frozenset({_whole(first, first.operands[0].reg)}))]
+    seen: set[tuple[int, frozenset[str]]] = set()
+    while todo:
+        place, held = todo.pop()
+        if not held or (place, held) in seen:
+            continue
+        seen.add((place, held))
+        insn = rows.get(place)
+        if insn is None:
+            return True
+        after = _after(insn, held)
+        if after is None:
+            return True
+        if insn.group(x86.X86_GRP_RET) or insn.id in (x86.X86_INS_UD2, x86.X86_INS_HLT):
+            continue
+        following = place + insn.size
+        if any(insn.group(g) for g in _JUMPS) and not insn.group(x86.X86_GRP_CALL):
+            if _calls_through(insn, held) and not held & _ARGUMENTS:
+                continue
+            if insn.operands[0].type != x86.X86_OP_IMM or any(place < r < following for r in relocated):
+                return True
+            todo.append((insn.operands[0].imm, after))
+            if insn.id == x86.X86_INS_JMP:
+                continue
+        todo.append((following, after))
+    return False
+
+
+def _reads_in_place(insn: capstone.CsInsn, ref: Reference) -> bool:
+    """Whether the field is the displacement of an operand in memory that is read, not an address that is taken."""
+    return (
+        insn.id != x86.X86_INS_LEA
+        and ref.r_type not in _GOT
+        and insn.disp_offset
+        and insn.address + insn.disp_offset == ref.offset
+        and any(o.type == x86.X86_OP_MEM for o in insn.operands)
+    )
+
+
+def _calls_through(insn: capstone.CsInsn, held: frozenset[str]) -> bool:
+    """Whether a jump goes where the constant says: a tail call."""
+    one = insn.operands[0]
+    return one.type == x86.X86_OP_MEM and bool(one.mem.base) and _whole(insn, one.mem.base) in held
+
+
+def _is_register(insn: capstone.CsInsn) -> bool:
+    return bool(insn.operands) and insn.operands[0].type == x86.X86_OP_REG
+
+
+def _after(insn: capstone.CsInsn, held: frozenset[str]) -> frozenset[str] | None:
+    """Registers with the address behind an instruction; None where it may be kept."""
+    if insn.group(x86.X86_GRP_CALL):
+        inside = {_whole(insn, r) for o in insn.operands if o.type == x86.X86_OP_REG for r in (o.reg,)}
+        return None if held & (_ARGUMENTS | inside) else held - _SCRATCH
+    if insn.group(x86.X86_GRP_RET):
+        return None if "rax" in held or "rdx" in held else frozenset()
+    through, used = set[str](), set[str]()
+    for one in insn.operands:
+        if one.type == x86.X86_OP_MEM:
+            through |= {_whole(insn, r) for r in (one.mem.base, one.mem.index) if r}
+        elif one.type == x86.X86_OP_REG and one.access & capstone.CS_AC_READ:
+            used.add(_whole(insn, one.reg))
+    reads, writes = ({_whole(insn, r) for r in regs} for regs in insn.regs_access())
+    compares = insn.id in (x86.X86_INS_CMP, x86.X86_INS_TEST)
+    if insn.id == x86.X86_INS_LEA:
+        used, through = through, set()
+    if compares or not held & (used | (reads - through)) or _is_zeroing(insn):
+        return held - writes
+    moves = (x86.X86_INS_MOV, x86.X86_INS_LEA, x86.X86_INS_ADD, x86.X86_INS_SUB, x86.X86_INS_INC, x86.X86_INS_DEC)
+    if insn.id in moves and _is_register(insn):
+        return held | {_whole(insn, insn.operands[0].reg)}
+    return None
+
+
+def _is_zeroing(insn: capstone.CsInsn) -> bool:
+    return bool(insn.id == x86.X86_INS_XOR and insn.operands[0].reg == insn.operands[1].reg != 0)
+
+
+def _whole(insn: capstone.CsInsn, register: int) -> str:
+    """The 64-bit register that a general register is part of."""
+    name = str(insn.reg_name(register) or "")
+    return _WHOLE.get(name, name)
+
+
+def _parts() -> dict[str, str]:
+    found = {}
+    for one in "abcd":
+        found.update({f"e{one}x": f"r{one}x", f"{one}x": f"r{one}x", f"{one}l": f"r{one}x", f"{one}h": f"r{one}x"})
+    for one in ("si", "di", "bp", "sp"):
+        found.update({f"e{one}": f"r{one}", one: f"r{one}", f"{one}l": f"r{one}"})
+    for n in range(8, 16):
+        found.update({f"r{n}d": f"r{n}", f"r{n}w": f"r{n}", f"r{n}b": f"r{n}"})
+    return found
+
+
+_WHOLE = _parts()
+
+
+@lru_cache(maxsize=1)
+def _decoder() -> capstone.Cs:
+    decoder = capstone.Cs(capstone.CS_ARCH_X86, capstone.CS_MODE_64)
+    decoder.detail = True
+    return decoder
