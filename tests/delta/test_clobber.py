@@ -232,3 +232,24 @@ def test_a_unit_of_two_hundred_functions_is_checked_within_its_budget(tmp_path: 
     start = time.process_time()
     violations(pre, post, frozenset({"f40", "f41", "f42"}), frozenset())
     assert time.process_time() - start < 0.6
+
+
+STAYING = """
+static volatile long turns, seen;
+__attribute__((noinline)) static long check(long x) { if (x > 100) return -1; seen += x; return x + 5; }
+__attribute__((noinline)) static void serve(long x) { for (;;) { long a = turns * 7; turns = check(a) + a * x; } }
+long f(long x) { if (x > 77) serve(x); return check(x); }
+"""
+MANY = 'if (x > 64) __asm__ volatile("" ::: "rcx", "rsi", "rdi", "r8", "r9", "r10", "r11");'
+
+
+def test_a_replaced_caller_counts_where_its_old_frames_go_on(tmp_path: Path) -> None:
+    pre = compile_object(tmp_path, STAYING, "pre", "-O2")
+    post = compile_object(tmp_path, STAYING.replace("if (x > 100)", MANY + " if (x > 90)"), "post", "-O2")
+    both = frozenset({"check", "serve"})
+    assert violations(pre, post, both, frozenset()) == ()
+    found = violations(pre, post, both, frozenset(), old_frames=True)
+    assert {(v.caller, v.callee, v.world) for v in found} == {("serve", "check", World.PRE)}
+    # nothing leads old code to the new code of one that is not diverted
+    assert violations(pre, post, frozenset({"serve"}), frozenset(), frozenset({"check"}), old_frames=True) == ()
+    assert violations(pre, pre, both, frozenset(), old_frames=True) == ()

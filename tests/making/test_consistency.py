@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from suture.patch.consistency import Consistency
 
 SOURCE = """
@@ -38,3 +40,85 @@ def test_a_function_that_ends_is_not_called_endless(package: Any) -> None:
     patch = package(SOURCE, ("x * 3", "x * 5"), "f g", "library").patch()
     assert [(f.name, f.endless) for f in patch.manifest.functions] == [("g", False)]
     assert patch.manifest.verdict.notes == ()
+
+
+KEEPS = """
+extern int usleep(unsigned);
+static volatile long turns, seen;
+__attribute__((noinline)) static long check(long x) { if (x > 100) return -1; seen += x; return x + 5; }
+__attribute__((noinline)) static void serve(long x) { for (;;) { long a = turns * 7; turns = check(a) + a * x; } }
+long f(long x) { if (x > 77) serve(x); return check(x); }
+"""
+REGISTERS = ("rcx", "rsi", "rdi", "r8", "r9", "r10", "r11")
+CHANGES_ALL = (
+    "if (x > 100)",
+    'if (x > 64) __asm__ volatile("" ::: ' + ", ".join(f'"{r}"' for r in REGISTERS) + "); if (x > 90)",
+)
+
+
+def test_a_register_that_old_frames_keep_and_new_code_changes_refuses_a_relaxed_patch(package: Any) -> None:
+    """The caller is replaced too, so that a strict patch is right; its old frame would call the new code all the same."""
+    made = package(KEEPS, CHANGES_ALL, "f", "library")
+    patch = made.patch()
+    assert {f.name for f in patch.manifest.functions} >= {"check", "serve"}
+    (note,) = patch.manifest.verdict.notes
+    assert "serve never returns" in note and "--relaxed REASON" not in note and "restart the program" in note
+    made.request = {"relaxed": ("only a check",)}
+    refused = {r.function: r for r in made.refused()}
+    assert "lets old frames of serve go on" in refused["check"].reason and "-fipa-ra" in refused["check"].reason
+    assert "--relaxed" in refused["check"].remedy
+    assert "check" in refused["serve"].reason
+
+
+TAKES_ONE = """
+extern int usleep(unsigned);
+static volatile long turns;
+__attribute__((noinline, noclone)) %s long add(long x) { turns += x; return x + 1; }
+__attribute__((noinline, noclone)) static void serve(long x) { for (;;) { turns += add(x); usleep(1000); } }
+long f(long x) { if (x > 77) serve(x); return add(x); }
+"""
+
+
+@pytest.mark.parametrize("scope", ["static", '__attribute__((visibility("hidden")))'])
+def test_other_parameters_refuse_a_relaxed_patch(package: Any, scope: str) -> None:
+    before = TAKES_ONE % scope
+    after = (
+        before.replace("add(long x)", "add(long x, long y)").replace("x + 1", "x + y").replace("add(x)", "add(x, 2)")
+    )
+    made = package(before, after, "f", "library")
+    patch = made.patch()
+    assert {f.name for f in patch.manifest.functions} == {"add", "serve", "f"}
+    assert "--relaxed REASON" not in patch.manifest.verdict.notes[0]
+    made.request = {"relaxed": ("it adds as before",)}
+    refused = {r.function: r for r in made.refused()}
+    assert "changes the parameters of add" in refused["add"].reason and "old frames" in refused["add"].reason
+    assert "add" in refused["serve"].reason
+
+
+CLONED = """
+extern int usleep(unsigned);
+static volatile long turns;
+struct pair { long a, b; };
+__attribute__((noinline)) static long add(struct pair *p) { turns += p->a; return turns * p->a; }
+__attribute__((noinline)) static void serve(struct pair *p) { for (;;) { turns += add(p); usleep(1000); } }
+long f(long x) { struct pair p = {x, 2 * x}; if (x > 77) serve(&p); return add(&p); }
+"""
+
+
+def test_a_clone_that_is_called_otherwise_refuses_a_relaxed_patch(package: Any) -> None:
+    """The source's parameters are as before; gcc hands the clone p->b in the register that held p->a."""
+    made = package(
+        CLONED, ("turns += p->a; return turns * p->a", "turns += p->b; return turns * p->b + 1"), "f", "library"
+    )
+    patch = made.patch()
+    (clone,) = [f.name for f in patch.manifest.functions if f.name.startswith("add")]
+    assert clone.startswith("add.isra")
+    made.request = {"relaxed": ("it adds as before",)}
+    refused = {r.function: r for r in made.refused()}
+    assert "a variant that gcc made for its callers" in refused[clone].reason
+
+
+def test_a_relaxed_patch_goes_on_where_old_frames_call_as_before(package: Any) -> None:
+    made = package(TAKES_ONE % "static", ("x + 1", "x + 3"), "f", "library")
+    made.request = {"relaxed": ("it adds as before",)}
+    assert {f.name for f in made.patch().manifest.functions} == {"add"}

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +14,12 @@ import pytest
 from suture.cli.main import main
 from suture.error import ExitCode
 from suture.patch.file import PatchFile
+from suture.patch.main_loop import endless_note
 from suture.process.apply import apply, revert
-from suture.process.error import Busy
+from suture.process.error import Busy, NoProcess
 from suture.process.placed import State
+from suture.process.scan import scan
+from suture.process.standing import Memory
 from suture.process.status import status
 
 Start = Callable[..., Any]
@@ -112,3 +118,60 @@ def test_the_commands_tell_who_is_left(
     assert target.ask("e") == "-20"
     assert main(["status", str(target.pid)]) == ExitCode.OK
     assert "nobody is in old code any more" in " ".join(capsys.readouterr().out.split())
+
+
+def test_no_relaxed_patch_is_proposed_where_it_would_be_refused(
+    start: Start, make_patch: Make, program: Path, tmp_path: Path
+) -> None:
+    patch = make_patch(tmp_path, program, NEW, {"forever": ["forever"]}, endless=("forever",))
+    verdict = replace(patch.manifest.verdict, notes=(endless_note("forever", False, may_be_relaxed=False),))
+    patch = replace(patch, manifest=replace(patch.manifest, verdict=verdict))
+    target = start(program, "loop")
+    assert target.ask("x") == "22"
+    with pytest.raises(Busy) as raised:
+        apply(target.pid, patch, timeout=0.2)
+    assert "--relaxed REASON" not in raised.value.remedy and "restart the program" in raised.value.remedy
+
+
+def standing(pid: int, patch: PatchFile) -> tuple[Memory, str]:
+    (row,) = [r for r in scan([patch]).rows if r.pid == pid]
+    return row.standing.memory, row.why
+
+
+def test_a_process_is_partly_fixed_while_old_frames_go_on(
+    start: Start, make_patch: Make, program: Path, tmp_path: Path
+) -> None:
+    patch = make_patch(tmp_path, program, NEW, {"f": ["f"]}, relaxed=REASON)
+    target = start(program)
+    assert target.ask("w") == "22"
+    apply(target.pid, patch)
+    memory, why = standing(target.pid, patch)
+    assert memory is Memory.PARTLY and "1 thread still in old code of f" in why
+    assert target.ask("e") == "-20"
+    assert standing(target.pid, patch)[0] is Memory.FIXED
+
+
+def test_a_main_loop_keeps_a_process_partly_fixed(
+    start: Start, make_patch: Make, program: Path, tmp_path: Path
+) -> None:
+    patch = make_patch(tmp_path, program, NEW, {"forever": ["forever"]}, endless=("forever",), relaxed=REASON)
+    target = start(program, "loop")
+    assert target.ask("x") == "22"
+    apply(target.pid, patch)
+    memory, why = standing(target.pid, patch)
+    assert memory is Memory.PARTLY and "forever never returns" in why
+
+
+def test_a_process_that_ends_during_the_work_is_said_to_have_ended(
+    start: Start, make_patch: Make, program: Path, tmp_path: Path
+) -> None:
+    patch = make_patch(tmp_path, program, NEW, {"f": ["f"]})
+    target = start(program)
+    assert target.ask("x") == "22"
+
+    def ends(step: object) -> None:
+        os.kill(target.pid, signal.SIGKILL)
+
+    with pytest.raises(NoProcess, match="has ended while Suture was at work on it, or right after") as raised:
+        apply(target.pid, patch, on_step=ends)
+    assert "why it ended" in raised.value.remedy

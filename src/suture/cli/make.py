@@ -240,6 +240,8 @@ def _print(written: Sequence[Written], making: Making, seconds: Mapping[str, flo
         file, fixes = made.manifest.target.file, made.manifest.fixes
         for line in (*fix_lines(fixes, file, whole), *cve_lines(fixes, file)):
             print(line)
+        for note in made.manifest.verdict.notes:
+            print(f"note: {note}")
     left = unsaid([f for m in making.patches for f in m.manifest.fixes], making.refused)
     if left:
         print_refused(left)

@@ -6,6 +6,8 @@ and a function of the post object may call one of the pre. Each direct call in t
 change now, and could not when its caller was compiled, must not be live behind the call.
 
 With nothing replaced both worlds are one and the first set is empty, so code that gcc made never counts against itself.
+
+Where old frames may finish in old code, replaced functions of pre are callers too: they call what is new like all others.
 """
 
 from __future__ import annotations
@@ -56,21 +58,31 @@ class Violation:
         return f"{self.caller} ({self.world.value}) relies on {listed} across its call of {self.callee}, which may change it"
 
 
-def violations(pre: ElfFile, post: ElfFile, replaced: frozenset[str], new: frozenset[str]) -> tuple[Violation, ...]:
-    """All calls that break when the functions `replaced` and `new` run from `post` and all others go on from `pre`.
+def violations(
+    pre: ElfFile,
+    post: ElfFile,
+    replaced: frozenset[str],
+    new: frozenset[str],
+    undiverted: frozenset[str] = frozenset(),
+    old_frames: bool = False,
+) -> tuple[Violation, ...]:
+    """All calls that break when the functions `replaced`, `undiverted` and `new` run from `post` and all others go on from `pre`.
 
-    Both objects are compiled with -ffunction-sections and -g. Names are symbol names. Order: callers of pre, then of post, each
+    `undiverted` are replaced, and only new code gets to their new code. `old_frames`: old code of what is replaced goes on too. Both objects are compiled with -ffunction-sections and -g. Names are symbol names. Order: callers of pre, then of post, each
     in the order of their names.
     """
     old, fixed = CodeUnit(pre), CodeUnit(post)
     compiled = {
-        World.PRE: _Code(lambda name: old if name in old.functions else None),
-        World.POST: _Code(lambda name: fixed if name in fixed.functions else None),
+        World.PRE: _Code(lambda name, caller: old if name in old.functions else None),
+        World.POST: _Code(lambda name, caller: fixed if name in fixed.functions else None),
     }
-    moved = _with_aliases(fixed, replaced | new)
-    gone = _with_aliases(old, replaced)
+    moved = _with_aliases(fixed, replaced | undiverted | new)
+    gone = _with_aliases(old, replaced | undiverted)
+    stays = _with_aliases(old, undiverted) if old_frames else frozenset()
 
-    def placed(name: str) -> CodeUnit | None:
+    def placed(name: str, caller: CodeUnit) -> CodeUnit | None:
+        if name in stays and caller is old:
+            return old
         if name in moved and name in fixed.functions:
             return fixed
         return old if name in old.functions and name not in gone else None
@@ -81,8 +93,8 @@ def violations(pre: ElfFile, post: ElfFile, replaced: frozenset[str], new: froze
     for world, unit in ((World.PRE, old), (World.POST, fixed)):
         names = sorted({f.name for f in unit.functions.values()})
         for name in names:
-            runs = placed(name) is unit and name not in unit.opaque
-            if runs:
+            runs = placed(name, unit) is unit or (old_frames and world is World.PRE)
+            if runs and name not in unit.opaque:
                 found += _check(unit, world, name, compiled[world], patched, affected if world is World.PRE else None)
     return tuple(found)
 
@@ -96,12 +108,12 @@ def _check(
             continue
         if affected is not None and transfer.callee not in affected:
             continue
-        risk = patched.clobbered(transfer.callee) & ~compiled.clobbered(transfer.callee)
+        risk = patched.clobbered(transfer.callee, unit) & ~compiled.clobbered(transfer.callee, unit)
         if risk:
             risky[transfer.place] = (transfer, risk)
     if not risky:
         return
-    live = compiled.live_behind(name)
+    live = compiled.live_behind(name, unit)
     for step in unit.steps(name):
         field = unit.field(step)
         hit = risky.get((step.section, field.r_offset)) if field else None
@@ -131,54 +143,53 @@ def _reaching(unit: CodeUnit, targets: frozenset[str]) -> frozenset[str]:
 
 
 class _Code:
-    """A world: for each function name the object whose code runs under it, None when that is not one of the two objects."""
+    """A world: for each function name, and the object that it is called from, the object whose code runs; None when that is neither."""
 
-    def __init__(self, unit_of: Callable[[str], CodeUnit | None]) -> None:
+    def __init__(self, unit_of: Callable[[str, CodeUnit], CodeUnit | None]) -> None:
         self._unit_of = unit_of
-        self._clobbered: dict[str, int] = {}
+        self._clobbered: dict[tuple[str, int], int] = {}
         self._entered: dict[str, int] = {}
 
-    def clobbered(self, name: str) -> int:
+    def clobbered(self, name: str, caller: CodeUnit) -> int:
         """Call-clobbered registers that calling `name` may change: its own instructions' and, through calls and jumps, all others'."""
-        if name not in self._clobbered:
-            self._clobbered[name] = self._changed_by(self._closure(name))
-        return self._clobbered[name]
+        key = (name, id(caller))
+        if key not in self._clobbered:
+            self._clobbered[key] = self._changed_by(self._closure(name, caller))
+        return self._clobbered[key]
 
-    def _closure(self, name: str) -> dict[str, CodeUnit] | None:
+    def _closure(self, name: str, caller: CodeUnit) -> dict[tuple[str, int], CodeUnit] | None:
         """Every function that `name` leads to, None when control may leave what is known here."""
-        found: dict[str, CodeUnit] = {}
-        todo = [name]
+        found: dict[tuple[str, int], CodeUnit] = {}
+        todo = [(name, caller)]
         while todo:
-            current = todo.pop()
-            unit = self._unit_of(current)
+            current, whence = todo.pop()
+            unit = self._unit_of(current, whence)
             if unit is None or unit.may_be_another(unit.functions[current]):
                 return None
-            if current in found:
+            if (current, id(unit)) in found:
                 continue
-            found[current] = unit
+            found[(current, id(unit))] = unit
             for transfer in unit.transfers(current):
                 if not transfer.defined:
                     return None
-                todo.append(transfer.callee)
+                todo.append((transfer.callee, unit))
         return found
 
     @staticmethod
-    def _changed_by(functions: dict[str, CodeUnit] | None) -> int:
+    def _changed_by(functions: dict[tuple[str, int], CodeUnit] | None) -> int:
         changed = 0
-        for name, unit in (functions or {}).items():
+        for (name, _), unit in (functions or {}).items():
             if unit.calls_unknown(name):
                 return ALL
             for step in unit.steps(name):
                 changed |= step.effect.changed
         return ALL if functions is None else changed & ALL
 
-    def live_behind(self, name: str) -> dict[Place, int]:
-        """Registers that are live behind each instruction of `name`."""
-        return self._liveness(name)[1]
+    def live_behind(self, name: str, unit: CodeUnit) -> dict[Place, int]:
+        """Registers that are live behind each instruction of `name` in `unit`."""
+        return self._liveness(name, unit)[1]
 
-    def _liveness(self, name: str) -> tuple[dict[Place, int], dict[Place, int]]:
-        unit = self._unit_of(name)
-        assert unit is not None
+    def _liveness(self, name: str, unit: CodeUnit) -> tuple[dict[Place, int], dict[Place, int]]:
         tables = unit.tables.get(unit.functions[name].name, ())
 
         def successors(step: Step) -> Sequence[Place]:
@@ -208,7 +219,7 @@ class _Code:
             return None
         callee = unit.function_of(place) if place is not None else None
         if callee is not None and not unit.may_be_another(callee):
-            return Call(self._read_by(unit, callee.name, callee), self.clobbered(callee.name))
+            return Call(self._read_by(unit, callee.name, callee), self.clobbered(callee.name, unit))
         symbol = unit.elf.symbols[row.symbol].name if row is not None else ""
         return Call(self._read_by(unit, symbol or (callee.name if callee else ""), callee), ALL)
 
@@ -222,7 +233,7 @@ class _Code:
         if name not in self._entered:
             self._entered[name] = ANY_ARGUMENT  # for a call back to itself, until it is known
             first = function.spans[0]
-            self._entered[name] = self._liveness(name)[0].get((first.section, first.start), ANY_ARGUMENT)
+            self._entered[name] = self._liveness(name, unit)[0].get((first.section, first.start), ANY_ARGUMENT)
         return self._entered[name]
 
 

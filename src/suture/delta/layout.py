@@ -88,10 +88,11 @@ def changed_layouts(pre: ElfFile, post: ElfFile, replaced: frozenset[str] = froz
     )
 
 
-def changed_signatures(pre: ElfFile, post: ElfFile) -> tuple[SignatureChange, ...]:
-    """Global functions that both objects define, with different prototypes: callers in other units were compiled for the old one."""
+def changed_signatures(pre: ElfFile, post: ElfFile, local: bool = False) -> tuple[SignatureChange, ...]:
+    """Global functions that both objects define, with different prototypes: callers in other units were compiled for the old one.
+    With `local` also static ones."""
     old, new = Dwarf.of(pre), Dwarf.of(post)
-    before, after = _signatures(old), _signatures(new)
+    before, after = _signatures(old, local), _signatures(new, local)
     return tuple(
         SignatureChange(name, *new.place(after[name][1]), before[name][0], after[name][0])
         for name in sorted(before.keys() & after.keys())
@@ -114,8 +115,8 @@ def _types(dwarf: Dwarf) -> dict[str, Die]:
     return found
 
 
-def _signatures(dwarf: Dwarf) -> dict[str, tuple[str, Die]]:
-    """Prototype and entry of each global function that is defined, by symbol name."""
+def _signatures(dwarf: Dwarf, local: bool) -> dict[str, tuple[str, Die]]:
+    """Prototype and entry of each global function that is defined, by symbol name; with `local` of each static one too."""
     text = Speller(dwarf)
     found: dict[str, tuple[str, Die]] = {}
     for die in dwarf.walk():
@@ -123,7 +124,7 @@ def _signatures(dwarf: Dwarf) -> dict[str, tuple[str, Die]]:
             continue
         source = dwarf.reference(die, At.ABSTRACT_ORIGIN) or die
         source = dwarf.reference(source, At.SPECIFICATION) or source
-        if At.EXTERNAL not in source.attributes or not source.name:
+        if not (local or At.EXTERNAL in source.attributes) or not source.name:
             continue
         linkage = source.attributes.get(At.LINKAGE_NAME)
         name = linkage if isinstance(linkage, str) else source.name

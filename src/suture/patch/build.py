@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from suture.delta.change import UnitChange
-from suture.delta.clobber import violations
+from suture.delta.clobber import Violation, World, violations
 from suture.delta.compare import difference, reconciled
 from suture.delta.exception import may_unwind
 from suture.delta.kept import kept_constants
@@ -26,9 +26,10 @@ from suture.match.proof import Proof
 from suture.match.run import Run
 from suture.patch.caller import places_that_refer
 from suture.patch.consistency import Consistency
-from suture.patch.endless import endless_note, never_returns
+from suture.patch.endless import never_returns
 from suture.patch.entry import Entry, plan_entry
 from suture.patch.file import MANIFEST_SECTION
+from suture.patch.main_loop import endless_note
 from suture.patch.manifest import (
     Fix,
     Group,
@@ -42,6 +43,7 @@ from suture.patch.manifest import (
 )
 from suture.patch.old_code import old_code
 from suture.patch.place import Layout
+from suture.patch.relaxed import REMEDY, called_otherwise
 from suture.patch.resolve import Elsewhere, Resolver, Unresolvable
 from suture.patch.seal import seal
 
@@ -119,7 +121,7 @@ class _Build:
         while True:
             selection = Selection(self.changes, self.refusals, frozenset(self.undiverted))
             groups, rejected = selection.groups()
-            found = self._clobbers(groups) or self._unresolvable(selection, groups)
+            found = self._clobbers(groups, bool(self._relaxed)) or self._unresolvable(selection, groups)
             if not found:
                 break
             self.refusals.update(found)
@@ -139,7 +141,7 @@ class _Build:
             self.refusals.update({Node(u, n): _chooses() for n in change.new if change.post.functions[n].is_ifunc})
             for name in sorted(change.replaced):
                 node = Node(u, name)
-                found = self._entry(change, name)
+                found = self._entry(change, name, bool(self._relaxed))
                 if isinstance(found, Entry):
                     self.entries[node] = found
                 elif only_called_by_replaced(change, name):
@@ -147,7 +149,7 @@ class _Build:
                 else:
                     self.refusals[node] = found
 
-    def _entry(self, change: UnitChange, name: str) -> Entry | Refusal:
+    def _entry(self, change: UnitChange, name: str, relaxed: bool) -> Entry | Refusal:
         old = old_function(change, name)
         placed = change.match.functions.get(old.name) if old else None
         if old is None or placed is None:
@@ -169,7 +171,7 @@ class _Build:
                 "its switch tables could not be compared with the running ones",
                 "restart the program with the fixed package",
             )
-        return plan_entry(code, placed.address, targets, bool(self._relaxed))
+        return plan_entry(code, placed.address, targets, relaxed)
 
     def _check_types(self) -> None:
         for u, change in enumerate(self.changes):
@@ -181,6 +183,10 @@ class _Build:
             for signature in changed_signatures(change.pre.elf, change.post.elf):
                 if signature.name in change.replaced and not self._all_callers_replaced(change, signature.name):
                     self.refusals.setdefault(Node(u, signature.name), _signature_problem(signature))
+            if self._relaxed:
+                diverted = {n for n in change.replaced if Node(u, n) not in self.undiverted}
+                for name, refusal in called_otherwise(change, diverted).items():
+                    self.refusals.setdefault(Node(u, name), refusal)
 
     def _all_callers_replaced(self, change: UnitChange, name: str) -> bool:
         """Whether nothing in the running binary leads to a function but calls from old code of functions that are replaced.
@@ -231,7 +237,7 @@ class _Build:
         """Whether the binary brings no unwinder of its own: that would ask the loader where the images are."""
         return self.run.is_dynamic and not _OWN_RUNTIME & self.run.imports
 
-    def _clobbers(self, groups: Sequence[Selected]) -> dict[Node, Refusal]:
+    def _clobbers(self, groups: Sequence[Selected], relaxed: bool) -> dict[Node, Refusal]:
         """Each group is checked on its own, since others may stay busy, and then all together."""
         found: dict[Node, Refusal] = {}
         sets = [[g] for g in groups] + ([list(groups)] if len(groups) > 1 else [])
@@ -241,17 +247,22 @@ class _Build:
                 new = frozenset(n.name for g in some for n in g.new if n.unit == u)
                 if not replaced:
                     continue
-                for hit in violations(
-                    change.pre.elf, change.post.elf, replaced | (new & change.replaced), new - change.replaced
-                ):
+                gone = {old.name for n in replaced | new if n in change.replaced and (old := old_function(change, n))}
+                undiverted = new & change.replaced
+                for hit in violations(change.pre.elf, change.post.elf, replaced, new - undiverted, undiverted, relaxed):
                     node = next((n for g in some for n in g.replaced if n.unit == u and n.name == hit.callee), None)
                     node = node or next(n for g in some for n in g.replaced if n.unit == u)
-                    registers = ", ".join(sorted(hit.registers))
-                    found[node] = Refusal(
-                        f"{hit.caller} keeps {registers} across its call of {hit.callee}, which the new code changes (-fipa-ra)",
-                        f"touch {hit.caller} in the fix, so that it is replaced too",
-                    )
+                    found[node] = _clobber_problem(hit, hit.world is World.PRE and hit.caller in gone)
         return found
+
+    def _may_be_relaxed(self, group: Selected) -> bool:
+        """Whether a strict patch's group would also go in with old frames that go on."""
+        by_unit = {n.unit: {m.name for m in group.replaced if m.unit == n.unit} for n in group.replaced}
+        return (
+            not any(called_otherwise(self.changes[u], names) for u, names in by_unit.items())
+            and not self._clobbers([group], True)
+            and all(isinstance(self._entry(self.changes[n.unit], n.name, True), Entry) for n in group.replaced)
+        )
 
     def _unresolvable(self, selection: Selection, groups: Sequence[Selected]) -> dict[Node, Refusal]:
         """Place each group alone, to learn which can't be resolved."""
@@ -400,7 +411,8 @@ class _Build:
         for group in groups:
             for node in group.replaced:
                 if self._is_endless(node):
-                    notes.append(endless_note(node.name, bool(self._relaxed)))
+                    relaxed = bool(self._relaxed)
+                    notes.append(endless_note(node.name, relaxed, relaxed or self._may_be_relaxed(group)))
         return tuple(sorted(set(notes)))
 
     def _refused(self, rejected: Sequence[Rejected]) -> Iterable[RefusedFunction]:
@@ -465,6 +477,14 @@ def _vtable_problem(change: UnitChange) -> Refusal | None:
         f"the fix changes the table of virtual functions {tables[0]}; objects that exist already keep the old one",
         "keep the class's virtual functions as they are in the fix, or restart the program",
     )
+
+
+def _clobber_problem(hit: Violation, by_old_frame: bool) -> Refusal:
+    registers = ", ".join(sorted(hit.registers))
+    keeps = f"{hit.caller} keeps {registers} across its call of {hit.callee}, which the new code changes (-fipa-ra)"
+    if by_old_frame:
+        return Refusal(f"a relaxed patch lets old frames of {hit.caller} go on, and {keeps}", REMEDY)
+    return Refusal(keeps, f"touch {hit.caller} in the fix, so that it is replaced too")
 
 
 def _signature_problem(one: SignatureChange) -> Refusal:

@@ -10,15 +10,6 @@ from collections.abc import Sequence
 
 import capstone
 
-REMEDY = "a thread in it stays in it: make the patch with --relaxed REASON if old code may go on there, or restart the program"
-
-
-def endless_note(name: str, relaxed: bool) -> str:
-    """What the verdict says about one."""
-    if relaxed:
-        return f"{name} never returns (a main loop): a thread that is in it stays in old code until the program ends"
-    return f"{name} never returns (a main loop): {REMEDY}"
-
 
 def never_returns(bodies: Sequence[tuple[int, bytes]], has_switch: bool) -> bool:
     """Whether a function, given as (address, code) of its parts, loops for ever. `has_switch`: its indirect jumps are those of a switch."""

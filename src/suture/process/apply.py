@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from suture.error import ExitCode, Refused, SutureError
 from suture.patch.file import PatchFile
 from suture.patch.link import Layout, Linked, Place, Runtime, lay_out, link, slots_read
+from suture.patch.main_loop import remedy_for
 from suture.patch.manifest import BadPatch, Group, SymbolKind
 from suture.patch.record import BadRecord, PlacedGroup, Record
 from suture.patch.x86_64 import JUMP_SIZE, STUB_SIZE
@@ -20,7 +21,7 @@ from suture.process import memory
 from suture.process.allowance import limited_by_name
 from suture.process.borrow import OnStep, no_step
 from suture.process.detach import release_lingering
-from suture.process.error import Busy, WrongTarget
+from suture.process.error import Busy, WrongTarget, naming_its_end
 from suture.process.fitting import fitting_images, refuse_shared
 from suture.process.image import Image, images
 from suture.process.loader import find_imports
@@ -135,7 +136,12 @@ def apply(
     """
     require_machine()
     started = time.monotonic()
-    with Tracee(pid, population, writes=True) as tracee, naming_obstacles(tracee), locked(tracee, timeout):
+    with (
+        Tracee(pid, population, writes=True) as tracee,
+        naming_obstacles(tracee),
+        naming_its_end(tracee),
+        locked(tracee, timeout),
+    ):
         maps = read_maps(tracee.via)
         release_lingering()
         _settle(tracee, maps, timeout, on_step)
@@ -362,7 +368,12 @@ def revert(
     """
     require_machine()
     started = time.monotonic()
-    with Tracee(pid, population, writes=True) as tracee, naming_obstacles(tracee), locked(tracee, timeout):
+    with (
+        Tracee(pid, population, writes=True) as tracee,
+        naming_obstacles(tracee),
+        naming_its_end(tracee),
+        locked(tracee, timeout),
+    ):
         maps = read_maps(tracee.via)
         placed, remains = find_placed(tracee.via, maps)
         present = images(tracee.via, maps)
@@ -515,13 +526,9 @@ def _switch(
         groups.append(GroupResult(group.name, state, tuple(f.name for f in group.functions), why.get(group.name, "")))
     if outcome.waiting and not outcome.done and not any(g.state is wanted for g in groups):
         reasons = "; ".join(dict.fromkeys(reason for _, reason in outcome.waiting))
-        endless = any(f.endless for g in record.groups for f in g.functions if g.name in why)
-        remedy = (
-            "it will stay so: make the patch with --relaxed REASON if old code may go on there, or restart the program"
-        )
-        raise Busy(
-            f"pid {tracee.pid}: {reasons}", remedy if endless else "try again, or give more time: --timeout SECONDS"
-        )
+        endless = [f.name for g in record.groups for f in g.functions if f.endless and g.name in why]
+        remedy = remedy_for(endless, record.notes) if endless else "try again, or give more time: --timeout SECONDS"
+        raise Busy(f"pid {tracee.pid}: {reasons}", remedy)
     in_force = record.relaxed and any(g.state is State.APPLIED for g in groups)
     return Result(
         tracee.pid,

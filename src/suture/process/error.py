@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol
 
 from suture.error import ExitCode, Refused, SutureError
 
@@ -12,9 +15,30 @@ class NoProcess(SutureError):
 
     exit_code = ExitCode.NO_PROCESS
 
-    def __init__(self, pid: int, why: str = "no such process") -> None:
-        super().__init__(f"pid {pid}: {why}", "list what runs with: suture scan")
+    def __init__(
+        self, pid: int, why: str = "no such process", remedy: str = "list what runs with: suture scan"
+    ) -> None:
+        super().__init__(f"pid {pid}: {why}", remedy)
         self.pid = pid
+
+
+class _Named(Protocol):
+    pid: int
+
+
+@contextmanager
+def naming_its_end(process: _Named) -> Iterator[None]:
+    """Inside, where the process was found before, NoProcess says that it has ended meanwhile, unless it executes another program."""
+    try:
+        yield
+    except NoProcess as problem:
+        if os.path.exists(f"/proc/{process.pid}/exe"):
+            raise
+        raise NoProcess(
+            process.pid,
+            "has ended while Suture was at work on it, or right after",
+            "see in its log or core dump why it ended; if it was the patch, do not apply it again. What runs: suture scan",
+        ) from problem
 
 
 class NoPermission(SutureError):

@@ -23,7 +23,8 @@ from suture.process.image import Image
 from suture.process.placed import Placed, State, find_placed
 from suture.process.reexec import executes_itself
 from suture.process.standing import Carried, Disk, Judgement, Known, Memory, Standing, judge
-from suture.process.status import PatchStatus, states_of
+from suture.process.status import PatchStatus, states_of, with_old_frames
+from suture.process.tracee import Tracee
 
 _NAMED = 3
 _MOST_COMPARED, _COMPARING_SECONDS = 256 << 20, 5.0
@@ -196,7 +197,16 @@ def _carried(process: Found, placed: Placed, status: PatchStatus, file: PatchFil
     else:
         with limited(process.pid, most_bytes=_MOST_COMPARED, seconds=_COMPARING_SECONDS):  # the patch's size decides
             reason = doubt(process.via, file, placed)
-    return Carried(status.id, status.name, status.state.value, status.state is State.APPLIED, reason)
+    staying = _old_frames(process, placed, status) if status.relaxed else ""
+    return Carried(status.id, status.name, status.state.value, status.state is State.APPLIED, reason, staying)
+
+
+def _old_frames(process: Found, placed: Placed, status: PatchStatus) -> str:
+    """Who is still in old code, for which the process is stopped for a moment."""
+    with Tracee(process.pid) as tracee:
+        found = with_old_frames(tracee, status, placed.record).old_frames
+        tracee.check_same()
+    return found.text if found is not None else ""
 
 
 def _known(patch: PatchFile) -> Known:

@@ -71,13 +71,15 @@ class Known:
 @dataclass(frozen=True)
 class Carried:
     """A patch in the process's memory. `is_whole`: all of it is in force, `state` says it in a word. `doubt`: why it is not what its
-    patch file writes, "" when it is that byte for byte, or when no such file is known."""
+    patch file writes, "" when it is that byte for byte, or when no such file is known. `old_frames`: who is still in old code, in words,
+    "" for nobody; then not all of what runs is fixed."""
 
     id: str
     name: str
     state: str
     is_whole: bool
     doubt: str = ""
+    old_frames: str = ""
 
 
 @dataclass(frozen=True)
@@ -103,6 +105,7 @@ def judge(known: Sequence[Known], carried: Sequence[Carried]) -> Judgement:
     retired = {r for c in proved for r in by_id[c.id].supersedes}
     missing = tuple(k for k in known if k.id not in in_force and not {k.id, k.name} & retired)
     left_out = [f"{by_id[c.id].name} leaves out {what}" for c in proved for what in by_id[c.id].left_out]
+    staying = [f"{c.name}: {c.old_frames}" for c in proved if c.old_frames]
     told = {c.id for c in (*doubted, *halves)}
     reasons = [f"{c.name} is {c.state}" for c in (*proved, *halves)]
     reasons += [f"{c.name} is not what its patch file writes: {c.doubt}" for c in doubted]
@@ -110,10 +113,10 @@ def judge(known: Sequence[Known], carried: Sequence[Carried]) -> Judgement:
     reasons += [f"{k.name} ({', '.join(k.cves) or k.id}) is not applied" for k in missing if k.id not in told]
     if not known:
         memory = Memory.CLAIMED if strange else Memory.UNKNOWN
-    elif not missing and not left_out and not halves:
+    elif not missing and not left_out and not halves and not staying:
         memory = Memory.FIXED
     elif proved or halves:
         memory = Memory.PARTLY
     else:
         memory = Memory.CLAIMED if any(c.is_whole for c in strange) and not doubted else Memory.OPEN
-    return Judgement(memory, missing, (*reasons, *left_out))
+    return Judgement(memory, missing, (*reasons, *staying, *left_out))

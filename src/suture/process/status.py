@@ -72,12 +72,13 @@ def status(pid: int) -> ProcessStatus:
         patches = patches_of(tracee.via, maps)
         if any(p.relaxed for p in patches):
             records = {p.record.base: p.record for p in find_placed(tracee.via, maps)[0]}
-            patches = [_with_old_frames(tracee, p, records.get(p.base)) for p in patches]
+            patches = [with_old_frames(tracee, p, records.get(p.base)) for p in patches]
         tracee.check_same()
     return ProcessStatus(pid, command_name(pid), tuple(patches))
 
 
-def _with_old_frames(tracee: Tracee, patch: PatchStatus, record: Record | None) -> PatchStatus:
+def with_old_frames(tracee: Tracee, patch: PatchStatus, record: Record | None) -> PatchStatus:
+    """A relaxed patch in force with who is still in old code; any other as it is."""
     if record is None or not patch.relaxed or patch.state not in (State.APPLIED, State.PARTIAL):
         return patch
     from suture.process.old_frame import OldFrames, old_frames  # what stops a process: only here is it needed
