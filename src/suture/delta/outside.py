@@ -14,7 +14,7 @@ from suture.delta.correlation import pair_atoms
 from suture.elf.abi import SymbolType
 
 _RESTART = "restart the program with the fixed package"
-_INITIALIZERS = (".init_array", ".preinit_array", ".ctors")
+INITIALIZERS = (".init_array", ".preinit_array", ".ctors")
 _FINALIZERS = (".fini_array", ".dtors")
 _ORDINARY = (
     ".text", ".rodata", ".data", ".bss", ".tdata", ".tbss", ".lrodata", ".ldata", ".lbss", ".gcc_except_table", ".eh_frame", ".note",
@@ -44,7 +44,7 @@ def _sections(pre: AtomObject, post: AtomObject) -> Iterator[Outside]:
         for o in (pre, post)
     )
     for name in sorted({name for name, _ in (after - before) | (before - after)}):
-        if name.startswith(_INITIALIZERS):
+        if name.startswith(INITIALIZERS):
             yield Outside(
                 name, "the fix changes what runs when the program is loaded (constructors), which has run already"
             )

@@ -13,6 +13,7 @@ from functools import cached_property
 from suture.delta.change import UnitChange
 from suture.delta.clobber import Violation, World, violations
 from suture.delta.compare import difference, reconciled
+from suture.delta.early import run_already
 from suture.delta.exception import may_unwind
 from suture.delta.kept import kept_constants
 from suture.delta.layout import SignatureChange, changed_layouts, changed_signatures
@@ -137,7 +138,7 @@ class _Build:
 
     def _plan_entries(self) -> None:
         for u, change in enumerate(self.changes):
-            self.refusals.update({Node(u, n): r for n, r in callers_left(change).items()})
+            self.refusals.update({Node(u, n): r for n, r in {**callers_left(change), **run_already(change)}.items()})
             self.refusals.update({Node(u, n): _chooses() for n in change.new if change.post.functions[n].is_ifunc})
             for name in sorted(change.replaced):
                 node = Node(u, name)
@@ -147,7 +148,7 @@ class _Build:
                 elif only_called_by_replaced(change, name):
                     self.undiverted.add(node)
                 else:
-                    self.refusals[node] = found
+                    self.refusals.setdefault(node, found)
 
     def _entry(self, change: UnitChange, name: str, relaxed: bool) -> Entry | Refusal:
         old = old_function(change, name)
