@@ -122,3 +122,20 @@ def test_a_relaxed_patch_goes_on_where_old_frames_call_as_before(package: Any) -
     made = package(TAKES_ONE % "static", ("x + 1", "x + 3"), "f", "library")
     made.request = {"relaxed": ("it adds as before",)}
     assert {f.name for f in made.patch().manifest.functions} == {"add"}
+
+
+UNALIGNED = """
+extern int usleep(unsigned);
+static volatile long turns;
+__attribute__((noinline)) static long check(long x) { if (x > 100) return -1; turns += x; return x + 5; }
+__attribute__((noinline)) static void serve(void) { for (;;) { long a = turns * 7; turns = check(a); } }
+long f(long x) { if (x > 77) serve(); return check(x) + 2; }
+"""
+
+
+def test_an_old_frame_that_does_not_align_the_stack_for_new_code_refuses_a_relaxed_patch(package: Any) -> None:
+    """The old check calls nothing, so gcc lets serve call it with a stack at 8 of 16 bytes; what usleep needs is 16."""
+    made = package(UNALIGNED, ("return -1", "return usleep(3), -1"), "f", "library")
+    assert {f.name for f in made.patch().manifest.functions} >= {"check", "serve"}
+    made.request = {"relaxed": ("only a pause",)}
+    assert "not aligned" in {r.function: r.reason for r in made.refused()}["check"]

@@ -7,7 +7,9 @@ change now, and could not when its caller was compiled, must not be live behind 
 
 With nothing replaced both worlds are one and the first set is empty, so code that gcc made never counts against itself.
 
-Where old frames may finish in old code, replaced functions of pre are callers too: they call what is new like all others.
+Where old frames may finish in old code, replaced functions of pre are callers too: they call what is new like all others. gcc also leaves
+the stack as it is, at 8 of 16 bytes, before a call of a function of the unit that needs no more (gcc/calls.cc,
+`preferred_incoming_stack_boundary`); a caller that is compiled anew aligns it for the new callee, an old frame does not.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from suture.delta.liveness import (
     ALL,
     ANY_ARGUMENT,
     RETURN_REGISTERS,
+    VECTOR_ARGUMENTS,
     Call,
     Flow,
     Place,
@@ -41,7 +44,8 @@ class World(Enum):
 
 @dataclass(frozen=True)
 class Violation:
-    """A call behind which `registers` are live in `caller` and may be changed by `callee` as it will be.
+    """A call behind which `registers` are live in `caller` and may be changed by `callee` as it will be; without registers one from an
+    old frame that may not align the stack as `callee` will need it.
 
     `offset` is that of the call instruction in the caller's section `section` of its object.
     """
@@ -54,6 +58,8 @@ class Violation:
     world: World
 
     def __str__(self) -> str:
+        if not self.registers:
+            return f"{self.caller} ({self.world.value}) may call {self.callee} with a stack that is not aligned as it needs"
         listed = ", ".join(self.registers)
         return f"{self.caller} ({self.world.value}) relies on {listed} across its call of {self.callee}, which may change it"
 
@@ -96,6 +102,8 @@ def violations(
             runs = placed(name, unit) is unit or (old_frames and world is World.PRE)
             if runs and name not in unit.opaque:
                 found += _check(unit, world, name, compiled[world], patched, affected if world is World.PRE else None)
+                if world is World.PRE and name in gone:
+                    found += _unaligned(unit, name, compiled[world], patched, affected)
     return tuple(found)
 
 
@@ -120,6 +128,21 @@ def _check(
         if hit and (relied := hit[1] & live[(step.section, step.offset)]):
             section = unit.elf.sections[step.section].name
             yield Violation(name, hit[0].callee, register_names(relied), section, step.offset, world)
+
+
+def _unaligned(
+    unit: CodeUnit, name: str, compiled: _Code, patched: _Code, affected: frozenset[str]
+) -> Iterator[Violation]:
+    """Calls from an old frame that calls nothing outside the unit, so that it may align nothing, of what does so now or uses vectors."""
+    if compiled.may_need_alignment(name, unit, vectors=False):
+        return
+    for transfer in unit.transfers(name):
+        callee = transfer.callee
+        if not transfer.defined or callee not in affected or compiled.may_need_alignment(callee, unit, vectors=True):
+            continue
+        if patched.may_need_alignment(callee, unit, vectors=True):
+            section, offset = transfer.place
+            yield Violation(name, callee, (), unit.elf.sections[section].name, offset, World.PRE)
 
 
 def _with_aliases(unit: CodeUnit, names: frozenset[str]) -> frozenset[str]:
@@ -156,6 +179,13 @@ class _Code:
         if key not in self._clobbered:
             self._clobbered[key] = self._changed_by(self._closure(name, caller))
         return self._clobbered[key]
+
+    def may_need_alignment(self, name: str, caller: CodeUnit, vectors: bool) -> bool:
+        """Whether a call of `name` may get to code that calls what is not known here, or, with `vectors`, that uses vector registers."""
+        functions = self._closure(name, caller)
+        if functions is None or any(unit.calls_unknown(n) for (n, _), unit in functions.items()):
+            return True
+        return vectors and bool(self._changed_by(functions) & sum(VECTOR_ARGUMENTS))
 
     def _closure(self, name: str, caller: CodeUnit) -> dict[tuple[str, int], CodeUnit] | None:
         """Every function that `name` leads to, None when control may leave what is known here."""

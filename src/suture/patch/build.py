@@ -481,6 +481,12 @@ def _vtable_problem(change: UnitChange) -> Refusal | None:
 
 
 def _clobber_problem(hit: Violation, by_old_frame: bool) -> Refusal:
+    if not hit.registers:
+        return Refusal(
+            f"a relaxed patch lets old frames of {hit.caller} go on, which may call {hit.callee} with a stack that is not aligned as "
+            "the new code needs it",
+            REMEDY,
+        )
     registers = ", ".join(sorted(hit.registers))
     keeps = f"{hit.caller} keeps {registers} across its call of {hit.callee}, which the new code changes (-fipa-ra)"
     if by_old_frame:
