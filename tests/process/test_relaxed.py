@@ -42,7 +42,7 @@ int main(int argc, char **argv) {
   char line[64]; pthread_t t;
   setvbuf(stdout, 0, _IOLBF, 0);
   pipe(fd);
-  if (argc > 1) pthread_create(&t, 0, loops, 0);
+  if (argc > 1) { pthread_create(&t, 0, loops, 0); while (!turns) usleep(1000); }
   while (fgets(line, sizeof line, stdin)) {
     if (*line == 'w') { pthread_create(&t, 0, waits, 0); usleep(50000); }
     if (*line == 'e') write(fd[1], "", 1);
