@@ -121,3 +121,45 @@ def test_the_folder_that_cmake_built_in_leads_to_the_source_above_it(tree: Path,
 def test_a_build_that_compiles_nothing_is_told_with_all_that_may_be_the_cause(tree: Path) -> None:
     said = record(tree, "true", code=ExitCode.NOT_FOUND)
     assert "no compiler" in said["error"] and all(x in said["remedy"] for x in ("clean", "CC=gcc", "CMAKE_EXPORT"))
+
+
+def test_an_object_that_was_linked_and_not_compiled_keeps_the_patch_from_claiming_the_fix(tree: Path) -> None:
+    compiled = "gcc -O2 -c src/allowed.c src/scaled.c src/main.c && rm -f a.a && ar rc a.a allowed.o scaled.o"
+    subprocess.run(compiled, shell=True, cwd=tree, check=True)
+    for build, missing in (
+        ("gcc -O2 -c src/allowed.c; gcc -o prog main.o allowed.o scaled.o", ["main.o", "scaled.o"]),
+        ("gcc -O2 -c src/allowed.c src/main.c; ar r a.a allowed.o; gcc -o prog main.o a.a", ["a.a(scaled.o)"]),
+        ("gcc -O2 -c src/main.c; gcc -o prog main.o a.a", ["a.a"]),
+    ):
+        said = record(tree, "sh", "-ec", build, code=ExitCode.PARTIAL)
+        assert said["uncompiled"] == {"prog": missing}
+        assert_claims_nothing(tree, missing)
+
+
+def test_a_binary_that_was_linked_before_the_recording_is_not_claimed(tree: Path) -> None:
+    subprocess.run(["gcc", "-O2", "-o", "prog", "src/main.c", "src/allowed.c", "src/scaled.c"], cwd=tree, check=True)
+    record(tree, "sh", "-ec", "gcc -O2 -c src/allowed.c")
+    assert_claims_nothing(tree, ["the link of prog was not recorded"])
+
+
+def assert_claims_nothing(root: Path, missing: list[str]) -> None:
+    (root.parent / "fix.patch").write_text("CVE-2024-1111: x\n\n" + FIX)
+    words = ["--tree", root, "--binary", root / "prog", "--fix", root.parent / "fix.patch", "--output", root.parent]
+    done = subprocess.run([SUTURE, "make", *words, "--json"], capture_output=True, text=True, check=False)
+    said = json.loads(done.stdout)
+    assert done.returncode == ExitCode.PARTIAL, done.stdout + done.stderr
+    (refused,) = said["refused"]
+    assert all(x in refused["reason"] for x in missing)
+    assert "make clean, then suture record -- make" in refused["remedy"]
+    assert not said["patches"][0]["cves"] and not said["patches"][0]["complete"]
+
+
+def test_an_object_that_the_build_renamed_is_known_by_its_bytes(tree: Path) -> None:
+    said = record(
+        tree,
+        "sh",
+        "-ec",
+        "gcc -O2 -c src/main.c src/allowed.c src/scaled.c; mv scaled.o s.o; cp allowed.o a.o; gcc -o prog main.o a.o s.o",
+        code=ExitCode.PARTIAL,
+    )
+    assert said["uncompiled"] == {"prog": ["s.o"]}

@@ -11,7 +11,7 @@ from suture.error import ExitCode, SutureError
 HELP = """
 Run the build of a tree of your own and record the exact command of each file that it compiles, as compile_commands.json in the
 tree, for `suture make --tree`, and which objects each binary is linked from, as link_commands.json. The build runs as it would without;
-clean the tree first, so that all of it is compiled. A tree that CMake configured before is asked for its own compile_commands.json.
+clean the tree first, so that all of it is compiled: what is linked and was not compiled is named, and its patch is partial. A tree that CMake configured before is asked for its own compile_commands.json.
 """
 EXAMPLES = ("suture record -- make -j4", "suture record --tree ~/src/server -- cmake --build build")
 EXIT_CODES = (ExitCode.OK, ExitCode.PARTIAL, ExitCode.USAGE, ExitCode.NOT_FOUND, ExitCode.COMMAND)
@@ -41,9 +41,20 @@ def run(args: argparse.Namespace) -> int:
         recorded = build(command, args.tree)
     path = find(args.tree.resolve())
     if args.json:
-        print_json({"path": str(path), "units": len(recorded.units), "untold": recorded.untold})
+        print_json(
+            {
+                "path": str(path),
+                "units": len(recorded.units),
+                "untold": recorded.untold,
+                "uncompiled": recorded.uncompiled,
+            }
+        )
     else:
         print(f"{len(recorded.units)} compile commands in {path}")
         for what in recorded.untold:
             print(f"not recorded: {what}; compile it from a file")
-    return ExitCode.PARTIAL if recorded.untold else ExitCode.OK
+        for output, names in sorted(recorded.uncompiled.items()):
+            print(
+                f"not compiled: {', '.join(names)}, linked into {output}; run make clean, then record the build again"
+            )
+    return ExitCode.PARTIAL if recorded.untold or recorded.uncompiled else ExitCode.OK

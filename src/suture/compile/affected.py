@@ -31,6 +31,9 @@ _UNREAD = {
     PathKind.BUILD: "it is a build file; a different build is not a live patch",
     PathKind.OTHER: "no unit reads it, and it is of a kind that is not known to be no code",
 }
+RECORD_WHOLE = (
+    "record the whole build after a clean: make clean, then suture record -- make; and take the binary that it links"
+)
 _RECORD = "if the binary is built from it, record the whole build after a clean (suture record -- make); else it is safe to leave it out"
 
 

@@ -12,7 +12,7 @@ import re
 import shlex
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -37,10 +37,20 @@ class BadDatabase(SutureError):
 
 @dataclass(frozen=True)
 class Recorded:
-    """What a build was seen to do; `untold` are outputs that cannot be made again, in words."""
+    """What a build was seen to do; `untold` are outputs that cannot be made again, in words; `uncompiled` is by binary what was linked into it
+    and not compiled."""
 
     units: tuple[Unit, ...]
     untold: tuple[str, ...] = ()
+    uncompiled: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Held:
+    """What is told of a binary: the objects that it was linked from, and why there may be more, "" where that is all."""
+
+    objects: frozenset[str]
+    gap: str = ""
 
 
 def find(tree: Path) -> Path:
@@ -116,29 +126,48 @@ def _rows(path: Path) -> list[dict[str, Any]]:
         raise BadDatabase(f"{path}: not a compilation database ({bad!r})", "make it again") from bad
 
 
-def objects_of(tree: Path, root: Path, binary: Path, units: Sequence[Unit]) -> frozenset[str] | None:
-    """The objects that a binary was linked from, as the record of its build tells, or CMake's and meson's own; None where nothing tells.
+def held(tree: Path, root: Path, binary: Path, units: Sequence[Unit]) -> Held:
+    """What a binary was linked from, as the record of its build tells, or CMake's and meson's own; all units where nothing tells.
 
     What is told is of this binary if the output that lay or lies there has its build-id, which a strip leaves as it is.
     """
     place, wanted = find(tree).parent, build_id_of(binary)
-    if wanted is None:
-        return None
+    everything = frozenset(u.object for u in units)
     recorded = place / LINKS
     if recorded.is_file():
-        try:
-            rows = [(str(r["build_id"]), [str(x) for x in r["objects"]]) for r in json.loads(recorded.read_text())]
-        except (ValueError, KeyError, TypeError) as bad:
-            raise BadDatabase(f"{recorded}: not what suture record writes ({bad!r})", "record the build again") from bad
-        found = {
-            relative(str(root), str(place), x) for build_id, objects in rows if build_id == wanted for x in objects
-        }
-        return frozenset(found) or None
+        rows = [r for r in _link_rows(recorded) if r[0] == wanted]
+        found = {relative(str(root), str(place), x) for _, objects, _ in rows for x in objects}
+        missing = sorted({x for _, _, names in rows for x in names})
+        return Held(frozenset(found) or everything, _gap(binary, missing) if rows else _unlinked(binary))
+    if wanted is None:
+        return Held(everything)
     rows_of = {relative(str(root), x.directory, x.output): x for x in links_in(place)}
     links = {k: tuple(relative(str(root), x.directory, i) for i in x.inputs) for k, x in rows_of.items()}
     recording = record.Recording(tuple(units), links, shared=frozenset(k for k, x in rows_of.items() if x.is_shared))
     mine = [k for k, x in rows_of.items() if build_id_of(Path(x.directory, x.output)) == wanted]
-    return frozenset().union(*(recording.objects_of(k) for k in mine)) or None
+    return Held(frozenset().union(*(recording.objects_of(k) for k in mine)) or everything)
+
+
+def _gap(binary: Path, missing: Sequence[str]) -> str:
+    if len(missing) < 2:
+        return "".join(f"{x} is linked into {binary.name} and was not compiled while recording" for x in missing)
+    named = ", ".join(missing[:3]) + (f" and {len(missing) - 3} more" if len(missing) > 3 else "")
+    return f"{named} are linked into {binary.name} and were not compiled while recording"
+
+
+def _unlinked(binary: Path) -> str:
+    return f"the link of {binary.name} was not recorded, so it may hold objects that were not compiled while recording"
+
+
+def _link_rows(path: Path) -> list[tuple[str, list[str], list[str]]]:
+    """Build-id, objects, and what was linked and not compiled, of each recorded link."""
+    try:
+        return [
+            (str(r["build_id"]), [str(x) for x in r["objects"]], [str(x) for x in r["uncompiled"]])
+            for r in json.loads(path.read_text())
+        ]
+    except (ValueError, KeyError, TypeError) as bad:
+        raise BadDatabase(f"{path}: not what suture record writes ({bad!r})", "record the build again") from bad
 
 
 def build(command: Sequence[str], tree: Path) -> Recorded:
@@ -154,7 +183,7 @@ def build(command: Sequence[str], tree: Path) -> Recorded:
         record.install(tools)
         path = os.environ.get("PATH", os.defpath)
         run(command, cwd=root, env={"PATH": f"{tools}:{path}", **record.environment(str(log), record.PASS, path)})
-        recording = record.read(log, str(root))
+        recording = record.read(log, str(root), root)
     if not recording.units:
         return Recorded(_from_cmake(command, root), recording.untold)
     rows = [
@@ -166,14 +195,19 @@ def build(command: Sequence[str], tree: Path) -> Recorded:
         }
         for u in recording.units
     ]
-    links = [
-        {"output": output, "build_id": build_id, "objects": sorted(recording.objects_of(output))}
+    links: list[dict[str, Any]] = [
+        {
+            "output": output,
+            "build_id": build_id,
+            "objects": sorted(recording.objects_of(output)),
+            "uncompiled": recording.uncompiled(output, root),
+        }
         for output in sorted(recording.links)
         if (build_id := build_id_of(root / output)) is not None
     ]
     (root / NAME).write_text(json.dumps(rows, indent=1) + "\n")
     (root / LINKS).write_text(json.dumps(links, indent=1) + "\n")
-    return Recorded(recording.units, recording.untold)
+    return Recorded(recording.units, recording.untold, {r["output"]: r["uncompiled"] for r in links if r["uncompiled"]})
 
 
 def _from_cmake(command: Sequence[str], root: Path) -> tuple[Unit, ...]:

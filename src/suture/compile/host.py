@@ -117,12 +117,12 @@ def open_tree(folder: Path, binary: Path) -> Tree:
     compiler = room.enter(f"{shlex.join([units[0].argv[0], '--version'])}\n").splitlines()[0]
     states = [_state(x) for x in ([root] if given.is_relative_to(root) else [root, given])]
     key = hashlib.sha256(" ".join([*states, date, compiler]).encode()).hexdigest()
-    objects = database.objects_of(given, root, binary, units) or frozenset(u.object for u in units)
+    held = database.held(given, root, binary, units)
     return Tree(
         name=root.name,
         version="",
         units=units,
-        binaries=(Binary("", str(binary.resolve()), objects),),
+        binaries=(Binary("", str(binary.resolve()), held.objects),),
         compiler=compiler,
         key=key,
         root=str(root),
@@ -130,6 +130,7 @@ def open_tree(folder: Path, binary: Path) -> Tree:
         place=cache.root() / "host" / key[:32],
         room=room,
         env={"SOURCE_DATE_EPOCH": date},
+        gap=held.gap,
     )
 
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+from suture.compile import archive
 from suture.compile.call import Call, Input
 from suture.compile.unit import Unit
 from suture.source import cache
@@ -135,6 +136,26 @@ class Recording:
                 todo += (x for x in self.links.get(name, ()) if x not in self.shared)
         return frozenset(found)
 
+    def uncompiled(self, output: str, files: Path) -> tuple[str, ...]:
+        """What an output in a real tree (`files`) is linked from and nothing was seen to compile: objects and archives of the tree, and members
+        of its archives. What lies outside is not the tree's."""
+        known = {u.object for u in self.units}
+        found: set[str] = set()
+        seen = set(known)
+        todo = [output]
+        while todo:
+            name = todo.pop()
+            if name in seen or name in self.shared:
+                continue
+            seen.add(name)
+            if name in self.links:
+                todo += self.links[name]
+                own = {posixpath.basename(x) for x in self.objects_of(name) | set(self.links[name])}
+                found |= {f"{name}({x})" for x in archive.members(files / name) if x not in own}
+            elif not name.startswith("/") and archive.is_linked_in(files / name):
+                found.add(name)
+        return tuple(sorted(found))
+
     def objects_of_pattern(self, pattern: str) -> frozenset[str]:
         """The objects of all outputs whose path matches a shell pattern."""
         return frozenset().union(*(self.objects_of(x) for x in self.links if fnmatchcase(x, pattern)))
@@ -194,9 +215,14 @@ def read(log: Path, root: str, files: Path | None = None) -> Recording:
         # a library that the build did not make holds none of its objects
         links[output] += [x for names in rows for x in [_library(names, links)] if x]
     ordered = sorted(units.values(), key=lambda u: u.object)
-    names = {x: x if x in units else _first_name(x, root, files) for x in {x for v in links.values() for x in v}}
+    inputs = {x for v in links.values() for x in v}
+    names = {x: x if x in units or x in links else _first_name(x, root, files) for x in inputs}
     touched = frozenset(units) | frozenset(links) | frozenset(names)
-    found = {k: tuple(dict.fromkeys(names[x] for x in v)) for k, v in links.items()}
+    copies = archive.Copies(files, ordered) if files else None
+    found: dict[str, tuple[str, ...]] = {}
+    for output, given in links.items():
+        whole = [y for x in given for y in (copies.of(names[x]) if copies and names[x] not in links else (names[x],))]
+        found[output] = tuple(dict.fromkeys(whole))
     return Recording(tuple(ordered), found, touched, frozenset(shared), tuple(untold))
 
 

@@ -59,7 +59,7 @@ class Tree:
 
     `root` is the tree's absolute path inside the room; `files` its files on this host, without any fix; `place` a folder for
     facts about it; `key` names its whole contents, fix included. `over` are folders on this host with the files that a fix changes,
-    the uppermost first.
+    the uppermost first. `gap` tells of code that is, or may be, in its binary and that no unit makes.
     """
 
     name: str
@@ -77,6 +77,7 @@ class Tree:
     source: SourceVersion | None = None
     recipe: Recipe | None = None
     over: tuple[Path, ...] = ()
+    gap: str = ""
 
     @cached_property
     def _dependencies(self) -> depend.Dependencies:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from suture.compile.affected import Affected
+from suture.compile.affected import RECORD_WHOLE, Affected
 from suture.compile.record import relative
 from suture.compile.tree import Tree
 from suture.compile.unit import Binary, Unit
@@ -70,7 +70,15 @@ class Books:
         """The fixes with their ledgers, once it is known what went in and what was refused. `changes` are the matched units."""
         closing = _Closing(self, changes, carried, refused)
         ledgers = closing.backed([closing.ledger(n, f) for n, f in enumerate(fixes)])
-        return tuple(FixFact(f.name, f.cves, f.sha256, one) for f, one in zip(fixes, ledgers, strict=True))
+        whole = [self._with_gaps(x) for x in ledgers]
+        return tuple(FixFact(f.name, f.cves, f.sha256, one) for f, one in zip(fixes, whole, strict=True))
+
+    def _with_gaps(self, ledger: Ledger) -> Ledger:
+        """What no unit makes may read any file that is code."""
+        if not self.tree.gap:
+            return ledger
+        gap, no_code = Account(Fate.MISSING, reason=self.tree.gap, remedy=RECORD_WHOLE), self.affected.no_code
+        return Ledger(tuple(f if f.path in no_code else replace(f, accounts=(*f.accounts, gap)) for f in ledger.files))
 
 
 def others_of(

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from suture import __version__
 from suture.compile import lto
-from suture.compile.affected import RESTART, Affected, affected
+from suture.compile.affected import RECORD_WHOLE, RESTART, Affected, affected
 from suture.compile.job import CompileFailed
 from suture.compile.tree import Tree
 from suture.compile.unit import Binary, Unit, Variant
@@ -133,18 +133,21 @@ def make(
     with clock.step("compile"):
         compared = _compare(tree, facts.post, units, progress)
     common = [RefusedFunction("", p, 0, r.reason, r.remedy) for p, r in facts.missing.items()]
+    is_code = bool(facts.readers or facts.missing)
+    gap = [RefusedFunction("", s.file, 0, tree.gap, RECORD_WHOLE) for s in shipped if tree.gap and is_code]
     made: list[Made] = []
     everything = list(common)
     for item in shipped:
         one = _Binary(tree, facts, compared, lines, item, fixes, request, clock, progress, beside)
         if not one.units:
             continue
-        built, name = one.build(common)
+        built, name = one.build([*common, *gap])
         if built.data is not None and built.manifest is not None:
             checked = parse_patch(built.data, name)
             made.append(Made(name + SUFFIX, checked.id, built.data, built.manifest))
-        everything += built.refused
+        everything += [r for r in built.refused if r not in gap]
         everything += _unsaid(built)
+    everything += gap
     if not made and not everything:
         raise _nothing(tree, facts, compared, shipped, fixes)
     return Making(tuple(made), tuple(dict.fromkeys(everything)), clock.seconds)
