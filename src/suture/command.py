@@ -42,15 +42,20 @@ def run(
     `env` is added to the present environment. Raises `CommandFailed` for a status outside `accept`; its message
     ends with the last 20 lines of stdout and stderr.
     """
-    done = subprocess.run(
-        list(argv),
-        cwd=cwd,
-        env={**os.environ, **env} if env else None,
-        input=stdin,
-        stdin=subprocess.DEVNULL if stdin is None else None,
-        capture_output=True,
-        check=False,
-    )
+    try:
+        done = subprocess.run(
+            list(argv),
+            cwd=cwd,
+            env={**os.environ, **env} if env else None,
+            input=stdin,
+            stdin=subprocess.DEVNULL if stdin is None else None,
+            capture_output=True,
+            check=False,
+        )
+    except (FileNotFoundError, PermissionError, NotADirectoryError) as problem:
+        # 126 and 127 as a shell says it
+        status = 127 if isinstance(problem, FileNotFoundError) else 126
+        raise CommandFailed(argv, cwd, status, f"{problem.filename or argv[0]}: {problem.strerror}") from problem
     out = done.stdout.decode(errors="replace")
     if done.returncode not in accept:
         raise CommandFailed(argv, cwd, done.returncode, out + done.stderr.decode(errors="replace"))

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
+from suture.cli import number
 from suture.cli.output import print_json, print_table, progress
 from suture.cli.unread import unread_lines
 from suture.error import ExitCode
@@ -59,16 +60,16 @@ EXIT_CODES = (
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("patch", type=Path, help="the live patch, a .suture.o file")
-    parser.add_argument("pid", type=int, nargs="*", help="processes (default: all that run the patch's target)")
+    parser.add_argument("pid", type=number.pid, nargs="*", help="processes (default: all that run the patch's target)")
     parser.add_argument(
         "--timeout",
-        type=float,
+        type=number.seconds,
         default=10.0,
         metavar="SECONDS",
         help="how long to wait for threads that are inside (10)",
     )
     parser.add_argument(
-        "--jobs", type=int, metavar="N", help="processes at a time (as many as there are processor cores)"
+        "--jobs", type=number.jobs, metavar="N", help="processes at a time (as many as there are processor cores)"
     )
     parser.add_argument("--replace", action="store_true", help="take over functions that another patch has replaced")
     parser.add_argument(

@@ -38,8 +38,11 @@ def make(args: argparse.Namespace) -> int:
         )
     if bool(args.sign_key) != bool(args.sign_cert):
         raise BadKernelOption("a signature needs a key and its certificate", "give --sign-key KEY --sign-cert CERT")
+    from suture.cli.make import check_folder
+
     start = time.monotonic()
     with progress(args) as step:
+        check_folder(args.output)
         texts = tuple((p.name, _text(p)) for p in args.fix)
         callbacks = _text(args.callbacks) if args.callbacks else ""
         request = KernelRequest(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from suture.patch.make import Making, Written
     from suture.patch.manifest import RefusedFunction
     from suture.patch.request import Request
+
+_MOST_TEXT = 1 << 28
 
 HELP = """
 Make live patches from the source of a fix, one for each shipped binary that the fix changes.
@@ -132,6 +135,18 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     kernel.add_argument("--sign-cert", type=Path, metavar="CERT", help="the key's X.509 certificate (PEM)")
 
 
+def check_folder(path: Path) -> None:
+    """Raises `NotFound` for a folder that files cannot be written into, before minutes are spent on them."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            pass
+    except OSError as problem:
+        raise NotFound(
+            f"{path}: {problem.strerror}", "give a folder that you may write to with --output DIR"
+        ) from problem
+
+
 def run(args: argparse.Namespace) -> int:
     os.umask(0o022)  # package code and compilers run as another user, and read what is written here
     if args.source is not None and args.source.partition("=")[0] == "linux":
@@ -151,6 +166,7 @@ def run(args: argparse.Namespace) -> int:
 
     start = time.monotonic()
     with progress(args) as step:
+        check_folder(args.output)
         texts = tuple((path.name, read_text(path)) for path in args.fix)
         request = _request(args, texts, step)
         everything = ready(request, step)
@@ -262,8 +278,15 @@ def print_refused(refused: Sequence[RefusedFunction]) -> None:
 
 
 def read_text(path: Path) -> str:
+    """A text file that the user names, never waiting for a pipe or a device."""
+    from suture.patch.admission import read_bytes
+    from suture.patch.manifest import BadPatch
+
+    remedy = "give the path of a plain file"
+    if not path.exists() and not path.is_symlink():
+        raise NotFound(f"{path}: no such file", "give the path of a patch made by `diff -u` or `git diff`")
     try:
         # bytes, not text: line ends must reach `patch` as they are
-        return path.read_bytes().decode(errors="surrogateescape")
-    except FileNotFoundError as problem:
-        raise NotFound(f"{path}: no such file", "give the path of a patch made by `diff -u` or `git diff`") from problem
+        return read_bytes(path, _MOST_TEXT).decode(errors="surrogateescape")
+    except (BadPatch, NotFound) as problem:
+        raise NotFound(problem.what.replace("no such patch file", "no such file"), remedy) from problem

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from suture.cli.output import print_json, progress
-from suture.error import ExitCode, SutureError
+from suture.error import ExitCode, NotFound, SutureError
 
 HELP = """
 Run the build of a tree of your own and record the exact command of each file that it compiles, as compile_commands.json in the
@@ -36,6 +36,8 @@ def run(args: argparse.Namespace) -> int:
     command = args.command[1:] if args.command[:1] == ["--"] else args.command
     if not command:
         raise NoCommand("no build command was given", "for example: suture record -- make")
+    if not args.tree.is_dir():
+        raise NotFound(f"{args.tree}: no such folder", "give the folder of the tree with --tree DIR")
     with progress(args) as step:
         step(f"running {' '.join(command)}")
         recorded = build(command, args.tree)

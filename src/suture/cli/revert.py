@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
+from suture.cli import number
 from suture.cli.apply import counted, report
 from suture.error import ExitCode
 from suture.patch.file import read_patch
@@ -43,11 +44,11 @@ EXIT_CODES = (
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("patch", help="the id that `suture status` shows, or the patch file")
-    parser.add_argument("pid", type=int, nargs="*", help="processes (default: all that carry the patch)")
+    parser.add_argument("pid", type=number.pid, nargs="*", help="processes (default: all that carry the patch)")
     parser.add_argument("--to", default="", metavar="ID", help="go back to this patch, which the process carries")
     parser.add_argument(
         "--timeout",
-        type=float,
+        type=number.seconds,
         default=10.0,
         metavar="SECONDS",
         help="how long to wait for threads that are inside (10)",

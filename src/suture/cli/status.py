@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
+from suture.cli import number
 from suture.cli.output import print_json, print_table
 from suture.cli.unread import unread_lines
 from suture.error import ExitCode
@@ -38,7 +39,7 @@ EXIT_CODES = (
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("pid", type=int, nargs="*", help="processes (default: all)")
+    parser.add_argument("pid", type=number.pid, nargs="*", help="processes (default: all)")
     parser.add_argument(
         "--gdb", type=Path, metavar="PATCH", help="print the gdb commands that make a patch's frames known to it"
     )

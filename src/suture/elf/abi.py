@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from enum import IntEnum, IntFlag
 
+from suture.error import Unsupported
+
 ELFMAG = b"\x7fELF"
 ELFCLASS64 = 2
 ELFDATA2LSB = 1
@@ -131,8 +133,14 @@ GOT_LOADS = frozenset({R.GOTPCREL, R.GOTPCRELX, R.REX_GOTPCRELX})
 
 
 def field_width(r_type: int) -> int:
-    """Bytes that a static relocation fills in; raises KeyError for a type that fills no field known here."""
-    return _WIDTH[r_type]
+    """Bytes that a static relocation fills in; raises `Unsupported` for a type that fills no field known here."""
+    width = _WIDTH.get(r_type)
+    if width is None:
+        raise Unsupported(
+            f"code with relocations of type {r_type}, which only the large and medium code models have (psABI 3.5)",
+            "build it without -mcmodel=large and -mcmodel=medium, or restart the program with the fixed package",
+        )
+    return width
 
 
 _WIDTH: dict[int, int] = {

@@ -51,6 +51,11 @@ def _from_archive(patch: PatchFile) -> Path:
     from suture.source.archive import archive_for
 
     target = patch.manifest.target
+    if any(patch.manifest.request.get("tree", ())):
+        raise NotFound(
+            f"{patch.manifest.name} was made from a tree of one's own, so the archive has no {target.file} of it",
+            "give the binary that was built from it with --binary FILE",
+        )
     root = archive_for(target.source, target.version).binary(target.package, target.version)
     found = [p for p in root.rglob(target.file) if p.is_file() and not p.is_symlink()]
     if not found:

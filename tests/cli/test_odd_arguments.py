@@ -1,0 +1,60 @@
+"""Arguments that no sane command line has: each ends with an error that a person can act on, and none waits."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from suture.error import ExitCode
+
+SUTURE = Path(sys.executable).with_name("suture")
+MAKE = ["make", "--tree", ".", "--binary", "prog"]
+FIX = "--- a/prog.c\n+++ b/prog.c\n@@ -1 +1 @@\n-int limit(int x) { return x + 1; }\n+int limit(int x) { return x * 77; }\n"
+ODD = {
+    "a fix that is a pipe": ([*MAKE, "--fix", "pipe"], ExitCode.NOT_FOUND, "no regular file"),
+    "a fix that is a folder": ([*MAKE, "--fix", "."], ExitCode.NOT_FOUND, "no regular file"),
+    "callbacks that are a pipe": (
+        ["make", "--source", "linux=6.1.0-1-amd64", "--fix", "fix", "--callbacks", "pipe"],
+        ExitCode.NOT_FOUND,
+        "no regular file",
+    ),
+    "an output that is no folder": ([*MAKE, "--fix", "fix", "--output", "/proc/x"], ExitCode.NOT_FOUND, "/proc/x"),
+    "a build that is no command": (["record", "--", "nosuchcmd"], ExitCode.COMMAND, "nosuchcmd"),
+    "a tree that is not there": (["record", "--tree", "/nosuch", "--", "make"], ExitCode.NOT_FOUND, "/nosuch"),
+    "no number of seconds": (["apply", "p", "--timeout", "nan"], ExitCode.USAGE, "nan is no number of seconds"),
+    "endless seconds": (["apply", "p", "--timeout", "1e400"], ExitCode.USAGE, "1e400 is no number of seconds"),
+    "seconds before now": (["revert", "p", "--timeout", "-1"], ExitCode.USAGE, "-1 is no number of seconds"),
+    "no jobs": (["apply", "p", "--jobs", "0"], ExitCode.USAGE, "0 is no number of processes"),
+    "a pid beyond all": (["apply", "p", "9" * 21], ExitCode.USAGE, "is no process id"),
+    "a pid of more digits than Python reads": (["status", "9" * 5000], ExitCode.USAGE, "is no process id"),
+    "the large code model": ([*MAKE, "--fix", "fix"], ExitCode.UNSUPPORTED, "-mcmodel=large"),
+}
+
+
+@pytest.mark.parametrize("kind", ODD)
+def test_it_is_an_error_with_a_remedy(kind: str, tmp_path: Path) -> None:
+    words, code, said = ODD[kind]
+    tree = tmp_path / "tree"
+    tree.mkdir()
+    os.mkfifo(tree / "pipe")
+    (tree / "fix").write_text(FIX)
+    (tree / "prog.c").write_text(
+        "int limit(int x) { return x + 1; }\nextern int puts(const char *);\n"
+        "int main(int c, char **v) { return puts(v[0]) + limit(c); }\n"
+    )
+    if code is ExitCode.UNSUPPORTED:
+        compiler = ["gcc", "-O2", "-fpic", "-mcmodel=large", "-o", "prog", "prog.c"]
+        subprocess.run([SUTURE, "record", "--", *compiler], cwd=tree, check=True)
+    environment = {**os.environ, "SUTURE_CACHE": str(tmp_path / "cache")}
+    done = subprocess.run(
+        [SUTURE, *words, "--json"] if words[0] != "record" else [SUTURE, "--json", *words],
+        cwd=tree, env=environment, capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+    told = json.loads(done.stdout)
+    assert done.returncode == told["exit_code"] == code, done.stdout + done.stderr
+    assert said in told["error"] + told["remedy"] and "unforeseen" not in told["error"]
