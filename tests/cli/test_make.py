@@ -150,6 +150,13 @@ def test_a_tree_without_a_binary_is_a_wrong_command_line(tree: Path) -> None:
     assert "--binary FILE" in run("make", "--tree", tree, code=ExitCode.USAGE)["remedy"]
 
 
+def test_a_cve_that_is_no_number_is_a_usage_error(tree: Path, tmp_path: Path) -> None:
+    (tmp_path / "a.patch").write_text("--- a/x.c\n+++ b/x.c\n@@ -1 +1 @@\n-old\n+new\n")
+    words = ("--tree", tree, "--binary", tmp_path / "shipped", "--fix", tmp_path / "a.patch")
+    for word in ("foo", "CVE-2025-1", "cve-2025-1111x"):
+        assert word in run("make", *words, "--cve", word, code=ExitCode.USAGE)["error"]
+
+
 ZLIB = "1:1.2.13.dfsg-1"
 NEWER = "1:1.2.13.dfsg-1+deb12u98"
 FLAGS = """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -214,6 +215,9 @@ def run(args: argparse.Namespace) -> int:
 def _request(args: argparse.Namespace, texts: tuple[tuple[str, str], ...], step: Progress) -> Request:
     from suture.patch.request import BadRequest, Request
 
+    for word in args.cve:
+        if not re.fullmatch(r"CVE-\d{4}-\d{4,}", word):
+            raise BadRequest(f"--cve {word}: no CVE number", "give one like --cve CVE-2025-6021")
     options = (texts, tuple(args.fix_from), args.to, tuple(args.only))
     if args.tree is not None:
         if args.binary is None:

@@ -3,7 +3,9 @@
 A patch names CVEs for many reasons: it may be like another's fix, mend a regression of one, or be needed before one. A number
 counts where the patch says what it is: in its file's name, its subject (git's, or DEP-3's Subject and Description), in the
 fields that name a bug (DEP-3 Bug, Bug-*, Origin; CVE, Security and Fixes as others write them), alone on a line, and in a
-sentence that says it fixes them. Sources: https://dep-team.pages.debian.net/deps/dep3/, git-format-patch(1).
+sentence that says it fixes them. None counts where the patch says that it is less than the fix: one part, a mitigation, a test;
+of one of a series ([PATCH 1/3]) the file's name alone counts. A person who knows better says so with --cve.
+Sources: https://dep-team.pages.debian.net/deps/dep3/, git-format-patch(1).
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ CVE = re.compile(r"CVE-\d{4}-\d{4,}")
 _FIELD = re.compile(r"^(?:# ?)?([A-Za-z][A-Za-z-]*):(?:[ \t]+(.*))?$")
 _TITLES = frozenset({"subject", "description"})
 _BUGS = re.compile(r"bug(-.*)?|origin|cve|cves|security|fixes|closes|resolves")
-_VERB = r"\b(?:fix(?:es|ed|ing)?|close[sd]?|closing|resolve[sd]?|address(?:es|ed)?|mitigate[sd]?|correct(?:s|ed)?)\b"
+_VERB = r"\b(?:fix(?:es|ed|ing)?|close[sd]?|closing|resolve[sd]?|address(?:es|ed)?|correct(?:s|ed)?)\b"
 _SAID = re.compile(rf"{_VERB}[:\s]+(?:\S+\s+){{0,4}}?[(\[]?$", re.IGNORECASE)
 _ALONE = re.compile(r"^[-*\s]*[(\[]?CVE-[\d-]+(?:(?:,|;|/|\s|and|&)+CVE-[\d-]+)*[)\]]?[.:;,]?\s*$")
 _LISTED = re.compile(r"^(?:\s|,|;|/|&|\(|and\b)*$")
@@ -24,7 +26,28 @@ _ABOUT_ANOTHER = re.compile(
     r"follow[- ]?up|prerequisite|pre-?req\w*|prepar\w*|needed|required|instead|not|revert\w*|duplicate|compare|depends?)\b",
     re.IGNORECASE,
 )
-_NO_FIX = re.compile(r"[-_.](?:pre|prereq|test|tests|dep|regression)[-_.]?\d*$", re.IGNORECASE)
+_NO_FIX = re.compile(
+    r"[-_.](?:pre|prereq|tests?|dep|regression|part|partial|mitigations?|hardening|docs?|logging|follow-?up|revert)[-_.]?\d*$",
+    re.IGNORECASE,
+)
+# said of the patch in its title, or in the sentence that names the CVE
+_LESS = re.compile(
+    r"\bpart(?:ially|ly)?\b|\bpartial (?:fix|mitigation|backport|solution|revert)\w*|\bmitigat\w*|\bharden\w*|\bwork-?arounds?\b|\b(?:almost|nearly|mostly|halfway|half)\b|\bhunks?\b|"
+    r"\bharder\b|\bmore difficult\b|\bleft (?:behind|out|open|over)\b|\bfollow[- ]?up\b|\b(?:remains?|still|stays?) \w+|"
+    r"\b(?:lower|lessen|reduc|limit|soften)\w* (?:the )?(?:impact|risk|severity|chance|likelihood|exposure|attack|damage)|"
+    r"\b(?:tr(?:y|ies)|attempts?) to (?:fix|close|address|stop|prevent)\b|\bfirst step\b|\b(?:may|might|should|could) (?:fix|help|close)\b|"
+    r"\b(?:WIP|RFC|draft|incomplete fix for)\b|\btests? (?:for|of|case)|\b(?:reproducer|documentation|changelog)\b|"
+    r"^(?:\[[^\]]*\]\s*)*(?:[\w./-]+:\s+)*(?:add(?:s|ed)?\s+(?:a\s+)?)?(?:(?:regression|unit)\s+)?(?:tests?|logs?|logging|docs?|documents?|warns?)\b",
+    re.IGNORECASE,
+)
+# said anywhere in it
+_UNFINISHED = re.compile(
+    r"\bpart \d+ (?:of|/) ?\d+|\bthis (?:patch |change )?reverts (?:it|the fix)\b|\bremains? (?:open|unfixed|vulnerable)|"
+    r"\bfollow[- ]?up (?:patch|fix|change) (?:is|will be) (?:needed|required)|\bhunks? (?:is|are|was|were) (?:left out|dropped|omitted)|"
+    r"\b(?-i:TODO|FIXME)\b",
+    re.IGNORECASE,
+)
+_OF_SERIES = re.compile(r"\[[^\]]*\b(\d+)/(\d+)\]")
 _COMMIT = re.compile(r"(?:From|commit) [0-9a-f]{40}\b")
 _FORGE = re.compile(
     r"^(?:From [0-9a-f]{40}|commit [0-9a-f]{40}|index [0-9a-f]|diff |Index: |===|# (?:HG|User|Date|Node|Parent|Branch) )"
@@ -34,7 +57,12 @@ _FORGE = re.compile(
 def subjects(name: str, prose: Sequence[str]) -> tuple[str, ...]:
     """CVEs that a patch is for, sorted. `name` is that of its file, `prose` its lines outside of diffs."""
     found = set(_of_name(name))
-    for field, text in _paragraphs(prose):
+    paragraphs = list(_paragraphs(prose))
+    if any(_is_less(field, text) for field, text in paragraphs):
+        return ()
+    if any(field in (*_TITLES, "") and _is_of_series(text) for field, text in paragraphs):
+        return tuple(sorted(found))  # whoever named the file knows which patch of the series it takes
+    for field, text in paragraphs:
         if field in _TITLES or field == "":
             found.update(_of_title(text))
         elif _BUGS.fullmatch(field):
@@ -42,6 +70,18 @@ def subjects(name: str, prose: Sequence[str]) -> tuple[str, ...]:
         if field in ("", "body") or field in _TITLES:
             found.update(_of_statements(text))
     return tuple(sorted(found))
+
+
+def _is_less(field: str, text: str) -> bool:
+    """Whether a paragraph says that the patch is not the whole fix."""
+    if _UNFINISHED.search(text):
+        return True
+    return field in (*_TITLES, "") and bool(_LESS.search(text.split("\n", 1)[0]))
+
+
+def _is_of_series(title: str) -> bool:
+    found = _OF_SERIES.search(title)
+    return found is not None and int(found[2]) > 1
 
 
 def _of_name(name: str) -> list[str]:
@@ -63,6 +103,8 @@ def _of_statements(text: str) -> Iterator[str]:
             yield from CVE.findall(line)
     for sentence in re.split(r"[.;!?](?=\s|$)|\n\s*\n", text):
         flat, at, said = re.sub(r"\s+", " ", sentence), 0, False
+        if _LESS.search(flat):
+            continue
         for hit in CVE.finditer(flat):
             between = flat[at : hit.start()]
             said = said if at and _LISTED.match(between) else bool(_SAID.search(flat[: hit.start()]))
