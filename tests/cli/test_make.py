@@ -6,6 +6,7 @@ import contextlib
 import difflib
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -99,6 +100,8 @@ def test_a_stripped_program_of_ones_own_is_fixed_while_it_runs(tree: Path, tmp_p
         assert (ask(server, "-5"), ask(server, "7"), ask(server, "2000")) == ("999", "1014", "999")
         run("revert", patch["id"], server.pid)
         assert ask(server, "-5") == "990"
+        assert run("revert", "0" * 16, server.pid, code=ExitCode.NO_PROCESS)["remedy"].endswith(f"status {server.pid}")
+        assert "no patch 9952" in run("revert", "9952", server.pid, code=ExitCode.NOT_FOUND)["error"]
 
 
 def test_a_patch_does_not_choose_what_verify_runs(tree: Path, tmp_path: Path) -> None:
@@ -265,3 +268,18 @@ def test_the_folder_of_the_patches_never_shows_half_of_one(tmp_path: Path) -> No
     path = write(made, tmp_path / "out").path
     assert path.read_bytes() == data and [p.name for p in path.parent.iterdir()] == ["p.suture.o"]
     assert path.stat().st_mode & 0o777 == 0o644
+
+
+def test_verify_of_a_tree_that_lies_elsewhere_says_so(tree: Path, tmp_path: Path) -> None:
+    fix, shipped, copy = tmp_path / "limit.patch", tmp_path / "shipped", tmp_path / "copy"
+    fix.write_bytes(difference("limit.h", b"#define LIMIT 1000\n", b"#define LIMIT 10\n"))
+    (patch,) = run("make", "--tree", tree, "--binary", shipped, "--fix", fix, "--output", tmp_path)["patches"]
+    shown = subprocess.run(
+        [SUTURE, "show", patch["path"], "--disassemble"], capture_output=True, text=True, check=False
+    )
+    assert shown.returncode == ExitCode.NOT_FOUND and "with --binary FILE" in shown.stderr
+    shutil.copytree(tree, copy)
+    database = copy / "compile_commands.json"
+    database.write_text(database.read_text().replace(str(tree), str(copy)))
+    said = run("verify", patch["path"], "--tree", copy, "--binary", shipped, code=ExitCode.REFUSED)
+    assert str(tree) in said["error"] and str(copy) in said["error"]

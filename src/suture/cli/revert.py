@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
 from suture.cli import number
 from suture.cli.apply import counted, report
-from suture.error import ExitCode
+from suture.error import ExitCode, NotFound
 from suture.patch.file import read_patch
 from suture.process.apply import Result, revert
 from suture.process.aside import alone
@@ -62,6 +63,11 @@ def run(args: argparse.Namespace) -> int:
         if args.to:
             raise kernel.BadKernelOption("--to is for processes", "load the other kernel patch: suture apply FILE.ko")
         return kernel.revert(args)
+    if not _is_id(args.patch) and "/" not in args.patch and not os.path.lexists(args.patch):
+        raise NotFound(
+            f"no patch {args.patch}: it is neither an id (16 digits, as suture status prints it) nor a file that is here",
+            "give the patch first, then the processes: suture revert ID PID",
+        )
     identity = args.patch if _is_id(args.patch) else read_patch(Path(args.patch)).id
     unread: list[Unread] = []
     pids: list[int] = args.pid

@@ -68,6 +68,8 @@ def run(args: argparse.Namespace) -> int:
         everything = ready(_trusted(request, args), step)
         making = make(everything.tree, everything.shipped, everything.fixes, request.facts(), step, everything.beside)
     again = next((m for m in making.patches if m.manifest.target.build_id == target.build_id), None)
+    if again is None or again.id != patch.id:
+        _check_place(request, args)
     if again is None:
         raise Differs(
             f"{args.patch}: made again, nothing comes out for build-id {target.build_id}", "do not apply this patch"
@@ -98,6 +100,19 @@ def _trusted(request: Request, args: argparse.Namespace) -> Request:
             "if the tree is yours, name it: suture verify PATCH --tree DIR --binary FILE",
         )
     return replace(request, tree=str(args.tree.resolve()), binary=str(args.binary.resolve()))
+
+
+def _check_place(request: Request, args: argparse.Namespace) -> None:
+    """Raises `Refused` where a tree of one's own lies elsewhere than when the patch was made: paths go into code and manifest."""
+    if not args.tree or not args.binary:
+        return
+    given = (str(args.tree.resolve()), str(args.binary.resolve()))
+    if given != (request.tree, request.binary):
+        raise Refused(
+            f"{args.patch}: it was made from {request.tree} and {request.binary}, not from {given[0]} and {given[1]}, so its "
+            "bytes are others and tell nothing",
+            "put the tree and the binary where they lay, or compare what suture show prints of both",
+        )
 
 
 def _first(a: bytes, b: bytes) -> str:

@@ -21,7 +21,7 @@ from suture.process import memory
 from suture.process.allowance import limited_by_name
 from suture.process.borrow import OnStep, no_step
 from suture.process.detach import release_lingering
-from suture.process.error import Busy, WrongTarget, naming_its_end
+from suture.process.error import Busy, NotCarried, WrongTarget, naming_its_end
 from suture.process.fitting import fitting_images, refuse_shared
 from suture.process.image import Image, images
 from suture.process.loader import find_imports
@@ -379,7 +379,7 @@ def revert(
         present = images(tracee.via, maps)
         mine = [p for p in placed if p.record.id == patch_id and any(_is_for(p.record, i) for i in present)]
         if not mine:
-            raise Refused(
+            raise NotCarried(
                 f"pid {pid}: does not carry the patch {patch_id}", f"see what it carries: suture status {pid}"
             )
         _settle(tracee, maps, timeout, on_step)

@@ -89,3 +89,9 @@ class Hostile(SutureError):
     def __init__(self, pid: int, what: str) -> None:
         super().__init__(f"pid {pid}: {what}", "look at the process by hand; Suture does not touch it")
         self.pid = pid
+
+
+class NotCarried(Refused):
+    """The process does not carry the patch that is to be reverted."""
+
+    exit_code = ExitCode.NO_PROCESS
