@@ -13,6 +13,7 @@ import pytest
 from suture.cli.ledger import cve_lines, fix_lines
 from suture.delta.ledger import Account, Fate, FileAccount, Ledger, Lines
 from suture.error import ExitCode
+from suture.patch.file import read_patch
 from suture.patch.manifest import Fix
 
 SUTURE = Path(sys.executable).with_name("suture")
@@ -186,6 +187,37 @@ def test_each_of_several_fixes_has_its_own_ledger_and_closes_its_own_cves(projec
     assert patch["cves"] == ["CVE-2099-0001"] and not patch["complete"]
     assert accounts(patch, 0) == {"l.c": [("patched", "-11 +11", ["guard"])]}
     assert accounts(patch, 1)["other.c"][0][0] == "missing"
+
+
+def groups(patch: Any) -> list[list[str]]:
+    return sorted(sorted(f.name for f in g.functions) for g in read_patch(Path(patch["path"])).manifest.groups)
+
+
+def test_functions_of_one_fix_are_one_group_across_files_and_those_of_another_fix_another(project: Project) -> None:
+    one = project.fix("CVE-2099-0001.patch", ("l.c", "guard old", "guard new"), ("own.c", "own %d", "owns %d"))
+    other = project.fix("CVE-2099-0002.patch", ("part.txt", "part %d", "parts %d"))
+    (patch,) = project.make(ExitCode.OK, one, other)["patches"]
+    assert groups(patch) == [["again", "guard", "own"], ["part"]]
+
+
+def test_a_macro_of_one_fix_joins_all_that_the_units_with_it_change(project: Project) -> None:
+    one = project.fix("CVE-2099-0001.patch", ("shape.h", "EXTRA 5", "EXTRA 6"))
+    other = project.fix("CVE-2099-0002.patch", ("part.txt", "part %d", "parts %d"))
+    third = project.fix("CVE-2099-0003.patch", ("own.c", "own %d", "owns %d"))
+    (patch,) = project.make(ExitCode.OK, one, other, third)["patches"]
+    assert groups(patch) == [["again", "own"], ["guard", "part"]]
+
+
+def test_functions_of_one_fix_switch_apart_for_a_reason_and_verify_makes_the_same(project: Project) -> None:
+    fix = project.fix("CVE-2099-0001.patch", ("own.c", "own %d", "owns %d"))
+    (patch,) = project.make(ExitCode.OK, fix, words=("--apart", "each stands alone"))["patches"]
+    assert groups(patch) == [["again"], ["own"]]
+    command = [SUTURE, "verify", patch["path"], "--tree", project.root, "--binary", project.shipped]
+    assert subprocess.run(command, capture_output=True, check=False).returncode == 0
+    shown = subprocess.run([SUTURE, "show", patch["path"]], capture_output=True, text=True, check=True).stdout
+    assert "each stands alone" in shown
+    (together,) = project.make(ExitCode.OK, fix)["patches"]
+    assert groups(together) == [["again", "own"]] and together["path"] != patch["path"]
 
 
 def test_what_concerns_another_program_alone_is_told_apart_from_what_is_missing(project: Project) -> None:

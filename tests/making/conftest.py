@@ -81,7 +81,8 @@ def compiler(name: str) -> str:
 
 @dataclass
 class Package:
-    """`sources` and `fix` map file names to text; `calls` are the functions, `long f(long)`, that the program calls by name."""
+    """`sources` and `fix` map file names to text; `calls` are the functions, `long f(long)`, that the program calls by name. `members` are
+    the functions of each fix, None for one fix."""
 
     folder: Path
     shape: Shape
@@ -92,6 +93,7 @@ class Package:
     ldflags: tuple[str, ...]
     host_flags: tuple[str, ...] = ()
     request: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    members: Sequence[frozenset[tuple[str, str]]] | None = None
     running: list[Running] = field(default_factory=list)
 
     @property
@@ -219,7 +221,9 @@ class Package:
         target = Target(run.elf.build_id or "", self.shipped.name, "p", "p", "1", "x86_64")
         whole = Ledger((FileAccount("a.c", (Account(Fate.PATCHED),)),))
         fixes = [Fix("x.patch", ("CVE-2099-0001",), "00", whole)]
-        return build("p-1", target, self.changes(), run, fixes, self.elsewhere, {"compiler": "gcc"}, self.request)
+        told = None if self.members is None else lambda _: self.members
+        toolchain = {"compiler": "gcc"}
+        return build("p-1", target, self.changes(), run, fixes, self.elsewhere, toolchain, self.request, members=told)
 
     def patch(self) -> PatchFile:
         """The patch of everything that the fix changes; a refusal is a failure."""

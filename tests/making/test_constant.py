@@ -58,7 +58,9 @@ def test_a_switch_table_that_moves_in_its_section_is_no_change_and_the_new_funct
 
 def test_functions_with_switch_tables_in_one_section_stay_independent(package: Any) -> None:
     fixed = SWITCHES.replace("return 15", "return 16").replace("return 35", "return 36")
-    patch = package(SWITCHES, fixed, "left right last").patch()
+    made = package(SWITCHES, fixed, "left right last")
+    made.request = {"apart": ("the functions have nothing to do with one another",)}
+    patch = made.patch()
     assert [[f.name for f in g.functions] for g in patch.manifest.groups] == [["last"], ["left"]]
 
 
@@ -105,6 +107,7 @@ long size(long x) { return strlen(names[x]); }
 
 def test_a_changed_constant_table_changes_all_its_readers_together(package: Any) -> None:
     made = package(TABLE, TABLE.replace("5, 8", "50, 80").replace('"bb"', '"bbbbb"'), "look both size")
+    made.request = {"apart": ("the functions have nothing to do with one another",)}
     patch = made.patch()
     assert sorted(sorted(f.name for f in g.functions) for g in patch.manifest.groups) == [["both", "look"], ["size"]]
     assert any("new copy of the constant table" in n for n in patch.manifest.verdict.notes)

@@ -193,7 +193,7 @@ def test_the_applier_may_be_killed_at_each_step_while_exceptions_fly(package: An
         if name is None:
             break
         seen.append(name)
-        # two groups, each of which switches at once
+        # one group, which switches at once
         assert all(a in (o, n) for a, o, n in zip(answers(target), OLD, NEW, strict=True)), name
         assert apply(pid, patch, timeout=60).exit_code is ExitCode.OK, name
         assert answers(target) == NEW, name

@@ -117,6 +117,7 @@ def test_a_thread_inside_the_old_cold_part_keeps_the_group_from_switching_and_no
     """It waits in the cold part: nothing on its stack lies in the part that gets the jump."""
     fixed = WAITS.replace("x * 2", "x * 3").replace("+ 1000", "+ 2000").replace("x + 1;", "x + 5;")
     made = package(WAITS, fixed, "check apart")
+    made.request = {"apart": ("the functions have nothing to do with one another",)}
     patch = made.patch()
     assert {p.name for g in patch.manifest.groups for p in g.parts} == {"check.cold"}
     target = made.start()
@@ -142,6 +143,7 @@ def test_all_functions_that_inlined_a_changed_header_function_change_in_all_unit
         "b.c": '#include "limit.h"\nlong two(long x) { return limit(x * 2) + 2; }\nlong three(long x) { return 3 - limit(x); }\n',
     }
     made = package(files, {"limit.h": header.replace("100", "50")}, "one two three same")
+    made.request = {"apart": ("the functions have nothing to do with one another",)}
     patch = made.patch()
     assert {f.name for f in patch.manifest.functions} == {"one", "two", "three"}
     assert len(patch.manifest.groups) == 3

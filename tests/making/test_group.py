@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from typing import Any
 
-from suture.patch.file import parse_patch
+import pytest
 
+from suture.patch.file import parse_patch
+from suture.process.apply import apply
+from suture.process.error import Busy
+
+APART = {"apart": ("the functions have nothing to do with one another",)}
 UNITS = {
     "a.c": """
 long b_step(long);
@@ -55,7 +62,9 @@ def test_functions_that_call_one_another_across_units_switch_together_and_others
         "a.c": UNITS["a.c"].replace("+ b_step(x)", "+ b_step(x + 1)").replace("* 7", "* 8"),
         "b.c": UNITS["b.c"].replace("- 1;", "- 2;").replace("* 9", "* 10"),
     }
-    patch = package(UNITS, fix, "a_entry b_step alone apart").patch()
+    made = package(UNITS, fix, "a_entry b_step alone apart")
+    made.request = APART
+    patch = made.patch()
     groups = sorted(sorted(f.name for f in g.functions) for g in patch.manifest.groups)
     assert groups == [["a_entry", "b_step"], ["alone"], ["apart"]]
 
@@ -153,6 +162,81 @@ long apart(long x) { return x * 3; }
 """
     }
     fix = {"a.c": source["a.c"].replace("count(); return x + 1", "return x + 2").replace("x * 3", "x * 4")}
-    patch = package(source, fix, "work enter apart").patch()
+    made = package(source, fix, "work enter apart")
+    made.request = APART
+    patch = made.patch()
     groups = sorted(sorted(f.name for f in g.functions) for g in patch.manifest.groups)
     assert groups == [["apart"], ["enter", "work"]]
+
+
+MOVED = {
+    "serve.c": """
+#include <stdlib.h>
+#include <string.h>
+void middle(char *);
+long serve(long x) { char *j = malloc(2000); memset(j, 0, 2000); j[1] = x; middle(j); free(j); return x + 1; }
+""",
+    "middle.c": """
+#include <signal.h>
+#include <unistd.h>
+void use(char *);
+void (*volatile hook)(char *) = use;
+void middle(char *j) { if (j[1] == 9) kill(getpid(), SIGSTOP); hook(j); }
+""",
+    "use.c": """
+#include <stdlib.h>
+long used;
+void use(char *j) { used += j[1]; }
+long count(long x) { return used + x; }
+""",
+}
+MOVES = {
+    "serve.c": MOVED["serve.c"].replace("free(j); return x + 1", "return x + 2"),
+    "use.c": MOVED["use.c"].replace("used += j[1];", "used += j[1]; free(j);"),
+}
+
+
+def test_functions_of_one_fix_switch_together_though_nothing_joins_them(package: Any) -> None:
+    """The fix moves free() from one to the other: a call that begins in old code and goes on in new code would free twice."""
+    made = package(MOVED, MOVES, "serve count")
+    patch = made.patch()
+    assert [{f.name for f in g.functions} for g in patch.manifest.groups] == [{"serve", "use"}]
+    target = made.start()
+    pid = target.process.pid
+    target.process.stdin.write(b"serve 9\n")
+    target.process.stdin.flush()
+    assert os.waitid(os.P_PID, pid, os.WSTOPPED) is not None
+    with pytest.raises(Busy):
+        apply(pid, patch, timeout=0.3)
+    os.kill(pid, signal.SIGCONT)
+    assert target.read("serve") == 10
+    assert (target.ask("serve", 4), target.ask("count")) == (5, 13)
+    target.apply(patch)
+    assert (target.ask("serve", 4), target.ask("count")) == (6, 17)
+
+
+def test_with_a_reason_functions_of_one_fix_switch_apart_and_the_reason_is_kept(package: Any) -> None:
+    made = package(MOVED, MOVES, "serve count")
+    made.request = APART
+    manifest = made.patch().manifest
+    assert sorted(g.name for g in manifest.groups) == ["serve", "use"]
+    assert manifest.request["apart"] == APART["apart"]
+    assert any(APART["apart"][0] in n for n in manifest.verdict.notes)
+
+
+@pytest.mark.parametrize(
+    ("members", "expected"),
+    [
+        ([{"alone"}, {"apart"}], [["alone"], ["apart"]]),
+        ([{"alone", "apart"}, set()], [["alone", "apart"]]),
+        ([{"alone"}, set()], [["alone", "apart"]]),  # nobody can tell whose apart is
+    ],
+)
+def test_groups_of_several_fixes_stand_alone_where_no_fix_has_functions_in_both(
+    package: Any, members: Any, expected: Any
+) -> None:
+    fix = {"a.c": UNITS["a.c"].replace("* 7", "* 8"), "b.c": UNITS["b.c"].replace("* 9", "* 10")}
+    made = package(UNITS, fix, "a_entry b_step alone apart")
+    objects = {"alone": "a.c.o", "apart": "b.c.o"}
+    made.members = [frozenset((objects[n], n) for n in one) for one in members]
+    assert [sorted(f.name for f in g.functions) for g in made.patch().manifest.groups] == expected

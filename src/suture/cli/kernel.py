@@ -36,6 +36,8 @@ def make(args: argparse.Namespace) -> int:
         raise BadKernelOption(
             "--fix-from and --file are not for kernels", "give --fix FILE, or --to VERSION with --only"
         )
+    if args.apart:
+        raise BadKernelOption("--apart is not for kernels, which take over a patch as a whole", "leave it out")
     if bool(args.sign_key) != bool(args.sign_cert):
         raise BadKernelOption("a signature needs a key and its certificate", "give --sign-key KEY --sign-cert CERT")
     from suture.cli.make import check_folder

@@ -10,7 +10,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from suture.cli.demangle import plain_names
 from suture.cli.output import print_json, print_table, progress
@@ -104,6 +104,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         default="",
         metavar="REASON",
         help="threads inside an old function may finish in old code; the reason why that is safe is kept in the patch",
+    )
+    parser.add_argument(
+        "--apart",
+        default="",
+        metavar="REASON",
+        help="functions of one fix may switch at different times, those that are free first; the reason why that is safe is kept in the patch",
     )
     parser.add_argument(
         "--output", type=Path, default=Path("."), metavar="DIR", help="where the patches are written (default: here)"
@@ -219,6 +225,7 @@ def _request(args: argparse.Namespace, texts: tuple[tuple[str, str], ...], step:
         if not re.fullmatch(r"CVE-\d{4}-\d{4,}", word):
             raise BadRequest(f"--cve {word}: no CVE number", "give one like --cve CVE-2025-6021")
     options = (texts, tuple(args.fix_from), args.to, tuple(args.only))
+    ways: dict[str, Any] = {"cves": tuple(args.cve), "relaxed": args.relaxed, "apart": args.apart}
     if args.tree is not None:
         if args.binary is None:
             raise BadRequest("--tree needs the binary that was built from it", "give it with --binary FILE")
@@ -227,15 +234,14 @@ def _request(args: argparse.Namespace, texts: tuple[tuple[str, str], ...], step:
             *options,
             tree=str(args.tree.resolve()),
             binary=str(args.binary.resolve()),
-            cves=tuple(args.cve),
-            relaxed=args.relaxed,
+            **ways,
         )
     if args.subject:
         from suture.cli.subject import find
 
         subject = find(args.subject, args.file, [f.partition("=")[0] for f in args.fix_from], step)
-        return Request(subject.source, *options, files=(subject.file,), cves=tuple(args.cve), relaxed=args.relaxed)
-    return Request(args.source, *options, files=tuple(args.file), cves=tuple(args.cve), relaxed=args.relaxed)
+        return Request(subject.source, *options, files=(subject.file,), **ways)
+    return Request(args.source, *options, files=tuple(args.file), **ways)
 
 
 def _print(written: Sequence[Written], making: Making, seconds: Mapping[str, float], whole: bool) -> None:

@@ -1,7 +1,7 @@
 """Which functions go into a patch, in which groups, and which are refused with what reason.
 
 Groups: replaced functions that call one another, before or after the fix, or that share new or changed data, switch together.
-One refused member refuses its group; the other groups stand on their own.
+One refused member refuses its group; the other groups stand on their own. Then those of one fix become one (delta/family.py).
 """
 
 from __future__ import annotations

@@ -80,6 +80,12 @@ class Books:
         gap, no_code = Account(Fate.MISSING, reason=self.tree.gap, remedy=RECORD_WHOLE), self.affected.no_code
         return Ledger(tuple(f if f.path in no_code else replace(f, accounts=(*f.accounts, gap)) for f in ledger.files))
 
+    def members(self, fixes: Sequence[Fix], changes: Sequence[UnitChange]) -> list[frozenset[tuple[str, str]]]:
+        """The functions that each fix changes, as (object, name in post). What a line is behind that holds no code may be any function
+        of the units that read it, so that they are of all fixes with such lines."""
+        closing = _Closing(self, changes, Carried(frozenset(), frozenset()), ())
+        return [closing.members(n, f) for n, f in enumerate(fixes)]
+
 
 def others_of(
     tree: Tree, compared: Mapping[str, Compared], units: Iterable[Unit], binary: Binary | None = None
@@ -300,6 +306,24 @@ class _Closing:
         if not found:
             return self._of_all(mine)
         return _Verdict(Fate.PATCHED, tuple(sorted(names))) if names else _Verdict(Fate.SAME)
+
+    def members(self, number: int, fix: Fix) -> frozenset[tuple[str, str]]:
+        """Functions of the units that a fix changes, or may."""
+        facts = self.books.affected
+        found: set[tuple[str, str]] = set()
+        for path in (p.path for p in fix.files if p.path not in facts.same and p.path not in facts.no_code):
+            lines = self.books.lines.get((number, path), ChangedLines({}, {}, False))
+            units = self._changed_units(facts.readers[path]) if path in facts.readers else list(self.units.values())
+            exact = lines.exact and path in facts.readers
+            rows = [(s, n, t) for s, texts in enumerate((lines.removed, lines.added)) for n, t in texts.items()]
+            for side, n, text in (r for r in rows if r[2].strip()):
+                exact = exact and not text.lstrip().startswith("#")
+                held = [(u, f) for u in units for f in self._functions(side, u, path, n)] if exact else []
+                exact = exact and bool(held) and all(f is not None for _, f in held)
+                found |= {(u.change.object, f) for u, f in held if f in u.changed}
+            if not exact:
+                found |= {(u.change.object, f) for u in units for f in u.changed}
+        return frozenset(found)
 
     def _functions(self, side: int, unit: _Unit, path: str, n: int) -> set[str | None]:
         """Functions of a unit, by their names in post, that a line belongs to; None for one that the fix removes."""

@@ -15,6 +15,7 @@ from suture.delta.clobber import Violation, World, violations
 from suture.delta.compare import difference, reconciled
 from suture.delta.early import run_already
 from suture.delta.exception import may_unwind
+from suture.delta.family import joined
 from suture.delta.kept import kept_constants
 from suture.delta.layout import SignatureChange, changed_layouts, changed_signatures
 from suture.delta.leftover import callers_left
@@ -73,6 +74,9 @@ class Carried:
 Close = Callable[[Sequence[UnitChange], Carried, Sequence[RefusedFunction]], tuple[Fix, ...]]
 """The fixes with their ledgers, from the changes as they were compared, what goes in, and what is refused."""
 
+Members = Callable[[Sequence[UnitChange]], Sequence[frozenset[tuple[str, str]]]]
+"""The functions of each fix, as (object of the unit, name in post)."""
+
 
 def build(
     name: str,
@@ -86,15 +90,20 @@ def build(
     refused: tuple[RefusedFunction, ...] = (),
     suspends: tuple[Suspending, ...] = (),
     close: Close | None = None,
+    members: Members | None = None,
 ) -> Built:
     """Make the live patch of one binary. `changes` are its units that differ; they are taken in the order of their sources.
 
     `refused` is what was refused already and goes into the verdict; `request` is what `suture verify` needs to make it again.
-    With a reason under `relaxed` in it, old frames may finish in old code. `suspends` are functions that suspended coroutines stand in.
-    `close` brings every line of the fixes to account; without it they account for nothing.
+    With a reason under `relaxed` in it, old frames may finish in old code; with one under `apart`, functions of one fix may switch
+    at different times. `suspends` are functions that suspended coroutines stand in.
+    `close` brings every line of the fixes to account; without it they account for nothing. `members` tells functions of several fixes
+    apart; without it all are of one.
     """
     ordered = tuple(sorted((_reconciled(c) for c in changes), key=lambda c: (c.source, c.object)))
-    return _Build(name, target, ordered, run, fixes, elsewhere, toolchain, request, refused, suspends, close).result()
+    return _Build(
+        name, target, ordered, run, fixes, elsewhere, toolchain, request, refused, suspends, close, members
+    ).result()
 
 
 @dataclass
@@ -110,6 +119,7 @@ class _Build:
     refused_before: tuple[RefusedFunction, ...]
     suspends: tuple[Suspending, ...] = ()
     close: Close | None = None
+    members: Members | None = None
     entries: dict[Node, Entry] = field(default_factory=dict)
     refusals: dict[Node, Refusal] = field(default_factory=dict)
     undiverted: set[Node] = field(default_factory=set)
@@ -121,8 +131,13 @@ class _Build:
         self._check_exceptions()
         while True:
             selection = Selection(self.changes, self.refusals, frozenset(self.undiverted))
-            groups, rejected = selection.groups()
-            found = self._clobbers(groups, bool(self._relaxed)) or self._unresolvable(selection, groups)
+            alone, rejected = selection.groups()
+            groups = self._joined(alone)
+            found = (
+                self._clobbers(alone, bool(self._relaxed))
+                or self._unresolvable(selection, alone)
+                or self._clobbers(groups, bool(self._relaxed))
+            )
             if not found:
                 break
             self.refusals.update(found)
@@ -135,6 +150,17 @@ class _Build:
         undefined = [NewSymbol(n, None, bind=SymbolBind.GLOBAL) for n in sorted(layout.resolver.symbols)]
         data = seal(write_object([*layout.sections(), section], [*layout.symbols, *undefined]))
         return Built(data, manifest, refused)
+
+    def _joined(self, groups: tuple[Selected, ...]) -> tuple[Selected, ...]:
+        """Groups of one fix as one, unless they may switch apart. What is refused of a fix is out of it by then."""
+        return groups if self._apart else joined(groups, self._families)
+
+    @cached_property
+    def _families(self) -> Sequence[frozenset[Node]]:
+        if self.members is None:
+            return [frozenset(Node(u, n) for u, c in enumerate(self.changes) for n in c.replaced | c.new)]
+        units = {c.object: u for u, c in enumerate(self.changes)}
+        return [frozenset(Node(units[o], n) for o, n in one) for one in self.members(self.changes)]
 
     def _plan_entries(self) -> None:
         for u, change in enumerate(self.changes):
@@ -322,6 +348,10 @@ class _Build:
     def _relaxed(self) -> str:
         return next(iter(self.request.get("relaxed", ())), "")
 
+    @property
+    def _apart(self) -> str:
+        return next(iter(self.request.get("apart", ())), "")
+
     def _group(self, layout: Layout, group: Selected) -> Group:
         functions = tuple(self._replaced(layout, n) for n in group.replaced)
         return Group(group.replaced[0].name, functions, tuple(self._parts(group)))
@@ -395,7 +425,7 @@ class _Build:
         return Carried(frozenset(functions), frozenset(names))
 
     def _notes(self, groups: Sequence[Selected]) -> tuple[str, ...]:
-        notes = []
+        notes = [f"functions of one fix may switch at different times: {self._apart}"] if self._apart else []
         for change in self.changes:
             if not change.match.unit.whole:
                 notes.append(

@@ -318,6 +318,7 @@ class _Binary:
                 tuple(refused),
                 stands,
                 partial(books.close, self.fixes),
+                partial(books.members, self.fixes) if len(self.fixes) > 1 else None,
             )
         return built, name
 
@@ -372,7 +373,7 @@ def _name(tree: Tree, fixes: Sequence[Fix], item: Shipped, request: Mapping[str,
     """A name that tells what the patch is of, with digits that are others for any other fix, binary or way to make it."""
     cves = sorted({c for f in fixes for c in f.cves})
     what = "+".join(cves) if 0 < len(cves) <= 3 else re.sub(r"\.(patch|diff)$", "", Path(fixes[0].name).name)
-    ways = [x for k in ("relaxed", "cve") for x in (k, *request.get(k, ()))]
+    ways = [x for k in ("relaxed", "apart", "cve") for x in (k, *request.get(k, ()))]
     left = [p.text for f in fixes for p in f.left_out]
     facts = "\0".join(
         [item.binary.package, item.binary.file, *(x for f in fixes for x in (f.name, f.sha256)), *ways, *left]

@@ -30,7 +30,7 @@ class BadRequest(SutureError):
 class Request:
     """Options of `suture make`. `source` is `NAME=VERSION`; `fixes` are texts of patches by name; `files` limits the binaries.
 
-    `cves` are those that the person says the fix closes; `relaxed` the reason why old frames may finish in old code, "" for strict. `tree` and `binary` are paths of a tree of one's own and the binary built from it, instead of `source`.
+    `cves` are those that the person says the fix closes; `relaxed` the reason why old frames may finish in old code, "" for strict; `apart` the reason why functions of one fix may switch at different times, "" for together. `tree` and `binary` are paths of a tree of one's own and the binary built from it, instead of `source`.
     """
 
     source: str
@@ -43,6 +43,7 @@ class Request:
     binary: str = ""
     cves: tuple[str, ...] = ()
     relaxed: str = ""
+    apart: str = ""
 
     def facts(self) -> dict[str, tuple[str, ...]]:
         """As it is kept in a manifest; texts of patches are kept with their names."""
@@ -55,6 +56,7 @@ class Request:
             "tree": (self.tree, self.binary) if self.tree else (),
             "cve": self.cves,
             "relaxed": (self.relaxed,) if self.relaxed else (),
+            "apart": (self.apart,) if self.apart else (),
         }
 
     @classmethod
@@ -76,6 +78,7 @@ class Request:
             *_pair(facts.get("tree", ())),
             facts.get("cve", ()),
             next(iter(facts.get("relaxed", ())), ""),
+            next(iter(facts.get("apart", ())), ""),
         )
 
 
