@@ -31,6 +31,7 @@ from suture.patch.file import PatchFile, read_patch
 from suture.process.apply import Result, apply, revert
 
 VERSION = "1:10.11.18-0+deb12u1"
+_APART = "the three functions have nothing to do with one another"
 _HERE = Path(__file__).resolve().parent
 _PAGE = _HERE.parent / "docs" / "mariadb.md"
 _LONG_ENOUGH = 60.0
@@ -106,7 +107,17 @@ def _patches(folder: Path) -> tuple[list[dict[str, Any]], list[PatchFile]]:
     for number in (2, 3):
         into = folder / f"patch{number}"
         fix = _HERE / "fixes" / f"mariadb-measure-{number}.patch"
-        command = ["make", "--source", f"mariadb={VERSION}", "--fix", str(fix), "--output", str(into), "--json"]
+        command = [
+            "make",
+            "--source",
+            f"mariadb={VERSION}",
+            "--fix",
+            str(fix),
+            f"--apart={_APART}",
+            "--output",
+            str(into),
+            "--json",
+        ]
         done = subprocess.run([sys.executable, "-m", "suture.cli", *command], stdout=subprocess.PIPE, check=False)
         if done.returncode:
             raise NotMeasured(f"suture make ended with {done.returncode}: {done.stdout.decode()[-2000:]}")

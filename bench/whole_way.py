@@ -37,6 +37,7 @@ from suture.process.status import status
 OLD, NEW = "3.0.17-1~deb12u2", "3.0.20-1~deb12u2"
 LIBRARIES = ("libcrypto.so.3", "libssl.so.3")
 FIRST = ("crypto/x509/x509_vfy.c", "ssl/ssl_sess.c", "ssl/statem/statem_srvr.c")
+APART = "measured is how far each function holds back the others"
 _PAGE = Path(__file__).resolve().parent.parent / "docs/whole-way.md"
 _BUSY_SECONDS = 30.0
 _IDLE_SECONDS = 2.0
@@ -122,7 +123,7 @@ def _made(folder: Path, only: Sequence[str]) -> dict[str, Any]:
     """Patches by `suture make`, with what it says; taken as they are when the folder has them."""
     answer = folder / "made.json"
     if not answer.exists():
-        words = ["make", f"--source=openssl={OLD}", f"--to={NEW}", *(f"--only={p}" for p in only)]
+        words = ["make", f"--source=openssl={OLD}", f"--to={NEW}", *(f"--only={p}" for p in only), f"--apart={APART}"]
         _say(f"suture {' '.join(words)}")
         done = _suture(*words, f"--output={folder}", "--json")
         if done.returncode not in (ExitCode.OK, ExitCode.PARTIAL):
