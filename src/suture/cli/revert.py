@@ -14,7 +14,7 @@ from suture.error import ExitCode, NotFound
 from suture.patch.file import read_patch
 from suture.process.apply import Result, revert
 from suture.process.aside import alone
-from suture.process.everywhere import in_each
+from suture.process.everywhere import Failure, in_each
 from suture.process.find import Unread
 from suture.process.population import Population
 from suture.process.status import status_of_all
@@ -80,6 +80,11 @@ def run(args: argparse.Namespace) -> int:
         return report(args, [one() if args.debug else alone(args.pid[0], one, args.timeout)], nothing)
     with counted(args, "reverting") as count:
         outcomes = in_each(pids, partial(_revert, identity, args.to), timeout=args.timeout, report=count)
+    if not args.pid:
+        # found by looking, and nothing to revert any more: it has ended meanwhile
+        outcomes = [o for o in outcomes if not (isinstance(o, Failure) and o.exit_code is ExitCode.NO_PROCESS)]
+        if len(outcomes) < len(pids) and not args.json:
+            print(f"{len(pids) - len(outcomes)} ended meanwhile")
     return report(args, outcomes, nothing, unread=unread) if outcomes else _nothing(args, nothing, unread)
 
 
