@@ -103,6 +103,7 @@ def ready(request: Request, progress: Progress = silent) -> Ready:
     archive = archive_for(name, version, progress)
     source = archive.source(name, version)
     tree = prepare(source, progress)
+    _check_once(request)
     fixes = [parse(text, label, tree.has) for label, text in request.fixes]
     taken: list[tuple[SourceVersion, str]] = []
     for spec in request.fix_from:
@@ -128,6 +129,7 @@ def _own(request: Request) -> Ready:
     if request.fix_from or request.to:
         raise BadRequest("a tree of your own takes patches as files", "give the fix with --fix FILE")
     tree = open_tree(Path(request.tree), Path(request.binary))
+    _check_once(request)
     fixes = [parse(text, label, tree.has) for label, text in request.fixes]
     if request.only:
         fixes = [f.only(request.only) for f in fixes]
@@ -151,8 +153,17 @@ def _without_halves(fixes: list[Fix], taken: Sequence[tuple[SourceVersion, str]]
     return [replace(f, cves=tuple(c for c in f.cves if c not in halves)) for f in fixes]
 
 
+def _check_once(request: Request) -> None:
+    """Raises `BadRequest` for a patch that was given twice: it would not apply over itself."""
+    names: dict[str, str] = {}
+    for name, text in request.fixes:
+        if text in names:
+            raise BadRequest(f"{names[text]} and {name} are the same fix, given twice", "give it once")
+        names[text] = name
+
+
 def _labelled(fixes: Sequence[Fix], cves: tuple[str, ...]) -> tuple[Fix, ...]:
-    """The fixes, with CVEs that a person names added to each."""
+    """The fixes, with CVEs that a person names added to each"""
     return tuple(replace(f, cves=tuple(sorted({*f.cves, *cves}))) for f in fixes)
 
 
