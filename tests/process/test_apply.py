@@ -45,6 +45,7 @@ def test_a_place_that_the_process_takes_meanwhile_is_given_up_for_another(
     times: int, start: Callable[..., Any], program: Path, patch: PatchFile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     target = start(program)
+    assert target.ask("2") == "7 107 9"  # it has started
     taken = iter([True] * times)
     choose = applying.choose_address
 
@@ -61,6 +62,7 @@ def test_a_process_that_takes_every_place_is_busy_and_goes_on(
     start: Callable[..., Any], program: Path, patch: PatchFile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     target = start(program)
+    assert target.ask("2") == "7 107 9"  # it has started
     monkeypatch.setattr(applying, "choose_address", lambda mappings, low, high, size: occupied(mappings, low, high))
     with pytest.raises(Busy, match="something else is mapped"):
         apply(target.pid, patch)
