@@ -35,13 +35,14 @@ _SETTLE_SECONDS = 0.003
 _FRESH_ROUNDS = 10
 _LOADS = ("idle", "busy")
 _MOST_BUSY = 128
+_BUSY_FLOOR_EVERY = 10  # rounds: a stop that waits for each thread's turn on the cores takes up to seconds
 
 
 @dataclass(frozen=True)
 class Sample:
     """Raw numbers of one number of threads, microseconds. One entry for each apply or revert:
 
-    `engine` the longest of its pauses (`stops` tells how many it took), `floor` the C program's next to it, `*_inside` the longest gap
+    `engine` the longest of its pauses (`stops` tells how many it took), `floor` the C program's next to it (busy: to each tenth), `*_inside` the longest gap
     that the target's own clock reader saw during each. `floor_parts` are stop, registers, stacks, resume. `realtime` is the
     floor under SCHED_FIFO. `fresh` are pauses of commands that were started for one apply or revert each.
     """
@@ -168,14 +169,15 @@ def _rounds(sample: Sample, pid: int, floor: Popen[str], gauge: Gauge, patch_pat
         sample.stops.append(len(result.pauses_us))
         sample.engine_inside.append(inside)
         time.sleep(_SETTLE_SECONDS)
-        answer, inside = gauge.longest_during(lambda: ask(floor, ""))
-        *parts, total, seen, size = (int(x) for x in answer.split())
-        if seen != sample.threads or result.threads != sample.threads:
-            raise NotMeasured(f"{seen} and {result.threads} of {sample.threads} threads were stopped")
-        sample.floor.append(total / 1000)
-        sample.floor_parts.append([p / 1000 for p in parts])
-        sample.floor_inside.append(inside)
-        time.sleep(_SETTLE_SECONDS)
+        if sample.load == "idle" or n % _BUSY_FLOOR_EVERY == 0:
+            answer, inside = gauge.longest_during(lambda: ask(floor, ""))
+            *parts, total, seen, size = (int(x) for x in answer.split())
+            if seen != sample.threads or result.threads != sample.threads:
+                raise NotMeasured(f"{seen} and {result.threads} of {sample.threads} threads were stopped")
+            sample.floor.append(total / 1000)
+            sample.floor_parts.append([p / 1000 for p in parts])
+            sample.floor_inside.append(inside)
+            time.sleep(_SETTLE_SECONDS)
         sample.realtime.append(int(ask(floor, "realtime").split()[4]) / 1000)
         time.sleep(_SETTLE_SECONDS)
     for _ in range(min(_FRESH_ROUNDS, rounds)):
