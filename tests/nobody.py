@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sysconfig
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -28,7 +29,8 @@ def run_as_nobody(program: str, folder: Path, env: Mapping[str, str] | None = No
                 shutil.copytree(found, copy / name, ignore=quiet)
             else:
                 shutil.copy(found, copy / name)
-    for path in (folder, *folder.parents[:2]):
+    top = Path(tempfile.gettempdir())
+    for path in (p for p in (folder, *folder.parents) if top in p.parents):
         path.chmod(path.stat().st_mode | 0o755)
     drop = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
     own = {"PATH": os.environ["PATH"], "HOME": "/nonexistent", "PYTHONPATH": str(copy), **(env or {})}
