@@ -14,7 +14,7 @@ from suture.source.difference import tree_difference
 from suture.source.fix import FilePatch, Fix
 
 _NAMED = 8
-_VERSION_LINES = re.compile(r"^[-+](?![-+])(?!(VERSION|PATCHLEVEL|SUBLEVEL|EXTRAVERSION|NAME) =)", re.M)
+_OTHER_LINES = re.compile(r"^[-+](?![-+])(?!(VERSION|PATCHLEVEL|SUBLEVEL|EXTRAVERSION|NAME) =)", re.M)
 
 
 def check(tree: KernelTree, fixes: Sequence[Fix], newer: Path, version: str, progress: Progress = silent) -> None:
@@ -50,7 +50,7 @@ def left_over(old: Path, patched: Path, newer: Path, version: str) -> tuple[File
         here, there = patched / part.path, newer / part.path
         if here.is_file() and there.is_file() and here.read_bytes() == there.read_bytes():
             continue
-        if part.path == "Makefile" and not _VERSION_LINES.search(part.text):
+        if part.path == "Makefile" and not _OTHER_LINES.search(part.text):
             continue
         rest.append(part)
     return tuple(rest)

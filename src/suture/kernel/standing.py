@@ -13,12 +13,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from suture.error import SutureError
 from suture.kernel import boot, livepatch
 from suture.kernel.check import KernelFacts, facts
 from suture.kernel.livepatch import LoadedPatch
 from suture.kernel.manifest import KernelPatch, read_patch
 from suture.kernel.version import running_version
+from suture.patch.admission import read_folder
 from suture.process.standing import Carried, Disk, Known, Standing, judge
 
 _VERSION = 0x20E  # kernel_version of the boot header (Documentation/x86/boot.rst): where the text is, less 0x200
@@ -50,13 +50,7 @@ class NextBoot:
 
 def read_patches(folder: Path) -> tuple[list[KernelPatch], list[str]]:
     """All kernel patches of a folder, and what is wrong with those that cannot be read."""
-    found, bad = [], []
-    for path in sorted(folder.glob("*.ko")):
-        try:
-            found.append(read_patch(path))
-        except SutureError as problem:
-            bad.append(problem.what)
-    return found, bad
+    return read_folder(folder, "*.ko", read_patch)
 
 
 def scan(patches: Sequence[KernelPatch]) -> KernelRow | None:

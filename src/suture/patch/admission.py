@@ -10,12 +10,14 @@ from __future__ import annotations
 import os
 import shlex
 import stat
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from suture.error import ExitCode, NotFound, Refused, SutureError
 from suture.patch.manifest import BadPatch
 
+T = TypeVar("T")
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
 
@@ -46,6 +48,17 @@ def read_bytes(path: Path, most: int, *, owned: bool = False) -> bytes:
         raise NotFound(f"{path}: no such patch file", "give the path of a file that `suture make` wrote") from problem
     except OSError as problem:
         raise NotFound(f"{path}: {problem.strerror}", "give the path of a file that `suture make` wrote") from problem
+
+
+def read_folder(folder: Path, pattern: str, read: Callable[[Path], T]) -> tuple[list[T], list[str]]:
+    """All patch files of a folder that a shell pattern names, and what is wrong with those that cannot be read."""
+    found, bad = [], []
+    for path in sorted(folder.glob(pattern)):
+        try:
+            found.append(read(path))
+        except SutureError as problem:
+            bad.append(problem.what)
+    return found, bad
 
 
 def _read_bytes(path: Path, most: int, owned: bool) -> bytes:

@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from suture.error import ExitCode, SutureError
+from suture.error import ExitCode
+from suture.patch.admission import read_folder
 from suture.patch.file import SUFFIX, PatchFile, read_patch
 from suture.patch.manifest import Manifest
 from suture.process.allowance import limited
@@ -56,13 +57,7 @@ class Scan:
 
 def read_patches(folder: Path) -> tuple[list[PatchFile], list[str]]:
     """All patch files of a folder, and what is wrong with those that cannot be read."""
-    found, bad = [], []
-    for path in sorted(folder.glob(f"*{SUFFIX}")):
-        try:
-            found.append(read_patch(path))
-        except SutureError as problem:
-            bad.append(problem.what)
-    return found, bad
+    return read_folder(folder, f"*{SUFFIX}", read_patch)
 
 
 def scan(patches: Sequence[PatchFile]) -> Scan:
