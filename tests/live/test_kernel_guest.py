@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import shutil
+import subprocess
+import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -46,6 +50,30 @@ def probe(guest: Guest) -> str:
 def clean(guest: Guest) -> None:
     said = guest.run("dmesg").output
     assert not [x for x in said.splitlines() if "BUG:" in x or "WARNING:" in x or "Oops" in x]
+
+
+_FROM_ELSEWHERE = """
+import suture
+from suture.kernel.target import find
+from suture.kernel.vm import Guest
+with Guest(find({version!r})) as guest:
+    answer = guest.suture("--version")
+print(suture.__file__, answer.status, answer.output)
+"""
+
+
+def test_a_checkout_may_lie_in_a_folder_that_the_guest_has_of_its_own(tmp_path: Path) -> None:
+    """/tmp, as everyone's clone for a quick look: the guest's own /tmp hides the host's."""
+    assert tmp_path.is_relative_to("/tmp")
+    checkout = Path(__file__).resolve().parents[2]
+    for name in filter(lambda n: (checkout / n).is_dir(), ("src", "recipes")):
+        shutil.copytree(checkout / name, tmp_path / name)
+    env = {**os.environ, "PYTHONPATH": str(tmp_path / "src")}
+    words = [sys.executable, "-c", _FROM_ELSEWHERE.format(version=VERSION)]
+    done = subprocess.run(words, env=env, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    where, status, said = done.stdout.split(maxsplit=2)
+    assert where.startswith(str(tmp_path)) and (status, said[:7]) == ("0", "suture "), done.stdout
 
 
 def test_a_fix_changes_behaviour_while_it_is_applied_and_not_after(guest: Guest) -> None:

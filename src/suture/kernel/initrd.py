@@ -2,7 +2,8 @@
 
 The agent reads one line per command (a number and the command in base64), runs it, and answers with status and output in base64.
 After start the host's own file system is mounted read-only at /host, so that Suture itself runs in the guest, in a chroot. A kernel
-without 9p has a part of it in the initrd.
+without 9p has a part of it in the initrd. The guest has a /tmp and a /run of its own; what Suture is imported from is bound to
+folders below that /run before they cover the host's, since a checkout may lie in one of these.
 """
 
 from __future__ import annotations
@@ -12,12 +13,21 @@ import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+import capstone
+
+import suture
 from suture.error import NotFound
 from suture.kernel.image import read_depends
 from suture.kernel.target import Target
 from suture.kernel.userland import userland
 
 NEEDED = ("virtio_pci", "9pnet_virtio", "9p", "virtio_rng")
+
+IMPORTED = tuple(Path(package.__path__[0]).resolve().parent for package in (suture, capstone))
+"""Folders of the host that Suture is imported from."""
+
+PYTHON_PATH = ":".join(f"/run/import/{number}" for number in range(len(IMPORTED)))
+"""Where the guest has them, in its chroot."""
 
 INIT = """#!/bin/busybox sh
 /bin/busybox mkdir -p /proc /sys /dev /tmp /host /share
@@ -30,9 +40,11 @@ echo 0 >/proc/sys/kernel/kptr_restrict; echo 7 >/proc/sys/kernel/printk
 for m in $(cat /modules); do insmod "/lib/$m" || echo "insmod $m failed"; done
 ifconfig lo 127.0.0.1 up
 grep -qw 9p /proc/filesystems && mount -t 9p -o trans=virtio,version=9p2000.L,msize=262144,cache=loose,ro root /host
+mkdir /run; mount -t tmpfs run /run; mkdir /run/import; n=0
+while read -r f; do mkdir /run/import/$n; [ ! -d "/host$f" ] || mount --bind "/host$f" /run/import/$n; n=$((n+1)); done </imported
 for d in proc sys dev tmp; do mount --bind /$d /host/$d; done
 mount --bind /sys/kernel/debug /host/sys/kernel/debug; mount --bind /sys/kernel/security /host/sys/kernel/security
-mount --bind /dev/pts /host/dev/pts; mount --bind /dev/shm /host/dev/shm; mount -t tmpfs run /host/run
+mount --bind /dev/pts /host/dev/pts; mount --bind /dev/shm /host/dev/shm; mount --rbind /run /host/run
 grep -qw 9p /proc/filesystems && mount -t 9p -o trans=virtio,version=9p2000.L,msize=262144 share /share
 mount --bind /share /host/mnt
 exec </dev/ttyS1 >/dev/ttyS1 2>/dev/null; stty raw -echo
@@ -63,6 +75,7 @@ def initrd(target: Target, shared: Mapping[str, bytes] | None = None) -> bytes:
     if target.module("9p") is None:
         files |= {"host": (0o040755, b""), **userland("host"), "share": (0o040755, b"")}
     files |= {f"share/{name}": (0o100644, data) for name, data in (shared or {}).items()}
+    files["imported"] = (0o100644, "".join(f"{folder}\n" for folder in IMPORTED).encode())
     files["modules"] = (0o100644, "\n".join(p.name for p in ordered).encode())
     return gzip.compress(_cpio(files), 1, mtime=0)
 

@@ -17,10 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
-import capstone
-
 from suture.error import ExitCode, NotFound, SutureError
-from suture.kernel.initrd import initrd
+from suture.kernel.initrd import PYTHON_PATH, initrd
 from suture.kernel.target import Target
 from suture.source import cache
 
@@ -134,11 +132,9 @@ class Guest:
 
     def python(self, arguments: str, timeout: float = 300.0) -> Answer:
         """Run the archive's Python of this host in the guest, with this Suture in its path."""
-        root = Path(__file__).resolve().parents[2]
-        packages = Path(capstone.__file__).resolve().parents[1]
         return self.run(
             "chroot /host /usr/bin/env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LC_ALL=C.UTF-8 "
-            f"SUTURE_STATE=/run/suture-state PYTHONDONTWRITEBYTECODE=1 PYTHONPATH={root}:{packages} "
+            f"SUTURE_STATE=/run/suture-state PYTHONDONTWRITEBYTECODE=1 PYTHONPATH={PYTHON_PATH} "
             f"/usr/bin/python3 {arguments}",
             timeout,
         )
