@@ -16,11 +16,11 @@ from kernel_guest import insert
 from kernel_page import DOCUMENT, document
 
 from suture.error import SutureError
-from suture.kernel.make import KernelMaking, make
-from suture.kernel.prepare import ROOT, prepare, unpacked
-from suture.kernel.request import KernelRequest, ready
-from suture.kernel.target import find
-from suture.kernel.vm import Guest
+from suture.machine.vm import Guest
+from suture.make_kernel.make import KernelMaking, make
+from suture.make_kernel.prepare import ROOT, prepare, unpacked
+from suture.make_kernel.request import KernelRequest, ready
+from suture.make_kernel.target import find
 from suture.source.difference import tree_difference
 
 _HERE = Path(__file__).resolve().parent

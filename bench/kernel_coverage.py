@@ -28,13 +28,13 @@ from kernel_page import DOCUMENT, document
 
 from suture.command import run
 from suture.error import SutureError
-from suture.kernel import built, unit
-from suture.kernel.make import KernelMaking, make
 from suture.kernel.manifest import KernelPatch, read_patch
-from suture.kernel.prepare import ROOT, KernelTree, prepare, unpacked
-from suture.kernel.refusal import KernelRefused
-from suture.kernel.request import KernelRequest, ready
-from suture.kernel.target import Target, find
+from suture.make_kernel import built, unit
+from suture.make_kernel.make import KernelMaking, make
+from suture.make_kernel.prepare import ROOT, KernelTree, prepare, unpacked
+from suture.make_kernel.refusal import KernelRefused
+from suture.make_kernel.request import KernelRequest, ready
+from suture.make_kernel.target import Target, find
 from suture.source import cache
 from suture.source.difference import tree_difference
 

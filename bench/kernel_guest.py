@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from suture.kernel.image import read_depends
 from suture.kernel.manifest import KernelPatch
-from suture.kernel.target import Target
-from suture.kernel.vm import Guest
+from suture.machine.vm import Guest
+from suture.make_kernel.image import read_depends
+from suture.make_kernel.target import Target
 
 # Runs in the guest, by the host's Python: what `suture apply` and `suture revert` do, without starting Python for each.
 DRIVER = """

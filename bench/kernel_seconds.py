@@ -15,12 +15,12 @@ from typing import TypeVar
 from facts import RESULTS, Record, Start
 from kernel_page import DOCUMENT, document
 
-from suture.kernel import unit
-from suture.kernel.make import make
-from suture.kernel.prepare import prepare, unpacked
-from suture.kernel.request import KernelRequest, ready
-from suture.kernel.target import find
-from suture.kernel.vm import Guest
+from suture.machine.vm import Guest
+from suture.make_kernel import unit
+from suture.make_kernel.make import make
+from suture.make_kernel.prepare import prepare, unpacked
+from suture.make_kernel.request import KernelRequest, ready
+from suture.make_kernel.target import find
 from suture.source import cache
 
 _T = TypeVar("_T")

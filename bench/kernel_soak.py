@@ -13,10 +13,10 @@ from facts import RESULTS, Start
 from kernel_behaviour import request_of
 from kernel_guest import insert
 
-from suture.kernel.make import make
-from suture.kernel.request import ready
-from suture.kernel.target import find
-from suture.kernel.vm import Guest
+from suture.machine.vm import Guest
+from suture.make_kernel.make import make
+from suture.make_kernel.request import ready
+from suture.make_kernel.target import find
 
 _HERE = Path(__file__).resolve().parent
 _LOAD = """

@@ -24,18 +24,18 @@ from suture.delta.compare import Difference
 from suture.delta.layout import LayoutChange
 from suture.elf.file import ElfFile
 from suture.error import SutureError
-from suture.kernel import unit
-from suture.kernel.change import KernelChange, OtherCompiles
-from suture.kernel.image import VMLINUX
-from suture.kernel.line import Lines
-from suture.kernel.make import Images
-from suture.kernel.match import NoMatch, match
-from suture.kernel.object import KernelObject, runs_once
-from suture.kernel.prepare import KernelTree, prepare
-from suture.kernel.resolve import Exports, Resolver
-from suture.kernel.select import select
-from suture.kernel.special_section import SpecialSections
-from suture.kernel.target import find
+from suture.make_kernel import unit
+from suture.make_kernel.change import KernelChange, OtherCompiles
+from suture.make_kernel.image import VMLINUX
+from suture.make_kernel.line import Lines
+from suture.make_kernel.make import Images
+from suture.make_kernel.match import NoMatch, match
+from suture.make_kernel.object import KernelObject, runs_once
+from suture.make_kernel.prepare import KernelTree, prepare
+from suture.make_kernel.resolve import Exports, Resolver
+from suture.make_kernel.select import select
+from suture.make_kernel.special_section import SpecialSections
+from suture.make_kernel.target import find
 
 _ASKED = 40  # files that kbuild is asked for at once
 _NONE: frozenset[str] = frozenset()

@@ -28,7 +28,7 @@ from target import NotMeasured
 
 from suture.cli.output import print_json, print_table, progress
 from suture.patch.file import PatchFile, read_patch
-from suture.process.apply import Result, apply, revert
+from suture.process.change.apply import Result, apply, revert
 
 VERSION = "1:10.11.18-0+deb12u1"
 _APART = "the three functions have nothing to do with one another"

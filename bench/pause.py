@@ -26,7 +26,7 @@ from suture.cli.exit_code import INTERRUPTED
 from suture.cli.output import print_json
 from suture.command import run
 from suture.patch.file import PatchFile, read_patch
-from suture.process.apply import Result, apply, revert
+from suture.process.change.apply import Result, apply, revert
 
 _COUNTS = (1, 8, 32, 128, 512)
 _GAPS = 65536

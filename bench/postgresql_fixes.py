@@ -27,9 +27,9 @@ from target import NotMeasured
 from suture.cli.output import print_json, print_table
 from suture.error import ExitCode, Refused, SutureError
 from suture.patch.file import read_patch
-from suture.process.apply import apply, revert
+from suture.process.change.apply import apply, revert
 from suture.process.everywhere import in_each
-from suture.process.find import find
+from suture.process.see.find import find
 
 _HERE = Path(__file__).resolve().parent
 _SSL, _GSS = 80877103, 80877104  # NEGOTIATE_SSL_CODE, NEGOTIATE_GSS_CODE of pqcomm.h

@@ -21,7 +21,7 @@ from target import NotMeasured
 from suture.command import CommandFailed
 from suture.compile import room
 from suture.elf.file import ElfFile
-from suture.process.find import find
+from suture.process.see.find import find
 from suture.progress import Progress
 from suture.source import cache
 from suture.source.archive import archive_for

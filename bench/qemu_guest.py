@@ -25,7 +25,7 @@ from qemu_guest_page import document
 
 from suture.error import SutureError
 from suture.patch.file import PatchFile, read_patch
-from suture.process.apply import apply, revert
+from suture.process.change.apply import apply, revert
 
 _HERE = Path(__file__).resolve().parent
 _PAGE = _HERE.parent / "docs/qemu.md"

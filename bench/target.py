@@ -27,9 +27,9 @@ from suture.delta.compare import difference
 from suture.delta.ledger import Account, Fate, FileAccount, Ledger
 from suture.elf.file import ElfFile
 from suture.error import SutureError
+from suture.make.build import build
 from suture.match.correlate import correlate
 from suture.match.run import Run
-from suture.patch.build import build
 from suture.patch.file import SUFFIX, PatchFile, read_patch
 from suture.patch.manifest import Fix, Target
 

@@ -29,10 +29,10 @@ from whole_way_page import document
 
 from suture.error import ExitCode, SutureError
 from suture.patch.file import PatchFile, read_patch
-from suture.process.apply import Result, apply, revert
-from suture.process.find import find
-from suture.process.placed import State
-from suture.process.status import status
+from suture.process.change.apply import Result, apply, revert
+from suture.process.memory.placed import State
+from suture.process.see.find import find
+from suture.process.see.status import status
 
 OLD, NEW = "3.0.17-1~deb12u2", "3.0.20-1~deb12u2"
 LIBRARIES = ("libcrypto.so.3", "libssl.so.3")

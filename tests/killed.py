@@ -6,7 +6,7 @@ import os
 import signal
 from collections.abc import Callable
 
-from suture.process.borrow import OnStep
+from suture.process.stop.borrow import OnStep
 
 
 def killed_after(step: int, work: Callable[[OnStep], object]) -> str | None:

@@ -16,7 +16,7 @@ from suture.kernel.manifest import SECTION
 from suture.match.proof import MatchedSection, MatchedUnit, Proof, ProvenSymbol
 from suture.patch.manifest import Fix, RefusedFunction, Target, Verdict
 from suture.patch.seal import seal
-from suture.process.apply import apply
+from suture.process.change.apply import apply
 from suture.visible import MOST_LINE, Visible, visible
 from tests.kernel.conftest import manifest as kernel_manifest
 from tests.patch.test_file import MANIFEST, patch

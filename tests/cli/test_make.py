@@ -261,7 +261,7 @@ def test_a_process_that_maps_no_such_file_is_told_with_those_that_it_maps(tmp_pa
 
 def test_the_folder_of_the_patches_never_shows_half_of_one(tmp_path: Path) -> None:
     """Written under another name and renamed: whoever lists *.suture.o meets whole files only."""
-    from suture.patch.make import Made, write
+    from suture.make.make import Made, write
 
     data = os.urandom(1 << 16)
     made = Made("p.suture.o", "id", data, None)

@@ -19,8 +19,8 @@ from suture.patch.link import Place, lay_out, link, slots_read
 from suture.patch.manifest import BadPatch, SymbolKind, parse_manifest
 from suture.patch.record import BadRecord, decode
 from suture.patch.seal import seal
-from suture.process.maps import Maps, choose_address
-from suture.process.placed import check_revertible
+from suture.process.memory.maps import Maps, choose_address
+from suture.process.memory.placed import check_revertible
 from suture.visible import visible
 
 SLOWEST = 5.0  # seconds of the processor for one input

@@ -10,7 +10,7 @@ import pytest
 from suture.error import Refused, Unsupported
 from suture.kernel.check import InTransition, WrongKernel, check, losses
 from suture.kernel.check import facts as read_facts
-from suture.kernel.signature import _MAGIC
+from suture.make_kernel.signature import _MAGIC
 from tests.kernel.conftest import facts, loaded, patch
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from suture.elf.object_writer import NewSection, write_object
 from suture.kernel.manifest import SECTION, identity, parse_patch, unsigned
-from suture.kernel.signature import sign
+from suture.make_kernel.signature import sign
 from suture.patch.manifest import BadPatch
 from suture.patch.seal import seal
 from tests.kernel.conftest import manifest

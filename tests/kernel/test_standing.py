@@ -12,7 +12,7 @@ from suture.kernel.check import KernelFacts
 from suture.kernel.livepatch import LoadedPatch
 from suture.kernel.manifest import KernelPatch
 from suture.kernel.standing import KernelRow, NextBoot, image_version, next_version, row
-from suture.process.standing import Disk, Memory
+from suture.process.see.standing import Disk, Memory
 from tests.kernel.conftest import facts, patch
 
 VERSION = "6.1.176-1"

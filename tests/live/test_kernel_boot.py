@@ -12,11 +12,11 @@ from uuid import UUID
 
 import pytest
 
-from suture.kernel.make import KernelMaking, make
-from suture.kernel.request import KernelRequest, ready
-from suture.kernel.signature import sign
-from suture.kernel.target import find
-from suture.kernel.vm import Answer, Guest, GuestFailed
+from suture.machine.vm import Answer, Guest, GuestFailed
+from suture.make_kernel.make import KernelMaking, make
+from suture.make_kernel.request import KernelRequest, ready
+from suture.make_kernel.signature import sign
+from suture.make_kernel.target import find
 
 pytestmark = [pytest.mark.archive, pytest.mark.slow]
 VERSION = "6.1.176-1"

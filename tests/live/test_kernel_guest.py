@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from suture.kernel.make import KernelMaking, make
-from suture.kernel.request import KernelRequest, ready
-from suture.kernel.target import find
-from suture.kernel.vm import Guest
+from suture.machine.vm import Guest
+from suture.make_kernel.make import KernelMaking, make
+from suture.make_kernel.request import KernelRequest, ready
+from suture.make_kernel.target import find
 
 pytestmark = [pytest.mark.archive, pytest.mark.slow]
 VERSION = "6.1.176-1"
@@ -94,7 +94,7 @@ def test_a_fix_changes_behaviour_while_it_is_applied_and_not_after(guest: Guest)
 
 
 def test_kallsyms_of_the_image_are_those_of_the_running_kernel(guest: Guest) -> None:
-    from suture.kernel.image import read_vmlinux
+    from suture.make_kernel.image import read_vmlinux
 
     rows = guest.run("grep -v '\\[' /proc/kallsyms").output.splitlines()
     running = [(int(a, 16), n) for a, _, n in (x.split() for x in rows)]

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from suture.kernel.make import make
-from suture.kernel.request import KernelRequest, ready
-from suture.kernel.target import find
-from suture.kernel.vm import Guest
+from suture.machine.vm import Guest
+from suture.make_kernel.make import make
+from suture.make_kernel.request import KernelRequest, ready
+from suture.make_kernel.target import find
 
 pytestmark = [pytest.mark.archive, pytest.mark.slow]
 _FIX = Path(__file__).resolve().parents[1] / "kernel/fixes/pipe_odd.patch"

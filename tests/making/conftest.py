@@ -26,13 +26,13 @@ from suture.delta.ledger import Account, Fate, FileAccount, Ledger
 from suture.elf.abi import SymbolType
 from suture.elf.file import ElfFile
 from suture.error import ExitCode
+from suture.make.build import Built, build
+from suture.make.resolve import Found
 from suture.match.correlate import Match, NoMatch, correlate
 from suture.match.run import Run
-from suture.patch.build import Built, build
 from suture.patch.file import PatchFile, parse_patch
 from suture.patch.manifest import Fix, Manifest, RefusedFunction, ReplacedFunction, Target
-from suture.patch.resolve import Found
-from suture.process.apply import apply, revert
+from suture.process.change.apply import apply, revert
 
 CALLER = """
 #include <stdio.h>

@@ -15,8 +15,8 @@ import pytest
 from suture.error import ExitCode
 from suture.match.pattern import Pattern
 from suture.patch.file import PatchFile
-from suture.process.scan import Row, scan
-from suture.process.standing import Disk, Memory, Standing
+from suture.process.see.scan import Row, scan
+from suture.process.see.standing import Disk, Memory, Standing
 
 BODY = "long %s(long x) { long r = x; for (long n = 1; n < x; n++) { r = r * 31 + (r >> 3) + n * 5 - %d; r ^= outside(r) + state; } return r; }\n"
 SOURCE = "extern long outside(long); static long state = 3;\n" + BODY % ("f", 77) + BODY % ("g", 99)

@@ -16,13 +16,14 @@ from suture.error import ExitCode, Refused
 from suture.patch.file import PatchFile
 from suture.patch.finder import encode_hook
 from suture.patch.record import Record
-from suture.process import memory
-from suture.process.apply import apply, revert
-from suture.process.frame import NoFrame
-from suture.process.maps import read_maps
-from suture.process.placed import find_placed
+from suture.process.change.apply import apply, revert
+from suture.process.change.unwind_table import find_runtime
+from suture.process.memory import memory
+from suture.process.memory.maps import read_maps
+from suture.process.memory.placed import find_placed
+from suture.process.stack.frame import NoFrame
+from suture.process.stack.patch_frame import PatchFrames
 from suture.process.tracee import Tracee
-from suture.process.unwind_table import PatchFrames, find_runtime
 from tests.killed import killed_after
 
 THROWS = """

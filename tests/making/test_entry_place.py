@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from suture.process.apply import apply, revert
-from suture.process.placed import State
-from suture.process.status import status
+from suture.process.change.apply import apply, revert
+from suture.process.memory.placed import State
+from suture.process.see.status import status
 from tests.killed import killed_after
 
 PADDING = (

@@ -7,8 +7,8 @@ import signal
 from typing import Any
 
 from suture.error import ExitCode
-from suture.process.apply import apply
-from suture.process.placed import State
+from suture.process.change.apply import apply
+from suture.process.memory.placed import State
 
 CLONED = """
 #include <stdio.h>

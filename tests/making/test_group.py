@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from suture.patch.file import parse_patch
-from suture.process.apply import apply
+from suture.process.change.apply import apply
 from suture.process.error import Busy
 
 APART = {"apart": ("the functions have nothing to do with one another",)}

@@ -26,7 +26,7 @@ from suture.delta.compare import difference
 from suture.elf.file import ElfFile
 from suture.match.correlate import correlate
 from suture.match.run import Run
-from suture.patch.build import build
+from suture.make.build import build
 from suture.patch.manifest import Target
 folder = Path(sys.argv[1])
 read = lambda stage, variant: ElfFile.read(folder / stage / f"a.c.{variant}.o")

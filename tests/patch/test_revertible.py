@@ -13,7 +13,7 @@ from suture.patch.file import parse_patch
 from suture.patch.link import Place, lay_out, link, slots_read
 from suture.patch.manifest import BadPatch, Fix, Group, Manifest, OldPart, ReplacedFunction, Suspending, Target, Verdict
 from suture.patch.record import BadRecord, readable
-from suture.process.placed import check_revertible
+from suture.process.memory.placed import check_revertible
 from tests.patch.test_file import MANIFEST, patch
 
 PLACE = Place(0x7F0000000000, 0x7F0000100000, {}, {}, {})

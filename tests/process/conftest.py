@@ -16,13 +16,12 @@ from pathlib import Path
 import pytest
 
 from suture.delta.ledger import Account, Fate, FileAccount, Ledger
-from suture.delta.refusal import Refusal
 from suture.elf.abi import SectionFlag, SymbolType
 from suture.elf.file import ElfFile
 from suture.elf.object_writer import NewRelocation, NewSection, NewSymbol, write_object
+from suture.make.entry import plan_entry
 from suture.match.proof import MatchedUnit, Proof
 from suture.patch.consistency import Consistency
-from suture.patch.entry import plan_entry
 from suture.patch.file import PatchFile, parse_patch
 from suture.patch.manifest import (
     Fix,
@@ -35,6 +34,7 @@ from suture.patch.manifest import (
     Target,
 )
 from suture.patch.seal import seal
+from suture.refusal import Refusal
 
 
 def gcc(out: Path, source: str, *flags: str) -> Path:

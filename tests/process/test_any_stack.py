@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from suture.patch.file import PatchFile
-from suture.process.apply import apply, revert
+from suture.process.change.apply import apply, revert
 from suture.process.error import Busy
 
 Start = Callable[..., Any]

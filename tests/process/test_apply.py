@@ -10,11 +10,11 @@ import pytest
 
 from suture.error import ExitCode
 from suture.patch.file import PatchFile
-from suture.process import apply as applying
-from suture.process.apply import apply, revert
+from suture.process.change import apply as applying
+from suture.process.change.apply import apply, revert
 from suture.process.error import Busy
-from suture.process.placed import State
-from suture.process.status import status
+from suture.process.memory.placed import State
+from suture.process.see.status import status
 
 
 def test_a_patch_goes_in_and_out_of_a_running_program(

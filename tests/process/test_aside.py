@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from suture.error import ExitCode, Refused, SutureError
-from suture.process import memory
-from suture.process.aside import Told, alone, each
+from suture.process.memory import memory
+from suture.process.see.aside import Told, alone, each
 
 SILENT = r"""
 #define _GNU_SOURCE

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from suture.process import borrow as borrowing
-from suture.process.borrow import borrow
-from suture.process.detach import release_lingering
 from suture.process.error import Busy, NoProcess
-from suture.process.maps import read_maps
-from suture.process.stop import Seizure
+from suture.process.memory.maps import read_maps
+from suture.process.stop import borrow as borrowing
+from suture.process.stop.borrow import borrow
+from suture.process.stop.detach import release_lingering
+from suture.process.stop.stop import Seizure
 from suture.process.tracee import Tracee, list_threads, read_stat, read_status
 
 PROGRAM = r"""

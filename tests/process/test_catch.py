@@ -13,11 +13,11 @@ import pytest
 
 from suture.elf.file import ElfFile
 from suture.patch.file import PatchFile
-from suture.process import switch
-from suture.process.apply import apply, revert
-from suture.process.catch import Catch, Exit, ignoring_trap
+from suture.process.change import switch
+from suture.process.change.apply import apply, revert
 from suture.process.error import Busy
-from suture.process.maps import read_maps
+from suture.process.memory.maps import read_maps
+from suture.process.stop.catch import Catch, Exit, ignoring_trap
 from suture.process.tracee import Tracee, list_threads, read_stat, read_status
 
 Start = Callable[..., Any]

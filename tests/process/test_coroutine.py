@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from suture.patch.file import PatchFile
-from suture.process.apply import apply, revert
-from suture.process.coroutine import SuspendedStacks, candidates
+from suture.process.change.apply import apply, revert
 from suture.process.error import Busy
-from suture.process.maps import Maps, read_maps
+from suture.process.memory.maps import Maps, read_maps
+from suture.process.stack.coroutine import SuspendedStacks, candidates
 
 Start = Callable[..., Any]
 Compile = Callable[..., Path]

@@ -12,10 +12,11 @@ import pytest
 
 from suture.error import Unsupported
 from suture.patch.file import PatchFile
-from suture.process import borrow as borrowing
-from suture.process import seccomp, syscall
-from suture.process.apply import apply, revert
-from suture.process.maps import read_maps
+from suture.process import syscall
+from suture.process.change.apply import apply, revert
+from suture.process.memory.maps import read_maps
+from suture.process.stop import borrow as borrowing
+from suture.process.stop import seccomp
 from suture.process.tracee import Tracee
 from suture.process.x86_64 import SYS_RESTART_SYSCALL, Registers
 from tests.killed import killed_after

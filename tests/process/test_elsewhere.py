@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from suture.process.apply import apply, revert
-from suture.process.elsewhere import spans
+from suture.process.change.apply import apply, revert
 from suture.process.error import Busy
-from suture.process.maps import Maps, read_maps
-from suture.process.switching import may_switch_stacks
+from suture.process.memory.maps import Maps, read_maps
+from suture.process.stack.elsewhere import spans
+from suture.process.stack.switching import may_switch_stacks
 
 Start = Callable[..., Any]
 Build = Callable[..., Any]

@@ -17,13 +17,13 @@ import pytest
 from suture.error import ExitCode, Unsupported
 from suture.patch.file import PatchFile
 from suture.process import everywhere
-from suture.process.apply import Result, apply, revert
+from suture.process.change.apply import Result, apply, revert
 from suture.process.error import Busy
 from suture.process.everywhere import Failure, Outcome, apply_everywhere, in_each
-from suture.process.find import find
-from suture.process.placed import State
-from suture.process.population import Population
-from suture.process.status import status
+from suture.process.memory.placed import State
+from suture.process.see.find import find
+from suture.process.see.population import Population
+from suture.process.see.status import status
 from suture.process.tracee import Tracee
 
 Start = Callable[..., Any]

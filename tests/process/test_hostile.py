@@ -14,12 +14,12 @@ from suture.error import ExitCode, SutureError
 from suture.patch.file import PatchFile
 from suture.patch.manifest import OldPart, Suspending, Verdict
 from suture.process import allowance
-from suture.process.apply import apply, revert
-from suture.process.find import find
-from suture.process.maps import Maps, read_maps
-from suture.process.placed import State, find_placed
-from suture.process.scan import scan
-from suture.process.status import status
+from suture.process.change.apply import apply, revert
+from suture.process.memory.maps import Maps, read_maps
+from suture.process.memory.placed import State, find_placed
+from suture.process.see.find import find
+from suture.process.see.scan import scan
+from suture.process.see.status import status
 
 LIAR = r"""
 #define _GNU_SOURCE

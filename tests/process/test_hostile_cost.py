@@ -23,8 +23,8 @@ SCAN = """
 import json, resource, sys, time
 from pathlib import Path
 from suture.patch.file import read_patch
-from suture.process import find, status
-from suture.process.scan import scan
+from suture.process.see import find, status
+from suture.process.see.scan import scan
 pids = [int(p) for p in sys.argv[2:]]
 find.list_processes = status.list_processes = lambda: list(pids)
 patch = read_patch(Path(sys.argv[1]))

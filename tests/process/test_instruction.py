@@ -8,7 +8,7 @@ import capstone
 import pytest
 
 from suture.elf.file import ElfFile
-from suture.process.instruction import begins_at, length
+from suture.process.stack.instruction import begins_at, length
 
 FILES = ["/usr/lib/x86_64-linux-gnu/libc.so.6", "/usr/bin/bash", "/usr/lib/x86_64-linux-gnu/libm.so.6"]
 MOST = 400_000

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 
 from suture.patch.file import PatchFile
-from suture.process import borrow as borrowing
 from suture.process import x86_64
-from suture.process.apply import apply, revert
-from suture.process.maps import read_maps
-from suture.process.stop import NotStopped, Seizure
+from suture.process.change.apply import apply, revert
+from suture.process.memory.maps import read_maps
+from suture.process.stop import borrow as borrowing
+from suture.process.stop.stop import NotStopped, Seizure
 from suture.process.tracee import Tracee
 
 BLOCKED = r"""

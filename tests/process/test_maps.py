@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from suture.patch.x86_64 import PAGE, REACH
-from suture.process.maps import Maps, choose_address
+from suture.process.memory.maps import Maps, choose_address
 
 
 def maps_of(*lines: str) -> Maps:

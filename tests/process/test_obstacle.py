@@ -16,9 +16,9 @@ import pytest
 
 from suture.error import Refused
 from suture.patch.file import PatchFile
-from suture.process import obstacle
-from suture.process.apply import apply, revert
+from suture.process.change.apply import apply, revert
 from suture.process.error import Busy, CallFailed
+from suture.process.stop import obstacle
 from suture.process.tracee import Tracee
 
 SOURCE = r"""

@@ -13,11 +13,11 @@ import pytest
 
 from suture.error import Refused
 from suture.patch.file import PatchFile
-from suture.process import borrow as borrowing
-from suture.process.apply import apply, revert
+from suture.process.change.apply import apply, revert
 from suture.process.error import Busy, Hostile, NoProcess
-from suture.process.maps import read_maps
-from suture.process.placed import find_placed
+from suture.process.memory.maps import read_maps
+from suture.process.memory.placed import find_placed
+from suture.process.stop import borrow as borrowing
 from suture.process.tracee import Tracee, read_stat
 from tests.process.test_tracee import end, reborn
 

@@ -15,12 +15,12 @@ from suture.cli.main import main
 from suture.error import ExitCode
 from suture.patch.file import PatchFile
 from suture.patch.main_loop import endless_note
-from suture.process.apply import apply, revert
+from suture.process.change.apply import apply, revert
 from suture.process.error import Busy, NoProcess
-from suture.process.placed import State
-from suture.process.scan import scan
-from suture.process.standing import Memory
-from suture.process.status import status
+from suture.process.memory.placed import State
+from suture.process.see.scan import scan
+from suture.process.see.standing import Memory
+from suture.process.see.status import status
 
 Start = Callable[..., Any]
 Compile = Callable[..., Path]

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from suture.patch.file import PatchFile
-from suture.process.apply import apply, revert
-from suture.process.borrow import borrow
+from suture.process.change.apply import apply, revert
 from suture.process.error import Busy
-from suture.process.maps import read_maps
+from suture.process.memory.maps import read_maps
+from suture.process.stop.borrow import borrow
 from suture.process.tracee import Tracee
 
 PROGRAM = r"""

@@ -20,19 +20,20 @@ import pytest
 from suture.error import ExitCode, Refused
 from suture.patch.file import PatchFile
 from suture.patch.manifest import RefusedFunction, Verdict
-from suture.process import disk, syscall
-from suture.process.apply import apply, revert
-from suture.process.comparison import doubt
-from suture.process.disk import Files
+from suture.process import syscall
+from suture.process.change.apply import apply, revert
 from suture.process.error import WrongTarget
 from suture.process.everywhere import apply_everywhere
-from suture.process.find import every_process, find
-from suture.process.image import images
-from suture.process.maps import read_maps
-from suture.process.placed import State, find_placed
-from suture.process.scan import Row, scan
-from suture.process.standing import Disk, Memory
-from suture.process.status import status, status_of_all
+from suture.process.memory.image import images
+from suture.process.memory.maps import read_maps
+from suture.process.memory.placed import State, find_placed
+from suture.process.see import disk
+from suture.process.see.comparison import doubt
+from suture.process.see.disk import Files
+from suture.process.see.find import every_process, find
+from suture.process.see.scan import Row, scan
+from suture.process.see.standing import Disk, Memory
+from suture.process.see.status import status, status_of_all
 
 Start = Callable[..., Any]
 Compile = Callable[..., Path]

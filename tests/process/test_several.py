@@ -13,11 +13,11 @@ import pytest
 from suture.cli.main import main
 from suture.error import ExitCode, Refused
 from suture.patch.file import PatchFile
-from suture.process.apply import apply, revert
+from suture.process.change.apply import apply, revert
+from suture.process.change.replacement import Earlier
 from suture.process.error import Busy
-from suture.process.placed import State
-from suture.process.replacement import Earlier
-from suture.process.status import status
+from suture.process.memory.placed import State
+from suture.process.see.status import status
 from tests.killed import killed_after
 
 Start = Callable[..., Any]

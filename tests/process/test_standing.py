@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from suture.process.standing import Carried, Disk, Known, Memory, Standing, judge
+from suture.process.see.standing import Carried, Disk, Known, Memory, Standing, judge
 
 A = Known("a" * 16, "fix-a", ("CVE-2099-0001",))
 B = Known("b" * 16, "fix-b", ("CVE-2099-0002",))

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from suture.process.maps import read_maps
-from suture.process.switching import may_switch_stacks
+from suture.process.memory.maps import read_maps
+from suture.process.stack.switching import may_switch_stacks
 
 Start = Callable[..., Any]
 ENDS = 'int main(int argc, char **argv) { char c; puts("up"); fflush(stdout); use(argc); read(0, &c, 1); return 0; }'

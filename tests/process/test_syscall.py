@@ -387,7 +387,7 @@ def test_the_room_imports_nothing_but_the_standard_library() -> None:
     program = (
         "import importlib, pkgutil, sys; import suture.process\n"
         "before = set(sys.modules)\n"
-        "for m in pkgutil.iter_modules(suture.process.__path__): importlib.import_module('suture.process.' + m.name)\n"
+        "for m in pkgutil.walk_packages(suture.process.__path__, 'suture.process.'): importlib.import_module(m.name)\n"
         "print([m for m in set(sys.modules) - before if 'site-packages' in (getattr(sys.modules[m], '__file__', '') or '')])"
     )
     done = subprocess.run([sys.executable, "-I", "-c", program], capture_output=True, text=True, check=True)

@@ -19,11 +19,11 @@ import pytest
 from suture.error import SutureError
 from suture.patch.file import PatchFile
 from suture.process import syscall
-from suture.process.apply import apply, revert
+from suture.process.change.apply import apply, revert
 from suture.process.error import AlreadyTraced, Busy, NoPermission, NoProcess, WrongTarget
-from suture.process.find import find
-from suture.process.placed import State
-from suture.process.status import status
+from suture.process.memory.placed import State
+from suture.process.see.find import find
+from suture.process.see.status import status
 
 Start = Callable[..., Any]
 Compile = Callable[..., Path]

@@ -15,13 +15,13 @@ from suture.cli.unread import unread_lines
 from suture.error import ExitCode
 from suture.patch.admission import admit
 from suture.patch.file import PatchFile, read_patch
-from suture.process.apply import GroupResult, Prepared, Result, apply, prepare
-from suture.process.aside import alone
+from suture.process.change.apply import GroupResult, Prepared, Result, apply, prepare
+from suture.process.change.fitting import fitting_images
 from suture.process.everywhere import Failure, Outcome, Report, Run, apply_everywhere, in_each
-from suture.process.find import Unread, find
-from suture.process.fitting import fitting_images
-from suture.process.maps import read_maps
-from suture.process.population import Population
+from suture.process.memory.maps import read_maps
+from suture.process.see.aside import alone
+from suture.process.see.find import Unread, find
+from suture.process.see.population import Population
 from suture.process.tracee import Tracee, command_name
 
 _PROGRESS_SECONDS = 0.5

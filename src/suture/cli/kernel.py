@@ -26,10 +26,10 @@ class BadKernelOption(SutureError):
 def make(args: argparse.Namespace) -> int:
     """`suture make --source linux=VERSION`."""
     from suture.cli.ledger import cve_lines, fix_lines
-    from suture.kernel.make import make as make_module
-    from suture.kernel.refusal import KernelRefused
-    from suture.kernel.request import KernelRequest, ready
-    from suture.kernel.signature import sign
+    from suture.make_kernel.make import make as make_module
+    from suture.make_kernel.refusal import KernelRefused
+    from suture.make_kernel.request import KernelRequest, ready
+    from suture.make_kernel.signature import sign
     from suture.patch.manifest import plain
 
     if args.fix_from or args.file:
@@ -156,9 +156,9 @@ def show(args: argparse.Namespace) -> int:
 def verify(args: argparse.Namespace) -> int:
     """`suture verify FILE.ko`: made again, it must be the same bytes; a signature is not compared."""
     from suture.cli.verify import Differs
-    from suture.kernel.make import make as make_module
     from suture.kernel.manifest import read_patch, unsigned
-    from suture.kernel.request import KernelRequest, ready
+    from suture.make_kernel.make import make as make_module
+    from suture.make_kernel.request import KernelRequest, ready
 
     patch = read_patch(args.patch)
     request = KernelRequest.from_facts(patch.manifest.request)

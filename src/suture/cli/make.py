@@ -18,9 +18,9 @@ from suture.error import ExitCode, NotFound
 from suture.progress import Progress
 
 if TYPE_CHECKING:
-    from suture.patch.make import Making, Written
+    from suture.make.make import Making, Written
+    from suture.make.request import Request
     from suture.patch.manifest import RefusedFunction
-    from suture.patch.request import Request
 
 _MOST_TEXT = 1 << 28
 
@@ -167,9 +167,9 @@ def run(args: argparse.Namespace) -> int:
             "--flavour, --reaches, --callbacks, --replace, --sign-key and --sign-cert are for kernels",
             "give --source linux=VERSION with them",
         )
-    from suture.patch.make import make, write
+    from suture.make.make import make, write
+    from suture.make.request import ready
     from suture.patch.manifest import plain
-    from suture.patch.request import ready
 
     start = time.monotonic()
     with progress(args) as step:
@@ -219,7 +219,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _request(args: argparse.Namespace, texts: tuple[tuple[str, str], ...], step: Progress) -> Request:
-    from suture.patch.request import BadRequest, Request
+    from suture.make.request import BadRequest, Request
 
     for word in args.cve:
         if not re.fullmatch(r"CVE-\d{4}-\d{4,}", word):

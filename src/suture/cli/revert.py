@@ -12,12 +12,12 @@ from suture.cli import number
 from suture.cli.apply import counted, report
 from suture.error import ExitCode, NotFound
 from suture.patch.file import read_patch
-from suture.process.apply import Result, revert
-from suture.process.aside import alone
+from suture.process.change.apply import Result, revert
 from suture.process.everywhere import Failure, in_each
-from suture.process.find import Unread
-from suture.process.population import Population
-from suture.process.status import status_of_all
+from suture.process.see.aside import alone
+from suture.process.see.find import Unread
+from suture.process.see.population import Population
+from suture.process.see.status import status_of_all
 
 HELP = """\
 Give the old functions their own code back. The patch file is not needed: the process carries the record. The patch's memory

@@ -64,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
     if args.proof:
         _print_proof(patch.manifest)
     if args.disassemble:
-        from suture.patch.disassembly import compare
+        from suture.make.disassembly import compare
 
         print()
         for line in compare(patch, args.disassemble, args.binary):

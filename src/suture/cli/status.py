@@ -13,8 +13,8 @@ from suture.cli import number
 from suture.cli.output import print_json, print_table
 from suture.cli.unread import unread_lines
 from suture.error import ExitCode
-from suture.process.aside import alone
-from suture.process.status import ProcessStatus, status, status_of_all
+from suture.process.see.aside import alone
+from suture.process.see.status import ProcessStatus, status, status_of_all
 
 _PATIENCE = 10.0  # seconds for one process
 
@@ -75,9 +75,9 @@ def _print_for_gdb(path: Path, pids: Sequence[int]) -> int:
     """One line for each place where a process has the patch: gdb takes names and call frame information from the patch file."""
     from suture.patch.file import read_patch
     from suture.patch.link import lay_out
-    from suture.process.find import find
-    from suture.process.maps import read_maps
-    from suture.process.placed import find_placed
+    from suture.process.memory.maps import read_maps
+    from suture.process.memory.placed import find_placed
+    from suture.process.see.find import find
     from suture.process.tracee import Tracee
 
     patch = read_patch(path)

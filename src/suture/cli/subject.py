@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from suture.error import ExitCode, NotFound, SutureError
-from suture.process.image import images
-from suture.process.maps import read_maps
+from suture.process.memory.image import images
+from suture.process.memory.maps import read_maps
 from suture.process.tracee import Tracee
 from suture.progress import Progress
 from suture.source.origin import build_id_of, identify

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from suture.process.find import Unread
+from suture.process.see.find import Unread
 
 _NAMED = 8
 

@@ -12,7 +12,7 @@ from suture.cli.output import print_json, progress
 from suture.error import ExitCode, Refused, SutureError
 
 if TYPE_CHECKING:
-    from suture.patch.request import Request
+    from suture.make.request import Request
 
 HELP = """
 Make a live patch again from what its manifest says (source version, fixes, options) and compare the result byte by byte.
@@ -57,9 +57,9 @@ def run(args: argparse.Namespace) -> int:
         from suture.cli import kernel
 
         return kernel.verify(args)
+    from suture.make.make import make
+    from suture.make.request import Request, ready
     from suture.patch.file import read_patch
-    from suture.patch.make import make
-    from suture.patch.request import Request, ready
 
     patch = read_patch(args.patch)
     target = patch.manifest.target
@@ -88,7 +88,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _trusted(request: Request, args: argparse.Namespace) -> Request:
     """The request of a manifest with the tree and binary that the user names. Raises `Refused` when the user names none."""
-    from suture.patch.request import BadRequest
+    from suture.make.request import BadRequest
 
     if not request.tree:
         if args.tree or args.binary:

@@ -13,9 +13,9 @@ from suture.command import CommandFailed
 from suture.compile.generate import Generated
 from suture.compile.tree import Tree
 from suture.compile.unit import Unit
-from suture.delta.refusal import Refusal
 from suture.error import Refused
 from suture.progress import Progress, silent
+from suture.refusal import Refusal
 from suture.source.fix import CODE, FilePatch, Fix, PathKind
 
 RESTART = "restart the program with the fixed package"

@@ -5,8 +5,8 @@ from __future__ import annotations
 from suture.delta.atom import AtomObject
 from suture.delta.change import UnitChange
 from suture.delta.outside import INITIALIZERS
-from suture.delta.refusal import Refusal
 from suture.delta.selection import old_function
+from suture.refusal import Refusal
 
 
 def run_already(change: UnitChange) -> dict[str, Refusal]:

@@ -13,8 +13,8 @@ from capstone import x86
 
 from suture.delta.atom import Atom, AtomKind, AtomObject, Reference
 from suture.delta.change import UnitChange
-from suture.delta.refusal import Refusal
 from suture.elf.abi import R
+from suture.refusal import Refusal
 
 # System V x86-64 psABI, section 3.2: what a call is given, and what it leaves
 _ARGUMENTS = frozenset({"rdi", "rsi", "rdx", "rcx", "r8", "r9", "r10"})

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from suture.delta.atom import Function
 from suture.delta.change import UnitChange
-from suture.delta.refusal import Refusal
 from suture.elf.abi import R
+from suture.refusal import Refusal
 
 
 def callers_left(change: UnitChange) -> dict[str, Refusal]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from suture.delta.atom import Atom, AtomKind, Function, Reference
 from suture.delta.change import UnitChange
 from suture.delta.kept import kept_constants
-from suture.delta.refusal import Refusal
+from suture.refusal import Refusal
 
 
 @dataclass(frozen=True, order=True)

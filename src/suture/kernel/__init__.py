@@ -1,1 +1,1 @@
-"""The archive's kernel: livepatch modules made from one compiled TU, loaded, watched, taken out; and the machine that tests them."""
+"""The running kernel: livepatch modules checked, loaded, watched through their transition, loaded at boot, taken out. Standard library only."""

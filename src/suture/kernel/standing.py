@@ -1,6 +1,6 @@
 """Where the running kernel stands with the patches that are for it: what it executes now, and what the next boot would.
 
-The judgement is that of processes (`suture.process.standing`); here its facts are gathered: live patches in sysfs, the image that the
+The judgement is that of processes (`suture.process.see.standing`); here its facts are gathered: live patches in sysfs, the image that the
 boot loader takes, the patches that are kept for the next boot.
 """
 
@@ -19,7 +19,7 @@ from suture.kernel.livepatch import LoadedPatch
 from suture.kernel.manifest import KernelPatch, read_patch
 from suture.kernel.version import running_version
 from suture.patch.admission import read_folder
-from suture.process.standing import Carried, Disk, Known, Standing, judge
+from suture.process.see.standing import Carried, Disk, Known, Standing, judge
 
 _VERSION = 0x20E  # kernel_version of the boot header (Documentation/x86/boot.rst): where the text is, less 0x200
 _NUMBERS = re.compile(r"(\d+)")

@@ -1,1 +1,1 @@
-"""A running process: maps, images, stops, stacks, borrowed system calls; apply, revert, status, scan. Standard library only."""
+"""A running process: memory, stacks, the stop, the change, and what is seen of all processes. Standard library only."""

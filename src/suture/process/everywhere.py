@@ -17,11 +17,11 @@ from multiprocessing.connection import Connection, Pipe, wait
 
 from suture.error import ExitCode, SutureError
 from suture.patch.file import PatchFile
-from suture.process.apply import Result, apply
-from suture.process.aside import GRACE, is_blocked
-from suture.process.find import Unread, every_process
-from suture.process.fitting import NotLoaded
-from suture.process.population import Population
+from suture.process.change.apply import Result, apply
+from suture.process.change.fitting import NotLoaded
+from suture.process.see.aside import GRACE, is_blocked
+from suture.process.see.find import Unread, every_process
+from suture.process.see.population import Population
 from suture.process.tracee import command_name
 
 _FIRST_SECONDS = 0.2

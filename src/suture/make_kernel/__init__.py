@@ -1,0 +1,1 @@
+"""A fix becomes a livepatch module for the archive's kernel, from one compiled TU."""

@@ -1,0 +1,324 @@
+"""Making a kernel patch: a request, the units that its fixes change, the match, the selection, the module."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import suture
+from suture.delta.atom import AtomKind
+from suture.delta.layout import LayoutChange, changed_layouts
+from suture.delta.ledger import Ledger
+from suture.elf.file import ElfFile
+from suture.error import Refused
+from suture.kernel.manifest import KernelFunction, KernelManifest, KernelTarget, identity, parse_patch
+from suture.make_kernel import account, affected, emit, module, overlay, registration, stub, unit
+from suture.make_kernel.change import KernelChange, OtherCompiles, compared
+from suture.make_kernel.image import VMLINUX, Image, read_module, read_vmlinux
+from suture.make_kernel.line import Lines
+from suture.make_kernel.match import match
+from suture.make_kernel.object import KernelObject
+from suture.make_kernel.prepare import KernelTree
+from suture.make_kernel.refusal import KernelRefused
+from suture.make_kernel.request import KernelReady
+from suture.make_kernel.resolve import Exported, Exports, Internal, Livepatched, Resolver
+from suture.make_kernel.select import Selection, select
+from suture.make_kernel.special_section import SpecialSections
+from suture.match.proof import ProvenSymbol
+from suture.patch.manifest import Fix, RefusedFunction
+from suture.patch.seal import seal
+from suture.progress import Progress, silent
+
+
+@dataclass(frozen=True)
+class KernelMaking:
+    """A patch module, its manifest, and how long each step took (seconds)."""
+
+    data: bytes
+    manifest: KernelManifest
+    seconds: Mapping[str, float]
+
+    @property
+    def id(self) -> str:
+        return identity(self.data)
+
+
+def make(ready: KernelReady, progress: Progress = silent) -> KernelMaking:
+    """Make the one module that holds all of a request's fixes.
+
+    Raises `KernelRefused` with every reason, `NoMatch`, `CompileFailed`, and what applying the fixes raises.
+    """
+    clock = _Clock()
+    tree = ready.tree
+    layer, key = overlay.layer(tree, ready.fixes)
+    found = affected.units(tree, ready.fixes, layer, progress)
+    chosen = found.units
+    clock.step("units")
+    progress(f"compiling {len(chosen)} file{'s' * (len(chosen) != 1)} before and after the fix")
+    pre = unit.compile_sections(tree, chosen, None, "")
+    clock.step("compile pre")
+    post = _compile_post(ready, chosen, layer, key)
+    clock.step("compile post")
+    progress("matching against the running image")
+    changes, layouts, lines = _changes(tree, chosen, pre, post)
+    clock.step("match")
+    if not changes:
+        raise Refused(
+            f"{ready.name}: there is nothing to replace in the running kernel: {_nothing(found)}",
+            "check that the fix is for code that this kernel has",
+        )
+    exports, images = Exports.read(tree.target.symvers), Images(tree)
+    selection = select(changes, Resolver(changes, exports, images.get), layouts, lines)
+    notes: tuple[str, ...] = ()
+    if selection.keys:
+        progress("compiling once more, with static keys that are read")
+        changes, lines, notes = _read_keys(tree, chosen, (layer, key), changes, lines, selection.keys)
+        selection = select(changes, Resolver(changes, exports, images.get), layouts, lines)
+        clock.step("read keys")
+    if selection.refused:
+        raise KernelRefused(ready.name, tuple(selection.refused))
+    rules = any(r.is_rule for r in found.readers.values())
+    if rules:
+        progress("asking kbuild whether the changed build rules compile the same")
+    results = _results(chosen, changes, selection)
+    rules_same = not rules or affected.rules_are_the_same(tree, layer)
+    ledgers = tuple(account.ledger(f, found.readers, results, rules_same) for f in ready.fixes)
+    clock.step("select")
+    progress("linking the module")
+    made = _module(ready, changes, selection, exports, notes, ledgers)
+    clock.step("link")
+    return replace(made, seconds=clock.seconds)
+
+
+def _compile_post(ready: KernelReady, chosen: Sequence[unit.KernelUnit], layer: Path, key: str) -> list[Path]:
+    """Objects with the fix. What the compiler rejects is compiled again without `#line`, so that it quotes the lines of the fix."""
+    try:
+        return unit.compile_sections(ready.tree, chosen, layer, key)
+    except unit.CompileFailed:
+        plain, other = overlay.layer(ready.tree, ready.fixes, keep_lines=False)
+        unit.compile_sections(ready.tree, chosen, plain, other)
+        raise
+
+
+def _nothing(found: affected.Affected) -> str:
+    """Why there is nothing, file by file."""
+    n = len(found.units)
+    rows = [f"{path}: {r.reason}" for path, r in found.readers.items() if r.reason]
+    if n:
+        rows.append(
+            f"{', '.join(u.source for u in found.units[:3])}{f' and {n - 3} more' * (n > 3)}: no code or data changes"
+        )
+    return "; ".join(rows) or "it changes build rules only"
+
+
+def _results(
+    chosen: Sequence[unit.KernelUnit], changes: Sequence[KernelChange], selection: Selection
+) -> dict[str, account.UnitResult]:
+    """What each compiled unit has of the fixes."""
+    found = {u.source: account.UnitResult() for u in chosen}
+    for number, change in enumerate(changes):
+        old = found[change.source]
+        own = [f"{change.image.name}:{r.old_name}" for r in selection.replaced if r.unit == number]
+        included = {a.atom for a in selection.atoms if a.unit == number}
+        found[change.source] = account.UnitResult(
+            (*old.functions, *own),
+            tuple(dict.fromkeys((*old.missing, *registration.missing(change, included)))),
+            registration.exported(change),
+            same=False,
+        )
+    return found
+
+
+class _Clock:
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._at = time.monotonic()
+
+    def step(self, name: str) -> None:
+        now = time.monotonic()
+        self.seconds[name] = now - self._at
+        self._at = now
+
+
+def _changes(
+    tree: KernelTree, chosen: Sequence[unit.KernelUnit], pre: Sequence[Path], post: Sequence[Path]
+) -> tuple[tuple[KernelChange, ...], dict[int, tuple[LayoutChange, ...]], dict[int, Lines]]:
+    """The units that the fix really changes, matched: once for each image that holds them."""
+    images = Images(tree)
+    changes: list[KernelChange] = []
+    layouts: dict[int, tuple[LayoutChange, ...]] = {}
+    lines: dict[int, Lines] = {}
+    for one, before, after in zip(chosen, pre, post, strict=True):
+        old, new = KernelObject(ElfFile.read(before)), KernelObject(ElfFile.read(after))
+        special = SpecialSections(old), SpecialSections(new)
+        types = changed_layouts(old.elf, new.elf)
+        if compared(old, new, *special).is_empty and not types and not registration.differ(old, new):
+            continue
+        for name in one.modules or (VMLINUX,):
+            image = images.get(name)
+            if image is None:
+                raise Refused(f"{one.source}: the archive has no file of the module {name}", "report this kernel")
+            found = match(one.source, unit.plain(tree, one), old, image)
+            change = KernelChange(one.source, old, new, image, found, *special)
+            number = len(changes)
+            changes.append(change)
+            layouts[number] = changed_layouts(old.elf, new.elf, change.replaced) if types else ()
+            lines[number] = Lines(new.elf)
+    return tuple(changes), layouts, lines
+
+
+class Images:
+    """What runs, by the kernel's name of it, each read once."""
+
+    def __init__(self, tree: KernelTree) -> None:
+        self._tree = tree
+        self._known: dict[str, Image | None] = {}
+
+    def get(self, name: str) -> Image | None:
+        """None when the archive has no file of the module."""
+        if name not in self._known:
+            target = self._tree.target
+            path = target.vmlinuz if name == VMLINUX else target.module(name)
+            self._known[name] = None if path is None else read_vmlinux(path) if name == VMLINUX else read_module(path)
+        return self._known[name]
+
+
+def _read_keys(
+    tree: KernelTree,
+    chosen: Sequence[unit.KernelUnit],
+    layer: tuple[Path, str],
+    changes: tuple[KernelChange, ...],
+    lines: Mapping[int, Lines],
+    wanting: Mapping[int, str],
+) -> tuple[tuple[KernelChange, ...], dict[int, Lines], tuple[str, ...]]:
+    """Changes with new code that reads static keys, for units that want jump labels of modules: those can't be switched there."""
+    made, found, notes = list(changes), dict(lines), []
+    for number, name in wanting.items():
+        change = changes[number]
+        one = [next(u for u in chosen if u.source == change.source)]
+        before, after = (
+            unit.compile_sections(tree, one, files, key, read_keys=True)[0] for files, key in ((None, ""), layer)
+        )
+        pre, post = KernelObject(ElfFile.read(before)), KernelObject(ElfFile.read(after))
+        made[number] = replace(
+            change, post=post, special_post=SpecialSections(post), other=OtherCompiles(change.difference, pre)
+        )
+        found[number] = Lines(post.elf)
+        notes.append(f"{change.source}: new code reads static keys, since it can't have the jump label of {name}")
+    return tuple(made), found, tuple(notes)
+
+
+def _module(
+    ready: KernelReady,
+    changes: tuple[KernelChange, ...],
+    selection: Selection,
+    exports: Exports,
+    notes: tuple[str, ...],
+    ledgers: tuple[Ledger, ...],
+) -> KernelMaking:
+    vmlinux = read_vmlinux(ready.tree.target.vmlinuz)
+    objects: dict[str, list[stub.ReplacedSymbol]] = {}
+    for r in sorted(
+        selection.replaced, key=lambda r: (changes[r.unit].image.name != VMLINUX, changes[r.unit].image.name)
+    ):
+        rows = objects.setdefault(changes[r.unit].image.name, [])
+        rows.append(stub.ReplacedSymbol(r.old_name, emit.new_name(r.name, r.unit), r.position))
+    resolved = list(selection.resolved.values())
+    exported = {r.name: r.namespace for r in resolved if isinstance(r, Exported)}
+    manifest = KernelManifest(
+        module=_name(ready),
+        target=KernelTarget(ready.tree.target.release, ready.tree.target.version, vmlinux.build_id),
+        fixes=tuple(Fix(f.name, f.cves, f.sha256, one) for f, one in zip(ready.fixes, ledgers, strict=True)),
+        functions=tuple(
+            KernelFunction(
+                changes[r.unit].image.name, r.old_name, r.position, r.address, r.size, changes[r.unit].source
+            )
+            for r in selection.replaced
+        ),
+        effective=ready.effective if account.is_whole(ledgers) else "",
+        replace=ready.replace,
+        keep=_keep(changes, selection),
+        notes=(*notes, *selection.notes),
+        objects={c.image.name: c.image.build_id for c in changes if c.image.name != VMLINUX},
+        units=tuple(c.match.unit for c in changes),
+        symbols=_proof(changes, selection),
+        toolchain={"compiler": ready.compiler, "suture": suture.__version__},
+        request=dict(ready.facts),
+    )
+    parameters = {
+        "patch": manifest.module,
+        "target": manifest.target.version,
+        "fixes": ",".join(f.name for f in manifest.fixes),
+        "cves": ",".join(manifest.cves),
+        "effective": manifest.effective,
+        "keep": "yes" if manifest.keep else "",
+        "partial": "" if manifest.is_complete else "yes",
+    }
+    callbacks = stub.callbacks_in(ready.callbacks)
+    if ready.callbacks and not callbacks:
+        raise Refused(
+            "the callbacks file defines no callback",
+            "define one of suture_pre_patch, suture_post_patch, suture_pre_unpatch, suture_post_unpatch (docs/kernel.md)",
+        )
+    namespaces = sorted({n for n in exported.values() if n})
+    main = stub.main_c(objects, parameters, namespaces, callbacks, ready.replace)
+    linked = module.link(ready.tree, manifest.module, main, emit.emit(changes, selection), ready.callbacks)
+    allowed = frozenset(n for n, (owner, _) in exports.owners.items() if owner == VMLINUX)
+    data = seal(module.finish(linked, manifest.to_json(), allowed))
+    parse_patch(data, manifest.module)  # raises when it is none that may be loaded
+    return KernelMaking(data, manifest, {})
+
+
+def _name(ready: KernelReady) -> str:
+    """A module's name, at most 55 characters (MODULE_NAME_LEN), the same for the same request."""
+    text = "\0".join(x for k in sorted(ready.facts) for x in (k, *ready.facts[k]))
+    digest = hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()[:8]
+    words = re.sub(r"\W+", "_", ready.name).strip("_").lower()
+    return f"suture_{words[:38].strip('_')}_{digest}"
+
+
+def _keep(changes: Sequence[KernelChange], selection: Selection) -> tuple[str, ...]:
+    """New code or data whose address may be stored where it outlives the patch: the module must then stay loaded."""
+    found: set[str] = set()
+    for (number, index, ref), target in selection.resolved.items():
+        if not isinstance(target, Internal):
+            continue
+        change = changes[number]
+        source, aimed = change.post.atoms[index], changes[target.unit].post.atoms[target.atom]
+        if aimed.kind is AtomKind.CODE:
+            own = change.post.function_of.get(index)
+            if own is not None and aimed.index in [a.index for a in own.atoms] and target.unit == number:
+                continue
+            if not source.is_branch(ref):
+                found.add(aimed.label)
+        elif aimed.kind is AtomKind.CONST and aimed.references and not aimed.is_pool:
+            found.add(aimed.label)
+    return tuple(f"the address of {name} may be kept by the kernel" for name in sorted(found))
+
+
+def _proof(changes: Sequence[KernelChange], selection: Selection) -> tuple[ProvenSymbol, ...]:
+    """Livepatch's symbols with the places of running code that imply their addresses."""
+    rows: dict[str, ProvenSymbol] = {}
+    for (number, _, ref), target in selection.resolved.items():
+        if not isinstance(target, Livepatched) or target.symbol in rows:
+            continue
+        change = changes[number]
+        what: int | str = ref.symbol
+        if ref.section is not None:
+            what = change.pairs.pre_of[ref.section]
+        address = change.match.address_of(what)
+        places = change.match.places(what)
+        if address is None:
+            known = change.image.names.get(target.name, (0,))
+            address, places = known[0], (f"the only {target.name} of {target.object}",)
+        rows[target.symbol] = ProvenSymbol(target.symbol, address, places[:4])
+    return tuple(rows[n] for n in sorted(rows))
+
+
+def refusals(error: KernelRefused) -> tuple[RefusedFunction, ...]:
+    """All reasons of a refusal."""
+    return error.refused

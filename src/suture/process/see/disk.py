@@ -1,0 +1,163 @@
+"""Build-ids of files on disk, looked up as a process would find them: what its next start would execute.
+
+Names, links and file systems are the process's choice. The look-up stays inside the process's root (openat2(2), Linux 5.6), only a
+regular file is opened, and of it only headers and notes are read. It is done in a child, because a file system may never answer
+(FUSE, a dead server): then the child is left behind, and the file counts as not read.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import stat
+import struct
+from contextlib import suppress
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, Pipe
+from types import TracebackType
+
+from suture.elf import abi
+from suture.elf.file import build_id_in
+from suture.process import syscall
+from suture.process.memory.image import Image
+from suture.process.see.find import Found
+
+_PATIENCE = 1.0
+_LEAST_PATIENCE = 0.02
+_ALL_PATIENCE = 3.0  # seconds in one scan that may be lost to file systems that do not answer
+_MOST_HEADERS = 64
+_MOST_NOTES = 64 << 10
+_RESOLVE_NO_MAGICLINKS, _RESOLVE_IN_ROOT = 0x02, 0x10
+_EHDR = struct.Struct("<16sHHIQQQIHHHHHH")
+_PHDR = struct.Struct("<IIQQQQQQ")
+_SILENT = "its file system does not answer"
+
+
+@dataclass(frozen=True)
+class OnDisk:
+    """The file that a path means: its build-id, or why there is none. `is_missing`: nothing has that path."""
+
+    build_id: str = ""
+    why: str = ""
+    is_missing: bool = False
+
+
+class Files:
+    """Looks files up for many processes, each file once. A context manager."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[str, str, str], OnDisk] = {}
+        self._child: tuple[int, Connection] | None = None
+        self._patience = _ALL_PATIENCE
+
+    def __enter__(self) -> Files:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._leave(is_stuck=False)
+
+    def behind(self, process: Found, image: Image) -> OnDisk:
+        """The file that has an image's path now, in the process's root."""
+        try:
+            root = os.readlink(f"/proc/{process.via}/root")
+            mounts = os.readlink(f"/proc/{process.via}/ns/mnt")
+        except OSError as problem:
+            return OnDisk(why=f"its root cannot be seen: {problem.strerror}")
+        # both paths are told as seen from the top of the process's mounts
+        path = image.path if root == "/" else image.path.removeprefix(root)
+        if not path.startswith("/") or (root != "/" and path == image.path):
+            return OnDisk(why="the file is outside the process's root")
+        key = (mounts, root, path)
+        if key not in self._known:
+            self._known[key] = self._ask(f"/proc/{process.via}/root", path)
+        return self._known[key]
+
+    def _ask(self, root: str, path: str) -> OnDisk:
+        if self._child is None:
+            self._child = _start()
+        line = self._child[1]
+        wait = max(_LEAST_PATIENCE, min(_PATIENCE, self._patience))
+        try:
+            line.send((root, path))
+            if line.poll(wait):
+                found = line.recv()
+                return found if isinstance(found, OnDisk) else OnDisk(why="it could not be read")
+        except (EOFError, OSError):
+            pass
+        self._patience -= wait
+        self._leave(is_stuck=True)
+        return OnDisk(why=_SILENT)
+
+    def _leave(self, is_stuck: bool) -> None:
+        """Kill the child. One that a file system holds ends when that answers: nobody waits for it."""
+        if self._child is not None:
+            pid, line = self._child
+            self._child = None
+            line.close()
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, os.WNOHANG if is_stuck else 0)
+
+
+def _start() -> tuple[int, Connection]:
+    ours, theirs = Pipe()
+    pid = os.fork()
+    if pid:
+        theirs.close()
+        return pid, ours
+    try:
+        ours.close()
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        with suppress(EOFError, OSError):
+            while True:
+                theirs.send(_look_up(*theirs.recv()))
+    finally:
+        os._exit(0)
+
+
+def _look_up(root: str, path: str) -> OnDisk:
+    try:
+        top = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as problem:
+        return OnDisk(why=os.strerror(problem.errno or 0))
+    try:
+        place = syscall.openat2(top, os.fsencode(path), os.O_PATH, _RESOLVE_IN_ROOT | _RESOLVE_NO_MAGICLINKS)
+    except FileNotFoundError:
+        return OnDisk(is_missing=True)
+    except OSError as problem:
+        why = (
+            "Linux 5.6 or newer is needed to look" if problem.errno == errno.ENOSYS else os.strerror(problem.errno or 0)
+        )
+        return OnDisk(why=why)
+    finally:
+        os.close(top)
+    try:
+        # opening a device can have effects, so what it is comes first
+        if not stat.S_ISREG(os.fstat(place).st_mode):
+            return OnDisk(why="no regular file has its path now")
+        file = os.open(f"/proc/self/fd/{place}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a lease would block
+        try:
+            return _read(file)
+        finally:
+            os.close(file)
+    except OSError as problem:
+        return OnDisk(why=os.strerror(problem.errno or 0))
+    finally:
+        os.close(place)
+
+
+def _read(file: int) -> OnDisk:
+    start = os.pread(file, _EHDR.size, 0)
+    if len(start) < _EHDR.size or start[:4] != abi.ELFMAG or start[4] != abi.ELFCLASS64:
+        return OnDisk(why="the file that has its path now is no 64-bit ELF file")
+    header = _EHDR.unpack(start)
+    phoff, count = header[5], min(header[10], _MOST_HEADERS)
+    table = os.pread(file, count * _PHDR.size, phoff) if phoff < 1 << 62 else b""
+    for kind, _, offset, _, _, size, *_ in _PHDR.iter_unpack(table[: len(table) // _PHDR.size * _PHDR.size]):
+        if kind == abi.PT_NOTE and size <= _MOST_NOTES and offset < 1 << 62:
+            found = build_id_in(os.pread(file, size, offset))
+            if found:
+                return OnDisk(found)
+    return OnDisk(why="the file that has its path now has no build-id")

@@ -1,0 +1,196 @@
+"""Which live patches a process carries and what is true of them: from its maps, records and code alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from suture.error import ExitCode, Unsupported
+from suture.patch.record import PlacedFunction, Record
+from suture.process.allowance import limited
+from suture.process.error import AlreadyTraced, NoPermission
+from suture.process.memory.image import Image, images
+from suture.process.memory.maps import Maps, read_maps
+from suture.process.memory.placed import MARK, Placed, Remains, Route, State, find_placed, group_state, reader, routes
+from suture.process.see.aside import each
+from suture.process.see.find import Unread, hurried, through_living_thread
+from suture.process.tracee import Tracee, command_name, list_processes
+
+if TYPE_CHECKING:
+    from suture.process.change.old_frame import OldFrames
+
+
+@dataclass(frozen=True)
+class GroupStatus:
+    """`effective` says how the process behaves when `state` is INTERRUPTED; else it is the same."""
+
+    name: str
+    functions: tuple[str, ...]
+    state: State
+    effective: State
+
+
+@dataclass(frozen=True)
+class PatchStatus:
+    """One patch in one process. `why` explains a state that is not plain; `bias` is that of the image that it changes, of which a
+    process may have several."""
+
+    id: str
+    name: str
+    state: State
+    build_id: str
+    file: str
+    package: str
+    version: str
+    fixes: tuple[str, ...]
+    cves: tuple[str, ...]
+    notes: tuple[str, ...]
+    groups: tuple[GroupStatus, ...]
+    base: int
+    size: int
+    bias: int
+    why: str = ""
+    relaxed: str = ""
+    old_frames: OldFrames | None = None  # of a relaxed patch that is in force
+
+
+@dataclass(frozen=True)
+class ProcessStatus:
+    pid: int
+    command: str
+    patches: tuple[PatchStatus, ...]
+
+
+def status(pid: int) -> ProcessStatus:
+    """The patches of one process. Raises NoProcess, NoPermission.
+
+    With a relaxed patch in force the process is stopped for a moment, to see who is still in old code; otherwise it is only read.
+    """
+    with Tracee(pid) as tracee:
+        maps = read_maps(tracee.via)
+        patches = patches_of(tracee.via, maps)
+        if any(p.relaxed for p in patches):
+            records = {p.record.base: p.record for p in find_placed(tracee.via, maps)[0]}
+            patches = [with_old_frames(tracee, p, records.get(p.base)) for p in patches]
+        tracee.check_same()
+    return ProcessStatus(pid, command_name(pid), tuple(patches))
+
+
+def with_old_frames(tracee: Tracee, patch: PatchStatus, record: Record | None) -> PatchStatus:
+    """A relaxed patch in force with who is still in old code; any other as it is."""
+    if record is None or not patch.relaxed or patch.state not in (State.APPLIED, State.PARTIAL):
+        return patch
+    from suture.process.change.old_frame import OldFrames, old_frames  # what stops a process: only here is it needed
+
+    try:
+        found = old_frames(tracee, record)
+    except (AlreadyTraced, NoPermission, Unsupported) as problem:
+        found = OldFrames(0, 0, (), (), problem.what)
+    return replace(patch, old_frames=found)
+
+
+def patches_of(pid: int, maps: Maps) -> list[PatchStatus]:
+    """The patches whose memory is in `maps`."""
+    if MARK not in maps.raw:
+        return []
+    return states_of(pid, *find_placed(pid, maps), images(pid, maps))
+
+
+def states_of(
+    pid: int, placed: Sequence[Placed], remains: Sequence[Remains], present: Sequence[Image]
+) -> list[PatchStatus]:
+    """What is true of each: first those of `placed`, in their order."""
+    found = [_status(pid, p, placed, present) for p in placed]
+    carried = {(s.id, s.bias) for s in found if s.state is State.APPLIED}
+    for n, s in enumerate(found):
+        bare = [i for i in present if i.build_id == s.build_id and (s.id, i.bias) not in carried]
+        if s.state is State.APPLIED and bare:
+            more = f" and {len(bare) - 1} more" if len(bare) > 1 else ""
+            found[n] = replace(s, why=f"not in the copy at {bare[0].start:#x}{more}: apply it again")
+    for r in remains:
+        found.append(
+            PatchStatus(
+                r.id, "", State.INTERRUPTED if not r.mapping.executable else State.DAMAGED, "", "", "", "", (), (), (), (),
+                r.mapping.start, r.mapping.end - r.mapping.start, 0, f"no whole patch: {r.why}; nothing leads to it",
+            )
+        )  # fmt: skip
+    return found
+
+
+def _status(pid: int, p: Placed, placed: Sequence[Placed], present: Sequence[Image]) -> PatchStatus:
+    record = p.record
+    image = next((i for i in present if i.build_id == record.build_id and i.bias == record.bias), None)
+    groups: tuple[GroupStatus, ...] = ()
+    why = ""
+    if image is None:
+        state, why = State.UNMAPPED, f"{record.file} is not where it was when the patch was applied"
+    else:
+        same = [q for q in placed if q.record.build_id == record.build_id and q.record.bias == record.bias]
+        known = routes(same, reader(pid))
+        rows = []
+        for group in record.groups:
+            now, effective = group_state(record.id, group, known)
+            if now is State.APPLIED and not all(_leads_here(f, known) for f in group.functions):
+                now = effective = State.REVERTED
+            rows.append(GroupStatus(group.name, tuple(f.name for f in group.functions), now, effective))
+        groups = tuple(rows)
+        state = _overall([g.state for g in groups])
+        if state is State.INTERRUPTED:
+            acts = sorted({g.effective.value for g in groups})
+            why = f"an applier died; the process behaves as {' and '.join(acts)}; apply or revert again"
+        elif state is State.DAMAGED:
+            why = "entries hold code that no patch here has written"
+    return PatchStatus(
+        record.id,
+        record.name,
+        state,
+        record.build_id,
+        record.file,
+        record.package,
+        record.version,
+        tuple(f.name for f in record.fixes),
+        record.cves,
+        record.notes,
+        groups,
+        record.base,
+        record.text_size + record.data_size,
+        record.bias,
+        why,
+        record.relaxed,
+    )
+
+
+def _leads_here(function: PlacedFunction, known: Mapping[int, Route | None]) -> bool:
+    """Memory of one patch may be there twice; only one of them is in force."""
+    route = known.get(function.old)
+    return route is not None and route.target == function.new
+
+
+def _overall(states: Sequence[State]) -> State:
+    kinds = set(states)
+    for bad in (State.DAMAGED, State.INTERRUPTED):
+        if bad in kinds:
+            return bad
+    if len(kinds) == 1:
+        return states[0]
+    return State.PARTIAL if State.APPLIED in kinds else State.REPLACED
+
+
+def status_of_all() -> tuple[list[ProcessStatus], list[Unread]]:
+    """Every process that carries a patch, and those that could not be looked at."""
+    found: list[ProcessStatus] = []
+    unread: list[Unread] = []
+
+    def look_at(pid: int) -> ProcessStatus | None:
+        if not through_living_thread(pid, lambda _, maps: MARK in maps.raw):
+            return None
+        with limited(pid):
+            return status(pid)
+
+    for answer in hurried(each(sorted(list_processes()), look_at, hurried)):
+        if answer.result is not None and answer.result.patches:
+            found.append(answer.result)
+        elif answer.problem is not None and answer.problem.exit_code is not ExitCode.NO_PROCESS:
+            unread.append(Unread.of(answer.pid, answer.problem))
+    return sorted(found, key=lambda p: p.pid), unread

@@ -1,0 +1,113 @@
+"""Who may import whom. The table is the rule: a room imports from the rooms in its row and from no other."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).resolve().parents[2] / "src" / "suture"
+
+EVERYWHERE = {"error", "refusal", "visible"}
+
+MAY_IMPORT = {
+    "error": set(),
+    "refusal": set(),
+    "visible": set(),
+    "command": set(),
+    "progress": set(),
+    "elf": set(),
+    "source": {"command", "progress", "elf"},
+    "compile": {"command", "progress", "elf", "source"},
+    "match": {"elf"},
+    "delta": {"elf", "compile", "match"},
+    "patch": {"elf", "match", "delta"},
+    "make": {"progress", "elf", "source", "compile", "match", "delta", "patch"},
+    "make_kernel": {
+        "command", "progress", "elf", "source", "compile", "match", "delta", "patch", "make", "kernel",
+    },
+    "machine": {"command", "source", "make_kernel"},
+    "process": {"elf", "match", "patch"},
+    "kernel": {"command", "elf", "match", "patch", "process"},
+    "cli": {"command", "progress", "source", "compile", "delta", "patch", "make", "make_kernel", "process", "kernel"},
+}  # fmt: skip
+
+# The folders of a running process, from the lowest: each imports from those before it.
+PROCESS = ("", "memory", "stack", "stop", "change", "see", "everywhere")
+
+# What root runs on a host. It may import the standard library and ourselves, nothing else.
+AS_ROOT = ("suture.process", "suture.kernel", "suture.patch")
+
+
+def modules() -> dict[str, Path]:
+    """Every module by its dotted name below `suture`."""
+    found = {}
+    for path in sorted(SOURCE.rglob("*.py")):
+        name = path.relative_to(SOURCE).with_suffix("").as_posix().replace("/", ".")
+        found[name.removesuffix(".__init__").removesuffix("__init__")] = path
+    return found
+
+
+ALL = modules()
+
+
+def imported(path: Path) -> set[str]:
+    """The modules of ours that a file imports, by their dotted name below `suture`; those for annotations alone too."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        names = []
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("suture"):
+            names = [f"{node.module}.{a.name}" for a in node.names]
+        elif isinstance(node, ast.Import):
+            names = [a.name for a in node.names if a.name.startswith("suture")]
+        for name in (n.removeprefix("suture").removeprefix(".") for n in names):
+            found.add(name if name in ALL else name.rpartition(".")[0])
+    return found - {""}
+
+
+def room(name: str) -> str:
+    return name.partition(".")[0]
+
+
+@pytest.mark.parametrize("name", [n for n in ALL if n])
+def test_a_module_imports_only_from_the_rooms_that_its_own_may_use(name: str) -> None:
+    mine = room(name)
+    assert mine in MAY_IMPORT, f"{mine} is a new room: give it a row"
+    wrong = {other for other in imported(ALL[name]) if room(other) not in MAY_IMPORT[mine] | EVERYWHERE | {mine}}
+    assert not wrong
+
+
+def level(name: str) -> int:
+    parts = name.split(".")
+    below = parts[1] if len(parts) > 1 else ""
+    return PROCESS.index(below) if below in PROCESS else 0
+
+
+@pytest.mark.parametrize("name", [n for n in ALL if room(n) == "process"])
+def test_within_process_the_arrows_point_one_way(name: str) -> None:
+    wrong = {o for o in imported(ALL[name]) if room(o) == "process" and level(o) > level(name)}
+    assert not wrong
+
+
+def test_no_row_allows_what_nobody_uses() -> None:
+    used: dict[str, set[str]] = {r: set() for r in MAY_IMPORT}
+    for name, path in ALL.items():
+        if name:
+            used[room(name)] |= {room(o) for o in imported(path)}
+    assert {r: MAY_IMPORT[r] - used[r] for r in MAY_IMPORT if MAY_IMPORT[r] - used[r]} == {}
+
+
+@pytest.mark.parametrize("package", AS_ROOT)
+def test_what_runs_as_root_imports_the_standard_library_alone(package: str) -> None:
+    program = (
+        f"import importlib, pkgutil, sys; import {package} as p\n"
+        "before = set(sys.modules)\n"
+        "for m in pkgutil.walk_packages(p.__path__, p.__name__ + '.'): importlib.import_module(m.name)\n"
+        "others = [m for m in set(sys.modules) - before if 'site-packages' in (getattr(sys.modules[m], '__file__', '') or '')]\n"
+        "print(sorted(others))\n"
+    )
+    done = subprocess.run([sys.executable, "-I", "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"

@@ -1,0 +1,36 @@
+"""One unit of the kernel: the modules that hold it, and how its compile errors are quoted."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
+
+import pytest
+
+from suture.make_kernel import make, overlay, unit
+from suture.make_kernel.request import KernelReady
+
+
+def test_a_unit_may_be_part_of_two_modules(tmp_path: Path) -> None:
+    (tmp_path / "unit.json").write_text(json.dumps(["gcc", "one-half:other", []]))
+    found = unit._read("net/x.c", tmp_path)
+    assert isinstance(found, unit.KernelUnit) and found.modules == ("one_half", "other")
+    (tmp_path / "unit.json").write_text(json.dumps(["gcc", "", []]))
+    assert cast(unit.KernelUnit, unit._read("net/x.c", tmp_path)).modules == ()
+
+
+def test_what_the_compiler_rejects_is_quoted_from_the_file_as_the_fix_leaves_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    marked, plain = tmp_path / "marked", tmp_path / "plain"
+
+    def compile_sections(tree: object, chosen: object, layer: Path, key: str) -> list[Path]:
+        raise unit.CompileFailed("net/x.c", f"quoted from {layer.name} {key}")
+
+    monkeypatch.setattr(unit, "compile_sections", compile_sections)
+    monkeypatch.setattr(overlay, "layer", lambda tree, fixes, keep_lines=True: (marked if keep_lines else plain, "key"))
+    ready = cast(KernelReady, SimpleNamespace(tree=None, fixes=()))
+    with pytest.raises(unit.CompileFailed, match="quoted from plain key"):
+        make._compile_post(ready, (), marked, "marked key")
