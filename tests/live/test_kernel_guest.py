@@ -54,8 +54,8 @@ def clean(guest: Guest) -> None:
 
 _FROM_ELSEWHERE = """
 import suture
-from suture.kernel.target import find
-from suture.kernel.vm import Guest
+from suture.make_kernel.target import find
+from suture.machine.vm import Guest
 with Guest(find({version!r})) as guest:
     answer = guest.suture("--version")
 print(suture.__file__, answer.status, answer.output)
