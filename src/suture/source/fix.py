@@ -15,7 +15,7 @@ from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
 
 from suture.error import Refused
-from suture.source.subject import subjects
+from suture.source.subject import Named, subject
 
 _EMPTIED = re.compile(r"^@@ -\S+ \+0,0 @@")  # as `diff -N` writes a file that is gone
 _HUNK = re.compile(r"^@@ -\d+(?:,(\d+))? \+\d+(?:,(\d+))? @@")
@@ -207,12 +207,14 @@ class FilePatch:
 
 @dataclass(frozen=True)
 class Fix:
-    """A named fix: the changes of its files in order, the CVEs that it is for, and what `only` has left out of it."""
+    """A named fix: the changes of its files in order, the CVEs that it is for, those that it only names, and what `only` has
+    left out of it."""
 
     name: str
     files: tuple[FilePatch, ...]
     cves: tuple[str, ...] = ()
     left_out: tuple[FilePatch, ...] = ()
+    named: tuple[Named, ...] = ()
 
     @property
     def sha256(self) -> str:
@@ -253,7 +255,8 @@ def parse(text: str, name: str, exists: Callable[[str], bool] | None = None) -> 
         files.append(FilePatch(path, header + body, creates, deletes, source, diff.is_binary))
     if not files:
         raise Refused(f"{name}: holds no unified diff", "give a patch made by `diff -u` or `git diff`")
-    return Fix(name, tuple(files), subjects(name, prose))
+    said = subject(name, prose)
+    return Fix(name, tuple(files), said.cves, named=said.named)
 
 
 def read(path: Path, exists: Callable[[str], bool] | None = None) -> Fix:
