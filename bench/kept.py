@@ -1,4 +1,5 @@
-"""How raw numbers are kept: JSON with one line for each record, numbers rounded to what the clock can tell, names in the order given."""
+"""How raw numbers are kept: JSON with one line for each record, numbers rounded to what the clock can tell, names in
+the order given."""
 
 from __future__ import annotations
 
@@ -12,7 +13,10 @@ _PLACES_OF_MICROSECONDS = 3
 
 
 def rounded(value: Any, places: int = _PLACES) -> Any:
-    """`value` with its numbers rounded, at any depth: seconds to a microsecond, and what a name with `_us` holds to a nanosecond."""
+    """`value` with its numbers rounded, at any depth.
+
+    Seconds are rounded to a microsecond, and what a name with `_us` holds to a nanosecond.
+    """
     if isinstance(value, Mapping):
         return {key: rounded(inner, _places(str(key), places)) for key, inner in value.items()}
     if isinstance(value, list | tuple):

@@ -1,4 +1,4 @@
-"""docs/coverage-kernel.md from the kept numbers of bench/kernel_coverage and bench/kernel_behaviour."""
+"""docs/results/coverage-kernel.md from the kept numbers of bench/kernel_coverage and bench/kernel_behaviour."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from facts import RESULTS, Record
 
-DOCUMENT = Path(__file__).resolve().parent.parent / "docs/coverage-kernel.md"
+DOCUMENT = Path(__file__).resolve().parent.parent / "docs/results/coverage-kernel.md"
 
 
 def document(record: Record) -> str:
@@ -34,7 +34,7 @@ def document(record: Record) -> str:
         "the difference of a file, so it is taken apart into hunks that belong together: they change the same function, or share a name",
         "that comes or goes (bench/kernel_change.py). Of each file the change whose text has the smallest SHA-256 is tried. Where the",
         "compiler or Suture misses a name, the change takes in what brings it: lines that headers gain, functions of other C files, or",
-        "what else has the name on a changed line, at most 10 hunks for a name. Every changed line is accounted for (docs/kernel.md);",
+        "what else has the name on a changed line, at most 10 hunks for a name. Every changed line is accounted for (docs/how-to/kernel.md);",
         "*complete* means that none is missing.",
         "",
         f"Of {len(measured)} changes {len(code)} change code. Of these **{len(made)} ({_share(len(made), len(code), 0)}) became a patch, and "

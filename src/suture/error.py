@@ -10,7 +10,7 @@ from enum import IntEnum
 
 
 class ExitCode(IntEnum):
-    """Process exit codes of the `suture` command (docs/exit-codes.md)."""
+    """Process exit codes of the `suture` command (docs/reference/exit-codes.md)."""
 
     OK = 0
     FAILED = 1  # an unforeseen failure; a defect in Suture

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-DOCS = REPOSITORY / "docs"
+DOCS = REPOSITORY / "docs/results"
 sys.path.insert(0, str(REPOSITORY / "bench"))
 kept: Any = importlib.import_module("kept")
 facts: Any = importlib.import_module("facts")

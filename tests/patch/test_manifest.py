@@ -35,7 +35,7 @@ from suture.patch.manifest import (
     parse_manifest,
 )
 
-PAGE = Path(__file__).parents[2] / "docs/patch-format.md"
+PAGE = Path(__file__).parents[2] / "docs/reference/patch-format.md"
 PATCHED = Account(Fate.PATCHED, (Lines(3, 4), Lines(9, 9)), (Lines(3, 8),), ("f", "h"), 2, ("libb.so",))
 MISSING = Account(Fate.MISSING, (), (Lines(1, 1),), (), 1, (), "reason", "remedy")
 LEDGER = Ledger((FileAccount("a\udcff.c", (PATCHED, MISSING)), FileAccount("README", (Account(Fate.NO_CODE),))))

@@ -263,7 +263,8 @@ def _module(
     if ready.callbacks and not callbacks:
         raise Refused(
             "the callbacks file defines no callback",
-            "define one of suture_pre_patch, suture_post_patch, suture_pre_unpatch, suture_post_unpatch (docs/kernel.md)",
+            "define one of suture_pre_patch, suture_post_patch, suture_pre_unpatch, suture_post_unpatch "
+            "(docs/how-to/kernel.md)",
         )
     namespaces = sorted({n for n in exported.values() if n})
     main = stub.main_c(objects, parameters, namespaces, callbacks, ready.replace)

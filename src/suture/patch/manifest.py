@@ -1,4 +1,4 @@
-"""The manifest of a live patch as typed facts, and its JSON form (docs/patch-format.md).
+"""The manifest of a live patch as typed facts, and its JSON form (docs/reference/patch-format.md).
 
 Parsed once, here; no dict goes past this module. Standard library only.
 """

@@ -94,7 +94,8 @@ RESTARTBLOCK = (1 << 64) - _ERESTART_RESTARTBLOCK
 """In rax: the kernel will have the thread call restart_syscall, which goes on with the rest of a sleep."""
 
 # Calls that return EINTR after a stop though no signal is handled: every place of Linux 6.1 that returns it for a signal that is
-# merely pending, without the fatal ones (docs/interrupted-calls.md goes through them). Made again they find everything as before.
+# merely pending, without the fatal ones (docs/reference/interrupted-calls.md goes through them). Made again they find
+# everything as before.
 REPEATED_AFTER_EINTR = frozenset(
     {
         # sockets with a timeout (include/net/sock.h, sock_intr_errno), drivers and file systems in user space

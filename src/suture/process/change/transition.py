@@ -1,7 +1,8 @@
 """From one state of some old functions to another: decided here as data, done by `apply`.
 
-A transition switches its functions together by one byte (docs/patch-format.md, "The switch"). All its steps are single writes
-that lie within a page, and each leaves the process in the old or in the new state, whoever dies between two of them.
+A transition switches its functions together by one byte (docs/reference/patch-format.md, "The switch"). All its
+steps are single writes that lie within a page, and each leaves the process in the old or in the new state, whoever dies
+between two of them.
 """
 
 from __future__ import annotations
