@@ -207,6 +207,19 @@ def test_two_halves_of_one_fix_close_its_cve_together_or_not_at_all(project: Pro
     assert patch["cves"] == ["CVE-2099-0001"]
 
 
+def test_changes_of_modes_and_of_a_binary_document_before_a_text_leave_the_fix_whole(project: Project) -> None:
+    modes = "".join(f"diff --git a/{n} b/{n}\nold mode 100644\nnew mode 100755\n" for n in ("Makefile", "own.c"))
+    binary = "diff --git a/doc/t.png b/doc/t.png\nindex 1..2 100644\nBinary files a/doc/t.png and b/doc/t.png differ\n"
+    fix = project.fix("CVE-2099-0001.patch", ("l.c", "guard old", "guard new"), prose=modes + binary)
+    (patch,) = project.make(ExitCode.OK, fix)["patches"]
+    assert patch["cves"] == ["CVE-2099-0001"]
+    assert [(n, a[0][0]) for n, a in accounts(patch).items()] == [
+        ("Makefile", "no code"), ("own.c", "no code"), ("doc/t.png", "no code"), ("l.c", "patched"),
+    ]  # fmt: skip
+    (patch,) = project.make(ExitCode.OK, fix, words=("--only", "l.c"))["patches"]
+    assert {a[0][0] for a in accounts(patch).values()} == {"no code", "patched"}
+
+
 def groups(patch: Any) -> list[list[str]]:
     return sorted(sorted(f.name for f in g.functions) for g in read_patch(Path(patch["path"])).manifest.groups)
 
