@@ -16,6 +16,7 @@ from suture.error import ExitCode, SutureError
 from suture.match.proof import MatchedSection, MatchedUnit, Proof, ProvenSymbol
 from suture.patch import strict_json
 from suture.patch.consistency import Consistency
+from suture.report.reason import Reason
 
 FORMAT = 2
 MOST_TEXT = 16384
@@ -29,8 +30,8 @@ class BadPatch(SutureError):
 
     exit_code = ExitCode.BAD_PATCH
 
-    def __init__(self, name: str, reason: str) -> None:
-        super().__init__(f"{name}: {reason}", "fetch the patch again, or make it again with: suture make")
+    def __init__(self, name: str, why: str, *, reason: Reason = Reason.PATCH_MALFORMED) -> None:
+        super().__init__(f"{name}: {why}", "fetch the patch again, or make it again with: suture make", reason=reason)
 
 
 class SymbolKind(Enum):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 
 from suture.patch.manifest import BadPatch
+from suture.report.reason import Reason
 
 _MARK = b"SUTURE-SHA256-1\n"
 _SIZE = len(_MARK) + hashlib.sha256().digest_size
@@ -24,7 +25,9 @@ def check_seal(data: bytes, name: str) -> None:
     content, end = data[:-_SIZE], data[-_SIZE:]
     if not end.startswith(_MARK):
         raise BadPatch(
-            name, "does not end in a digest of its content: it was cut off, altered, or made by an earlier version"
+            name,
+            "does not end in a digest of its content: it was cut off, altered, or made by an earlier version",
+            reason=Reason.PATCH_ALTERED,
         )
     if end != _MARK + hashlib.sha256(content).digest():
-        raise BadPatch(name, "its content is not what its digest says: it was altered")
+        raise BadPatch(name, "its content is not what its digest says: it was altered", reason=Reason.PATCH_ALTERED)

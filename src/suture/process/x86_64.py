@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from suture.error import Unsupported
+from suture.report.reason import Reason
 
 RED_ZONE = 128
 USER_CODE_SEGMENT = 0x33
@@ -181,6 +182,7 @@ def require_machine() -> None:
         raise Unsupported(
             f"this machine is {platform.machine()}; live patches are applied on x86-64 only",
             "restart the program with the fixed package",
+            reason=Reason.MACHINE,
         )
 
 
