@@ -70,7 +70,8 @@ class Memory:
         return plan(aim, self.routes(), {r.id: r for r in self.records})
 
     def carry_out(self, aim: Aim) -> list[Transition]:
-        """All of it, with a look after each write: callers reach all of the old or all of the new; one write changes that."""
+        """All of it, with a look after each write: callers reach all of the old or all of the new; one write
+        changes that."""
         transitions = self.plan(aim)
         for t in transitions:
             assert all(self.read(address, len(code)) == code for address, code in t.expected())
