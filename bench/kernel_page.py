@@ -1,4 +1,4 @@
-"""docs/results/coverage-kernel.md from the kept numbers of bench/kernel_coverage and bench/kernel_behaviour."""
+"""docs/coverage-kernel.md from the kept numbers of bench/kernel_coverage and bench/kernel_behaviour."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from facts import RESULTS, Record
+from kernel_pool import MOST, MOST_FOR_A_NAME
 
-DOCUMENT = Path(__file__).resolve().parent.parent / "docs/results/coverage-kernel.md"
+DOCUMENT = Path(__file__).resolve().parent.parent / "docs/coverage-kernel.md"
 
 
 def document(record: Record) -> str:
@@ -33,10 +34,11 @@ def document(record: Record) -> str:
         "scsi that differ, in the order of the SHA-256 of their paths, those that this kernel has compiled. Sixteen stable releases meet in",
         "the difference of a file, so it is taken apart into hunks that belong together: they change the same function, or share a name",
         "that comes or goes (bench/kernel_change.py). Of each file the change whose text has the smallest SHA-256 is tried. Where the",
-        "compiler or Suture misses a name, the change takes in what brings it: lines that headers gain, functions of other C files, or",
-        "what else has the name on a changed line, at most 10 hunks for a name. Every changed line is accounted for (docs/how-to/kernel.md);",
-        "*complete* means that none is missing.",
+        "compiler or Suture misses a name, the change takes in what brings it: hunks of headers, functions of other C files, changes of",
+        f"each file that the compiler rejects (bench/kernel_pool.py), at most {MOST_FOR_A_NAME} hunks for a name and {MOST} in all. Every changed line",
+        "is accounted for (docs/kernel.md); *complete* means that none is missing.",
         "",
+        *_engines(record, measured),
         f"Of {len(measured)} changes {len(code)} change code. Of these **{len(made)} ({_share(len(made), len(code), 0)}) became a patch, and "
         f"{len(whole)} ({_share(len(whole), len(code), 0)}) a complete one**.",
         f"{len(tried)} were tried in the archive's own kernel: {len(done)} were loaded, finished their transition and were reverted, with "
@@ -69,7 +71,7 @@ def document(record: Record) -> str:
             else ""
         )
         lines.append(
-            f"| {r['path']}{_others(r)} | {r.get('hunks', '')} | {r['module']} | {_outcome(r)} | {functions} "
+            f"| {r['path']}{_others(r)}{_mark(record, r)} | {r.get('hunks', '')} | {r['module']} | {_outcome(r)} | {functions} "
             f"| {_number(r.get('seconds'))} | {_number(r.get('apply_seconds'))} | {_reverted(r)} |"
         )
     lines += [
@@ -81,6 +83,18 @@ def document(record: Record) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _engines(record: Record, measured: Sequence[dict[str, Any]]) -> list[str]:
+    """Which changes an earlier engine measured: it may have refused what this one makes."""
+    older = [r for r in measured if r.get("engine") != record.data.get("engine")]
+    refused = sum(r["outcome"] == "refused" for r in older)
+    if not older:
+        return []
+    return [
+        f"{len(older)} of the changes were measured by an earlier engine, and not again since (marked *): {refused} of them it refused.",
+        "",
+    ]
+
+
 def _short(lacking: int, wanted: int, code: int, made: int) -> str:
     """What an unfinished run must say: what takes long is among what is missing."""
     return (
@@ -88,6 +102,11 @@ def _short(lacking: int, wanted: int, code: int, made: int) -> str:
         "changes that touch headers of many files, is among them, so the shares below may be too good: were each of them refused, it\n"
         f"would be {_share(made, code + lacking, 0)} that became a patch."
     )
+
+
+def _mark(record: Record, row: dict[str, Any]) -> str:
+    measured_before = row["outcome"] != "not measured" and row.get("engine") != record.data.get("engine")
+    return " *" if measured_before else ""
 
 
 def _others(row: dict[str, Any]) -> str:

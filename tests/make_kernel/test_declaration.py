@@ -39,6 +39,11 @@ def test_a_comment_and_a_moved_line_touch_nothing() -> None:
     )
 
 
+def test_the_directive_that_keeps_line_numbers_touches_nothing() -> None:
+    new = HEADER.replace("struct thing {", 'int added(void);\n\n#line 13 "a.h"\nstruct thing {')
+    assert changed(HEADER, new) == Touched(frozenset({"added"}))
+
+
 def test_an_enumerator_of_an_anonymous_enum_touches_those_behind_it_too() -> None:
     assert changed(HEADER, HEADER.replace("FIRST = 1", "FIRST = 2")).names == {"FIRST", "SECOND", "THIRD"}
     assert changed(HEADER, HEADER.replace("SECOND,", "SECOND = 7,")).names == {"SECOND", "THIRD"}

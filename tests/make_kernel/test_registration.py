@@ -105,6 +105,16 @@ def test_a_fix_whose_units_are_the_same_is_proved_to_change_nothing() -> None:
     assert found.is_complete and [(a.fate, a.units) for a in found.files[0].accounts] == [(Fate.SAME, 2)]
 
 
+def test_what_never_runs_is_named_in_the_ledger_and_misses_nowhere() -> None:
+    fix = parse(FIX, "x.patch")
+    who = {"net/x.c": Readers(("net/x.c",)), "MAINTAINERS": Readers(reason="no unit reads it")}
+    for functions, fate in (((), Fate.SAME), (("vmlinux:changed",), Fate.PATCHED)):
+        found = ledger(fix, who, {"net/x.c": UnitResult(functions, idle=("x_exit",), same=False)}, True)
+        (account,) = found.files[0].accounts
+        assert found.is_complete and account.fate is fate
+        assert account.reason == "x_exit never runs, since it would remove what is built in"
+
+
 def test_a_copy_outside_the_kernels_text_is_missing_and_so_are_other_build_rules() -> None:
     fix = parse(FIX.replace("MAINTAINERS", "net/Makefile"), "x.patch")
     who = {"net/x.c": Readers((), ("arch/x86/entry/vdso/x.o",)), "net/Makefile": Readers(is_rule=True)}
@@ -123,9 +133,3 @@ def test_what_only_leaves_out_is_missing() -> None:
     assert not found.is_complete and {f.path: f.accounts[0].fate for f in found.files} == {
         "MAINTAINERS": Fate.NO_CODE, "net/x.c": Fate.MISSING,
     }  # fmt: skip
-
-
-def test_a_change_of_a_mode_is_accounted_for_as_no_code() -> None:
-    fix = parse("diff --git a/Makefile b/Makefile\nold mode 100644\nnew mode 100755\n", "fix")
-    (file,) = ledger(fix, {"Makefile": Readers(is_rule=True)}, {}, rules_same=False).files
-    assert [(a.fate, a.reason) for a in file.accounts] == [(Fate.NO_CODE, "only its mode changes")]

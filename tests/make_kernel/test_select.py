@@ -137,6 +137,19 @@ def test_initialisation_is_refused(tmp_path: Path) -> None:
     assert [(n, "only runs while" in r) for _, n, r in found] == [("setup", True)]
 
 
+def test_the_removal_of_what_is_built_in_never_runs_and_that_of_a_module_does(tmp_path: Path) -> None:
+    old = BASE.replace(".init.text", ".exit.text")
+    new = old.replace("outside(a) * 3 + a", "outside(a) * 4 + a")
+    ((_, _, alone),) = reasons(change(tmp_path, new, old=old))
+    assert (
+        alone == "changes the code of no function that runs: setup never runs, since it would remove what is built in"
+    )
+    both = change(tmp_path, new.replace("* 13", "* 14"), old=old)
+    assert [r.name for r in selected(both).replaced] == ["entry"] and not reasons(both) and both.idle == {"setup"}
+    module = reasons(change(tmp_path, new, "net", old=old))
+    assert [(n, "only runs while" in r) for _, n, r in module] == [("setup", True)]
+
+
 def test_a_function_that_the_tracer_does_not_enter_is_refused(tmp_path: Path) -> None:
     ((place, name, reason),) = reasons(change(tmp_path, BASE.replace("hidden(a) * 21", "hidden(a) * 22")))
     assert (place, name) == ("unit.c:16", "quiet") and "notrace" in reason

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
@@ -10,6 +11,7 @@ from typing import cast
 import pytest
 
 from suture.make_kernel import make, overlay, unit
+from suture.make_kernel.prepare import KernelTree
 from suture.make_kernel.request import KernelReady
 
 
@@ -27,10 +29,32 @@ def test_what_the_compiler_rejects_is_quoted_from_the_file_as_the_fix_leaves_it(
     marked, plain = tmp_path / "marked", tmp_path / "plain"
 
     def compile_sections(tree: object, chosen: object, layer: Path, key: str) -> list[Path]:
-        raise unit.CompileFailed("net/x.c", f"quoted from {layer.name} {key}")
+        raise unit.CompileFailed({"net/x.c": f"quoted from {layer.name} {key}"})
 
     monkeypatch.setattr(unit, "compile_sections", compile_sections)
     monkeypatch.setattr(overlay, "layer", lambda tree, fixes, keep_lines=True: (marked if keep_lines else plain, "key"))
     ready = cast(KernelReady, SimpleNamespace(tree=None, fixes=()))
     with pytest.raises(unit.CompileFailed, match="quoted from plain key"):
         make._compile_post(ready, (), marked, "marked key")
+
+
+def test_all_units_that_the_compiler_rejects_are_named_and_the_objects_of_the_others_are_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Room:
+        def enter(self, script: str, directory: str, outputs: Sequence[tuple[Path, str]]) -> None:
+            (folder, _) = outputs[0]
+            (folder / "1.o").write_bytes(b"object")
+            for number in (0, 2):
+                (folder / f"{number}.log").write_text(f"error: in {number}\n")
+
+    units = [unit.KernelUnit(f"net/{n}.c", "gcc -c -o x.o x.c", (), (), tmp_path / "none") for n in "abc"]
+    monkeypatch.setenv("SUTURE_CACHE", str(tmp_path / "cache"))
+    tree = cast(KernelTree, SimpleNamespace(room=Room(), key="key"))
+    with pytest.raises(
+        unit.CompileFailed, match=r"net/a.c: the compiler rejects it\nerror: in 0\nand 1 more: net/c.c"
+    ) as raised:
+        unit.compile_sections(tree, units, None, "")
+    assert list(raised.value.logs) == ["net/a.c", "net/c.c"]
+    (kept,) = unit.compile_sections(tree, units[1:2], None, "")
+    assert kept.read_bytes() == b"object"

@@ -7,8 +7,9 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from suture.delta.ledger import Account, Fate, FileAccount, Ledger, ranges
-from suture.make_kernel.affected import ONLY_MODE, Readers
+from suture.make_kernel.affected import Readers
 from suture.make_kernel.registration import Registration
+from suture.make_kernel.select import NEVER_RUNS
 from suture.source.fix import FilePatch, Fix
 
 _HUNK = re.compile(r"^@@ -(\d+)(?:,\d+)? \+(\d+)(?:,\d+)? @@")
@@ -16,7 +17,8 @@ _HUNK = re.compile(r"^@@ -(\d+)(?:,\d+)? \+(\d+)(?:,\d+)? @@")
 
 @dataclass(frozen=True)
 class UnitResult:
-    """What a unit has of the fix: replaced functions as `OBJECT:NAME`, what it lacks in the kernel's tables, new exports.
+    """What a unit has of the fix: replaced functions as `OBJECT:NAME`, what it lacks in the kernel's tables, new exports, and changed
+    functions that never run (`idle`).
 
     `same`: neither code nor data of it changes.
     """
@@ -24,6 +26,7 @@ class UnitResult:
     functions: tuple[str, ...] = ()
     missing: tuple[Registration, ...] = ()
     exports: tuple[str, ...] = ()
+    idle: tuple[str, ...] = ()
     same: bool = True
 
 
@@ -55,8 +58,6 @@ def _file(
     part: FilePatch, who: Readers, results: Mapping[str, UnitResult], rules_same: bool, named: set[Registration]
 ) -> FileAccount:
     lines = changed_lines(part)
-    if not part.changes:
-        return FileAccount(part.path, (_account(Fate.NO_CODE, lines, reason=ONLY_MODE),))
     if who.left_out:
         remedy = "make the patch without --only, or know that this part is open"
         return FileAccount(part.path, (_account(Fate.MISSING, lines, reason=who.reason, remedy=remedy),))
@@ -79,16 +80,20 @@ def _file(
                     side.pop(n, None)
     functions = tuple(sorted({f for r in own for f in r.functions}))
     exports = sorted({e for r in own for e in r.exports})
+    idle = ", ".join(sorted({i for r in own for i in r.idle}))
     if lines.removed or lines.added or not accounts:
         if not own:
             accounts.append(_account(Fate.NO_CODE, lines, reason=who.reason))
         elif all(r.same for r in own):
             accounts.append(_account(Fate.SAME, lines, units=len(own)))
+        elif idle and all(r.same or (r.idle and not r.functions) for r in own):
+            accounts.append(_account(Fate.SAME, lines, units=len(own), reason=NEVER_RUNS.format(idle)))
         else:
-            reason = (
-                f"code of other modules can't link to {', '.join(exports)}; code of this fix does" if exports else ""
+            reasons = [f"code of other modules can't link to {', '.join(exports)}; code of this fix does"] * bool(
+                exports
             )
-            accounts.append(_account(Fate.PATCHED, lines, functions, len(own), reason))
+            reasons += [NEVER_RUNS.format(idle)] * bool(idle)
+            accounts.append(_account(Fate.PATCHED, lines, functions, len(own), "; ".join(reasons)))
     return FileAccount(part.path, tuple(accounts))
 
 

@@ -65,9 +65,6 @@ class Readers:
     left_out: bool = False
 
 
-ONLY_MODE = "only its mode changes"
-
-
 @dataclass(frozen=True)
 class Affected:
     """What is compiled, and who reads each changed file."""
@@ -78,7 +75,7 @@ class Affected:
 
 def units(tree: KernelTree, fixes: Sequence[Fix], layer: Path, progress: Progress = silent) -> Affected:
     """Units in the order of their paths. `layer` holds the files of the fixes. Raises `Refused`."""
-    parts = {p.path: p for p in sorted((p for f in fixes for p in f.files), key=lambda p: p.changes)}
+    parts = {p.path: p for f in fixes for p in f.files}
     kernel, includes = built.read(tree), include.read(tree)
     search = _Search(tree, kernel, includes, layer / ROOT.lstrip("/"))
     found = {path: search.readers(part) for path, part in parts.items()}
@@ -98,8 +95,6 @@ class _Search:
 
     def readers(self, part: FilePatch) -> Readers:
         path = part.path
-        if not part.changes:
-            return Readers(reason=ONLY_MODE)
         may = self.includes.units([path, part.source or path], self.kernel.compiles.keys())
         if may and (part.deletes or part.is_binary or part.source):
             what = "deletes" if part.deletes else "moves or copies" if part.source else "replaces the binary file"
@@ -172,14 +167,12 @@ class _Search:
         before, after = (x.read_text(errors="replace") if x.exists() else "" for x in (old, self.new / path))
         if len(may) <= _FEW:
             may = self._including(path, may)
-        near = self._read_by(may) if len(may) <= _FEW else None
+        near = (self._read_by(may) if len(may) <= _FEW else None) or self.includes.included(may)
         touched, parts, everyone, layouts = self._closed(path, changed(before, after), near)
         if path in everyone:
             return self._sorted(path, self._including(path, may))
         assembly = {s for s in may if not s.endswith(".c")}
-        affected = (
-            self._writing(touched, parts, None if near is None else may) | self.includes.units(everyone, may)
-        ) & may - assembly
+        affected = (self._writing(touched, parts, may) | self.includes.units(everyone, may)) & may - assembly
         affected |= {s for s in may - assembly if not self.tree.has(s)}  # what is generated can't be searched
         affected |= {s for s in assembly if self.tree.has(s) and writes(self._text(s), touched, parts)}
         found = self._including(path, affected)
@@ -198,10 +191,10 @@ class _Search:
         return found
 
     def _closed(
-        self, path: str, first: Touched, near: set[str] | None
+        self, path: str, first: Touched, near: set[str]
     ) -> tuple[frozenset[str], frozenset[str], set[str], set[str]]:
         """All names that depend on a change, words that macros paste to one, headers that make everyone depend who includes them,
-        and those with types that may. `near` are the only files that count, where they are known.
+        and those with types that may. `near` are the only files that count: what the units that may be affected may include.
         """
         everyone = {path} if first.everyone else set()
         layouts = {path} if first.layouts else set()
@@ -210,7 +203,7 @@ class _Search:
             more, parts = frozenset[str](), pasted_from(fresh, *self._pasted)
             for file in self._naming(fresh, parts, near):
                 is_included = file in self.includes.users
-                if not is_included or file in everyone or (near is not None and file not in near):
+                if not is_included or file in everyone or file not in near:
                     continue
                 if not file.endswith(".h"):
                     everyone.add(file)
@@ -235,22 +228,20 @@ class _Search:
         places = [x / path for x in (self.tree.files, self.new, self.tree.room.layers[0] / ROOT.lstrip("/"))]
         return [x.read_text(errors="replace") for x in places if x.is_file()]
 
-    def _naming(self, names: Collection[str], parts: Collection[str], near: Collection[str] | None = None) -> set[str]:
-        """Files of the kernel (or those of `near`) that write one of some names, or have one of the parts as an argument."""
+    def _naming(self, names: Collection[str], parts: Collection[str], near: Collection[str]) -> set[str]:
+        """Those of the files `near` that write one of some names, or have one of the parts as an argument."""
         own = self.tree.room.layers[0] / ROOT.lstrip("/")
         searches = [(["--fixed-strings", "--word-regexp"], "\n".join(sorted(names)))] if names else []
         searches += [(["--extended-regexp"], argument(parts))] if parts else []
         found: set[str] = set()
         for options, wanted in searches:
-            for root, folders in ((self.tree.files, self._folders), (own, (".",))):
-                for some in (
-                    [["--recursive", "--include=*.[chS]", *folders]] if near is None else _batches(sorted(near))
-                ):
+            for root in (self.tree.files, own):
+                for some in _batches(sorted(near)):
                     said = run(
                         ["grep", "--text", "--files-with-matches", "--no-messages", *options, "--file=-", *some],
                         cwd=root, stdin=wanted.encode(), accept=frozenset({0, 1, 2}),
                     )  # fmt: skip
-                    found |= {p.removeprefix("./") for p in said.split("\n") if p}
+                    found |= {p for p in said.split("\n") if p}
         return found
 
     @cached_property
@@ -272,7 +263,7 @@ class _Search:
         before, behind = json.loads(cache.item(place, make).read_text())
         return frozenset(before), frozenset(behind)
 
-    def _writing(self, names: Collection[str], parts: Collection[str], near: Collection[str] | None) -> set[str]:
+    def _writing(self, names: Collection[str], parts: Collection[str], near: Collection[str]) -> set[str]:
         return {p for p in self._naming(names, parts, near) if p.endswith(".c")}
 
     def _witness(self, path: str, header: str, may: set[str], found: set[str]) -> set[str]:

@@ -10,7 +10,7 @@ from suture.delta.compare import Difference, difference
 from suture.delta.correlation import Pairs, base_name, pair_atoms
 from suture.make_kernel.image import Image
 from suture.make_kernel.match import KernelMatch
-from suture.make_kernel.object import KernelObject, runs_once
+from suture.make_kernel.object import KernelObject, is_removal, runs_once
 from suture.make_kernel.special_section import SpecialSections, meaning
 
 
@@ -114,7 +114,17 @@ class KernelChange:
     @cached_property
     def once(self) -> frozenset[str]:
         """Changed or new functions that only ever run once."""
-        return (self.difference.changed | self.difference.new) & self.post.functions_once
+        return ((self.difference.changed | self.difference.new) & self.post.functions_once) - self.idle
+
+    @cached_property
+    def idle(self) -> frozenset[str]:
+        """Changed or new functions that never run: they would remove what is built into vmlinux (__exit in linux/init.h)."""
+        if not self.image.is_vmlinux:
+            return frozenset()
+        changed = self.difference.changed | self.difference.new
+        return frozenset(
+            n for n in changed & self.post.functions_once if is_removal(self.post.functions[n].hot.section)
+        )
 
     def pre_of(self, post: Atom) -> Atom | None:
         """The counterpart of an atom of post."""

@@ -17,7 +17,8 @@ _COMMENT = re.compile(r"/\*.*?\*/|//[^\n]*|\"(?:\\.|[^\"\\\n])*\"|'(?:\\.|[^'\\\
 _WORD = re.compile(r"[A-Za-z_]\w*")
 _DEFINE = re.compile(r"\s*#\s*(?:define|undef)\s+(\w+)")
 _MACRO = re.compile(r"^[ \t]*#[ \t]*define[ \t]+\w+(\([^)]*\))?((?:[^\n\\]|\\\n|\\.)*)", re.MULTILINE)
-_HARMLESS = re.compile(r"\s*#\s*(?:include|error|warning|pragma\s+once|import)\b")
+_HARMLESS = re.compile(r"\s*#\s*(?:include|error|warning|pragma\s+once|import|line)\b")
+"""Directives that make no code of those who include the header. `#line` is put there to keep the numbers (overlay.py)."""
 _CONDITION = re.compile(r"\s*#\s*(if|ifdef|ifndef|elif|else|endif)\b")
 _TYPE = re.compile(r"(?:typedef\s+)?(struct|union|enum)\b[^{;()]*\{")
 _DECLARE = re.compile(r"DECLARE_(?!EVENT|TRACE)\w*\s*\(")

@@ -13,6 +13,7 @@ import re
 import shlex
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 
 from suture.command import run
@@ -41,6 +42,24 @@ class Includes:
             fresh = [u for u in self.users.get(todo.pop(), ()) if u not in found]
             found.update(fresh)
             todo += fresh
+        return found
+
+    def included(self, units: Iterable[str]) -> set[str]:
+        """The files that some units may include, and those themselves."""
+        todo = [*units, *_FORCED]
+        found = set(todo)
+        while todo:
+            fresh = [f for f in self._includes.get(todo.pop(), ()) if f not in found]
+            found.update(fresh)
+            todo += fresh
+        return found
+
+    @cached_property
+    def _includes(self) -> Mapping[str, Collection[str]]:
+        found: dict[str, list[str]] = defaultdict(list)
+        for file, users in self.users.items():
+            for user in users:
+                found[user].append(file)
         return found
 
     def units(self, paths: Iterable[str], known: Collection[str]) -> set[str]:

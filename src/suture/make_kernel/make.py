@@ -16,7 +16,6 @@ from suture.delta.ledger import Ledger
 from suture.elf.file import ElfFile
 from suture.error import Refused
 from suture.kernel.manifest import KernelFunction, KernelManifest, KernelTarget, identity, parse_patch
-from suture.make.account import fact_of
 from suture.make_kernel import account, affected, emit, module, overlay, registration, stub, unit
 from suture.make_kernel.change import KernelChange, OtherCompiles, compared
 from suture.make_kernel.image import VMLINUX, Image, read_module, read_vmlinux
@@ -30,7 +29,7 @@ from suture.make_kernel.resolve import Exported, Exports, Internal, Livepatched,
 from suture.make_kernel.select import Selection, select
 from suture.make_kernel.special_section import SpecialSections
 from suture.match.proof import ProvenSymbol
-from suture.patch.manifest import RefusedFunction
+from suture.patch.manifest import Fix, RefusedFunction
 from suture.patch.seal import seal
 from suture.progress import Progress, silent
 
@@ -99,9 +98,9 @@ def _compile_post(ready: KernelReady, chosen: Sequence[unit.KernelUnit], layer: 
     """Objects with the fix. What the compiler rejects is compiled again without `#line`, so that it quotes the lines of the fix."""
     try:
         return unit.compile_sections(ready.tree, chosen, layer, key)
-    except unit.CompileFailed:
+    except unit.CompileFailed as error:
         plain, other = overlay.layer(ready.tree, ready.fixes, keep_lines=False)
-        unit.compile_sections(ready.tree, chosen, plain, other)
+        unit.compile_sections(ready.tree, [u for u in chosen if u.source in error.logs], plain, other)
         raise
 
 
@@ -129,6 +128,7 @@ def _results(
             (*old.functions, *own),
             tuple(dict.fromkeys((*old.missing, *registration.missing(change, included)))),
             registration.exported(change),
+            tuple(dict.fromkeys((*old.idle, *sorted(change.idle)))),
             same=False,
         )
     return found
@@ -233,7 +233,7 @@ def _module(
     manifest = KernelManifest(
         module=_name(ready),
         target=KernelTarget(ready.tree.target.release, ready.tree.target.version, vmlinux.build_id),
-        fixes=tuple(fact_of(f, one) for f, one in zip(ready.fixes, ledgers, strict=True)),
+        fixes=tuple(Fix(f.name, f.cves, f.sha256, one) for f, one in zip(ready.fixes, ledgers, strict=True)),
         functions=tuple(
             KernelFunction(
                 changes[r.unit].image.name, r.old_name, r.position, r.address, r.size, changes[r.unit].source
@@ -263,8 +263,7 @@ def _module(
     if ready.callbacks and not callbacks:
         raise Refused(
             "the callbacks file defines no callback",
-            "define one of suture_pre_patch, suture_post_patch, suture_pre_unpatch, suture_post_unpatch "
-            "(docs/how-to/kernel.md)",
+            "define one of suture_pre_patch, suture_post_patch, suture_pre_unpatch, suture_post_unpatch (docs/kernel.md)",
         )
     namespaces = sorted({n for n in exported.values() if n})
     main = stub.main_c(objects, parameters, namespaces, callbacks, ready.replace)

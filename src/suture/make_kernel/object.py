@@ -76,6 +76,11 @@ def runs_once(section: Section) -> bool:
     return section.name.startswith(ONCE)
 
 
+def is_removal(section: Section) -> bool:
+    """Whether a section is of removal alone."""
+    return section.name.startswith(".exit.")
+
+
 class KernelObject(AtomObject):
     """Atoms under numbers of their own: section number and place in the section's order."""
 

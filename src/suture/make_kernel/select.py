@@ -16,6 +16,7 @@ from suture.make_kernel.special_section import ALTERNATIVES, STATIC_CALLS, Entry
 from suture.patch.manifest import RefusedFunction
 from suture.refusal import Refusal
 
+NEVER_RUNS = "{} never runs, since it would remove what is built in"
 _TRACEPOINT = "__tracepoint_"
 _READ = "replace the test in the fix: static_key_enabled() instead of static_branch_*()"
 # Functions that every task is inside of whenever it does not run: no transition could end.
@@ -68,10 +69,19 @@ def select(
     if not work.result.replaced and not work.result.refused:
         work.result.refused.append(
             RefusedFunction(
-                "", "", 0, "changes the code of no function", "there is nothing to replace in a running kernel"
+                "",
+                "",
+                0,
+                f"changes the code of no function{_that_runs(changes)}",
+                "there is nothing to replace in a running kernel",
             )
         )
     return work.result
+
+
+def _that_runs(changes: tuple[KernelChange, ...]) -> str:
+    names = sorted(n for c in changes for n in c.idle)
+    return f" that runs: {NEVER_RUNS.format(', '.join(names))}" if names else ""
 
 
 class _Work:

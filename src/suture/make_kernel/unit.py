@@ -41,16 +41,19 @@ class NotBuilt(SutureError):
 
 
 class CompileFailed(SutureError):
-    """The compiler rejects a unit."""
+    """The compiler rejects units. `logs` has what it says of each, by source; the first one is quoted."""
 
     exit_code = ExitCode.COMMAND
 
-    def __init__(self, source: str, output: str) -> None:
-        lines = [x for x in output.strip().splitlines() if x.strip()]
+    def __init__(self, logs: Mapping[str, str]) -> None:
+        source, *others = logs
+        lines = [x for x in logs[source].strip().splitlines() if x.strip()]
+        more = [f"and {len(others)} more: {', '.join(others[:5])}{', ...' * (len(others) > 5)}"] if others else []
         super().__init__(
-            "\n".join([f"{source}: the compiler rejects it", *lines[-30:]]),
+            "\n".join([f"{source}: the compiler rejects it", *lines[-30:], *more]),
             "correct the fix, or check that it belongs to this version (a fix may need others before it)",
         )
+        self.logs = logs
 
 
 @dataclass(frozen=True)
@@ -126,7 +129,7 @@ def _keep(tree: KernelTree, source: str, folder: Path, number: int, place: Path)
             depends,
         ]
         (target / "unit.json").write_text(json.dumps(facts))
-        for path in (p for p in depends if not tree.has(p)):
+        for path in (p for p in (source, *depends) if not tree.has(p)):
             made = folder / "made" / path
             if cache.is_plain(made) and cache.is_inside(made, folder / "made"):
                 (target / "made" / path).parent.mkdir(parents=True, exist_ok=True)
@@ -150,7 +153,7 @@ def compile_sections(
     """Objects of units with a section for each function and datum, in parallel, kept by `key` (that of the files over the tree).
 
     With `read_keys`, static_branch_likely() and static_branch_unlikely() read their keys and need no jump label.
-    Raises `CompileFailed` for the first one that fails.
+    Raises `CompileFailed` for all that fail; the objects of the others are kept.
     """
     store = cache.root() / "object" / "kernel-sections"
     room = tree.room if layer is None else tree.room.with_layer(layer)
@@ -183,9 +186,13 @@ def _compile(room: Room, missing: Sequence[tuple[KernelUnit, Path]], folder: Pat
         command = unit.command.replace(" -c -o ", f" {more}{' '.join(SECTIONS)} -c -o ", 1)
         (folder / f"{number}.sh").write_text(f"set -e\n{command}\ncp {shlex.quote(unit.object)} {out}/{number}.o\n")
     room.enter(f"cp -a {out}/made/. .\n{_in_parallel(len(missing))}", directory=ROOT, outputs=[(folder, out)])
+    failed = {}
     for number, (unit, path) in enumerate(missing):
         made = folder / f"{number}.o"
-        if not made.exists():
-            raise CompileFailed(unit.source, (folder / f"{number}.log").read_text(errors="replace"))
-        path.parent.mkdir(parents=True, exist_ok=True)
-        made.rename(path)
+        if made.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            made.rename(path)
+        else:
+            failed[unit.source] = (folder / f"{number}.log").read_text(errors="replace")
+    if failed:
+        raise CompileFailed(failed)

@@ -14,7 +14,6 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
 from suture.process.error import Hostile
-from suture.report.reason import Reason
 
 MOST_BYTES = 24 << 20
 MOST_READS = 20_000
@@ -65,16 +64,8 @@ def spend(size: int, reads: int = 1) -> None:
     left.bytes -= size
     left.reads -= reads
     if left.bytes < 0:
-        raise Hostile(
-            left.pid, "more of its memory would have to be read than any honest process needs", reason=Reason.TOO_COSTLY
-        )
+        raise Hostile(left.pid, "more of its memory would have to be read than any honest process needs")
     if left.reads < 0:
-        raise Hostile(
-            left.pid,
-            "more places of its memory would have to be read than any honest process needs",
-            reason=Reason.TOO_COSTLY,
-        )
+        raise Hostile(left.pid, "more places of its memory would have to be read than any honest process needs")
     if time.thread_time() > left.until:
-        raise Hostile(
-            left.pid, "looking at it takes more processor time than any honest process needs", reason=Reason.TOO_COSTLY
-        )
+        raise Hostile(left.pid, "looking at it takes more processor time than any honest process needs")
