@@ -16,7 +16,7 @@ def test_the_page_names_every_pin_and_no_other():
             *(r for rows in project["optional-dependencies"].values() for r in rows),
         ]
     }
-    page = (ROOT / "docs" / "dependencies.md").read_text()
+    page = (ROOT / "docs/reference/dependencies.md").read_text()
     rows = {match.groups() for match in re.finditer(r"^\| ([a-z-]+) \| ([0-9.]+) \|", page, re.M)}
     assert rows == pins
 
@@ -24,6 +24,6 @@ def test_the_page_names_every_pin_and_no_other():
 def test_the_page_names_every_debian_package_that_the_set_up_installs():
     script = (ROOT / "setup").read_text()
     packages = " ".join(re.findall(r"packages\+?=\((.*?)\)", script)).split()
-    page = (ROOT / "docs" / "dependencies.md").read_text()
+    page = (ROOT / "docs/reference/dependencies.md").read_text()
     assert len(packages) > 10
     assert [package for package in packages if f"`{package}`" not in page] == []

@@ -54,4 +54,4 @@ def test_a_recipe_with_a_wrong_field_is_refused(text: str) -> None:
 def test_a_missing_recipe_is_said_with_the_remedy(tmp_path: Path) -> None:
     with pytest.raises(NotFound) as raised:
         recipe.load("nothing", tmp_path)
-    assert "docs/recipes.md" in raised.value.remedy
+    assert "docs/reference/recipes.md" in raised.value.remedy

@@ -23,6 +23,7 @@ from suture.patch.manifest import (
     Group,
     ImportedSymbol,
     Manifest,
+    NamedCve,
     OldPart,
     RefusedFunction,
     ReplacedFunction,
@@ -34,14 +35,23 @@ from suture.patch.manifest import (
     parse_manifest,
 )
 
-PAGE = Path(__file__).parents[2] / "docs/patch-format.md"
+PAGE = Path(__file__).parents[2] / "docs/reference/patch-format.md"
 PATCHED = Account(Fate.PATCHED, (Lines(3, 4), Lines(9, 9)), (Lines(3, 8),), ("f", "h"), 2, ("libb.so",))
 MISSING = Account(Fate.MISSING, (), (Lines(1, 1),), (), 1, (), "reason", "remedy")
 LEDGER = Ledger((FileAccount("a\udcff.c", (PATCHED, MISSING)), FileAccount("README", (Account(Fate.NO_CODE),))))
 FULL = Manifest(
     "name",
     Target("ab" * 20, "lib.so", "package", "source", "1:2-3", "x86_64"),
-    (Fix("b.patch", ("CVE-2099-0002", "CVE-2099-0001"), "00", LEDGER), Fix("a.patch", ("CVE-2099-0001",), "11")),
+    (
+        Fix(
+            "b.patch",
+            ("CVE-2099-0002", "CVE-2099-0001"),
+            "00",
+            LEDGER,
+            (NamedCve("CVE-2099-0003", "mentioned", False),),
+        ),
+        Fix("a.patch", ("CVE-2099-0001",), "11"),
+    ),
     (
         Group("g", (ReplacedFunction("f", 0x10, 9, "22", 4, 6, "f", "f.orig"),), (OldPart("f.cold", 0x90, 3),)),
         Group("h", (ReplacedFunction("h", 0x20, 8, "33", 0, 5, "h", "h.orig", Consistency.RELAXED),)),
@@ -169,7 +179,7 @@ def test_a_field_that_is_missing_is_refused() -> None:
 def test_a_field_that_holds_something_else_is_refused(value: Any) -> None:
     flags = {("verdict", "safe"), ("proof", "units", 0, "whole"), ("exceptions",)}
     for path in places(DOCUMENT):
-        if (path in flags or path[-1] == "endless") and value is True:
+        if (path in flags or path[-1] in ("endless", "is_part")) and value is True:
             continue
         with pytest.raises(BadPatch):
             parse_manifest(changed(DOCUMENT, path, value), f"{path} = {value!r}")

@@ -172,7 +172,10 @@ def _dispatch(argv: Sequence[str]) -> int:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit code (docs/exit-codes.md); nothing but SystemExit of --help leaves it."""
+    """Run one command and return its exit code (docs/reference/exit-codes.md).
+
+    Nothing but SystemExit of --help leaves it.
+    """
     with redirect_stdout(cast(TextIO, Visible(sys.stdout))), redirect_stderr(cast(TextIO, Visible(sys.stderr))):
         return _main(list(sys.argv[1:] if argv is None else argv))
 

@@ -91,7 +91,9 @@ class _Search:
             inputs += [p for p in self.readers if parts[p][0].kind is PathKind.GENERATED]
         generated = self._generated(applied, inputs) if inputs else None
         for left in (x for fix in self.fixes for x in fix.left_out):
-            if left.path not in parts and (left.kind is not PathKind.IGNORED or self.tree.units_of(left.path)):
+            if left.path not in parts and not left.changes:
+                self.no_code[left.path] = _MODE
+            elif left.path not in parts and (left.kind is not PathKind.IGNORED or self.tree.units_of(left.path)):
                 self.missing[left.path] = Refusal("it was left out with --only", _WHOLE)
             elif left.path not in parts:
                 self.no_code[left.path] = _NO_CODE

@@ -1,4 +1,4 @@
-"""Recipes: one small data file per source package that tells how its tree is made ready (docs/recipes.md)."""
+"""Recipes: one small data file per source package that tells how its tree is made ready (docs/reference/recipes.md)."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ MULTIARCH = "x86_64-linux-gnu"
 _BUILD_KEYS = frozenset({"profiles", "versions", "configure", "generate", "record", "moved"})
 _BINARY_KEYS = frozenset({"package", "file", "output"})
 _BINARY_MORE = frozenset({"suspends"})
+_CORRECT = "correct the file; docs/reference/recipes.md has the fields"
 
 
 class BadRecipe(SutureError):
@@ -73,7 +74,8 @@ def load(source: str, where: Path | None = None) -> Recipe:
     """The recipe of a source package. Raises `NotFound` and `BadRecipe`."""
     path = (where or folder()) / f"{source}.toml"
     if not path.is_file():
-        raise NotFound(f"no recipe for the source package {source} ({path})", "write one: docs/recipes.md tells how")
+        remedy = "write one: docs/reference/recipes.md tells how"
+        raise NotFound(f"no recipe for the source package {source} ({path})", remedy)
     return parse(path.read_text(), source)
 
 
@@ -83,7 +85,7 @@ def parse(text: str, source: str) -> Recipe:
     try:
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as bad:
-        raise BadRecipe(f"recipe of {source}: {bad}", "correct the file; docs/recipes.md has the fields") from bad
+        raise BadRecipe(f"recipe of {source}: {bad}", _CORRECT) from bad
     build, rows = data.get("build"), data.get("binary")
     if data.keys() - {"build", "binary"} or not isinstance(build, dict) or not isinstance(rows, list):
         raise _bad(source, "needs one [build] and at least one [[binary]], and nothing else")
@@ -117,4 +119,4 @@ def _script(build: dict[str, object], key: str, source: str) -> str:
 
 
 def _bad(source: str, what: str) -> BadRecipe:
-    return BadRecipe(f"recipe of {source}: {what}", "correct the file; docs/recipes.md has the fields")
+    return BadRecipe(f"recipe of {source}: {what}", _CORRECT)

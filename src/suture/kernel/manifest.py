@@ -15,6 +15,7 @@ from suture.patch import strict_json
 from suture.patch.admission import read_bytes
 from suture.patch.manifest import BadPatch, Fix, closed, parse_fixes, parse_proof, plain
 from suture.patch.seal import check_seal
+from suture.report.reason import Reason
 
 FORMAT = 2
 SECTION = ".suture.manifest"
@@ -114,7 +115,7 @@ def parse_patch(data: bytes, name: str) -> KernelPatch:
         elf = ElfFile(data, name)
         section = elf.section(SECTION)
         if section is None:
-            raise BadPatch(name, "a kernel module, but none that Suture made")
+            raise BadPatch(name, "a kernel module, but none that Suture made", reason=Reason.PATCH_FOREIGN)
         check_seal(unsigned(data), name)
         build_id = elf.build_id or ""
         manifest = _manifest(strict_json.loads(elf.bytes_of(section), _MOST_BYTES, _MOST_VALUES))
@@ -123,7 +124,7 @@ def parse_patch(data: bytes, name: str) -> KernelPatch:
                 name, f"the kernel would never fill in the references of {name_of_section}: make the patch again"
             )
     except (BadElf, Unsupported) as problem:
-        raise BadPatch(name, f"no kernel module: {problem.what}") from problem
+        raise BadPatch(name, f"no kernel module: {problem.what}", reason=Reason.PATCH_FOREIGN) from problem
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as problem:
         raise BadPatch(name, f"the manifest is malformed ({repr(problem)[:200]})") from problem
     return KernelPatch(identity(data), manifest, data, build_id)

@@ -65,6 +65,9 @@ class Readers:
     left_out: bool = False
 
 
+ONLY_MODE = "only its mode changes"
+
+
 @dataclass(frozen=True)
 class Affected:
     """What is compiled, and who reads each changed file."""
@@ -75,7 +78,7 @@ class Affected:
 
 def units(tree: KernelTree, fixes: Sequence[Fix], layer: Path, progress: Progress = silent) -> Affected:
     """Units in the order of their paths. `layer` holds the files of the fixes. Raises `Refused`."""
-    parts = {p.path: p for f in fixes for p in f.files}
+    parts = {p.path: p for p in sorted((p for f in fixes for p in f.files), key=lambda p: p.changes)}
     kernel, includes = built.read(tree), include.read(tree)
     search = _Search(tree, kernel, includes, layer / ROOT.lstrip("/"))
     found = {path: search.readers(part) for path, part in parts.items()}
@@ -95,6 +98,8 @@ class _Search:
 
     def readers(self, part: FilePatch) -> Readers:
         path = part.path
+        if not part.changes:
+            return Readers(reason=ONLY_MODE)
         may = self.includes.units([path, part.source or path], self.kernel.compiles.keys())
         if may and (part.deletes or part.is_binary or part.source):
             what = "deletes" if part.deletes else "moves or copies" if part.source else "replaces the binary file"

@@ -131,7 +131,7 @@ def load_recipe(where: Path | None = None) -> KernelRecipe:
     if set(table) != _KEYS | {"build_depends"}:
         wrong = ", ".join(sorted(set(table) ^ (_KEYS | {"build_depends"})))
         raise BadRecipe(
-            f"{path}: missing or unknown fields: {wrong}", "correct the file; docs/kernel.md has the fields"
+            f"{path}: missing or unknown fields: {wrong}", "correct the file; docs/how-to/kernel.md has the fields"
         )
     names = {k: str(v) for k, v in table.items() if k in _KEYS}
     return KernelRecipe(names, tuple(table["build_depends"]), hashlib.sha256(data).hexdigest())

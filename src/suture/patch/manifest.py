@@ -1,4 +1,4 @@
-"""The manifest of a live patch as typed facts, and its JSON form (docs/patch-format.md).
+"""The manifest of a live patch as typed facts, and its JSON form (docs/reference/patch-format.md).
 
 Parsed once, here; no dict goes past this module. Standard library only.
 """
@@ -16,6 +16,7 @@ from suture.error import ExitCode, SutureError
 from suture.match.proof import MatchedSection, MatchedUnit, Proof, ProvenSymbol
 from suture.patch import strict_json
 from suture.patch.consistency import Consistency
+from suture.report.reason import Reason
 
 FORMAT = 2
 MOST_TEXT = 16384
@@ -29,8 +30,8 @@ class BadPatch(SutureError):
 
     exit_code = ExitCode.BAD_PATCH
 
-    def __init__(self, name: str, reason: str) -> None:
-        super().__init__(f"{name}: {reason}", "fetch the patch again, or make it again with: suture make")
+    def __init__(self, name: str, why: str, *, reason: Reason = Reason.PATCH_MALFORMED) -> None:
+        super().__init__(f"{name}: {why}", "fetch the patch again, or make it again with: suture make", reason=reason)
 
 
 class SymbolKind(Enum):
@@ -54,6 +55,15 @@ class Target:
 
 
 @dataclass(frozen=True)
+class NamedCve:
+    """A CVE that a fix names and does not claim, and why. `is_part`: the fix is for it, and is not all that closes it."""
+
+    cve: str
+    reason: str
+    is_part: bool
+
+
+@dataclass(frozen=True)
 class Fix:
     """One fix that went in. `sha256` is that of the patch text that was applied.
 
@@ -64,6 +74,7 @@ class Fix:
     cves: tuple[str, ...]
     sha256: str
     ledger: Ledger = field(default_factory=Ledger)
+    named: tuple[NamedCve, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -195,8 +206,9 @@ class Manifest:
 
     @property
     def named_cves(self) -> tuple[str, ...]:
-        """All CVEs that its fixes are for, closed or not."""
-        return tuple(sorted({c for fix in self.fixes for c in fix.cves}))
+        """All CVEs that its fixes are for, wholly or in part, closed or not."""
+        parts = {n.cve for fix in self.fixes for n in fix.named if n.is_part}
+        return tuple(sorted(parts.union(*(fix.cves for fix in self.fixes))))
 
     def to_json(self) -> bytes:
         """Canonical JSON: keys sorted, no spaces, ASCII (bytes of a fix that are no UTF-8 are escaped surrogates)."""
@@ -252,7 +264,14 @@ def _manifest(top: dict[str, Any]) -> Manifest:
 
 def parse_fixes(rows: Any) -> tuple[Fix, ...]:
     """Raises ValueError, KeyError or TypeError for anything that is none."""
-    return tuple(Fix(_str(f["name"]), _strs(f["cves"]), _str(f["sha256"]), _ledger(f["ledger"])) for f in _list(rows))
+    return tuple(
+        Fix(_str(f["name"]), _strs(f["cves"]), _str(f["sha256"]), _ledger(f["ledger"]), _named(f["named"]))
+        for f in _list(rows)
+    )
+
+
+def _named(rows: Any) -> tuple[NamedCve, ...]:
+    return tuple(NamedCve(_str(n["cve"]), _str(n["reason"]), _flag(n["is_part"])) for n in _list(rows))
 
 
 def _ledger(row: dict[str, Any]) -> Ledger:

@@ -1,4 +1,6 @@
-"""The record that a live patch carries at the start of its memory in a process (docs/patch-format.md, "In the process").
+"""The record that a live patch carries at the start of its memory in a process.
+
+Its form: docs/reference/patch-format.md, "In the process".
 
 `status` and `revert` need nothing else. Reading one means reading what a process may have written itself: all is bounded and
 typed here, and who uses it must still check the addresses against the process's maps.

@@ -14,6 +14,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
 from suture.process.error import Hostile
+from suture.report.reason import Reason
 
 MOST_BYTES = 24 << 20
 MOST_READS = 20_000
@@ -64,8 +65,16 @@ def spend(size: int, reads: int = 1) -> None:
     left.bytes -= size
     left.reads -= reads
     if left.bytes < 0:
-        raise Hostile(left.pid, "more of its memory would have to be read than any honest process needs")
+        raise Hostile(
+            left.pid, "more of its memory would have to be read than any honest process needs", reason=Reason.TOO_COSTLY
+        )
     if left.reads < 0:
-        raise Hostile(left.pid, "more places of its memory would have to be read than any honest process needs")
+        raise Hostile(
+            left.pid,
+            "more places of its memory would have to be read than any honest process needs",
+            reason=Reason.TOO_COSTLY,
+        )
     if time.thread_time() > left.until:
-        raise Hostile(left.pid, "looking at it takes more processor time than any honest process needs")
+        raise Hostile(
+            left.pid, "looking at it takes more processor time than any honest process needs", reason=Reason.TOO_COSTLY
+        )

@@ -23,6 +23,7 @@ from suture.process.see.aside import GRACE, is_blocked
 from suture.process.see.find import Unread, every_process
 from suture.process.see.population import Population
 from suture.process.tracee import command_name
+from suture.report.reason import Reason
 
 _FIRST_SECONDS = 0.2
 _MOST_WAITING = 32
@@ -42,6 +43,7 @@ class Failure:
     error: str
     remedy: str
     exit_code: ExitCode
+    reason: Reason
     has_left: bool = False  # the binary is not loaded any more: mostly, another program was executed meanwhile
 
 
@@ -257,7 +259,9 @@ def _give(worker: _Worker, left: list[int], ahead: int) -> None:
 
 def _unfinished(pid: int) -> Failure:
     what = f"pid {pid}: the worker that was at it was killed, by a person or because reading the process did not return"
-    return Failure(pid, command_name(pid), what, f"see where it stands: suture status {pid}", ExitCode.FAILED)
+    return Failure(
+        pid, command_name(pid), what, f"see where it stands: suture status {pid}", ExitCode.FAILED, Reason.KILLED
+    )
 
 
 def _start(change: Change, time_left: _Time, population: Population, others: Sequence[Connection]) -> _Worker:
@@ -299,8 +303,10 @@ def outcome_of(pid: int, change: Change, seconds: float, population: Population)
         return change(pid, seconds, population)
     except SutureError as problem:
         has_left = isinstance(problem, NotLoaded)
-        return Failure(pid, command_name(pid), problem.what, problem.remedy, problem.exit_code, has_left)
+        return Failure(
+            pid, command_name(pid), problem.what, problem.remedy, problem.exit_code, problem.reason, has_left
+        )
     except Exception as problem:  # a defect; it must not cost the other processes their turn
         what = f"pid {pid}: {type(problem).__name__}: {problem}"
         remedy = f"this is a defect; give its pid alone to see where: --debug {pid}"
-        return Failure(pid, command_name(pid), what, remedy, ExitCode.FAILED)
+        return Failure(pid, command_name(pid), what, remedy, ExitCode.FAILED, Reason.DEFECT)

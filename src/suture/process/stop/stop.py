@@ -28,6 +28,7 @@ from suture.process.stop.obstacle import why_uninterruptible
 from suture.process.tracee import MOST_THREADS, Tracee, list_threads, read_condition, read_stat
 from suture.process.urgency import Urgency
 from suture.process.x86_64 import Registers
+from suture.report.reason import Reason
 
 _OPTIONS = syscall.PTRACE_O_TRACECLONE | syscall.PTRACE_O_TRACEFORK | syscall.PTRACE_O_TRACEVFORK
 _BIRTHS = frozenset({syscall.PTRACE_EVENT_CLONE, syscall.PTRACE_EVENT_FORK, syscall.PTRACE_EVENT_VFORK})
@@ -272,7 +273,7 @@ class Seizure:
             self._join_newborn(births)
         self.tids = list(self._status)
         if not self.tids:
-            raise NoProcess(self.tracee.pid, "ended during the work")
+            raise NoProcess(self.tracee.pid, "ended during the work", reason=Reason.ENDED_DURING_WORK)
         self._read_registers()
 
     def _repair_stopped(self) -> None:
@@ -393,7 +394,11 @@ class Seizure:
             raise NotStopped(self.tracee.pid, "lost a thread while it was stopped")
         self.registers = memoryview(self._block).cast("B").cast("Q")[: count * x86_64.WORDS]
         if set(self.registers[x86_64.CS :: x86_64.WORDS]) != {x86_64.USER_CODE_SEGMENT}:
-            raise Unsupported(f"pid {self.tracee.pid}: runs 32-bit code", "restart the program with the fixed package")
+            raise Unsupported(
+                f"pid {self.tracee.pid}: runs 32-bit code",
+                "restart the program with the fixed package",
+                reason=Reason.BITS_32,
+            )
         ends = frozenset({x86_64.EINTR, x86_64.RESTARTBLOCK} if self._filtered else {x86_64.EINTR})
         interrupted = [i for i, rax in enumerate(self.registers[x86_64.RAX :: x86_64.WORDS]) if rax in ends]
         if interrupted:
