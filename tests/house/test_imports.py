@@ -32,8 +32,8 @@ MAY_IMPORT = {
     },
     "machine": {"command", "source", "make_kernel"},
     "process": {"elf", "match", "patch", "report"},
-    "kernel": {"command", "elf", "match", "patch", "process", "report"},
-    "cli": {"command", "progress", "source", "compile", "delta", "patch", "make", "make_kernel", "process", "kernel"},
+    "kernel": {"command", "elf", "match", "patch", "report"},
+    "cli": {"command", "progress", "source", "compile", "delta", "patch", "make", "make_kernel", "process", "kernel", "report"},
 }  # fmt: skip
 
 # The folders of a running process, from the lowest: each imports from those before it.

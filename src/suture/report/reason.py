@@ -27,6 +27,8 @@ class Reason(StrEnum):
     NO_MATCH = "no-match"
     COMMAND = "command"
     UNSUPPORTED = "unsupported"
+    MEMORY = "memory"
+    DISK = "disk"
 
     BUSY_ON_STACK = "busy.function-on-stack"
     BUSY_STACK_UNKNOWN = "busy.stack-unknown"
@@ -116,6 +118,21 @@ class Reason(StrEnum):
     PATCH_FOREIGN = "patch.foreign"
 
     KILLED = "defect.worker-killed"
+
+    IN_FORCE = "memory.patch-in-force"
+    HALF = "memory.patch-in-part"
+    DOUBTED = "memory.patch-doubted"
+    CLAIMED = "memory.patch-unknown"
+    NOT_APPLIED = "memory.patch-not-applied"
+    LEFT_OUT = "memory.patch-leaves-out"
+    OLD_FRAMES = "memory.old-code-in-use"
+    UNTIL_EXEC = "memory.executes-itself"
+    STATIC_COPY = "memory.static-copy"
+    DISK_REPLACED = "disk.replaced"
+    DISK_DELETED = "disk.deleted"
+    DISK_UNREAD = "disk.not-read"
+    DISK_PATCHED = "disk.replaced-by-an-open-build"
+    LOST_AT_NEXT_START = "disk.lost-at-next-start"
 
     @property
     def kind(self) -> Reason:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from suture.process.see.standing import Carried, Disk, Known, Memory, Standing, judge
+from suture.report.standing import Carried, Disk, Known, Memory, Standing, judge
 
 A = Known("a" * 16, "fix-a", ("CVE-2099-0001",))
 B = Known("b" * 16, "fix-b", ("CVE-2099-0002",))
@@ -31,7 +31,7 @@ def test_a_patch_that_supersedes_another_stands_for_it() -> None:
 def test_memory_that_its_patch_file_did_not_write_counts_for_nothing() -> None:
     verdict = judge([A], [replace(HAS_A, doubt="other bytes at 0x1000")])
     assert verdict.memory is Memory.OPEN and verdict.missing == (A,)
-    assert any("other bytes at 0x1000" in reason for reason in verdict.reasons)
+    assert any("other bytes at 0x1000" in reason for reason in (c.text for c in verdict.causes))
     newer = replace(B, supersedes=(A.id,))
     assert memory([A, newer], [Carried(B.id, B.name, "applied", True, "it pretends")]) is Memory.OPEN
 
@@ -46,7 +46,7 @@ def test_half_a_patch_is_half() -> None:
     half = replace(A, left_out=("limit (l.c): its initial value changes",))
     verdict = judge([half], [HAS_A])
     assert verdict.memory is Memory.PARTLY and not verdict.missing
-    assert any("leaves out limit" in reason for reason in verdict.reasons)
+    assert any("leaves out limit" in reason for reason in (c.text for c in verdict.causes))
     assert memory([A], [replace(HAS_A, state="partial", is_whole=False)]) is Memory.PARTLY
 
 

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
+from suture.report.reason import Cause, Reason
+
 
 class Memory(Enum):
     """What the process executes."""
@@ -59,20 +61,22 @@ class Standing:
 
 @dataclass(frozen=True)
 class Known:
-    """A patch file that is for the binary. `left_out`: what its fixes change and it does not, in words."""
+    """A patch file that is for the binary. `cves`: what its fixes are for; `closes`: those of them of which it leaves nothing open in this
+    binary, each with the other binaries that have to be patched too. `left_out`: what its fixes change and it does not, in words."""
 
     id: str
     name: str
     cves: tuple[str, ...]
     supersedes: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
+    closes: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
 
 @dataclass(frozen=True)
 class Carried:
     """A patch in the process's memory. `is_whole`: all of it is in force, `state` says it in a word. `doubt`: why it is not what its
     patch file writes, "" when it is that byte for byte, or when no such file is known. `old_frames`: who is still in old code, in words,
-    "" for nobody; then not all of what runs is fixed."""
+    "" for nobody; then not all of what runs is fixed. `cves`: what it says that it closes."""
 
     id: str
     name: str
@@ -80,15 +84,19 @@ class Carried:
     is_whole: bool
     doubt: str = ""
     old_frames: str = ""
+    cves: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Judgement:
-    """`missing` are the patches that are not in force; `reasons` in words."""
+    """`missing` are the patches that are not in force; `closed` those whose fixes are all that runs, with what those in force stand for;
+    `claimed` what patches say that no known file accounts for."""
 
     memory: Memory
     missing: tuple[Known, ...]
-    reasons: tuple[str, ...]
+    causes: tuple[Cause, ...]
+    closed: tuple[Known, ...] = ()
+    claimed: tuple[Carried, ...] = ()
 
 
 def judge(known: Sequence[Known], carried: Sequence[Carried]) -> Judgement:
@@ -104,13 +112,25 @@ def judge(known: Sequence[Known], carried: Sequence[Carried]) -> Judgement:
     in_force = {c.id for c in proved}
     retired = {r for c in proved for r in by_id[c.id].supersedes}
     missing = tuple(k for k in known if k.id not in in_force and not {k.id, k.name} & retired)
-    left_out = [f"{by_id[c.id].name} leaves out {what}" for c in proved for what in by_id[c.id].left_out]
-    staying = [f"{c.name}: {c.old_frames}" for c in proved if c.old_frames]
+    left_out = [
+        Cause(Reason.LEFT_OUT, f"{by_id[c.id].name} leaves out {what}") for c in proved for what in by_id[c.id].left_out
+    ]
+    staying = [Cause(Reason.OLD_FRAMES, f"{c.name}: {c.old_frames}") for c in proved if c.old_frames]
     told = {c.id for c in (*doubted, *halves)}
-    reasons = [f"{c.name} is {c.state}" for c in (*proved, *halves)]
-    reasons += [f"{c.name} is not what its patch file writes: {c.doubt}" for c in doubted]
-    reasons += [f"{c.name or c.id} is {c.state}, says the process; its patch file is not here" for c in strange]
-    reasons += [f"{k.name} ({', '.join(k.cves) or k.id}) is not applied" for k in missing if k.id not in told]
+    causes = [
+        *(Cause(Reason.IN_FORCE, f"{c.name} is {c.state}") for c in proved),
+        *(Cause(Reason.HALF, f"{c.name} is {c.state}") for c in halves),
+        *(Cause(Reason.DOUBTED, f"{c.name} is not what its patch file writes: {c.doubt}") for c in doubted),
+        *(
+            Cause(Reason.CLAIMED, f"{c.name or c.id} is {c.state}, says the process; its patch file is not here")
+            for c in strange
+        ),
+        *(
+            Cause(Reason.NOT_APPLIED, f"{k.name} ({', '.join(k.cves) or k.id}) is not applied")
+            for k in missing
+            if k.id not in told
+        ),
+    ]
     if not known:
         memory = Memory.CLAIMED if strange else Memory.UNKNOWN
     elif not missing and not left_out and not halves and not staying:
@@ -119,4 +139,11 @@ def judge(known: Sequence[Known], carried: Sequence[Carried]) -> Judgement:
         memory = Memory.PARTLY
     else:
         memory = Memory.CLAIMED if any(c.is_whole for c in strange) and not doubted else Memory.OPEN
-    return Judgement(memory, missing, (*reasons, *staying, *left_out))
+    gone = {k.id for k in missing} | {c.id for c in proved if c.old_frames}
+    return Judgement(
+        memory,
+        missing,
+        (*causes, *staying, *left_out),
+        tuple(k for k in known if k.id not in gone),
+        tuple(strange),
+    )
