@@ -195,10 +195,12 @@ def test_what_belongs_to_a_third_patch_stays() -> None:
 
 
 def test_an_entry_that_nobody_knows_is_refused() -> None:
-    memory = Memory(ONE)
-    memory.put(G.old, b"\xcc")
-    with pytest.raises(Refused, match=r"g: the code at 0x6ff00100 is neither") as caught:
-        memory.plan(Aim(ONE, (), True))
+    g = function("g", OLD + 0x104, BASE, 0, entry=4)
+    one = record("one", BASE, group("fix", BASE + 0x1000, g))
+    memory = Memory(one)
+    memory.put(g.old + 4, b"\xcc")
+    with pytest.raises(Refused, match=r"g: the code at 0x6ff00108 is neither") as caught:
+        memory.plan(Aim(one, (), True))
     assert "restart" in caught.value.remedy
 
 
@@ -276,17 +278,19 @@ def test_who_leaves_a_patch_is_neither_in_its_function_nor_in_what_its_functions
 
 
 def test_who_takes_over_looks_at_the_code_of_the_patch_that_goes() -> None:
-    second = record("two", OTHER, group("x", OTHER + 0x1000, other(F)))
-    one = record("one", BASE, group("fix", BASE + 0x1000, F, parts=(PlacedPart("f.cold", 0x6FE0_0000, 32),)))
+    f = replace(F, stub=F.stub + 24, new=F.new + 8)  # all sums carry
+    second = record("two", OTHER, group("x", OTHER + 0x1000, other(f)))
+    one = record("one", BASE, group("fix", BASE + 0x1000, G, f, parts=(PlacedPart("f.cold", 0x6FE0_0000, 32),)))
     memory = Memory(one, second)
-    memory.carry_out(Aim(one, (), True))
+    memory.put(f.old, jump(f.old, f.new))
     (t,) = memory.plan(Aim(second, (one,), True))
     assert forbidden(t) == [
         Range(other(F).stub, other(F).stub + STUB_SIZE, 0, "f (switch stub)"),
         Range(F.old + 1, F.old + 5, 0, "f (entry)"),
-        Range(F.stub, F.stub + STUB_SIZE, 0, "f (switch stub of one)"),
-        Range(F.new, F.new + 40, 0, "f (of one)"),
-        Range(BASE + 0x828, BASE + 0xB00, 0, "new code of one", holds_entries=True),
+        Range(F.stub + 24, F.stub + 24 + STUB_SIZE, 0, "f (switch stub of one)"),
+        Range(F.new + 8, F.new + 48, 0, "f (of one)"),
+        Range(BASE + 0x800, BASE + 0x808, 0, "new code of one", holds_entries=True),
+        Range(BASE + 0x858, BASE + 0xB00, 0, "new code of one", holds_entries=True),
     ]
 
 
