@@ -14,6 +14,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
 from suture.process.error import Hostile
+from suture.process.urgency import keep_to_hurry
 from suture.report.reason import Reason
 
 MOST_BYTES = 24 << 20
@@ -74,7 +75,9 @@ def spend(size: int, reads: int = 1) -> None:
             "more places of its memory would have to be read than any honest process needs",
             reason=Reason.TOO_COSTLY,
         )
-    if time.thread_time() > left.until:
+    now = time.thread_time()
+    keep_to_hurry(now)
+    if now > left.until:
         raise Hostile(
             left.pid, "looking at it takes more processor time than any honest process needs", reason=Reason.TOO_COSTLY
         )

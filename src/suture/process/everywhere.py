@@ -23,6 +23,7 @@ from suture.process.see.aside import GRACE, is_blocked
 from suture.process.see.find import Unread, every_process
 from suture.process.see.population import Population
 from suture.process.tracee import command_name
+from suture.process.urgency import hurry, is_loaded, urgent
 from suture.report.reason import Reason
 
 _FIRST_SECONDS = 0.2
@@ -142,13 +143,14 @@ def in_each(
     first = min(timeout, _FIRST_SECONDS)
     outcomes: dict[int, Outcome] = {}
     todo: dict[int, None] = dict.fromkeys(pids)
-    for seconds, workers in ((first, jobs), (timeout - first, max(jobs, _MOST_WAITING))):
-        if not todo:
-            break
-        for outcome in _share_out(todo, change, _Time(seconds, until), min(workers, len(todo)), Population()):
-            outcomes[outcome.pid] = _joined(outcomes.get(outcome.pid), outcome)
-            report(len(outcomes), len(set(pids)))
-        todo = {pid: None for pid, o in outcomes.items() if _is_waiting(o) and timeout > first}
+    with urgent():  # who gives out the work and has next to none of it itself
+        for seconds, workers in ((first, jobs), (timeout - first, max(jobs, _MOST_WAITING))):
+            if not todo:
+                break
+            for outcome in _share_out(todo, change, _Time(seconds, until), min(workers, len(todo)), Population()):
+                outcomes[outcome.pid] = _joined(outcomes.get(outcome.pid), outcome)
+                report(len(outcomes), len(set(pids)))
+            todo = {pid: None for pid, o in outcomes.items() if _is_waiting(o) and timeout > first}
     return [outcomes[pid] for pid in dict.fromkeys(pids)]
 
 
@@ -275,7 +277,8 @@ def _start(change: Change, time_left: _Time, population: Population, others: Seq
         for line in (ours, *others):
             line.close()
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent: what was begun here is ended well
-        _work(theirs, change, time_left, population)
+        with hurry():
+            _work(theirs, change, time_left, population)
         code = 0
     finally:
         os._exit(code)
@@ -291,7 +294,10 @@ def _work(line: Connection, change: Change, time_left: _Time, population: Popula
             pid = line.recv()
         except (EOFError, OSError):
             return
+        begin = time.thread_time()
         line.send(outcome_of(pid, change, time_left.left, population))
+        if is_loaded():
+            time.sleep(time.thread_time() - begin)  # what was done in a hurry, others had to wait for
         done += 1
         if done % _COLLECT == 0:
             gc.collect()

@@ -46,6 +46,7 @@ from suture.process.stop.borrow import OnStep, no_step
 from suture.process.stop.detach import release_lingering
 from suture.process.stop.obstacle import naming_obstacles, refuse_without_memory, why_no_memory
 from suture.process.tracee import Sharers, Tracee
+from suture.process.urgency import hurry
 from suture.process.x86_64 import require_machine
 from suture.report.reason import Reason
 
@@ -139,6 +140,7 @@ def apply(
     require_machine()
     started = time.monotonic()
     with (
+        hurry(),
         Tracee(pid, population, writes=True) as tracee,
         naming_obstacles(tracee),
         naming_its_end(tracee),
@@ -373,6 +375,7 @@ def revert(
     require_machine()
     started = time.monotonic()
     with (
+        hurry(),
         Tracee(pid, population, writes=True) as tracee,
         naming_obstacles(tracee),
         naming_its_end(tracee),

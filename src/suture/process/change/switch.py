@@ -32,6 +32,7 @@ from suture.process.stop.borrow import OnStep, no_step
 from suture.process.stop.catch import MOST_THREADS, Exit, caught
 from suture.process.stop.stop import NotStopped, Seizure
 from suture.process.tracee import Tracee, command_name
+from suture.process.urgency import keep_to_hurry
 from suture.report.reason import Cause, Reason
 
 _FIRST_DELAY, _LONGEST_DELAY = 0.001, 0.25
@@ -103,6 +104,7 @@ def carry_out(
         kept.callback(suspended.close)
         elsewhere = Elsewhere(resident, not suspends)
         while waiting:
+            keep_to_hurry()
             ours = {c.old for t in done for c in t.changes}  # their entries have changed, by us
             maps = Maps(read_raw(tracee.pid, maps_fd))
             returns = find_gadgets(tracee.via, maps).returns

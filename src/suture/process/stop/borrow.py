@@ -33,6 +33,7 @@ from suture.process.stop.detach import detach_running, sweep, wait_while_ours
 from suture.process.stop.interrupted import repair_interrupted
 from suture.process.stop.obstacle import why_uninterruptible
 from suture.process.tracee import Tracee, is_main_thread, read_stat, read_status
+from suture.process.urgency import lending
 from suture.process.x86_64 import Registers, SignalFrame
 from suture.report.reason import Reason
 
@@ -161,6 +162,7 @@ def borrow(tracee: Tracee, maps: Maps, on_step: OnStep = no_step, deadline: floa
     gadgets = find_gadgets(tracee.via, maps).require(pid)
     tried: list[str] = []
     stuck = dispatched = 0
+    hurried = lending()
     for tid in _candidates_anew(tracee, tried):
         if not _seize(pid, tid):
             continue
@@ -171,6 +173,7 @@ def borrow(tracee: Tracee, maps: Maps, on_step: OnStep = no_step, deadline: floa
             if not tracee.has_thread(tid):  # its number was another's by then
                 continue
             on_step("borrow: seized")
+            hurried.begin((tid,))
             try:
                 status = _stop(pid, tid)
             except (NoProcess, ProcessLookupError):  # a thread of short life: the next one
@@ -214,6 +217,7 @@ def borrow(tracee: Tracee, maps: Maps, on_step: OnStep = no_step, deadline: floa
             return
         finally:
             _give_back(tracee, tid, original, mask, used)
+            hurried.end()
             on_step("borrow: given back")
     tracee.check_same()
     if dispatched and dispatched == len(tried):
