@@ -12,7 +12,7 @@ import suture
 from suture.error import ExitCode, NotFound, SutureError
 
 MULTIARCH = "x86_64-linux-gnu"
-_BUILD_KEYS = frozenset({"profiles", "versions", "configure", "generate", "record", "moved"})
+_BUILD_KEYS = frozenset({"profiles", "versions", "configure", "generate", "record", "real", "moved"})
 _BINARY_KEYS = frozenset({"package", "file", "output"})
 _BINARY_MORE = frozenset({"suspends"})
 _CORRECT = "correct the file; docs/reference/recipes.md has the fields"
@@ -44,6 +44,7 @@ class Recipe:
     The three scripts are POSIX shell, run in the tree's root with the variables that debian/rules exports.
     `versions` are pairs of a package, or of `src:` and a source package, and the version that the room gets of it.
     `moved` are pairs of a folder in the source and the folder of the built tree that holds the copy which is compiled.
+    `real` says that `record` builds with the compilers themselves instead of stand-ins. Without `binaries` it is a derived one.
     """
 
     source: str
@@ -55,6 +56,7 @@ class Recipe:
     moved: tuple[tuple[str, str], ...]
     binaries: tuple[ShippedBinary, ...]
     digest: str
+    real: bool = False
 
     def built_path(self, path: str) -> str:
         """Where the file that a fix calls `path` lies in the tree that is compiled."""
@@ -79,14 +81,28 @@ def load(source: str, where: Path | None = None) -> Recipe:
     return parse(path.read_text(), source)
 
 
+def has(source: str, where: Path | None = None) -> bool:
+    """Whether there is a recipe for a source package."""
+    return ((where or folder()) / f"{source}.toml").is_file()
+
+
+def parse_derived(text: str, source: str) -> Recipe:
+    """A recipe that names no binary. Raises `BadRecipe`."""
+    return _parse(text, source, derived=True)
+
+
 def parse(text: str, source: str) -> Recipe:
     """A recipe from its text. Raises `BadRecipe`."""
+    return _parse(text, source, derived=False)
+
+
+def _parse(text: str, source: str, derived: bool) -> Recipe:
     text = text.replace("{multiarch}", MULTIARCH)
     try:
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as bad:
         raise BadRecipe(f"recipe of {source}: {bad}", _CORRECT) from bad
-    build, rows = data.get("build"), data.get("binary")
+    build, rows = data.get("build"), [] if derived else data.get("binary")
     if data.keys() - {"build", "binary"} or not isinstance(build, dict) or not isinstance(rows, list):
         raise _bad(source, "needs one [build] and at least one [[binary]], and nothing else")
     if build.keys() - _BUILD_KEYS:
@@ -109,6 +125,7 @@ def parse(text: str, source: str) -> Recipe:
             for r in rows
         ),
         digest=hashlib.sha256(text.encode()).hexdigest(),
+        real=build.get("real") is True,
     )
 
 

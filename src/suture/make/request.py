@@ -7,10 +7,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from suture.compile.host import open_tree
-from suture.compile.tree import Tree, prepare
+from suture.compile.tree import Tree
 from suture.error import ExitCode, NotFound, Refused, SutureError
 from suture.make.elsewhere import Beside
 from suture.make.make import Shipped
+from suture.make.pairing import open_source
 from suture.progress import Progress, silent
 from suture.source.archive import Archive, SourceVersion, archive_for
 from suture.source.claim import together
@@ -104,7 +105,7 @@ def ready(request: Request, progress: Progress = silent) -> Ready:
     name, version = _split(request.source)
     archive = archive_for(name, version, progress)
     source = archive.source(name, version)
-    tree = prepare(source, progress)
+    tree = open_source(source, archive, progress)
     _check_once(request)
     fixes = [parse(text, label, tree.has) for label, text in request.fixes]
     taken: list[tuple[SourceVersion, str]] = []
