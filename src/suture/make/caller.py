@@ -1,6 +1,7 @@
 """Who refers to an address, in the whole shipped binary: what must be known before a function may take other arguments.
 
 A superset: every four bytes of code that would lead there if they were a displacement count, whether they are one or not.
+Left out are jumps with a displacement of one byte: those stay inside a compiled unit, whose new code is compared with the old.
 """
 
 from __future__ import annotations
