@@ -95,7 +95,7 @@ def test_handlers_and_personality_are_named_by_relocations() -> None:
     out = made(
         (frame(16, 8, personality="routine"), "f", ("table", 24)), (frame(0, 8, personality="routine"), "g", None)
     )
-    cies, (first, second) = read(out)
+    cies, _ = read(out)
     (cie,) = cies
     assert bytes(cie.header.augmentation) == b"zPLR"
     one, two = entries(bytes(out.data))
