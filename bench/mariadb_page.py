@@ -135,7 +135,7 @@ suture status
 suture revert ID
 ```
 
-The recipe (recipes/mariadb.toml) configures as debian/rules does and builds nothing but the generators of headers; a fix costs the
+The recipe (src/suture/recipes/mariadb.toml) configures as debian/rules does and builds nothing but the generators of headers; a fix costs the
 compilation of the files that it touches. Making the tree for the first time took 12 minutes on two cores that ten other processes
 wanted too (configure 5, generators 4, recording 1, the rest packages); that is done once per version. C++ code may throw, catch and clean up in replaced functions (docs/reference/patch-format.md, "The finder").
 """

@@ -29,7 +29,7 @@ A real fix, for the machines of an older release:
 suture make --source qemu={old} --fix-from qemu={fixed}:{real}
 ```
 
-`bench/qemu_guest` does all that follows: it makes the patches, starts the guests and writes this page. The recipe (`recipes/qemu.toml`)
+`bench/qemu_guest` does all that follows: it makes the patches, starts the guests and writes this page. The recipe (`src/suture/recipes/qemu.toml`)
 configures x86_64-softmmu alone; modules (`block-*.so`) and the other emulators are not in it.
 
 ## What happens to coroutines

@@ -23,7 +23,7 @@ from importlib.util import find_spec
 from typing import Any, NoReturn, Protocol, TextIO, cast
 
 from suture import __version__
-from suture.cli import exit_code
+from suture.cli import exit_code, extra
 from suture.error import ExitCode, SutureError
 from suture.visible import Visible, beneath
 
@@ -196,6 +196,8 @@ def _main(words: list[str]) -> int:
         return exit_code.BROKEN_PIPE
     except SutureError as error:
         return _report(error, as_json, debug)
+    except ModuleNotFoundError as error:
+        return _report(extra.missing(error) or _unforeseen(error), as_json, debug)
     except Exception as error:
         return _report(_unforeseen(error), as_json, debug)
     return status

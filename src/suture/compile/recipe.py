@@ -6,9 +6,10 @@ import hashlib
 import os
 import tomllib
 from dataclasses import dataclass
+from importlib import resources
+from importlib.resources.abc import Traversable
 from pathlib import Path
 
-import suture
 from suture.error import ExitCode, NotFound, SutureError
 
 MULTIARCH = "x86_64-linux-gnu"
@@ -66,13 +67,13 @@ class Recipe:
         return path
 
 
-def folder() -> Path:
-    """Where recipes lie: `$SUTURE_RECIPES`, else `recipes/` beside `src/`."""
+def folder() -> Traversable:
+    """Where recipes lie: `$SUTURE_RECIPES`, else those that come with the package."""
     own = os.environ.get("SUTURE_RECIPES")
-    return Path(own) if own else Path(suture.__file__).resolve().parents[2] / "recipes"
+    return Path(own) if own else resources.files("suture") / "recipes"
 
 
-def load(source: str, where: Path | None = None) -> Recipe:
+def load(source: str, where: Traversable | None = None) -> Recipe:
     """The recipe of a source package. Raises `NotFound` and `BadRecipe`."""
     path = (where or folder()) / f"{source}.toml"
     if not path.is_file():
