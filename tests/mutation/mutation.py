@@ -6,7 +6,7 @@ import argparse
 import json
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from tests.mutation.outcome import LEAST, Outcome, Survivor, reasons, write_page
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("modules", nargs="*", help="only these, as process.stack.frame or process.stack (all)")
-    parser.add_argument("--one-in", type=int, default=4, help="try one place in so many, at least 8 of each module (4)")
+    parser.add_argument("--one-in", type=int, default=5, help="try one place in so many, at least 8 of each module (5)")
     parser.add_argument("--seed", type=int, default=1, help="which places and operators are chosen (1)")
     parser.add_argument("--jobs", type=int, default=2, help="modules at the same time (2)")
     parser.add_argument("--page", type=Path, help="write the outcome of the whole core to this page")
@@ -63,14 +63,14 @@ def _try_all(part: Part, seed: int, one_in: int, memory: Memory) -> Outcome:
         return Outcome(part.module, whole, len(mutants), 0, _survivors(source, mutants), "no test")
     tests = (ROOT / part.test).read_text()
     left = [m for m in mutants if memory.is_killed(part.module, source, tests, m) is None]
-    for mutant, code in zip(left, _tried(part, left), strict=True) if left else ():
+    for mutant, code in _tried(part, left) if left else ():
         memory.note(part.module, source, tests, mutant, code != 0)
     alive = [m for m in mutants if not memory.is_killed(part.module, source, tests, m)]
     return Outcome(part.module, whole, len(mutants), len(mutants) - len(alive), _survivors(source, alive))
 
 
-def _tried(part: Part, mutants: list[Mutant]) -> list[int]:
-    """The exit code of the module's tests for each mutant."""
+def _tried(part: Part, mutants: list[Mutant]) -> Iterator[tuple[Mutant, int]]:
+    """Each mutant with the exit code of the module's tests."""
     job = {
         "module": part.module,
         "tests": [part.test],
@@ -78,11 +78,18 @@ def _tried(part: Part, mutants: list[Mutant]) -> list[int]:
         "mutants": [(m.operator, m.occurrence, m.place) for m in mutants],
     }
     argv = [sys.executable, str(Path(__file__).with_name("trial.py"))]
-    done = subprocess.run(argv, input=json.dumps(job), capture_output=True, text=True, check=False)
-    rows = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
-    if len(rows) != len(mutants) or any("broken" in r for r in rows):
-        raise SystemExit(f"{part.module}: its tests fail without a mutant: {done.stdout[-500:]}{done.stderr[-2000:]}")
-    return [r["code"] for r in rows]
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as trial:
+        assert trial.stdin is not None and trial.stdout is not None
+        trial.stdin.write(json.dumps(job))
+        trial.stdin.close()
+        rows = 0
+        for line in trial.stdout:
+            row = json.loads(line) if line.startswith('{"number"') else None
+            if row is not None:
+                rows += 1
+                yield mutants[row["number"]], row["code"]
+    if rows != len(mutants):
+        raise SystemExit(f"{part.module}: its tests fail without a mutant: pytest {part.test}")
 
 
 def _survivors(source: str, mutants: Iterable[Mutant]) -> tuple[Survivor, ...]:

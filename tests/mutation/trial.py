@@ -63,6 +63,7 @@ class Trial:
         self.name = f"suture.{module}"
         self.tests, self.arguments, self.folder = tests, arguments, folder
         self._modules = {n: p for p in tree.rglob("*.py") if (n := _dotted(p, tree))}
+        self._modules |= {_dotted(p, ROOT): p for p in (ROOT / "tests").rglob("*.py")}
         self._count = 0
         self._config: pytest.Config | None = None
 
@@ -76,6 +77,7 @@ class Trial:
             derandomize=True,
             database=None,
             deadline=None,
+            max_examples=25,
             phases=[hypothesis.Phase.explicit, hypothesis.Phase.generate],
         )
         hypothesis.settings.load_profile("mutation")
@@ -84,7 +86,7 @@ class Trial:
         files = [ROOT / t for t in self.tests]
         files += [c for f in files for p in f.parents if ROOT in p.parents and (c := p / "conftest.py").exists()]
         for name in sorted({m for f in files for i in _imports(f) for m in self._closure(i)}):
-            if self.name not in self._closure(name):
+            if name.startswith("suture") and self.name not in self._closure(name):
                 importlib.import_module(name)
         for name in {n for f in files for n in _imports(f) if not n.startswith(("suture", "tests"))}:
             try:
@@ -137,7 +139,7 @@ class Trial:
         where = [f"--basetemp={self.folder}/tests", f"--rootdir={ROOT}", "-c", f"{ROOT}/pyproject.toml"]
         # the last two collect garbage after every run, which costs a third of a short one
         without = ["-p", "no:cacheprovider", "-p", "no:unraisableexception", "-p", "no:threadexception"]
-        return _prepareconfig([*where, *without, "-x", "-q", "--tb=no", *self.arguments, *self.tests])
+        return _prepareconfig([*where, *without, "--capture=no", "-x", "-q", "--tb=no", *self.arguments, *self.tests])
 
     def _child(self, cpu: int) -> None:
         os.setsid()

@@ -82,7 +82,7 @@ def test_all_ranges_that_hold_an_address_are_found_also_those_inside_others() ->
 @given(
     st.lists(st.tuples(st.integers(0x10_0000, 0x20_0000), st.integers(1, 0x30000)), min_size=1, max_size=6), st.data()
 )
-@settings(max_examples=100, deadline=None)
+@settings(deadline=None)
 def test_no_word_of_a_range_is_missed_and_no_other_is_found(rows: list[tuple[int, int]], data: st.DataObject) -> None:
     where = ranges(*((CODE + a, CODE + a + n) for a, n in rows))
     edges = [v for r in where for v in (r.start - 1, r.start, r.end - 1, r.end)]
