@@ -32,9 +32,11 @@ def test_symbols_are_those_of_others() -> None:
     binds = {**enums.ENUM_ST_INFO_BIND, "STB_GNU_UNIQUE": enums.ENUM_ST_INFO_BIND["STB_LOOS"]}
     assert {b: binds[f"STB_{b.name}"] for b in SymbolBind} == {b: int(b) for b in SymbolBind}
     assert {v: enums.ENUM_ST_VISIBILITY[f"STV_{v.name}"] for v in Visibility} == {v: int(v) for v in Visibility}
-    assert tuple(
-        enums.ENUM_ST_SHNDX[n] for n in ("SHN_UNDEF", "SHN_ABS", "SHN_COMMON")
-    ) == (abi.SHN_UNDEF, abi.SHN_ABS, abi.SHN_COMMON)
+    assert tuple(enums.ENUM_ST_SHNDX[n] for n in ("SHN_UNDEF", "SHN_ABS", "SHN_COMMON")) == (
+        abi.SHN_UNDEF,
+        abi.SHN_ABS,
+        abi.SHN_COMMON,
+    )
     assert (abi.SHN_LORESERVE, abi.SHN_XINDEX) == (0xFF00, 0xFFFF)
 
 

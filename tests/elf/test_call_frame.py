@@ -66,10 +66,7 @@ def section_of(*bodies: bytes | tuple[int, bytes]) -> bytes:
     starts = []
     for body in bodies:
         starts.append(len(out))
-        if isinstance(body, tuple):
-            raw = struct.pack("<I", len(out) + 4 - starts[body[0]]) + body[1]
-        else:
-            raw = body
+        raw = body if isinstance(body, bytes) else struct.pack("<I", len(out) + 4 - starts[body[0]]) + body[1]
         out += struct.pack("<I", len(raw)) + raw
     return bytes(out)
 
@@ -168,7 +165,8 @@ def test_the_least_length_is_that_of_an_empty_entry() -> None:
 
 
 def test_the_assembler_makes_what_is_read(tmp_path: Path) -> None:
-    text = ".cfi_sections .eh_frame\n.text\nf: .cfi_startproc\n.cfi_signal_frame\nnop\n.cfi_def_cfa_offset 16\nret\n.cfi_endproc\n"
+    text = ".cfi_sections .eh_frame\n.text\nf: .cfi_startproc\n.cfi_signal_frame\nnop\n"
+    text += ".cfi_def_cfa_offset 16\nret\n.cfi_endproc\n"
     (tmp_path / "a.s").write_text(text)
     subprocess.run(["as", "-o", tmp_path / "a.o", tmp_path / "a.s"], check=True)
     elf = ElfFile.read(tmp_path / "a.o")

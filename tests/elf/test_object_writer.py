@@ -23,7 +23,7 @@ SECTIONS = [
         b"12345678abc",
         8,
         relocations=[NewRelocation(0, R.R_64, "f", 7), NewRelocation(3, R.R_32, "here", 0)],
-    ),  # fmt: skip
+    ),
     NewSection(".rodata", SectionFlag.ALLOC, b"z", 0),
 ]
 SYMBOLS = [

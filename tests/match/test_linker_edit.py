@@ -32,7 +32,7 @@ def read(
     addend: int = -4,
     new: str = "",
 ) -> Implied | None:
-    """What a field of `value` implies whose instruction had the bytes `before` and has `after`; `old` and `new` follow them."""
+    """What a field of `value` implies whose instruction had the bytes `before` and has `after`."""
     data = bytes(FIELD - len(before) // 2) + bytes.fromhex(before + old + rest)
     run = bytes(FIELD - len(after) // 2) + bytes.fromhex(after + field(value) + (new or rest))
     return implied(data, run, FIELD, r_type, addend, PLACE)
