@@ -220,6 +220,13 @@ def test_changes_of_modes_and_of_a_binary_document_before_a_text_leave_the_fix_w
     assert {a[0][0] for a in accounts(patch).values()} == {"no code", "patched"}
 
 
+def test_a_symbolic_link_of_a_fix_is_not_followed_and_is_missing(project: Project) -> None:
+    link = "diff --git a/l.h b/l.h\nnew file mode 120000\n--- /dev/null\n+++ b/l.h\n@@ -0,0 +1 @@\n+/etc/hostname\n"
+    fix = project.fix("CVE-2099-0001.patch", ("l.c", "guard old", "guard new"), prose=link)
+    (patch,) = project.make(ExitCode.PARTIAL, fix)["patches"]
+    assert accounts(patch)["l.h"][0][0] == "missing" and patch["cves"] == []
+
+
 def groups(patch: Any) -> list[list[str]]:
     return sorted(sorted(f.name for f in g.functions) for g in read_patch(Path(patch["path"])).manifest.groups)
 

@@ -117,3 +117,8 @@ def test_a_new_c_file_and_an_input_of_a_generator_are_refused_and_rules_are_aske
 def test_a_change_of_a_mode_changes_no_code(search: affected._Search, path: str) -> None:
     found = search.readers(FilePatch(path, f"--- a/{path}\n+++ b/{path}\n"))
     assert not found.units and not found.is_rule and "mode" in found.reason
+
+
+def test_a_symbolic_link_is_refused(search: affected._Search) -> None:
+    with pytest.raises(Refused, match="symbolic link"):
+        search.readers(FilePatch("net/own.h", "\n@@ -1 +1 @@\n", is_link=True))

@@ -123,6 +123,8 @@ class _Search:
         moved = next((p.source for p in parts if p.source), "")
         if moved and (units or parts[0].kind is not PathKind.IGNORED):
             self.missing[path] = Refusal(f"the fix makes this file out of {moved}", "make the fix without moving files")
+        elif any(p.is_link for p in parts) and (units or parts[0].kind is not PathKind.IGNORED):
+            self.missing[path] = Refusal("the fix makes or changes a symbolic link", RESTART)
         elif any(p.is_binary for p in parts) and (units or parts[0].kind is not PathKind.IGNORED):
             self.missing[path] = Refusal("the fix changes a binary file", RESTART)
         elif units and any(p.deletes for p in parts):

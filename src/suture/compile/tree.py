@@ -213,7 +213,7 @@ class Tree:
         def enter(script: str, outputs: Sequence[tuple[Path, str]]) -> str:
             return self.room.enter(script, outputs=outputs)
 
-        return job.outputs(jobs, self.key, enter, self.env)
+        return job.outputs(jobs, self.key, enter, self.env, self.root)
 
 
 def prepare(source: SourceVersion, progress: Progress = silent, recipe: Recipe | None = None) -> Tree:

@@ -107,6 +107,8 @@ class _Search:
                 f"the fix {what} {path}; only changed text of files that stay can be patched",
                 "name the other files with --only",
             )
+        if part.is_link and not path.startswith(_TEXTS):
+            raise Refused(f"{path}: the fix makes or changes a symbolic link", "name the other files with --only")
         if _RULES.match(path):
             if _ARCH.match(path) or path.startswith(_TEXTS):
                 return Readers(reason="rules of what is no part of this kernel")

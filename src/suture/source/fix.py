@@ -19,6 +19,7 @@ from suture.source.subject import Named, subject
 
 _EMPTIED = re.compile(r"^@@ -\S+ \+0,0 @@")  # as `diff -N` writes a file that is gone
 _HUNK = re.compile(r"^@@ -\d+(?:,(\d+))? \+\d+(?:,(\d+))? @@")
+_LINK = re.compile(r"\b120000$")  # the mode of a symbolic link (git-fast-import(1))
 _NO_FILE = "/dev/null"
 _BINARY = re.compile(r"Binary files (.+) and (.+) differ$")  # diff(1), git-diff(1)
 _ONLY_IN = re.compile(r"Only in (\S+): (\S+)$")
@@ -182,7 +183,7 @@ class FilePatch:
     """The change of one file: `text` is a unified diff with `a/PATH` and `b/PATH` as its names (strip 1).
 
     It has no hunk where only a mode, a name or an empty file changes, and for a binary file. `source` is the path that a file is
-    moved or copied from.
+    moved or copied from. The text of a symbolic link (`is_link`) is where it leads to.
     """
 
     path: str
@@ -191,6 +192,7 @@ class FilePatch:
     deletes: bool = False
     source: str = ""
     is_binary: bool = False
+    is_link: bool = False
 
     @property
     def kind(self) -> PathKind:
@@ -254,7 +256,7 @@ def parse(text: str, name: str, exists: Callable[[str], bool] | None = None) -> 
         creates = diff.creates or diff.old == _NO_FILE or body.startswith("@@ -0,0")
         deletes = diff.deletes or diff.new == _NO_FILE or bool(_EMPTIED.match(body))
         header = f"--- {_NO_FILE if creates else 'a/' + path}\n+++ {_NO_FILE if deletes else 'b/' + path}\n"
-        files.append(FilePatch(path, header + body, creates, deletes, source, diff.is_binary))
+        files.append(FilePatch(path, header + body, creates, deletes, source, diff.is_binary, diff.is_link))
     if not files:
         raise Refused(f"{name}: holds no unified diff", "give a patch made by `diff -u` or `git diff`")
     said = subject(name, prose)
@@ -282,6 +284,7 @@ class _Diff:
     deletes: bool = False
     moves: bool = False
     is_binary: bool = False
+    is_link: bool = False
     counts: bool = False
 
     def is_of(self, old: str, new: str) -> bool:
@@ -356,6 +359,7 @@ def _git_header(lines: list[str], at: int) -> tuple[_Diff, int]:
             found.old, found.moves = f"a/{value}", True
         elif word in ("rename to", "copy to"):
             found.new = f"b/{value}"
+        found.is_link |= _LINK.search(row[2]) is not None
         found.creates |= word == "new file mode"
         found.deletes |= word == "deleted file mode"
         found.counts |= word not in ("index", "similarity index", "dissimilarity index")
