@@ -38,6 +38,7 @@ def main() -> None:
         tree = Path(folder) / "src"
         shutil.copytree(SOURCE, tree)
         os.environ["PYTHONPATH"] = str(tree)
+        os.environ["SUTURE_KEPT_OBJECTS"] = str(Path(folder) / "objects")
         sys.path[:] = [
             str(tree),
             str(ROOT),

@@ -65,4 +65,4 @@ def _is_branch(code: bytes, at: int) -> bool:
     """
     one = code[at - 1] if at > 0 else 0
     two = code[at - 2] if at > 1 else 0
-    return one in (_CALL, _JUMP) or (two == _TWO_BYTES and one & 0xF0 == 0x80 and one & 0xC7 != 0x05)
+    return one in (_CALL, _JUMP) or (two == _TWO_BYTES and one & 0xF0 == 0x80)
