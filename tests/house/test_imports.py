@@ -27,13 +27,14 @@ MAY_IMPORT = {
     "delta": {"elf", "compile", "match"},
     "patch": {"elf", "match", "delta", "report"},
     "make": {"progress", "elf", "source", "compile", "match", "delta", "patch"},
+    "convert": {"progress", "source", "compile", "delta", "make", "patch"},
     "make_kernel": {
         "command", "progress", "elf", "source", "compile", "match", "delta", "patch", "make", "kernel",
     },
     "machine": {"command", "source", "make_kernel"},
     "process": {"elf", "match", "patch", "report"},
     "kernel": {"command", "elf", "match", "patch", "report"},
-    "cli": {"command", "progress", "source", "compile", "delta", "patch", "make", "make_kernel", "process", "kernel", "report"},
+    "cli": {"convert", "command", "progress", "source", "compile", "delta", "patch", "make", "make_kernel", "process", "kernel", "report"},
 }  # fmt: skip
 
 # The folders of a running process, from the lowest: each imports from those before it.

@@ -59,6 +59,11 @@ class Recipe:
     digest: str
     real: bool = False
 
+    @property
+    def way(self) -> str:
+        """How the commands become known, in a few words."""
+        return f"{'recipe' if self.binaries else 'its own rules'}, {'built once' if self.real else 'recorded'}"
+
     def built_path(self, path: str) -> str:
         """Where the file that a fix calls `path` lies in the tree that is compiled."""
         for source, built in self.moved:

@@ -127,6 +127,12 @@ def ready(request: Request, progress: Progress = silent) -> Ready:
     return Ready(tree, shipped, labelled(fixes, request.cves), lambda: _places(tree, archive, version))
 
 
+def ready_for(source: SourceVersion, archive: Archive, progress: Progress = silent) -> Ready:
+    """A source version with its tree and all its shipped binaries, for fixes that are still to be named."""
+    tree = open_source(source, archive, progress)
+    return Ready(tree, _shipped(tree, archive, source.version, ()), (), lambda: _places(tree, archive, source.version))
+
+
 def _own(request: Request) -> Ready:
     """A tree of the user's own."""
     if request.fix_from or request.to:
