@@ -25,7 +25,7 @@ _NOT_FOR_MAKING = {
     "--relaxed": "leave it out: livepatch changes each task over when it is in none of the old functions",
 }
 _NOT_FOR_SHOWING = {
-    "--disassemble": "use objdump --disassemble --reloc FILE.ko",
+    "--disassemble": "use objdump -dr FILE.ko",
     "--binary": "leave it out, as --disassemble, which it belongs to",
 }
 _NOT_FOR_VERIFYING = {

@@ -208,7 +208,7 @@ def _check_readable(root: Path, units: Sequence[Unit], room: HostRoom) -> None:
         if path.is_file() and not (path.stat().st_mode & 0o004 and all(_may_pass(x, BUILDER, BUILDER) for x in way)):
             raise Unsupported(
                 f"{path}: only root may read it, and a fix is not compiled with root's rights",
-                f"open the tree to others (chmod --recursive go+rX {shlex.quote(str(root))}) or give it to a user of its own",
+                f"open the tree to others (chmod -R go+rX {shlex.quote(str(root))}) or give it to a user of its own",
             )
 
 
