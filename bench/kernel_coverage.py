@@ -17,10 +17,11 @@ import hashlib
 import json
 import re
 import sys
+import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -53,9 +54,7 @@ _NOT_MEASURED = "not measured"
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="bench/kernel_coverage", description="Writes docs/results/coverage-kernel.md."
-    )
+    parser = argparse.ArgumentParser(prog="bench/kernel_coverage", description="Writes docs/coverage-kernel.md.")
     parser.add_argument("--count", type=int, default=40, help="how many changes (40)")
     parser.add_argument("--version", default="6.1.176-1", help="the kernel that is patched")
     parser.add_argument("--to", default="6.1.192-2", help="the newer version")
@@ -76,10 +75,18 @@ def main(words: Sequence[str] | None = None) -> int:
     work = _Work(start, sample, kept)
     work.write()
     if not args.only_kept:
-        for row in made(sample, [p for p in sample.paths if p not in kept or p in again], args.jobs):
-            work.replace(row)
-        if not args.skip_guest:
-            in_guest(target, work.untried(), work.add)
+        wanted = [*(p for p in sample.paths if p not in kept), *sorted(again)]
+        with ProcessPoolExecutor(max_workers=args.jobs) as workers, ThreadPoolExecutor(max_workers=1) as guest:
+            unit.units(sample.tree, wanted)  # kbuild takes seconds for each time that it is asked
+            making = [workers.submit(_one, sample, p) for p in wanted]
+            trials = None if args.skip_guest else guest.submit(in_guest, target, work.waiting, work.add)
+            try:
+                for one in as_completed(making):
+                    work.replace(one.result())
+            finally:
+                work.is_made = True
+            if trials is not None:
+                trials.result()
     print(json.dumps(Counter(r["outcome"] for r in work.rows())))
     return 0
 
@@ -137,6 +144,8 @@ class _Work:
     start: Start
     sample: _Sample
     measured: dict[str, Row]
+    is_made: bool = False
+    lock: threading.RLock = field(default_factory=threading.RLock)
 
     def rows(self) -> list[Row]:
         blank: Row = {"outcome": _NOT_MEASURED, "reason": "", "functions": []}
@@ -152,13 +161,15 @@ class _Work:
 
     def replace(self, row: Row) -> None:
         """Take a change as it was measured now."""
-        self.measured[row["path"]] = row
-        self._tell(row)
+        with self.lock:
+            self.measured[row["path"]] = row
+            self._tell(row)
 
     def add(self, path: str, trial: Mapping[str, Any]) -> None:
         """Take what came of a change in the guest."""
-        self.measured[path].update(trial)
-        self._tell(self.measured[path])
+        with self.lock:
+            self.measured[path].update(trial)
+            self._tell(self.measured[path])
 
     def _tell(self, row: Row) -> None:
         done = sum(p in self.measured for p in self.sample.paths)
@@ -166,9 +177,13 @@ class _Work:
         print(f"{done} {row['path']}: {row['outcome']} {what}", file=sys.stderr, flush=True)
         self.write()
 
-    def untried(self) -> dict[str, KernelPatch]:
-        """Patches that no guest has tried yet."""
-        rows = [r for r in self.rows() if r["outcome"] == "made" and "loaded" not in r]
+    def waiting(self) -> dict[str, KernelPatch] | None:
+        """Patches that no guest has tried yet; None when there will be no more."""
+        is_made = self.is_made
+        with self.lock:
+            rows = [r for r in self.rows() if r["outcome"] == "made" and "loaded" not in r]
+        if not rows and is_made:
+            return None
         return {r["path"]: read_patch(self.sample.module(r["path"])) for r in rows}
 
 
@@ -182,14 +197,6 @@ def engine() -> str:
         if p.relative_to(root).parts[0] not in ("cli", "machine", "process")
     ]
     return hashlib.sha256(b"\0".join(texts)).hexdigest()[:8]
-
-
-def made(sample: _Sample, paths: Sequence[str], jobs: int) -> Iterator[Row]:
-    """Make the patches of some changes, and keep them; their rows as they are known."""
-    unit.units(sample.tree, paths)  # kbuild takes seconds for each time that it is asked
-    with ProcessPoolExecutor(max_workers=jobs) as workers:
-        for one in as_completed([workers.submit(_one, sample, p) for p in paths]):
-            yield one.result()
 
 
 def _one(sample: _Sample, path: str) -> Row:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -39,29 +40,56 @@ for name in sys.argv[1:]:
 
 
 def in_guest(
-    target: Target, patches: Mapping[str, KernelPatch], keep: Callable[[str, dict[str, Any]], None], batch: int = 4
+    target: Target,
+    waiting: Callable[[], Mapping[str, KernelPatch] | None],
+    keep: Callable[[str, dict[str, Any]], None],
+    batch: int = 4,
 ) -> None:
-    """Try each patch; `keep` gets its path and what came of it, as soon as that is known."""
+    """Try patches in one guest: those that `waiting` gives, until it gives None. `keep` gets the path of each and what came of it, as
+    soon as that is known.
+    """
     with Guest(target, memory=1536) as guest:
         (guest.share / "driver.py").write_text(DRIVER)
-        needed = sorted({f.object for m in patches.values() for f in m.manifest.functions} - {"vmlinux"})
-        refused = insert(guest, target, needed)
-        files = {}
-        for path, made in patches.items():
-            name = f"{made.manifest.module}.ko"
-            (guest.share / name).write_bytes(made.data)
-            files[name] = path
-        names = list(files)
-        for at in range(0, len(names), batch):
-            answer = guest.python("/mnt/driver.py " + " ".join(names[at : at + batch]), 900)
-            for line in answer.output.splitlines():
-                if line.startswith("{"):
-                    row = json.loads(line)
-                    path = files[row.pop("file")]
-                    later = sorted({f.object for f in patches[path].manifest.functions} & refused)
-                    keep(path, {**row, **({"unloaded_target": later} if later else {})})
-                elif line.strip():
-                    print(line, flush=True)
+        inserted: set[str] = set()
+        refused: set[str] = set()
+        while (patches := waiting()) is not None:
+            some = dict(list(patches.items())[:batch])
+            if not some:
+                time.sleep(1)
+                continue
+            needed = {f.object for m in some.values() for f in m.manifest.functions} - {"vmlinux"} - inserted
+            refused |= insert(guest, target, sorted(needed))
+            inserted |= needed
+            for path, row in _tried(guest, some):
+                later = sorted({f.object for f in some[path].manifest.functions} & refused)
+                keep(path, {**row, **({"unloaded_target": later} if later else {})})
+
+
+def _tried(guest: Guest, patches: Mapping[str, KernelPatch]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The rows that the driver prints. Where it stopped is told as that."""
+    files = {}
+    for path, made in patches.items():
+        name = f"{made.manifest.module}.ko"
+        (guest.share / name).write_bytes(made.data)
+        files[name] = path
+    answer = guest.python("/mnt/driver.py " + " ".join(files), 900)
+    for line in answer.output.splitlines():
+        if line.startswith("{"):
+            row = json.loads(line)
+            yield files.pop(row.pop("file")), row
+        elif line.strip():
+            print(line, flush=True)
+    for path in files.values():
+        yield (
+            path,
+            {
+                "loaded": False,
+                "transition": False,
+                "reverted": False,
+                "said": "the guest did not come back from it",
+                "log": [],
+            },
+        )
 
 
 def insert(guest: Guest, target: Target, names: list[str]) -> set[str]:

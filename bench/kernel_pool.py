@@ -2,13 +2,15 @@
 
 A change of one file rarely stands alone: its commit touched headers and other files too. What the compiler says leads to them. For each
 name that it misses, or knows otherwise, the first of these that brings anything is taken in, after the `#include` lines that a file
-of the change gains:
+of the change gains (headers are those that the rejected file may include):
 
-1. hunks of headers that take nothing away and have the name on a changed line;
-2. hunks of headers that define the name;
+1. hunks of headers that define the name, first those that take nothing away;
+2. hunks of headers that take nothing away and have the name in a changed statement;
 3. changes of C files that define a function of this name;
-4. changes, with the name on a changed line, of the very file that the compiler rejects;
-5. all that has the name on a changed line.
+4. changes, with the name in a changed statement, of the very file that the compiler rejects;
+5. all that has the name in a changed statement.
+
+A header that only the newer version has is taken as it is there, where the compiler misses it.
 
 At most `MOST_FOR_A_NAME` hunks for a name (but 4.), and `MOST` in all, so that it stays the change that was drawn.
 """
@@ -16,6 +18,7 @@ At most `MOST_FOR_A_NAME` hunks for a name (but 4.), and `MOST` in all, so that 
 from __future__ import annotations
 
 import json
+import posixpath
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,19 +26,20 @@ from pathlib import Path
 
 from kernel_change import single_changes
 
-from suture.make_kernel import built
+from suture.make_kernel import built, include
 from suture.make_kernel.prepare import KernelTree
 from suture.make_kernel.target import Target
 from suture.source import cache
 from suture.source.difference import tree_difference
 
 MOST_FOR_A_NAME = 10
-MOST = 100
+MOST = 200
 HUNKS = re.compile(r"^(?=@@ )", re.MULTILINE)
 _WORD = re.compile(r"\w+")
 _QUOTED = re.compile("\u2018(?:struct |union |enum )?([A-Za-z_]\\w{3,})\u2019")
+_CALLED = re.compile("\u2018[^\u2019]*(?:->|\\.)(\\w+)\u2019")
 _ERROR = re.compile(r"^\S+:\d+:\d+: (?:fatal )?error: (.*)$")
-_NOTE = re.compile(r"^\S+:\d+:\d+: note: (.*)$")
+_ABSENT = re.compile(r"^(\S+\.h): No such file or directory$")
 _NEAR = re.compile("near initialization for \u2018\\w+(?:\\[\\d+\\])?\\.(\\w+)\u2019")
 
 Parts = dict[str, list[str]]
@@ -52,10 +56,12 @@ class Need:
 
 @dataclass(frozen=True)
 class Pool:
-    """For each file that differs the head of its difference, and its changes as lists of hunks."""
+    """For each file that differs the head of its difference, and its changes as lists of hunks. `newer` is the later version's tree."""
 
     heads: Mapping[str, str]
     changes: Mapping[str, Sequence[Sequence[str]]]
+    newer: Path
+    includes: include.Includes
 
     @classmethod
     def read(cls, target: Target, tree: KernelTree, newer: Path, changed: Sequence[str], to: str) -> Pool:
@@ -81,7 +87,7 @@ class Pool:
 
         place = cache.root() / "bench" / cache.safe(f"kernel-pool-{target.version}-{to}.json")
         rows = json.loads(cache.item(place, make).read_text())
-        return cls({n: r[0] for n, r in rows.items()}, {n: r[1] for n, r in rows.items()})
+        return cls({n: r[0] for n, r in rows.items()}, {n: r[1] for n, r in rows.items()}, newer, include.read(tree))
 
     def with_more(self, parts: Parts, needs: Sequence[Need]) -> Parts | None:
         """The change with what it needs; None when the difference has nothing for it, or too much."""
@@ -90,6 +96,9 @@ class Pool:
         if any(needs) and _take(found, includes):
             return found
         for need in needs:
+            if need.name.endswith(".h"):
+                _take(found, self._new_header(need))
+                continue
             for rows, most in self._offers(need):
                 if any(h in found.get(p, ()) and h not in parts.get(p, ()) for p, h in rows):
                     break  # another name has brought it
@@ -99,26 +108,38 @@ class Pool:
 
     def _offers(self, need: Need) -> Iterator[tuple[list[tuple[str, str]], int]]:
         """What may bring a name, in the order of the module's list, and how many hunks of it may be taken."""
-        headers = [p for p in self.changes if p.endswith(".h")]
+        near = self.includes.included([need.file]) if need.file else self.changes.keys()
+        headers = [p for p in self.changes if p.endswith(".h") and p in near]
         defined = _definition(need.name)
         begun = re.compile(rf"^\+[A-Za-z_][^;\n]*\b{need.name}\([^;\n]*$", re.MULTILINE)
         for places, wanted in (
+            (headers, lambda h: defined.search(statements(h)) is not None and not _has(h, "-")),
+            (headers, lambda h: defined.search(statements(h)) is not None),
             (headers, lambda h: _names(h, need.name) and not _has(h, "-")),
-            (headers, lambda h: defined.search(h) is not None),
             (self.changes, lambda h: begun.search(h) is not None),
         ):
             yield [x for p in places for x in self._of(p, wanted)], MOST_FOR_A_NAME
         yield self._of(need.file, lambda h: _names(h, need.name)), MOST
         yield [x for p in self.changes for x in self._of(p, lambda h: _names(h, need.name))], MOST_FOR_A_NAME
 
+    def _new_header(self, need: Need) -> list[tuple[str, str]]:
+        """A header that only the newer version has, as one hunk."""
+        for folder in ("include", str(Path(need.file).parent), "arch/x86/include"):
+            path = posixpath.normpath(f"{folder}/{need.name}")
+            if (self.newer / path).is_file() and path not in self.changes:
+                lines = read_text(self.newer / path).split("\n")[:-1]
+                return [(path, "\n".join([f"@@ -0,0 +1,{len(lines)} @@", *(f"+{x}" for x in lines), ""]))]
+        return []
+
     def _of(self, path: str, wanted: Callable[[str], object]) -> list[tuple[str, str]]:
         """All hunks of a file's changes that have one which is wanted."""
         return [(path, h) for hunks in self.changes.get(path, ()) if any(map(wanted, hunks)) for h in hunks]
 
     def text(self, parts: Parts, head: str) -> str:
-        """A patch file; `head` for a file that the pool lacks."""
+        """A patch file; `head` for the file that was drawn. What the pool lacks besides is new."""
+        heads = {p: f"--- /dev/null\n+++ b/{p}\n" for p in parts if p.endswith(".h")} | self.heads
         return "".join(
-            self.heads.get(p, head) + "".join(sorted(hs, key=lambda h: int(re.match(r"@@ -(\d+)", h)[1])))  # type: ignore[index]
+            heads.get(p, head) + "".join(sorted(hs, key=lambda h: int(re.match(r"@@ -(\d+)", h)[1])))  # type: ignore[index]
             for p, hs in sorted(parts.items())
         )
 
@@ -151,22 +172,26 @@ def _missed(log: str) -> list[str]:
             found |= {near[1]: None} if near is not None else {}
             continue
         said = error[1].partition("; did you mean")[0]
+        absent = _ABSENT.match(said)
+        if absent is not None:
+            found |= {absent[1]: None}
+            continue
         member = re.search("has no member named \u2018(\\w+)\u2019", said)
-        names = [member[1]] if member is not None else _QUOTED.findall(said)
+        names = [member[1]] if member is not None else _QUOTED.findall(said) or _CALLED.findall(said)
         if not names:  # of types alone: what is written there
             names = [
                 w for x in lines[number + 1 : number + 2] for w in re.findall(r"[A-Za-z_]\w{3,}", x.partition("|")[2])
             ]
         found |= dict.fromkeys(names)
-    found |= {n: None for line in lines if (m := _NOTE.match(line)) is not None for n in _QUOTED.findall(m[1])}
     return list(found)
 
 
 def _definition(name: str) -> re.Pattern[str]:
-    """A gained line that defines a type, a macro, an enumerator, an inline function, or declares a function or variable."""
+    """A line that defines a type, a macro, an enumerator, an inline function, or declares a function, variable or member."""
     return re.compile(
-        rf"^\+(?:(?:typedef )?(?:struct|union|enum) {name} \{{|#\s*define\s+{name}\b|\s*{name}\s*(?:=[^=\n]*)?,"
-        rf"|[A-Za-z_][^=;\n]*\b{name}\(|extern [^;\n]*\b{name}\b|typedef [^\n]*\b{name}\b)",
+        rf"^[+ ](?:(?:typedef )?(?:struct|union|enum) {name} \{{|#\s*define\s+{name}\b|\s*{name}\s*(?:=[^=\n]*)?,"
+        rf"|[A-Za-z_][^=;\n]*\b{name}\(|extern [^;\n]*\b{name}\b|typedef [^\n]*\b{name}\b"
+        rf"|\s[^(\n]*\(\*{name}\)\(|\s[^(;\n]*\b{name}(?:\[[^\]\n]*\])*(?:\s*:\s*\d+)?;)",
         re.MULTILINE,
     )
 
@@ -179,8 +204,20 @@ def _has(hunk: str, sign: str) -> bool:
     return any(x.startswith(sign) for x in _changed_lines(hunk))
 
 
+def statements(hunk: str) -> str:
+    """The lines of a hunk, each with its sign, of statements and declarations that have a changed line."""
+    found: list[str] = []
+    own: list[str] = []
+    for line in [*hunk.split("\n")[1:], ""]:
+        own.append(line)
+        if line[1:].rstrip().endswith((";", "{", "}", ":", "*/")) or not line[1:].strip() or line[1:2] == "#":
+            found += own if any(x[:1] in ("+", "-") for x in own) else []
+            own = []
+    return "\n".join(found)
+
+
 def _names(hunk: str, name: str) -> bool:
-    return any(name in _WORD.findall(x) for x in _changed_lines(hunk))
+    return name in _WORD.findall(statements(hunk))
 
 
 def _only_includes(hunk: str) -> bool:

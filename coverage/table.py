@@ -1,4 +1,4 @@
-"""docs/results/coverage.md from rows."""
+"""docs/coverage.md from rows."""
 
 from __future__ import annotations
 

@@ -152,17 +152,11 @@ PLAIN = "struct work w = {x}; sink(&w); return w.a;"
         ("", TYPE, PLAIN, frozenset(), True),
         ("", TYPE, "static struct work w; sink(&w); return w.a;", frozenset({"only"}), True),
         ("", TYPE, "static __thread struct work w; sink(&w); return w.a;", frozenset({"only"}), True),
-        (
-            "void *malloc(unsigned long);",
-            TYPE,
-            "struct work *w = malloc(99); w->b = 1; sink(w); return 1;",
-            frozenset({"only"}),
-            True,
-        ),
+        ("void *malloc(unsigned long);", TYPE, "struct work *w = malloc(99); w->b = 1; sink(w); return 1;", frozenset({"only"}), True),
         (TYPE, "", PLAIN, frozenset({"only"}), True),
         (TYPE + "void f(void *p) { ((struct work *)p)->b = 1; }", "", PLAIN, frozenset({"only"}), True),
     ],
-)
+)  # fmt: skip
 def test_only_a_type_inside_a_replaced_function_and_in_its_frame_does_not_outlive_the_patch(
     tmp_path: Path, outside: str, inside: str, body: str, replaced: frozenset[str], outlives: bool
 ) -> None:
@@ -246,3 +240,14 @@ def test_a_large_unit_is_compared_within_its_budget(tmp_path: Path) -> None:
     assert changed_layouts(pre, post) == ()
     assert changed_signatures(pre, post) == ()
     assert time.process_time() - start < 2
+
+
+def test_callbacks_alone_are_told_from_other_members(tmp_path: Path) -> None:
+    (one,) = changes(tmp_path, BASE, BASE.replace("(struct node *, int)", "(struct node *, int, long)"))
+    assert one.name == "struct node" and one.callbacks == ("hook",) and one.outlives
+    both = BASE.replace("(struct node *, int)", "(struct node *)").replace("word count", "int count, rest_of_it")
+    assert changes(tmp_path, BASE, both)[0].callbacks == ()
+    assert (
+        changes(tmp_path, BASE, BASE.replace("void (*hook)(struct node *, int)", "struct node *hook"))[0].callbacks
+        == ()
+    )

@@ -24,6 +24,10 @@ FILES = {
     "net/calls.c": '#include "own.h"\nint a(void) { return outer(); }\n',
     "net/counts.c": '#include "own.h"\nint b(void) { return TWO; }\n',
     "net/neither.c": '#include "own.h"\nint c(void) { return 0; }\n',
+    "net/ops.h": "struct ops { int (*dump)(int a); };\n",
+    "net/gives.c": '#include "ops.h"\nstatic int f(int a) { return a; }\nstruct ops o = { .dump = f };\n',
+    "net/takes.c": '#include "ops.h"\nint g(struct ops *o) { return o->dump (1); }\n',
+    "net/dump.c": '#include "ops.h"\nint dump;\n',
     "net/part.c": "int d(void) { return 1; }\n",
     "net/whole.c": '#include "part.c"\n',
     "arch/x86/entry/vdso/time.c": '#include "../../../../net/part.c"\n',
@@ -66,7 +70,7 @@ def readers(search: affected._Search, path: str, old: str = "", new: str = "", *
     target = search.new / path
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_text(FILES.get(path, "").replace(old, new))
-    return search.readers(FilePatch(path, "\n@@ -1 +1 @@\n", **more))
+    return search.readers(FilePatch(path, "", **more))
 
 
 def test_a_c_file_is_read_by_those_that_include_it_and_outside_the_kernel_too(search: affected._Search) -> None:
@@ -81,6 +85,11 @@ def test_an_inline_is_used_through_another_of_the_same_header(search: affected._
 
 def test_an_anonymous_enum_is_used_by_its_names(search: affected._Search) -> None:
     assert readers(search, "net/own.h", "ONE,", "ONE = 4,").units == ("net/counts.c",)
+
+
+def test_a_callback_is_used_by_those_that_write_the_member(search: affected._Search) -> None:
+    assert readers(search, "net/ops.h", "int a", "long a").units == ("net/gives.c", "net/takes.c")
+    assert search.followed == {".dump"}
 
 
 def test_a_changed_condition_is_everyones(search: affected._Search) -> None:
@@ -111,14 +120,3 @@ def test_a_new_c_file_and_an_input_of_a_generator_are_refused_and_rules_are_aske
     with pytest.raises(Refused, match="neither C source nor header"):
         readers(search, "net/table.in")
     assert readers(search, "net/Makefile").is_rule
-
-
-@pytest.mark.parametrize("path", ["net/Makefile", "net/calls.c", "net/table.in", "net/own.h"])
-def test_a_change_of_a_mode_changes_no_code(search: affected._Search, path: str) -> None:
-    found = search.readers(FilePatch(path, f"--- a/{path}\n+++ b/{path}\n"))
-    assert not found.units and not found.is_rule and "mode" in found.reason
-
-
-def test_a_symbolic_link_is_refused(search: affected._Search) -> None:
-    with pytest.raises(Refused, match="symbolic link"):
-        search.readers(FilePatch("net/own.h", "\n@@ -1 +1 @@\n", is_link=True))

@@ -99,3 +99,13 @@ def test_a_name_that_macros_paste_together_is_found_by_its_part() -> None:
     assert pasted(text) == ({"drop_reason_", "SKB_"}, {"_queue"})
     assert depending("#define USER(a) REASON(queue, a)\n", {"other"}, {"queue"}).names == {"USER"}
     assert not depending("#define USER(a) ((a) + queue)\n", {"other"}, {"queue"}).names
+
+
+def test_a_callback_that_takes_something_else_touches_who_writes_the_member() -> None:
+    old = HEADER + "struct ops {\n\tint\t(*dump)(int a,\n\t\t\tint b);\n\tint (*init)(void);\n\tint size;\n};\n"
+    new = old.replace("int b);", "int b, bool c);")
+    said = changed(old, new)
+    assert said == Touched(frozenset({".dump"}), layouts=True)
+    users = "static inline int f(struct ops *o) { return o->dump(1, 2); }\n#define OPS(x) { .dump = x }\nint dump;\n"
+    assert depending(users, said.names).names == {"f", "OPS"}, "a variable of the same name is another"
+    assert changed(old, old.replace("int size;", "long size;")).names == frozenset()

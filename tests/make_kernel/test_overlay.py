@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
-from suture.make_kernel.overlay import kept_lines
+from suture.make_kernel.overlay import Contents, kept_lines
+from suture.make_kernel.prepare import ROOT, KernelTree
 
 _OLD = """int first(int a)
 {
@@ -45,3 +48,24 @@ def test_no_line_is_set_inside_a_macro_or_an_argument_list() -> None:
     at = next(n for n, x in enumerate(lines) if x.startswith("#line"))
     assert not lines[at - 1].endswith(("\\", ","))
     assert lines[at + 1] in ("int f(int x,", "int b;")
+
+
+def test_a_unit_is_known_by_what_it_reads_of_the_layer(tmp_path: Path) -> None:
+    def contents(key: str, **files: str) -> Contents:
+        layer = tmp_path / key
+        for folder, base in (
+            (tmp_path / "tree", {"a.h": "int a;", "b.h": "int b;"}),
+            (layer / ROOT.lstrip("/"), files),
+        ):
+            folder.mkdir(parents=True, exist_ok=True)
+            for name, text in base.items():
+                (folder / name.replace("_", ".")).write_text(text)
+        return Contents(cast(KernelTree, SimpleNamespace(files=tmp_path / "tree")), layer, key)
+
+    one, two = contents("one", a_h="int a1;", b_h="int b1;"), contents("two", a_h="int a1;", b_h="int b2;")
+    assert one.key(["x.c", "a.h"]) == two.key(["x.c", "a.h"]) != "", "b.h is another, and it does not read it"
+    assert one.key(["x.c", "b.h"]) != two.key(["x.c", "b.h"]) and one.key(["x.c"]) == ""
+    more = contents("more", a_h='#include "c.h"\nint a1;', b_h="int b1;")
+    assert more.key(["a.h"]) == "more" and more.key(["b.h"]) == one.key(["b.h"])
+    fresh = contents("fresh", a_h="int a1;", c_h="int c;")
+    assert fresh.key(["a.h"]) == fresh.key(["x.c"]) == "fresh", "a new file may be found before the one that was"

@@ -15,7 +15,17 @@ import re
 from dataclasses import dataclass
 
 from suture.delta.dwarf import At, Die, Dwarf, Tag
-from suture.delta.type_text import DEFINED, KEYWORD, TRANSPARENT, Member, Speller, enumerators, scope_of, size_of
+from suture.delta.type_text import (
+    AGGREGATES,
+    DEFINED,
+    KEYWORD,
+    TRANSPARENT,
+    Member,
+    Speller,
+    enumerators,
+    scope_of,
+    size_of,
+)
 from suture.elf.file import ElfFile
 
 _INHERITS_USE = TRANSPARENT | {Tag.ARRAY}
@@ -27,7 +37,9 @@ _IN_FRAME = frozenset({0x91, 0x93, *range(0x50, 0x90)})  # DW_OP_fbreg, piece, r
 class LayoutChange:
     """A type that both objects define, differently. `file` and `line` are where post declares it, `what` says what changed.
 
-    `outlives`: an object of this type may exist when the patch is applied and be read by new code.
+    `outlives`: an object of this type may exist when the patch is applied and be read by new code. `callbacks` are the members that
+    changed, where all of them are pointers to functions that stay where they are and take or give something else: objects that exist
+    hold as good an address as before, and only who calls, and what is called, must change together.
     """
 
     name: str
@@ -35,6 +47,7 @@ class LayoutChange:
     line: int
     what: str
     outlives: bool
+    callbacks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -83,7 +96,13 @@ def changed_layouts(pre: ElfFile, post: ElfFile, replaced: frozenset[str] = froz
         return ()
     whole = Dwarf(pre, bodies=True)
     return tuple(
-        LayoutChange(name, *new.place(after[name]), what, _may_outlive(whole, before[name].offset, replaced))
+        LayoutChange(
+            name,
+            *new.place(after[name]),
+            what,
+            _may_outlive(whole, before[name].offset, replaced),
+            _callbacks(old_text, before[name], new_text, after[name]),
+        )
         for name, what in changes
     )
 
@@ -152,6 +171,18 @@ def _differences(old: Speller, before: Die, new: Speller, after: Die) -> list[st
         if name in others:
             what += _member_differences(name, member, others[name])
     return what
+
+
+def _callbacks(old: Speller, before: Die, new: Speller, after: Die) -> tuple[str, ...]:
+    """Members that differ, if all are pointers to functions of other types and nothing else differs."""
+    if before.tag not in AGGREGATES or before.tag != after.tag or size_of(before) != size_of(after):
+        return ()
+    members, others = old.members(before), new.members(after)
+    if list(members) != list(others):
+        return ()
+    pairs = {n: (m, others[n]) for n, m in members.items() if m != others[n]}
+    fit = all(a.at == b.at and a.size == b.size and a.is_callback and b.is_callback for a, b in pairs.values())
+    return tuple(pairs) if fit else ()
 
 
 def _member_differences(name: str, before: Member, after: Member) -> list[str]:

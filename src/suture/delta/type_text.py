@@ -36,6 +36,11 @@ class Member:
     size: int
     type: str
 
+    @property
+    def is_callback(self) -> bool:
+        """Whether it is a pointer to a function."""
+        return self.type.endswith(") *") and not self.type.endswith("(recursive) *")
+
 
 class Speller:
     """Spells types so that equal text means equal layout, but for named structures."""

@@ -18,7 +18,7 @@ from suture.command import run
 from suture.error import Refused
 from suture.make_kernel import built, include, unit
 from suture.make_kernel.built import Built
-from suture.make_kernel.declaration import Touched, argument, changed, depending, pasted, pasted_from, writes
+from suture.make_kernel.declaration import Touched, argument, changed, depending, member, pasted, pasted_from, writes
 from suture.make_kernel.include import Includes
 from suture.make_kernel.prepare import ROOT, KernelTree
 from suture.make_kernel.unit import KernelUnit, NotBuilt
@@ -65,20 +65,18 @@ class Readers:
     left_out: bool = False
 
 
-ONLY_MODE = "only its mode changes"
-
-
 @dataclass(frozen=True)
 class Affected:
-    """What is compiled, and who reads each changed file."""
+    """What is compiled, and who reads each changed file. All units of the kernel that write one of `names` are compiled."""
 
     units: tuple[KernelUnit, ...] = ()
     readers: Mapping[str, Readers] = field(default_factory=dict)
+    names: frozenset[str] = frozenset()
 
 
 def units(tree: KernelTree, fixes: Sequence[Fix], layer: Path, progress: Progress = silent) -> Affected:
     """Units in the order of their paths. `layer` holds the files of the fixes. Raises `Refused`."""
-    parts = {p.path: p for p in sorted((p for f in fixes for p in f.files), key=lambda p: p.changes)}
+    parts = {p.path: p for f in fixes for p in f.files}
     kernel, includes = built.read(tree), include.read(tree)
     search = _Search(tree, kernel, includes, layer / ROOT.lstrip("/"))
     found = {path: search.readers(part) for path, part in parts.items()}
@@ -89,17 +87,17 @@ def units(tree: KernelTree, fixes: Sequence[Fix], layer: Path, progress: Progres
     lost = [s for s, u in known.items() if isinstance(u, NotBuilt)]
     if lost:
         raise Refused(f"{lost[0]}: kbuild lists it and does not compile it", "report this version of the kernel")
-    return Affected(tuple(u for u in known.values() if isinstance(u, KernelUnit)), found)
+    return Affected(tuple(u for u in known.values() if isinstance(u, KernelUnit)), found, frozenset(search.followed))
 
 
 class _Search:
     def __init__(self, tree: KernelTree, kernel: Built, includes: Includes, new: Path) -> None:
         self.tree, self.kernel, self.includes, self.new = tree, kernel, includes, new
+        self.followed: set[str] = set()
+        """Names of headers whose users have all been found."""
 
     def readers(self, part: FilePatch) -> Readers:
         path = part.path
-        if not part.changes:
-            return Readers(reason=ONLY_MODE)
         may = self.includes.units([path, part.source or path], self.kernel.compiles.keys())
         if may and (part.deletes or part.is_binary or part.source):
             what = "deletes" if part.deletes else "moves or copies" if part.source else "replaces the binary file"
@@ -107,8 +105,6 @@ class _Search:
                 f"the fix {what} {path}; only changed text of files that stay can be patched",
                 "name the other files with --only",
             )
-        if part.is_link and not path.startswith(_TEXTS):
-            raise Refused(f"{path}: the fix makes or changes a symbolic link", "name the other files with --only")
         if _RULES.match(path):
             if _ARCH.match(path) or path.startswith(_TEXTS):
                 return Readers(reason="rules of what is no part of this kernel")
@@ -185,6 +181,7 @@ class _Search:
         found = self._including(path, affected)
         for header in layouts:
             found |= self._witness(path, header, may - assembly, found)
+        self.followed |= touched
         return self._sorted(path, found)
 
     def _read_by(self, sources: Collection[str]) -> set[str] | None:
@@ -238,7 +235,10 @@ class _Search:
     def _naming(self, names: Collection[str], parts: Collection[str], near: Collection[str]) -> set[str]:
         """Those of the files `near` that write one of some names, or have one of the parts as an argument."""
         own = self.tree.room.layers[0] / ROOT.lstrip("/")
-        searches = [(["--fixed-strings", "--word-regexp"], "\n".join(sorted(names)))] if names else []
+        members = {n for n in names if n.startswith(".")}
+        plain = sorted(set(names) - members)
+        searches = [(["--fixed-strings", "--word-regexp"], "\n".join(plain))] if plain else []
+        searches += [(["--extended-regexp"], member(members))] if members else []
         searches += [(["--extended-regexp"], argument(parts))] if parts else []
         found: set[str] = set()
         for options, wanted in searches:

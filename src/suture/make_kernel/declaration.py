@@ -22,6 +22,8 @@ _HARMLESS = re.compile(r"\s*#\s*(?:include|error|warning|pragma\s+once|import|li
 _CONDITION = re.compile(r"\s*#\s*(if|ifdef|ifndef|elif|else|endif)\b")
 _TYPE = re.compile(r"(?:typedef\s+)?(struct|union|enum)\b[^{;()]*\{")
 _DECLARE = re.compile(r"DECLARE_(?!EVENT|TRACE)\w*\s*\(")
+_MEMBER = re.compile(r"(?:\.|->)\s*([A-Za-z_]\w*)")
+_CALLBACK = re.compile(r"\(\s*\*\s*(?:const\s+)?(\w+)\s*\)\s*\(")
 _FORWARD = re.compile(r"(?:struct|union|enum)\s+\w+\s*;\s*$")
 _ATTRIBUTES = re.compile(
     r"__(?:attribute|printf|scanf|aligned|section|acquires|releases|must_hold|alloc_size|malloc|copy|alias|cond_acquires"
@@ -32,7 +34,10 @@ _ATTRIBUTES = re.compile(
 
 @dataclass(frozen=True)
 class Touched:
-    """`names` that changed or depend on what did; `everyone` who includes the header may be affected; a type's `layouts` may."""
+    """`names` that changed or depend on what did; `everyone` who includes the header may be affected; a type's `layouts` may.
+
+    A name with a point before it is that of a member, written behind `.` or `->`.
+    """
 
     names: frozenset[str] = frozenset()
     everyone: bool = False
@@ -61,7 +66,17 @@ def changed(old: str, new: str) -> Touched:
                     continue  # it stands around nothing but what is changed itself
                 at = next((n for n, x in enumerate(chunk.split("\n")) if _folded(x) not in lines[1 - side]), 0)
                 found |= _declared(chunk, at)
+        found |= Touched(frozenset(f".{n}" for n in _changed_callbacks(*block)))
     return found
+
+
+def _changed_callbacks(old: Sequence[str], new: Sequence[str]) -> set[str]:
+    """Members of structures that are pointers to functions, declared in another way on the other side."""
+    sides: list[set[tuple[str, str]]] = []
+    for side in (old, new):
+        items = [x for c in side if _TYPE.match(c.strip()) for x in re.split("[;{]", c)]
+        sides.append({(m[1], _folded(x)) for x in items if (m := _CALLBACK.search(x)) is not None})
+    return {name for name, _ in sides[0] ^ sides[1]}
 
 
 def _is_balanced(chunks: Sequence[str]) -> bool:
@@ -119,7 +134,7 @@ def pasted(text: str) -> tuple[set[str], set[str]]:
 def pasted_from(names: Collection[str], before: Collection[str], behind: Collection[str]) -> frozenset[str]:
     """Words that a macro may paste a name of: `x` of `in_x`, where one has `in_##`. `before`, `behind`: what stands next to `##`."""
     found: set[str] = set()
-    for name in names:
+    for name in (n for n in names if not n.startswith(".")):
         for cut in range(1, len(name)):
             rests = [name[cut:]] if name[:cut] in before else []
             rests += [name[:cut]] if name[cut:] in behind else []
@@ -128,7 +143,13 @@ def pasted_from(names: Collection[str], before: Collection[str], behind: Collect
 
 
 def _words(text: str) -> set[str]:
-    return set(_WORD.findall(text))
+    """Names, and those of members with a point before them."""
+    return {*_WORD.findall(text), *(f".{m}" for m in _MEMBER.findall(text))}
+
+
+def member(names: Collection[str]) -> str:
+    """A pattern of grep for a line that writes one of some members."""
+    return rf"(\.|->)[ \t]*({'|'.join(sorted(n.removeprefix('.') for n in names))})\>"
 
 
 def chunks(text: str) -> Iterator[str]:

@@ -16,7 +16,6 @@ from suture.delta.ledger import Ledger
 from suture.elf.file import ElfFile
 from suture.error import Refused
 from suture.kernel.manifest import KernelFunction, KernelManifest, KernelTarget, identity, parse_patch
-from suture.make.account import fact_of
 from suture.make_kernel import account, affected, emit, module, overlay, registration, stub, unit
 from suture.make_kernel.change import KernelChange, OtherCompiles, compared
 from suture.make_kernel.image import VMLINUX, Image, read_module, read_vmlinux
@@ -30,7 +29,7 @@ from suture.make_kernel.resolve import Exported, Exports, Internal, Livepatched,
 from suture.make_kernel.select import Selection, select
 from suture.make_kernel.special_section import SpecialSections
 from suture.match.proof import ProvenSymbol
-from suture.patch.manifest import RefusedFunction
+from suture.patch.manifest import Fix, RefusedFunction
 from suture.patch.seal import seal
 from suture.progress import Progress, silent
 
@@ -66,6 +65,7 @@ def make(ready: KernelReady, progress: Progress = silent) -> KernelMaking:
     clock.step("compile post")
     progress("matching against the running image")
     changes, layouts, lines = _changes(tree, chosen, pre, post)
+    layouts, called = _followed(layouts, found)
     clock.step("match")
     if not changes:
         raise Refused(
@@ -74,10 +74,11 @@ def make(ready: KernelReady, progress: Progress = silent) -> KernelMaking:
         )
     exports, images = Exports.read(tree.target.symvers), Images(tree)
     selection = select(changes, Resolver(changes, exports, images.get), layouts, lines)
-    notes: tuple[str, ...] = ()
+    notes = called
     if selection.keys:
         progress("compiling once more, with static keys that are read")
-        changes, lines, notes = _read_keys(tree, chosen, (layer, key), changes, lines, selection.keys)
+        changes, lines, read = _read_keys(tree, chosen, (layer, key), changes, lines, selection.keys)
+        notes += read
         selection = select(changes, Resolver(changes, exports, images.get), layouts, lines)
         clock.step("read keys")
     if selection.refused:
@@ -173,6 +174,25 @@ def _changes(
     return tuple(changes), layouts, lines
 
 
+def _followed(
+    layouts: Mapping[int, tuple[LayoutChange, ...]], found: affected.Affected
+) -> tuple[dict[int, tuple[LayoutChange, ...]], tuple[str, ...]]:
+    """Changed types without those of which only callbacks take or give something else, where all files that write these members are
+    compiled: who calls and what is called changes in one transition. What is said of these.
+    """
+    left, notes = {}, dict[str, None]()
+    for number, rows in layouts.items():
+        fit = [
+            r for r in rows if r.callbacks and (r.file.endswith(".c") or {f".{m}" for m in r.callbacks} <= found.names)
+        ]
+        left[number] = tuple(r for r in rows if r not in fit)
+        notes |= {
+            f"{r.name}: modules from elsewhere that have {', '.join(r.callbacks)} were compiled for other parameters": None
+            for r in fit
+        }
+    return left, tuple(notes)
+
+
 class Images:
     """What runs, by the kernel's name of it, each read once."""
 
@@ -234,7 +254,7 @@ def _module(
     manifest = KernelManifest(
         module=_name(ready),
         target=KernelTarget(ready.tree.target.release, ready.tree.target.version, vmlinux.build_id),
-        fixes=tuple(fact_of(f, one) for f, one in zip(ready.fixes, ledgers, strict=True)),
+        fixes=tuple(Fix(f.name, f.cves, f.sha256, one) for f, one in zip(ready.fixes, ledgers, strict=True)),
         functions=tuple(
             KernelFunction(
                 changes[r.unit].image.name, r.old_name, r.position, r.address, r.size, changes[r.unit].source
@@ -264,8 +284,7 @@ def _module(
     if ready.callbacks and not callbacks:
         raise Refused(
             "the callbacks file defines no callback",
-            "define one of suture_pre_patch, suture_post_patch, suture_pre_unpatch, suture_post_unpatch "
-            "(docs/how-to/kernel.md)",
+            "define one of suture_pre_patch, suture_post_patch, suture_pre_unpatch, suture_post_unpatch (docs/kernel.md)",
         )
     namespaces = sorted({n for n in exported.values() if n})
     main = stub.main_c(objects, parameters, namespaces, callbacks, ready.replace)

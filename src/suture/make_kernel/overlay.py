@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 from suture.compile import post
@@ -31,7 +31,7 @@ def layer(tree: KernelTree, fixes: Sequence[Fix], keep_lines: bool = True) -> tu
         target = folder / ROOT.lstrip("/")
         target.mkdir(parents=True)
         for fix in fixes:
-            for part in (p for p in fix.files if not (p.deletes or p.is_binary or p.is_link)):
+            for part in (p for p in fix.files if not p.deletes and not p.is_binary):
                 post.apply(part, tree.files, target, part.path, fix.name)
         for path in sorted({p.path for f in fixes for p in f.files}):
             made, before = target / path, tree.files / path
@@ -41,6 +41,39 @@ def layer(tree: KernelTree, fixes: Sequence[Fix], keep_lines: bool = True) -> tu
         give(folder)
 
     return cache.item(cache.root() / "post" / f"kernel-{key}", make), key
+
+
+class Contents:
+    """What a layer changes, by file. Units that read the same changed files compile to the same, whatever else is in the layer."""
+
+    def __init__(self, tree: KernelTree, layer: Path, key: str) -> None:
+        self._key = key
+        root = layer / ROOT.lstrip("/")
+        self._digests: dict[str, str] = {}
+        self._including: set[str] = set()
+        for path in sorted(p for p in root.rglob("*") if p.is_file()):
+            name = str(path.relative_to(root))
+            text, before = path.read_bytes(), tree.files / name
+            self._digests[name] = hashlib.sha256(text).hexdigest()
+            # where files are included that were not, what a unit reads is no longer known
+            if not before.is_file() or _included(before.read_bytes()) != _included(text):
+                self._including.add(name)
+        self._has_new = any(not (tree.files / n).is_file() for n in self._digests)
+
+    def key(self, files: Collection[str]) -> str:
+        """The key of what a unit compiles to that reads `files` without the layer; empty where it reads nothing of it."""
+        mine = self._digests.keys() & set(files)
+        if self._has_new or mine & self._including:
+            return self._key
+        return (
+            hashlib.sha256("\0".join(f"{n} {self._digests[n]}" for n in sorted(mine)).encode()).hexdigest()
+            if mine
+            else ""
+        )
+
+
+def _included(text: bytes) -> list[bytes]:
+    return [b"".join(x.split()) for x in text.split(b"\n") if re.match(rb"\s*#\s*include", x)]
 
 
 def kept_lines(old: str, new: str, path: str) -> str:

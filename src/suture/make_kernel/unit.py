@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import posixpath
 import re
 import shlex
 import shutil
@@ -15,10 +16,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from suture.compile import complaint
 from suture.compile.room import INSIDE, Room
 from suture.elf.file import ElfFile
 from suture.error import ExitCode, SutureError
+from suture.make_kernel import overlay
 from suture.make_kernel.image import module_name
 from suture.make_kernel.prepare import ROOT, KernelTree
 from suture.source import cache
@@ -145,13 +146,15 @@ def _read(source: str, place: Path) -> KernelUnit | NotBuilt:
     if facts is None:
         return NotBuilt(f"{source}: not compiled for this kernel", "leave it out with --only; nothing that runs has it")
     modules = tuple(module_name(n) for n in facts[1].split(":") if n)
-    return KernelUnit(source, facts[0], modules, tuple(facts[2]), place / "made")
+    depends = tuple(posixpath.normpath(d.removeprefix(f"{ROOT}/")) for d in facts[2])
+    return KernelUnit(source, facts[0], modules, depends, place / "made")
 
 
 def compile_sections(
     tree: KernelTree, chosen: Sequence[KernelUnit], layer: Path | None, key: str, read_keys: bool = False
 ) -> list[Path]:
-    """Objects of units with a section for each function and datum, in parallel, kept by `key` (that of the files over the tree).
+    """Objects of units with a section for each function and datum, in parallel; `layer` holds the files over the tree, `key` is its key.
+    They are kept by what each unit reads of the layer: of one that reads nothing of it, it is the object without the layer.
 
     With `read_keys`, static_branch_likely() and static_branch_unlikely() read their keys and need no jump label.
     Raises `CompileFailed` for all that fail; the objects of the others are kept.
@@ -159,7 +162,12 @@ def compile_sections(
     store = cache.root() / "object" / "kernel-sections"
     room = tree.room if layer is None else tree.room.with_layer(layer)
     head = _READ_KEYS if read_keys else ""
-    names = [hashlib.sha256(f"{tree.key}\0{key}\0{u.command}\0{head}".encode()).hexdigest() for u in chosen]
+    contents = None if layer is None else overlay.Contents(tree, layer, key)
+    keys = ["" if contents is None else contents.key((u.source, *u.depends)) for u in chosen]
+    names = [
+        hashlib.sha256(f"{tree.key}\0{k}\0{u.command}\0{head}".encode()).hexdigest()
+        for k, u in zip(keys, chosen, strict=True)
+    ]
     paths = [store / n[:2] / f"{n}.o" for n in names]
     missing = [(u, p) for u, p in zip(chosen, paths, strict=True) if not p.exists()]
     if missing:
@@ -194,7 +202,6 @@ def _compile(room: Room, missing: Sequence[tuple[KernelUnit, Path]], folder: Pat
             path.parent.mkdir(parents=True, exist_ok=True)
             made.rename(path)
         else:
-            log = (folder / f"{number}.log").read_text(errors="replace")
-            failed[unit.source] = complaint.told(log, ROOT, (ROOT,))
+            failed[unit.source] = (folder / f"{number}.log").read_text(errors="replace")
     if failed:
         raise CompileFailed(failed)

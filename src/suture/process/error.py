@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from typing import Protocol
 
 from suture.error import ExitCode, Refused, SutureError
-from suture.report.reason import Reason
 
 
 class NoProcess(SutureError):
@@ -17,14 +16,9 @@ class NoProcess(SutureError):
     exit_code = ExitCode.NO_PROCESS
 
     def __init__(
-        self,
-        pid: int,
-        why: str = "no such process",
-        remedy: str = "list what runs with: suture scan",
-        *,
-        reason: Reason = Reason.ENDED,
+        self, pid: int, why: str = "no such process", remedy: str = "list what runs with: suture scan"
     ) -> None:
-        super().__init__(f"pid {pid}: {why}", remedy, reason=reason)
+        super().__init__(f"pid {pid}: {why}", remedy)
         self.pid = pid
 
 
@@ -44,7 +38,6 @@ def naming_its_end(process: _Named) -> Iterator[None]:
             process.pid,
             "has ended while Suture was at work on it, or right after",
             "see in its log or core dump why it ended; if it was the patch, do not apply it again. What runs: suture scan",
-            reason=Reason.ENDED_DURING_WORK,
         ) from problem
 
 
@@ -53,9 +46,8 @@ class NoPermission(SutureError):
 
     exit_code = ExitCode.NO_PERMISSION
 
-    def __init__(self, pid: int, why: str, *, reason: Reason) -> None:
-        remedy = "run as root, or as the process's own user where ptrace is allowed"
-        super().__init__(f"pid {pid}: {why}", remedy, reason=reason)
+    def __init__(self, pid: int, why: str) -> None:
+        super().__init__(f"pid {pid}: {why}", "run as root, or as the process's own user where ptrace is allowed")
         self.pid = pid
 
 
@@ -64,11 +56,7 @@ class AlreadyTraced(Refused):
 
     def __init__(self, pid: int, tracer: int) -> None:
         by = f"pid {tracer}" if tracer else "another process"
-        super().__init__(
-            f"pid {pid}: is already traced by {by}",
-            "end the debugger or tracer, then try again",
-            reason=Reason.TRACED,
-        )
+        super().__init__(f"pid {pid}: is already traced by {by}", "end the debugger or tracer, then try again")
         self.pid = pid
         self.tracer = tracer
 
@@ -98,8 +86,8 @@ class Hostile(SutureError):
 
     exit_code = ExitCode.REFUSED
 
-    def __init__(self, pid: int, what: str, *, reason: Reason) -> None:
-        super().__init__(f"pid {pid}: {what}", "look at the process by hand; Suture does not touch it", reason=reason)
+    def __init__(self, pid: int, what: str) -> None:
+        super().__init__(f"pid {pid}: {what}", "look at the process by hand; Suture does not touch it")
         self.pid = pid
 
 

@@ -18,7 +18,6 @@ from pathlib import Path
 from suture.error import Refused
 from suture.process.error import Busy, NoProcess
 from suture.process.tracee import Tracee, read_stat
-from suture.report.reason import Reason
 
 _SUFFIX = ".lock"
 
@@ -37,11 +36,7 @@ def _own_folder() -> Path:
         folder.mkdir(mode=0o700, parents=True)
     facts = folder.lstat()
     if not stat.S_ISDIR(facts.st_mode) or facts.st_uid != os.geteuid() or facts.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-        raise Refused(
-            f"{folder}: is no folder that only you may write to",
-            f"take it away: rm -r {folder}",
-            reason=Reason.LOCK_FOLDER,
-        )
+        raise Refused(f"{folder}: is no folder that only you may write to", f"take it away: rm -r {folder}")
     return folder
 
 
@@ -54,11 +49,7 @@ def locked(tracee: Tracee, seconds: float) -> Iterator[None]:
     deadline = time.monotonic() + seconds
     while (fd := _take(path)) is None:
         if time.monotonic() > deadline:
-            raise Busy(
-                f"pid {tracee.pid}: another suture works on it",
-                "try again when that is done",
-                reason=Reason.BUSY_LOCKED,
-            )
+            raise Busy(f"pid {tracee.pid}: another suture works on it", "try again when that is done")
         time.sleep(0.02)
     try:
         yield
