@@ -4,7 +4,8 @@ Half of the processes were started alone, each with its own addresses; half are 
 that fork have them. `suture apply PATCH` and `suture revert PATCH` are run as a person would; for the pause, single processes are
 patched one at a time in between.
 
-With `--load` they are only looked for, while the machine is busy: so many loops at the usual priority, each in a session of its own.
+With `--load` all that is done while the machine is busy: so many loops at the usual priority, each in a session of its
+own.
 """
 
 from __future__ import annotations
@@ -34,10 +35,9 @@ from suture.process.change.apply import apply, revert
 from suture.process.see.find import find
 
 COLUMNS = ("run", "seconds", "to find them, s", "CPU, s", "CPU for each, ms", "pause p50, us", "p99", "max")
-FINDING_COLUMNS = ("processes", "busy loops", "to find them: median, s", "max, s")
 _FAMILY = 10
 _SINGLE = 40
-_BUSY_SECONDS = 60
+_BUSY_SECONDS = 600
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -47,7 +47,7 @@ def main(words: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--processes", type=int, default=1000, metavar="N", help="how many (1000)")
     parser.add_argument("--rounds", type=int, default=3, metavar="N", help="apply and revert so often (3)")
-    parser.add_argument("--load", type=int, default=0, metavar="N", help="only find them, beside N busy loops")
+    parser.add_argument("--load", type=int, default=0, metavar="N", help="beside N busy loops")
     parser.add_argument("--json", action="store_true", help="print the raw numbers")
     parser.add_argument("--into", type=Path, default=RESULTS, metavar="DIR", help="where the raw numbers are kept")
     args = parser.parse_args(words)
@@ -56,49 +56,26 @@ def main(words: Sequence[str] | None = None) -> int:
         library = Library.compile(Path(name))
         path = library.patch(2)
         build_id = read_patch(path).manifest.target.build_id
-        if args.load:
-            record = start.finish(_finding(library, args.processes, args.load, args.rounds, build_id))
-            record = replace(record, bench="finding")
-        else:
-            record = start.finish(_changing(library, args.processes, args.rounds, path, build_id))
+        data = _changing(library, args.processes, args.rounds, path, build_id, args.load)
+    record = start.finish(data)
+    if args.load:
+        record = replace(record, bench="every_process_loaded")
     record.write(args.into)
     if args.json:
         print_json(record.data)
-    elif args.load:
-        print_table(FINDING_COLUMNS, finding_rows(record.data))
     else:
         print_table(COLUMNS, rows(record.data))
     return 0
 
 
-def _changing(library: Library, processes: int, rounds: int, path: Path, build_id: str) -> dict[str, Any]:
-    with _many(library.program("sleeper"), processes, build_id):
+def _changing(library: Library, processes: int, rounds: int, path: Path, build_id: str, loops: int) -> dict[str, Any]:
+    with _many(library.program("sleeper"), processes, build_id), _busy(loops):
         runs: list[dict[str, Any]] = []
         for n in range(rounds):
             kind = "apply" if n == 0 else "apply again"  # again: the patch's memory is there
             runs += [_run(kind, "apply", path, processes), _run("revert", "revert", path, processes)]
         single = _single(path, build_id)
-    return {"processes": processes, "runs": runs, "single_us": single}
-
-
-def _finding(library: Library, processes: int, loops: int, rounds: int, build_id: str) -> dict[str, Any]:
-    seconds = []
-    with _many(library.program("sleeper"), processes, build_id), _busy(loops):
-        for _ in range(rounds):
-            time.sleep(1)
-            begin = time.monotonic()
-            found = len(find(build_id))
-            seconds.append(time.monotonic() - begin)
-            if found != processes:
-                raise NotMeasured(f"{found} of {processes} processes were found")
-    return {"processes": processes, "busy_loops": loops, "seconds": seconds}
-
-
-def finding_rows(data: Mapping[str, Any]) -> list[list[str]]:
-    """The table of `--load` from raw numbers."""
-    seconds = data["seconds"]
-    cells = [f"{v:.2f}" for v in (statistics.median(seconds), max(seconds))]
-    return [[str(data["processes"]), str(data["busy_loops"]), *cells]]
+    return {"processes": processes, "busy_loops": loops, "runs": runs, "single_us": single}
 
 
 @contextmanager

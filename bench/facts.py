@@ -1,4 +1,7 @@
-"""What the numbers of a benchmark depend on, and the file that keeps both. No host name and no path goes into it."""
+"""What the numbers of a benchmark depend on, and the file that keeps both. No host name and no path goes into it.
+
+`python bench/facts.py NAME.json...` writes kept files again as they are written today, for instance after a merge.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +11,12 @@ import platform
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+
+import kept
 
 RESULTS = Path(__file__).resolve().parent / "results"
 
@@ -58,23 +63,8 @@ class Record:
     def write(self, folder: Path) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / f"{self.bench}.json"
-        path.write_text(_lines(asdict(self)))
+        path.write_text(kept.text(asdict(self)))
         return path
-
-
-def _lines(record: Mapping[str, Any]) -> str:
-    """JSON with a line for each fact, and for each item of a list of data: what is added to a run is added lines."""
-
-    def text(value: Any) -> str:
-        return json.dumps(value, sort_keys=True)
-
-    facts = []
-    for name, value in sorted(record["data"].items()):
-        items = [f"   {text(x)}" for x in value] if isinstance(value, list) and value else None
-        joined = "[\n" + ",\n".join(items) + "\n  ]" if items else text(value)
-        facts.append(f"  {text(name)}: {joined}")
-    rows = [f" {text(n)}: {text(v)}" for n, v in sorted(record.items()) if n != "data"]
-    return "{\n" + ",\n".join([*rows, ' "data": {\n' + ",\n".join(facts) + "\n }"]) + "\n}\n"
 
 
 @dataclass(frozen=True)
@@ -92,9 +82,9 @@ class Start:
         return cls(bench, given, datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"), Machine.here())
 
     def finish(self, data: Mapping[str, Any]) -> Record:
-        return Record(
-            self.bench, shlex.join([f"bench/{self.bench}", *_without_places(self.words)]), self.at, self.machine, data
-        )
+        """The record, its numbers rounded (`kept.rounded`), so that a page says the same now and when it is written from the file."""
+        command = shlex.join([f"bench/{self.bench}", *_without_places(self.words)])
+        return Record(self.bench, command, self.at, self.machine, kept.rounded(data))
 
 
 def _without_places(words: Sequence[str]) -> list[str]:
@@ -107,3 +97,14 @@ def _without_places(words: Sequence[str]) -> list[str]:
         elif word != "--json" and not word.startswith("--into="):
             kept.append(word)
     return kept
+
+
+def main(words: Sequence[str]) -> int:
+    for name in words:
+        record = Record.read(RESULTS / name)
+        replace(record, data=kept.rounded(record.data)).write(RESULTS)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -54,7 +54,9 @@ _NOT_MEASURED = "not measured"
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="bench/kernel_coverage", description="Writes docs/coverage-kernel.md.")
+    parser = argparse.ArgumentParser(
+        prog="bench/kernel_coverage", description="Writes docs/results/coverage-kernel.md."
+    )
     parser.add_argument("--count", type=int, default=40, help="how many changes (40)")
     parser.add_argument("--version", default="6.1.176-1", help="the kernel that is patched")
     parser.add_argument("--to", default="6.1.192-2", help="the newer version")

@@ -1,4 +1,4 @@
-"""docs/coverage-kernel.md from the kept numbers of bench/kernel_coverage and bench/kernel_behaviour."""
+"""docs/results/coverage-kernel.md from the kept numbers of bench/kernel_coverage and bench/kernel_behaviour."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from facts import RESULTS, Record
 from kernel_pool import MOST, MOST_FOR_A_NAME
 
-DOCUMENT = Path(__file__).resolve().parent.parent / "docs/coverage-kernel.md"
+DOCUMENT = Path(__file__).resolve().parent.parent / "docs/results/coverage-kernel.md"
 
 
 def document(record: Record) -> str:
@@ -36,7 +36,7 @@ def document(record: Record) -> str:
         "that comes or goes (bench/kernel_change.py). Of each file the change whose text has the smallest SHA-256 is tried. Where the",
         "compiler or Suture misses a name, the change takes in what brings it: hunks of headers, functions of other C files, changes of",
         f"each file that the compiler rejects (bench/kernel_pool.py), at most {MOST_FOR_A_NAME} hunks for a name and {MOST} in all. Every changed line",
-        "is accounted for (docs/kernel.md); *complete* means that none is missing.",
+        "is accounted for (docs/how-to/kernel.md); *complete* means that none is missing.",
         "",
         *_engines(record, measured),
         f"Of {len(measured)} changes {len(code)} change code. Of these **{len(made)} ({_share(len(made), len(code), 0)}) became a patch, and "

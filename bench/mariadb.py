@@ -33,7 +33,7 @@ from suture.process.change.apply import Result, apply, revert
 VERSION = "1:10.11.18-0+deb12u1"
 _APART = "the three functions have nothing to do with one another"
 _HERE = Path(__file__).resolve().parent
-_PAGE = _HERE.parent / "docs" / "mariadb.md"
+_PAGE = _HERE.parent / "docs/results/mariadb.md"
 _LONG_ENOUGH = 60.0
 _BUCKET = 0.25
 
@@ -72,7 +72,7 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("--seconds", type=float, default=30.0, metavar="S", help="each phase without rounds (30)")
     parser.add_argument("--json", action="store_true", help="print the raw numbers")
     parser.add_argument("--into", type=Path, default=RESULTS, metavar="DIR", help="where the raw numbers are kept")
-    parser.add_argument("--page", type=Path, default=_PAGE, metavar="FILE", help="the page (docs/mariadb.md)")
+    parser.add_argument("--page", type=Path, default=_PAGE, metavar="FILE", help="the page (docs/results/mariadb.md)")
     parser.add_argument("--rewrite", action="store_true", help="write the page from the kept numbers, measure nothing")
     args = parser.parse_args(words)
     if args.rewrite:

@@ -1,4 +1,4 @@
-"""docs/mariadb.md and its plot from the raw numbers of `bench/mariadb`."""
+"""docs/results/mariadb.md and its plot from the raw numbers of `bench/mariadb`."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def document(record: Mapping[str, Any]) -> str:
         *_table(("what", "value"), rows(data)),
         "",
         "The first apply and the first replace stop once more, to make the unwind tables known. A stop lasts as long as it takes to get",
-        "hold of all threads, which depends on what else runs; docs/benchmarks.md has pauses on a quiet machine.",
+        "hold of all threads, which depends on what else runs; docs/results/benchmarks.md has pauses on a quiet machine.",
         "",
         "Latency of queries in microseconds:",
         "",
@@ -135,9 +135,9 @@ suture status
 suture revert ID
 ```
 
-The recipe (recipes/mariadb.toml) configures as debian/rules does and builds nothing but the generators of headers; a fix costs the
+The recipe (src/suture/recipes/mariadb.toml) configures as debian/rules does and builds nothing but the generators of headers; a fix costs the
 compilation of the files that it touches. Making the tree for the first time took 12 minutes on two cores that ten other processes
-wanted too (configure 5, generators 4, recording 1, the rest packages); that is done once per version. C++ code may throw, catch and clean up in replaced functions (docs/patch-format.md, "The finder").
+wanted too (configure 5, generators 4, recording 1, the rest packages); that is done once per version. C++ code may throw, catch and clean up in replaced functions (docs/reference/patch-format.md, "The finder").
 """
 
 _REST = """\
@@ -170,5 +170,5 @@ reports, and use `--tree DIR --binary FILE`; the match says whether it is the sa
 | MariaDB 10.5 and 11.8 | no: see above |
 | `--tree DIR --binary FILE` with a stripped C++ program built by CMake, with exceptions | yes, a small one by hand; no whole server |
 | MySQL 8, deb or rpm | no: the archives hold no MySQL server |
-| gdb through patched frames | yes (docs/applying.md); perf by frame pointers, which mariadbd has: yes; perf by tables (`--call-graph dwarf`): ends at the frame |
+| gdb through patched frames | yes (docs/explanation/applying.md); perf by frame pointers, which mariadbd has: yes; perf by tables (`--call-graph dwarf`): ends at the frame |
 """

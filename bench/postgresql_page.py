@@ -1,4 +1,4 @@
-"""docs/postgresql.md and docs/postgresql.svg from the kept raw numbers."""
+"""docs/results/postgresql.md and docs/results/postgresql.svg from the kept raw numbers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import postgresql
 import postgresql_fixes
 from facts import RESULTS, Record
 
-_DOCS = Path(__file__).resolve().parent.parent / "docs"
+_DOCS = Path(__file__).resolve().parent.parent / "docs/results"
 _WIDTH, _HEIGHT, _LEFT, _BOTTOM = 900, 320, 60, 40
 _COLOURS = {"p50": "#1b6ca8", "p99": "#d98200", "max": "#a83232"}
 

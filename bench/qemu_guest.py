@@ -28,7 +28,7 @@ from suture.patch.file import PatchFile, read_patch
 from suture.process.change.apply import apply, revert
 
 _HERE = Path(__file__).resolve().parent
-_PAGE = _HERE.parent / "docs/qemu.md"
+_PAGE = _HERE.parent / "docs/results/qemu.md"
 NEW, OLD = "1:7.2+dfsg-7+deb12u18", "1:5.2+dfsg-11+deb11u3"
 FIXED = "1:5.2+dfsg-11+deb11u5"
 WRITTEN = ("e1000e", "virtio-net", "lsi53c895a", "websock", "qcow2")
@@ -61,7 +61,7 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("--rounds", type=int, default=20, help="each patch is applied and reverted so often (20)")
     parser.add_argument("--seconds", type=int, default=60, help="how long the guest is watched without patches (60)")
     parser.add_argument("--into", type=Path, default=RESULTS, metavar="DIR", help="where the raw numbers go")
-    parser.add_argument("--page", type=Path, default=_PAGE, metavar="FILE", help="the page (docs/qemu.md)")
+    parser.add_argument("--page", type=Path, default=_PAGE, metavar="FILE", help="the page (docs/results/qemu.md)")
     args = parser.parse_args(words)
     start = Start.now("qemu_guest", [f"--rounds={args.rounds}", f"--seconds={args.seconds}"])
     with tempfile.TemporaryDirectory() as name:

@@ -1,4 +1,4 @@
-"""docs/qemu.md from the raw numbers of `bench/qemu_guest`."""
+"""docs/results/qemu.md from the raw numbers of `bench/qemu_guest`."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ A real fix, for the machines of an older release:
 suture make --source qemu={old} --fix-from qemu={fixed}:{real}
 ```
 
-`bench/qemu_guest` does all that follows: it makes the patches, starts the guests and writes this page. The recipe (`recipes/qemu.toml`)
+`bench/qemu_guest` does all that follows: it makes the patches, starts the guests and writes this page. The recipe (`src/suture/recipes/qemu.toml`)
 configures x86_64-softmmu alone; modules (`block-*.so`) and the other emulators are not in it.
 
 ## What happens to coroutines
 
 QEMU runs its block layer in coroutines, each with a stack of 1 MiB of its own, and keeps hundreds of them for later use. In each stop
 all that are suspended are looked at. The recipe says that they stand in `qemu_coroutine_switch`, so the registers that they saved are known,
-and words that earlier requests have left behind count for nothing (docs/applying.md, "What "inside" means"). A request that is under way in
+and words that earlier requests have left behind count for nothing (docs/explanation/applying.md, "What "inside" means"). A request that is under way in
 a function to be replaced keeps the patch waiting; a disk that is always busy with many requests at once may need more `--timeout`.
 Threads that execute translated code have no unwind tables there; words of replaced functions on such a thread's stack count.
 

@@ -1,4 +1,4 @@
-"""docs/benchmarks.md from the raw numbers of bench/results: tables, goals, and for each whether it is met. `bench/report` calls it."""
+"""docs/results/benchmarks.md from the raw numbers of bench/results: tables, goals, and whether each is met."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import soak
 from facts import RESULTS, Record
 from summary import Spread, ratio
 
-_DOCUMENT = Path(__file__).resolve().parent.parent / "docs/benchmarks.md"
+_DOCUMENT = Path(__file__).resolve().parent.parent / "docs/results/benchmarks.md"
 _MOST_TIMES_FLOOR = 1.5
 _FROM_THREADS = 32
 _MOST_PAUSE_US = 1000.0
@@ -25,10 +25,12 @@ _RECORDS = ("pause", "call", "soak", "making", "build")
 
 def main(words: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
-        prog="bench/report", description="Writes docs/benchmarks.md from the kept raw numbers."
+        prog="bench/report", description="Writes docs/results/benchmarks.md from the kept raw numbers."
     )
     parser.add_argument("--results", type=Path, default=RESULTS, metavar="DIR", help="where the raw numbers are kept")
-    parser.add_argument("--output", type=Path, default=_DOCUMENT, metavar="FILE", help="the page (docs/benchmarks.md)")
+    parser.add_argument(
+        "--output", type=Path, default=_DOCUMENT, metavar="FILE", help="the page (docs/results/benchmarks.md)"
+    )
     args = parser.parse_args(words)
     kept = [args.results / f"{name}.json" for name in _RECORDS]
     args.output.write_text(document({path.stem: Record.read(path) for path in kept if path.exists()}))

@@ -30,7 +30,7 @@ from suture.cli.output import print_json, print_table
 
 _HERE = Path(__file__).resolve().parent
 OLD, NEW = "3.0.17-1~deb12u2", "3.0.20-1~deb12u2"
-_PAGE = _HERE.parent / "docs/restart.md"
+_PAGE = _HERE.parent / "docs/results/restart.md"
 _SETTLE = 1.0  # seconds of load before a way is taken; after it there are twice as many
 _FLOOR = "nothing"
 _APPLY = "suture apply"
@@ -47,7 +47,9 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("--rate", type=float, default=20.0, metavar="N", help="requests a second of each client (20)")
     parser.add_argument("--json", action="store_true", help="print the raw numbers")
     parser.add_argument("--into", type=Path, default=RESULTS, metavar="DIR", help="where the raw numbers are kept")
-    parser.add_argument("--page", type=Path, metavar="FILE", help="the page to write (default: docs/restart.md)")
+    parser.add_argument(
+        "--page", type=Path, metavar="FILE", help="the page to write (default: docs/results/restart.md)"
+    )
     args = parser.parse_args(words)
     start = Start.now("restart", words)
     data: dict[str, Any] = {"rounds": args.rounds, "clients": args.clients, "rate": args.rate, "services": {}}

@@ -1,4 +1,4 @@
-"""docs/restart.md from the raw numbers of `bench/restart`."""
+"""docs/results/restart.md from the raw numbers of `bench/restart`."""
 
 from __future__ import annotations
 

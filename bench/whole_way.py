@@ -38,7 +38,7 @@ OLD, NEW = "3.0.17-1~deb12u2", "3.0.20-1~deb12u2"
 LIBRARIES = ("libcrypto.so.3", "libssl.so.3")
 FIRST = ("crypto/x509/x509_vfy.c", "ssl/ssl_sess.c", "ssl/statem/statem_srvr.c")
 APART = "measured is how far each function holds back the others"
-_PAGE = Path(__file__).resolve().parent.parent / "docs/whole-way.md"
+_PAGE = Path(__file__).resolve().parent.parent / "docs/results/whole-way.md"
 _BUSY_SECONDS = 30.0
 _IDLE_SECONDS = 2.0
 _PLACES = ("--patches", "--page")
@@ -70,7 +70,7 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("--no-verify", action="store_true", help="leave out making the patches again to compare")
     parser.add_argument("--json", action="store_true", help="print the raw numbers")
     parser.add_argument("--into", type=Path, default=RESULTS, metavar="DIR", help="where the raw numbers are kept")
-    parser.add_argument("--page", type=Path, default=_PAGE, metavar="FILE", help="the page (docs/whole-way.md)")
+    parser.add_argument("--page", type=Path, default=_PAGE, metavar="FILE", help="the page (docs/results/whole-way.md)")
     args = parser.parse_args(words)
     start = Start.now("whole_way", _without_place(sys.argv[1:] if words is None else words))
     with tempfile.TemporaryDirectory() as name:

@@ -1,4 +1,4 @@
-"""docs/whole-way.md from the raw numbers of `bench/whole_way`."""
+"""docs/results/whole-way.md from the raw numbers of `bench/whole_way`."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def _what_went_in(data: Mapping[str, Any]) -> list[str]:
     lines += [
         "Where part of the difference is refused (below), which of them the rest closes is for a person to judge;"
     ]
-    lines += ["docs/coverage.md tries them one by one.", ""]
+    lines += ["docs/results/coverage.md tries them one by one.", ""]
     for own in data["groups"]:
         lines += [f"{own['file']}:", ""]
         lines += [f"- {', '.join(f'`{f}`' for f in names)}" for names in own["groups"].values()]

@@ -1,4 +1,4 @@
-"""Tries every fix of this folder on the archive's binaries and writes docs/coverage.md. `bench/coverage` calls it."""
+"""Tries every fix of this folder on the archive's binaries and writes docs/results/coverage.md. For `bench/coverage`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from fix import Fix, load_fixes
 from row import Bench, Row, State
 from table import document, plain, summary
 
-_DOCUMENT = Path(__file__).resolve().parent.parent / "docs/coverage.md"
+_DOCUMENT = Path(__file__).resolve().parent.parent / "docs/results/coverage.md"
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -20,7 +20,7 @@ def main(words: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="bench/coverage",
         description="Makes, applies and reverts live patches for real fixes and asks a trigger each time. Without names it "
-        "takes all fixes and writes docs/coverage.md; with names it only prints.",
+        "takes all fixes and writes docs/results/coverage.md; with names it only prints.",
     )
     parser.add_argument("names", nargs="*", metavar="NAME", help="a fix of coverage/fixes, without .toml")
     parser.add_argument(

@@ -1,4 +1,4 @@
-"""docs/coverage.md from rows."""
+"""docs/results/coverage.md from rows."""
 
 from __future__ import annotations
 

@@ -1,10 +1,17 @@
-"""For all tests: a skipped test is a failed test, because a run that passes must mean that everything was tried."""
+"""For all tests: a skipped test is a failed test, because a run that passes must mean that everything was tried.
+
+Tests of the archive come last: what they download is made ready meanwhile (tests/rooms.py).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Generator
 
 import pytest
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.get_closest_marker("archive") is not None)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from enum import IntEnum
 
+from suture.report.reason import Cause, Reason
+
 
 class ExitCode(IntEnum):
-    """Process exit codes of the `suture` command (docs/exit-codes.md)."""
+    """Process exit codes of the `suture` command (docs/reference/exit-codes.md)."""
 
     OK = 0
     FAILED = 1  # an unforeseen failure; a defect in Suture
@@ -28,18 +30,41 @@ class ExitCode(IntEnum):
     UNSUPPORTED = 13  # this architecture, kernel or file kind is not handled
 
 
+_BY_EXIT_CODE = {
+    ExitCode.USAGE: Reason.USAGE,
+    ExitCode.REFUSED: Reason.REFUSED,
+    ExitCode.BUSY: Reason.BUSY,
+    ExitCode.PARTIAL: Reason.PARTIAL,
+    ExitCode.BAD_PATCH: Reason.PATCH,
+    ExitCode.WRONG_TARGET: Reason.REFUSED,
+    ExitCode.NO_PROCESS: Reason.GONE,
+    ExitCode.NO_PERMISSION: Reason.DENIED,
+    ExitCode.NOT_FOUND: Reason.MISSING,
+    ExitCode.NO_MATCH: Reason.NO_MATCH,
+    ExitCode.COMMAND: Reason.COMMAND,
+    ExitCode.UNSUPPORTED: Reason.UNSUPPORTED,
+}
+
+
 class SutureError(Exception):
     """Something that a person can act on.
 
-    `what` names the thing and what is wrong with it; `remedy` says what to do, as a command where there is one.
+    `what` names the thing and what is wrong with it; `remedy` says what to do, as a command where there is one. `reason` is the
+    identifier that reports carry; what happens on a host says which, the rest has that of its exit code.
     """
 
     exit_code: ExitCode = ExitCode.FAILED
 
-    def __init__(self, what: str, remedy: str) -> None:
+    def __init__(self, what: str, remedy: str, *, reason: Reason | None = None) -> None:
         super().__init__(what)
         self.what = what
         self.remedy = remedy
+        self.reason = reason or _BY_EXIT_CODE.get(self.exit_code, Reason.DEFECT)
+
+    @property
+    def cause(self) -> Cause:
+        """The error as a report tells it."""
+        return Cause(self.reason, self.what, self.remedy)
 
 
 class Refused(SutureError):

@@ -5,7 +5,7 @@ from pathlib import Path
 from suture.cli import exit_code
 from suture.error import ExitCode
 
-PAGE = Path(__file__).parents[2] / "docs" / "exit-codes.md"
+PAGE = Path(__file__).parents[2] / "docs/reference/exit-codes.md"
 
 
 def test_every_code_has_a_meaning_and_no_two_share_one():
@@ -14,4 +14,5 @@ def test_every_code_has_a_meaning_and_no_two_share_one():
 
 
 def test_the_page_is_what_the_code_says():
-    assert PAGE.read_text() == exit_code.document(), "run: python -m suture.cli.exit_code > docs/exit-codes.md"
+    remedy = "run: python -m suture.cli.exit_code > docs/reference/exit-codes.md"
+    assert PAGE.read_text() == exit_code.document(), remedy

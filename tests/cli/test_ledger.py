@@ -189,6 +189,44 @@ def test_each_of_several_fixes_has_its_own_ledger_and_closes_its_own_cves(projec
     assert accounts(patch, 1)["other.c"][0][0] == "missing"
 
 
+def test_two_halves_of_one_fix_close_its_cve_together_or_not_at_all(project: Project) -> None:
+    """By the names of their files. What is named and not claimed is shown with the reason, by make and by show."""
+    one = project.fix("CVE-2099-0001-1.patch", ("l.c", "guard old", "guard new"))
+    two = project.fix("CVE-2099-0001-2.patch", ("own.c", "own %d", "owns %d"))
+    half = project.fix("CVE-2099-0001-part2.patch", ("own.c", "own %d", "owned %d"), ("other.c", "1;", "2;"))
+    (patch,) = project.make(ExitCode.OK, one, two)["patches"]
+    assert patch["cves"] == patch["named_cves"] == ["CVE-2099-0001"]
+    (patch,) = project.make(ExitCode.PARTIAL, one, half)["patches"]
+    assert patch["cves"] == [] and patch["named_cves"] == ["CVE-2099-0001"]
+    (patch,) = project.make(ExitCode.OK, one)["patches"]
+    assert patch["cves"] == [] and patch["named_cves"] == ["CVE-2099-0001"] and patch["complete"]
+    shown = subprocess.run([SUTURE, "show", patch["path"]], capture_output=True, text=True, check=True).stdout
+    (line,) = [x for x in shown.splitlines() if x.startswith("CVEs")]
+    assert "CVE-2099-0001: named, not claimed: CVE-2099-0001-1.patch is part 1" in line and "--cve" in line
+    (patch,) = project.make(ExitCode.OK, one, words=("--cve", "CVE-2099-0001"))["patches"]
+    assert patch["cves"] == ["CVE-2099-0001"]
+
+
+def test_changes_of_modes_and_of_a_binary_document_before_a_text_leave_the_fix_whole(project: Project) -> None:
+    modes = "".join(f"diff --git a/{n} b/{n}\nold mode 100644\nnew mode 100755\n" for n in ("Makefile", "own.c"))
+    binary = "diff --git a/doc/t.png b/doc/t.png\nindex 1..2 100644\nBinary files a/doc/t.png and b/doc/t.png differ\n"
+    fix = project.fix("CVE-2099-0001.patch", ("l.c", "guard old", "guard new"), prose=modes + binary)
+    (patch,) = project.make(ExitCode.OK, fix)["patches"]
+    assert patch["cves"] == ["CVE-2099-0001"]
+    assert [(n, a[0][0]) for n, a in accounts(patch).items()] == [
+        ("Makefile", "no code"), ("own.c", "no code"), ("doc/t.png", "no code"), ("l.c", "patched"),
+    ]  # fmt: skip
+    (patch,) = project.make(ExitCode.OK, fix, words=("--only", "l.c"))["patches"]
+    assert {a[0][0] for a in accounts(patch).values()} == {"no code", "patched"}
+
+
+def test_a_symbolic_link_of_a_fix_is_not_followed_and_is_missing(project: Project) -> None:
+    link = "diff --git a/l.h b/l.h\nnew file mode 120000\n--- /dev/null\n+++ b/l.h\n@@ -0,0 +1 @@\n+/etc/hostname\n"
+    fix = project.fix("CVE-2099-0001.patch", ("l.c", "guard old", "guard new"), prose=link)
+    (patch,) = project.make(ExitCode.PARTIAL, fix)["patches"]
+    assert accounts(patch)["l.h"][0][0] == "missing" and patch["cves"] == []
+
+
 def groups(patch: Any) -> list[list[str]]:
     return sorted(sorted(f.name for f in g.functions) for g in read_patch(Path(patch["path"])).manifest.groups)
 

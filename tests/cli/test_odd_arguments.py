@@ -19,6 +19,12 @@ ODD = {
     "a fix that is a pipe": ([*MAKE, "--fix", "pipe"], ExitCode.NOT_FOUND, "no regular file"),
     "a fix that is a folder": ([*MAKE, "--fix", "."], ExitCode.NOT_FOUND, "no regular file"),
     "a fix given twice": ([*MAKE, "--fix", "fix", "--fix", "fix"], ExitCode.USAGE, "given twice"),
+    "a file of a tree": ([*MAKE, "--fix", "fix", "--file", "prog"], ExitCode.USAGE, "--binary FILE"),
+    "a binary of a package": (
+        ["make", "--source", "zlib=1-1", "--fix", "fix", "--binary", "x"],
+        ExitCode.USAGE,
+        "--tree",
+    ),
     "callbacks that are a pipe": (
         ["make", "--source", "linux=6.1.0-1-amd64", "--fix", "fix", "--callbacks", "pipe"],
         ExitCode.NOT_FOUND,

@@ -18,20 +18,9 @@ from elftools.elf.elffile import ELFFile
 from suture.compile.tree import Tree, prepare
 from suture.compile.unit import Variant
 from suture.source.archive import Archive, SourceVersion, archive_for
+from tests.rooms import CASES
 
 pytestmark = pytest.mark.archive
-
-CASES = [
-    ("openssl=3.0.17-1~deb12u2", ["crypto/cms/cms_pwri.c", "crypto/x509/v3_addr.c", "ssl/t1_lib.c"]),
-    (
-        "glibc=2.36-9+deb12u7",
-        ["stdlib/qsort.c", "posix/wordexp.c", "resolv/res_send.c", "resolv/ns_print.c", "elf/dl-load.c"],
-    ),
-    ("libxml2=2.9.14+dfsg-1.3~deb12u4", ["catalog.c", "xpath.c"]),
-    ("expat=2.5.0-1+deb12u2", ["src/lib/xmlparse.c"]),
-    ("zlib=1:1.2.13.dfsg-1", ["inflate.c"]),
-    ("postgresql-15=15.18-0+deb12u1", ["src/backend/executor/nodeAgg.c", "src/interfaces/libpq/fe-exec.c"]),
-]
 
 
 @cache

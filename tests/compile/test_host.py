@@ -116,6 +116,51 @@ def test_nobody_can_compile_a_tree_too(folder: Path, tmp_path: Path) -> None:
     assert done.stdout == "65534 True\n", done.stderr
 
 
+READING = {
+    "included": '#include "{}"',
+    "taken in by assembly": 'asm(".section .rodata\\n.incbin \\"{}\\"\\n.previous");',
+    "read by assembly": 'asm(".include \\"{}\\"");',
+    "named by a relative path": '#include "../../../../../../../../../..{}"',
+}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="a file that only root may read")
+@pytest.mark.parametrize("how", READING)
+def test_a_fix_reads_nothing_that_only_root_may_read(folder: Path, tmp_path: Path, how: str) -> None:
+    """The tree is root's, in a folder of root's own that keeps others out, as /root does."""
+    secret = tmp_path / "secret"
+    secret.write_text("int word_of_root;\n")
+    secret.chmod(0o600)
+    tmp_path.chmod(0o700)
+    fix = f"--- a/b.c\n+++ b/b.c\n@@ -1 +1,2 @@\n int b(void) {{ return 2; }}\n+{READING[how].format(secret)}\n"
+    tree = opened(folder).post(parse(fix, "fix"))
+    unit = next(u for u in tree.units if u.source == "b.c")
+    with pytest.raises(CompileFailed) as raised:
+        tree.compile([(unit, Variant.PLAIN)])
+    assert "word_of_root" not in raised.value.output and "secret" in raised.value.output
+
+
+def test_a_fix_does_not_read_the_environment_of_whoever_makes_the_patch(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TOKEN_OF_MINE", "int word_of_mine;")
+    script = "tr '\\0' '\\n' </proc/self/environ"
+    assert "word_of_mine" not in opened(folder).room.enter(script)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="a tree that only root may read")
+def test_a_tree_in_folders_that_keep_others_out_is_compiled_and_a_shut_tree_is_told(folder: Path) -> None:
+    folder.chmod(0o700)
+    folder.parent.chmod(0o700)
+    tree = opened(folder)
+    assert len(tree.compile([(u, Variant.PLAIN) for u in tree.units])) == 3
+    post = tree.post(parse(FIX, "fix"))
+    assert "41 + x" in post.preprocessed(tree.units_of("lib/a.h")[0])
+    (folder / "lib").chmod(0o700)
+    with pytest.raises(Unsupported, match="only root may read it"):
+        opened(folder)
+
+
 def test_a_tree_that_the_sandbox_would_hide_is_told_so(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(host, "_HIDDEN", (str(folder.parent),))
     with pytest.raises(Unsupported, match="of its own"):

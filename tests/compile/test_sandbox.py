@@ -44,8 +44,6 @@ ATTACKS = {
     "read a file that root alone may read": "open('{place}/secret').read()",
     "shared memory of the host": "import subprocess; assert '0x00c0ffee' in subprocess.run(['ipcs', '-m'], capture_output=True, text=True).stdout",
 }
-HOST_SEES = {"read a file that root alone may read"}
-"""What is not kept from a tree that root owns: root's own compilers read what root may read."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +105,7 @@ def test_what_works_outside_does_not_work_in_a_room(world: World, attack: str) -
         assert "done" in outside.stdout, outside.stderr
 
 
-@pytest.mark.parametrize("attack", sorted(set(ATTACKS) - HOST_SEES))
+@pytest.mark.parametrize("attack", sorted(ATTACKS))
 @pytest.mark.parametrize("owner", [0, 61003])
 def test_what_works_outside_does_not_work_for_the_compilers_of_a_tree(world: World, attack: str, owner: int) -> None:
     (world.place / "file").chmod(0o666)

@@ -152,11 +152,17 @@ PLAIN = "struct work w = {x}; sink(&w); return w.a;"
         ("", TYPE, PLAIN, frozenset(), True),
         ("", TYPE, "static struct work w; sink(&w); return w.a;", frozenset({"only"}), True),
         ("", TYPE, "static __thread struct work w; sink(&w); return w.a;", frozenset({"only"}), True),
-        ("void *malloc(unsigned long);", TYPE, "struct work *w = malloc(99); w->b = 1; sink(w); return 1;", frozenset({"only"}), True),
+        (
+            "void *malloc(unsigned long);",
+            TYPE,
+            "struct work *w = malloc(99); w->b = 1; sink(w); return 1;",
+            frozenset({"only"}),
+            True,
+        ),
         (TYPE, "", PLAIN, frozenset({"only"}), True),
         (TYPE + "void f(void *p) { ((struct work *)p)->b = 1; }", "", PLAIN, frozenset({"only"}), True),
     ],
-)  # fmt: skip
+)
 def test_only_a_type_inside_a_replaced_function_and_in_its_frame_does_not_outlive_the_patch(
     tmp_path: Path, outside: str, inside: str, body: str, replaced: frozenset[str], outlives: bool
 ) -> None:

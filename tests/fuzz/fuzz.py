@@ -1,4 +1,4 @@
-"""Fuzzing of all that reads bytes from outside, guided by coverage (atheris). See --help and docs/attacks.md."""
+"""Fuzzing of all that reads bytes from outside, guided by coverage (atheris): --help and docs/results/attacks.md."""
 
 from __future__ import annotations
 

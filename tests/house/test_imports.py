@@ -14,7 +14,8 @@ SOURCE = Path(__file__).resolve().parents[2] / "src" / "suture"
 EVERYWHERE = {"error", "refusal", "visible"}
 
 MAY_IMPORT = {
-    "error": set(),
+    "report": set(),
+    "error": {"report"},
     "refusal": set(),
     "visible": set(),
     "command": set(),
@@ -24,22 +25,23 @@ MAY_IMPORT = {
     "compile": {"command", "progress", "elf", "source"},
     "match": {"elf"},
     "delta": {"elf", "compile", "match"},
-    "patch": {"elf", "match", "delta"},
+    "patch": {"elf", "match", "delta", "report"},
     "make": {"progress", "elf", "source", "compile", "match", "delta", "patch"},
+    "convert": {"progress", "source", "compile", "delta", "make", "patch"},
     "make_kernel": {
         "command", "progress", "elf", "source", "compile", "match", "delta", "patch", "make", "kernel",
     },
     "machine": {"command", "source", "make_kernel"},
-    "process": {"elf", "match", "patch"},
-    "kernel": {"command", "elf", "match", "patch", "process"},
-    "cli": {"command", "progress", "source", "compile", "delta", "patch", "make", "make_kernel", "process", "kernel"},
+    "process": {"elf", "match", "patch", "report"},
+    "kernel": {"command", "elf", "match", "patch", "report"},
+    "cli": {"convert", "command", "progress", "source", "compile", "delta", "patch", "make", "make_kernel", "process", "kernel", "report"},
 }  # fmt: skip
 
 # The folders of a running process, from the lowest: each imports from those before it.
 PROCESS = ("", "memory", "stack", "stop", "change", "see", "everywhere")
 
 # What root runs on a host. It may import the standard library and ourselves, nothing else.
-AS_ROOT = ("suture.process", "suture.kernel", "suture.patch")
+AS_ROOT = ("suture.process", "suture.kernel", "suture.patch", "suture.report")
 
 
 def modules() -> dict[str, Path]:

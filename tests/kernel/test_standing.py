@@ -11,8 +11,9 @@ import pytest
 from suture.kernel.check import KernelFacts
 from suture.kernel.livepatch import LoadedPatch
 from suture.kernel.manifest import KernelPatch
-from suture.kernel.standing import KernelRow, NextBoot, image_version, next_version, row
-from suture.process.see.standing import Disk, Memory
+from suture.kernel.standing import NextBoot, image_version, next_version, row
+from suture.report.row import KernelRow
+from suture.report.standing import Disk, Memory
 from tests.kernel.conftest import facts, patch
 
 VERSION = "6.1.176-1"
@@ -56,7 +57,7 @@ def test_a_patch_that_is_not_loaded_leaves_its_cves_open() -> None:
 def test_a_patch_in_force_is_told_apart_from_what_the_next_boot_runs(then: NextBoot, disk: Disk, lost: bool) -> None:
     one = patch()
     found = seen([one], facts(patches=(in_force(one),)), then=then)
-    assert (found.standing.memory, found.standing.disk, found.cves) == (Memory.FIXED, disk, ())
+    assert (found.standing.memory, found.standing.disk, found.cves) == (Memory.FIXED, disk, ("CVE-2026-1111",))
     assert found.standing.is_lost_at_next_start is lost
 
 

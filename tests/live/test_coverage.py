@@ -1,4 +1,4 @@
-"""Real fixes on the archive's own binaries, through the command that writes docs/coverage.md."""
+"""Real fixes on the archive's own binaries, through the command that writes docs/results/coverage.md."""
 
 from __future__ import annotations
 

@@ -50,3 +50,42 @@ def test_main_loops_are_told_from_functions_that_end(
     functions: dict[str, tuple[int, bytes]], name: str, has_switch: bool, expected: bool
 ) -> None:
     assert never_returns([functions[name]], has_switch) is expected
+
+
+NOP, JUMP_BACK, RETURN = b"\x90", b"\xeb\xfe", b"\xc3"
+
+
+def loops(*bodies: tuple[int, str], has_switch: bool = False) -> bool:
+    return never_returns([(address, bytes.fromhex(code)) for address, code in bodies], has_switch)
+
+
+def test_a_jump_back_makes_a_loop_and_one_forward_does_not() -> None:
+    assert loops((0x1000, "ebfe"))
+    assert loops((0x1000, "90ebfd"))
+    assert not loops((0x1000, "eb0090"))
+    assert not loops((0x1000, "90"))
+    assert loops((0x1000, "7400ebfe"))
+    assert loops((0x1000, "ebfe7400f4"))  # one jump back is enough, whatever follows
+
+
+def test_a_jump_out_of_the_function_ends_it_and_one_into_its_other_part_does_not() -> None:
+    assert not loops((0x1000, "ebfd"))
+    assert not loops((0x1000, "eb01"))
+    assert loops((0x1000, "e9fb0f0000"), (0x2000, "e9fbefffff"))
+    assert not loops((0x1000, "e9fb0f0000"))
+
+
+def test_any_kind_of_return_ends_it() -> None:
+    for end in ("c3", "c20800", "f3c3", "48cf", "cb"):
+        assert not loops((0x1000, end + "ebfe")), end
+
+
+def test_an_indirect_jump_is_a_switch_or_the_end() -> None:
+    for code in ("ffe0", "3effe0", "ff20"):
+        assert not loops((0x1000, code + "ebfe"))
+        assert loops((0x1000, code + "ebfe"), has_switch=True)
+
+
+def test_what_does_not_decode_may_do_anything() -> None:
+    assert not loops((0x1000, "ebfe06"))
+    assert not loops((0x1000, "ebfe"), (0x2000, "06"))

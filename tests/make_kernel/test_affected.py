@@ -70,7 +70,7 @@ def readers(search: affected._Search, path: str, old: str = "", new: str = "", *
     target = search.new / path
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_text(FILES.get(path, "").replace(old, new))
-    return search.readers(FilePatch(path, "", **more))
+    return search.readers(FilePatch(path, "\n@@ -1 +1 @@\n", **more))
 
 
 def test_a_c_file_is_read_by_those_that_include_it_and_outside_the_kernel_too(search: affected._Search) -> None:
@@ -120,3 +120,14 @@ def test_a_new_c_file_and_an_input_of_a_generator_are_refused_and_rules_are_aske
     with pytest.raises(Refused, match="neither C source nor header"):
         readers(search, "net/table.in")
     assert readers(search, "net/Makefile").is_rule
+
+
+@pytest.mark.parametrize("path", ["net/Makefile", "net/calls.c", "net/table.in", "net/own.h"])
+def test_a_change_of_a_mode_changes_no_code(search: affected._Search, path: str) -> None:
+    found = search.readers(FilePatch(path, f"--- a/{path}\n+++ b/{path}\n"))
+    assert not found.units and not found.is_rule and "mode" in found.reason
+
+
+def test_a_symbolic_link_is_refused(search: affected._Search) -> None:
+    with pytest.raises(Refused, match="symbolic link"):
+        search.readers(FilePatch("net/own.h", "\n@@ -1 +1 @@\n", is_link=True))

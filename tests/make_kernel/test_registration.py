@@ -133,3 +133,9 @@ def test_what_only_leaves_out_is_missing() -> None:
     assert not found.is_complete and {f.path: f.accounts[0].fate for f in found.files} == {
         "MAINTAINERS": Fate.NO_CODE, "net/x.c": Fate.MISSING,
     }  # fmt: skip
+
+
+def test_a_change_of_a_mode_is_accounted_for_as_no_code() -> None:
+    fix = parse("diff --git a/Makefile b/Makefile\nold mode 100644\nnew mode 100755\n", "fix")
+    (file,) = ledger(fix, {"Makefile": Readers(is_rule=True)}, {}, rules_same=False).files
+    assert [(a.fate, a.reason) for a in file.accounts] == [(Fate.NO_CODE, "only its mode changes")]

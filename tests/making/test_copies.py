@@ -15,8 +15,9 @@ import pytest
 from suture.error import ExitCode
 from suture.match.pattern import Pattern
 from suture.patch.file import PatchFile
-from suture.process.see.scan import Row, scan
-from suture.process.see.standing import Disk, Memory, Standing
+from suture.process.see.scan import scan
+from suture.report.row import Row
+from suture.report.standing import Disk, Memory, Standing
 
 BODY = "long %s(long x) { long r = x; for (long n = 1; n < x; n++) { r = r * 31 + (r >> 3) + n * 5 - %d; r ^= outside(r) + state; } return r; }\n"
 SOURCE = "extern long outside(long); static long state = 3;\n" + BODY % ("f", 77) + BODY % ("g", 99)
@@ -114,7 +115,7 @@ def test_the_command_prints_it(made: Any, start: Start, tmp_path: Path) -> None:
     said = json.loads(done.stdout)
     assert done.returncode == (ExitCode.PARTIAL if said["unread"] else ExitCode.OK)
     (row,) = [r for r in said["processes"] if r["pid"] == pid]
-    assert row["standing"]["memory"] == "not fixed" and "linked statically" in row["why"]
+    assert row["standing"]["memory"] == "not fixed" and "linked statically" in row["causes"][0]["text"]
 
 
 def test_a_pattern_is_read_back_as_it_was_written() -> None:

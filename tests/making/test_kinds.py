@@ -1,6 +1,6 @@
 """Kinds of code that the test suites of libcare and libpulp cover, as fixes of source, at -O0 and -O2; the running program is the judge.
 
-One program holds all of them. docs/peers.md lists them with what else those suites try, and is checked here.
+One program holds all of them. docs/results/peers.md lists them with what else those suites try, and is checked here.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PEERS = ROOT / "docs" / "peers.md"
+PEERS = ROOT / "docs/results/peers.md"
 
 
 @dataclass(frozen=True)

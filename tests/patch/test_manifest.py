@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import copy
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +21,7 @@ from suture.patch.manifest import (
     Group,
     ImportedSymbol,
     Manifest,
+    NamedCve,
     OldPart,
     RefusedFunction,
     ReplacedFunction,
@@ -33,15 +32,25 @@ from suture.patch.manifest import (
     closed,
     parse_manifest,
 )
+from tests.patch.document import at, changed, places
 
-PAGE = Path(__file__).parents[2] / "docs/patch-format.md"
+PAGE = Path(__file__).parents[2] / "docs/reference/patch-format.md"
 PATCHED = Account(Fate.PATCHED, (Lines(3, 4), Lines(9, 9)), (Lines(3, 8),), ("f", "h"), 2, ("libb.so",))
 MISSING = Account(Fate.MISSING, (), (Lines(1, 1),), (), 1, (), "reason", "remedy")
 LEDGER = Ledger((FileAccount("a\udcff.c", (PATCHED, MISSING)), FileAccount("README", (Account(Fate.NO_CODE),))))
 FULL = Manifest(
     "name",
     Target("ab" * 20, "lib.so", "package", "source", "1:2-3", "x86_64"),
-    (Fix("b.patch", ("CVE-2099-0002", "CVE-2099-0001"), "00", LEDGER), Fix("a.patch", ("CVE-2099-0001",), "11")),
+    (
+        Fix(
+            "b.patch",
+            ("CVE-2099-0002", "CVE-2099-0001"),
+            "00",
+            LEDGER,
+            (NamedCve("CVE-2099-0003", "mentioned", False),),
+        ),
+        Fix("a.patch", ("CVE-2099-0001",), "11"),
+    ),
     (
         Group("g", (ReplacedFunction("f", 0x10, 9, "22", 4, 6, "f", "f.orig"),), (OldPart("f.cold", 0x90, 3),)),
         Group("h", (ReplacedFunction("h", 0x20, 8, "33", 0, 5, "h", "h.orig", Consistency.RELAXED),)),
@@ -132,27 +141,6 @@ def test_a_cve_of_a_fix_with_a_missing_part_is_named_and_not_closed() -> None:
     assert replace(FULL, fixes=tuple(fixes)).shared_cves == {c: ("libb.so",) for c in FULL.named_cves}
 
 
-def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    """The way to each value inside a JSON document."""
-    if path:
-        yield path
-    rows = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    for key, inner in rows:
-        yield from places(inner, (*path, key))
-
-
-def changed(document: Any, path: tuple[Any, ...], value: Any) -> bytes:
-    copied = copy.deepcopy(document)
-    at = copied
-    for key in path[:-1]:
-        at = at[key]
-    if value is None and isinstance(at, dict):
-        del at[path[-1]]
-    else:
-        at[path[-1]] = value
-    return json.dumps(copied).encode()
-
-
 DOCUMENT = json.loads(FULL.to_json())
 OPEN = ("symbols", "toolchain", "request")  # here the keys are names of things
 
@@ -169,15 +157,20 @@ def test_a_field_that_is_missing_is_refused() -> None:
 def test_a_field_that_holds_something_else_is_refused(value: Any) -> None:
     flags = {("verdict", "safe"), ("proof", "units", 0, "whole"), ("exceptions",)}
     for path in places(DOCUMENT):
-        if (path in flags or path[-1] == "endless") and value is True:
+        if (path in flags or path[-1] in ("endless", "is_part")) and value is True:
             continue
         with pytest.raises(BadPatch):
             parse_manifest(changed(DOCUMENT, path, value), f"{path} = {value!r}")
 
 
-def test_an_unknown_fact_about_the_target_is_refused() -> None:
-    with pytest.raises(BadPatch):
-        parse_manifest(changed(DOCUMENT, ("target", "new"), "x"), "p")
+def test_a_fact_that_the_format_does_not_know_is_refused_wherever_it_stands() -> None:
+    objects = [
+        p for p in [(), *places(DOCUMENT)] if isinstance(at(DOCUMENT, p), dict) and not (len(p) == 1 and p[0] in OPEN)
+    ]
+    assert len(objects) > 10
+    for path in objects:
+        with pytest.raises(BadPatch, match="unknown"):
+            parse_manifest(changed(DOCUMENT, (*path, "unknown"), "x"), f"{path}")
 
 
 def test_another_format_is_named_and_no_error_but_this_one_is_raised() -> None:

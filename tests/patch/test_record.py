@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from suture.patch.consistency import Consistency
 from suture.patch.record import (
+    FORMAT,
     HEADER,
+    MAGIC,
     BadRecord,
     PlacedFunction,
     PlacedGroup,
@@ -19,6 +23,7 @@ from suture.patch.record import (
     decode,
     readable,
 )
+from tests.patch.document import changed
 
 FUNCTION = PlacedFunction(
     "f", 0x1000, 64, "00", 4, 5, b"\x55\x48\x89\xe5\x53", 0x9000, 32, 0x9100, 16, 0x9200, Consistency.STRICT
@@ -76,6 +81,18 @@ def test_deep_nesting_is_refused() -> None:
     body = b"[" * 100_000
     with pytest.raises(BadRecord):
         decode(HEADER.pack(b"SUTUREREC\0", 1, len(body)) + body)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [("notes",), ("fixes",), ("fixes", 0, "cves"), ("groups",), ("groups", 0, "functions"), ("groups", 0, "parts"), ()],
+)
+@pytest.mark.parametrize("value", ["ab", {"a": "b"}, ["a", ["b"]]])
+def test_what_is_no_list_is_not_read_as_one(path: tuple[str | int, ...], value: Any) -> None:
+    document = json.loads(RECORD.encode()[HEADER.size :].rstrip(b"\0"))
+    body = changed(document, path, value) if path else json.dumps(value).encode()
+    with pytest.raises(BadRecord):
+        decode(HEADER.pack(MAGIC, FORMAT, len(body)) + body)
 
 
 def test_a_name_given_twice_is_refused() -> None:

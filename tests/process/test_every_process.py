@@ -25,6 +25,7 @@ from suture.process.see.find import find
 from suture.process.see.population import Population
 from suture.process.see.status import status
 from suture.process.tracee import Tracee
+from suture.process.urgency import hurry
 
 Start = Callable[..., Any]
 Compile = Callable[..., Path]
@@ -193,6 +194,55 @@ def test_a_busy_process_holds_up_no_other(start: Start, gcc: Compile, make_patch
     assert time.monotonic() - begin < 5
 
 
+@contextlib.contextmanager
+def loops(count: int) -> Iterator[list[subprocess.Popen[bytes]]]:
+    """Busy loops, each in a session of its own, so that each has a whole share of the processors (sched(7),
+    autogroup)."""
+    started = [subprocess.Popen(["sh", "-c", "while :; do :; done"], start_new_session=True) for _ in range(count)]
+    try:
+        yield started
+    finally:
+        for process in started:
+            process.kill()
+        for process in started:
+            process.wait()
+
+
+def test_a_loaded_machine_makes_neither_the_work_nor_the_pause_long(start: Start, build: Any) -> None:
+    program, patch = build('int main(void) { setvbuf(stdout, 0, _IOLBF, 0); puts("up"); answer(); }')
+    processes = [start(program) for _ in range(40)]
+    assert all(p.line() == "up" for p in processes)
+    with loops(20):
+        time.sleep(0.5)
+        run = apply_everywhere(patch)
+    assert [o.pid for o in run.outcomes if isinstance(o, Result)] == [p.pid for p in processes]
+    assert run.seconds < 2.5, "without hurry each takes a tenth of a second and more"
+    pauses = sorted(us for o in run.outcomes if isinstance(o, Result) for us in o.pauses_us)
+    assert pauses[len(pauses) * 9 // 10] < 5000
+
+
+def test_many_that_are_worked_on_take_no_more_than_half_of_a_loaded_machine(start: Start, build: Any) -> None:
+    program, _ = build("int main(void) { answer(); }")
+    pids = [start(program).pid for _ in range(20)]
+
+    def change(pid: int, seconds: float, population: Population) -> Result:
+        with hurry():
+            until = time.thread_time() + 0.05
+            while time.thread_time() < until:
+                pass
+        raise Busy(f"pid {pid}: busy", "-")
+
+    jobs = len(os.sched_getaffinity(0))
+    with loops(3 * jobs):
+        time.sleep(0.5)
+        begin = time.monotonic()
+        in_each(pids, change, timeout=everywhere._FIRST_SECONDS)
+        seconds = time.monotonic() - begin
+    share = len(pids) * 0.05 / (seconds * jobs)
+    assert share < 0.6
+    assert seconds < 10, "and no less than a loaded machine would leave them"
+
+
 def test_a_setuid_program_keeps_who_it_is(start: Start, build: Any, tmp_path: Path) -> None:
     if os.geteuid() != 0:
         pytest.skip("only root makes a program of another user setuid")
@@ -245,6 +295,10 @@ def test_all_hardening_at_once(start: Start, build: Any) -> None:
     assert target.ask() == "1000"
 
 
+def is_executing(pid: int, name: str) -> bool:
+    return name in os.readlink(f"/proc/{pid}/exe") and any(Path(f"/proc/{pid}/auxv").read_bytes())
+
+
 def test_a_32_bit_process_is_refused_with_the_reason(start: Start, build: Any, tmp_path: Path, eventually: Any) -> None:
     _, patch = build("int main(void) { answer(); }")
     source = tmp_path / "pause.s"
@@ -254,7 +308,8 @@ def test_a_32_bit_process_is_refused_with_the_reason(start: Start, build: Any, t
     subprocess.run(["ld", "-m", "elf_i386", "-o", tmp_path / "pause", tmp_path / "pause.o"], check=True)
     process = subprocess.Popen([tmp_path / "pause"])
     try:
-        eventually(lambda: process.poll() is not None or "pause" in os.readlink(f"/proc/{process.pid}/exe"))
+        # the vector is written when all else of an execve is done
+        eventually(lambda: process.poll() is not None or is_executing(process.pid, "pause"))
         if process.poll() is not None:
             pytest.skip("this kernel runs no 32-bit programs")
         with pytest.raises(Unsupported) as caught:

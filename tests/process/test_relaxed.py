@@ -19,8 +19,8 @@ from suture.process.change.apply import apply, revert
 from suture.process.error import Busy, NoProcess
 from suture.process.memory.placed import State
 from suture.process.see.scan import scan
-from suture.process.see.standing import Memory
 from suture.process.see.status import status
+from suture.report.standing import Memory
 
 Start = Callable[..., Any]
 Compile = Callable[..., Path]

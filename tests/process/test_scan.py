@@ -31,9 +31,10 @@ from suture.process.see import disk
 from suture.process.see.comparison import doubt
 from suture.process.see.disk import Files
 from suture.process.see.find import every_process, find
-from suture.process.see.scan import Row, scan
-from suture.process.see.standing import Disk, Memory
+from suture.process.see.scan import scan
 from suture.process.see.status import status, status_of_all
+from suture.report.row import Row
+from suture.report.standing import Disk, Memory
 
 Start = Callable[..., Any]
 Compile = Callable[..., Path]

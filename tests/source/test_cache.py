@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -49,6 +50,21 @@ def test_a_killed_make_leaves_nothing_under_the_name_and_the_next_one_clears_it(
     assert list(tmp_path.glob(".item.new-*"))
     cache.item(tmp_path / "item", lambda path: path.touch())
     assert sorted(p.name for p in tmp_path.iterdir()) == [".item.lock", "item"]
+
+
+def test_a_shared_lock_keeps_out_only_who_wants_it_alone(tmp_path: Path) -> None:
+    alone = threading.Event()
+
+    def wait() -> None:
+        with cache.locked(tmp_path / "x"):
+            alone.set()
+
+    with cache.locked(tmp_path / "x", shared=True), cache.locked(tmp_path / "x", shared=True):
+        waiter = threading.Thread(target=wait)
+        waiter.start()
+        assert not alone.wait(0.2)
+    assert alone.wait(10)
+    waiter.join()
 
 
 def test_two_processes_that_want_the_same_item_make_it_once(tmp_path: Path) -> None:

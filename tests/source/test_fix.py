@@ -118,6 +118,62 @@ def test_what_only_gits_headers_tell_is_not_passed_over() -> None:
     assert [p for p, f in found.items() if f.is_binary] == ["t.png", "u.bin"]
 
 
+BINARY = """diff --git a/data.bin b/data.bin
+index 1..2 100644
+GIT binary patch
+literal 3
+KcmZQzfB+Q$00962
+
+literal 3
+KcmZQzfB+Q$00962
+
+"""
+
+
+@pytest.mark.parametrize(
+    ("before", "path", "is_binary"),
+    [
+        (BINARY, "data.bin", True),
+        (
+            "diff --git a/data.bin b/data.bin\nindex 1..2\nBinary files a/data.bin and b/data.bin differ\n",
+            "data.bin",
+            True,
+        ),
+        ("Binary files a/data.bin and b/data.bin differ\ndiff -ru a/x.c b/x.c\n", "data.bin", True),
+        ("Binary files old/a and b/c d and new/a and b/c d differ\n", "a and b/c d", True),
+        ("Binary files /dev/null and b/new.png differ\n", "new.png", True),
+        ("diff --git a/Makefile b/Makefile\nold mode 100644\nnew mode 100755\n", "Makefile", False),
+        ("diff --git a/dir one/a b b/dir one/a b\nold mode 100644\nnew mode 100755\n", "dir one/a b", False),
+        ("diff --git a/empty.h b/empty.h\nnew file mode 100644\nindex 0..0\n", "empty.h", False),
+    ],
+)
+@pytest.mark.parametrize(
+    "after", [ONE, "diff --git a/lib/x.c b/lib/x.c\nindex 1..2 100644\n" + ONE, "Index: lib/x.c\n====\n" + ONE]
+)
+def test_each_file_keeps_its_own_change_whatever_stands_before_it(
+    before: str, path: str, is_binary: bool, after: str
+) -> None:
+    first, second = parse(before + after, "fix").files
+    assert (first.path, first.is_binary, first.has_hunks) == (path, is_binary, False)
+    assert (second.path, second.is_binary, second.text) == ("lib/x.c", False, parse(ONE, "fix").files[0].text)
+    assert not second.creates and first.changes == (path not in ("Makefile", "dir one/a b"))
+
+
+def test_a_symbolic_link_is_told_apart_from_a_file() -> None:
+    text = "diff --git a/l.h b/l.h\nnew file mode 120000\nindex 0..1\n--- /dev/null\n+++ b/l.h\n@@ -0,0 +1 @@\n+/etc/shadow\n"
+    changed = "diff --git a/l.h b/l.h\nindex 1..2 120000\n--- a/l.h\n+++ b/l.h\n@@ -1 +1 @@\n-a\n+/etc/shadow\n"
+    assert [f.is_link for f in (*parse(text + ONE, "fix").files, *parse(changed + ONE, "fix").files)] == [
+        True,
+        False,
+    ] * 2
+
+
+def test_a_file_that_a_diff_of_folders_only_names_is_refused() -> None:
+    with pytest.raises(Refused, match=r"lib/new\.c"):
+        parse("Only in b/lib: new.c\n" + ONE, "fix")
+    assert parse("Only in rare cases: see below.\n" + ONE, "fix").files
+
+
 @pytest.mark.parametrize(
     "text",
     [

@@ -1,6 +1,6 @@
-"""What each exit code means to the caller of `suture`; docs/exit-codes.md and every --help are made from it.
+"""What each exit code means to the caller of `suture`; docs/reference/exit-codes.md and every --help are made from it.
 
-`python -m suture.cli.exit_code` prints docs/exit-codes.md.
+`python -m suture.cli.exit_code` prints docs/reference/exit-codes.md.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def help_lines(codes: Iterable[ExitCode]) -> str:
 
 
 def document() -> str:
-    """The text of docs/exit-codes.md."""
+    """The text of docs/reference/exit-codes.md."""
     rows = [f"| {code} | `{code.name}` | {MEANING[code]} |" for code in ExitCode]
     rows += [f"| {status} | | {meaning} |" for status, meaning in BY_SIGNAL.items()]
     return "\n".join(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,12 +16,41 @@ if TYPE_CHECKING:
     from suture.kernel.transition import TransitionResult
 
 NAME = "suture_"
+# by verb: options that mean something for processes alone, and what to do instead
+_NOT_FOR_MAKING = {
+    "--fix-from": "give --fix FILE, or --to VERSION with --only",
+    "--file": "leave it out: one module holds the changes of vmlinux and of all modules",
+    "--binary": "leave it out: the image comes from the archive",
+    "--apart": "leave it out: a kernel takes over a patch as a whole",
+    "--relaxed": "leave it out: livepatch changes each task over when it is in none of the old functions",
+}
+_NOT_FOR_SHOWING = {
+    "--disassemble": "use objdump -dr FILE.ko",
+    "--binary": "leave it out, as --disassemble, which it belongs to",
+}
+_NOT_FOR_VERIFYING = {
+    "--tree": "leave it out: the source comes from the archive",
+    "--binary": "leave it out: the image comes from the archive",
+}
+_NOT_FOR_APPLYING = {
+    "pid": "leave it out: the kernel is one",
+    "--jobs": "leave it out: the kernel is one",
+    "--replace": "make a cumulative patch: suture make --replace",
+}
+_NOT_FOR_REVERTING = {"pid": "leave it out: the kernel is one"}
 
 
 class BadKernelOption(SutureError):
     """An option that does not go with a kernel, or lacks its other half."""
 
     exit_code = ExitCode.USAGE
+
+
+def _refuse(args: argparse.Namespace, options: Mapping[str, str]) -> None:
+    """Raises `BadKernelOption` for the first of the options that was given."""
+    for option, remedy in options.items():
+        if getattr(args, option.removeprefix("--").replace("-", "_")):
+            raise BadKernelOption(f"{option} means nothing for a kernel", remedy)
 
 
 def make(args: argparse.Namespace) -> int:
@@ -32,23 +62,27 @@ def make(args: argparse.Namespace) -> int:
     from suture.make_kernel.signature import sign
     from suture.patch.manifest import plain
 
-    if args.fix_from or args.file:
-        raise BadKernelOption(
-            "--fix-from and --file are not for kernels", "give --fix FILE, or --to VERSION with --only"
-        )
-    if args.apart:
-        raise BadKernelOption("--apart is not for kernels, which take over a patch as a whole", "leave it out")
+    _refuse(args, _NOT_FOR_MAKING)
     if bool(args.sign_key) != bool(args.sign_cert):
         raise BadKernelOption("a signature needs a key and its certificate", "give --sign-key KEY --sign-cert CERT")
-    from suture.cli.make import check_folder
+    from suture.cli.make import check_cves, check_folder
 
+    check_cves(args.cve)
     start = time.monotonic()
     with progress(args) as step:
         check_folder(args.output)
         texts = tuple((p.name, _text(p)) for p in args.fix)
         callbacks = _text(args.callbacks) if args.callbacks else ""
         request = KernelRequest(
-            args.source, texts, args.to, tuple(args.only), tuple(args.cve), callbacks, args.replace, args.flavour
+            args.source,
+            texts,
+            args.to,
+            tuple(args.only),
+            tuple(args.cve),
+            callbacks,
+            args.replace,
+            args.flavour,
+            args.reaches,
         )
         everything = ready(request, step)
         prepared = time.monotonic() - start
@@ -112,6 +146,7 @@ def show(args: argparse.Namespace) -> int:
     from suture.cli.ledger import cve_lines, fix_lines
     from suture.kernel.manifest import read_patch, unsigned
 
+    _refuse(args, _NOT_FOR_SHOWING)
     patch = read_patch(args.patch)
     m = patch.manifest
     if args.json:
@@ -160,6 +195,7 @@ def verify(args: argparse.Namespace) -> int:
     from suture.make_kernel.make import make as make_module
     from suture.make_kernel.request import KernelRequest, ready
 
+    _refuse(args, _NOT_FOR_VERIFYING)
     patch = read_patch(args.patch)
     request = KernelRequest.from_facts(patch.manifest.request)
     with progress(args) as step:
@@ -196,10 +232,7 @@ def apply(args: argparse.Namespace) -> int:
     from suture.kernel.transition import apply as apply_module
     from suture.patch.admission import admit
 
-    if args.pid or args.replace:
-        raise BadKernelOption(
-            "a kernel patch takes no pids and no --replace", "a cumulative patch is made with: suture make --replace"
-        )
+    _refuse(args, _NOT_FOR_APPLYING)
     patch = read_patch(args.patch, owned=True)
     admit(
         str(args.patch),
@@ -225,6 +258,7 @@ def revert(args: argparse.Namespace) -> int:
     from suture.kernel.manifest import read_patch
     from suture.kernel.transition import revert as revert_module
 
+    _refuse(args, _NOT_FOR_REVERTING)
     name = read_patch(Path(args.patch)).manifest.module if args.patch.endswith(".ko") else args.patch
     result = revert_module(name, args.timeout)
     boot.forget(name)

@@ -23,7 +23,7 @@ def fix_lines(fixes: Sequence[Fix], file: str, whole: bool) -> list[str]:
 
 
 def cve_lines(fixes: Sequence[Fix], file: str) -> list[str]:
-    """What is told of the CVEs that the fixes are for: closed, closed together with other patches, or not closed."""
+    """What is told of the CVEs that the fixes name: closed, closed together with other patches, not closed, or only named."""
     found, told = closed(fixes), dict[str, list[str]]()
     for cve in sorted({c for f in fixes for c in f.cves}):
         if cve not in found:
@@ -34,6 +34,10 @@ def cve_lines(fixes: Sequence[Fix], file: str) -> list[str]:
         else:
             said = "closed"
         told.setdefault(said, []).append(cve)
+    for one in (n for f in fixes for n in f.named):
+        if not any(one.cve in f.cves for f in fixes):
+            rows = told.setdefault(f"named, not claimed: {one.reason} (make --cve claims it)", [])
+            rows.extend([one.cve] if one.cve not in rows else [])
     return [f"{', '.join(cves)}: {said}" for said, cves in told.items()]
 
 

@@ -23,7 +23,7 @@ from importlib.util import find_spec
 from typing import Any, NoReturn, Protocol, TextIO, cast
 
 from suture import __version__
-from suture.cli import exit_code
+from suture.cli import exit_code, extra
 from suture.error import ExitCode, SutureError
 from suture.visible import Visible, beneath
 
@@ -46,6 +46,7 @@ class Verb:
 
 VERBS = (
     Verb("scan", "list processes: what they run, what is fixed in memory, on disk, or neither"),
+    Verb("watch", "turn updates of the archive into live patches by themselves"),
     Verb("make", "make live patches from the source of a fix"),
     Verb("show", "print what a live patch replaces, its verdict and its proof"),
     Verb("verify", "make a live patch again and compare"),
@@ -172,7 +173,10 @@ def _dispatch(argv: Sequence[str]) -> int:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit code (docs/exit-codes.md); nothing but SystemExit of --help leaves it."""
+    """Run one command and return its exit code (docs/reference/exit-codes.md).
+
+    Nothing but SystemExit of --help leaves it.
+    """
     with redirect_stdout(cast(TextIO, Visible(sys.stdout))), redirect_stderr(cast(TextIO, Visible(sys.stderr))):
         return _main(list(sys.argv[1:] if argv is None else argv))
 
@@ -193,6 +197,8 @@ def _main(words: list[str]) -> int:
         return exit_code.BROKEN_PIPE
     except SutureError as error:
         return _report(error, as_json, debug)
+    except ModuleNotFoundError as error:
+        return _report(extra.missing(error) or _unforeseen(error), as_json, debug)
     except Exception as error:
         return _report(_unforeseen(error), as_json, debug)
     return status

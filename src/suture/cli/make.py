@@ -218,17 +218,28 @@ def run(args: argparse.Namespace) -> int:
     return ExitCode.OK if making.is_complete else ExitCode.PARTIAL
 
 
+def check_cves(words: Sequence[str]) -> None:
+    """Raises `BadRequest` for what is given with --cve and is no CVE number."""
+    from suture.make.request import BadRequest
+
+    for word in words:
+        if not re.fullmatch(r"CVE-\d{4}-\d{4,}", word):
+            raise BadRequest(f"--cve {word}: no CVE number", "give one like --cve CVE-2025-6021")
+
+
 def _request(args: argparse.Namespace, texts: tuple[tuple[str, str], ...], step: Progress) -> Request:
     from suture.make.request import BadRequest, Request
 
-    for word in args.cve:
-        if not re.fullmatch(r"CVE-\d{4}-\d{4,}", word):
-            raise BadRequest(f"--cve {word}: no CVE number", "give one like --cve CVE-2025-6021")
+    check_cves(args.cve)
     options = (texts, tuple(args.fix_from), args.to, tuple(args.only))
     ways: dict[str, Any] = {"cves": tuple(args.cve), "relaxed": args.relaxed, "apart": args.apart}
     if args.tree is not None:
         if args.binary is None:
             raise BadRequest("--tree needs the binary that was built from it", "give it with --binary FILE")
+        if args.file:
+            raise BadRequest(
+                "--file chooses among the binaries of a package", "name the one of a tree with --binary FILE"
+            )
         return Request(
             "",
             *options,
@@ -236,6 +247,8 @@ def _request(args: argparse.Namespace, texts: tuple[tuple[str, str], ...], step:
             binary=str(args.binary.resolve()),
             **ways,
         )
+    if args.binary is not None:
+        raise BadRequest("--binary goes with --tree", "choose among the binaries of a package with --file NAME")
     if args.subject:
         from suture.cli.subject import find
 

@@ -3,7 +3,8 @@
 `main` puts `suture.visible.Visible` over both, so that what `print` writes is one harmless line, whatever it holds.
 
 rich is imported only when stderr or stdout is a terminal and there is something to draw, because its import alone
-would take half of the time that a short command has.
+would take half of the time that a short command has. It comes with the extra `make`: a host that only applies patches
+may be without it, and then a terminal gets the lines that a pipe gets.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import PurePath
 from typing import Any
 
@@ -47,7 +49,7 @@ def _plain(value: Any) -> object:
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     """Rows under headings on stdout. On a terminal the cells wrap to its width; in a pipe each row is one line."""
     cells = [[visible(str(cell), MOST_CELL) for cell in row] for row in rows]
-    if sys.stdout.isatty():
+    if sys.stdout.isatty() and _has_rich():
         _draw_table(columns, cells)
     else:
         for line in table_lines(columns, cells):
@@ -59,6 +61,10 @@ def table_lines(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[s
     grid = [list(columns), *[list(row) for row in rows]]
     widths = [max(len(row[i]) for row in grid) for i in range(len(columns))]
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in grid]
+
+
+def _has_rich() -> bool:
+    return find_spec("rich") is not None
 
 
 def _draw_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -80,7 +86,7 @@ def progress(args: argparse.Namespace) -> Iterator[Progress]:
     """A `Progress` for library calls: a spinner on a terminal, lines otherwise, nothing with --json."""
     if args.json:
         yield silent
-    elif sys.stderr.isatty():
+    elif sys.stderr.isatty() and _has_rich():
         from rich.console import Console
         from rich.text import Text
 

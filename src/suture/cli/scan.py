@@ -9,8 +9,8 @@ from suture.cli.output import print_json, print_table
 from suture.cli.unread import unread_lines
 from suture.error import ExitCode, NotFound
 from suture.kernel import standing as kernel
-from suture.kernel.standing import KernelRow
-from suture.process.see.scan import Row, read_patches, scan
+from suture.process.see.scan import read_patches, scan
+from suture.report.row import KernelRow, Row
 
 HELP = """\
 List processes with the build-ids of what they have loaded, against the live patches in a folder and against the files on disk. One

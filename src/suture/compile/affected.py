@@ -91,7 +91,9 @@ class _Search:
             inputs += [p for p in self.readers if parts[p][0].kind is PathKind.GENERATED]
         generated = self._generated(applied, inputs) if inputs else None
         for left in (x for fix in self.fixes for x in fix.left_out):
-            if left.path not in parts and (left.kind is not PathKind.IGNORED or self.tree.units_of(left.path)):
+            if left.path not in parts and not left.changes:
+                self.no_code[left.path] = _MODE
+            elif left.path not in parts and (left.kind is not PathKind.IGNORED or self.tree.units_of(left.path)):
                 self.missing[left.path] = Refusal("it was left out with --only", _WHOLE)
             elif left.path not in parts:
                 self.no_code[left.path] = _NO_CODE
@@ -121,6 +123,8 @@ class _Search:
         moved = next((p.source for p in parts if p.source), "")
         if moved and (units or parts[0].kind is not PathKind.IGNORED):
             self.missing[path] = Refusal(f"the fix makes this file out of {moved}", "make the fix without moving files")
+        elif any(p.is_link for p in parts) and (units or parts[0].kind is not PathKind.IGNORED):
+            self.missing[path] = Refusal("the fix makes or changes a symbolic link", RESTART)
         elif any(p.is_binary for p in parts) and (units or parts[0].kind is not PathKind.IGNORED):
             self.missing[path] = Refusal("the fix changes a binary file", RESTART)
         elif units and any(p.deletes for p in parts):

@@ -50,6 +50,16 @@ class Call:
         """Whether a link makes a library that others load, not one whose objects become theirs."""
         return not {"-shared", "-Wl,-shared", "-Wl,-Bshareable"}.isdisjoint(self.arguments)
 
+    @property
+    def soname(self) -> str:
+        """The name that a link gives its library, "" for none (ld(1), -soname)."""
+        words = [x for w in self.arguments for x in (w.split(",")[1:] if w.startswith("-Wl,") else [w])]
+        for at, word in enumerate(words):
+            name, sign, value = word.partition("=")
+            if name in {"-soname", "--soname", "-h"} and (sign or at + 1 < len(words)):
+                return value if sign else next((w for w in words[at + 1 :] if w != "-Xlinker"), "")
+        return ""
+
     @cached_property
     def inputs(self) -> tuple[Input, ...]:
         """All files that are named, a `-` for standard input among them (gcc(1), -x)."""

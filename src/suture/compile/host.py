@@ -5,6 +5,10 @@ user's files are not touched. Without root the namespace is one of the user's ow
 
 What runs are the commands that the tree's compile_commands.json names, with sources of a fix: as the owner of the tree, in a sandbox that
 can write nothing but objects. A fix that makes a compiler run a program gains nothing by it.
+
+What they read is what their user may read: for a tree that root owns that is nobody in particular (`BUILDER`), so that a fix that includes
+/etc/shadow gets what anybody would. Folders that keep others out (/root) are passed through to the tree and to what its commands name,
+and to nothing else in them. Of the environment they get what compilers ask for.
 """
 
 from __future__ import annotations
@@ -12,7 +16,9 @@ from __future__ import annotations
 import hashlib
 import os
 import pwd
+import re
 import shlex
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,7 +27,7 @@ from suture.compile import database
 from suture.compile.room import BUILDER, INSIDE, carry_out
 from suture.compile.sandbox import Order
 from suture.compile.tree import Tree
-from suture.compile.unit import Binary
+from suture.compile.unit import Binary, Unit
 from suture.error import NotFound, Unsupported
 from suture.source import cache
 
@@ -31,16 +37,25 @@ _ENVIRONMENT = {
     "TMPDIR": _TEMPORARY,
     "CCACHE_DISABLE": "1",
 }  # where compilers may write; ccache(1) wants its own folder
+# gcc(1), "Environment Variables Affecting GCC"; ld.so(8); locale(7); the wrappers of Nix, ccache and distcc
+_PASSED = re.compile(
+    r"PATH|HOME|LANG|LANGUAGE|LC_\w+|TMPDIR|CPATH|\w*_INCLUDE_PATH|COMPILER_PATH|LIBRARY_PATH|GCC_EXEC_PREFIX|LD_LIBRARY_PATH|"
+    r"SOURCE_DATE_EPOCH|SDKROOT|SYSROOT|NIX_\w+|CCACHE_\w+|DISTCC_\w+"
+)
 
 
 @dataclass(frozen=True)
 class HostRoom:
-    """The host itself, with layers over one folder of it, the uppermost first. `uid` and `gid` are whom commands run as, for root."""
+    """The host itself, with layers over one folder of it, the uppermost first.
+
+    `uid` and `gid` are whom commands run as when root asks; for 0 it is `BUILDER`. `named` are other paths that commands name.
+    """
 
     root: str
     layers: tuple[Path, ...] = ()
     uid: int = 0
     gid: int = 0
+    named: tuple[str, ...] = ()
 
     def with_layer(self, layer: Path) -> HostRoom:
         """The same with one more layer, which holds files at their absolute paths."""
@@ -51,42 +66,77 @@ class HostRoom:
 
         Raises `CommandFailed`.
         """
-        root = os.geteuid() == 0
         with cache.scratch_folder(cache.root() / "run") as folder:
             (folder / "script").write_text(script)
-            for path, _ in outputs if root else ():
-                os.chown(path, self.uid, self.gid)
-                for below in path.iterdir():
-                    os.chown(below, self.uid, self.gid, follow_symlinks=False)
-            uid, gid = (self.uid, self.gid) if root else (os.geteuid(), os.getegid())
+            uid, gid = os.geteuid(), os.getegid()
+            if uid == 0:
+                uid, gid = self.uid or BUILDER, self.gid or BUILDER
+                for path, _ in outputs:
+                    os.chown(path, uid, gid)
+                    for below in path.iterdir():
+                        os.chown(below, uid, gid, follow_symlinks=False)
+            passed = {k: v for k, v in os.environ.items() if _PASSED.fullmatch(k)}
             order = Order(
-                self._steps(folder / "script", outputs),
+                self._steps(folder, outputs, uid, gid),
                 ("/bin/sh", "-eu", f"{INSIDE}/script"),
-                tuple({**os.environ, **_ENVIRONMENT}.items()),
+                tuple({**passed, **_ENVIRONMENT}.items()),
                 uid=uid,
                 gid=gid,
                 sockets=False,
             )
             return carry_out(order, script)
 
-    def _steps(self, script: Path, outputs: Sequence[tuple[Path, str]]) -> tuple[tuple[str, ...], ...]:
-        lower = ":".join([*(f"{layer}{self.root}" for layer in self.layers), self.root])
+    def _steps(
+        self, folder: Path, outputs: Sequence[tuple[Path, str]], uid: int, gid: int
+    ) -> tuple[tuple[str, ...], ...]:
+        layers = list(self.layers)
+        shut = _shut_folders([self.root, *self.named], uid, gid) if os.geteuid() == 0 else {}
+        if any(self.root in inside for inside in shut.values()):
+            (folder / "open").mkdir(mode=0o755)
+            layers.insert(0, folder / "open")
+            (folder / "open" / self.root.lstrip("/")).mkdir(parents=True)
+        lower = ":".join([*(f"{layer}{self.root}" for layer in layers), self.root])
         return (
             ("private",),
-            *([("overlay", self.root, f"lowerdir={lower}")] if self.layers else []),
+            *([("overlay", self.root, f"lowerdir={lower}")] if layers else []),
+            *(("alone", top, *inside) for top, inside in shut.items()),
             ("freeze",),
             ("tmpfs", "/run", "mode=755"),
             ("devices", "/dev"),
             ("proc", "/proc"),
             ("own", INSIDE),
             ("own", _TEMPORARY),
-            ("bind", str(script), f"{INSIDE}/script"),
+            ("bind", str(folder / "script"), f"{INSIDE}/script"),
             *(("bind-rw", str(path), place) for path, place in outputs),
         )
 
 
+def _shut_folders(paths: Sequence[str], uid: int, gid: int) -> dict[str, list[str]]:
+    """The topmost folders on the way to paths that a user may not pass, each with the paths below or at it."""
+    found: dict[str, list[str]] = {}
+    for path in paths:
+        way = [Path(path), *Path(path).parents][::-1]
+        top = next((x for x in way if x.is_dir() and not _may_pass(x, uid, gid)), None)
+        if top is not None and os.path.lexists(path):
+            found.setdefault(str(top), []).append(path)
+    return {top: _outermost(inside, paths[0]) for top, inside in found.items()}
+
+
+def _outermost(paths: Sequence[str], root: str) -> list[str]:
+    """Paths of which none lies in another, nor twice; `root`, which has layers of its own, comes last if it is there."""
+    outer = [p for p in dict.fromkeys(paths) if p != root and not any(p.startswith(f"{x}/") for x in paths)]
+    return [*outer, root] if root in paths else outer
+
+
+def _may_pass(folder: Path, uid: int, gid: int) -> bool:
+    """Whether the permission bits let a user pass a folder (path_resolution(7))."""
+    facts = folder.stat()
+    shift = 6 if facts.st_uid == uid else 3 if facts.st_gid == gid else 0
+    return bool(facts.st_mode >> shift & 1)
+
+
 def _whose(root: Path, commands: Path) -> tuple[int, int]:
-    """User and group of a tree's compile commands: the owner of its folder, or of their file if the folder is root's."""
+    """User and group of a tree's compile commands: the owner of its folder, or of their file if the folder is root's; 0 if that is root's too."""
     uid = root.stat().st_uid or commands.stat().st_uid
     try:
         return uid, pwd.getpwuid(uid).pw_gid
@@ -113,7 +163,8 @@ def open_tree(folder: Path, binary: Path) -> Tree:
         raise NotFound(f"{binary}: no such file", "give the path of the shipped binary")
     # an untouched __TIME__ must not differ between before and after the fix (reproducible-builds.org, SOURCE_DATE_EPOCH)
     date = os.environ.get("SOURCE_DATE_EPOCH") or str(int(binary.stat().st_mtime))
-    room = HostRoom(str(root), (), *_whose(root, database.find(given)))
+    room = HostRoom(str(root), (), *_whose(root, database.find(given)), _named(root, given, units))
+    _check_readable(root, units, room)
     compiler = room.enter(f"{shlex.join([units[0].argv[0], '--version'])}\n").splitlines()[0]
     states = [_state(x) for x in ([root] if given.is_relative_to(root) else [root, given])]
     key = hashlib.sha256(" ".join([*states, date, compiler]).encode()).hexdigest()
@@ -132,6 +183,33 @@ def open_tree(folder: Path, binary: Path) -> Tree:
         env={"SOURCE_DATE_EPOCH": date},
         gap=held.gap,
     )
+
+
+def _named(root: Path, given: Path, units: Sequence[Unit]) -> tuple[str, ...]:
+    """What the commands of a tree name outside of it: folders of headers, files, where they run, and the compilers' own places."""
+    found = {str(given): None}
+    for unit in units:
+        found[unit.directory] = None
+        compiler = shutil.which(unit.argv[0]) or ""
+        for path in dict.fromkeys((compiler, os.path.realpath(compiler) if compiler else "")):
+            folder = Path(path).parent
+            found[str(folder.parent) if folder.name == "bin" else path] = None
+        found |= dict.fromkeys(unit.named)
+    return tuple(p for p in found if p.startswith("/") and not Path(p).is_relative_to(root) and os.path.lexists(p))
+
+
+def _check_readable(root: Path, units: Sequence[Unit], room: HostRoom) -> None:
+    """Raises `Unsupported` where root would compile a tree of its own that others may not read."""
+    if os.geteuid() != 0 or room.uid:
+        return
+    for source in dict.fromkeys(u.source for u in units):
+        path = root / source
+        way = [x for x in path.parents if x != root and x.is_relative_to(root)]
+        if path.is_file() and not (path.stat().st_mode & 0o004 and all(_may_pass(x, BUILDER, BUILDER) for x in way)):
+            raise Unsupported(
+                f"{path}: only root may read it, and a fix is not compiled with root's rights",
+                f"open the tree to others (chmod -R go+rX {shlex.quote(str(root))}) or give it to a user of its own",
+            )
 
 
 def _state(root: Path) -> str:

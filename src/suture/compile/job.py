@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from suture.compile import complaint
 from suture.compile.room import INSIDE
 from suture.compile.unit import Unit, Variant
 from suture.error import ExitCode, SutureError
@@ -18,6 +19,7 @@ Enter = Callable[[str, Sequence[tuple[Path, str]]], str]
 """Runs a script that may write to folders (host path, place in the room) and returns its output."""
 
 
+_MOST_LINES = 30
 _MOST_MEMORY = 8 << 20  # KiB; `#include "/dev/zero"` is read until there is no more
 
 
@@ -27,7 +29,7 @@ class CompileFailed(SutureError):
     exit_code = ExitCode.COMMAND
 
     def __init__(self, unit: Unit, output: str) -> None:
-        tail = "\n".join(output.strip().splitlines()[:30])
+        tail = "\n".join(output.strip().splitlines()[:_MOST_LINES])
         super().__init__(
             f"{unit.source}: the compiler rejects it\n{tail}",
             "correct the fix, or check that it belongs to this version",
@@ -64,22 +66,23 @@ def outputs(
     state: str,
     enter: Enter,
     env: Mapping[str, str],
+    root: str,
     place: Path | None = None,
 ) -> list[Path]:
     """The output file of each job, from the cache or made now, all missing ones in one entry of the room.
 
-    Raises `CompileFailed` for the first job that fails; the outputs of those that did not are kept.
+    `root` is the tree's, whose lines an error may quote. Raises `CompileFailed` for the first job that fails; the outputs of those that did not are kept.
     """
     store = place or cache.root() / "object"
     paths = [store / key[:2] / key for key in (job.key(state) for job in jobs)]
     missing = {path: job for path, job in zip(paths, jobs, strict=True) if not path.exists()}
     if missing:
         with cache.scratch_folder(store) as folder:
-            _make(missing, folder, enter, env)
+            _make(missing, folder, enter, env, root)
     return paths
 
 
-def _make(missing: Mapping[Path, Job], folder: Path, enter: Enter, env: Mapping[str, str]) -> None:
+def _make(missing: Mapping[Path, Job], folder: Path, enter: Enter, env: Mapping[str, str], root: str) -> None:
     for number, job in enumerate(missing.values()):
         (folder / f"{number}.sh").write_text(_script(job, f"{INSIDE}/out/{number}", env), errors="surrogateescape")
     workers = len(os.sched_getaffinity(0))
@@ -99,7 +102,8 @@ def _make(missing: Mapping[Path, Job], folder: Path, enter: Enter, env: Mapping[
             failed.append((number, job))
     for number, job in failed:
         log = folder / f"{number}.log"
-        raise CompileFailed(job.unit, log.read_text(errors="replace") if cache.is_plain(log) else "")
+        said = log.read_text(errors="replace") if cache.is_plain(log) else ""
+        raise CompileFailed(job.unit, complaint.told(said, job.unit.directory, (root, *job.unit.named)))
 
 
 def _script(job: Job, output: str, env: Mapping[str, str]) -> str:

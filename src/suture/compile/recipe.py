@@ -1,4 +1,4 @@
-"""Recipes: one small data file per source package that tells how its tree is made ready (docs/recipes.md)."""
+"""Recipes: one small data file per source package that tells how its tree is made ready (docs/reference/recipes.md)."""
 
 from __future__ import annotations
 
@@ -6,15 +6,17 @@ import hashlib
 import os
 import tomllib
 from dataclasses import dataclass
+from importlib import resources
+from importlib.resources.abc import Traversable
 from pathlib import Path
 
-import suture
 from suture.error import ExitCode, NotFound, SutureError
 
 MULTIARCH = "x86_64-linux-gnu"
-_BUILD_KEYS = frozenset({"profiles", "versions", "configure", "generate", "record", "moved"})
+_BUILD_KEYS = frozenset({"profiles", "versions", "configure", "generate", "record", "real", "moved"})
 _BINARY_KEYS = frozenset({"package", "file", "output"})
 _BINARY_MORE = frozenset({"suspends"})
+_CORRECT = "correct the file; docs/reference/recipes.md has the fields"
 
 
 class BadRecipe(SutureError):
@@ -43,6 +45,7 @@ class Recipe:
     The three scripts are POSIX shell, run in the tree's root with the variables that debian/rules exports.
     `versions` are pairs of a package, or of `src:` and a source package, and the version that the room gets of it.
     `moved` are pairs of a folder in the source and the folder of the built tree that holds the copy which is compiled.
+    `real` says that `record` builds with the compilers themselves instead of stand-ins. Without `binaries` it is a derived one.
     """
 
     source: str
@@ -54,6 +57,12 @@ class Recipe:
     moved: tuple[tuple[str, str], ...]
     binaries: tuple[ShippedBinary, ...]
     digest: str
+    real: bool = False
+
+    @property
+    def way(self) -> str:
+        """How the commands become known, in a few words."""
+        return f"{'recipe' if self.binaries else 'its own rules'}, {'built once' if self.real else 'recorded'}"
 
     def built_path(self, path: str) -> str:
         """Where the file that a fix calls `path` lies in the tree that is compiled."""
@@ -63,28 +72,43 @@ class Recipe:
         return path
 
 
-def folder() -> Path:
-    """Where recipes lie: `$SUTURE_RECIPES`, else `recipes/` beside `src/`."""
+def folder() -> Traversable:
+    """Where recipes lie: `$SUTURE_RECIPES`, else those that come with the package."""
     own = os.environ.get("SUTURE_RECIPES")
-    return Path(own) if own else Path(suture.__file__).resolve().parents[2] / "recipes"
+    return Path(own) if own else resources.files("suture") / "recipes"
 
 
-def load(source: str, where: Path | None = None) -> Recipe:
+def load(source: str, where: Traversable | None = None) -> Recipe:
     """The recipe of a source package. Raises `NotFound` and `BadRecipe`."""
     path = (where or folder()) / f"{source}.toml"
     if not path.is_file():
-        raise NotFound(f"no recipe for the source package {source} ({path})", "write one: docs/recipes.md tells how")
+        remedy = "write one: docs/reference/recipes.md tells how"
+        raise NotFound(f"no recipe for the source package {source} ({path})", remedy)
     return parse(path.read_text(), source)
+
+
+def has(source: str, where: Path | None = None) -> bool:
+    """Whether there is a recipe for a source package."""
+    return ((where or folder()) / f"{source}.toml").is_file()
+
+
+def parse_derived(text: str, source: str) -> Recipe:
+    """A recipe that names no binary. Raises `BadRecipe`."""
+    return _parse(text, source, derived=True)
 
 
 def parse(text: str, source: str) -> Recipe:
     """A recipe from its text. Raises `BadRecipe`."""
+    return _parse(text, source, derived=False)
+
+
+def _parse(text: str, source: str, derived: bool) -> Recipe:
     text = text.replace("{multiarch}", MULTIARCH)
     try:
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as bad:
-        raise BadRecipe(f"recipe of {source}: {bad}", "correct the file; docs/recipes.md has the fields") from bad
-    build, rows = data.get("build"), data.get("binary")
+        raise BadRecipe(f"recipe of {source}: {bad}", _CORRECT) from bad
+    build, rows = data.get("build"), [] if derived else data.get("binary")
     if data.keys() - {"build", "binary"} or not isinstance(build, dict) or not isinstance(rows, list):
         raise _bad(source, "needs one [build] and at least one [[binary]], and nothing else")
     if build.keys() - _BUILD_KEYS:
@@ -107,6 +131,7 @@ def parse(text: str, source: str) -> Recipe:
             for r in rows
         ),
         digest=hashlib.sha256(text.encode()).hexdigest(),
+        real=build.get("real") is True,
     )
 
 
@@ -117,4 +142,4 @@ def _script(build: dict[str, object], key: str, source: str) -> str:
 
 
 def _bad(source: str, what: str) -> BadRecipe:
-    return BadRecipe(f"recipe of {source}: {what}", "correct the file; docs/recipes.md has the fields")
+    return BadRecipe(f"recipe of {source}: {what}", _CORRECT)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import posixpath
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -107,6 +107,10 @@ esac
 """
 
 
+# ninja takes no options from the environment; this one goes on after a step that failed, as make does with -k
+_NINJA = '#!/bin/sh\nexec /usr/bin/ninja -k 0 "$@"\n'
+
+
 @dataclass(frozen=True)
 class Recording:
     """What a build did: its TUs, and for each output of a link or archive its input files (all relative to the root)."""
@@ -118,6 +122,7 @@ class Recording:
         frozenset()
     )  # libraries that are loaded: whoever is linked with one does not hold its objects
     untold: tuple[str, ...] = ()  # what was compiled and cannot be compiled again, in words
+    sonames: Mapping[str, str] = field(default_factory=dict)  # of links that set one
 
     def objects_of(self, output: str) -> frozenset[str]:
         """The objects that an output is linked from, through archives and partial links."""
@@ -171,6 +176,12 @@ def install(folder: Path) -> None:
     script.unlink()
 
 
+def keep_going(folder: Path) -> None:
+    """Write a ninja beside the stand-ins that does all it can when a step fails."""
+    (folder / "ninja").write_text(_NINJA)
+    (folder / "ninja").chmod(0o755)
+
+
 def environment(log: str, mode: str, path: str) -> dict[str, str]:
     """Variables that the stand-ins need: folder of the log, `STUB` or `PASS`, and PATH without the stand-ins."""
     return {"SUTURE_RECORD": log, "SUTURE_RECORD_MODE": mode, "SUTURE_RECORD_PATH": path}
@@ -188,6 +199,7 @@ def read(log: Path, root: str, files: Path | None = None) -> Recording:
     links: dict[str, list[str]] = {}
     searched: dict[str, list[tuple[str, ...]]] = {}
     shared: set[str] = set()
+    sonames: dict[str, str] = {}
     untold: dict[str, None] = {}
     for path in sorted(filter(cache.is_plain, log.iterdir()), key=lambda p: (p.stat().st_mtime_ns, p.name)):
         for directory, name, mode, call in _calls(path.read_bytes()):
@@ -211,6 +223,7 @@ def read(log: Path, root: str, files: Path | None = None) -> Recording:
                 links[output] = [relative(root, here, call.object_of(x) if x.language else x.path) for x in call.inputs]
                 searched[output] = [tuple(relative(root, here, x) for x in names) for names in call.libraries]
                 shared |= {output} if call.is_shared else set()
+                sonames |= {output: call.soname} if call.soname else {}
     for output, rows in searched.items():
         # a library that the build did not make holds none of its objects
         links[output] += [x for names in rows for x in [_library(names, links)] if x]
@@ -223,7 +236,7 @@ def read(log: Path, root: str, files: Path | None = None) -> Recording:
     for output, given in links.items():
         whole = [y for x in given for y in (copies.of(names[x]) if copies and names[x] not in links else (names[x],))]
         found[output] = tuple(dict.fromkeys(whole))
-    return Recording(tuple(ordered), found, touched, frozenset(shared), tuple(untold))
+    return Recording(tuple(ordered), found, touched, frozenset(shared), tuple(untold), sonames)
 
 
 def _library(names: Sequence[str], made: Collection[str]) -> str:

@@ -25,6 +25,8 @@ from suture.source import cache, mirror
 from suture.source.archive import Archive, SourceVersion
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_DOWNLOADING = "/var/cache/apt/archives/suture.lock"
+
 INSIDE = "/run/suture"
 """Folder in a room that holds what belongs to the running command alone (a tmpfs)."""
 
@@ -32,6 +34,14 @@ _OVERLAY = "redirect_dir=off,metacopy=off,index=off"
 # What the indexes list and the archive has no more (security updates that a newer one has pushed out) counts as not there.
 _PIN = "Package: /./\nPin: version *{version}\nPin-Priority: -1\n\n"
 _GONE = re.compile(r"^E: Failed to fetch \S+/[^/_\s]+_([^/_\s]+)_[a-z0-9]+\.deb\s+404\b", re.M)
+
+# mmdebstrap mounts /proc and /sys into what it makes. It does so in namespaces of its own, which end with us: a killed
+# maker leaves no mount behind into which the next one would walk. `mount` is for hosts that share /; a chroot refuses it.
+_APART = (
+    *("setpriv", "--pdeathsig=KILL"),
+    *("unshare", "--mount", "--propagation=unchanged", "--pid", "--fork", "--kill-child", "--mount-proc"),
+    *("sh", "-c", 'mount --make-rprivate / 2>/dev/null; "$@"; exit', "sh"),
+)
 
 BUILDER = 65530
 """User and group that run package code in a room; Debian keeps the number free (policy 9.2.2: 65000 to 65533 are reserved)."""
@@ -103,18 +113,36 @@ class Room:
                 if os.path.ismount(scratch):
                     run(["umount", "--lazy", str(scratch)])
 
-    def install(self, script: str, archive: Archive, keep: Path, binds: Sequence[tuple[Path, str]] = ()) -> None:
-        """Run a script that installs packages of an archive, whose indexes and downloads it shares; the new layer is `keep`."""
+    def install(
+        self,
+        words: Sequence[str],
+        archive: Archive,
+        keep: Path,
+        binds: Sequence[tuple[Path, str]] = (),
+        before: str = "",
+    ) -> None:
+        """Install packages of an archive by `apt-get WORDS`; the new layer is `keep`. Rooms share indexes and downloads.
+
+        Rooms are filled side by side: one downloads at a time, while others unpack. `before` is a script that runs first.
+        """
         own = [
             (archive.lists, "/var/lib/apt/lists"),
             (archive.debs, "/var/cache/apt/archives"),
             (archive.sources_list, "/etc/apt/sources.list"),
             (Path("/etc/resolv.conf"), "/etc/resolv.conf"),
         ]
-        clear = "rm --force /var/cache/apt/pkgcache.bin /var/cache/apt/srcpkgcache.bin\n"
+        options = "--quiet --yes --no-install-recommends"
+        what = shlex.join(words)
+        script = (
+            f"{before}\n"
+            f"flock {_DOWNLOADING} apt-get {options} --download-only {what}\n"
+            # Without apt's locks, which would lock the shared downloads: nobody else installs in this room.
+            f"apt-get {options} --no-download --option=Debug::NoLocking=true {what}\n"
+            "rm --force /var/cache/apt/pkgcache.bin /var/cache/apt/srcpkgcache.bin\n"
+        )
         env = {"DEBIAN_FRONTEND": "noninteractive"}
-        with cache.locked(archive.folder):
-            self.enter(f"{script}\n{clear}", keep=keep, binds=[*own, *binds], env=env, rights=Rights.INSTALL)
+        with cache.locked(archive.folder, shared=True):  # the indexes stay as they are
+            self.enter(script, keep=keep, binds=[*own, *binds], env=env, rights=Rights.INSTALL)
 
     def _order(
         self,
@@ -190,7 +218,7 @@ def base(archive: Archive, progress: Progress = silent) -> Room:
         options = [f"--aptopt={line}" for line in mirror.acquire_settings()]
         unsafe = "--dpkgopt=force-unsafe-io"
         own = ["--mode=root", "--variant=buildd", "--format=directory", *options, unsafe]
-        run(["mmdebstrap", *own, archive.release, str(folder), str(archive.sources_list)])
+        run([*_APART, "mmdebstrap", *own, archive.release, str(folder), str(archive.sources_list)])
         for listed in (folder / "etc/apt/sources.list.d").glob("*"):
             listed.unlink()
         (folder / "etc/apt/sources.list").write_text("")
@@ -242,15 +270,13 @@ def for_source(
                 cache.discard(folder)
 
     def install(folder: Path, pins: Iterable[str]) -> None:
-        chosen = f"--build-profiles={','.join(profiles)} " if profiles else ""
+        chosen = [f"--build-profiles={','.join(profiles)}"] if profiles else []
         rows = "".join(_PIN.format(version=v) for v in pins)
         preferences = f"{INSIDE}/preferences"
-        script = (
-            f"printf %s {shlex.quote(wanted + rows)} >{preferences}\n"
-            f"apt-get --quiet --yes --no-install-recommends --option=Dir::Etc::preferences={preferences} --allow-downgrades"
-            f" --arch-only {chosen}build-dep {INSIDE}/source.dsc"
-        )
-        room.install(script, archive, folder, [(source.dsc, f"{INSIDE}/source.dsc")])
+        options = [f"--option=Dir::Etc::preferences={preferences}", "--allow-downgrades", "--arch-only", *chosen]
+        words = [*options, "build-dep", f"{INSIDE}/source.dsc"]
+        before = f"printf %s {shlex.quote(wanted + rows)} >{preferences}"
+        room.install(words, archive, folder, [(source.dsc, f"{INSIDE}/source.dsc")], before)
 
     if not source.dsc.exists():
         raise NotFound(f"{source.dsc} is gone", "remove the source's folder in the cache and run the command again")

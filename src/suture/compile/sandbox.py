@@ -65,7 +65,7 @@ class Order:
     `steps` are mounts in their order: `private` (nothing of ours is seen outside) and `private-or-not` (in a chroot that is no mount point the
     kernel refuses it: mount(2), EINVAL), `tmpfs TARGET OPTIONS`, `overlay TARGET OPTIONS`, `proc TARGET`, `devices TARGET`, `folder TARGET`,
     `own TARGET` (a folder for the command alone), `bind SOURCE TARGET` (read-only), `bind-rw SOURCE TARGET`, `freeze` (all mounts there are become
-    read-only). Sources of binds are taken before the first step. `root` is the folder that becomes `/`, "" for none.
+    read-only), `alone FOLDER PATHS` (an empty folder takes the place of FOLDER, in which only PATHS are, as they were: everybody may pass). Sources of binds are taken before the first step. `root` is the folder that becomes `/`, "" for none.
     """
 
     steps: tuple[tuple[str, ...], ...]
@@ -135,6 +135,8 @@ def _carry_out(steps: Sequence[Sequence[str]], uid: int, gid: int) -> None:
                 os.chown(rest[0], uid, gid)
             case "bind" | "bind-rw":
                 _bind(taken[rest[0]], rest[1], read_only=word == "bind")
+            case "alone":
+                _leave_alone(rest[0], rest[1:])
             case "freeze":
                 _freeze()
     for handle in taken.values():
@@ -153,6 +155,14 @@ def _bind(source: int, target: str, read_only: bool) -> None:
     # f_flag has the same numbers; a flag that was locked outside may not be left out
     kept = os.statvfs(target).f_flag & (_MS_NOSUID | _MS_NODEV | _MS_NOEXEC)
     _mount("", target, flags=_MS_REMOUNT | _MS_BIND | (_MS_RDONLY if read_only else 0) | kept)
+
+
+def _leave_alone(folder: str, paths: Sequence[str]) -> None:
+    kept = {path: os.open(path, os.O_PATH) for path in paths}
+    _mount("suture", folder, "tmpfs", _MS_NOSUID | _MS_NODEV, "mode=755")
+    for path, handle in kept.items():
+        _bind(handle, path, read_only=True)
+        os.close(handle)
 
 
 def _devices(target: str, taken: dict[str, int]) -> None:

@@ -29,18 +29,45 @@ from suture.source import cache
 from suture.source.archive import Archive, SourceVersion
 from suture.source.fix import Fix
 
-_FORMAT = 5  # of the facts beside a tree; a change makes trees anew
+_FORMAT = 6  # of the facts beside a tree; a change makes trees anew
 
-# What dh does up to and with dh_auto_configure, with the flags that it exports unless the package has set them (dh(1)).
+# What dh does up to and with dh_auto_configure, and what it does then but for the tests, with the flags that it exports unless the
+# package has set them (dh(1)). CMake writes absolute paths of compilers into its build files, where no stand-in would be found.
 _PRELUDE = r"""
-dh_configure() {
+dh_flags() {
   eval "$(dpkg-buildflags --export=sh | sed -E 's/^export ([A-Z_]+)=/[ -n "${\1+x}" ] || export \1=/')"
+}
+dh_configure() {
+  dh_flags
   DH_NO_ACT=1 debian/rules build-arch | grep '^   ' | sed '/dh_auto_configure/q' >"$INSIDE/dh.sh"
+  . "$INSIDE/dh.sh"
+}
+dh_build() {
+  dh_flags
+  DH_NO_ACT=1 debian/rules build-arch | grep '^   ' >"$INSIDE/dh.sh"
+  if grep -q dh_auto_configure "$INSIDE/dh.sh"; then sed -i '1,/dh_auto_configure/d' "$INSIDE/dh.sh"; fi
+  sed -i '/dh_auto_test/d' "$INSIDE/dh.sh"
+  find . -name CMakeCache.txt | while read -r cache; do
+    find "${cache%/*}" '(' -name build.make -o -name link.txt -o -name build.ninja -o -name '*_link.txt' ')' -print0 |
+      xargs -0r sed -i -E 's#(^|[ =])/usr/bin/((x86_64-linux-gnu-)?(cc|c\+\+|gcc|g\+\+|clang|clang\+\+|gcc-ar|ar|gcc-ranlib|ranlib)(-[0-9]+)?)( |$)#\1\2\6#g'
+  done
+  MAKEFLAGS="-k $MAKEFLAGS"; export MAKEFLAGS; unset MAKELEVEL MFLAGS
+  set +e
   . "$INSIDE/dh.sh"
 }
 """
 
 _STEP = "suture-step:\n\t@sh -eu {inside}/step.sh\n"
+
+
+@dataclass(frozen=True)
+class Output:
+    """What a build links: its path and the objects in it (relative to the root), its DT_SONAME, and whether it is a library that is loaded."""
+
+    path: str
+    soname: str
+    is_shared: bool
+    objects: frozenset[str]
 
 
 class Enterable(Protocol):
@@ -59,7 +86,8 @@ class Tree:
 
     `root` is the tree's absolute path inside the room; `files` its files on this host, without any fix; `place` a folder for
     facts about it; `key` names its whole contents, fix included. `over` are folders on this host with the files that a fix changes,
-    the uppermost first. `gap` tells of code that is, or may be, in its binary and that no unit makes.
+    the uppermost first. `gap` tells of code that is, or may be, in its binary and that no unit makes. `outputs` are all links of the build, where
+    no recipe tells which of them ship.
     """
 
     name: str
@@ -78,6 +106,7 @@ class Tree:
     recipe: Recipe | None = None
     over: tuple[Path, ...] = ()
     gap: str = ""
+    outputs: tuple[Output, ...] = ()
 
     @cached_property
     def _dependencies(self) -> depend.Dependencies:
@@ -164,7 +193,8 @@ class Tree:
 
         def remake(folder: Path, _: Path) -> list[Unit]:
             recording = _configure(folder, self.root, source, recipe, below, silent)
-            held = {o for shipped in recipe.binaries for o in recording.objects_of_pattern(shipped.output)}
+            patterns = [b.output for b in recipe.binaries] or [o.path for o in self.outputs]
+            held = {o for pattern in patterns for o in recording.objects_of_pattern(pattern)}
             return [u for u in recording.units if u.object in held]
 
         built = frozenset(self.built_path(f.path) for f in fix.files)
@@ -183,7 +213,7 @@ class Tree:
         def enter(script: str, outputs: Sequence[tuple[Path, str]]) -> str:
             return self.room.enter(script, outputs=outputs)
 
-        return job.outputs(jobs, self.key, enter, self.env)
+        return job.outputs(jobs, self.key, enter, self.env, self.root)
 
 
 def prepare(source: SourceVersion, progress: Progress = silent, recipe: Recipe | None = None) -> Tree:
@@ -230,18 +260,22 @@ def _configure(
     progress(f"configuring {source.name} {source.version}")
     _step(own, folder, root, env, f"{recipe.configure}\n{recipe.generate}", keep=upper)
     progress("recording the compile commands")
-    return _record(own, folder, root, env, recipe.record, upper)
+    return _record(own, folder, root, env, recipe, upper)
 
 
-def _record(own: Room, folder: Path, root: str, env: Mapping[str, str], script: str, upper: Path) -> record.Recording:
+def _record(
+    own: Room, folder: Path, root: str, env: Mapping[str, str], recipe: Recipe, upper: Path
+) -> record.Recording:
     """Run the package's make with stand-ins for compilers; the headers that it generates stay in the tree."""
     tools, log, outcome = folder / "tools", folder / "log", folder / "outcome"
     for place in (tools, log, outcome):
         place.mkdir()
     record.install(tools)
-    settings = {**env, **record.environment(f"{INSIDE}/log", record.STUB, room.PATH)}
+    record.keep_going(tools)
+    mode = record.PASS if recipe.real else record.STUB
+    settings = {**env, **record.environment(f"{INSIDE}/log", mode, room.PATH)}
     # Programs that the build makes and runs are only touched here, so some of its rules fail; what counts is the record.
-    tolerant = f"(PATH={INSIDE}/tools:$PATH\n{script}\n) >{INSIDE}/outcome/record.log 2>&1 || true\n"
+    tolerant = f"(PATH={INSIDE}/tools:$PATH\n{recipe.record}\n) >{INSIDE}/outcome/record.log 2>&1 || true\n"
     outputs = [(log, f"{INSIDE}/log"), (outcome, f"{INSIDE}/outcome")]
     _step(own, folder, root, settings, tolerant, upper, [(tools, f"{INSIDE}/tools")], outputs)
     files = upper / root.lstrip("/")
@@ -283,12 +317,20 @@ def _facts(
             )
         binaries.append([shipped.package, shipped.file, sorted(objects)])
     compilers = {u.argv[0] for u in recording.units}
+    if not compilers:
+        raise NotFound(
+            f"{source.name} {source.version}: its build compiles nothing that is C or C++",
+            "there is nothing to patch live",
+        )
     version = own.enter(f"{min(compilers)} --version | head -n 1\n").strip()
     key = hashlib.sha256(
         "\0".join([recipe.digest, source.dsc.read_text(), *(str(x) for x in own.layers)]).encode()
     ).hexdigest()
+    outputs = [] if recipe.binaries else _outputs_of(recording)
     # Only what a shipped binary holds: static variants and tests would double the work of every question about headers.
-    held = {name for _, _, objects in binaries for name in objects}
+    held = {name for _, _, objects in binaries for name in objects} | {
+        name for *_, objects in outputs for name in objects
+    }
     units = [[u.source, u.object, u.directory, list(u.argv), u.language] for u in recording.units if u.object in held]
     layers = [str(x.relative_to(cache.root())) for x in own.layers]
     kept = {"SOURCE_DATE_EPOCH": env["SOURCE_DATE_EPOCH"]}
@@ -300,7 +342,18 @@ def _facts(
         "env": kept,
         "units": units,
         "binaries": binaries,
+        "outputs": outputs,
     }
+
+
+def _outputs_of(recording: record.Recording) -> list[tuple[str, str, bool, list[str]]]:
+    """All that the build links of its own objects, archives left out."""
+    rows = []
+    for path in sorted(recording.links):
+        objects = recording.objects_of(path)
+        if objects and not path.startswith("/") and not path.endswith((".a", ".o", ".lo")):
+            rows.append((path, recording.sonames.get(path, ""), path in recording.shared, sorted(objects)))
+    return rows
 
 
 def _open(index: Path, source: SourceVersion, recipe: Recipe) -> Tree:
@@ -323,6 +376,7 @@ def _open(index: Path, source: SourceVersion, recipe: Recipe) -> Tree:
         moved=recipe.moved,
         source=source,
         recipe=recipe,
+        outputs=tuple(Output(o[0], o[1], o[2], frozenset(o[3])) for o in facts["outputs"]),
     )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os.path
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
@@ -36,6 +38,8 @@ _DROPPED = frozenset({"-MD", "-MMD", "-MP", "-MG", "-M", "-MM", "-c", "-fdebug-t
 # every option that begins with -g is about debug information (gcc, clang: "Options for Debugging Your Program")
 _DROPPED_BEGINNINGS = ("-MF", "-MT", "-MQ", "-Wp,-MD", "-Wp,-MMD", "-g", "-save-temps")
 _DROPPED_WITH_VALUE = frozenset({"-o", "-MF", "-MT", "-MQ"})
+
+_ABSOLUTE = re.compile(r"(?!-[DU])(?:-I|-isystem|-iquote|-idirafter|-include|-imacros|-B|@|[\w-]+=)?(/.+)", re.S)
 
 
 class Variant(Enum):
@@ -93,6 +97,12 @@ class Unit:
             elif argument not in _DROPPED and not argument.startswith(_DROPPED_BEGINNINGS):
                 kept.append(argument)
         return (*self.argv[:1], *kept)
+
+    @property
+    def named(self) -> tuple[str, ...]:
+        """Absolute paths that the command names: folders of headers, files."""
+        found = (m for w in self.argv[1:] if (m := _ABSOLUTE.fullmatch(w)))
+        return tuple(dict.fromkeys(os.path.normpath(m[1]) for m in found))
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from pathlib import Path
 from suture.error import ExitCode, Refused, SutureError, Unsupported
 from suture.kernel.livepatch import SYS, LoadedPatch, build_id, module_build_ids, patches
 from suture.kernel.manifest import KernelPatch, unsigned
+from suture.report.reason import Reason
 
 _DIED, _FORCED = 1 << 7, 1 << 1  # Documentation/admin-guide/tainted-kernels.rst
 
@@ -90,19 +91,29 @@ def check(patch: KernelPatch, here: KernelFacts, accept_loss: bool = False) -> t
         raise WrongKernel(
             f"the running kernel is {what}, the patch is for {target.build_id if same else target.release}",
             f"make one for the running kernel; this is for linux {target.version}",
+            reason=Reason.KERNEL_DIFFERS,
         )
     if not here.livepatch:
-        raise Unsupported("the running kernel has no live patching", "boot a kernel with CONFIG_LIVEPATCH=y")
+        raise Unsupported(
+            "the running kernel has no live patching",
+            "boot a kernel with CONFIG_LIVEPATCH=y",
+            reason=Reason.NO_LIVEPATCH,
+        )
     _signature(patch, here)
     if here.taint & (_DIED | _FORCED):
         why = "has had an oops or BUG" if here.taint & _DIED else "has a module that was loaded by force"
-        raise Refused(f"the running kernel {why} (tainted {here.taint})", "its memory can't be trusted: reboot it")
+        raise Refused(
+            f"the running kernel {why} (tainted {here.taint})",
+            "its memory can't be trusted: reboot it",
+            reason=Reason.KERNEL_TAINTED,
+        )
     _overlaps(patch, here)
     lost = losses(patch, here.patches)
     if lost and not accept_loss:
         raise Refused(
             f"{manifest.module} takes the place of all earlier patches and would lose {'; '.join(x.text for x in lost)}",
             "make it with these fixes too (suture make ... --fix FILE --replace), or say that they may go: --accept-loss",
+            reason=Reason.LOSS,
         )
     for name, wanted in manifest.objects.items():
         known = here.modules.get(name, "")
@@ -110,6 +121,7 @@ def check(patch: KernelPatch, here: KernelFacts, accept_loss: bool = False) -> t
             raise WrongKernel(
                 f"the loaded module {name} has build-id {known}, the patch is for {wanted}",
                 "it comes from elsewhere (DKMS, another package); make no patch for it, or load the archive's",
+                reason=Reason.MODULE_DIFFERS,
             )
     return (*(f"lost: {x.text}" for x in lost), *_notes(patch, here))
 
@@ -121,6 +133,7 @@ def _signature(patch: KernelPatch, here: KernelFacts) -> None:
         raise Refused(
             f"the running kernel {why} and the patch is not signed",
             "sign it with a key that the kernel trusts: suture make ... --sign-key KEY --sign-cert CERT",
+            reason=Reason.UNSIGNED,
         )
 
 
@@ -131,6 +144,7 @@ def _overlaps(patch: KernelPatch, here: KernelFacts) -> None:
             raise InTransition(
                 f"{loaded.name} is {loaded.state}",
                 "wait for it (suture status --kernel), or turn it round: suture revert",
+                reason=Reason.BUSY_TRANSITION,
             )
         if loaded.name == patch.manifest.module or not loaded.enabled:
             continue
@@ -139,11 +153,13 @@ def _overlaps(patch: KernelPatch, here: KernelFacts) -> None:
             raise Refused(
                 f"{loaded.name} has replaced {', '.join(common[:5])} already; this patch would undo its fix",
                 "make one patch of all fixes: suture make ... --fix OLD --fix NEW --replace",
+                reason=Reason.OVERLAP,
             )
         if patch.manifest.replace and not loaded.is_ours:
             raise Refused(
                 f"{loaded.name} is another maker's live patch; a patch made with --replace would end it",
                 "revert it by its own means first, or make this patch without --replace",
+                reason=Reason.FOREIGN_PATCH,
             )
 
 

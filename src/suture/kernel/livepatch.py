@@ -14,6 +14,7 @@ from pathlib import Path
 
 from suture.elf.file import build_id_in
 from suture.error import ExitCode, SutureError
+from suture.report.reason import Reason
 
 SYS = Path("/sys")
 _FINIT_MODULE, _DELETE_MODULE = 313, 176  # x86-64
@@ -116,14 +117,20 @@ def load(path: Path) -> None:
     if result:
         said = _log_since(mark)
         reason, remedy = _MEANING.get(result, (os.strerror(result), "see the kernel's log (dmesg)"))
-        raise LoadFailed("\n".join([f"{path}: the kernel refuses it: {reason}", *said[-8:]]), remedy)
+        raise LoadFailed(
+            "\n".join([f"{path}: the kernel refuses it: {reason}", *said[-8:]]), remedy, reason=Reason.MODULE_REJECTED
+        )
 
 
 def unload(name: str) -> None:
     """Unload a module that is not in use. Raises `LoadFailed`."""
     result = _call(_DELETE_MODULE, name.encode(), os.O_NONBLOCK)
     if result and result != errno.ENOENT:
-        raise LoadFailed(f"{name}: can't be unloaded: {os.strerror(result)}", "look at lsmod for what uses it")
+        raise LoadFailed(
+            f"{name}: can't be unloaded: {os.strerror(result)}",
+            "look at lsmod for what uses it",
+            reason=Reason.MODULE_IN_USE,
+        )
 
 
 def set_enabled(name: str, wanted: bool, sys: Path = SYS) -> None:

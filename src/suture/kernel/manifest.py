@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,15 +12,17 @@ from typing import Any
 from suture.elf.file import BadElf, ElfFile
 from suture.error import Unsupported
 from suture.match.proof import MatchedUnit, ProvenSymbol
-from suture.patch import strict_json
 from suture.patch.admission import read_bytes
-from suture.patch.manifest import BadPatch, Fix, closed, parse_fixes, parse_proof, plain
+from suture.patch.field import Reader, members, text
+from suture.patch.manifest import FORMAT, OWN, BadPatch, Fix, closed, plain, read_manifest, read_request
 from suture.patch.seal import check_seal
+from suture.report.reason import Reason
 
-FORMAT = 2
 SECTION = ".suture.manifest"
 _MAX_SIZE = 64 << 20
-_MOST_BYTES, _MOST_VALUES = 16 << 20, 2 << 20
+_KIND = "kernel"
+_LONGEST_NAME = 55  # MODULE_NAME_LEN of include/linux/moduleparam.h, and its end
+_MODULE = re.compile(rf"[A-Za-z0-9_]{{1,{_LONGEST_NAME}}}")
 
 
 @dataclass(frozen=True)
@@ -76,7 +79,7 @@ class KernelManifest:
 
     def to_json(self) -> bytes:
         """Canonical JSON in ASCII."""
-        top = {"format": FORMAT, "kind": "kernel", **plain(asdict(self))}
+        top = {"format": FORMAT, "kind": _KIND, **plain(asdict(self))}
         return json.dumps(top, sort_keys=True, separators=(",", ":")).encode()
 
 
@@ -114,18 +117,16 @@ def parse_patch(data: bytes, name: str) -> KernelPatch:
         elf = ElfFile(data, name)
         section = elf.section(SECTION)
         if section is None:
-            raise BadPatch(name, "a kernel module, but none that Suture made")
+            raise BadPatch(name, "a kernel module, but none that Suture made", reason=Reason.PATCH_FOREIGN)
         check_seal(unsigned(data), name)
         build_id = elf.build_id or ""
-        manifest = _manifest(strict_json.loads(elf.bytes_of(section), _MOST_BYTES, _MOST_VALUES))
+        manifest = read_manifest(elf.bytes_of(section), name, KernelManifest, _READER, kind=_KIND)
         for name_of_section in unfilled(elf, manifest):
             raise BadPatch(
                 name, f"the kernel would never fill in the references of {name_of_section}: make the patch again"
             )
     except (BadElf, Unsupported) as problem:
-        raise BadPatch(name, f"no kernel module: {problem.what}") from problem
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as problem:
-        raise BadPatch(name, f"the manifest is malformed ({repr(problem)[:200]})") from problem
+        raise BadPatch(name, f"no kernel module: {problem.what}", reason=Reason.PATCH_FOREIGN) from problem
     return KernelPatch(identity(data), manifest, data, build_id)
 
 
@@ -150,42 +151,24 @@ def unsigned(data: bytes) -> bytes:
     return data[: end - length] if 0 < length < end else data
 
 
-def _manifest(top: dict[str, Any]) -> KernelManifest:
-    if top["format"] != FORMAT or top["kind"] != "kernel":
-        raise ValueError(f"format {top['format']} of {top['kind']}")
-    proof = parse_proof(top)
-    return KernelManifest(
-        module=_str(top["module"]),
-        target=KernelTarget(**{k: _str(v) for k, v in top["target"].items()}),
-        fixes=parse_fixes(top["fixes"]),
-        functions=tuple(
-            KernelFunction(
-                _str(f["object"]),
-                _str(f["name"]),
-                int(f["position"]),
-                int(f["address"]),
-                int(f["size"]),
-                _str(f["source"]),
-            )
-            for f in top["functions"]
-        ),
-        effective=_str(top["effective"]),
-        replace=bool(top["replace"]),
-        keep=_strs(top["keep"]),
-        notes=_strs(top["notes"]),
-        objects={_str(k): _str(v) for k, v in top["objects"].items()},
-        units=proof.units,
-        symbols=proof.symbols,
-        toolchain={_str(k): _str(v) for k, v in top["toolchain"].items()},
-        request={_str(k): _strs(v) for k, v in top["request"].items()},
-    )
+def _module_name(value: Any) -> str:
+    """The kernel and we make paths of it."""
+    name = text(value)
+    if not _MODULE.fullmatch(name):
+        raise ValueError(f"{name[:_LONGEST_NAME]!r} is no name of a module")
+    return name
 
 
-def _str(value: Any) -> str:
-    if not isinstance(value, str):
-        raise TypeError(f"{value!r} is not a string")
-    return value
+def _module_names(value: Any) -> dict[str, str]:
+    return {_module_name(k): text(v) for k, v in members(value).items()}
 
 
-def _strs(value: Any) -> tuple[str, ...]:
-    return tuple(_str(v) for v in value)
+_READER = Reader(
+    OWN
+    | {
+        (KernelManifest, "module"): _module_name,
+        (KernelManifest, "objects"): _module_names,
+        (KernelManifest, "request"): read_request,
+        (KernelFunction, "object"): _module_name,
+    }
+)

@@ -1,6 +1,6 @@
 """Where the running kernel stands with the patches that are for it: what it executes now, and what the next boot would.
 
-The judgement is that of processes (`suture.process.see.standing`); here its facts are gathered: live patches in sysfs, the image that the
+The judgement is that of processes (`suture.report.standing`); here its facts are gathered: live patches in sysfs, the image that the
 boot loader takes, the patches that are kept for the next boot.
 """
 
@@ -19,30 +19,18 @@ from suture.kernel.livepatch import LoadedPatch
 from suture.kernel.manifest import KernelPatch, read_patch
 from suture.kernel.version import running_version
 from suture.patch.admission import read_folder
-from suture.process.see.standing import Carried, Disk, Known, Standing, judge
+from suture.patch.manifest import closed
+from suture.report.hole import holes
+from suture.report.row import KernelRow
+from suture.report.standing import Carried, Disk, Known, Standing, judge
 
 _VERSION = 0x20E  # kernel_version of the boot header (Documentation/x86/boot.rst): where the text is, less 0x200
 _NUMBERS = re.compile(r"(\d+)")
 
 
 @dataclass(frozen=True)
-class KernelRow:
-    """The running kernel against the patches of a folder. `next_boot` is the version of the image that the next boot takes, "" if
-    none is found (a container). `patches` are ids, `why` the reasons in words."""
-
-    release: str
-    version: str
-    build_id: str
-    standing: Standing
-    next_boot: str
-    patches: tuple[str, ...]
-    cves: tuple[str, ...]
-    why: str
-
-
-@dataclass(frozen=True)
 class NextBoot:
-    """`version` as in `KernelRow`; `modules` are names of the patches that are loaded then."""
+    """`version` is that of the image, "" if none is found; `modules` are names of the patches that are loaded then."""
 
     version: str
     modules: frozenset[str] = frozenset()
@@ -72,17 +60,16 @@ def row(
     if not known and not carried:
         return None
     found = judge(known, carried)
-    missing = {k.id for k in found.missing}
-    disk = _disk(known, carried, version, then)
+    standing = Standing(found.memory, _disk(known, carried, version, then))
     return KernelRow(
         here.release,
         version,
         here.build_id,
-        Standing(found.memory, disk),
+        standing,
         then.version,
         tuple(sorted({c.id for c in carried})),
-        tuple(sorted({c for k in known if k.id in missing for c in k.cves})),
-        "; ".join(found.reasons),
+        holes(found, standing, known),
+        found.causes,
     )
 
 
@@ -91,7 +78,11 @@ def _known(patch: KernelPatch, others: Sequence[KernelPatch]) -> Known:
     fixes = {f.sha256 for f in patch.manifest.fixes}
     older = [p for p in others if p.id != patch.id and {f.sha256 for f in p.manifest.fixes} <= fixes]
     supersedes = tuple(p.id for p in older) if patch.manifest.replace else ()
-    return Known(patch.id, patch.manifest.module, patch.manifest.cves, supersedes)
+    manifest = patch.manifest
+    named = tuple(sorted({c for f in manifest.fixes for c in f.cves}))
+    left_out = dict.fromkeys(a.reason for f in manifest.fixes for a in f.ledger.missing)
+    closes = tuple(closed(manifest.fixes).items())
+    return Known(patch.id, manifest.module, named, supersedes, tuple(left_out), closes)
 
 
 def _carried(loaded: LoadedPatch, mine: Sequence[KernelPatch], modules: dict[str, str]) -> Carried:
@@ -100,7 +91,8 @@ def _carried(loaded: LoadedPatch, mine: Sequence[KernelPatch], modules: dict[str
     doubt = ""
     if file is not None and file.build_id and modules.get(loaded.name) != file.build_id:
         doubt = f"the loaded module has build-id {modules.get(loaded.name) or 'none'}, the file {file.build_id}"
-    return Carried(file.id if file else own, loaded.name, loaded.state, loaded.enabled and not loaded.transition, doubt)
+    is_whole = loaded.enabled and not loaded.transition
+    return Carried(file.id if file else own, loaded.name, loaded.state, is_whole, doubt, cves=loaded.cves)
 
 
 def _disk(known: Sequence[Known], carried: Sequence[Carried], version: str, then: NextBoot) -> Disk:

@@ -12,6 +12,7 @@ from suture.kernel import livepatch
 from suture.kernel.check import check, facts
 from suture.kernel.livepatch import LoadedPatch
 from suture.kernel.manifest import KernelPatch
+from suture.report.reason import Reason
 
 _STEP = 0.05
 _BACK = 60.0  # seconds that turning round may take: tasks that had not changed over need not change back
@@ -101,7 +102,11 @@ def revert(name: str, timeout: float) -> TransitionResult:
     began = time.monotonic()
     found = next((p for p in livepatch.patches() if p.name == name), None)
     if found is None:
-        raise NotFound(f"the running kernel has no live patch {name}", "suture status --kernel lists them")
+        raise NotFound(
+            f"the running kernel has no live patch {name}",
+            "suture status --kernel lists them",
+            reason=Reason.NO_KERNEL_PATCH,
+        )
     if found.enabled:
         livepatch.set_enabled(name, False)
     if (found.enabled or found.transition) and not _Wait(name, False, timeout).ended():
@@ -109,7 +114,9 @@ def revert(name: str, timeout: float) -> TransitionResult:
         livepatch.set_enabled(name, True)
         back = _Wait(name, True, _BACK).ended()
         state = "it is in force again" if back else "it is still changing over"
-        raise Stalled(f"{name}: not reverted in {timeout:g} s, {state}{_listed(tasks)}", _REMEDY)
+        raise Stalled(
+            f"{name}: not reverted in {timeout:g} s, {state}{_listed(tasks)}", _REMEDY, reason=Reason.BUSY_TASKS
+        )
     if found.record.get("keep") == "yes":
         why = ("stays loaded: the kernel may hold addresses of its code",)
         return TransitionResult(name, Outcome.DISABLED, time.monotonic() - began, why)
@@ -127,7 +134,11 @@ def _taken_back(name: str, timeout: float) -> Stalled:
     if back:
         _unload(name)
     state = "it was taken back, nothing is changed" if back else "it is on its way back"
-    return Stalled(f"{name}: not all tasks changed over in {timeout:g} s; {state}{_listed(tasks)}", _REMEDY)
+    return Stalled(
+        f"{name}: not all tasks changed over in {timeout:g} s; {state}{_listed(tasks)}",
+        _REMEDY,
+        reason=Reason.BUSY_TASKS,
+    )
 
 
 def _sweep(before: dict[str, LoadedPatch], name: str) -> tuple[str, ...]:

@@ -24,7 +24,7 @@ from suture.delta.line_table import LineTable
 from suture.delta.outside import Outside
 from suture.make.build import Carried
 from suture.patch.manifest import Fix as FixFact
-from suture.patch.manifest import RefusedFunction
+from suture.patch.manifest import NamedCve, RefusedFunction
 from suture.refusal import Refusal
 from suture.source.changed_line import ChangedLines
 from suture.source.fix import Fix
@@ -71,7 +71,7 @@ class Books:
         closing = _Closing(self, changes, carried, refused)
         ledgers = closing.backed([closing.ledger(n, f) for n, f in enumerate(fixes)])
         whole = [self._with_gaps(x) for x in ledgers]
-        return tuple(FixFact(f.name, f.cves, f.sha256, one) for f, one in zip(fixes, whole, strict=True))
+        return tuple(fact_of(f, one) for f, one in zip(fixes, whole, strict=True))
 
     def _with_gaps(self, ledger: Ledger) -> Ledger:
         """What no unit makes may read any file that is code."""
@@ -85,6 +85,12 @@ class Books:
         of the units that read it, so that they are of all fixes with such lines."""
         closing = _Closing(self, changes, Carried(frozenset(), frozenset()), ())
         return [closing.members(n, f) for n, f in enumerate(fixes)]
+
+
+def fact_of(fix: Fix, ledger: Ledger) -> FixFact:
+    """A fix with its ledger, as manifests hold it."""
+    named = tuple(NamedCve(n.cve, n.reason, n.is_part) for n in fix.named)
+    return FixFact(fix.name, fix.cves, fix.sha256, ledger, named)
 
 
 def others_of(

@@ -1,6 +1,7 @@
 """Who refers to an address, in the whole shipped binary: what must be known before a function may take other arguments.
 
 A superset: every four bytes of code that would lead there if they were a displacement count, whether they are one or not.
+Left out are jumps with a displacement of one byte: those stay inside a compiled unit, whose new code is compared with the old.
 """
 
 from __future__ import annotations
@@ -64,4 +65,4 @@ def _is_branch(code: bytes, at: int) -> bool:
     """
     one = code[at - 1] if at > 0 else 0
     two = code[at - 2] if at > 1 else 0
-    return one in (_CALL, _JUMP) or (two == _TWO_BYTES and one & 0xF0 == 0x80 and one & 0xC7 != 0x05)
+    return one in (_CALL, _JUMP) or (two == _TWO_BYTES and one & 0xF0 == 0x80)

@@ -33,7 +33,8 @@ class Lead:
     def take(self, insn: capstone.CsInsn) -> bool:
         """Add an instruction; False, and nothing is added, for one that cannot be undone."""
         raw, name = bytes(insn.bytes), str(insn.mnemonic)
-        if name == "push" and raw[-1] & 0xF8 == 0x50 and len(raw) <= 2 and raw != b"\x54":
+        # a REX prefix at most: with 66 it pushes two bytes, which keep no register
+        if name == "push" and raw[-1] & 0xF8 == 0x50 and raw != b"\x54" and (len(raw) == 1 or raw[0] & 0xF0 == 0x40):
             self._pushed.add(_whole(insn, insn.operands[0].reg))
             self._back = raw[:-1] + bytes([raw[-1] + 8]) + self._back  # pop
             return True

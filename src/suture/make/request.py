@@ -7,15 +7,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from suture.compile.host import open_tree
-from suture.compile.tree import Tree, prepare
+from suture.compile.tree import Tree
 from suture.error import ExitCode, NotFound, Refused, SutureError
 from suture.make.elsewhere import Beside
 from suture.make.make import Shipped
+from suture.make.pairing import open_source
 from suture.progress import Progress, silent
 from suture.source.archive import Archive, SourceVersion, archive_for
+from suture.source.claim import together
 from suture.source.difference import between, fixes_between, from_series, siblings
 from suture.source.fix import Fix, parse
 from suture.source.origin import check_binary
+from suture.source.subject import Named
 
 _MULTIARCH = "x86_64-linux-gnu"
 
@@ -102,7 +105,7 @@ def ready(request: Request, progress: Progress = silent) -> Ready:
     name, version = _split(request.source)
     archive = archive_for(name, version, progress)
     source = archive.source(name, version)
-    tree = prepare(source, progress)
+    tree = open_source(source, archive, progress)
     _check_once(request)
     fixes = [parse(text, label, tree.has) for label, text in request.fixes]
     taken: list[tuple[SourceVersion, str]] = []
@@ -112,7 +115,7 @@ def ready(request: Request, progress: Progress = silent) -> Ready:
         series = archive_for(other_name, other_version, progress=progress).source(other_name, other_version)
         fixes.append(from_series(series, patch))
         taken.append((series, patch))
-    fixes = _without_halves(fixes, taken, progress)
+    fixes = _without_halves(together(fixes), taken, progress)
     if request.to:
         newer = archive_for(name, request.to, progress=progress).source(name, request.to)
         fixes += (between(source, newer, request.only),) if request.only else fixes_between(source, newer)
@@ -121,7 +124,13 @@ def ready(request: Request, progress: Progress = silent) -> Ready:
     if not fixes:
         raise BadRequest("no fix was given", "give --fix FILE, --fix-from NAME=VERSION:PATCH or --to VERSION")
     shipped = _shipped(tree, archive, version, request.files)
-    return Ready(tree, shipped, _labelled(fixes, request.cves), lambda: _places(tree, archive, version))
+    return Ready(tree, shipped, labelled(fixes, request.cves), lambda: _places(tree, archive, version))
+
+
+def ready_for(source: SourceVersion, archive: Archive, progress: Progress = silent) -> Ready:
+    """A source version with its tree and all its shipped binaries, for fixes that are still to be named."""
+    tree = open_source(source, archive, progress)
+    return Ready(tree, _shipped(tree, archive, source.version, ()), (), lambda: _places(tree, archive, source.version))
 
 
 def _own(request: Request) -> Ready:
@@ -136,21 +145,27 @@ def _own(request: Request) -> Ready:
     if not fixes:
         raise BadRequest("no fix was given", "give it with --fix FILE")
     check_binary(Path(request.binary))
+    fixes = together(fixes)
     shipped = Shipped(tree.binaries[0], Path(request.binary), tree.version)
-    return Ready(tree, (shipped,), _labelled(fixes, request.cves))
+    return Ready(tree, (shipped,), labelled(fixes, request.cves))
 
 
 def _without_halves(fixes: list[Fix], taken: Sequence[tuple[SourceVersion, str]], progress: Progress) -> list[Fix]:
     """The fixes, none of which is for a CVE of which the series has another part that was not asked for."""
     names = {f.name for f in fixes}
-    halves: set[str] = set()
+    halves: dict[str, str] = {}
     for source, patch in taken:
         for cve in {c for f in fixes for c in f.cves}:
             left = [p for p in siblings(source, patch, cve) if p not in names]
             if left:
-                halves.add(cve)
+                halves[cve] = f"the series has more patches for it: {', '.join(left)}"
                 progress(f"{cve} has more patches in that series, so that no claim is made: add {', '.join(left)}")
-    return [replace(f, cves=tuple(c for c in f.cves if c not in halves)) for f in fixes]
+    return [_without(f, halves) for f in fixes]
+
+
+def _without(fix: Fix, halves: Mapping[str, str]) -> Fix:
+    named = (*fix.named, *(Named(c, halves[c]) for c in fix.cves if c in halves))
+    return replace(fix, cves=tuple(c for c in fix.cves if c not in halves), named=named)
 
 
 def _check_once(request: Request) -> None:
@@ -162,9 +177,12 @@ def _check_once(request: Request) -> None:
         names[text] = name
 
 
-def _labelled(fixes: Sequence[Fix], cves: tuple[str, ...]) -> tuple[Fix, ...]:
-    """The fixes, with CVEs that a person names added to each"""
-    return tuple(replace(f, cves=tuple(sorted({*f.cves, *cves}))) for f in fixes)
+def labelled(fixes: Sequence[Fix], cves: tuple[str, ...]) -> tuple[Fix, ...]:
+    """The fixes, with CVEs that a person names added to each."""
+    return tuple(
+        replace(f, cves=tuple(sorted({*f.cves, *cves})), named=tuple(n for n in f.named if n.cve not in cves))
+        for f in fixes
+    )
 
 
 def _pair(values: tuple[str, ...]) -> tuple[str, str]:

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from suture.delta.ledger import Account, Fate, FileAccount, Ledger, ranges
-from suture.make_kernel.affected import Readers
+from suture.make_kernel.affected import ONLY_MODE, Readers
 from suture.make_kernel.registration import Registration
 from suture.make_kernel.select import NEVER_RUNS
 from suture.source.fix import FilePatch, Fix
@@ -58,6 +58,8 @@ def _file(
     part: FilePatch, who: Readers, results: Mapping[str, UnitResult], rules_same: bool, named: set[Registration]
 ) -> FileAccount:
     lines = changed_lines(part)
+    if not part.changes:
+        return FileAccount(part.path, (_account(Fate.NO_CODE, lines, reason=ONLY_MODE),))
     if who.left_out:
         remedy = "make the patch without --only, or know that this part is open"
         return FileAccount(part.path, (_account(Fate.MISSING, lines, reason=who.reason, remedy=remedy),))

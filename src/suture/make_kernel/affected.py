@@ -65,6 +65,9 @@ class Readers:
     left_out: bool = False
 
 
+ONLY_MODE = "only its mode changes"
+
+
 @dataclass(frozen=True)
 class Affected:
     """What is compiled, and who reads each changed file. All units of the kernel that write one of `names` are compiled."""
@@ -76,7 +79,7 @@ class Affected:
 
 def units(tree: KernelTree, fixes: Sequence[Fix], layer: Path, progress: Progress = silent) -> Affected:
     """Units in the order of their paths. `layer` holds the files of the fixes. Raises `Refused`."""
-    parts = {p.path: p for f in fixes for p in f.files}
+    parts = {p.path: p for p in sorted((p for f in fixes for p in f.files), key=lambda p: p.changes)}
     kernel, includes = built.read(tree), include.read(tree)
     search = _Search(tree, kernel, includes, layer / ROOT.lstrip("/"))
     found = {path: search.readers(part) for path, part in parts.items()}
@@ -98,6 +101,8 @@ class _Search:
 
     def readers(self, part: FilePatch) -> Readers:
         path = part.path
+        if not part.changes:
+            return Readers(reason=ONLY_MODE)
         may = self.includes.units([path, part.source or path], self.kernel.compiles.keys())
         if may and (part.deletes or part.is_binary or part.source):
             what = "deletes" if part.deletes else "moves or copies" if part.source else "replaces the binary file"
@@ -105,6 +110,8 @@ class _Search:
                 f"the fix {what} {path}; only changed text of files that stay can be patched",
                 "name the other files with --only",
             )
+        if part.is_link and not path.startswith(_TEXTS):
+            raise Refused(f"{path}: the fix makes or changes a symbolic link", "name the other files with --only")
         if _RULES.match(path):
             if _ARCH.match(path) or path.startswith(_TEXTS):
                 return Readers(reason="rules of what is no part of this kernel")

@@ -16,6 +16,7 @@ from suture.delta.ledger import Ledger
 from suture.elf.file import ElfFile
 from suture.error import Refused
 from suture.kernel.manifest import KernelFunction, KernelManifest, KernelTarget, identity, parse_patch
+from suture.make.account import fact_of
 from suture.make_kernel import account, affected, emit, module, overlay, registration, stub, unit
 from suture.make_kernel.change import KernelChange, OtherCompiles, compared
 from suture.make_kernel.image import VMLINUX, Image, read_module, read_vmlinux
@@ -29,7 +30,7 @@ from suture.make_kernel.resolve import Exported, Exports, Internal, Livepatched,
 from suture.make_kernel.select import Selection, select
 from suture.make_kernel.special_section import SpecialSections
 from suture.match.proof import ProvenSymbol
-from suture.patch.manifest import Fix, RefusedFunction
+from suture.patch.manifest import RefusedFunction
 from suture.patch.seal import seal
 from suture.progress import Progress, silent
 
@@ -254,7 +255,7 @@ def _module(
     manifest = KernelManifest(
         module=_name(ready),
         target=KernelTarget(ready.tree.target.release, ready.tree.target.version, vmlinux.build_id),
-        fixes=tuple(Fix(f.name, f.cves, f.sha256, one) for f, one in zip(ready.fixes, ledgers, strict=True)),
+        fixes=tuple(fact_of(f, one) for f, one in zip(ready.fixes, ledgers, strict=True)),
         functions=tuple(
             KernelFunction(
                 changes[r.unit].image.name, r.old_name, r.position, r.address, r.size, changes[r.unit].source
@@ -284,7 +285,8 @@ def _module(
     if ready.callbacks and not callbacks:
         raise Refused(
             "the callbacks file defines no callback",
-            "define one of suture_pre_patch, suture_post_patch, suture_pre_unpatch, suture_post_unpatch (docs/kernel.md)",
+            "define one of suture_pre_patch, suture_post_patch, suture_pre_unpatch, suture_post_unpatch "
+            "(docs/how-to/kernel.md)",
         )
     namespaces = sorted({n for n in exported.values() if n})
     main = stub.main_c(objects, parameters, namespaces, callbacks, ready.replace)

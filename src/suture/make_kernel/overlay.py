@@ -31,7 +31,7 @@ def layer(tree: KernelTree, fixes: Sequence[Fix], keep_lines: bool = True) -> tu
         target = folder / ROOT.lstrip("/")
         target.mkdir(parents=True)
         for fix in fixes:
-            for part in (p for p in fix.files if not p.deletes and not p.is_binary):
+            for part in (p for p in fix.files if not (p.deletes or p.is_binary or p.is_link)):
                 post.apply(part, tree.files, target, part.path, fix.name)
         for path in sorted({p.path for f in fixes for p in f.files}):
             made, before = target / path, tree.files / path

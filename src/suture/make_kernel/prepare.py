@@ -130,6 +130,6 @@ def _room(target: Target, progress: Progress) -> Room:
 
     def make(folder: Path) -> None:
         progress("installing what the kernel's makefiles need")
-        below.install(f"apt-get --quiet --yes --no-install-recommends install {wanted}", archive, folder)
+        below.install(["install", *target.recipe.build_depends], archive, folder)
 
     return below.with_layer(cache.item(place, make))

@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from suture.error import Refused
-from suture.make.request import BadRequest
+from suture.make.request import BadRequest, labelled
 from suture.make_kernel import prepare, reach, target
 from suture.make_kernel.prepare import ROOT, KernelTree
 from suture.progress import Progress, silent
+from suture.source.claim import together
 from suture.source.difference import tree_difference
 from suture.source.fix import Fix, parse
 
@@ -116,7 +117,7 @@ def ready(request: KernelRequest, progress: Progress = silent) -> KernelReady:
         fixes = [f.only(request.only) for f in fixes]
     if not fixes:
         raise BadRequest("no fix was given", "give --fix FILE or --to VERSION")
-    fixes = [replace(f, cves=tuple(sorted({*f.cves, *request.cves}))) for f in fixes]
+    fixes = list(labelled(together(fixes), request.cves))
     effective = request.to if whole else request.reaches
     if request.reaches:
         newer = prepare.unpacked(found, request.reaches, progress) / ROOT.lstrip("/")

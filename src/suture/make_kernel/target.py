@@ -1,6 +1,6 @@
 """Which kernel a patch is for: a source version and flavour, the release that `uname -r` tells, and the archive's packages of it.
 
-The recipe (recipes/kernel/linux.toml) holds the names of packages and files; nothing but compressed modules is unpacked here.
+The recipe (src/suture/recipes/kernel/linux.toml) holds the names of packages and files; nothing but compressed modules is unpacked here.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from importlib.resources.abc import Traversable
 from pathlib import Path
 
 from suture.compile.recipe import BadRecipe, folder
@@ -108,7 +109,7 @@ class Target:
         for path in (root / name, root / "usr" / name):  # from trixie on, what was in /lib is packed as /usr/lib
             if path.exists():
                 return path
-        raise NotFound(f"{self.name(package)} {version} holds no {name}", "correct recipes/kernel/linux.toml")
+        raise NotFound(f"{self.name(package)} {version} holds no {name}", "correct kernel/linux.toml of the recipes")
 
 
 def series_of(version: str) -> str:
@@ -121,17 +122,17 @@ def is_kernel(source: str) -> bool:
     return source.partition("=")[0] == SOURCE
 
 
-def load_recipe(where: Path | None = None) -> KernelRecipe:
+def load_recipe(where: Traversable | None = None) -> KernelRecipe:
     """The recipe of the kernel. Raises `NotFound` and `BadRecipe`."""
     path = (where or folder()) / "kernel" / f"{SOURCE}.toml"
     if not path.is_file():
-        raise NotFound(f"no recipe for the kernel ({path})", "take it from Suture's own recipes/kernel")
+        raise NotFound(f"no recipe for the kernel ({path})", "take it from Suture's own src/suture/recipes/kernel")
     data = path.read_bytes()
     table = tomllib.loads(data.decode()).get("kernel", {})
     if set(table) != _KEYS | {"build_depends"}:
         wrong = ", ".join(sorted(set(table) ^ (_KEYS | {"build_depends"})))
         raise BadRecipe(
-            f"{path}: missing or unknown fields: {wrong}", "correct the file; docs/kernel.md has the fields"
+            f"{path}: missing or unknown fields: {wrong}", "correct the file; docs/how-to/kernel.md has the fields"
         )
     names = {k: str(v) for k, v in table.items() if k in _KEYS}
     return KernelRecipe(names, tuple(table["build_depends"]), hashlib.sha256(data).hexdigest())

@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from suture.compile import complaint
 from suture.compile.room import INSIDE, Room
 from suture.elf.file import ElfFile
 from suture.error import ExitCode, SutureError
@@ -202,6 +203,7 @@ def _compile(room: Room, missing: Sequence[tuple[KernelUnit, Path]], folder: Pat
             path.parent.mkdir(parents=True, exist_ok=True)
             made.rename(path)
         else:
-            failed[unit.source] = (folder / f"{number}.log").read_text(errors="replace")
+            log = (folder / f"{number}.log").read_text(errors="replace")
+            failed[unit.source] = complaint.told(log, ROOT, (ROOT,))
     if failed:
         raise CompileFailed(failed)

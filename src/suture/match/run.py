@@ -25,7 +25,7 @@ _IMMEDIATE, _LEA = b"\x48\xc7\xc7", b"\x48\x8d\x3d"
 _START = re.compile(rb"(\x48\xc7\xc7|\x48\x8d\x3d|\x48\x8b\x3d)(.{4})\xff\x15(.{4})", re.DOTALL)
 _START_SIZE = 40
 
-_DT_NEEDED, _DT_SYMBOLIC, _DT_FLAGS, _DT_FLAGS_1 = 1, 16, 30, 0x6FFFFFFB
+_DT_NEEDED, _DT_SONAME, _DT_SYMBOLIC, _DT_FLAGS, _DT_FLAGS_1 = 1, 14, 16, 30, 0x6FFFFFFB
 _DF_SYMBOLIC, _DF_1_PIE = 2, 0x08000000
 
 
@@ -253,9 +253,18 @@ class Run:
     @cached_property
     def needed(self) -> tuple[str, ...]:
         """Names of the libraries that the loader brings along (gABI, DT_NEEDED)."""
+        return self._named(_DT_NEEDED)
+
+    @cached_property
+    def soname(self) -> str:
+        """The name by which others need it, "" for none (gABI, DT_SONAME)."""
+        return next(iter(self._named(_DT_SONAME)), "")
+
+    def _named(self, wanted: int) -> tuple[str, ...]:
+        """The strings of the dynamic section under one tag."""
         dynamic = self.elf.section(".dynamic")
         strings = self.elf.bytes_of(self.elf.sections[dynamic.sh_link]) if dynamic is not None else b""
-        starts = [value for tag, value in self._dynamic if tag == _DT_NEEDED]
+        starts = [value for tag, value in self._dynamic if tag == wanted]
         return tuple(strings[at : strings.index(b"\0", at)].decode(errors="surrogateescape") for at in starts)
 
     @cached_property

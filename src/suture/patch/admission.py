@@ -16,6 +16,7 @@ from typing import TypeVar
 
 from suture.error import ExitCode, NotFound, Refused, SutureError
 from suture.patch.manifest import BadPatch
+from suture.report.reason import Reason
 
 T = TypeVar("T")
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
@@ -39,15 +40,27 @@ def read_bytes(path: Path, most: int, *, owned: bool = False) -> bytes:
     try:
         return _read_bytes(path, most, owned)
     except PermissionError as problem:
-        raise Unreadable(f"{path}: {problem.strerror}", "run as root, or as the file's owner") from problem
+        raise Unreadable(
+            f"{path}: {problem.strerror}", "run as root, or as the file's owner", reason=Reason.DENIED_PATCH
+        ) from problem
     except BlockingIOError as problem:
         raise Unreadable(
-            f"{path}: another process holds a lease on it", "take a copy of the file that is yours"
+            f"{path}: another process holds a lease on it",
+            "take a copy of the file that is yours",
+            reason=Reason.DENIED_PATCH,
         ) from problem
     except (FileNotFoundError, ValueError) as problem:  # ValueError: a zero byte in the name
-        raise NotFound(f"{path}: no such patch file", "give the path of a file that `suture make` wrote") from problem
+        raise NotFound(
+            f"{path}: no such patch file",
+            "give the path of a file that `suture make` wrote",
+            reason=Reason.NO_PATCH_FILE,
+        ) from problem
     except OSError as problem:
-        raise NotFound(f"{path}: {problem.strerror}", "give the path of a file that `suture make` wrote") from problem
+        raise NotFound(
+            f"{path}: {problem.strerror}",
+            "give the path of a file that `suture make` wrote",
+            reason=Reason.NO_PATCH_FILE,
+        ) from problem
 
 
 def read_folder(folder: Path, pattern: str, read: Callable[[Path], T]) -> tuple[list[T], list[str]]:
@@ -66,7 +79,7 @@ def _read_bytes(path: Path, most: int, owned: bool) -> bytes:
     try:
         # opening a device or a pipe can have effects or wait, so what it is comes first
         if not stat.S_ISREG(os.fstat(place).st_mode):
-            raise BadPatch(str(path), "is no regular file")
+            raise BadPatch(str(path), "is no regular file", reason=Reason.PATCH_FOREIGN)
         if owned:
             _check_owned(path, place)
         return _read(path, place, most)
@@ -101,7 +114,9 @@ def _check_owned(path: Path, place: int) -> None:
             _check_owner(step, step.lstat())
     if not os.path.samestat(os.fstat(place), given.stat()):
         raise NotOwned(
-            f"{path}: another file is in its place now", "apply it again from a folder that nobody else may write to"
+            f"{path}: another file is in its place now",
+            "apply it again from a folder that nobody else may write to",
+            reason=Reason.NOT_OWNED,
         )
 
 
@@ -112,6 +127,7 @@ def _check_place(path: Path, facts: os.stat_result) -> None:
         raise NotOwned(
             f"{path}: others than its owner may write it (mode {stat.S_IMODE(facts.st_mode):04o})",
             f"make sure that it is the right one, then: chmod go-w {shlex.quote(str(path))}",
+            reason=Reason.NOT_OWNED,
         )
 
 
@@ -120,6 +136,7 @@ def _check_owner(path: Path, facts: os.stat_result) -> None:
         raise NotOwned(
             f"{path}: belongs to user {facts.st_uid}, who could have put anything there",
             f"make sure that it is the right one, then: chown root {shlex.quote(str(path))}",
+            reason=Reason.NOT_OWNED,
         )
 
 
@@ -137,9 +154,11 @@ def admit(
         raise Refused(
             f"{name}: not all of the fix is in this patch{f' ({missing[0]})' if missing else ''}",
             f"see what is missing: suture show {shlex.quote(name)}; apply the rest with --accept-partial",
+            reason=Reason.PATCH_PARTIAL,
         )
     if not is_proved and not accept_unproved:
         raise Refused(
             f"{name}: carries no proof that its addresses are those of the binary",
             "make it again from source: suture make; or apply it all the same with --accept-unproved",
+            reason=Reason.PATCH_UNPROVED,
         )

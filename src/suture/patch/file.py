@@ -17,6 +17,7 @@ from suture.patch.manifest import BadPatch, Manifest, SymbolKind, parse_manifest
 from suture.patch.record import MOST_FUNCTIONS
 from suture.patch.seal import check_seal
 from suture.patch.x86_64 import MOST_ENTRY
+from suture.report.reason import Reason
 
 MANIFEST_SECTION = ".suture.manifest"
 SUFFIX = ".suture.o"
@@ -62,12 +63,12 @@ def parse_patch(data: bytes, name: str) -> PatchFile:
         elf = ElfFile(data, name)
         section = elf.section(MANIFEST_SECTION)
         if elf.e_type != abi.ET_REL or section is None:
-            raise BadPatch(name, "an ELF file, but no live patch")
+            raise BadPatch(name, "an ELF file, but no live patch", reason=Reason.PATCH_FOREIGN)
         check_seal(data, name)
         manifest = parse_manifest(elf.bytes_of(section), name)
         _check_object(elf, manifest, name)
     except (BadElf, Unsupported) as problem:
-        raise BadPatch(name, f"no live patch: {problem.what}") from problem
+        raise BadPatch(name, f"no live patch: {problem.what}", reason=Reason.PATCH_FOREIGN) from problem
     return PatchFile(hashlib.sha256(data).hexdigest()[:16], manifest, elf)
 
 

@@ -1,4 +1,6 @@
-"""A patch object relocated to a load address: a pure function from bytes and numbers to bytes (docs/patch-format.md).
+"""A patch object relocated to a load address: a pure function from bytes and numbers to bytes.
+
+The format: docs/reference/patch-format.md.
 
 The text mapping holds the record, code, constants, unwind tables with their finder, switch stubs and import thunks; the data
 mapping, directly behind it, the switch bytes, GOT slots, `.data` and `.bss`. Relocation formulas: psABI table 4.9.

@@ -1,4 +1,4 @@
-"""The manifest of a live patch as typed facts, and its JSON form (docs/patch-format.md).
+"""The manifest of a live patch as typed facts, and its JSON form (docs/reference/patch-format.md).
 
 Parsed once, here; no dict goes past this module. Standard library only.
 """
@@ -9,19 +9,20 @@ import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from enum import Enum
-from typing import Any
+from typing import Any, TypeVar
 
-from suture.delta.ledger import Account, Fate, FileAccount, Ledger, Lines
+from suture.delta.ledger import Account, FileAccount, Ledger, Lines
 from suture.error import ExitCode, SutureError
-from suture.match.proof import MatchedSection, MatchedUnit, Proof, ProvenSymbol
+from suture.match.proof import Proof
 from suture.patch import strict_json
 from suture.patch.consistency import Consistency
+from suture.patch.field import Read, Reader, members, number, raw_text, rows, text
+from suture.report.reason import Reason
 
 FORMAT = 2
-MOST_TEXT = 16384
-"""Characters of a name or a note, many times what any has. Texts of fixes are longer; the manifest as a whole has a bound too."""
 _MOST_BYTES, _MOST_VALUES = 16 << 20, 2 << 20
 _SHOWN = 200
+T = TypeVar("T")
 
 
 class BadPatch(SutureError):
@@ -29,8 +30,8 @@ class BadPatch(SutureError):
 
     exit_code = ExitCode.BAD_PATCH
 
-    def __init__(self, name: str, reason: str) -> None:
-        super().__init__(f"{name}: {reason}", "fetch the patch again, or make it again with: suture make")
+    def __init__(self, name: str, why: str, *, reason: Reason = Reason.PATCH_MALFORMED) -> None:
+        super().__init__(f"{name}: {why}", "fetch the patch again, or make it again with: suture make", reason=reason)
 
 
 class SymbolKind(Enum):
@@ -54,6 +55,15 @@ class Target:
 
 
 @dataclass(frozen=True)
+class NamedCve:
+    """A CVE that a fix names and does not claim, and why. `is_part`: the fix is for it, and is not all that closes it."""
+
+    cve: str
+    reason: str
+    is_part: bool
+
+
+@dataclass(frozen=True)
 class Fix:
     """One fix that went in. `sha256` is that of the patch text that was applied.
 
@@ -64,6 +74,7 @@ class Fix:
     cves: tuple[str, ...]
     sha256: str
     ledger: Ledger = field(default_factory=Ledger)
+    named: tuple[NamedCve, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -195,8 +206,9 @@ class Manifest:
 
     @property
     def named_cves(self) -> tuple[str, ...]:
-        """All CVEs that its fixes are for, closed or not."""
-        return tuple(sorted({c for fix in self.fixes for c in fix.cves}))
+        """All CVEs that its fixes are for, wholly or in part, closed or not."""
+        parts = {n.cve for fix in self.fixes for n in fix.named if n.is_part}
+        return tuple(sorted(parts.union(*(fix.cves for fix in self.fixes))))
 
     def to_json(self) -> bytes:
         """Canonical JSON: keys sorted, no spaces, ASCII (bytes of a fix that are no UTF-8 are escaped surrogates)."""
@@ -221,125 +233,58 @@ def closed(fixes: Iterable[Fix]) -> dict[str, tuple[str, ...]]:
 
 def parse_manifest(raw: bytes, name: str) -> Manifest:
     """Raises `BadPatch` for anything that is not a manifest of this format."""
+    return read_manifest(raw, name, Manifest, _READER)
+
+
+def read_manifest(raw: bytes, name: str, schema: type[T], reader: Reader, **marks: str) -> T:
+    """The dataclass `schema` from the JSON of a manifest, which has the members `format` and `marks` too and no others.
+
+    Raises `BadPatch` for anything else.
+    """
     try:
-        top = strict_json.loads(raw, _MOST_BYTES, _MOST_VALUES)
-        if _address(top["format"]) != FORMAT:
-            raise BadPatch(name, f"manifest format {top['format']} is not {FORMAT}")
-        return _manifest(top)
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as problem:
+        top = members(strict_json.loads(raw, _MOST_BYTES, _MOST_VALUES))
+        stated = number(top.pop("format", None))
+        if stated != FORMAT:
+            raise BadPatch(name, f"manifest format {stated} is not {FORMAT}")
+        if {mark: top.pop(mark, None) for mark in marks} != marks:
+            raise ValueError(f"no manifest with {marks}")
+        return reader.read(top, schema)
+    except (ValueError, TypeError) as problem:
         raise BadPatch(name, f"the manifest is malformed ({repr(problem)[:_SHOWN]})") from problem
 
 
-def _manifest(top: dict[str, Any]) -> Manifest:
-    return Manifest(
-        name=_str(top["name"]),
-        target=Target(**{k: _str(v) for k, v in top["target"].items()}),
-        fixes=parse_fixes(top["fixes"]),
-        groups=tuple(_group(g) for g in _list(top["groups"])),
-        symbols={_str(n): _symbol(s) for n, s in top["symbols"].items()},
-        supersedes=_strs(top["supersedes"]),
-        verdict=_verdict(top["verdict"]),
-        proof=parse_proof(top["proof"]),
-        toolchain={_str(k): _str(v) for k, v in top["toolchain"].items()},
-        request={_str(k): tuple(_raw(t) for t in _list(v)) for k, v in top["request"].items()},
-        suspends=tuple(
-            Suspending(_str(s["name"]), _address(s["address"]), _address(s["size"])) for s in _list(top["suspends"])
-        ),
-        relaxed=_str(top["relaxed"]),
-        exceptions=_flag(top["exceptions"]),
-    )
-
-
-def parse_fixes(rows: Any) -> tuple[Fix, ...]:
-    """Raises ValueError, KeyError or TypeError for anything that is none."""
-    return tuple(Fix(_str(f["name"]), _strs(f["cves"]), _str(f["sha256"]), _ledger(f["ledger"])) for f in _list(rows))
-
-
-def _ledger(row: dict[str, Any]) -> Ledger:
-    return Ledger(
-        tuple(
-            FileAccount(_raw(f["path"]), tuple(_account(a) for a in _list(f["accounts"]))) for f in _list(row["files"])
-        )
-    )
-
-
-def _account(row: dict[str, Any]) -> Account:
-    return Account(
-        Fate(row["fate"]),
-        _lines(row["removed"]),
-        _lines(row["added"]),
-        _strs(row["functions"]),
-        _address(row["units"]),
-        _strs(row["others"]),
-        _str(row["reason"]),
-        _str(row["remedy"]),
-    )
-
-
-def _lines(rows: Any) -> tuple[Lines, ...]:
+def _lines(value: Any) -> tuple[Lines, ...]:
     """Ranges in order, none of which touch or overlap."""
     found: list[Lines] = []
-    for row in _list(rows):
-        first, last = _list(row)
-        one = Lines(_address(first), _address(last))
+    for row in rows(value):
+        first, last = rows(row)
+        one = Lines(number(first), number(last))
         if not (found[-1].last + 1 if found else 0) < one.first <= one.last:
             raise ValueError(f"{row!r} is no range of lines, or is out of order")
         found.append(one)
     return tuple(found)
 
 
-def _group(row: dict[str, Any]) -> Group:
-    parts = tuple(OldPart(_str(p["name"]), _address(p["address"]), _address(p["size"])) for p in _list(row["parts"]))
-    return Group(_str(row["name"]), tuple(_function(f) for f in _list(row["functions"])), parts)
+def _code(value: Any) -> str:
+    if not isinstance(value, str) or len(value) % 2 or not set(value) <= set("0123456789abcdef."):
+        raise TypeError("the code of a function is no hex digits and dots")
+    return value
 
 
-def _function(row: dict[str, Any]) -> ReplacedFunction:
-    return ReplacedFunction(
-        _str(row["name"]),
-        _address(row["address"]),
-        _address(row["size"]),
-        _str(row["sha256"]),
-        _address(row["entry"]),
-        _address(row["displaced"]),
-        _str(row["new"]),
-        _str(row["orig"]),
-        Consistency(row["consistency"]),
-        _flag(row["endless"]),
-        _code(row["code"]),
-    )
+def read_request(value: Any) -> dict[str, tuple[str, ...]]:
+    """Options by their name; the text of a fix is one of them."""
+    return {text(k): tuple(raw_text(t) for t in rows(v)) for k, v in members(value).items()}
 
 
-def _symbol(row: dict[str, Any]) -> ImportedSymbol:
-    return ImportedSymbol(SymbolKind(row["kind"]), _address(row["address"]), _str(row["name"]), _str(row["version"]))
-
-
-def _verdict(row: dict[str, Any]) -> Verdict:
-    refused = tuple(
-        RefusedFunction(_str(r["function"]), _str(r["file"]), _address(r["line"]), _str(r["reason"]), _str(r["remedy"]))
-        for r in _list(row["refused"])
-    )
-    return Verdict(_flag(row["safe"]), _strs(row["notes"]), refused)
-
-
-def parse_proof(row: dict[str, Any]) -> Proof:
-    """Raises ValueError, KeyError or TypeError for anything that is none."""
-    units = tuple(
-        MatchedUnit(
-            _str(u["source"]),
-            _str(u["object"]),
-            _flag(u["whole"]),
-            tuple(
-                MatchedSection(_str(s["name"]), _address(s["size"]), _address(s["compared"]), _address(s["address"]))
-                for s in _list(u["sections"])
-            ),
-            _strs(u["agreed_symbols"]),
-        )
-        for u in _list(row["units"])
-    )
-    symbols = tuple(
-        ProvenSymbol(_str(s["name"]), _address(s["address"]), _strs(s["implied_by"])) for s in _list(row["symbols"])
-    )
-    return Proof(units, symbols)
+OWN: dict[tuple[type, str], Read] = {
+    (FileAccount, "path"): raw_text,
+    (Account, "removed"): _lines,
+    (Account, "added"): _lines,
+    (ReplacedFunction, "code"): _code,
+    (Manifest, "request"): read_request,
+}
+"""Readers of fields that are in manifests of both kinds, or in this one."""
+_READER = Reader(OWN)
 
 
 def plain(value: Any) -> Any:
@@ -350,53 +295,4 @@ def plain(value: Any) -> Any:
         return {k: plain(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
         return [plain(v) for v in value]
-    return value
-
-
-def _str(value: Any) -> str:
-    if not isinstance(value, str):
-        raise TypeError(f"{_short(value)} is not a string")
-    if len(value) > MOST_TEXT:
-        raise ValueError(f"{_short(value)} has {len(value)} characters, more than {MOST_TEXT}")
-    value.encode()  # a lone surrogate can be neither shown nor written again
-    return value
-
-
-def _short(value: Any) -> str:
-    return repr(value if not isinstance(value, list | dict) else type(value))[:_SHOWN]
-
-
-def _raw(value: Any) -> str:
-    """A text that may hold bytes which are no UTF-8, as a fix may: escaped as os.fsdecode does (PEP 383)."""
-    if not isinstance(value, str):
-        raise TypeError(f"{_short(value)} is not a string")
-    value.encode(errors="surrogateescape")
-    return value
-
-
-def _strs(value: Any) -> tuple[str, ...]:
-    return tuple(_str(v) for v in _list(value))
-
-
-def _list(value: Any) -> list[Any]:
-    if not isinstance(value, list):
-        raise TypeError(f"{_short(value)} is not a list")
-    return value
-
-
-def _code(value: Any) -> str:
-    if not isinstance(value, str) or len(value) % 2 or not set(value) <= set("0123456789abcdef."):
-        raise TypeError("the code of a function is no hex digits and dots")
-    return value
-
-
-def _flag(value: Any) -> bool:
-    if not isinstance(value, bool):
-        raise TypeError(f"{_short(value)} is neither true nor false")
-    return value
-
-
-def _address(value: Any) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 1 << 64:
-        raise TypeError(f"{_short(value)} is not an address or size")
     return value

@@ -1,4 +1,6 @@
-"""The record that a live patch carries at the start of its memory in a process (docs/patch-format.md, "In the process").
+"""The record that a live patch carries at the start of its memory in a process.
+
+Its form: docs/reference/patch-format.md, "In the process".
 
 `status` and `revert` need nothing else. Reading one means reading what a process may have written itself: all is bounded and
 typed here, and who uses it must still check the addresses against the process's maps.
@@ -14,6 +16,7 @@ from typing import Any
 
 from suture.patch import strict_json
 from suture.patch.consistency import Consistency
+from suture.patch.field import MOST_TEXT, members, rows
 
 MAGIC = b"SUTUREREC\0"
 FORMAT = 1
@@ -23,7 +26,6 @@ _MOST_VALUES = MOST_JSON // 16
 _MOST_KEPT = 64 << 10
 MEMFD_PREFIX = "suture:"
 MOST_FUNCTIONS = 8192
-MOST_TEXT = 16384
 
 
 class BadRecord(ValueError):
@@ -197,8 +199,8 @@ def _decode(data: bytes) -> Record:
     if len(data) < HEADER.size + length:
         raise BadRecord("truncated")
     try:
-        record = _record(strict_json.loads(data[HEADER.size : HEADER.size + length], MOST_JSON, _MOST_VALUES))
-    except (ValueError, KeyError, TypeError, AttributeError) as problem:
+        record = _record(members(strict_json.loads(data[HEADER.size : HEADER.size + length], MOST_JSON, _MOST_VALUES)))
+    except (ValueError, KeyError, TypeError) as problem:
         raise BadRecord(f"malformed: {type(problem).__name__}") from problem
     if not 0 < len(record.functions) <= MOST_FUNCTIONS:
         raise BadRecord("impossible number of functions")
@@ -215,15 +217,15 @@ def _record(top: dict[str, Any]) -> Record:
         _text(top["file"]),
         _text(top["package"]),
         _text(top["version"]),
-        tuple(RecordedFix(_text(f["name"]), tuple(_text(c) for c in f["cves"])) for f in top["fixes"]),
-        tuple(_text(n) for n in top["notes"]),
+        tuple(RecordedFix(_text(f["name"]), tuple(_text(c) for c in rows(f["cves"]))) for f in rows(top["fixes"])),
+        tuple(_text(n) for n in rows(top["notes"])),
         _address(top["base"]),
         _size(int(_text(top["text_size"]), 16)),
         _size(int(_text(top["data_size"]), 16)),
         _address(top["code"]),
         _size(int(_text(top["code_size"]), 16)),
         _bias(top["bias"]),
-        tuple(_group(g) for g in top["groups"]),
+        tuple(_group(g) for g in rows(top["groups"])),
         _parts(top.get("suspends", [])),
         _text(top.get("relaxed", "")),
         _unwinding(top.get("unwinding")),
@@ -244,14 +246,14 @@ def _unwinding(row: dict[str, Any] | None) -> PlacedUnwinding | None:
     )
 
 
-def _parts(rows: Any) -> tuple[PlacedPart, ...]:
-    return tuple(PlacedPart(_text(p["name"]), _address(p["old"]), _size(p["size"])) for p in rows)
+def _parts(value: Any) -> tuple[PlacedPart, ...]:
+    return tuple(PlacedPart(_text(p["name"]), _address(p["old"]), _size(p["size"])) for p in rows(value))
 
 
 def _group(row: dict[str, Any]) -> PlacedGroup:
     parts = _parts(row["parts"])
     return PlacedGroup(
-        _text(row["name"]), _address(row["switch"]), tuple(_function(f) for f in row["functions"]), parts
+        _text(row["name"]), _address(row["switch"]), tuple(_function(f) for f in rows(row["functions"])), parts
     )
 
 

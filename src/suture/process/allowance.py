@@ -14,6 +14,8 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
 from suture.process.error import Hostile
+from suture.process.urgency import keep_to_hurry
+from suture.report.reason import Reason
 
 MOST_BYTES = 24 << 20
 MOST_READS = 20_000
@@ -64,8 +66,18 @@ def spend(size: int, reads: int = 1) -> None:
     left.bytes -= size
     left.reads -= reads
     if left.bytes < 0:
-        raise Hostile(left.pid, "more of its memory would have to be read than any honest process needs")
+        raise Hostile(
+            left.pid, "more of its memory would have to be read than any honest process needs", reason=Reason.TOO_COSTLY
+        )
     if left.reads < 0:
-        raise Hostile(left.pid, "more places of its memory would have to be read than any honest process needs")
-    if time.thread_time() > left.until:
-        raise Hostile(left.pid, "looking at it takes more processor time than any honest process needs")
+        raise Hostile(
+            left.pid,
+            "more places of its memory would have to be read than any honest process needs",
+            reason=Reason.TOO_COSTLY,
+        )
+    now = time.thread_time()
+    keep_to_hurry(now)
+    if now > left.until:
+        raise Hostile(
+            left.pid, "looking at it takes more processor time than any honest process needs", reason=Reason.TOO_COSTLY
+        )

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import Protocol
 
 from suture.error import ExitCode, Refused, SutureError
+from suture.report.reason import Reason
 
 
 class NoProcess(SutureError):
@@ -16,9 +17,14 @@ class NoProcess(SutureError):
     exit_code = ExitCode.NO_PROCESS
 
     def __init__(
-        self, pid: int, why: str = "no such process", remedy: str = "list what runs with: suture scan"
+        self,
+        pid: int,
+        why: str = "no such process",
+        remedy: str = "list what runs with: suture scan",
+        *,
+        reason: Reason = Reason.ENDED,
     ) -> None:
-        super().__init__(f"pid {pid}: {why}", remedy)
+        super().__init__(f"pid {pid}: {why}", remedy, reason=reason)
         self.pid = pid
 
 
@@ -38,6 +44,7 @@ def naming_its_end(process: _Named) -> Iterator[None]:
             process.pid,
             "has ended while Suture was at work on it, or right after",
             "see in its log or core dump why it ended; if it was the patch, do not apply it again. What runs: suture scan",
+            reason=Reason.ENDED_DURING_WORK,
         ) from problem
 
 
@@ -46,8 +53,9 @@ class NoPermission(SutureError):
 
     exit_code = ExitCode.NO_PERMISSION
 
-    def __init__(self, pid: int, why: str) -> None:
-        super().__init__(f"pid {pid}: {why}", "run as root, or as the process's own user where ptrace is allowed")
+    def __init__(self, pid: int, why: str, *, reason: Reason) -> None:
+        remedy = "run as root, or as the process's own user where ptrace is allowed"
+        super().__init__(f"pid {pid}: {why}", remedy, reason=reason)
         self.pid = pid
 
 
@@ -56,7 +64,11 @@ class AlreadyTraced(Refused):
 
     def __init__(self, pid: int, tracer: int) -> None:
         by = f"pid {tracer}" if tracer else "another process"
-        super().__init__(f"pid {pid}: is already traced by {by}", "end the debugger or tracer, then try again")
+        super().__init__(
+            f"pid {pid}: is already traced by {by}",
+            "end the debugger or tracer, then try again",
+            reason=Reason.TRACED,
+        )
         self.pid = pid
         self.tracer = tracer
 
@@ -86,8 +98,8 @@ class Hostile(SutureError):
 
     exit_code = ExitCode.REFUSED
 
-    def __init__(self, pid: int, what: str) -> None:
-        super().__init__(f"pid {pid}: {what}", "look at the process by hand; Suture does not touch it")
+    def __init__(self, pid: int, what: str, *, reason: Reason) -> None:
+        super().__init__(f"pid {pid}: {what}", "look at the process by hand; Suture does not touch it", reason=reason)
         self.pid = pid
 
 

@@ -23,6 +23,8 @@ from suture.process.see.aside import GRACE, is_blocked
 from suture.process.see.find import Unread, every_process
 from suture.process.see.population import Population
 from suture.process.tracee import command_name
+from suture.process.urgency import hurry, is_loaded, urgent
+from suture.report.reason import Reason
 
 _FIRST_SECONDS = 0.2
 _MOST_WAITING = 32
@@ -42,6 +44,7 @@ class Failure:
     error: str
     remedy: str
     exit_code: ExitCode
+    reason: Reason
     has_left: bool = False  # the binary is not loaded any more: mostly, another program was executed meanwhile
 
 
@@ -140,13 +143,14 @@ def in_each(
     first = min(timeout, _FIRST_SECONDS)
     outcomes: dict[int, Outcome] = {}
     todo: dict[int, None] = dict.fromkeys(pids)
-    for seconds, workers in ((first, jobs), (timeout - first, max(jobs, _MOST_WAITING))):
-        if not todo:
-            break
-        for outcome in _share_out(todo, change, _Time(seconds, until), min(workers, len(todo)), Population()):
-            outcomes[outcome.pid] = _joined(outcomes.get(outcome.pid), outcome)
-            report(len(outcomes), len(set(pids)))
-        todo = {pid: None for pid, o in outcomes.items() if _is_waiting(o) and timeout > first}
+    with urgent():  # who gives out the work and has next to none of it itself
+        for seconds, workers in ((first, jobs), (timeout - first, max(jobs, _MOST_WAITING))):
+            if not todo:
+                break
+            for outcome in _share_out(todo, change, _Time(seconds, until), min(workers, len(todo)), Population()):
+                outcomes[outcome.pid] = _joined(outcomes.get(outcome.pid), outcome)
+                report(len(outcomes), len(set(pids)))
+            todo = {pid: None for pid, o in outcomes.items() if _is_waiting(o) and timeout > first}
     return [outcomes[pid] for pid in dict.fromkeys(pids)]
 
 
@@ -257,7 +261,9 @@ def _give(worker: _Worker, left: list[int], ahead: int) -> None:
 
 def _unfinished(pid: int) -> Failure:
     what = f"pid {pid}: the worker that was at it was killed, by a person or because reading the process did not return"
-    return Failure(pid, command_name(pid), what, f"see where it stands: suture status {pid}", ExitCode.FAILED)
+    return Failure(
+        pid, command_name(pid), what, f"see where it stands: suture status {pid}", ExitCode.FAILED, Reason.KILLED
+    )
 
 
 def _start(change: Change, time_left: _Time, population: Population, others: Sequence[Connection]) -> _Worker:
@@ -271,7 +277,8 @@ def _start(change: Change, time_left: _Time, population: Population, others: Seq
         for line in (ours, *others):
             line.close()
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent: what was begun here is ended well
-        _work(theirs, change, time_left, population)
+        with hurry():
+            _work(theirs, change, time_left, population)
         code = 0
     finally:
         os._exit(code)
@@ -287,7 +294,10 @@ def _work(line: Connection, change: Change, time_left: _Time, population: Popula
             pid = line.recv()
         except (EOFError, OSError):
             return
+        begin = time.thread_time()
         line.send(outcome_of(pid, change, time_left.left, population))
+        if is_loaded():
+            time.sleep(time.thread_time() - begin)  # what was done in a hurry, others had to wait for
         done += 1
         if done % _COLLECT == 0:
             gc.collect()
@@ -299,8 +309,10 @@ def outcome_of(pid: int, change: Change, seconds: float, population: Population)
         return change(pid, seconds, population)
     except SutureError as problem:
         has_left = isinstance(problem, NotLoaded)
-        return Failure(pid, command_name(pid), problem.what, problem.remedy, problem.exit_code, has_left)
+        return Failure(
+            pid, command_name(pid), problem.what, problem.remedy, problem.exit_code, problem.reason, has_left
+        )
     except Exception as problem:  # a defect; it must not cost the other processes their turn
         what = f"pid {pid}: {type(problem).__name__}: {problem}"
         remedy = f"this is a defect; give its pid alone to see where: --debug {pid}"
-        return Failure(pid, command_name(pid), what, remedy, ExitCode.FAILED)
+        return Failure(pid, command_name(pid), what, remedy, ExitCode.FAILED, Reason.DEFECT)

@@ -18,6 +18,7 @@ from pathlib import Path
 from suture.error import Refused
 from suture.process.error import Busy, NoProcess
 from suture.process.tracee import Tracee, read_stat
+from suture.report.reason import Reason
 
 _SUFFIX = ".lock"
 
@@ -36,7 +37,11 @@ def _own_folder() -> Path:
         folder.mkdir(mode=0o700, parents=True)
     facts = folder.lstat()
     if not stat.S_ISDIR(facts.st_mode) or facts.st_uid != os.geteuid() or facts.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-        raise Refused(f"{folder}: is no folder that only you may write to", f"take it away: rm -r {folder}")
+        raise Refused(
+            f"{folder}: is no folder that only you may write to",
+            f"take it away: rm -r {folder}",
+            reason=Reason.LOCK_FOLDER,
+        )
     return folder
 
 
@@ -49,7 +54,11 @@ def locked(tracee: Tracee, seconds: float) -> Iterator[None]:
     deadline = time.monotonic() + seconds
     while (fd := _take(path)) is None:
         if time.monotonic() > deadline:
-            raise Busy(f"pid {tracee.pid}: another suture works on it", "try again when that is done")
+            raise Busy(
+                f"pid {tracee.pid}: another suture works on it",
+                "try again when that is done",
+                reason=Reason.BUSY_LOCKED,
+            )
         time.sleep(0.02)
     try:
         yield

@@ -9,6 +9,7 @@ import os
 import struct
 
 from suture.process.error import NoPermission, NoProcess
+from suture.report.reason import Reason
 
 _MOST = 1 << 16
 
@@ -21,7 +22,7 @@ def open_file(pid: int, name: str, denied: str = "", flags: int = os.O_RDONLY, f
     except (FileNotFoundError, ProcessLookupError) as problem:
         raise NoProcess(pid) from problem
     except PermissionError as problem:
-        raise NoPermission(pid, denied or f"its {name} may not be read") from problem
+        raise NoPermission(pid, denied or f"its {name} may not be read", reason=Reason.DENIED_READ) from problem
 
 
 def open_folder(pid: int, name: str = "", folder: int | None = None) -> int:
@@ -37,7 +38,7 @@ def read_file(pid: int, name: str, folder: int | None = None) -> bytes:
     except ProcessLookupError as problem:
         raise NoProcess(pid) from problem
     except PermissionError as problem:
-        raise NoPermission(pid, f"its {name} may not be read") from problem
+        raise NoPermission(pid, f"its {name} may not be read", reason=Reason.DENIED_READ) from problem
     finally:
         os.close(fd)
 

@@ -1,6 +1,7 @@
 """The one module with raw system calls. Each wrapper is named after its call and raises OSError with the call's errno.
 
-ptrace(2), waitpid(2), process_vm_readv(2), kcmp(2), pidfd_open(2), pidfd_getfd(2), timer_create(2), openat2(2), perf_event_open(2). Numbers that differ by
+ptrace(2), waitpid(2), process_vm_readv(2), kcmp(2), pidfd_open(2), pidfd_getfd(2), timer_create(2), openat2(2),
+perf_event_open(2), futex(2), tgkill(2). Numbers that differ by
 machine are in `x86_64`.
 """
 
@@ -8,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import mmap
 import os
 import signal
 import struct
@@ -54,7 +56,7 @@ IOV_MAX = 1024
 KCMP_VM = 1
 _SIGEV_THREAD_ID = 4
 _SYS_OPENAT2 = 437  # the same on every machine
-_WAKE_SIGNAL = int(signal.SIGRTMAX) - 3
+WAKE_SIGNAL = int(signal.SIGRTMAX) - 3
 
 # PyDLL keeps the interpreter lock: right and faster for calls that never block. CDLL gives it up for those that do.
 _quick = ctypes.PyDLL(None, use_errno=True)
@@ -282,8 +284,8 @@ def wake_after(seconds: float) -> Iterator[None]:
     A POSIX timer sends this thread a signal whose handler does nothing (getpid), repeatedly, so that a signal just before the
     call is not lost. No Python handler is needed, so this works in any thread.
     """
-    _install_wake_handler()
-    event = _Sigevent(None, _WAKE_SIGNAL, _SIGEV_THREAD_ID, _syscall(ctypes.c_long(x86_64.SYS_GETTID)))
+    install_wake_handler()
+    event = _Sigevent(None, WAKE_SIGNAL, _SIGEV_THREAD_ID, _syscall(ctypes.c_long(x86_64.SYS_GETTID)))
     timer = ctypes.c_int()
     if _syscall(ctypes.c_long(x86_64.SYS_TIMER_CREATE), ctypes.c_long(1), ctypes.byref(event), ctypes.byref(timer)):
         raise _fail("timer_create")
@@ -303,22 +305,53 @@ def wake_after(seconds: float) -> Iterator[None]:
         _syscall(ctypes.c_long(x86_64.SYS_TIMER_DELETE), ctypes.c_long(timer.value))
 
 
+# linux/futex.h
+_FUTEX_LOCK_PI, _FUTEX_UNLOCK_PI = 6, 7
+FUTEX_WAITERS = 0x80000000
+
+
+def futex_lock_pi(word: mmap.mmap) -> None:
+    """FUTEX_LOCK_PI on the first word of shared memory: until it is zero and a `WAKE_SIGNAL` has come, or its holder
+    has ended. Who the word says to hold it has the caller's priority meanwhile. Raises OSError (ESRCH, EPERM for a
+    kernel thread)."""
+    install_wake_handler()
+    _futex(word, _FUTEX_LOCK_PI)
+
+
+def futex_unlock_pi(word: mmap.mmap) -> None:
+    """FUTEX_UNLOCK_PI. Raises OSError (EPERM when it is not held)."""
+    _futex(word, _FUTEX_UNLOCK_PI)
+
+
+def _futex(word: mmap.mmap, operation: int) -> None:
+    address = ctypes.addressof(ctypes.c_uint32.from_buffer(word))
+    number, zero = ctypes.c_long(x86_64.SYS_FUTEX), ctypes.c_long(0)
+    if _slow.syscall(number, ctypes.c_void_p(address), ctypes.c_long(operation), zero, None, None, zero) == -1:
+        raise _fail("futex")
+
+
+def tgkill(pid: int, tid: int, sig: int) -> None:
+    """tgkill(2). A thread that has ended is no error."""
+    _syscall(*[ctypes.c_long(v) for v in (x86_64.SYS_TGKILL, pid, tid, sig)])
+
+
 _wake_handler_installed = False
 
 
-def _install_wake_handler() -> None:
+def install_wake_handler() -> None:
+    """For `WAKE_SIGNAL`, a handler that does nothing."""
     global _wake_handler_installed  # noqa: PLW0603  one signal disposition per process
     if _wake_handler_installed:
         return
     action = _Sigaction(ctypes.cast(_quick.getpid, ctypes.c_void_p).value, (ctypes.c_ubyte * 128)(), 0, None)
-    if _quick.sigaction(_WAKE_SIGNAL, ctypes.byref(action), None):
+    if _quick.sigaction(WAKE_SIGNAL, ctypes.byref(action), None):
         raise _fail("sigaction")
     _wake_handler_installed = True
 
 
 _SIGNAL_SET = ctypes.c_ubyte * 128  # sigset_t of glibc, bit n-1 for signal n
 _HELD_SIGNALS = _SIGNAL_SET.from_buffer_copy(
-    sum(1 << (s - 1) for s in signal.valid_signals() if s != _WAKE_SIGNAL).to_bytes(128, "little")
+    sum(1 << (s - 1) for s in signal.valid_signals() if s != WAKE_SIGNAL).to_bytes(128, "little")
 )
 
 

@@ -13,6 +13,7 @@ from typing import Protocol
 from suture.process import syscall
 from suture.process.error import Busy, Hostile, NoPermission, NoProcess
 from suture.process.proc import open_file, open_folder, read_file
+from suture.report.reason import Reason
 
 _PF_KTHREAD = 0x00200000
 MOST_THREADS = 1 << 16
@@ -73,7 +74,7 @@ class Tracee:
                 raise NoProcess(pid)
             stat = self._stat(self.folder)
             if stat.flags & _PF_KTHREAD:
-                raise NoProcess(pid, "is a kernel thread")
+                raise NoProcess(pid, "is a kernel thread", reason=Reason.KERNEL_THREAD)
             self.start_time = stat.start_time
             self.via = pid
             if stat.state in "ZX":
@@ -92,7 +93,7 @@ class Tracee:
     ) -> None:
         self._close()
         if isinstance(error, ProcessLookupError):  # ESRCH of any call: what it was about is gone
-            raise NoProcess(self.pid, "ended during the work") from error
+            raise NoProcess(self.pid, "ended during the work", reason=Reason.ENDED_DURING_WORK) from error
 
     def _keep(self, fd: int) -> int:
         self._open.append(fd)
@@ -130,7 +131,9 @@ class Tracee:
         thread `via` has ended: all that was read by its number before is in doubt."""
         if self._stat(self.folder).state in "ZX" and self.via == self.pid:
             self._living_thread()
-            raise Busy(f"pid {self.pid}: its main thread has ended meanwhile", "try again")
+            raise Busy(
+                f"pid {self.pid}: its main thread has ended meanwhile", "try again", reason=Reason.BUSY_THREAD_ENDED
+            )
         if self.via != self.pid:
             try:
                 ended = self._stat(self._thread).state in "ZX"
@@ -138,9 +141,13 @@ class Tracee:
                 ended = True
             if ended:
                 self._living_thread()
-                raise Busy(f"pid {self.pid}: thread {self.via} has ended meanwhile", "try again")
+                raise Busy(
+                    f"pid {self.pid}: thread {self.via} has ended meanwhile",
+                    "try again",
+                    reason=Reason.BUSY_THREAD_ENDED,
+                )
         if self._memory >= 0 and not syscall.is_in_use(self._memory):
-            raise NoProcess(self.pid, "executes another program now")
+            raise NoProcess(self.pid, "executes another program now", reason=Reason.EXECUTED)
 
     def has_thread(self, tid: int) -> bool:
         """Whether the number is one of its threads'. It stays so while the thread is our tracee, since we are told of its end."""
@@ -166,7 +173,7 @@ class Tracee:
         try:
             names = os.listdir(table)
             if len(names) > _MOST_DESCRIPTORS:
-                raise Hostile(self.pid, f"has {len(names)} open files")
+                raise Hostile(self.pid, f"has {len(names)} open files", reason=Reason.TOO_MANY_FILES)
             found = []
             for name in names:
                 with suppress(OSError):

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from suture.error import Unsupported
+from suture.report.reason import Reason
 
 RED_ZONE = 128
 USER_CODE_SEGMENT = 0x33
@@ -29,9 +30,11 @@ SYS_RT_SIGRETURN = 15
 SYS_FTRUNCATE = 77
 SYS_GETTID = 186
 SYS_RESTART_SYSCALL = 219
+SYS_FUTEX = 202
 SYS_TIMER_CREATE = 222
 SYS_TIMER_SETTIME = 223
 SYS_TIMER_DELETE = 226
+SYS_TGKILL = 234
 SYS_PERF_EVENT_OPEN = 298
 SYS_KCMP = 312
 SYS_MEMFD_CREATE = 319
@@ -94,7 +97,8 @@ RESTARTBLOCK = (1 << 64) - _ERESTART_RESTARTBLOCK
 """In rax: the kernel will have the thread call restart_syscall, which goes on with the rest of a sleep."""
 
 # Calls that return EINTR after a stop though no signal is handled: every place of Linux 6.1 that returns it for a signal that is
-# merely pending, without the fatal ones (docs/interrupted-calls.md goes through them). Made again they find everything as before.
+# merely pending, without the fatal ones (docs/reference/interrupted-calls.md goes through them). Made again they find
+# everything as before.
 REPEATED_AFTER_EINTR = frozenset(
     {
         # sockets with a timeout (include/net/sock.h, sock_intr_errno), drivers and file systems in user space
@@ -180,6 +184,7 @@ def require_machine() -> None:
         raise Unsupported(
             f"this machine is {platform.machine()}; live patches are applied on x86-64 only",
             "restart the program with the fixed package",
+            reason=Reason.MACHINE,
         )
 
 

@@ -46,11 +46,14 @@ def is_inside(path: Path, folder: Path) -> bool:
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold the exclusive lock that belongs to `path`; wait for it if another process has it."""
+def locked(path: Path, *, shared: bool = False) -> Iterator[None]:
+    """Hold the lock that belongs to `path`; wait for whoever has it.
+
+    Any number may hold it `shared` at a time, while nobody holds it alone.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path.parent / f".{path.name}.lock", "w") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
+        fcntl.flock(handle, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
         yield
 
 

@@ -12,6 +12,7 @@ from suture.command import CommandFailed, run
 from suture.error import NotFound, Refused
 from suture.source.archive import SourceVersion
 from suture.source.changed_line import Reader, changed_lines
+from suture.source.claim import claiming
 from suture.source.fix import Fix, parse
 
 _CVE = re.compile(r"CVE-\d{4}-\d{4,}")
@@ -20,7 +21,10 @@ _SKIPPED = ("debian", ".pc", ".git")
 
 
 def from_series(source: SourceVersion, name: str) -> Fix:
-    """A patch of `debian/patches/series` by its name, with or without its suffix. Raises `NotFound`."""
+    """A patch of `debian/patches/series` by its name, with or without its suffix. Raises `NotFound`.
+
+    A number in its name keeps no CVE from it: which other parts there are, the series tells (`siblings`).
+    """
     folder = source.tree / "debian" / "patches"
     listed = series(source)
     found = [p for p in listed if name in (p, Path(p).name, Path(p).stem, p.rsplit(".", 1)[0])]
@@ -30,7 +34,8 @@ def from_series(source: SourceVersion, name: str) -> Fix:
             f"{source.name} {source.version} has no patch {name} in its series", f"it has: {', '.join(near[:20])}"
         )
     text = (folder / found[0]).read_bytes().decode(errors="surrogateescape")
-    return parse(text, found[0], lambda path: (source.tree / path).is_file())
+    fix = parse(text, found[0], lambda path: (source.tree / path).is_file())
+    return claiming([fix], {n.cve for n in fix.named if n.number})[0]
 
 
 def series(source: SourceVersion) -> tuple[str, ...]:
@@ -45,7 +50,7 @@ def series(source: SourceVersion) -> tuple[str, ...]:
 def siblings(source: SourceVersion, name: str, cve: str) -> tuple[str, ...]:
     """Other patches of the series that are called after the same CVE, tests left aside: a fix in several parts."""
     own = from_series(source, name).name
-    return tuple(p for p in series(source) if p != own and cve in p and not _TEST.search(p))
+    return tuple(p for p in series(source) if p != own and cve in _CVE.findall(p) and not _TEST.search(p))
 
 
 def fixes_between(old: SourceVersion, new: SourceVersion) -> tuple[Fix, ...]:

@@ -15,11 +15,14 @@ from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
 
 from suture.error import Refused
-from suture.source.subject import subjects
+from suture.source.subject import Named, subject
 
 _EMPTIED = re.compile(r"^@@ -\S+ \+0,0 @@")  # as `diff -N` writes a file that is gone
 _HUNK = re.compile(r"^@@ -\d+(?:,(\d+))? \+\d+(?:,(\d+))? @@")
-_GIT_NAMES = re.compile(r'diff --git ("(?:[^"\\]|\\.)*"|\S+|.+?(?= b/)) ("(?:[^"\\]|\\.)*"|.+)$')
+_LINK = re.compile(r"\b120000$")  # the mode of a symbolic link (git-fast-import(1))
+_NO_FILE = "/dev/null"
+_BINARY = re.compile(r"Binary files (.+) and (.+) differ$")  # diff(1), git-diff(1)
+_ONLY_IN = re.compile(r"Only in (\S+): (\S+)$")
 _EXTENDED = re.compile(
     r"(old mode|new mode|deleted file mode|new file mode|copy from|copy to|rename from|rename to|similarity index|"
     r"dissimilarity index|index)(.*)"
@@ -180,7 +183,7 @@ class FilePatch:
     """The change of one file: `text` is a unified diff with `a/PATH` and `b/PATH` as its names (strip 1).
 
     It has no hunk where only a mode, a name or an empty file changes, and for a binary file. `source` is the path that a file is
-    moved or copied from.
+    moved or copied from. The text of a symbolic link (`is_link`) is where it leads to.
     """
 
     path: str
@@ -189,6 +192,7 @@ class FilePatch:
     deletes: bool = False
     source: str = ""
     is_binary: bool = False
+    is_link: bool = False
 
     @property
     def kind(self) -> PathKind:
@@ -207,12 +211,14 @@ class FilePatch:
 
 @dataclass(frozen=True)
 class Fix:
-    """A named fix: the changes of its files in order, the CVEs that it is for, and what `only` has left out of it."""
+    """A named fix: the changes of its files in order, the CVEs that it is for, those that it only names, and what `only` has
+    left out of it."""
 
     name: str
     files: tuple[FilePatch, ...]
     cves: tuple[str, ...] = ()
     left_out: tuple[FilePatch, ...] = ()
+    named: tuple[Named, ...] = ()
 
     @property
     def sha256(self) -> str:
@@ -243,17 +249,18 @@ def parse(text: str, name: str, exists: Callable[[str], bool] | None = None) -> 
     prose: list[str] = []
     for diff in _diffs(_lines(text), prose, name):
         path, body = _path(diff.old, diff.new, exists), "".join(diff.hunks)
-        source = _path(diff.old, "/dev/null", exists) if diff.moves else ""
+        source = _path(diff.old, _NO_FILE, exists) if diff.moves else ""
         for one in (path, source):
             if one.startswith("/") or ".." in one.split("/"):
                 raise Refused(f"{name}: names a file outside the source: {one}", "check where the patch comes from")
-        creates = diff.creates or diff.old == "/dev/null" or body.startswith("@@ -0,0")
-        deletes = diff.deletes or diff.new == "/dev/null" or bool(_EMPTIED.match(body))
-        header = f"--- {'/dev/null' if creates else 'a/' + path}\n+++ {'/dev/null' if deletes else 'b/' + path}\n"
-        files.append(FilePatch(path, header + body, creates, deletes, source, diff.is_binary))
+        creates = diff.creates or diff.old == _NO_FILE or body.startswith("@@ -0,0")
+        deletes = diff.deletes or diff.new == _NO_FILE or bool(_EMPTIED.match(body))
+        header = f"--- {_NO_FILE if creates else 'a/' + path}\n+++ {_NO_FILE if deletes else 'b/' + path}\n"
+        files.append(FilePatch(path, header + body, creates, deletes, source, diff.is_binary, diff.is_link))
     if not files:
         raise Refused(f"{name}: holds no unified diff", "give a patch made by `diff -u` or `git diff`")
-    return Fix(name, tuple(files), subjects(name, prose))
+    said = subject(name, prose)
+    return Fix(name, tuple(files), said.cves, named=said.named)
 
 
 def read(path: Path, exists: Callable[[str], bool] | None = None) -> Fix:
@@ -277,7 +284,12 @@ class _Diff:
     deletes: bool = False
     moves: bool = False
     is_binary: bool = False
+    is_link: bool = False
     counts: bool = False
+
+    def is_of(self, old: str, new: str) -> bool:
+        """Whether `---` and `+++` lines with these names belong to this header."""
+        return (old, new) != (_NO_FILE, _NO_FILE) and old in (self.old, _NO_FILE) and new in (self.new, _NO_FILE)
 
 
 def _diffs(lines: list[str], prose: list[str], name: str) -> Iterator[_Diff]:
@@ -289,19 +301,33 @@ def _diffs(lines: list[str], prose: list[str], name: str) -> Iterator[_Diff]:
             if git is not None and git.counts:
                 yield git
             git, at = _git_header(lines, at)
-        elif line.startswith(("GIT binary patch", "Binary files ")):
+        elif line.startswith("GIT binary patch"):
             if git is None:
-                raise Refused(f"{name}: changes a binary file", "leave that file out of the patch")
-            git.is_binary = git.counts = True
-            at = _binary_end(lines, at + 1)
+                raise Refused(f"{name}: line {at + 1}: a binary change of no file", "leave it out of the patch")
+            git.is_binary, at = True, _binary_end(lines, at + 1)
+            yield git
+            git = None
+        elif words := _BINARY.match(line.rstrip("\r\n")):
+            found = git or _Diff(*_two_names(f"{words[1]} and {words[2]}", " and "))
+            found.is_binary, git, at = True, None, at + 1
+            yield found
+        elif only := _ONLY_IN.match(line.rstrip("\r\n")):
+            raise Refused(
+                f"{name}: line {at + 1}: {only[1]}/{only[2]} is in one of the folders only, and the patch does not have it",
+                "make the patch with `diff -ruN` or `git diff`, or remove the line if the file does not matter",
+            )
         elif line.startswith("--- ") and at + 1 < len(lines) and lines[at + 1].startswith("+++ "):
             if at + 2 >= len(lines) or not _HUNK.match(lines[at + 2]):
                 raise Refused(
                     f"{name}: line {at + 3}: no hunk follows the names of a file",
                     "the patch is truncated or altered (a diff of a merge is none): fetch it again",
                 )
+            old, new = _named(line), _named(lines[at + 1])
+            if git is not None and not git.is_of(old, new):
+                yield from [git] if git.counts else []
+                git = None
             found = git or _Diff("", "")
-            found.old, found.new = _named(line), _named(lines[at + 1])
+            found.old, found.new = old, new
             at, stripped = at + 2, line.endswith("\r\n")
             start = at
             while at < len(lines) and (hunk := _HUNK.match(lines[at])):
@@ -325,8 +351,7 @@ def _diffs(lines: list[str], prose: list[str], name: str) -> Iterator[_Diff]:
 
 def _git_header(lines: list[str], at: int) -> tuple[_Diff, int]:
     """A `diff --git` line with the extended header lines after it; they alone tell of moves, modes and empty files."""
-    words = _GIT_NAMES.match(lines[at].rstrip("\r\n"))
-    found = _Diff(_unquoted(words[1]), _unquoted(words[2])) if words else _Diff("", "")
+    found = _Diff(*_two_names(lines[at].rstrip("\r\n").removeprefix("diff --git "), " "))
     at += 1
     while at < len(lines) and (row := _EXTENDED.match(lines[at])):
         word, value = row[1], _unquoted(row[2].strip())
@@ -334,11 +359,29 @@ def _git_header(lines: list[str], at: int) -> tuple[_Diff, int]:
             found.old, found.moves = f"a/{value}", True
         elif word in ("rename to", "copy to"):
             found.new = f"b/{value}"
+        found.is_link |= _LINK.search(row[2]) is not None
         found.creates |= word == "new file mode"
         found.deletes |= word == "deleted file mode"
         found.counts |= word not in ("index", "similarity index", "dissimilarity index")
         at += 1
     return found, at
+
+
+def _two_names(text: str, between: str) -> tuple[str, str]:
+    """The old and the new name of a line that has both, which may be quoted and may hold what stands between them.
+
+    The names of a file that is not moved are the same behind their first folder; else the first place that leaves two names is taken.
+    """
+    places = [m.start() for m in re.finditer(re.escape(between), text)]
+    pairs = [(_unquoted(text[:n]), _unquoted(text[n + len(between) :])) for n in places]
+    whole = [p for p, n in zip(pairs, places, strict=True) if not text.startswith('"') or text[n - 1] == '"']
+    for same in (
+        lambda a, b: a == b or a.partition("/")[2] == b.partition("/")[2] != "",
+        lambda a, b: _NO_FILE in (a, b),
+    ):
+        if found := next((p for p in whole if same(*p)), None):
+            return found
+    return next(iter(whole), (text, text))
 
 
 def _binary_end(lines: list[str], at: int) -> int:
@@ -389,7 +432,7 @@ def _octal(text: bytes) -> bytes:
 
 def _path(old: str, new: str, exists: Callable[[str], bool] | None) -> str:
     """The path in the source: one leading component stripped (p1), or none (p0) if that is what exists."""
-    name = old if new == "/dev/null" else new
+    name = old if new == _NO_FILE else new
     stripped = name.partition("/")[2]
     if exists and name not in ("", stripped) and exists(name) and not exists(stripped):
         return name

@@ -4,7 +4,9 @@ A patch names CVEs for many reasons: it may be like another's fix, mend a regres
 counts where the patch says what it is: in its file's name, its subject (git's, or DEP-3's Subject and Description), in the
 fields that name a bug (DEP-3 Bug, Bug-*, Origin; CVE, Security and Fixes as others write them), alone on a line, and in a
 sentence that says it fixes them. None counts where the patch says that it is less than the fix: one part, a mitigation, a test;
-of one of a series ([PATCH 1/3]) the file's name alone counts. A person who knows better says so with --cve.
+of one of a series ([PATCH 1/3]) the file's name alone counts, and none of a name that is numbered as a part of several
+(CVE-2025-1111-1.patch), unless the others are there too (claim.py). A person who knows better says so with --cve. Numbers that do not
+count are kept with the reason.
 Sources: https://dep-team.pages.debian.net/deps/dep3/, git-format-patch(1).
 """
 
@@ -12,6 +14,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
 CVE = re.compile(r"CVE-\d{4}-\d{4,}")
 _FIELD = re.compile(r"^(?:# ?)?([A-Za-z][A-Za-z-]*):(?:[ \t]+(.*))?$")
@@ -27,7 +30,12 @@ _ABOUT_ANOTHER = re.compile(
     re.IGNORECASE,
 )
 _NO_FIX = re.compile(
-    r"[-_.](?:pre|prereq|tests?|dep|regression|part|partial|mitigations?|hardening|docs?|logging|follow-?up|revert)[-_.]?\d*$",
+    r"[-_.](pre|prereq|tests?|dep|regression|part|partial|mitigations?|hardening|docs?|logging|follow-?up|revert)[-_.]?\d*$",
+    re.IGNORECASE,
+)
+# a number or a letter right behind the last CVE, as distributions name the parts of a fix; not a version (CVE-2025-1111-2.36)
+_PART = re.compile(
+    r"CVE-\d{4}-\d{4,}[-_.](?:part|patch|fix|p)?[-_.]?(?:(\d{1,4})(?:[-_.]?of[-_.]?(\d+))?(?=$|[-_])|([a-e])$)",
     re.IGNORECASE,
 )
 # said of the patch in its title, or in the sentence that names the CVE
@@ -47,6 +55,8 @@ _UNFINISHED = re.compile(
     r"\b(?-i:TODO|FIXME)\b",
     re.IGNORECASE,
 )
+_MOST_QUOTED = 60
+_IS_LESS = "{} says of itself that it is less than the fix ({})"
 _OF_SERIES = re.compile(r"\[[^\]]*\b(\d+)/(\d+)\]")
 _COMMIT = re.compile(r"(?:From|commit) [0-9a-f]{40}\b")
 _FORGE = re.compile(
@@ -54,14 +64,66 @@ _FORGE = re.compile(
 )
 
 
-def subjects(name: str, prose: Sequence[str]) -> tuple[str, ...]:
-    """CVEs that a patch is for, sorted. `name` is that of its file, `prose` its lines outside of diffs."""
-    found = set(_of_name(name))
+@dataclass(frozen=True)
+class Named:
+    """A CVE that a patch names and does not claim, and why.
+
+    `is_part`: the patch is for it all the same, as less than the fix or one part of it. `number`: which part by its file's name,
+    0 for none; `count`: of how many, 0 where the name does not tell.
+    """
+
+    cve: str
+    reason: str
+    is_part: bool = True
+    number: int = 0
+    count: int = 0
+
+
+@dataclass(frozen=True)
+class Subject:
+    """The CVEs that a patch is for by itself, sorted, and those that it only names, by CVE."""
+
+    cves: tuple[str, ...] = ()
+    named: tuple[Named, ...] = ()
+
+
+def subject(name: str, prose: Sequence[str]) -> Subject:
+    """What a patch is for. `name` is that of its file, `prose` its lines outside of diffs."""
     paragraphs = list(_paragraphs(prose))
-    if any(_is_less(field, text) for field, text in paragraphs):
-        return ()
-    if any(field in (*_TITLES, "") and _is_of_series(text) for field, text in paragraphs):
-        return tuple(sorted(found))  # whoever named the file knows which patch of the series it takes
+    in_name, said, kept = set(CVE.findall(name)), _said(paragraphs), _kept_by_name(name)
+    less = next((words for field, text in paragraphs if (words := _less(field, text))), "")
+    place = next((s for field, text in paragraphs if field in (*_TITLES, "") and (s := _place_in_series(text))), "")
+    mentioned = set(CVE.findall("\n".join(prose)))
+    named = {c: Named(c, f"{name} mentions it and does not say that it fixes it", False) for c in mentioned}
+    named |= {c: Named(c, _IS_LESS.format(name, words)) for c, words in _lessened(paragraphs)}
+    if less:
+        named |= {c: Named(c, _IS_LESS.format(name, less)) for c in said | in_name | _of_titles(paragraphs)}
+        claimed = set[str]()
+    elif place:
+        named |= {c: Named(c, f"{name} is patch {place}") for c in said}
+        claimed = in_name  # whoever named the file knows which patch of the series it takes
+    else:
+        claimed = said | in_name
+    named |= {n.cve: n for n in kept}
+    claimed -= {n.cve for n in kept}
+    return Subject(tuple(sorted(claimed)), tuple(named[c] for c in sorted(named.keys() - claimed)))
+
+
+def _kept_by_name(name: str) -> list[Named]:
+    """The CVEs of a file's name that says that the patch is not the fix itself, or one part of several."""
+    stem = re.sub(r"\.(?:patch|diff|txt)$", "", name)
+    cves = sorted(set(CVE.findall(stem)))
+    part = _PART.search(stem)
+    if part is not None:
+        number = int(part[1]) if part[1] else ord(part[3].lower()) - ord("a") + 1
+        return [Named(c, f"{name} is part {number} by its name", True, number, int(part[2] or 0)) for c in cves]
+    word = _NO_FIX.search(stem)
+    return [Named(c, f"{name} is not the fix itself by its name ({word[1]})") for c in cves] if word else []
+
+
+def _said(paragraphs: Iterable[tuple[str, str]]) -> set[str]:
+    """CVEs that the text of a patch says it is for."""
+    found: set[str] = set()
     for field, text in paragraphs:
         if field in _TITLES or field == "":
             found.update(_of_title(text))
@@ -69,24 +131,36 @@ def subjects(name: str, prose: Sequence[str]) -> tuple[str, ...]:
             found.update(CVE.findall(text))
         if field in ("", "body") or field in _TITLES:
             found.update(_of_statements(text))
-    return tuple(sorted(found))
+    return found
 
 
-def _is_less(field: str, text: str) -> bool:
-    """Whether a paragraph says that the patch is not the whole fix."""
-    if _UNFINISHED.search(text):
-        return True
-    return field in (*_TITLES, "") and bool(_LESS.search(text.split("\n", 1)[0]))
+def _lessened(paragraphs: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:
+    """CVEs of sentences that say less than that they are fixed, each with the words that say so."""
+    for sentence in (s for field, text in paragraphs if field in (*_TITLES, "", "body") for s in _sentences(text)):
+        found = _LESS.search(sentence)
+        if found:
+            yield from ((cve, _quoted(found[0])) for cve in CVE.findall(sentence))
 
 
-def _is_of_series(title: str) -> bool:
+def _of_titles(paragraphs: Iterable[tuple[str, str]]) -> set[str]:
+    return {c for field, text in paragraphs if field in (*_TITLES, "") for c in CVE.findall(text)}
+
+
+def _less(field: str, text: str) -> str:
+    """The words with which a paragraph says that the patch is not the whole fix; "" if it does not."""
+    found = _UNFINISHED.search(text)
+    if found is None and field in (*_TITLES, ""):
+        found = _LESS.search(text.split("\n", 1)[0])
+    return _quoted(found[0]) if found else ""
+
+
+def _quoted(text: str) -> str:
+    return '"' + " ".join(text.split())[:_MOST_QUOTED].encode("ascii", "replace").decode() + '"'
+
+
+def _place_in_series(title: str) -> str:
     found = _OF_SERIES.search(title)
-    return found is not None and int(found[2]) > 1
-
-
-def _of_name(name: str) -> list[str]:
-    stem = re.sub(r"\.(?:patch|diff|txt)$", "", name)
-    return [] if _NO_FIX.search(stem) else CVE.findall(stem)
+    return f"{int(found[1])} of a series of {int(found[2])}" if found is not None and int(found[2]) > 1 else ""
 
 
 def _of_title(text: str) -> Iterator[str]:
@@ -101,8 +175,8 @@ def _of_statements(text: str) -> Iterator[str]:
     for line in text.split("\n"):
         if _ALONE.match(line):
             yield from CVE.findall(line)
-    for sentence in re.split(r"[.;!?](?=\s|$)|\n\s*\n", text):
-        flat, at, said = re.sub(r"\s+", " ", sentence), 0, False
+    for flat in _sentences(text):
+        at, said = 0, False
         if _LESS.search(flat):
             continue
         for hit in CVE.finditer(flat):
@@ -111,6 +185,11 @@ def _of_statements(text: str) -> Iterator[str]:
             if said and not _ABOUT_ANOTHER.search(flat[: hit.start()]):
                 yield hit[0]
             at = hit.end()
+
+
+def _sentences(text: str) -> list[str]:
+    """Each with its blanks as one."""
+    return [re.sub(r"\s+", " ", sentence) for sentence in re.split(r"[.;!?](?=\s|$)|\n\s*\n", text)]
 
 
 def _paragraphs(prose: Iterable[str]) -> Iterator[tuple[str, str]]:

@@ -22,7 +22,7 @@ from suture.process.change.fitting import fitting_images, refuse_shared
 from suture.process.change.old_frame import OldFrames, old_frames
 from suture.process.change.place import close_left, has_left, place
 from suture.process.change.replacement import Earlier, earlier, refuse_third, taken_over
-from suture.process.change.switch import carry_out
+from suture.process.change.switch import Outcome, carry_out
 from suture.process.change.transition import Aim, Transition, plan, settlement
 from suture.process.change.unwind_table import CxxRuntime, Registration, find_runtime, following_of, registration
 from suture.process.error import Busy, NotCarried, WrongTarget, naming_its_end
@@ -46,14 +46,16 @@ from suture.process.stop.borrow import OnStep, no_step
 from suture.process.stop.detach import release_lingering
 from suture.process.stop.obstacle import naming_obstacles, refuse_without_memory, why_no_memory
 from suture.process.tracee import Sharers, Tracee
+from suture.process.urgency import hurry
 from suture.process.x86_64 import require_machine
+from suture.report.reason import Reason
 
 
 class Taken(Busy):
     """The place that was chosen for the patch is taken."""
 
     def __init__(self, what: str) -> None:
-        super().__init__(what, "try again when the process has finished starting")
+        super().__init__(what, "try again when the process has finished starting", reason=Reason.BUSY_MAPPING)
 
 
 _MOST_PLACES = 5  # a process that starts maps a library every millisecond or so
@@ -69,6 +71,7 @@ class GroupResult:
     functions: tuple[str, ...]
     why: str = ""
     copy: int = 0
+    reason: Reason | None = None
 
 
 @dataclass(frozen=True)
@@ -137,6 +140,7 @@ def apply(
     require_machine()
     started = time.monotonic()
     with (
+        hurry(),
         Tracee(pid, population, writes=True) as tracee,
         naming_obstacles(tracee),
         naming_its_end(tracee),
@@ -211,7 +215,7 @@ def _joined(
     """One result for all copies of a binary in a process. A copy with a problem is in the state `otherwise`."""
     groups = [dataclasses.replace(g, copy=image.start) for image, r in results for g in r.groups]
     groups += [
-        GroupResult(g.name, otherwise, tuple(f.name for f in g.functions), problem.what, image.start)
+        GroupResult(g.name, otherwise, tuple(f.name for f in g.functions), problem.what, image.start, problem.reason)
         for image, problem in problems
         for g in groups_of(image)
     ]
@@ -230,7 +234,7 @@ def _register(tracee: Tracee, prepared: Prepared, timeout: float, on_step: OnSte
         return ()
     outcome = carry_out(tracee, [prepared.registration], [], timeout=timeout, on_step=on_step)
     if outcome.waiting:
-        raise Busy(f"pid {tracee.pid}: {outcome.waiting[0][1]}", "try again, or give more time: --timeout SECONDS")
+        raise _still_busy(tracee, outcome)
     return outcome.pauses_us
 
 
@@ -256,7 +260,7 @@ def _place(
             if problem.errno == errno.EEXIST:
                 raise Taken(f"pid {tracee.pid}: something else is mapped where the patch was to go") from problem
             found = why_no_memory(tracee, problem, len(linked.text) + len(linked.data))
-            raise Refused(f"pid {tracee.pid}: {found.what}", found.remedy) from problem
+            raise Refused(f"pid {tracee.pid}: {found.what}", found.remedy, reason=found.reason) from problem
         time.sleep(delay)
         delay = min(delay * 2, 0.25)
         tracee.check_same()
@@ -289,6 +293,7 @@ def prepare(
             raise Refused(
                 f"pid {tracee.pid}: no room of {layout.size} bytes within 2 GiB of {image.path}",
                 "restart the program with the fixed package",
+                reason=Reason.NO_ROOM,
             )
         linked = link(patch, layout, Place(base, image.bias, slots, named, original, told))
     _check_record(patch, image, linked)
@@ -348,6 +353,7 @@ def _runtime(
         raise Refused(
             f"pid {tracee.pid}: an exception may have to pass through the patch, and no C++ runtime is loaded that could be told",
             "restart the program with the fixed package",
+            reason=Reason.NO_CXX_RUNTIME,
         )
     return found
 
@@ -369,6 +375,7 @@ def revert(
     require_machine()
     started = time.monotonic()
     with (
+        hurry(),
         Tracee(pid, population, writes=True) as tracee,
         naming_obstacles(tracee),
         naming_its_end(tracee),
@@ -380,7 +387,9 @@ def revert(
         mine = [p for p in placed if p.record.id == patch_id and any(_is_for(p.record, i) for i in present)]
         if not mine:
             raise NotCarried(
-                f"pid {pid}: does not carry the patch {patch_id}", f"see what it carries: suture status {pid}"
+                f"pid {pid}: does not carry the patch {patch_id}",
+                f"see what it carries: suture status {pid}",
+                reason=Reason.NOT_CARRIED,
             )
         _settle(tracee, maps, timeout, on_step)
         results: list[tuple[Image, Result]] = []
@@ -439,6 +448,7 @@ def _carried(pid: int, identity: str, here: Sequence[Placed]) -> Placed:
         raise Refused(
             f"pid {pid}: carries the patch {identity} {len(found)} times, so there is nothing certain to go back to",
             f"apply its file instead: suture apply FILE {pid} --replace",
+            reason=Reason.AMBIGUOUS,
         )
     return found[0]
 
@@ -454,6 +464,7 @@ def _untouched(tracee: Tracee, record: Record, known: Table[int, Route | None]) 
             raise WrongTarget(
                 f"pid {tracee.pid}: {f.name} at {f.old:#x} is not the code that {record.id} was made for",
                 "something else has changed this process: restart it with the fixed package",
+                reason=Reason.CODE_DIFFERS,
             )
         rows.append((f.old, body))
     return tuple(rows)
@@ -472,7 +483,13 @@ def _settle(tracee: Tracee, maps: Maps, timeout: float, on_step: OnStep) -> None
         known = _suspends([p.record for p in here])
         outcome = carry_out(tracee, [rest], [], timeout=timeout, on_step=on_step, suspends=known)
         if outcome.waiting:
-            raise Busy(f"pid {tracee.pid}: {outcome.waiting[0][1]}", "try again, or give more time: --timeout SECONDS")
+            raise _still_busy(tracee, outcome)
+
+
+def _still_busy(tracee: Tracee, outcome: Outcome) -> Busy:
+    cause = outcome.waiting[0][1]
+    what = f"pid {tracee.pid}: {cause.text}"
+    return Busy(what, "try again, or give more time: --timeout SECONDS", reason=cause.reason)
 
 
 def _suspends(records: Sequence[Record]) -> list[range]:
@@ -489,7 +506,9 @@ def _refuse_replaced(pid: int, record: Record, known: Table[int, Route | None], 
     if others and record.id not in owners:
         names = ", ".join(sorted(f"{p.record.id} ({p.record.name})" for p in here if p.record.id in others))
         raise Refused(
-            f"pid {pid}: {record.id} was replaced by {names}", f"revert that one: suture revert {min(others)} {pid}"
+            f"pid {pid}: {record.id} was replaced by {names}",
+            f"revert that one: suture revert {min(others)} {pid}",
+            reason=Reason.REPLACED,
         )
 
 
@@ -514,7 +533,7 @@ def _switch(
         )
     finally:
         release_lingering(0.5)
-    why = {name: reason for t, reason in outcome.waiting for name in t.groups}
+    why = {name: cause for t, cause in outcome.waiting for name in t.groups}
     wanted = State.APPLIED if aim.applies else State.REVERTED
     here = [p for p in find_placed(tracee.via, read_maps(tracee.via))[0] if p.record.bias == record.bias]
     now = routes(here, reader(tracee.via))
@@ -523,12 +542,18 @@ def _switch(
         state = group_state(record.id, group, now)[0] if all(f.old in now for f in group.functions) else State.REVERTED
         if not aim.applies and state is State.REPLACED:
             state = State.REVERTED  # of this patch nothing is in force
-        groups.append(GroupResult(group.name, state, tuple(f.name for f in group.functions), why.get(group.name, "")))
+        cause = why.get(group.name)
+        functions = tuple(f.name for f in group.functions)
+        groups.append(
+            GroupResult(
+                group.name, state, functions, cause.text if cause else "", reason=cause.reason if cause else None
+            )
+        )
     if outcome.waiting and not outcome.done and not any(g.state is wanted for g in groups):
-        reasons = "; ".join(dict.fromkeys(reason for _, reason in outcome.waiting))
+        reasons = "; ".join(dict.fromkeys(cause.text for _, cause in outcome.waiting))
         endless = [f.name for g in record.groups for f in g.functions if f.endless and g.name in why]
         remedy = remedy_for(endless, record.notes) if endless else "try again, or give more time: --timeout SECONDS"
-        raise Busy(f"pid {tracee.pid}: {reasons}", remedy)
+        raise Busy(f"pid {tracee.pid}: {reasons}", remedy, reason=outcome.waiting[0][1].reason)
     in_force = record.relaxed and any(g.state is State.APPLIED for g in groups)
     return Result(
         tracee.pid,
@@ -568,6 +593,7 @@ def _check_code(tracee: Tracee, patch: PatchFile, image: Image, here: Sequence[P
                 f"pid {tracee.pid}: {function.name} at {function.address + image.bias:#x} is not the code that the patch"
                 f" was made for, although {image.path} has its build-id",
                 "something else has changed this process, or it pretends: restart it with the fixed package",
+                reason=Reason.CODE_DIFFERS,
             )
         bodies[function.address] = bytes(body)
     return bodies

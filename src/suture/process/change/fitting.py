@@ -9,6 +9,7 @@ from suture.process.error import WrongTarget
 from suture.process.memory.image import Image, images, is_32_bit
 from suture.process.memory.maps import Maps
 from suture.process.tracee import Tracee
+from suture.report.reason import Reason
 
 _REMEDY = "restart the program with the fixed package"
 
@@ -23,6 +24,7 @@ def fitting_images(tracee: Tracee, maps: Maps, patch: PatchFile) -> list[Image]:
         raise Unsupported(
             f"pid {tracee.pid}: is a 32-bit process, the patch is for {target.architecture}",
             _REMEDY,
+            reason=Reason.BITS_32,
         )
     present = images(tracee.via, maps)
     found = [i for i in present if i.build_id == target.build_id]
@@ -30,12 +32,14 @@ def fitting_images(tracee: Tracee, maps: Maps, patch: PatchFile) -> list[Image]:
         raise NotLoaded(
             f"pid {tracee.pid}: {_instead(present, maps, target)}, the patch is for {_named(target)}",
             f"make the patch for what runs: suture make --for pid:{tracee.pid}",
+            reason=Reason.BUILD_DIFFERS,
         )
     fitting = [i for i in found if all(_is_code(maps, i, f.address, f.size) for f in patch.manifest.functions)]
     if not fitting:
         raise WrongTarget(
             f"pid {tracee.pid}: {found[0].path} claims build-id {target.build_id} but does not have all of its code loaded",
             "look at the process by hand; its image is not what it says",
+            reason=Reason.CODE_MISSING,
         )
     return fitting
 
@@ -53,6 +57,7 @@ def refuse_shared(tracee: Tracee, maps: Maps, patch: PatchFile, image: Image) ->
                 f"pid {tracee.pid}: {f.name} lies in a shared mapping of {mapping.path} at {mapping.start:#x}, where an entry"
                 " cannot be written without writing the file",
                 _REMEDY,
+                reason=Reason.SHARED_MAPPING,
             )
 
 

@@ -50,7 +50,7 @@ def old_frames(tracee: Tracee, record: Record) -> OldFrames:
     if not outcome.waiting:
         return OldFrames(0, 0, (), ())
     if not outcome.hits:
-        return OldFrames(0, 0, (), (), outcome.waiting[0][1])
+        return OldFrames(0, 0, (), (), outcome.waiting[0][1].text)
     names = {h.range.what for h in outcome.hits}
     functions = tuple(f.name for f in record.functions if f.name in names)
     return OldFrames(

@@ -24,6 +24,7 @@ from suture.process.memory.maps import Maps, read_raw
 from suture.process.memory.placed import Remains
 from suture.process.stop.borrow import Borrowed, OnStep, borrow, no_step
 from suture.process.tracee import Tracee
+from suture.report.reason import Reason
 
 # MFD_NOEXEC_SEAL (Linux 6.3): the file cannot be executed, which is all that vm.memfd_noexec asks for; it can be mapped executable.
 _MFD_CLOEXEC, _MFD_ALLOW_SEALING, _MFD_NOEXEC_SEAL = 0x1, 0x2, 0x8
@@ -90,7 +91,11 @@ def _fill(thread: Borrowed, fd: int, identity: str, contents: bytes) -> os.stat_
         file = os.fstat(held)
         name = os.readlink(f"/proc/self/fd/{held}")
         if file.st_dev != _memfd_device() or file.st_nlink or file.st_size or name != _link(identity):
-            raise Hostile(thread.pid, f"has put something else ({name}) in the place of the patch's memory")
+            raise Hostile(
+                thread.pid,
+                f"has put something else ({name}) in the place of the patch's memory",
+                reason=Reason.PLACE_TAKEN,
+            )
         ours = os.open(f"/proc/self/fd/{held}", os.O_RDWR | os.O_CLOEXEC)
     finally:
         os.close(held)
@@ -127,7 +132,9 @@ def _check_mapped(tracee: Tracee, file: os.stat_result, base: int, text_size: in
     ):
         m = maps.at(start)
         if m is None or (m.start, m.end, m.offset, m.device, m.inode) != (start, end, offset, device, file.st_ino):
-            raise Hostile(tracee.pid, "has something else mapped in the place of the patch's memory")
+            raise Hostile(
+                tracee.pid, "has something else mapped in the place of the patch's memory", reason=Reason.PLACE_TAKEN
+            )
 
 
 def close_left(tracee: Tracee, maps: Maps, identity: str, on_step: OnStep = no_step) -> None:

@@ -9,6 +9,7 @@ from suture.error import Refused
 from suture.patch.manifest import Manifest, ReplacedFunction
 from suture.patch.record import PlacedFunction, Record
 from suture.process.memory.placed import Placed, Route
+from suture.report.reason import Reason
 
 
 @dataclass(frozen=True)
@@ -55,12 +56,14 @@ def taken_over(
             raise Refused(
                 f"pid {pid}: {record.id} replaces {crooked[0]}, with other bounds than this patch",
                 f"revert it first: suture revert {record.id} {pid}",
+                reason=Reason.BOUNDS,
             )
         if common and not named and not replace:
             names = ", ".join(sorted({name for name, _ in common})[:4])
             raise Refused(
                 f"pid {pid}: {names} is already replaced by {record.id} ({record.name})",
                 "take its place in one stop with --replace, or revert it first",
+                reason=Reason.OVERLAP,
             )
         if common or named:
             new = {g.address + bias for g in manifest.functions}
@@ -71,6 +74,7 @@ def taken_over(
                     f"pid {pid}: in place of {record.id} ({record.name}), this patch would take out its {', '.join(lost)}, which it "
                     f"does not replace itself{f'; fixes of that patch: {fixes}' if fixes else ''}",
                     "make one patch of all fixes (suture make --fix OLD --fix NEW), or say that they may go: --accept-loss",
+                    reason=Reason.LOSS,
                 )
             taken.append(Taken(record, lost))
     return taken
@@ -92,6 +96,7 @@ def refuse_third(pid: int, target: Record, record: Record, known: Mapping[int, R
         raise Refused(
             f"pid {pid}: functions of {target.id} ({target.name}) belong to {', '.join(sorted(third))} now",
             f"revert that one first: suture revert {min(third)} {pid}",
+            reason=Reason.REPLACED,
         )
 
 

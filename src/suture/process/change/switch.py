@@ -32,6 +32,8 @@ from suture.process.stop.borrow import OnStep, no_step
 from suture.process.stop.catch import MOST_THREADS, Exit, caught
 from suture.process.stop.stop import NotStopped, Seizure
 from suture.process.tracee import Tracee, command_name
+from suture.process.urgency import keep_to_hurry
+from suture.report.reason import Cause, Reason
 
 _FIRST_DELAY, _LONGEST_DELAY = 0.001, 0.25
 _MOST_NESTED = 64
@@ -42,11 +44,11 @@ _SMALLEST_STACK = 2048  # MINSIGSTKSZ
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of some transitions. `waiting` gives for each that was not done why, in words; `hits` who was in the way in the last
+    """What came of some transitions. `waiting` gives for each that was not done why; `hits` who was in the way in the last
     stop. Pauses in microseconds."""
 
     done: tuple[Transition, ...]
-    waiting: tuple[tuple[Transition, str], ...]
+    waiting: tuple[tuple[Transition, Cause], ...]
     pauses_us: tuple[float, ...]
     foreign_stacks: int
     threads: int
@@ -84,7 +86,7 @@ def carry_out(
     deadline = time.monotonic() + timeout
     snapshot = Snapshot()
     unwinder = Unwinder(tracee.via)
-    waiting = [(t, "not tried") for t in transitions]
+    waiting = [(t, Cause(Reason.BUSY_NOT_TRIED, "not tried")) for t in transitions]
     done: list[Transition] = []
     pauses: list[float] = []
     foreign = threads = attempts = 0
@@ -102,6 +104,7 @@ def carry_out(
         kept.callback(suspended.close)
         elsewhere = Elsewhere(resident, not suspends)
         while waiting:
+            keep_to_hurry()
             ours = {c.old for t in done for c in t.changes}  # their entries have changed, by us
             maps = Maps(read_raw(tracee.pid, maps_fd))
             returns = find_gadgets(tracee.via, maps).returns
@@ -135,9 +138,16 @@ def carry_out(
                     pauses.append(pause)
                 last = tuple(h for row in hits for h in row)
                 done += [t for t, h in zip(work.transitions, hits, strict=True) if not h]
-                waiting = [(t, describe(tracee, h, maps)) for t, h in zip(work.transitions, hits, strict=True) if h]
+                waiting = [
+                    (t, Cause(Reason.BUSY_ON_STACK, describe(tracee, h, maps)))
+                    for t, h in zip(work.transitions, hits, strict=True)
+                    if h
+                ]
             except (NotStopped, StackUnknown) as problem:
-                waiting = [(t, f"{_thread(tracee, problem.tid)} {problem.why}") for t, _ in waiting]
+                is_late = isinstance(problem, NotStopped)
+                reason = Reason.BUSY_NOT_STOPPED if is_late else Reason.BUSY_STACK_UNKNOWN
+                cause = Cause(reason, f"{_thread(tracee, problem.tid)} {problem.why}")
+                waiting = [(t, cause) for t, _ in waiting]
                 last = ()
             except WrongTarget:
                 tracee.check_same()  # the code may be another program's
@@ -231,7 +241,11 @@ def _one_stop(
                 if not in_the_way:
                     for step in steps:
                         if os.pwrite(mem, step.data, step.address) != len(step.data):
-                            raise WrongTarget(f"pid {tracee.pid}: {step.what}: cannot be written", "see its maps")
+                            raise WrongTarget(
+                                f"pid {tracee.pid}: {step.what}: cannot be written",
+                                "see its maps",
+                                reason=Reason.MEMORY_UNWRITABLE,
+                            )
                         on_step(step.what)
             threads = len(seizure.tids)
     finally:
@@ -346,9 +360,10 @@ def _changed(tracee: Tracee, work: _Work, got: int) -> WrongTarget:
             return WrongTarget(
                 f"pid {tracee.pid}: the code at {address + at:#x} changed meanwhile, or is gone",
                 "try again; if it stays so, see what else writes to this process",
+                reason=Reason.CODE_CHANGED,
             )
         at -= size
-    return WrongTarget(f"pid {tracee.pid}: its code changed meanwhile", "try again")
+    return WrongTarget(f"pid {tracee.pid}: its code changed meanwhile", "try again", reason=Reason.CODE_CHANGED)
 
 
 def describe(tracee: Tracee, hits: Sequence[Hit], maps: Maps) -> str:

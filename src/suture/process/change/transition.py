@@ -1,7 +1,8 @@
 """From one state of some old functions to another: decided here as data, done by `apply`.
 
-A transition switches its functions together by one byte (docs/patch-format.md, "The switch"). All its steps are single writes
-that lie within a page, and each leaves the process in the old or in the new state, whoever dies between two of them.
+A transition switches its functions together by one byte (docs/reference/patch-format.md, "The switch"). All its
+steps are single writes that lie within a page, and each leaves the process in the old or in the new state, whoever dies
+between two of them.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from suture.patch.record import PlacedFunction, PlacedGroup, Record
 from suture.patch.x86_64 import JUMP_SIZE, PAGE, STUB_SIZE, Stub, encode_stub, jump
 from suture.process.memory.placed import Route
 from suture.process.stack.stack import Range
+from suture.report.reason import Reason
 
 
 @dataclass(frozen=True)
@@ -170,6 +172,7 @@ def _transition(
             raise Refused(
                 f"{f.name}: the code at {old + f.entry:#x} is neither the original nor written by a patch that is here",
                 "something else has changed this process: restart it with the fixed package",
+                reason=Reason.ENTRY_UNKNOWN,
             )
         if route.owner not in ("", *involved):
             continue  # it belongs to a third patch by now; nothing of ours is there to take out
@@ -208,6 +211,7 @@ def _check_page(f: PlacedFunction) -> None:
         raise Refused(
             f"{f.name}: its entry at {first:#x} crosses a page, so it cannot be written in one go",
             "leave this function out, or restart the program with the fixed package",
+            reason=Reason.ENTRY_PAGE,
         )
 
 

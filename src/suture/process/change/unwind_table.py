@@ -21,6 +21,7 @@ from suture.process.memory.loader import definitions
 from suture.process.memory.placed import Placed
 from suture.process.stack.stack import Range
 from suture.process.tracee import Tracee
+from suture.report.reason import Reason
 
 _FIND, _RAISE = "_Unwind_Find_FDE", "_Unwind_RaiseException"
 _REMEDY = "restart the program with the fixed package"
@@ -57,6 +58,7 @@ def find_runtime(tracee: Tracee, placed: Sequence[Placed], dynamic: int = 0) -> 
         raise Refused(
             f"pid {tracee.pid}: exceptions do not go through libgcc's unwinder alone, so that new code cannot be made known",
             _REMEDY,
+            reason=Reason.UNWINDER,
         )
     function = finds[0][1]
     return _runtime(tracee, function, [p.record for p in placed if p.record.unwinding is not None])
@@ -73,16 +75,23 @@ def _runtime(tracee: Tracee, function: int, records: Sequence[Record]) -> CxxRun
             raise Refused(
                 f"pid {tracee.pid}: the unwinder of its C++ runtime begins in a way that is not known ({problem})",
                 _REMEDY,
+                reason=Reason.UNWINDER,
             ) from problem
         start = function + entry
         if start // PAGE != (start + HOOK_SIZE - 1) // PAGE:
-            raise Refused(f"pid {tracee.pid}: the unwinder of its C++ runtime lies across a page's end", _REMEDY)
+            raise Refused(
+                f"pid {tracee.pid}: the unwinder of its C++ runtime lies across a page's end",
+                _REMEDY,
+                reason=Reason.UNWINDER,
+            )
         return CxxRuntime(function, entry, code[entry : entry + size], ())
     chain = _chain(tracee, target, records)
     displaced = _displaced(tracee, chain, function + first) if chain else None
     if displaced is None:
         raise Refused(
-            f"pid {tracee.pid}: the unwinder of its C++ runtime is diverted, and not by a patch that is here", _REMEDY
+            f"pid {tracee.pid}: the unwinder of its C++ runtime is diverted, and not by a patch that is here",
+            _REMEDY,
+            reason=Reason.UNWINDER,
         )
     return CxxRuntime(function, first, displaced, chain)
 

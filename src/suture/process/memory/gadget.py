@@ -9,6 +9,7 @@ from suture.error import Unsupported
 from suture.process import x86_64
 from suture.process.memory import memory
 from suture.process.memory.maps import Mapping, Maps
+from suture.report.reason import Reason
 
 _MOST_SEARCHED = 64 << 20
 _MOST_KNOWN = 4096
@@ -31,6 +32,7 @@ class Gadgets:
         raise Unsupported(
             f"pid {pid}: has no code to return from a signal with, so no thread can be borrowed safely",
             "restart the program with the fixed package",
+            reason=Reason.NO_SIGRETURN,
         )
 
 

@@ -17,6 +17,7 @@ from suture.process.error import Hostile
 from suture.process.memory import memory
 from suture.process.proc import read_auxv
 from suture.process.tracee import Tracee
+from suture.report.reason import Reason
 
 _MOST_OBJECTS = 4096
 _MOST_NAMESPACES = 16  # DL_NNS of glibc
@@ -236,7 +237,7 @@ def loaded_objects(tracee: Tracee, dynamic: int = 0) -> list[LoadedObject]:
     own = next((h[3] + bias for h in headers if h[0] == abi.PT_DYNAMIC), 0)
     debug = LoadedObject(pid, bias, own).value(_DT_DEBUG) if own else 0
     if not debug:
-        raise Refused(f"pid {tracee.pid}: has no dynamic loader to ask for imports", REMEDY)
+        raise Refused(f"pid {tracee.pid}: has no dynamic loader to ask for imports", REMEDY, reason=Reason.NO_LOADER)
     first = _list(tracee, struct.unpack("<Q", memory.read(pid, debug + 8, 8))[0])
     objects = first
     for _ in range(_MOST_NAMESPACES):
@@ -257,7 +258,7 @@ def _list(tracee: Tracee, at: int) -> list[LoadedObject]:
     found: dict[int, LoadedObject] = {}
     while at:
         if at in found or len(found) == _MOST_OBJECTS:
-            raise Hostile(tracee.pid, "the loader's list of what is loaded has no end")
+            raise Hostile(tracee.pid, "the loader's list of what is loaded has no end", reason=Reason.ENDLESS_LIST)
         row = memory.try_read(tracee.via, at, 32)
         if len(row) < 32:
             break

@@ -17,6 +17,7 @@ from suture.process.memory.image import Image
 from suture.process.memory.loaded import REMEDY, LoadedObject, loaded_objects
 from suture.process.memory.maps import Maps
 from suture.process.tracee import Tracee
+from suture.report.reason import Reason
 
 
 def find_imports(
@@ -34,9 +35,17 @@ def find_imports(
         shown = symbol.name + (f"@{symbol.version}" if symbol.version else "")
         owner, definition = next(((o, d) for o in scope if (d := o.find(name, version)) is not None), (None, None))
         if owner is None or definition is None:
-            raise Refused(f"pid {tracee.pid}: the patch needs {shown}, which this process does not have", REMEDY)
+            raise Refused(
+                f"pid {tracee.pid}: the patch needs {shown}, which this process does not have",
+                REMEDY,
+                reason=Reason.IMPORT_MISSING,
+            )
         if definition.type == SymbolType.TLS:
-            raise Refused(f"pid {tracee.pid}: the patch needs {shown}, which is thread-local", REMEDY)
+            raise Refused(
+                f"pid {tracee.pid}: the patch needs {shown}, which is thread-local",
+                REMEDY,
+                reason=Reason.IMPORT_THREAD_LOCAL,
+            )
         address = definition.address
         if definition.type == SymbolType.GNU_IFUNC:
             choice = chosen(tracee, maps, objects, owner, name, definition.address)
@@ -45,6 +54,7 @@ def find_imports(
                     f"pid {tracee.pid}: the patch needs {shown}, which is chosen at run time (IFUNC), and nothing in the "
                     "process shows the choice",
                     REMEDY,
+                    reason=Reason.IMPORT_CHOICE,
                 )
             address = choice
         found[(symbol.name, symbol.version)] = address
@@ -62,7 +72,9 @@ def definitions(tracee: Tracee, names: Sequence[str], dynamic: int) -> dict[str,
         return {name: [] for name in names}
     if dynamic and not any(o.dynamic == dynamic for o in objects):
         raise Refused(
-            f"pid {tracee.pid}: the loader does not tell which copy of a library a second one uses (dlmopen)", REMEDY
+            f"pid {tracee.pid}: the loader does not tell which copy of a library a second one uses (dlmopen)",
+            REMEDY,
+            reason=Reason.NAMESPACE_UNKNOWN,
         )
     rows = {name: [(o.dynamic, o.find(name.encode(), b"")) for o in objects] for name in names}
     return {name: [(owner, d.address) for owner, d in found if d is not None] for name, found in rows.items()}
@@ -76,7 +88,9 @@ def _scope(objects: Sequence[LoadedObject], image: Image, tracee: Tracee) -> lis
     own = next((o for o in objects if o.dynamic == image.dynamic), None)
     if own is None:
         raise Refused(
-            f"pid {tracee.pid}: {image.path} is in none of the loader's lists that can be read (dlmopen)", REMEDY
+            f"pid {tracee.pid}: {image.path} is in none of the loader's lists that can be read (dlmopen)",
+            REMEDY,
+            reason=Reason.NAMESPACE_UNKNOWN,
         )
     return at_start + [o for o in _closure(objects, own) if o not in at_start]
 

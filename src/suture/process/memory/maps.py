@@ -15,6 +15,7 @@ from functools import cached_property, lru_cache
 from suture.patch.x86_64 import PAGE, REACH
 from suture.process.error import Hostile, NoPermission, NoProcess
 from suture.process.proc import open_file
+from suture.report.reason import Reason
 
 _MOST_BYTES = 32 << 20
 _MOST_AMONG_ALL, _MOST_KEPT, _FEW = 4 << 20, 2 << 20, 256 << 10
@@ -140,12 +141,12 @@ def read_raw(pid: int, fd: int | None = None, most: int = _MOST_BYTES) -> bytes:
             parts.append(part)
             size += len(part)
             if size > most:
-                raise Hostile(pid, f"more than {most >> 20} MiB of memory maps")
+                raise Hostile(pid, f"more than {most >> 20} MiB of memory maps", reason=Reason.TOO_MANY_MAPS)
         return b"".join(parts)
     except ProcessLookupError as problem:
         raise NoProcess(pid) from problem
     except PermissionError as problem:
-        raise NoPermission(pid, "its memory maps may not be read") from problem
+        raise NoPermission(pid, "its memory maps may not be read", reason=Reason.DENIED_READ) from problem
     finally:
         if fd is None:
             os.close(opened)
@@ -165,7 +166,9 @@ def read_maps_among_all(pid: int) -> Maps:
     if len(raw) > _FEW:
         raw = _ANONYMOUS.sub(b"", raw)
         if len(raw) > _MOST_KEPT:
-            raise Hostile(pid, f"more than {_MOST_KEPT >> 20} MiB of memory maps that name files")
+            raise Hostile(
+                pid, f"more than {_MOST_KEPT >> 20} MiB of memory maps that name files", reason=Reason.TOO_MANY_MAPS
+            )
     return Maps(raw)
 
 

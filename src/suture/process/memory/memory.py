@@ -8,6 +8,7 @@ import os
 from suture.process import syscall
 from suture.process.allowance import spend
 from suture.process.error import NoPermission, NoProcess, WrongTarget
+from suture.report.reason import Reason
 
 MOST_AT_ONCE = 64 << 20
 
@@ -15,14 +16,20 @@ MOST_AT_ONCE = 64 << 20
 def read(pid: int, address: int, size: int) -> bytes:
     """Exactly `size` bytes. Raises NoProcess, NoPermission, or WrongTarget when not all is mapped."""
     if not 0 < size <= MOST_AT_ONCE or not 0 <= address < 1 << 63:
-        raise WrongTarget(f"pid {pid}: {size} bytes at {address:#x} are no sensible piece of memory", _REMEDY)
+        raise WrongTarget(
+            f"pid {pid}: {size} bytes at {address:#x} are no sensible piece of memory",
+            _REMEDY,
+            reason=Reason.MEMORY_UNREADABLE,
+        )
     spend(size)
     try:
         data = syscall.process_vm_readv(pid, address, size)
     except OSError as problem:
         raise _explain(pid, address, problem) from problem
     if len(data) != size:
-        raise WrongTarget(f"pid {pid}: memory at {address + len(data):#x} is not readable", _REMEDY)
+        raise WrongTarget(
+            f"pid {pid}: memory at {address + len(data):#x} is not readable", _REMEDY, reason=Reason.MEMORY_UNREADABLE
+        )
     return data
 
 
@@ -44,9 +51,11 @@ def write(pid: int, mem: int, address: int, data: bytes) -> None:
     except OSError as problem:
         raise _explain(pid, address, problem) from problem
     if done == 0:
-        raise NoProcess(pid, "ended, or executed another program, during the work")
+        raise NoProcess(pid, "ended, or executed another program, during the work", reason=Reason.ENDED_DURING_WORK)
     if done != len(data):
-        raise WrongTarget(f"pid {pid}: memory at {address + done:#x} cannot be written", _REMEDY)
+        raise WrongTarget(
+            f"pid {pid}: memory at {address + done:#x} cannot be written", _REMEDY, reason=Reason.MEMORY_UNWRITABLE
+        )
 
 
 _REMEDY = "see what is mapped there: cat /proc/PID/maps"
@@ -56,5 +65,9 @@ def _explain(pid: int, address: int, problem: OSError) -> NoProcess | NoPermissi
     if problem.errno == errno.ESRCH:
         return NoProcess(pid)
     if problem.errno in (errno.EPERM, errno.EACCES):
-        return NoPermission(pid, "its memory may not be touched")
-    return WrongTarget(f"pid {pid}: memory at {address:#x}: {os.strerror(problem.errno or 0)}", _REMEDY)
+        return NoPermission(pid, "its memory may not be touched", reason=Reason.DENIED_READ)
+    return WrongTarget(
+        f"pid {pid}: memory at {address:#x}: {os.strerror(problem.errno or 0)}",
+        _REMEDY,
+        reason=Reason.MEMORY_UNREADABLE,
+    )

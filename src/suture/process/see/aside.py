@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from suture.error import ExitCode, SutureError
+from suture.report.reason import Reason
 
 STALL = 0.05
 PATIENCE = 2.0
@@ -32,12 +33,12 @@ T = TypeVar("T")
 class Told(SutureError):
     """An error that happened in the child, in its own words."""
 
-    def __init__(self, what: str, remedy: str, exit_code: ExitCode) -> None:
-        super().__init__(what, remedy)
+    def __init__(self, what: str, remedy: str, exit_code: ExitCode, reason: Reason) -> None:
+        super().__init__(what, remedy, reason=reason)
         self.exit_code = exit_code
 
-    def __reduce__(self) -> tuple[type[Told], tuple[str, str, ExitCode]]:
-        return Told, (self.what, self.remedy, self.exit_code)
+    def __reduce__(self) -> tuple[type[Told], tuple[str, str, ExitCode, Reason]]:
+        return Told, (self.what, self.remedy, self.exit_code, self.reason)
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,7 @@ def blocked(pid: int) -> Told:
         f"pid {pid}: reading its memory or files does not return (a file system that does not answer)",
         f"see what it has mapped: cat /proc/{pid}/maps",
         ExitCode.REFUSED,
+        reason=Reason.NO_ANSWER,
     )
 
 
@@ -203,7 +205,7 @@ def _receive(scout: _Scout, pid: int) -> Answer[Any]:
     except (EOFError, OSError):
         scout.is_lost = True
         what = f"pid {pid}: what looked at it was killed, for want of memory or by a person"
-        return Answer(pid, None, Told(what, "look again", ExitCode.FAILED))
+        return Answer(pid, None, Told(what, "look again", ExitCode.FAILED, reason=Reason.KILLED))
     return answer
 
 
@@ -236,7 +238,9 @@ def _answer(pid: int, look: Callable[[int], T]) -> Answer[T]:
     try:
         return Answer(pid, look(pid), None)
     except SutureError as problem:
-        return Answer(pid, None, Told(problem.what, problem.remedy, problem.exit_code))
+        return Answer(pid, None, Told(problem.what, problem.remedy, problem.exit_code, reason=problem.reason))
     except Exception as problem:  # a defect; it must not cost the other processes their turn
         what = f"pid {pid}: unforeseen {type(problem).__name__}: {' '.join(str(problem).split())}"
-        return Answer(pid, None, Told(what, "this is a defect in Suture: report it", ExitCode.REFUSED))
+        return Answer(
+            pid, None, Told(what, "this is a defect in Suture: report it", ExitCode.REFUSED, reason=Reason.DEFECT)
+        )

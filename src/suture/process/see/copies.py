@@ -22,6 +22,7 @@ from suture.process.memory import memory
 from suture.process.memory.maps import Mapping, Maps
 from suture.process.proc import open_file, read_auxv
 from suture.process.see.find import Found
+from suture.report.reason import Reason
 
 _AT_BASE, _AT_ENTRY = 7, 9  # getauxval(3); without a dynamic loader the base is 0
 _ENOUGH = 64
@@ -98,7 +99,11 @@ def _code(pid: int, texts: Sequence[Mapping], overlap: int) -> Iterator[tuple[in
     """The program's code in pieces that overlap, each with its address; what is mapped twice comes once."""
     pieces = {m.offset + at - m.start: (at, m.end) for m in reversed(texts) for at in range(m.start, m.end, _PIECE)}
     if sum(min(_PIECE, end - at) for at, end in pieces.values()) > _MOST_CODE:
-        raise Hostile(pid, f"has more than {_MOST_CODE >> 20} MiB of code, which is not searched for copies")
+        raise Hostile(
+            pid,
+            f"has more than {_MOST_CODE >> 20} MiB of code, which is not searched for copies",
+            reason=Reason.TOO_MUCH_CODE,
+        )
     with limited(pid, most_bytes=2 * _MOST_CODE, seconds=_MOST_SECONDS):
         for at, end in sorted(pieces.values()):
             yield at, memory.try_read(pid, at, min(_PIECE + overlap, end - at))

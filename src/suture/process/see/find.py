@@ -18,6 +18,7 @@ from suture.process.memory.maps import Maps, read_maps_among_all
 from suture.process.see.aside import each
 from suture.process.tracee import Tracee, command_name, list_processes, list_threads, read_stat
 from suture.process.urgency import Urgency
+from suture.report.reason import Reason
 
 _URGENT_SECONDS = 0.5
 _TRIES = 5
@@ -43,11 +44,11 @@ class Unread:
     pid: int
     command: str
     why: str
+    reason: Reason
 
     @classmethod
-    def of(cls, pid: int, problem: Exception) -> Unread:
-        why = problem.what if isinstance(problem, SutureError) else f"{type(problem).__name__}: {problem}"
-        return cls(pid, command_name(pid), why)
+    def of(cls, pid: int, problem: SutureError) -> Unread:
+        return cls(pid, command_name(pid), problem.what, problem.reason)
 
 
 @dataclass(frozen=True)
@@ -134,7 +135,7 @@ def through_living_thread(pid: int, read: Callable[[Tracee, Maps], T]) -> T | No
             pass
         if not _lives_without_main_thread(pid):
             return None
-    raise Hostile(pid, "its threads end faster than one of them can be looked at")
+    raise Hostile(pid, "its threads end faster than one of them can be looked at", reason=Reason.RESTLESS)
 
 
 def _lives_without_main_thread(pid: int) -> bool:

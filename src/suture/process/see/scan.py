@@ -13,7 +13,7 @@ from pathlib import Path
 from suture.error import ExitCode
 from suture.patch.admission import read_folder
 from suture.patch.file import SUFFIX, PatchFile, read_patch
-from suture.patch.manifest import Manifest
+from suture.patch.manifest import Manifest, closed
 from suture.process.allowance import limited
 from suture.process.memory.image import Image
 from suture.process.memory.placed import Placed, State, find_placed
@@ -23,28 +23,16 @@ from suture.process.see.copies import Copies
 from suture.process.see.disk import Files, OnDisk
 from suture.process.see.find import Found, Unread, every_process
 from suture.process.see.reexec import executes_itself
-from suture.process.see.standing import Carried, Disk, Judgement, Known, Memory, Standing, judge
 from suture.process.see.status import PatchStatus, states_of, with_old_frames
 from suture.process.tracee import Tracee
+from suture.report.hole import exposed, holes, until_exec
+from suture.report.reason import Cause, Reason
+from suture.report.row import Row
+from suture.report.standing import Carried, Disk, Known, Memory, Standing, judge
 
 _NAMED = 3
 _MOST_COMPARED, _COMPARING_SECONDS = 256 << 20, 5.0
 _MOST_COPIES = 16  # rows of one build-id in one process; more are counted
-
-
-@dataclass(frozen=True)
-class Row:
-    """One process and one binary, loaded at `address`. `why` is the reason in words; `patches` are ids."""
-
-    pid: int
-    command: str
-    file: str
-    build_id: str
-    address: int
-    standing: Standing
-    patches: tuple[str, ...]
-    cves: tuple[str, ...]
-    why: str
 
 
 @dataclass(frozen=True)
@@ -93,8 +81,9 @@ def _until_exec(row: Row, again: Mapping[int, str]) -> Row:
     standing = row.standing
     if row.pid not in again or standing.memory is not Memory.FIXED or not standing.is_lost_at_next_start:
         return row
-    why = f"{row.why}; {again[row.pid]}: what it executes next is not fixed"
-    return replace(row, standing=replace(standing, memory=Memory.UNTIL_EXEC), why=why)
+    cause = Cause(Reason.UNTIL_EXEC, f"{again[row.pid]}: what it executes next is not fixed")
+    standing = replace(standing, memory=Memory.UNTIL_EXEC)
+    return replace(row, standing=standing, holes=until_exec(row.holes), causes=(*row.causes, cause))
 
 
 def _copies(process: Found, copies: Copies) -> list[Row]:
@@ -115,11 +104,24 @@ def _copies(process: Found, copies: Copies) -> list[Row]:
             f"{copy.patch.manifest.name} replaces ({names}{more}); that patch cannot reach them: rebuild the program, or make a "
             "patch for it (suture make --tree)"
         )
+        causes = [Cause(Reason.STATIC_COPY, why)]
         if holder.is_deleted:
-            why += "; its file was replaced or deleted meanwhile"
+            causes.append(Cause(Reason.DISK_DELETED, "its file was replaced or deleted meanwhile"))
         standing = Standing(Memory.OPEN, Disk.DELETED if holder.is_deleted else Disk.SAME)
-        cves = copy.patch.manifest.named_cves
-        rows.append(Row(process.pid, process.command, holder.path, build_id, holder.address, standing, (), cves, why))
+        found = exposed(copy.patch.manifest.named_cves, copy.patch.id, standing)
+        rows.append(
+            Row(
+                process.pid,
+                process.command,
+                holder.path,
+                build_id,
+                holder.address,
+                standing,
+                (),
+                found,
+                tuple(causes),
+            )
+        )
     return rows
 
 
@@ -140,9 +142,7 @@ def _rows(process: Found, by_target: Mapping[str, Sequence[PatchFile]], files: F
         row = _row(process, image, carried, wanted, files.behind(process, image), by_target)
         if not carried and not wanted and row.standing.disk is Disk.SAME:
             continue  # written anew, as it was
-        if times[image.build_id] > 1:
-            row = replace(row, why=f"the copy at {image.start:#x} of {times[image.build_id]}: {row.why}")
-        rows.append(row)
+        rows.append(replace(row, copies=times[image.build_id]))
     return rows
 
 
@@ -164,13 +164,14 @@ def _row(
         for placed, status in carried
         if status.state in (State.APPLIED, State.PARTIAL, State.INTERRUPTED, State.DAMAGED)
     ]
-    verdict = judge([_known(p) for p in wanted], mine)
-    disk, words = _disk(image, on_disk, by_target)
+    known = [_known(p) for p in wanted]
+    verdict = judge(known, mine)
+    disk, told = _disk(image, on_disk, by_target)
     standing = Standing(verdict.memory, disk)
     if standing.is_lost_at_next_start:
-        words = f"the file on disk is {disk.value}: lost at the next start"
-    why = "; ".join(w for w in (*verdict.reasons, words) if w)
+        told = [Cause(Reason.LOST_AT_NEXT_START, f"the file on disk is {disk.value}: lost at the next start")]
     ids = tuple(c.id for c in mine)
+    packages = [p.manifest.target.package for p in wanted] + [p.record.package for p, _ in carried]
     return Row(
         process.pid,
         process.command,
@@ -179,8 +180,9 @@ def _row(
         image.start,
         standing,
         ids,
-        _cves(verdict, wanted),
-        why,
+        holes(verdict, standing, known),
+        (*verdict.causes, *told),
+        next((name for name in packages if name), ""),
     )
 
 
@@ -193,7 +195,8 @@ def _carried(process: Found, placed: Placed, status: PatchStatus, file: PatchFil
         with limited(process.pid, most_bytes=_MOST_COMPARED, seconds=_COMPARING_SECONDS):  # the patch's size decides
             reason = doubt(process.via, file, placed)
     staying = _old_frames(process, placed, status) if status.relaxed else ""
-    return Carried(status.id, status.name, status.state.value, status.state is State.APPLIED, reason, staying)
+    is_whole = status.state is State.APPLIED
+    return Carried(status.id, status.name, status.state.value, is_whole, reason, staying, status.cves)
 
 
 def _old_frames(process: Found, placed: Placed, status: PatchStatus) -> str:
@@ -206,7 +209,8 @@ def _old_frames(process: Found, placed: Placed, status: PatchStatus) -> str:
 
 def _known(patch: PatchFile) -> Known:
     manifest = patch.manifest
-    return Known(patch.id, manifest.name, manifest.named_cves, manifest.supersedes, _left_out(manifest))
+    closes = tuple(closed(manifest.fixes).items())
+    return Known(patch.id, manifest.name, manifest.named_cves, manifest.supersedes, _left_out(manifest), closes)
 
 
 def _left_out(manifest: Manifest) -> tuple[str, ...]:
@@ -220,23 +224,14 @@ def _left_out(manifest: Manifest) -> tuple[str, ...]:
     return tuple(dict.fromkeys(parts))
 
 
-def _disk(image: Image, now: OnDisk, by_target: Mapping[str, Sequence[PatchFile]]) -> tuple[Disk, str]:
+def _disk(image: Image, now: OnDisk, by_target: Mapping[str, Sequence[PatchFile]]) -> tuple[Disk, list[Cause]]:
     if now.is_missing:
-        return Disk.DELETED, "the file was deleted"
+        return Disk.DELETED, [Cause(Reason.DISK_DELETED, "the file was deleted")]
     if not now.build_id:
-        return Disk.UNREAD, f"the file on disk was not read: {now.why}"
+        return Disk.UNREAD, [Cause(Reason.DISK_UNREAD, f"the file on disk was not read: {now.why}")]
     if now.build_id == image.build_id:
-        return Disk.OPEN if now.build_id in by_target else Disk.SAME, ""
+        return Disk.OPEN if now.build_id in by_target else Disk.SAME, []
     new = f"the file on disk is now build-id {now.build_id[:16]}, the process still runs the old one"
     if now.build_id in by_target:
-        return Disk.OPEN, f"{new}; a patch is for that build too"
-    return Disk.REPLACED, new
-
-
-def _cves(verdict: Judgement, wanted: Sequence[PatchFile]) -> tuple[str, ...]:
-    """Of the patches that are missing; when none is, those that the ones in force leave open; when they leave none, what they close."""
-    if verdict.missing:
-        return tuple(sorted({c for k in verdict.missing for c in k.cves}))
-    claimed = {c for p in wanted for c in p.manifest.cves}
-    left = {c for p in wanted for c in p.manifest.named_cves} - claimed
-    return tuple(sorted(left or claimed))
+        return Disk.OPEN, [Cause(Reason.DISK_PATCHED, f"{new}; a patch is for that build too")]
+    return Disk.REPLACED, [Cause(Reason.DISK_REPLACED, new)]

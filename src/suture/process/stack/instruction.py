@@ -57,9 +57,10 @@ def length(code: bytes, at: int) -> int:
 
 def _length(code: bytes, start: int) -> int:
     at = start
-    short = False
+    short = narrow = False
     while code[at] in _PREFIXES:
         short |= code[at] == 0x66
+        narrow |= code[at] == 0x67
         at += 1
     wide = code[at] & 0xF8 == 0x48
     if code[at] & 0xF0 == 0x40:
@@ -95,7 +96,9 @@ def _length(code: bytes, start: int) -> int:
         at = _behind_address(code, at)
         if is_first and op in (0xF6, 0xF7) and modrm & 0x30 == 0:
             kind |= _BYTE if op == 0xF6 else _LONG
-    if (is_first and op in range(0xA0, 0xA4)) or (is_first and wide and op in range(0xB8, 0xC0)):
+    if is_first and op in range(0xA0, 0xA4):
+        at += 4 if narrow else 8
+    elif is_first and wide and op in range(0xB8, 0xC0):
         at += 8
     elif kind & _LONG:
         at += 2 if short and not wide else 4

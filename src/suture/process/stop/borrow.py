@@ -33,7 +33,9 @@ from suture.process.stop.detach import detach_running, sweep, wait_while_ours
 from suture.process.stop.interrupted import repair_interrupted
 from suture.process.stop.obstacle import why_uninterruptible
 from suture.process.tracee import Tracee, is_main_thread, read_stat, read_status
+from suture.process.urgency import lending
 from suture.process.x86_64 import Registers, SignalFrame
+from suture.report.reason import Reason
 
 OnStep = Callable[[str], None]
 """Called with a step's name after it is done. Tests kill the applier there."""
@@ -137,9 +139,13 @@ def wait_stop(pid: int, tid: int, seconds: float) -> int:
     try:
         status = wait_while_ours(tid, seconds)
     except TimeoutError as problem:
-        raise Busy(f"pid {pid}: thread {tid} does not stop", "try again when it has left the kernel") from problem
+        raise Busy(
+            f"pid {pid}: thread {tid} does not stop",
+            "try again when it has left the kernel",
+            reason=Reason.BUSY_NOT_STOPPED,
+        ) from problem
     if status is None or not os.WIFSTOPPED(status):
-        raise NoProcess(pid, f"thread {tid} ended during the work")
+        raise NoProcess(pid, f"thread {tid} ended during the work", reason=Reason.ENDED_DURING_WORK)
     return status
 
 
@@ -149,11 +155,14 @@ def borrow(tracee: Tracee, maps: Maps, on_step: OnStep = no_step, deadline: floa
     pid = tracee.pid
     if "shstk" in read_status(pid).features:
         raise Unsupported(
-            f"pid {pid}: runs with a shadow stack", "start it with GLIBC_TUNABLES=glibc.cpu.hwcaps=-SHSTK"
+            f"pid {pid}: runs with a shadow stack",
+            "start it with GLIBC_TUNABLES=glibc.cpu.hwcaps=-SHSTK",
+            reason=Reason.SHADOW_STACK,
         )
     gadgets = find_gadgets(tracee.via, maps).require(pid)
     tried: list[str] = []
     stuck = dispatched = 0
+    hurried = lending()
     for tid in _candidates_anew(tracee, tried):
         if not _seize(pid, tid):
             continue
@@ -164,6 +173,7 @@ def borrow(tracee: Tracee, maps: Maps, on_step: OnStep = no_step, deadline: floa
             if not tracee.has_thread(tid):  # its number was another's by then
                 continue
             on_step("borrow: seized")
+            hurried.begin((tid,))
             try:
                 status = _stop(pid, tid)
             except (NoProcess, ProcessLookupError):  # a thread of short life: the next one
@@ -207,15 +217,21 @@ def borrow(tracee: Tracee, maps: Maps, on_step: OnStep = no_step, deadline: floa
             return
         finally:
             _give_back(tracee, tid, original, mask, used)
+            hurried.end()
             on_step("borrow: given back")
     tracee.check_same()
     if dispatched and dispatched == len(tried):
         raise Unsupported(
             f"pid {pid}: {_USER_DISPATCH}, as Wine does, so that no thread can be borrowed",
             "restart the program with the fixed package",
+            reason=Reason.SYSCALL_DISPATCH,
         )
     why = "; ".join(tried[:4] or _uninterruptible(tracee)) or "none could be stopped"
-    raise Busy(f"pid {pid}: no thread can be borrowed now ({why})", "try again, or give more time: --timeout SECONDS")
+    raise Busy(
+        f"pid {pid}: no thread can be borrowed now ({why})",
+        "try again, or give more time: --timeout SECONDS",
+        reason=Reason.BUSY_NO_THREAD,
+    )
 
 
 def _uninterruptible(tracee: Tracee) -> list[str]:
@@ -237,7 +253,7 @@ def _write_frame(tracee: Tracee, tid: int, frame: SignalFrame) -> None:
     start = frame.address - _SCRATCH
     memory.write(tracee.pid, tracee.memory, start, proof + bytes(_SCRATCH - len(proof)) + frame.data)
     if memory.try_read(tid, start, len(proof)) != proof:
-        raise NoProcess(tracee.pid, "executes another program now")
+        raise NoProcess(tracee.pid, "executes another program now", reason=Reason.EXECUTED)
     tracee.check_same()
 
 
@@ -343,13 +359,16 @@ def _suspend_seccomp(pid: int, tid: int) -> None:
     try:
         syscall.set_options(tid, syscall.PTRACE_O_TRACESYSGOOD | syscall.PTRACE_O_SUSPEND_SECCOMP)
     except PermissionError as problem:
-        raise NoPermission(pid, "runs under seccomp, which only CAP_SYS_ADMIN may suspend") from problem
+        raise NoPermission(
+            pid, "runs under seccomp, which only CAP_SYS_ADMIN may suspend", reason=Reason.DENIED_SECCOMP
+        ) from problem
     except OSError as problem:
         if problem.errno != errno.EINVAL:
             raise
         raise Unsupported(
             f"pid {pid}: runs under seccomp, and this kernel cannot suspend it (CONFIG_CHECKPOINT_RESTORE)",
             "restart the program with the fixed package",
+            reason=Reason.SECCOMP,
         ) from problem
 
 

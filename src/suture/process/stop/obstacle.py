@@ -17,6 +17,7 @@ from suture.error import Refused
 from suture.process.error import Busy, CallFailed, NoPermission, NoProcess
 from suture.process.proc import read_file
 from suture.process.tracee import Tracee, read_stat
+from suture.report.reason import Reason
 
 _MOST_LEVELS = 64
 _PAGE = 4096
@@ -31,6 +32,7 @@ class Obstacle:
 
     what: str
     remedy: str
+    reason: Reason
 
 
 @contextmanager
@@ -42,7 +44,7 @@ def naming_obstacles(tracee: Tracee) -> Iterator[None]:
         found = frozen(tracee.pid)
         if found is None:
             raise
-        raise Busy(f"pid {tracee.pid}: {found.what}", found.remedy) from problem
+        raise Busy(f"pid {tracee.pid}: {found.what}", found.remedy, reason=found.reason) from problem
 
 
 def frozen(pid: int) -> Obstacle | None:
@@ -51,7 +53,11 @@ def frozen(pid: int) -> Obstacle | None:
         for name, value, thaw in (("cgroup.freeze", "1", "0"), ("freezer.self_freezing", "1", "THAWED")):
             if _read(group / name) == value:
                 file = group / ("cgroup.freeze" if thaw == "0" else "freezer.state")
-                return Obstacle(f"is frozen by its control group {group}", f"thaw it: echo {thaw} > {file}")
+                return Obstacle(
+                    f"is frozen by its control group {group}",
+                    f"thaw it: echo {thaw} > {file}",
+                    reason=Reason.BUSY_FROZEN,
+                )
     return None
 
 
@@ -75,6 +81,7 @@ def refuse_without_memory(tracee: Tracee, size: int) -> None:
                     f"pid {tracee.pid}: its control group {group} has {max(left, 0) >> 10} KiB of memory left, the patch may need"
                     f" {need >> 10}, and at the limit the kernel kills",
                     f"raise the limit: echo {limit + 4 * need} > {group / most}",
+                    reason=Reason.LIMIT_MEMORY,
                 )
 
 
@@ -98,9 +105,15 @@ def why_no_memory(tracee: Tracee, problem: OSError, size: int) -> Obstacle:
     pid = tracee.pid
     call = problem.call if isinstance(problem, CallFailed) else ""
     if problem.errno == errno.EMFILE:
-        return Obstacle("has as many open files as it may (RLIMIT_NOFILE)", _raise_limit(pid, "nofile"))
+        return Obstacle(
+            "has as many open files as it may (RLIMIT_NOFILE)", _raise_limit(pid, "nofile"), reason=Reason.LIMIT_FILES
+        )
     if problem.errno == errno.ENFILE:
-        return Obstacle("finds the system's table of open files full", "raise it: sysctl --write fs.file-max=NUMBER")
+        return Obstacle(
+            "finds the system's table of open files full",
+            "raise it: sysctl --write fs.file-max=NUMBER",
+            reason=Reason.LIMIT_FILES,
+        )
     if problem.errno == errno.ENOMEM and call == "mmap":
         return _no_address_space(tracee, size)
     if problem.errno in (errno.EPERM, errno.EACCES):
@@ -110,10 +123,12 @@ def why_no_memory(tracee: Tracee, problem: OSError, size: int) -> Obstacle:
         return Obstacle(
             f"may not make memory for the patch ({call or 'fcntl'}: {problem.strerror}): {policy} forbids it",
             "see sysctl vm.memfd_noexec, and the security module's log: journalctl --dmesg --grep 'avc|apparmor'",
+            reason=Reason.FORBIDDEN,
         )
     return Obstacle(
         f"memory for the patch cannot be had: {problem.strerror}",
         "see what limits it: grep . /proc/PID/limits /proc/PID/cgroup; else try again",
+        reason=Reason.NO_MEMORY,
     )
 
 
@@ -121,9 +136,13 @@ def _no_address_space(tracee: Tracee, size: int) -> Obstacle:
     pid = tracee.pid
     limits, used = _limits(pid), _status(tracee)
     if used.get("VmSize", 0) + size > limits.get("Max address space", _NONE):
-        return Obstacle("has no address space left for the patch (RLIMIT_AS)", _raise_limit(pid, "as"))
+        return Obstacle(
+            "has no address space left for the patch (RLIMIT_AS)", _raise_limit(pid, "as"), reason=Reason.LIMIT_SPACE
+        )
     if used.get("VmData", 0) + size > limits.get("Max data size", _NONE):
-        return Obstacle("has no data segment left for the patch (RLIMIT_DATA)", _raise_limit(pid, "data"))
+        return Obstacle(
+            "has no data segment left for the patch (RLIMIT_DATA)", _raise_limit(pid, "data"), reason=Reason.LIMIT_SPACE
+        )
     most = _number(_read(Path("/proc/sys/vm/max_map_count"))) or _NONE
     with open(f"/proc/{tracee.via}/maps", "rb", buffering=0) as maps:
         lines = sum(part.count(b"\n") for part in iter(lambda: maps.read(1 << 16), b""))
@@ -131,13 +150,19 @@ def _no_address_space(tracee: Tracee, size: int) -> Obstacle:
         return Obstacle(
             f"has {lines} mappings, as many as it may (vm.max_map_count)",
             f"raise the limit: sysctl --write vm.max_map_count={most + 1024}",
+            reason=Reason.LIMIT_MAPPINGS,
         )
     if _read(Path("/proc/sys/vm/overcommit_memory")) == "2":
         return Obstacle(
             "finds no memory that the kernel would promise (vm.overcommit_memory=2)",
             "raise vm.overcommit_ratio, or end what reserves memory: grep Commit /proc/meminfo",
+            reason=Reason.NO_MEMORY,
         )
-    return Obstacle("finds no memory (mmap: Cannot allocate memory)", "see free and the process's control group")
+    return Obstacle(
+        "finds no memory (mmap: Cannot allocate memory)",
+        "see free and the process's control group",
+        reason=Reason.NO_MEMORY,
+    )
 
 
 def _raise_limit(pid: int, name: str) -> str:

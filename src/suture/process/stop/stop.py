@@ -20,14 +20,16 @@ from types import TracebackType
 from suture.error import Unsupported
 from suture.process import syscall, x86_64
 from suture.process.error import AlreadyTraced, NoProcess
+from suture.process.lending import start_alike
 from suture.process.proc import open_folder
 from suture.process.stop.borrow import refusal
 from suture.process.stop.detach import detach_newborn, detach_running, is_ours, release_lingering, sweep
 from suture.process.stop.interrupted import repair_interrupted
 from suture.process.stop.obstacle import why_uninterruptible
 from suture.process.tracee import MOST_THREADS, Tracee, list_threads, read_condition, read_stat
-from suture.process.urgency import Urgency
+from suture.process.urgency import Urgency, lending
 from suture.process.x86_64 import Registers
+from suture.report.reason import Reason
 
 _OPTIONS = syscall.PTRACE_O_TRACECLONE | syscall.PTRACE_O_TRACEFORK | syscall.PTRACE_O_TRACEVFORK
 _BIRTHS = frozenset({syscall.PTRACE_EVENT_CLONE, syscall.PTRACE_EVENT_FORK, syscall.PTRACE_EVENT_VFORK})
@@ -102,6 +104,7 @@ class Seizure:
         self._irregular = False
         self._filtered = False  # whether a thread may have a seccomp filter
         self._urgency = Urgency()
+        self._lending = lending()
         self._tasks_fd = -1
 
     def __enter__(self) -> Seizure:
@@ -129,6 +132,7 @@ class Seizure:
             if self._irregular:
                 sweep(self._processes)
         finally:
+            self._lending.end()
             self._reaper.end()
             if self._tasks_fd >= 0:
                 os.close(self._tasks_fd)
@@ -188,7 +192,7 @@ class Seizure:
 
     def _seize(self, tid: int) -> bool:
         if self._status and self._reaper.ident is None:
-            self._reaper.start()  # before the first is seized, there is no exit to take notice of
+            start_alike(self._reaper)  # before the first is seized, there is no exit to take notice of
         try:
             syscall.seize(tid, _OPTIONS)
         except ProcessLookupError:
@@ -253,6 +257,7 @@ class Seizure:
     def _stop(self, seconds: float) -> None:
         ptrace, interrupt = syscall.ptrace_fast, syscall.PTRACE_INTERRUPT
         waiting = [tid for tid, status in self._status.items() if status == _RUNNING]
+        self._lending.begin(waiting)
         with syscall.wake_after(seconds + len(waiting) * 2e-4):
             self._stopping = self._reaper.rests = True
             self._urgency.begin()
@@ -272,7 +277,7 @@ class Seizure:
             self._join_newborn(births)
         self.tids = list(self._status)
         if not self.tids:
-            raise NoProcess(self.tracee.pid, "ended during the work")
+            raise NoProcess(self.tracee.pid, "ended during the work", reason=Reason.ENDED_DURING_WORK)
         self._read_registers()
 
     def _repair_stopped(self) -> None:
@@ -393,7 +398,11 @@ class Seizure:
             raise NotStopped(self.tracee.pid, "lost a thread while it was stopped")
         self.registers = memoryview(self._block).cast("B").cast("Q")[: count * x86_64.WORDS]
         if set(self.registers[x86_64.CS :: x86_64.WORDS]) != {x86_64.USER_CODE_SEGMENT}:
-            raise Unsupported(f"pid {self.tracee.pid}: runs 32-bit code", "restart the program with the fixed package")
+            raise Unsupported(
+                f"pid {self.tracee.pid}: runs 32-bit code",
+                "restart the program with the fixed package",
+                reason=Reason.BITS_32,
+            )
         ends = frozenset({x86_64.EINTR, x86_64.RESTARTBLOCK} if self._filtered else {x86_64.EINTR})
         interrupted = [i for i, rax in enumerate(self.registers[x86_64.RAX :: x86_64.WORDS]) if rax in ends]
         if interrupted:
@@ -438,6 +447,7 @@ class Seizure:
         if self._stopping:
             self.paused_ns = time.perf_counter_ns() - self.paused_at
             self._urgency.end()
+            self._lending.end()
             self._reaper.rests = False
         # one that was let go may already have called execve, which kills those that were still stopped
         self._irregular |= failed != 0

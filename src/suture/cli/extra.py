@@ -1,0 +1,29 @@
+"""Packages from elsewhere that only some verbs need, as extras of the installation; and the error when one is missing."""
+
+from __future__ import annotations
+
+import sys
+
+from suture import __version__
+from suture.error import ExitCode, SutureError
+
+EXTRA_OF = {"capstone": "make", "debian": "make"}
+"""The extra in pyproject.toml that brings a module, for the modules that ours import at their top."""
+
+
+class MissingExtra(SutureError):
+    """This installation can't do what was asked for: it is one for hosts that only apply patches."""
+
+    exit_code = ExitCode.NOT_FOUND
+
+    def __init__(self, module: str, extra: str) -> None:
+        super().__init__(
+            f"this installation of Suture lacks the Python package of {module}, which the extra {extra!r} brings",
+            f"add it: {sys.executable} -m pip install 'suture[{extra}]=={__version__}'",
+        )
+
+
+def missing(error: ModuleNotFoundError) -> MissingExtra | None:
+    """The error that a person can act on, for a module that an extra brings; None for any other."""
+    module = (error.name or "").partition(".")[0]
+    return MissingExtra(module, EXTRA_OF[module]) if module in EXTRA_OF else None

@@ -1,0 +1,153 @@
+"""`suture watch`: updates of the archive become live patches by themselves."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from suture.cli.output import print_json, print_table, progress
+from suture.error import ExitCode, SutureError
+from suture.progress import Progress
+
+if TYPE_CHECKING:
+    from suture.convert.result import Conversion
+    from suture.source.update import Update, Wanted
+
+HELP = """\
+Watch the archive for updates and turn each into live patches.
+
+One pass reads the archive's signed indexes, finds the packages that have a newer version than the one that hosts run, takes the
+difference apart into fixes, and makes one live patch for each shipped binary with all fixes that can be applied whole. A package
+needs no recipe. For each CVE the pass says what came of it: closed live, closed on disk only and why, needs no live patch, or
+unknown. Patches and facts (conversion.json) lie in DIR/SOURCE/OLD-to-NEW; an update that is there already is not made again."""
+EXAMPLES = (
+    "# one pass over two packages; hosts run what bookworm has beside its newest version",
+    "suture watch --once --release bookworm --package libarchive --package libxml2 --output patches",
+    "# from the version that the hosts run",
+    "suture watch --once --package libarchive=3.6.2-1+deb12u4 --output patches",
+    "# all that this host has installed, again every hour",
+    "suture watch --installed --output /var/lib/suture/patches",
+)
+EXIT_CODES = (
+    ExitCode.OK,
+    ExitCode.USAGE,
+    ExitCode.PARTIAL,
+    ExitCode.NOT_FOUND,
+    ExitCode.COMMAND,
+    ExitCode.NO_PERMISSION,
+)
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--once", action="store_true", help="one pass, then end (default: a pass every --interval)")
+    parser.add_argument(
+        "--package", action="append", default=[], metavar="NAME[=VERSION]", help="a source package; may be repeated"
+    )
+    parser.add_argument("--installed", action="store_true", help="all source packages that this host has installed")
+    parser.add_argument("--release", default="bookworm", metavar="NAME", help="the release (default: bookworm)")
+    parser.add_argument(
+        "--output",
+        type=Path,
+        default=Path("."),
+        metavar="DIR",
+        help="where patches and facts are written (default: here)",
+    )
+    parser.add_argument("--again", action="store_true", help="convert updates again that were converted before")
+    parser.add_argument("--plan", action="store_true", help="print the updates and their fixes, and make nothing")
+    parser.add_argument(
+        "--interval", type=float, default=3600.0, metavar="SECONDS", help="time between passes (default: 3600)"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    from suture.cli.make import check_folder
+    from suture.make.request import BadRequest
+
+    if not args.package and not args.installed:
+        raise BadRequest("no package to watch", "give --package NAME, or --installed")
+    os.umask(0o022)  # package code and compilers run as another user, and read what is written here
+    check_folder(args.output)
+    while True:
+        with progress(args) as step:
+            found = _pass(args, step)
+        code = _print(args, found)
+        if args.once or args.plan:
+            return code
+        time.sleep(args.interval)
+
+
+def _pass(args: argparse.Namespace, step: Progress) -> list[Conversion]:
+    """One pass: the conversions that are new."""
+    from suture.convert.conversion import convert, planned
+    from suture.convert.store import folder_of, is_done, keep
+
+    found = []
+    for update in _updates(args, step):
+        folder = folder_of(update, args.output)
+        if args.plan:
+            found.append(planned(update, step))
+        elif args.again or not is_done(update, args.output):
+            step(f"{update.source} {update.old} -> {update.new}")
+            conversion = convert(update, folder, step)
+            keep(conversion, folder)
+            found.append(conversion)
+    return found
+
+
+def _updates(args: argparse.Namespace, step: Progress) -> Iterable[Update]:
+    from suture.source.update import installed, updates
+
+    found: dict[Update, None] = {}
+    for update in updates(_wanted(args.package), args.release, step):
+        found[update] = None
+    for one in installed() if args.installed else ():
+        try:
+            found |= dict.fromkeys(updates([one], args.release, step))
+        except SutureError as problem:  # a package of another archive
+            step(problem.what)
+    return found
+
+
+def _wanted(words: Sequence[str]) -> list[Wanted]:
+    from suture.source.update import Wanted
+
+    return [Wanted(*word.partition("=")[::2]) for word in words]
+
+
+def _print(args: argparse.Namespace, found: Sequence[Conversion]) -> int:
+    from suture.convert.result import Outcome
+    from suture.convert.store import as_json
+
+    if args.json:
+        print_json({"conversions": [as_json(c) for c in found]})
+    elif not found:
+        print("no update that was not converted before")
+    else:
+        for conversion in found:
+            print_conversion(conversion)
+    is_whole = all(not c.problem and all(f.outcome is not Outcome.DISK for f in c.fixes) for c in found)
+    return ExitCode.OK if is_whole or args.plan else ExitCode.PARTIAL
+
+
+def print_conversion(c: Conversion) -> None:
+    """One update as text: its CVEs, its fixes that are not live, its patches."""
+    print(f"{c.source} {c.old} -> {c.new} ({c.release})" + (f": {c.problem}" if c.problem else ""))
+    if c.cves:
+        print_table(("CVE", "state", "why"), [(x.cve, x.closing.value, _why(x.reasons)) for x in c.cves])
+    counts = {o: [f for f in c.fixes if f.outcome is o] for o in dict.fromkeys(f.outcome for f in c.fixes)}
+    print("fixes: " + ", ".join(f"{len(rows)} {outcome.value}" for outcome, rows in counts.items()))
+    for fix in c.fixes:
+        if fix.reasons:
+            print(f"  {fix.name}: {_why(fix.reasons)}")
+    for patch in c.patches:
+        print(f"patch {patch.id} of {patch.binary}, {patch.functions} functions: {patch.path}")
+    print("seconds: " + ", ".join(f"{name} {value:.2f}" for name, value in c.seconds.items()))
+
+
+def _why(reasons: Sequence[str]) -> str:
+    """The first reason, and how many there are besides; --json has them all."""
+    return (reasons[0] + (f" (and {len(reasons) - 1} more)" if len(reasons) > 1 else "")) if reasons else "-"

@@ -1,0 +1,35 @@
+"""The recipe of a package that has none: what its own debian/rules does, recorded in one of two ways.
+
+`STAND_IN` configures for real and builds with stand-ins for the compilers, which takes seconds; a build that needs programs
+of its own to go on does not get through. `BUILD` builds the package once for real. Which of its links becomes which
+shipped file is found afterwards (`suture.make.pairing`), so such a recipe names no binary.
+"""
+
+from __future__ import annotations
+
+import re
+from enum import Enum
+
+from suture.compile.recipe import Recipe, parse_derived
+from suture.source.archive import SourceVersion
+
+
+class Way(Enum):
+    """How the commands of a build become known; the text is kept with the tree, so that a change makes trees anew."""
+
+    STAND_IN = '[build]\nconfigure = "dh_configure"\nrecord = "dh_build"\n'
+    BUILD = '[build]\nconfigure = "dh_configure"\nrecord = "dh_build"\nreal = true\n'
+    RULES = '[build]\nconfigure = ":"\nreal = true\nrecord = "debian/rules build-arch || debian/rules build"\n'
+
+
+def ways(source: SourceVersion) -> tuple[Way, ...]:
+    """The ways to try in turn. Only dh tells its steps before it takes them; any other debian/rules is run as a whole."""
+    rules = source.tree / "debian" / "rules"
+    text = rules.read_text(errors="surrogateescape") if rules.is_file() else ""
+    uses_dh = re.search(r"^\t[@+-]*\s*(?:(?:\w+=\S*|\$\(\w+\))\s+)*dh\s+.*\$", text, re.M) is not None
+    return (Way.STAND_IN, Way.BUILD) if uses_dh else (Way.RULES,)
+
+
+def recipe(source: SourceVersion, way: Way) -> Recipe:
+    """The recipe for one way."""
+    return parse_derived(way.value, source.name)

@@ -1,0 +1,246 @@
+"""One update becomes live patches: planned, tried in rounds until what is left is whole, and written down.
+
+All fixes are tried together first, since most updates go in whole. A fix of which something is missing is left out, the rest is tried
+again, and so on: what remains is one patch for each binary, with fixes that are all complete. What was left out is then tried
+by itself, so that its reasons are its own.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+from suture.compile.job import CompileFailed
+from suture.compile.post import apply
+from suture.compile.tree import Tree
+from suture.convert.result import Conversion, FixResult, Outcome, PatchResult, close
+from suture.delta.ledger import Fate
+from suture.error import Refused, SutureError
+from suture.make.make import Making, make, write
+from suture.make.request import Ready, Request, ready_for
+from suture.progress import Progress, silent
+from suture.source.archive import archive_for
+from suture.source.fix import Fix
+from suture.source.plan import Plan, plan, with_text
+from suture.source.update import Update
+
+
+@dataclass
+class _Clock:
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        start = time.monotonic()
+        try:
+            yield
+        finally:
+            self.seconds[name] = self.seconds.get(name, 0.0) + time.monotonic() - start
+
+
+def convert(update: Update, folder: Path, progress: Progress = silent) -> Conversion:
+    """Convert one update; patches go to `folder`. What fails is part of the result: nothing is raised for one package but what is a
+    fault of this host (no root, no space)."""
+    clock = _Clock()
+    try:
+        with clock.step("fetch"):
+            archive = archive_for(update.source, update.old, progress)
+            old = archive.source(update.source, update.old)
+            new = archive_for(update.source, update.new, progress).source(update.source, update.new)
+        with clock.step("plan"):
+            found = plan(old, new)
+            progress(f"{update.source}: {len(found.patches)} patches and {len(found.rest)} other changes")
+    except SutureError as problem:
+        return _untried(update, problem, clock.seconds)
+    try:
+        with clock.step("prepare"):
+            prepared = ready_for(old, archive, progress)
+    except SutureError as problem:
+        return _untried(update, problem, clock.seconds, found)
+    with clock.step("make"):
+        attempt = _Attempt(update, prepared, found.fixes, progress)
+        making, results = attempt.run()
+    written = [(m, write(m, folder)) for m in making.patches] if making else []
+    patches = tuple(
+        PatchResult(
+            m.id,
+            m.file_name,
+            str(w.path),
+            m.manifest.target.file,
+            m.manifest.target.build_id,
+            len(m.manifest.functions),
+        )
+        for m, w in written
+    )
+    cves = close(found.cves, found.of_rest, results, [f.name for f in found.rest])
+    way = prepared.tree.recipe.way if prepared.tree.recipe else ""
+    return Conversion(update.source, update.release, update.old, update.new, way, results, cves, patches, clock.seconds)
+
+
+def planned(update: Update, progress: Progress = silent) -> Conversion:
+    """An update taken apart, with nothing tried."""
+    clock = _Clock()
+    with clock.step("plan"):
+        old = archive_for(update.source, update.old, progress).source(update.source, update.old)
+        new = archive_for(update.source, update.new, progress).source(update.source, update.new)
+        found = plan(old, new)
+    fixes = tuple(FixResult(f.name, f.cves, Outcome.UNTRIED) for f in found.fixes)
+    cves = close(found.cves, found.of_rest, fixes, [f.name for f in found.rest])
+    return Conversion(update.source, update.release, update.old, update.new, "", fixes, cves, (), clock.seconds)
+
+
+def _untried(
+    update: Update, problem: SutureError, seconds: Mapping[str, float], found: Plan | None = None
+) -> Conversion:
+    fixes = tuple(
+        FixResult(f.name, f.cves, Outcome.UNTRIED, {}, (problem.what,)) for f in (found.fixes if found else ())
+    )
+    rest = [f.name for f in found.rest] if found else []
+    cves = close(found.cves, found.of_rest, fixes, rest) if found else ()
+    return Conversion(update.source, update.release, update.old, update.new, "", fixes, cves, (), seconds, problem.what)
+
+
+@dataclass
+class _Attempt:
+    """The rounds of one update."""
+
+    update: Update
+    prepared: Ready
+    fixes: Sequence[Fix]
+    progress: Progress
+
+    @cached_property
+    def _paths(self) -> dict[str, frozenset[str]]:
+        return {f.name: frozenset(p.path for p in f.files) for f in self.fixes}
+
+    def run(self) -> tuple[Making | None, tuple[FixResult, ...]]:
+        """The making of all fixes that are whole, None where none is, and what came of each fix."""
+        left: dict[str, FixResult] = {}
+        going = list(self.fixes)
+        while going:
+            apart = self._inapplicable(going)
+            left |= {f.name: self._standing_on(f, left) for f in apart}
+            going = [f for f in going if f not in apart]
+            found = self._make(going) if going else None
+            if isinstance(found, Making):
+                wrong = self._wrong(going, found)
+                if not wrong:
+                    inside = {f.name: self._inside(found, f) for f in going}
+                    return found, tuple(inside.get(f.name) or left[f.name] for f in self.fixes)
+            else:  # it cannot be told whose fault it is, so each is judged by itself
+                each = {f.name: self._alone(f) for f in going}
+                wrong = {n: r for n, r in each.items() if r.outcome is not Outcome.LIVE} or each
+            left |= wrong
+            going = [f for f in going if f.name not in wrong]
+        return None, tuple(left[f.name] for f in self.fixes)
+
+    def _wrong(self, going: Sequence[Fix], making: Making) -> dict[str, FixResult]:
+        """The fixes that have to go, of those of which something is missing. One such fix spoils the functions that others change
+        too, so each is judged by itself first."""
+        lacking = [f for f in going if not _is_whole(making, f)]
+        if len(going) == 1:
+            return {f.name: self._inside(making, f) for f in lacking}
+        each = {f.name: self._alone(f) for f in lacking}
+        wrong = {n: r for n, r in each.items() if r.outcome is Outcome.DISK}
+        return wrong or {f.name: self._inside(making, f) for f in lacking}
+
+    def _standing_on(self, fix: Fix, left: Mapping[str, FixResult]) -> FixResult:
+        """A fix that does not apply once others are left out."""
+        shared = [n for n in left if self._paths[n] & self._paths[fix.name]]
+        why = f"it changes what {', '.join(shared)} changes, which is not live" if shared else "it does not apply"
+        return FixResult(fix.name, fix.cves, Outcome.DISK, {}, (why,))
+
+    def _needs(self, fix: Fix) -> list[Fix]:
+        """The earlier fixes that change a file of this one, and those that they stand on themselves."""
+        wanted, found = set(self._paths[fix.name]), list[Fix]()
+        for one in reversed(self.fixes[: self.fixes.index(fix)]):
+            if wanted & self._paths[one.name]:
+                wanted |= self._paths[one.name]
+                found.insert(0, one)
+        return found
+
+    def _inapplicable(self, fixes: Sequence[Fix]) -> list[Fix]:
+        """The fixes that do not apply one after another, where some were left out before them."""
+        tree, apart = self.prepared.tree, []
+        with tempfile.TemporaryDirectory(prefix="suture-apply-") as folder:
+            for fix in fixes:
+                try:
+                    _apply(fix, tree, Path(folder))
+                except Refused:
+                    apart.append(fix)
+        return apart
+
+    def _make(self, fixes: Sequence[Fix]) -> Making | SutureError:
+        try:
+            return make(
+                self.prepared.tree,
+                self.prepared.shipped,
+                fixes,
+                self._request(fixes).facts(),
+                self.progress,
+                self.prepared.beside,
+            )
+        except (Refused, CompileFailed, SutureError) as problem:
+            return problem
+
+    def _request(self, fixes: Sequence[Fix]) -> Request:
+        """What makes the same patch again: the fixes as texts."""
+        return Request(f"{self.update.source}={self.update.old}", fixes=tuple((f.name, with_text(f)) for f in fixes))
+
+    def _alone(self, fix: Fix) -> FixResult:
+        """What comes of a fix by itself, with no more than the earlier ones that it stands on."""
+        making = self._make([*self._needs(fix), fix])
+        if isinstance(making, SutureError):
+            nothing = "changes no code" in making.what or "changes documentation" in making.what
+            outcome = Outcome.NO_CODE if isinstance(making, Refused) and nothing else Outcome.DISK
+            return FixResult(fix.name, fix.cves, outcome, {}, () if outcome is Outcome.NO_CODE else (making.what,))
+        return self._inside(making, fix)
+
+    def _inside(self, making: Making, fix: Fix) -> FixResult:
+        functions: dict[str, tuple[str, ...]] = {}
+        for made in making.patches:
+            for row in made.manifest.fixes:
+                if row.name == fix.name:
+                    names = sorted({n for a in row.ledger.accounts if a.fate is Fate.PATCHED for n in a.functions})
+                    functions |= {made.manifest.target.file: tuple(names)} if names else {}
+        if _is_whole(making, fix):
+            return FixResult(fix.name, fix.cves, Outcome.LIVE if functions else Outcome.NO_CODE, functions)
+        reasons = [r.reason for r in making.refused]
+        for made in making.patches:
+            reasons += [a.reason for row in made.manifest.fixes if row.name == fix.name for a in row.ledger.missing]
+        return FixResult(fix.name, fix.cves, Outcome.DISK, functions, tuple(dict.fromkeys(r for r in reasons if r)))
+
+
+def _apply(fix: Fix, tree: Tree, over: Path) -> None:
+    """Apply a fix to the files in `over`, and where they are not there to copies of the tree's. Raises `Refused`, with nothing changed."""
+    paths = {tree.built_path(f.path) for f in fix.files}
+    before = {p: (over / p).read_bytes() if (over / p).is_file() else None for p in paths}
+    try:
+        for part in fix.files:
+            if part.changes and not part.deletes:
+                apply(part, tree.files, over, tree.built_path(part.path), fix.name)
+    except Refused:
+        for path, data in before.items():
+            (over / path).unlink(missing_ok=True)
+            if data is not None:
+                (over / path).write_bytes(data)
+        raise
+
+
+def _is_whole(making: Making, fix: Fix) -> bool:
+    """Whether nothing of a fix is missing in any binary. What is refused with no patch to say so counts for every fix."""
+    rows = [row for made in making.patches for row in made.manifest.fixes if row.name == fix.name]
+    if not making.patches:
+        return not making.refused
+    said = {a.reason for made in making.patches for row in made.manifest.fixes for a in row.ledger.missing}
+    unsaid = [r for r in making.refused if r.reason not in said]
+    return bool(rows) and all(row.ledger.is_complete for row in rows) and not any(_is_of(r.file, fix) for r in unsaid)
+
+
+def _is_of(file: str, fix: Fix) -> bool:
+    return any(f.path == file for f in fix.files) or not file

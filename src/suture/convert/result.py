@@ -1,0 +1,99 @@
+"""What came of an update: per fix and per CVE. Facts alone, ready for JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+
+
+class Outcome(Enum):
+    """What came of one fix."""
+
+    LIVE = "live"  # all of it is in the patches
+    NO_CODE = "no code"  # it changes no code of any shipped binary: the packages on disk are all that it needs
+    DISK = "on disk only"  # it changes code, and some of that cannot be patched live
+    UNTRIED = "untried"  # the package could not be made ready
+
+
+class Closing(Enum):
+    """What came of one CVE."""
+
+    LIVE = "closed live"  # every fix for it is live
+    DISK = "closed on disk only"
+    NO_CODE = "needs no live patch"  # its fixes change no code that a process runs from a shipped binary
+    UNKNOWN = "unknown"  # the changelog names it, and nothing tells which change is for it
+
+
+@dataclass(frozen=True)
+class FixResult:
+    """One fix. `functions` by binary for what is live; `reasons` why it is not."""
+
+    name: str
+    cves: tuple[str, ...]
+    outcome: Outcome
+    functions: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    reasons: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class CveResult:
+    """One CVE. `fixes` are the names of those that are for it, `reasons` why it is not closed live."""
+
+    cve: str
+    closing: Closing
+    fixes: tuple[str, ...] = ()
+    reasons: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class PatchResult:
+    """One patch file of the update."""
+
+    id: str
+    file: str
+    path: str
+    binary: str
+    build_id: str
+    functions: int
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """One update of a source package. `seconds` by step; `problem` why nothing was tried, "" otherwise."""
+
+    source: str
+    release: str
+    old: str
+    new: str
+    way: str
+    fixes: tuple[FixResult, ...]
+    cves: tuple[CveResult, ...]
+    patches: tuple[PatchResult, ...]
+    seconds: Mapping[str, float]
+    problem: str = ""
+
+
+def close(
+    cves: Sequence[str], of_rest: Sequence[str], fixes: Sequence[FixResult], rest: Sequence[str]
+) -> tuple[CveResult, ...]:
+    """What came of each CVE. One that no fix is for (`of_rest`) may be any of the changes called `rest`: it is closed where all are."""
+    found = []
+    for cve in sorted({*cves, *(c for f in fixes for c in f.cves)}):
+        own = [f for f in fixes if cve in f.cves] or [f for f in fixes if f.name in rest and cve in of_rest]
+        if not own:
+            why = "the changelog names it, and no patch or change of the update says that it is for it"
+            found.append(CveResult(cve, Closing.UNKNOWN, (), (why,)))
+            continue
+        outcomes = {f.outcome for f in own}
+        reasons = tuple(
+            dict.fromkeys(r for f in own for r in f.reasons if f.outcome in (Outcome.DISK, Outcome.UNTRIED))
+        )
+        if outcomes <= {Outcome.NO_CODE}:
+            closing = Closing.NO_CODE
+        elif outcomes <= {Outcome.LIVE, Outcome.NO_CODE}:
+            closing = Closing.LIVE
+        else:
+            closing = Closing.DISK
+        found.append(CveResult(cve, closing, tuple(f.name for f in own), reasons))
+    return tuple(found)

@@ -1,0 +1,46 @@
+"""Conversions on disk: one folder for each update, with its patches and what came of it. The facts come last, so that a folder with
+them is whole."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from suture.convert.result import Conversion
+from suture.patch.manifest import plain
+from suture.source import cache
+from suture.source.update import Update
+
+FACTS = "conversion.json"
+FORMAT = 1
+
+
+def folder_of(update: Update, output: Path) -> Path:
+    """Where an update's patches and facts lie."""
+    return output / update.source / f"{cache.safe(update.old)}-to-{cache.safe(update.new)}"
+
+
+def is_done(update: Update, output: Path) -> bool:
+    """Whether an update was converted before."""
+    return (folder_of(update, output) / FACTS).is_file()
+
+
+def as_json(conversion: Conversion) -> dict[str, Any]:
+    """A conversion as plain JSON values, with the number of their format."""
+    return {"format": FORMAT, **plain(asdict(conversion))}
+
+
+def keep(conversion: Conversion, folder: Path) -> Path:
+    """Write the facts of a conversion, whole or not at all; the path of the file."""
+    folder.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=folder, prefix=".conversion-")
+    with os.fdopen(handle, "w") as out:
+        json.dump(as_json(conversion), out, indent=1)
+        out.write("\n")
+    os.chmod(temporary, 0o644)
+    os.replace(temporary, folder / FACTS)
+    return folder / FACTS

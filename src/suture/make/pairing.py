@@ -1,0 +1,190 @@
+"""Which link of a build became which shipped file, for packages that no recipe describes: by name, by SONAME, then by matching code."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+
+from suture.compile import derived
+from suture.compile.derived import Way
+from suture.compile.job import CompileFailed
+from suture.compile.recipe import has as has_recipe
+from suture.compile.tree import Output, Tree, prepare
+from suture.compile.unit import Binary, Unit, Variant
+from suture.elf.file import ElfFile
+from suture.error import NotFound
+from suture.make.elsewhere import Elsewhere
+from suture.match.book import Contradiction
+from suture.match.correlate import NoMatch, correlate
+from suture.match.run import Run
+from suture.progress import Progress, silent
+from suture.source import cache
+from suture.source.archive import Archive, SourceVersion
+from suture.source.packages import ShippedFile, shipped_files
+
+_FORMAT = 1
+_TRIED = 2  # units of an output that are looked for in a file
+_PROBED = 12  # units that are compiled to see whether a recording brought all that they need
+_MOST = 60  # outputs that are tried by their code alone
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What a shipped file's name, SONAME and kind tell of the link that made it."""
+
+    name: str
+    soname: str
+    is_program: bool
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Shipped files with the path of the output that each is made from, and those for which none was found."""
+
+    pairs: tuple[tuple[ShippedFile, str], ...]
+    left: tuple[ShippedFile, ...]
+
+
+def by_name(shape: Shape, outputs: Iterable[Output]) -> tuple[Output, ...]:
+    """The outputs that may have become a file, by what the link calls them: of the same kind, and of the same SONAME where the file has one,
+    else of the same name (libtool calls what it links before the installation `lt-NAME`)."""
+    kind = [o for o in outputs if o.is_shared is not shape.is_program]
+    if shape.soname:
+        named = tuple(o for o in kind if o.soname == shape.soname)
+        if named:
+            return named
+    return tuple(o for o in kind if PurePosixPath(o.path).name.removeprefix("lt-") == shape.name)
+
+
+def pair(
+    files: Sequence[tuple[ShippedFile, Shape]],
+    outputs: Sequence[Output],
+    holds: Callable[[ShippedFile, Output], bool],
+) -> Pairs:
+    """Pair files with outputs; `holds` tells whether a file holds an output's code, asked where names leave a choice or none."""
+    found: list[tuple[ShippedFile, str]] = []
+    left: list[ShippedFile] = []
+    named = {file: by_name(shape, outputs) for file, shape in files}
+    taken = {o.path for rows in named.values() if len(rows) == 1 for o in rows}
+    for file, shape in files:
+        rows = named[file]
+        if len({o.objects for o in rows}) == 1:
+            found.append((file, rows[0].path))
+            continue
+        kind = [o for o in outputs if o.is_shared is not shape.is_program and o.path not in taken]
+        chosen = next((o for o in rows or kind[:_MOST] if holds(file, o)), None)
+        if chosen is None:
+            left.append(file)
+        else:
+            found.append((file, chosen.path))
+    return Pairs(tuple(found), tuple(left))
+
+
+def open_source(source: SourceVersion, archive: Archive, progress: Progress = silent) -> Tree:
+    """The tree of a source version, by its recipe, or by what its own rules do when it has none. Raises what `prepare` does, and
+    `NotFound` when the build links nothing that ships."""
+    if has_recipe(source.name):
+        return prepare(source, progress)
+    files = shipped_files(source, archive)
+    best: tuple[Tree, Pairs] | None = None
+    for way in derived.ways(source):
+        tree = prepare(source, progress, derived.recipe(source, way))
+        pairs = _paired(tree, files, way, progress)
+        if best is None or len(pairs.pairs) > len(best[1].pairs):
+            best = tree, pairs
+        if not pairs.left and (way is not Way.STAND_IN or _is_whole(tree, pairs, progress)):
+            best = tree, pairs
+            break
+        if way is Way.STAND_IN:
+            progress(f"{source.name}: {_wanting(pairs)}; building it once for real")
+    assert best is not None
+    return _with_binaries(*best)
+
+
+def _wanting(pairs: Pairs) -> str:
+    if not pairs.left:
+        return "the recorded commands need files that only a real build makes"
+    names = ", ".join(PurePosixPath(f.file).name for f in pairs.left[:5])
+    more = f" and {len(pairs.left) - 5} more" if len(pairs.left) > 5 else ""
+    return f"the recording links no {names}{more}"
+
+
+def _with_binaries(tree: Tree, pairs: Pairs) -> Tree:
+    """The tree with its shipped binaries, and of its units those that they hold."""
+    if not pairs.pairs:
+        raise NotFound(
+            f"{tree.name} {tree.version}: nothing that its packages ship is linked by its build from C or C++",
+            "a recipe can tell how it is built: docs/reference/recipes.md",
+        )
+    outputs = {o.path: o for o in tree.outputs}
+    binaries = tuple(Binary(f.package, f.file, outputs[path].objects) for f, path in pairs.pairs)
+    held = frozenset[str]().union(*(b.objects for b in binaries))
+    units = tuple(u for u in tree.units if u.object in held)
+    chosen = tuple(outputs[p] for p in dict.fromkeys(path for _, path in pairs.pairs))
+    return replace(tree, binaries=binaries, units=units, outputs=chosen)
+
+
+def _paired(tree: Tree, files: Sequence[ShippedFile], way: Way, progress: Progress) -> Pairs:
+    """The pairs of a tree, worked out once."""
+    place = tree.place.parent / f"{tree.place.name}-pairs-{_FORMAT}.json"
+
+    def make(path: Path) -> None:
+        progress(f"finding which of {len(tree.outputs)} links became which of {len(files)} shipped files")
+        runs: dict[Path, Run] = {}
+        shaped = []
+        for file in files:
+            run = runs[file.path] = Run.read(file.path)
+            shaped.append((file, Shape(PurePosixPath(file.file).name, run.soname, _is_program(run))))
+        found = pair(shaped, tree.outputs, lambda f, o: _holds(tree, runs[f.path], f, o))
+        rows = [[f.package, f.file, output] for f, output in found.pairs]
+        path.write_text(json.dumps(rows))
+
+    known = {(f.package, f.file): f for f in files}
+    rows = json.loads(cache.item(place, make).read_text())
+    pairs = tuple((known[package, file], output) for package, file, output in rows if (package, file) in known)
+    have = {f for f, _ in pairs}
+    return Pairs(pairs, tuple(f for f in files if f not in have))
+
+
+def _is_program(run: Run) -> bool:
+    """Whether a link without -shared made it: also a PIE without DF_1_PIE is one that names its loader (gABI, PT_INTERP)."""
+    return run.is_program or (run.elf.section(".interp") is not None and not run.soname)
+
+
+def _holds(tree: Tree, run: Run, file: ShippedFile, output: Output) -> bool:
+    """Whether the largest units of an output are found in a file."""
+    binary = Binary(file.package, file.file, output.objects)
+    called = Elsewhere(tree, binary, run).called
+    units = list(_largest(tree, output.objects))[:_TRIED]
+    for unit in units:
+        try:
+            plain, sectioned = tree.compile([(unit, Variant.PLAIN), (unit, Variant.SECTIONS)])
+            correlate(unit.source, unit.object, ElfFile.read(plain.path), ElfFile.read(sectioned.path), run, called)
+        except (CompileFailed, NoMatch, Contradiction):
+            return False
+    return bool(units)
+
+
+def _largest(tree: Tree, objects: frozenset[str]) -> Iterator[Unit]:
+    """Units in C or C++ by the size of their source, the largest first."""
+    own = [u for u in tree.units if u.object in objects and u.language != "asm" and tree.has(u.source)]
+    sizes = {u.object: (tree.files / u.source).stat().st_size for u in own}
+    yield from sorted(own, key=lambda u: (-sizes[u.object], u.object))
+
+
+def _is_whole(tree: Tree, pairs: Pairs, progress: Progress) -> bool:
+    """Whether what a recording with stand-ins brought can be compiled: all sources are there, and some units of each kind compile."""
+    outputs = {o.path: o for o in tree.outputs}
+    held = frozenset[str]().union(*(outputs[p].objects for _, p in pairs.pairs))
+    units = [u for u in tree.units if u.object in held]
+    if not all((tree.files / u.source).is_file() for u in units):
+        return False
+    chosen = units[:: max(1, len(units) // _PROBED)]
+    progress(f"compiling {len(chosen)} of {len(units)} units to see whether the recording is whole")
+    try:
+        tree.compile([(u, Variant.PLAIN) for u in chosen])
+    except CompileFailed:
+        return False
+    return True

@@ -1,0 +1,70 @@
+"""Which source packages have a newer version in the archive than one that hosts run, from the archive's own signed indexes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cmp_to_key
+
+from debian.debian_support import version_compare
+
+from suture.command import CommandFailed, run
+from suture.error import NotFound
+from suture.progress import Progress, silent
+from suture.source.archive import Archive
+
+_INSTALLED = "${db:Status-Status}\t${source:Package}\t${source:Version}\n"
+
+
+@dataclass(frozen=True)
+class Update:
+    """A newer version of a source package beside one that hosts run."""
+
+    source: str
+    release: str
+    old: str
+    new: str
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A source package to watch, and the version that hosts run; without one, each older version that the indexes list."""
+
+    source: str
+    version: str = ""
+
+
+def updates(wanted: Iterable[Wanted], release: str, progress: Progress = silent) -> tuple[Update, ...]:
+    """The updates of packages in a release, each from an older version to the newest. Raises `NotFound` for a package that it has not."""
+    archive = Archive(release, progress)
+    return tuple(u for one in wanted for u in _updates(one, archive))
+
+
+def _updates(one: Wanted, archive: Archive) -> Iterator[Update]:
+    listed = ordered({entry.version for entry in archive.sources(one.source)})
+    if not listed:
+        raise NotFound(
+            f"{archive.release} has no source package {one.source}",
+            "give the name of the source package (apt-cache showsrc NAME prints it as Package)",
+        )
+    newest = listed[-1]
+    for old in (one.version,) if one.version else listed[:-1]:
+        if version_compare(old, newest) < 0:
+            yield Update(one.source, archive.release, old, newest)
+
+
+def ordered(versions: Iterable[str]) -> list[str]:
+    """Versions from the oldest to the newest (deb-version(7))."""
+    return sorted(versions, key=cmp_to_key(version_compare))
+
+
+def installed() -> tuple[Wanted, ...]:
+    """The source packages that this host has installed, with their versions. Raises `NotFound` on a host without dpkg."""
+    try:
+        text = run(["dpkg-query", "--show", f"--showformat={_INSTALLED}"])
+    except (CommandFailed, FileNotFoundError) as failed:
+        raise NotFound("this host has no list of dpkg's", "name the packages with --package NAME=VERSION") from failed
+    rows = [line.split("\t") for line in text.splitlines()]
+    return tuple(
+        sorted({Wanted(r[1], r[2]) for r in rows if len(r) == 3 and r[0] == "installed"}, key=lambda w: w.source)
+    )

@@ -1,0 +1,95 @@
+"""Raw numbers are kept small, and a page says the same whether it is written from a run or from the file."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+DOCS = REPOSITORY / "docs/results"
+sys.path.insert(0, str(REPOSITORY / "bench"))
+kept: Any = importlib.import_module("kept")
+facts: Any = importlib.import_module("facts")
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+)
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(VALUES)
+def test_what_is_read_back_is_what_was_written(value: Any) -> None:
+    assert json.loads(kept.text(value)) == value
+
+
+def test_a_record_in_a_list_is_one_line_however_long() -> None:
+    rows = [{"samples": [[n] * 100], "more": {"n": n}} for n in range(3)]
+    lines = kept.text({"bench": "x" * 120, "rows": rows}).splitlines()
+    assert len(lines) == 2 + 1 + 2 + 3
+    assert json.loads(lines[3].rstrip(",")) == rows[0]
+
+
+def test_names_keep_their_order() -> None:
+    assert kept.text({"prepare": 1, "compile": 2}) == '{"prepare": 1, "compile": 2}\n'
+
+
+def test_numbers_are_rounded_to_what_the_clock_can_tell() -> None:
+    value = {
+        "seconds": 1.1152782419994764,
+        "pauses_us": {"apply": [259.57412, 12]},
+        "done": True,
+        "rows": [(0.1234567,)],
+    }
+    assert kept.rounded(value) == {
+        "seconds": 1.115278,
+        "pauses_us": {"apply": [259.574, 12]},
+        "done": True,
+        "rows": [[0.123457]],
+    }
+
+
+def test_a_record_of_a_run_is_the_one_that_is_read_from_its_file(tmp_path: Path) -> None:
+    record = facts.Start.now("some", ["--rounds", "2"]).finish({"took": [0.12345678, 2], "pairs": [(1, 2)]})
+    assert facts.Record.read(record.write(tmp_path)) == record
+
+
+@pytest.mark.parametrize("path", sorted(facts.RESULTS.glob("*.json")), ids=lambda p: p.stem)
+def test_a_kept_file_is_as_the_writer_writes_it(path: Path) -> None:
+    record = facts.Record.read(path)
+    again = kept.text(asdict(record) | {"data": kept.rounded(record.data)})
+    assert path.read_text() == again, f"write it again: .venv/bin/python bench/facts.py {path.name}"
+
+
+def _page(name: str) -> tuple[Path, str]:
+    """Where a page lies, and what its program would write from the kept numbers."""
+    if name == "benchmarks":
+        report = importlib.import_module("report")
+        records = [facts.RESULTS / f"{bench}.json" for bench in report._RECORDS]
+        return DOCS / "benchmarks.md", report.document({p.stem: facts.Record.read(p) for p in records if p.exists()})
+    bench, page, as_dict = PAGES[name]
+    record = facts.Record.read(facts.RESULTS / f"{bench}.json")
+    return DOCS / f"{name}.md", importlib.import_module(page).document(asdict(record) if as_dict else record)
+
+
+PAGES = {
+    "mariadb": ("mariadb", "mariadb_page", True),
+    "qemu": ("qemu_guest", "qemu_guest_page", False),
+    "restart": ("restart", "restart_page", True),
+    "whole-way": ("whole_way", "whole_way_page", False),
+    "coverage-kernel": ("kernel_coverage", "kernel_page", False),
+}
+
+
+@pytest.mark.parametrize("name", ["benchmarks", *PAGES])
+def test_a_page_is_what_its_numbers_say(name: str) -> None:
+    path, text = _page(name)
+    assert path.read_text() == text, f"write the page again from bench/results: {path.name}"

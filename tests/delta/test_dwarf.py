@@ -1,0 +1,286 @@
+"""Debug information as pyelftools reads it, of C and C++ in both versions of the format."""
+
+from __future__ import annotations
+
+import io
+import struct
+
+import pytest
+from elftools.dwarf import enums
+from elftools.elf.elffile import ELFFile
+from hypothesis import given
+from hypothesis import strategies as st
+
+from suture.delta import dwarf
+from suture.delta.dwarf import At, Die, Dwarf, Tag, line_headers, sleb, uleb
+from suture.elf.file import BadElf, ElfFile
+from tests.delta.compiled import object_of
+
+C = """
+#include <stddef.h>
+enum colour { RED = -3, GREEN = 70000 };
+typedef struct { int a : 3; unsigned b : 5; const volatile char *p; } packed;
+struct node { struct node *next; int v[4][5]; union { long l; double d; }; void (*hook)(struct node *, ...); int rest[]; };
+static inline int helper(int x) { int y = x * 3; { int z = y; return z + x; } }
+extern int outside(const struct node *restrict, packed);
+static int local; size_t big; _Atomic int counter; const char text[] = "x";
+int f(struct node *n, int x) { for (int i = 0; i < x; i++) { int k = helper(i); n->v[0][1] += k; } return outside(n, (packed){1}); }
+int g(double d, ...) { struct inside { char c; } s = {1}; { long deep = s.c; local += deep; } return d; }
+"""
+CXX = """
+namespace space { struct Base { virtual int m(int); static int shared; int x; }; }
+template <class T> struct Box : virtual space::Base { T t; int m(int) override; enum class E : char { A, B = 9 }; };
+template <> int Box<long>::m(int x) { auto f = [&](int &&y) { return y + x; }; return f(3) + (int)t; }
+int (space::Base::*member)(int) = &space::Base::m;
+int use(Box<long> &b, decltype(nullptr)) { return b.m(1); }
+"""
+CASES = [
+    (C, ".c", "-gdwarf-5"),
+    (C, ".c", "-gdwarf-4"),
+    (CXX, ".cc", "-gdwarf-5"),
+    (CXX, ".cc", "-gdwarf-4"),
+    (C, ".c", "-gdwarf-5 -O0"),
+]
+
+
+def read(case: tuple[str, str, str], bodies: bool = True) -> tuple[Dwarf, ELFFile]:
+    data = object_of(case[0], *case[2].split(), suffix=case[1])
+    return Dwarf(ElfFile(data, "a.o"), bodies=bodies), ELFFile(io.BytesIO(data))
+
+
+def value_of(die: object, name: str, attribute: object) -> object:
+    """As we keep it: references as offsets in the section, strings as text."""
+    value, form = attribute.value, attribute.form  # type: ignore[attr-defined]
+    if form.startswith("DW_FORM_ref") and form != "DW_FORM_ref_addr":
+        return value + die.cu.cu_offset  # type: ignore[attr-defined]
+    if isinstance(value, bytes):
+        return value.decode()
+    if isinstance(value, list):
+        return bytes(value)
+    return int(value)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda c: c[1] + c[2])
+def test_entries_are_those_of_another_reader(case: tuple[str, str, str]) -> None:
+    mine, judge = read(case)
+    theirs = {d.offset: d for cu in judge.get_dwarf_info().iter_CUs() for d in cu.iter_DIEs() if not d.is_null()}
+    assert mine.by_offset.keys() == theirs.keys() and len(theirs) > 40
+    for offset, die in mine.by_offset.items():
+        other = theirs[offset]
+        assert enums.ENUM_DW_TAG.get(other.tag, other.tag) == die.tag
+        parent = other.get_parent()
+        assert (die.parent.offset if die.parent else None) == (parent.offset if parent else None)
+        wanted = {enums.ENUM_DW_AT[n]: value_of(other, n, a) for n, a in other.attributes.items() if isinstance(n, str)}
+        assert {int(k): v for k, v in die.attributes.items()} == {k: v for k, v in wanted.items() if k in set(At)}
+        assert [c.offset for c in die.children] == [c.offset for c in other.iter_children()]
+        assert die.name == wanted.get(At.NAME, "")
+    assert [u.offset for u in mine.units] == [cu.get_top_DIE().offset for cu in judge.get_dwarf_info().iter_CUs()]
+    assert all(d.unit is mine.units[0] for d in mine.walk())
+
+
+@pytest.mark.parametrize("case", CASES[:2], ids=lambda c: c[1] + c[2])
+def test_without_bodies_blocks_inside_functions_are_left_out(case: tuple[str, str, str]) -> None:
+    whole, some = read(case)[0], read(case, bodies=False)[0]
+    left_out = {o: d for o, d in whole.by_offset.items() if o not in some.by_offset}
+    assert left_out
+    blocks = {o for o, d in left_out.items() if d.parent is not None and d.parent.tag == Tag.SUBPROGRAM}
+    assert all(left_out[o].tag in (Tag.LEXICAL_BLOCK, Tag.INLINED) or left_out[o].tag > 0x40 for o in blocks)
+    assert all(d.parent is not None and (o in blocks or d.parent.offset in left_out) for o, d in left_out.items())
+    kept = {d.name for d in some.walk()}
+    assert {"node", "packed", "f", "g", "x", "d", "inside", "s", "counter"} <= kept
+    # what follows a function's body belongs to the unit again
+    assert all(d.parent is some.units[0] for d in some.walk() if d.name in ("f", "g", "node", "counter"))
+
+
+def named(d: Dwarf, name: str, tag: Tag) -> Die:
+    return next(x for x in d.walk() if x.name == name and x.tag == tag)
+
+
+def test_references_users_and_places() -> None:
+    d, _ = read(CASES[0])
+    parameter = next(c for c in named(d, "f", Tag.SUBPROGRAM).children if c.name == "n")
+    pointer = d.reference(parameter)
+    assert pointer is not None and pointer.tag == Tag.POINTER
+    node = d.reference(pointer)
+    assert node is named(d, "node", Tag.STRUCT)
+    assert d.reference(node) is None
+    assert pointer in d.users[node.offset] and node.offset not in {u.offset for u in d.users[node.offset]}
+    lines = C.splitlines()
+    for name, tag in (("node", Tag.STRUCT), ("f", Tag.SUBPROGRAM), ("counter", Tag.VARIABLE)):
+        file, line = d.place(named(d, name, tag))
+        assert file.endswith("a.c") and name in lines[line - 1]
+    assert d.place(d.units[0]) == ("", 0)
+    # an inlined function's body is declared where its origin is
+    inlined = next(x for x in d.walk() if x.tag == Tag.INLINED)
+    assert "helper" in lines[d.place(inlined)[1] - 1]
+
+
+def test_a_definition_is_declared_where_its_declaration_in_the_class_is() -> None:
+    d, _ = read(CASES[2])
+    definition = next(x for x in d.walk() if x.tag == Tag.SUBPROGRAM and At.SPECIFICATION in x.attributes)
+    assert d.place(definition)[1] > 0 and d.place(definition)[0].endswith("a.cc")
+
+
+@pytest.mark.parametrize("case", CASES[:2], ids=lambda c: c[2])
+def test_file_names_are_those_of_another_reader(case: tuple[str, str, str]) -> None:
+    mine, judge = read(case)
+    info = judge.get_dwarf_info()
+    program = info.line_program_for_CU(next(info.iter_CUs()))
+    names = mine.file_names(0)
+    five = case[2] == "-gdwarf-5"
+    rows = program["file_entry"]
+    directories = [b"", *program["include_directory"]] if not five else program["include_directory"]
+    made = [] if five else [""]
+    for row in rows:
+        folder = directories[row.dir_index].decode() if row.dir_index < len(directories) else ""
+        name = row.name.decode()
+        made.append(f"{folder}/{name}" if folder and not name.startswith("/") else name)
+    assert names == made
+    assert any(n.endswith("stddef.h") for n in names)
+
+
+def test_tables_of_lines_stand_one_behind_the_other() -> None:
+    data = object_of(C, "-gdwarf-5")
+    raw = dwarf._raw(ElfFile(data), ".debug_line")
+    ((start, version, program, end),) = line_headers(raw)
+    assert (start, version, end) == (0, 5, len(raw)) and 20 < program < end
+    both = list(line_headers(raw + raw))
+    assert both[1] == (len(raw), 5, len(raw) + program, 2 * len(raw))
+    four = dwarf._raw(ElfFile(object_of(C, "-gdwarf-4")), ".debug_line")
+    ((_, version, program, end),) = line_headers(four)
+    assert (version, end) == (4, len(four)) and struct.unpack_from("<I", four, 6)[0] == program - 10
+    for wrong in (3, 6):
+        with pytest.raises(BadElf, match=f"version {wrong}"):
+            list(line_headers(raw[:4] + struct.pack("<H", wrong) + raw[6:]))
+    with pytest.raises(BadElf):
+        list(line_headers(struct.pack("<IH", 0xFFFFFFFF, 5) + raw))
+
+
+def test_what_cannot_be_read_is_an_error() -> None:
+    data = object_of(C, "-gdwarf-5")
+    elf = ElfFile(data, "a.o")
+    section = elf.section(".debug_info")
+    assert section is not None
+
+    def patched(offset: int, raw: bytes) -> ElfFile:
+        at = section.sh_offset + offset
+        return ElfFile(data[:at] + raw + data[at + len(raw) :], "a.o")
+
+    for version in (3, 6):
+        with pytest.raises(BadElf, match=f"a.o: DWARF version {version}"):
+            Dwarf(patched(4, struct.pack("<H", version)))
+    with pytest.raises(BadElf, match="64-bit"):
+        Dwarf(patched(0, b"\xff\xff\xff\xff"))
+    with pytest.raises(BadElf, match="truncated"):
+        Dwarf(patched(0, struct.pack("<I", section.sh_size - 3)))
+
+
+def test_an_object_is_read_once_while_it_is_in_use() -> None:
+    elf = ElfFile(object_of(C, "-gdwarf-5"))
+    assert Dwarf.of(elf) is Dwarf.of(elf)
+    assert list(Dwarf(ElfFile(object_of("int x;", "-g0"))).walk()) == []
+
+
+def test_numbers_are_those_of_the_standard() -> None:
+    tags = {
+        "ARRAY": "array_type",
+        "CLASS": "class_type",
+        "ENUM": "enumeration_type",
+        "PARAMETER": "formal_parameter",
+        "POINTER": "pointer_type",
+        "REFERENCE": "reference_type",
+        "STRUCT": "structure_type",
+        "UNION": "union_type",
+        "INLINED": "inlined_subroutine",
+        "PTR_TO_MEMBER": "ptr_to_member_type",
+        "SUBRANGE": "subrange_type",
+        "BASE": "base_type",
+        "CONST": "const_type",
+        "VOLATILE": "volatile_type",
+        "RESTRICT": "restrict_type",
+        "RVALUE_REFERENCE": "rvalue_reference_type",
+        "ATOMIC": "atomic_type",
+    }
+    assert {t.name: enums.ENUM_DW_TAG["DW_TAG_" + tags.get(t.name, t.name.lower())] for t in Tag} == {
+        t.name: int(t) for t in Tag
+    }
+    assert {a.name: enums.ENUM_DW_AT["DW_AT_" + a.name.lower()] for a in At} == {a.name: int(a) for a in At}
+
+
+def leb(value: int, signed: bool) -> bytes:
+    out = bytearray()
+    while True:
+        byte, value = value & 0x7F, value >> 7
+        if (value == 0 and not (signed and byte & 0x40)) or (signed and value == -1 and byte & 0x40):
+            return bytes([*out, byte])
+        out.append(byte | 0x80)
+
+
+@given(st.integers(0, 1 << 70), st.integers(-(1 << 62), 1 << 62), st.binary(max_size=3))
+def test_numbers_of_variable_length(unsigned: int, signed: int, before: bytes) -> None:
+    raw = before + leb(unsigned, False)
+    assert uleb(raw + b"\xff", len(before)) == (unsigned, len(raw))
+    raw = before + leb(signed, True)
+    assert sleb(raw + b"\xff", len(before)) == (signed, len(raw))
+
+
+@pytest.mark.parametrize(
+    ("form", "raw", "value"),
+    [
+        (0x0A, b"\x02ab", b"ab"),
+        (0x03, b"\x02\0ab", b"ab"),
+        (0x04, b"\x02\0\0\0ab", b"ab"),
+        (0x18, b"\x02ab", b"ab"),
+        (0x08, b"ab\0", "ab"),
+        (0x0D, b"\x7e", -2),
+        (0x0F, b"\x81\x01", 129),
+        (0x15, b"\x81\x01", 229),
+        (0x1A, b"\x05", 5),
+        (0x22, b"\x05", 5),
+    ],
+)
+def test_each_form_of_variable_size(form: int, raw: bytes, value: object) -> None:
+    d = Dwarf(ElfFile(object_of("int x;", "-g0")))
+    d._info = b"zz" + raw + b"rest\0"
+    found: dict[int, dwarf.Value] = {}
+    assert d._variable((At.NAME, form), 2, 100, found) == 2 + len(raw)
+    assert found == {At.NAME: value}
+    assert d._variable((0, form), 2, 100, found) == 2 + len(raw) and found == {At.NAME: value}
+    with pytest.raises(BadElf, match="form 0x99"):
+        d._variable((At.NAME, 0x99), 2, 100, found)
+
+
+def test_each_form_of_fixed_size() -> None:
+    """DWARF 5, table 7.6 with section 7.5.6."""
+    sizes = {
+        0x01: 8,
+        0x05: 2,
+        0x06: 4,
+        0x07: 8,
+        0x0B: 1,
+        0x0C: 1,
+        0x0E: 4,
+        0x10: 4,
+        0x11: 1,
+        0x12: 2,
+        0x13: 4,
+        0x14: 8,
+        0x17: 4,
+        0x1C: 4,
+        0x1D: 4,
+        0x1E: 16,
+        0x1F: 4,
+        0x20: 8,
+        0x25: 1,
+        0x26: 2,
+        0x27: 3,
+        0x28: 4,
+    }
+    assert {f: struct.calcsize("<" + s) for f, s in dwarf._FIXED.items()} == sizes
+    (row,) = dwarf._pieces([(At.NAME, 0x0B), (0x99, 0x06), (At.TYPE, 0x13)])
+    assert row[0] is not None and row[0].size == 9 and row[1] == ((At.NAME, 0x0B), (At.TYPE, 0x13))
+    assert [names for _, names in dwarf._pieces([(At.NAME, 0x08), (0x99, 0x0F), (At.TYPE, 0x13)])] == [
+        ((At.NAME, 0x08),),
+        ((0, 0x0F),),
+        ((At.TYPE, 0x13),),
+    ]

@@ -1,0 +1,86 @@
+"""Which link became which shipped file: by SONAME and name where they tell, by code where they do not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from suture.compile.tree import Output
+from suture.make.pairing import Shape, by_name, pair
+from suture.source.packages import ShippedFile
+
+LIBRARY = Output("build/.libs/libx.so.1.0.2", "libx.so.1", True, frozenset({"a.o"}))
+STATIC = Output("udeb/.libs/libx.so.1.0.2", "libx.so.1", True, frozenset({"u/a.o"}))
+PROGRAM = Output("build/x", "", False, frozenset({"main.o"}))
+PLUGIN = Output("build/mod/x.so", "", True, frozenset({"mod.o"}))
+
+
+def shipped(file: str) -> ShippedFile:
+    return ShippedFile("p", file, Path("/nowhere") / file)
+
+
+def never(_: ShippedFile, __: Output) -> bool:
+    raise AssertionError("the names leave no choice")
+
+
+def test_a_library_is_known_by_its_soname_whatever_its_file_is_called() -> None:
+    renamed = Output("build/libother.so", "libx.so.1", True, frozenset({"a.o"}))
+    assert by_name(Shape("libx.so.1.0.2", "libx.so.1", False), [renamed, PROGRAM, PLUGIN]) == (renamed,)
+
+
+def test_a_library_whose_soname_was_given_in_a_way_that_is_not_seen_is_known_by_its_name() -> None:
+    unnamed = Output("build/libx.so.1.0.2", "", True, frozenset({"a.o"}))
+    assert by_name(Shape("libx.so.1.0.2", "libx.so.1", False), [unnamed, PLUGIN]) == (unnamed,)
+
+
+def test_a_program_is_not_taken_for_a_library_of_the_same_name() -> None:
+    plugin = Output("mods/x", "", True, frozenset({"m.o"}))
+    assert by_name(Shape("x", "", True), [plugin, PROGRAM]) == (PROGRAM,)
+
+
+def test_the_program_that_libtool_links_for_the_build_tree_counts() -> None:
+    early = Output("build/.libs/lt-x", "", False, frozenset({"main.o"}))
+    assert by_name(Shape("x", "", True), [early]) == (early,)
+
+
+def test_names_that_leave_no_choice_are_not_checked_by_code() -> None:
+    files = [(shipped("usr/bin/x"), Shape("x", "", True)), (shipped("usr/lib/p/x.so"), Shape("x.so", "", False))]
+    found = pair(files, [PROGRAM, PLUGIN, LIBRARY], never)
+    assert [(f.file, o) for f, o in found.pairs] == [("usr/bin/x", "build/x"), ("usr/lib/p/x.so", "build/mod/x.so")]
+    assert found.left == ()
+
+
+def test_of_two_builds_of_one_library_the_one_whose_code_is_in_the_file_is_taken() -> None:
+    file = shipped("usr/lib/libx.so.1.0.2")
+    found = pair([(file, Shape("libx.so.1.0.2", "libx.so.1", False))], [STATIC, LIBRARY], lambda _, o: o is LIBRARY)
+    assert found.pairs == ((file, LIBRARY.path),)
+
+
+def test_two_links_of_the_same_objects_are_one() -> None:
+    again = Output("build/.libs/libx.so.1.0.2T", "libx.so.1", True, LIBRARY.objects)
+    file = shipped("usr/lib/libx.so.1.0.2")
+    assert pair([(file, Shape("libx.so.1.0.2", "libx.so.1", False))], [LIBRARY, again], never).pairs
+
+
+def test_a_program_that_is_installed_under_another_name_is_found_by_its_code() -> None:
+    file = shipped("usr/sbin/x-daemon")
+    tried: list[str] = []
+
+    def holds(_: ShippedFile, output: Output) -> bool:
+        tried.append(output.path)
+        return output is PROGRAM
+
+    found = pair([(file, Shape("x-daemon", "", True))], [LIBRARY, PLUGIN, PROGRAM], holds)
+    assert found.pairs == ((file, PROGRAM.path),)
+    assert tried == [PROGRAM.path], "a library is no program"
+
+
+def test_an_output_that_another_file_has_by_name_is_not_offered_by_code() -> None:
+    files = [(shipped("usr/bin/x"), Shape("x", "", True)), (shipped("usr/bin/y"), Shape("y", "", True))]
+    found = pair(files, [PROGRAM], lambda *_: True)
+    assert [f.file for f in found.left] == ["usr/bin/y"]
+
+
+def test_what_no_link_made_is_left() -> None:
+    file = shipped("usr/bin/of-another-language")
+    found = pair([(file, Shape("of-another-language", "", True))], [PROGRAM], lambda *_: False)
+    assert found.left == (file,) and not found.pairs

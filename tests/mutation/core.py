@@ -1,0 +1,60 @@
+"""The pure core: the modules that decide, taking values and returning values, and the tests that are theirs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+SOURCE = ROOT / "src" / "suture"
+
+
+@dataclass(frozen=True)
+class Part:
+    """A module of the core. `functions`: the pure ones of a module that also does things; empty: the whole module.
+    `arguments` for pytest leave out what is slow and decides nothing."""
+
+    module: str
+    functions: frozenset[str] = frozenset()
+    arguments: tuple[str, ...] = ()
+
+    @property
+    def path(self) -> Path:
+        return SOURCE / (self.module.replace(".", "/") + ".py")
+
+    @property
+    def test(self) -> str:
+        """The mirrored test, relative to the root of the repository."""
+        return mirror(self.module)
+
+
+def mirror(module: str) -> str:
+    room, _, name = module.rpartition(".")
+    return f"tests/{room.replace('.', '/')}/test_{name}.py"
+
+
+def _room(name: str, *without: str) -> list[Part]:
+    return [
+        Part(f"{name}.{p.stem}") for p in sorted((SOURCE / name).glob("*.py")) if p.stem not in (*without, "__init__")
+    ]
+
+
+def _of(room: str, names: str) -> list[Part]:
+    return [Part(f"{room}.{name}") for name in names.split()]
+
+
+CORE = [
+    *_of("process.change", "transition replacement old_frame"),
+    Part("process.change.switch", frozenset({"_by_owner", "_Doubts", "_changed", "describe"})),
+    Part("process.change.fitting", frozenset()),
+    *_of("process.stack", "stack frame unwind instruction switching"),
+    *_of("process.see", "standing comparison"),
+    *_of("process.stop", "seccomp interrupted"),
+    *_of("make", "entry indirect lead place resolve caller endless eh_frame thread_local relaxed"),
+    *_room("match", "linker_edit"),
+    Part("match.linker_edit", arguments=("-k", "not symbols_of_the_link and not compiled_for_a_program")),
+    *_room("delta"),
+    *_room("elf"),
+    *_of("patch", "manifest record link seal strict_json file finder admission consistency x86_64"),
+    *_of("make_kernel", "select special_section kallsyms change resolve"),
+]  # fmt: skip
