@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from suture.delta.atom import Function
 from suture.delta.change import UnitChange
-from suture.elf.abi import R
 from suture.refusal import Refusal
 
 
@@ -49,7 +48,7 @@ def _reachable(change: UnitChange, replaced: frozenset[str]) -> list[Function]:
                 if target is None or target.name not in gone or target.name in reachable or target is source:
                     continue
                 harmless = (
-                    source is not None and ref.r_type == R.PLT32 and (source.name in replaced or source.name in gone)
+                    source is not None and atom.is_branch(ref) and (source.name in replaced or source.name in gone)
                 )
                 if not harmless or (source is not None and source.name in reachable):
                     reachable.add(target.name)
