@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -149,11 +151,23 @@ def _sample(programs: tuple[Path, Path], patch_path: Path, threads: int, load: s
     try:
         with started([programs[0], shared.fd, threads, load], shared=shared) as target:
             wait_until_ready(target, shared, 0, threads)
-            with started([programs[1], target.pid], talks=True) as floor:
+            with started([programs[1], target.pid], talks=True) as floor, _first():
                 sample = Sample(threads, load, [], [], [], [], [], [], [], 0, [])
                 return _rounds(sample, target.pid, floor, Gauge(shared), patch_path, rounds)
     finally:
         shared.close()
+
+
+@contextmanager
+def _first() -> Iterator[None]:
+    """Inside, we and the commands that we start go before the target's threads, of which 128 that compute make the start of a command take
+    two minutes. The pause is the same: in it the engine has real-time priority anyway."""
+    before = os.getpriority(os.PRIO_PROCESS, 0)
+    os.setpriority(os.PRIO_PROCESS, 0, -20)
+    try:
+        yield
+    finally:
+        os.setpriority(os.PRIO_PROCESS, 0, before)
 
 
 def _rounds(sample: Sample, pid: int, floor: Popen[str], gauge: Gauge, patch_path: Path, rounds: int) -> Sample:
