@@ -28,6 +28,7 @@ _AT_BASE, _AT_ENTRY = 7, 9  # getauxval(3); without a dynamic loader the base is
 _ENOUGH = 64
 _PIECE, _MOST_CODE = 4 << 20, 64 << 20
 _MOST_SECONDS = 2.0
+_SECONDS, _SECONDS_PER_MIB, _SECONDS_PER_PATTERN = 0.05, 0.0005, 0.0004  # three to four times what compiled code takes
 _MOST_PAGES = _MOST_CODE // PAGE
 
 
@@ -69,6 +70,7 @@ class Copies:
         if program is None:
             return None
         texts = [m for m in process.maps.mappings if m.executable and _is_same_file(m, program)]
+        _refuse_too_much(process.pid, texts)
         key = (program.device, program.inode, tuple((m.start, m.end, m.offset) for m in texts))
         is_shared = all(_is_as_in_file(process.via, m) for m in texts)
         copies = self._known.get(key) if is_shared else None
@@ -81,8 +83,9 @@ class Copies:
     def _search(self, pid: int, texts: Sequence[Mapping]) -> list[Copy]:
         """Raises Hostile for a program with more code than is searched."""
         hits: dict[tuple[int, str], int] = {}
-        longest = max((len(p.data) for _, patterns in self._wanted for _, p in patterns), default=0)
-        for start, text in _code(pid, texts, longest):
+        wanted = [p for _, patterns in self._wanted for _, p in patterns]
+        seconds = _seconds(texts, len(wanted))
+        for start, text in _code(pid, texts, max((len(p.data) for p in wanted), default=0), seconds):
             for n, (_, patterns) in enumerate(self._wanted):
                 for name, pattern in patterns:
                     if (n, name) not in hits and (at := pattern.find(text, 1)):
@@ -95,16 +98,26 @@ class Copies:
         return found
 
 
-def _code(pid: int, texts: Sequence[Mapping], overlap: int) -> Iterator[tuple[int, bytes]]:
-    """The program's code in pieces that overlap, each with its address; what is mapped twice comes once."""
-    pieces = {m.offset + at - m.start: (at, m.end) for m in reversed(texts) for at in range(m.start, m.end, _PIECE)}
-    if sum(min(_PIECE, end - at) for at, end in pieces.values()) > _MOST_CODE:
+def _refuse_too_much(pid: int, texts: Sequence[Mapping]) -> None:
+    """Before any page is asked about: a file may be mapped a thousand times."""
+    if sum(m.end - m.start for m in texts) > _MOST_CODE:
         raise Hostile(
             pid,
             f"has more than {_MOST_CODE >> 20} MiB of code, which is not searched for copies",
             reason=Reason.TOO_MUCH_CODE,
         )
-    with limited(pid, most_bytes=2 * _MOST_CODE, seconds=_MOST_SECONDS):
+
+
+def _seconds(texts: Sequence[Mapping], patterns: int) -> float:
+    """What a search may take: code can be made so that nothing is told from it quickly."""
+    size = sum(m.end - m.start for m in texts) / (1 << 20)
+    return min(_MOST_SECONDS, _SECONDS + size * (_SECONDS_PER_MIB + patterns * _SECONDS_PER_PATTERN))
+
+
+def _code(pid: int, texts: Sequence[Mapping], overlap: int, seconds: float) -> Iterator[tuple[int, bytes]]:
+    """The program's code in pieces that overlap, each with its address; what is mapped twice comes once."""
+    pieces = {m.offset + at - m.start: (at, m.end) for m in reversed(texts) for at in range(m.start, m.end, _PIECE)}
+    with limited(pid, most_bytes=2 * _MOST_CODE, seconds=seconds):
         for at, end in sorted(pieces.values()):
             yield at, memory.try_read(pid, at, min(_PIECE + overlap, end - at))
 
