@@ -201,6 +201,7 @@ def test_two_halves_of_one_fix_close_its_cve_together_or_not_at_all(project: Pro
     (patch,) = project.make(ExitCode.OK, one)["patches"]
     assert patch["cves"] == [] and patch["named_cves"] == ["CVE-2099-0001"] and patch["complete"]
     shown = subprocess.run([SUTURE, "show", patch["path"]], capture_output=True, text=True, check=True).stdout
+    assert "\ntarget    libl.so (project, x86_64)\n" in shown, "no package and no version: no blanks for them"
     (line,) = [x for x in shown.splitlines() if x.startswith("CVEs")]
     assert "CVE-2099-0001: named, not claimed: CVE-2099-0001-1.patch is part 1" in line and "--cve" in line
     (patch,) = project.make(ExitCode.OK, one, words=("--cve", "CVE-2099-0001"))["patches"]
@@ -225,6 +226,11 @@ def test_a_symbolic_link_of_a_fix_is_not_followed_and_is_missing(project: Projec
     fix = project.fix("CVE-2099-0001.patch", ("l.c", "guard old", "guard new"), prose=link)
     (patch,) = project.make(ExitCode.PARTIAL, fix)["patches"]
     assert accounts(patch)["l.h"][0][0] == "missing" and patch["cves"] == []
+
+
+def test_a_fix_that_changes_no_code_says_of_what(project: Project) -> None:
+    said = project.make(ExitCode.REFUSED, project.fix("x.patch", ("l.c", "/* one */", "/* two */")))
+    assert "changes no code of project: the units" in said["error"]
 
 
 def groups(patch: Any) -> list[list[str]]:

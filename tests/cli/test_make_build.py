@@ -64,6 +64,46 @@ def test_link_time_optimization_is_named_and_leaving_it_out_helps(tree: Path, fl
     assert make(tree, ExitCode.OK)["patches"]
 
 
+def test_an_object_with_both_kinds_of_code_is_named_when_the_binary_holds_the_other(tree: Path) -> None:
+    """Fat objects match where the linker took their code, and not where it made its own."""
+    both = "-O2 -fPIC -flto -ffat-lto-objects"
+    (tree / "more.c").write_text('__attribute__((visibility("hidden"))) int more(int x) { return x * 3 + 1; }\n')
+    (tree / "rec.c").write_text(
+        SOURCE.replace(
+            "static int seen;", 'static int seen;\n__attribute__((visibility("hidden"))) int more(int);'
+        ).replace("seen + to[3]", "more(seen + to[3])")
+    )
+    fix = FIX.replace(
+        " static int seen;", ' static int seen;\n __attribute__((visibility("hidden"))) int more(int);'
+    ).replace("seen + to[3]", "more(seen + to[3])")
+    (tree.parent / "fix.patch").write_text(fix.replace("@@ -2,3 +2,3 @@", "@@ -2,4 +2,4 @@"))
+    (tree / "Makefile").write_text(
+        "librec.so: rec.o more.o\n\tgcc $(CFLAGS) -shared $(LDFLAGS) -o $@ rec.o more.o\n%.o: %.c\n\tgcc $(CFLAGS) -c $< -o $@\n"
+    )
+    built(tree, both, "-Wl,--build-id,-Bsymbolic")
+    said = make(tree, ExitCode.REFUSED)
+    assert "-ffat-lto-objects" in json.dumps(said) and "-fno-lto" in json.dumps(said)
+    built(tree, both, "-Wl,--build-id -fno-lto")
+    assert make(tree, ExitCode.OK)["patches"]
+
+
+@pytest.mark.parametrize("file", ["rec.c", "size.h"])
+def test_a_tree_that_was_edited_after_its_build_is_told_so(tree: Path, file: str) -> None:
+    (tree / "size.h").write_text("#define ADDED 3\n")
+    source = SOURCE.replace("\nstatic int seen", '\n#include "size.h"\nstatic int seen').replace("to[3]", "to[ADDED]")
+    (tree / "rec.c").write_text(source)
+    header = ' #include <string.h>\n #include "size.h"\n'
+    fix = FIX.replace(" #include <string.h>\n", header).replace("to[3]", "to[ADDED]")
+    (tree.parent / "fix.patch").write_text(fix.replace("@@ -2,3 +2,3 @@", "@@ -2,4 +2,4 @@"))
+    built(tree)
+    (tree / file).write_text((tree / file).read_text().replace("ADDED 3", "ADDED 30").replace("seen++", "seen += 77"))
+    (tree.parent / "fix.patch").write_text(
+        (tree.parent / "fix.patch").read_text().replace("seen++", "seen += 77" if file == "rec.c" else "seen++")
+    )
+    said = json.dumps(make(tree, ExitCode.REFUSED))
+    assert f"{file} was changed after rec.o was built" in said
+
+
 def test_a_binary_without_section_headers_is_told_so(tree: Path) -> None:
     built(tree)
     library = tree / "librec.so"

@@ -26,7 +26,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--patches", type=Path, metavar="DIR", help="a folder of .suture.o and .ko files to compare with"
     )
-    parser.add_argument("--open", action="store_true", help="only what is not fixed in memory, or not for long")
+    parser.add_argument(
+        "--open", action="store_true", help="leave out what is fixed in memory until it is started again"
+    )
 
 
 def run(args: argparse.Namespace) -> int:

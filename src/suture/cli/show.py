@@ -11,7 +11,7 @@ from suture.cli.make import print_refused
 from suture.cli.output import print_json, print_table
 from suture.error import ExitCode
 from suture.patch.file import PatchFile, read_patch
-from suture.patch.manifest import Manifest
+from suture.patch.manifest import Manifest, Target
 
 HELP = """
 Print what a live patch is for, which functions it replaces, which CVEs it closes, what became of each line of its fixes, what was
@@ -75,9 +75,7 @@ def run(args: argparse.Namespace) -> int:
 def _print_summary(patch: PatchFile, every_line: bool) -> None:
     m = patch.manifest
     print(f"patch     {patch.id}  {m.name}")
-    print(
-        f"target    {m.target.file} of {m.target.package} ({m.target.source} {m.target.version}, {m.target.architecture})"
-    )
+    print(f"target    {_target(m.target)}")
     print(f"build-id  {m.target.build_id}")
     for line in cve_lines(m.fixes, m.target.file):
         print(f"CVEs      {line}")
@@ -112,6 +110,13 @@ def _print_summary(patch: PatchFile, every_line: bool) -> None:
     if left:
         print()
         print_refused(left)
+
+
+def _target(target: Target) -> str:
+    """A binary of one's own tree is of no package and has no version."""
+    package = f" of {target.package}" if target.package else ""
+    source = f"{target.source} {target.version}".strip()
+    return f"{target.file}{package} ({source}, {target.architecture})"
 
 
 def _new_size(patch: PatchFile, symbol: str) -> int:

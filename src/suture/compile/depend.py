@@ -217,5 +217,10 @@ def _includes(graph: Dependencies, name: str) -> bool:
 
 def names(rule: str, unit: Unit, root: str, targets: Container[str]) -> bool:
     """Whether a make rule as `gcc -M` writes it names one of the files (relative to the root)."""
+    return any(x in targets for x in listed(rule, unit, root))
+
+
+def listed(rule: str, unit: Unit, root: str) -> list[str]:
+    """The files of a make rule as `gcc -M` writes it, its target first; relative to the root where they are below it."""
     words = rule.replace("\\\n", " ").replace("\\ ", "\0").replace("\\#", "#").replace("$$", "$").split()
-    return any(relative(root, unit.directory, w.replace("\0", " ")) in targets for w in words)
+    return [relative(root, unit.directory, w.replace("\0", " ")) for w in words]

@@ -70,6 +70,9 @@ class Output:
     objects: frozenset[str]
 
 
+_LISTING = (("-w",), ("-M", "-MG", "-MF"))
+
+
 class Enterable(Protocol):
     """What a tree needs of its room: a clean room, or this host."""
 
@@ -143,13 +146,24 @@ class Tree:
         possible = {u.object: u for target in sorted(targets) for u in self._dependencies.candidates(target)}.values()
         sure = [u for u in possible if u.source in targets]
         asked = [u for u in possible if u.source not in targets]
-        lists = self._outputs([Job(u, ("-w",), ("-M", "-MG", "-MF")) for u in asked])
+        lists = self._outputs([Job(u, *_LISTING) for u in asked])
         sure += [
             u
             for u, listed in zip(asked, lists, strict=True)
             if depend.names(listed.read_text(errors="surrogateescape"), u, self.root, targets)
         ]
         return tuple(sorted(sure, key=lambda u: u.object))
+
+    def newer_than_object(self, unit: Unit) -> str:
+        """A file that a unit of a tree of one's own reads and that was changed after its object was built; "" for none."""
+        built = self.files / unit.object
+        if self.is_prepared or not built.is_file():
+            return ""
+        (rule,) = self._outputs([Job(unit, *_LISTING)])
+        own = {x for x in depend.listed(rule.read_text(errors="surrogateescape"), unit, self.root)[1:] if x[:1] != "/"}
+        when = built.stat().st_mtime_ns
+        found = (x for x in sorted(own) if (self.files / x).is_file() and (self.files / x).stat().st_mtime_ns > when)
+        return next(found, "")
 
     @property
     def is_prepared(self) -> bool:

@@ -10,11 +10,17 @@ from suture.delta.compare import Difference
 from suture.delta.correlation import Pairs, pair_atoms
 from suture.match.correlate import Match
 from suture.match.linker_edit import Kind
+from suture.refusal import Refusal
+
+NOT_FOUND = Refusal(
+    "its old code was not found in the running binary", "check version and build dependencies of the tree"
+)
 
 
 @dataclass(frozen=True)
 class UnitChange:
-    """`source` is the unit's path in the tree; `pre` and `post` are compiled with sections; `match` places pre in the target."""
+    """`source` is the unit's path in the tree; `pre` and `post` are compiled with sections; `match` places pre in the target; `unlike`
+    is why a function of pre is not there."""
 
     source: str
     object: str
@@ -22,6 +28,7 @@ class UnitChange:
     post: AtomObject
     difference: Difference
     match: Match
+    unlike: Refusal = NOT_FOUND
 
     @cached_property
     def pairs(self) -> Pairs:

@@ -100,7 +100,7 @@ def others_of(
     differ = {u.object for u in units if not compared[u.object].is_same}
     found = {posixpath.basename(b.file) for b in tree.binaries if b != binary and differ & b.objects}
     held = frozenset[str]().union(*(b.objects for b in tree.binaries))
-    return tuple(sorted(found | {f"what is linked from {o}" for o in differ - held}))
+    return tuple(sorted(found | {f"the binary with {o} in it" for o in differ - held}))
 
 
 @dataclass(frozen=True)

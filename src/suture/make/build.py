@@ -180,9 +180,7 @@ class _Build:
         old = old_function(change, name)
         placed = change.match.functions.get(old.name) if old else None
         if old is None or placed is None:
-            return Refusal(
-                "its old code was not found in the running binary", "check version and build dependencies of the tree"
-            )
+            return change.unlike
         if name.startswith("."):
             return Refusal("the fix changes assembly at file level", "restart the program with the fixed package")
         if old.is_ifunc or change.post.functions[name].is_ifunc:

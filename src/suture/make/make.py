@@ -13,7 +13,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -24,7 +24,7 @@ from suture.compile.job import CompileFailed
 from suture.compile.tree import Tree
 from suture.compile.unit import Binary, Unit, Variant
 from suture.delta.atom import AtomObject
-from suture.delta.change import UnitChange
+from suture.delta.change import NOT_FOUND, UnitChange
 from suture.delta.compare import difference
 from suture.delta.layout import describes_types
 from suture.delta.ledger import Fate
@@ -171,12 +171,15 @@ def _nothing(
     others = others_of(tree, compared, facts.units)
     if others:
         asked = ", ".join(s.file for s in shipped)
-        remedy = f"make it for that: --file {others[0]}" if tree.is_prepared else "make it for that: --binary FILE"
+        shipped_too = sorted({Path(b.file).name for b in tree.binaries} & set(others))
+        remedy = f"make it for that: --file {shipped_too[0]}" if shipped_too else "make it for that: --binary FILE"
+        if tree.is_prepared and not shipped_too:
+            remedy = "there is nothing to patch: no shipped binary that the recipe names holds that code"
         return Refused(f"{name}: changes code of {', '.join(others)}, and none of {asked}", remedy)
     if not facts.readers and not facts.same:
         return Refused(f"{name}: changes documentation and tests only", "there is nothing to patch")
     return Refused(
-        f"{name}: changes no code of {tree.name} {tree.version}: the units that read what it changes ({len(facts.units)}) are the same "
+        f"{name}: changes no code of {f'{tree.name} {tree.version}'.strip()}: the units that read what it changes ({len(facts.units)}) are the same "
         "before and after",
         "check that the fix belongs to this version",
     )
@@ -351,16 +354,31 @@ class _Binary:
                 try:
                     match = correlate(unit.source, unit.object, plain, sectioned, run, elsewhere.called)
                 except (NoMatch, Contradiction) as unlike:
-                    problem = Refusal(unlike.what, unlike.remedy)
+                    problem = self._why_unlike(unit, plain) or Refusal(unlike.what, unlike.remedy)
                 if problem is None and not (describes_types(sectioned) and describes_types(after.elf)):
                     problem = _NO_TYPES
                 if problem is None:
-                    changes.append(UnitChange(unit.source, unit.object, AtomObject(sectioned), after, delta, match))
+                    one = UnitChange(unit.source, unit.object, AtomObject(sectioned), after, delta, match)
+                    if not one.pre.functions.keys() <= match.functions.keys():
+                        one = replace(one, unlike=self._why_unlike(unit, plain) or NOT_FOUND)
+                    changes.append(one)
                     continue
                 failed[unit.object] = problem
                 rows = sorted(delta.changed)
                 refused.extend(RefusedFunction(f, unit.source, 0, problem.reason, problem.remedy) for f in rows)
         return changes, failed
+
+    def _why_unlike(self, unit: Unit, plain: ElfFile) -> Refusal | None:
+        """Why the code of a unit is not that of the binary, where its object or the tree tells."""
+        if lto.is_fat(plain):
+            return Refusal(lto.FAT_REASON, lto.REMEDY)
+        newer = self.tree.newer_than_object(unit)
+        if not newer:
+            return None
+        return Refusal(
+            f"{newer} was changed after {unit.object} was built, so the tree is not what the binary was built from",
+            "bring that file back to what it was, or build and record the tree again and run that binary",
+        )
 
 
 def suspending(run: Run, names: Sequence[str]) -> tuple[Suspending, ...]:

@@ -153,7 +153,7 @@ def admit(
     if not is_complete and not accept_partial:
         raise Refused(
             f"{name}: not all of the fix is in this patch{f' ({missing[0]})' if missing else ''}",
-            f"see what is missing: suture show {shlex.quote(name)}; apply the rest with --accept-partial",
+            f"suture show {shlex.quote(name)} lists what is missing; to apply what the patch does hold, add --accept-partial",
             reason=Reason.PATCH_PARTIAL,
         )
     if not is_proved and not accept_unproved:

@@ -445,8 +445,9 @@ def _revert_from(
 def _carried(pid: int, identity: str, here: Sequence[Placed]) -> Placed:
     found = [p for p in here if p.record.id == identity]
     if len(found) != 1:
+        twice = f"carries the patch {identity} more than once, and which of them to go back to is not certain"
         raise Refused(
-            f"pid {pid}: carries the patch {identity} {len(found)} times, so there is nothing certain to go back to",
+            f"pid {pid}: {twice if found else f'does not carry the patch {identity}, so there is no going back to it'}",
             f"apply its file instead: suture apply FILE {pid} --replace",
             reason=Reason.AMBIGUOUS,
         )
@@ -561,7 +562,7 @@ def _switch(
         record.name,
         wanted,
         tuple(groups),
-        tuple(r.id for r in aim.superseded),
+        tuple(r.id for r in aim.superseded if r.id != record.id),
         changed or bool(outcome.done),
         (*pauses_before, *outcome.pauses_us),
         outcome.threads,
