@@ -167,6 +167,16 @@ def test_a_tree_that_the_sandbox_would_hide_is_told_so(folder: Path, monkeypatch
         opened(folder)
 
 
+@pytest.mark.parametrize("place", ["", "below/the/tree"])
+def test_a_cache_within_the_tree_is_told_with_the_remedy(
+    folder: Path, place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SUTURE_CACHE", str(folder / place))
+    with pytest.raises(Unsupported) as raised:
+        opened(folder)
+    assert "SUTURE_CACHE" in raised.value.remedy and str(folder) in raised.value.what
+
+
 def test_a_tree_without_a_database_is_said_with_the_remedy(tmp_path: Path) -> None:
     with pytest.raises(NotFound) as raised:
         database.read(tmp_path)

@@ -104,3 +104,14 @@ def test_without_root_no_name_in_tmp_is_used(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
     monkeypatch.setenv("HOME", "/home/somebody")
     assert lock._folder() == Path("/home/somebody/.cache/suture/lock")
+
+
+def test_a_folder_that_cannot_be_made_is_refused_with_the_remedy(
+    tmp_path: Path, tracee: Tracee, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As for a user whose home cannot be written to; root is stopped by a file in the way."""
+    (tmp_path / "home").write_text("no folder")
+    monkeypatch.setattr(lock, "_folder", lambda: tmp_path / "home/.cache/suture/lock")
+    with pytest.raises(Refused) as raised, locked(tracee, 1):
+        pass
+    assert "XDG_RUNTIME_DIR" in raised.value.remedy

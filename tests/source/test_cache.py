@@ -116,3 +116,12 @@ def test_a_safe_name_stays_in_its_folder_and_is_that_of_one_name_alone(tmp_path:
     assert len(set(safe)) == len(names)
     for name in safe:
         assert (tmp_path / name).resolve().parent == tmp_path.resolve() and "/" not in name
+
+
+@pytest.mark.parametrize("use", ["item", "scratch"])
+def test_a_cache_that_cannot_be_written_to_is_said_with_the_remedy(tmp_path: Path, use: str) -> None:
+    (tmp_path / "file").write_text("no folder")
+    place = tmp_path / "file" / "cache"
+    with pytest.raises(cache.NoCache) as raised:
+        cache.item(place / "x", Path.touch) if use == "item" else cache.scratch(place, lambda _: None)
+    assert "SUTURE_CACHE" in raised.value.remedy and str(place) in raised.value.what

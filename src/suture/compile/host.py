@@ -154,6 +154,12 @@ def open_tree(folder: Path, binary: Path) -> Tree:
     root = database.source_root(given)
     if any(x.is_relative_to(place) for x in (root, given) for place in _HIDDEN):
         raise Unsupported(f"{root}: the sandbox has a {' and a '.join(_HIDDEN)} of its own", "build the tree elsewhere")
+    own = next((x for x in (root, given) if cache.is_inside(cache.root(), x)), None)
+    if own is not None:
+        raise Unsupported(
+            f"{cache.root()}: Suture keeps what it makes there, within {own}, which must not change while it is compiled",
+            "set SUTURE_CACHE to a folder outside of the tree",
+        )
     units = database.read(given, root)
     if not units:
         raise NotFound(

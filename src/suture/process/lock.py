@@ -33,8 +33,16 @@ def _folder() -> Path:
 
 def _own_folder() -> Path:
     folder = _folder()
-    with contextlib.suppress(FileExistsError):
-        folder.mkdir(mode=0o700, parents=True)
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except FileExistsError:
+        pass  # told below
+    except OSError as problem:
+        raise Refused(
+            f"{folder}: {problem.strerror}: there is no place for the lock that keeps others from the same process",
+            "set XDG_RUNTIME_DIR to a folder of your own that you may write to, or run the command as root",
+            reason=Reason.LOCK_FOLDER,
+        ) from problem
     facts = folder.lstat()
     if not stat.S_ISDIR(facts.st_mode) or facts.st_uid != os.geteuid() or facts.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         raise Refused(

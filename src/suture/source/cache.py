@@ -15,8 +15,22 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TypeVar
 
+from suture.error import ExitCode, SutureError
+
 _SCRATCH = ".scratch-"
 _T = TypeVar("_T")
+
+
+class NoCache(SutureError):
+    """The cache folder cannot be written to."""
+
+    exit_code = ExitCode.NO_PERMISSION
+
+    def __init__(self, path: Path, problem: OSError) -> None:
+        super().__init__(
+            f"{path}: {problem.strerror}: what is made for later has no place there",
+            "set SUTURE_CACHE to a folder that you may write to",
+        )
 
 
 def root() -> Path:
@@ -47,12 +61,16 @@ def is_inside(path: Path, folder: Path) -> bool:
 
 @contextmanager
 def locked(path: Path, *, shared: bool = False) -> Iterator[None]:
-    """Hold the lock that belongs to `path`; wait for whoever has it.
+    """Hold the lock that belongs to `path`; wait for whoever has it. Raises `NoCache`.
 
     Any number may hold it `shared` at a time, while nobody holds it alone.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path.parent / f".{path.name}.lock", "w") as handle:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle = open(path.parent / f".{path.name}.lock", "w")  # noqa: SIM115
+    except OSError as problem:
+        raise NoCache(path.parent, problem) from problem
+    with handle:
         fcntl.flock(handle, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
         yield
 
@@ -92,7 +110,6 @@ def scratch_folder(place: Path) -> Iterator[Path]:
 
     Whoever uses a folder holds a lock on it, which the kernel lets go of when the process ends, however it ends.
     """
-    place.mkdir(parents=True, exist_ok=True)
     with ExitStack() as held:
         with locked(place / "scratch"):
             for other in place.glob(f"{_SCRATCH}*"):
