@@ -90,16 +90,29 @@ FILES = ["liba.so", "now.so", "pie", "fixed", "static", "relr"]
 @pytest.mark.parametrize("name", FILES)
 def test_slots_are_those_of_readelf(made: Path, name: str) -> None:
     run = Run.read(made / name)
-    kinds = {"RELATIVE": SlotKind.RELATIVE, "RELATIV": SlotKind.RELATIVE, "GLOB_DAT": SlotKind.SYMBOL, "GLOB_DA": SlotKind.SYMBOL,
-             "JUMP_SLOT": SlotKind.SYMBOL, "JUMP_SLO": SlotKind.SYMBOL, "64": SlotKind.SYMBOL, "TPOFF64": SlotKind.THREAD_OFFSET,
-             "DTPMOD64": SlotKind.MODULE, "DTPOFF64": SlotKind.MODULE_OFFSET, "IRELATIV": SlotKind.INDIRECT, "IRELATIVE": SlotKind.INDIRECT}  # fmt: skip
+    kinds = {
+        "RELATIVE": SlotKind.RELATIVE,
+        "RELATIV": SlotKind.RELATIVE,
+        "GLOB_DAT": SlotKind.SYMBOL,
+        "GLOB_DA": SlotKind.SYMBOL,
+        "JUMP_SLOT": SlotKind.SYMBOL,
+        "JUMP_SLO": SlotKind.SYMBOL,
+        "64": SlotKind.SYMBOL,
+        "TPOFF64": SlotKind.THREAD_OFFSET,
+        "DTPMOD64": SlotKind.MODULE,
+        "DTPOFF64": SlotKind.MODULE_OFFSET,
+        "IRELATIV": SlotKind.INDIRECT,
+        "IRELATIVE": SlotKind.INDIRECT,
+    }
     wanted, known = {}, addresses(made / name)
     for line in tool("readelf", "-rW", made / name).splitlines():
         row = re.match(r"([0-9a-f]{16})  [0-9a-f]{16} R_X86_64_(\w+) +(.*)$", line)
         if row and row[2] != "COPY":
             last = row[3].split()
             symbol, _, version = (last[1] if len(last) > 2 else "").partition("@")
-            value = (known[last[0][:-2]] if last[0].endswith("()") else int(last[0], 16)) + (int(last[3], 16) if len(last) > 3 else 0)
+            value = (known[last[0][:-2]] if last[0].endswith("()") else int(last[0], 16)) + (
+                int(last[3], 16) if len(last) > 3 else 0
+            )
             wanted[int(row[1], 16)] = (kinds[row[2]], symbol, version.lstrip("@"), value, row[2].startswith("JUMP"))
     mine = {a: (s.kind, s.symbol, s.version, s.value, s.jump) for a, s in run.slots.items() if a in wanted}
     assert mine == wanted
@@ -166,8 +179,15 @@ def test_code_is_that_of_executable_sections_without_plts(made: Path) -> None:
 
 def test_names_that_are_exported_imported_and_known(made: Path) -> None:
     run, known = Run.read(made / "liba.so"), addresses(made / "liba.so")
-    assert {n: [s.st_value for s in run.exports[n]] for n in ("f", "shown", "table")} == {n: [known[n]] for n in ("f", "shown", "table")}
-    assert "hidden" not in run.exports and "seven" not in run.exports and "outside" not in run.exports and "theirs" not in run.exports
+    assert {n: [s.st_value for s in run.exports[n]] for n in ("f", "shown", "table")} == {
+        n: [known[n]] for n in ("f", "shown", "table")
+    }
+    assert (
+        "hidden" not in run.exports
+        and "seven" not in run.exports
+        and "outside" not in run.exports
+        and "theirs" not in run.exports
+    )
     assert {"outside", "far_data", "strtol", "theirs"} <= run.imports and not {"f", ""} & run.imports
     assert [s.st_value for s in run.symbols["seven"]] == [known["seven"]] and "outside" not in run.symbols
     assert {s.symbol for rows in run.slots_of.values() for s in rows} >= {"far_data", "outside"}
@@ -180,7 +200,9 @@ def test_names_that_are_exported_imported_and_known(made: Path) -> None:
 def test_what_an_ifunc_chose_goes_into_slots(made: Path) -> None:
     run, known = Run.read(made / "pie"), addresses(made / "pie")
     assert run.resolvers == {known["chosen"]}
-    assert list(run.chosen) == [known["chosen"]] and all(run.slots[a].kind is SlotKind.INDIRECT for a in run.chosen[known["chosen"]])
+    assert list(run.chosen) == [known["chosen"]] and all(
+        run.slots[a].kind is SlotKind.INDIRECT for a in run.chosen[known["chosen"]]
+    )
     assert run.chosen[known["chosen"]] == tuple(sorted(run.chosen[known["chosen"]]))
     assert Run.read(made / "libo.so").resolvers == frozenset()
 
@@ -193,11 +215,21 @@ def test_where_main_is(made: Path) -> None:
 
 
 def test_what_kind_of_file_it_is(made: Path) -> None:
-    said = {n: (r.is_dynamic, r.is_program, r.is_symbolic) for n in (*FILES, "libo.so", "symbolic.so") for r in (Run.read(made / n),)}
+    said = {
+        n: (r.is_dynamic, r.is_program, r.is_symbolic)
+        for n in (*FILES, "libo.so", "symbolic.so")
+        for r in (Run.read(made / n),)
+    }
     library = (True, False, False)
     assert said == {
-        "liba.so": library, "now.so": library, "libo.so": library, "symbolic.so": (True, False, True),
-        "pie": (True, True, True), "relr": (True, True, True), "fixed": (True, True, True), "static": (False, True, True),
-    }  # fmt: skip
+        "liba.so": library,
+        "now.so": library,
+        "libo.so": library,
+        "symbolic.so": (True, False, True),
+        "pie": (True, True, True),
+        "relr": (True, True, True),
+        "fixed": (True, True, True),
+        "static": (False, True, True),
+    }
     assert Run.read(made / "liba.so").needed == ("libo.so", "libc.so.6", "ld-linux-x86-64.so.2")
     assert Run.read(made / "static").needed == ()

@@ -1,0 +1,270 @@
+"""What each reference of new kernel code becomes. Units are compiled; the image, its names and its exports are
+given."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from suture.delta.atom import Atom
+from suture.make_kernel.change import KernelChange
+from suture.make_kernel.image import Image
+from suture.make_kernel.object import LEFT, WRITTEN_OVER, KernelReference
+from suture.make_kernel.resolve import Exported, Exports, Internal, Livepatched, Overwritten, Resolver
+from suture.refusal import Refusal
+from tests.make_kernel.test_change import BASE, HELPER, QUIET_EDIT, F, N, change
+
+NAMES = {
+    "helper": (0x1000,),
+    "g": (0x2000,),
+    "state": (0x3000,),
+    "table": (0x4000,),
+    "f": (0x5000,),
+    "outside": (0x6000,),
+    "quiet": (0x7000,),
+    "silent": (0x8000, 0x8800),
+}
+EXPORTS = Exports(
+    {"outside": ("vmlinux", ""), "spaced": ("vmlinux", "NS"), "theirs": ("other", ""), "ours": ("module", "")}
+)
+
+
+def made(
+    *edits: tuple[str, str],
+    base: str = BASE,
+    name: str = "vmlinux",
+    depends: tuple[str, ...] = (),
+    shared: dict[str, int] | None = None,
+    names: dict[str, tuple[int, ...]] = NAMES,
+) -> KernelChange:
+    c = change(*edits, base=base, name=name, names=names)
+    return replace(c, image=replace(c.image, depends=depends, shared=shared or {}))
+
+
+def resolver(*changes: KernelChange, images: dict[str, Image] | None = None) -> Resolver:
+    return Resolver(changes, EXPORTS, lambda name: (images or {}).get(name))
+
+
+def atom(c: KernelChange, label: str) -> Atom:
+    return next(a for a in c.post.atoms.values() if a.label == label)
+
+
+def to(c: KernelChange, source: str, label: str) -> KernelReference:
+    """The first reference of a function to an atom, or to an external name."""
+    rows = [
+        r
+        for r in c.post.functions[source].hot.references
+        if (r.symbol if r.section is None else c.post.atoms[r.section].label) == label
+    ]
+    assert rows and isinstance(rows[0], KernelReference)
+    return rows[0]
+
+
+def resolved(c: KernelChange, source: str, label: str, r: Resolver | None = None) -> object:
+    return (r or resolver(c)).resolve(0, c.post.functions[source].hot, to(c, source, label))
+
+
+def why(found: object) -> str:
+    assert isinstance(found, Refusal) and found.remedy
+    return found.reason
+
+
+def external(name: str, c: KernelChange | None = None, **images: Image) -> object:
+    c = c or made(F)
+    hot = c.post.functions["f"].hot
+    ref = replace(to(c, "f", "helper"), section=None, symbol=name)
+    return resolver(c, images=images).resolve(0, hot, ref)
+
+
+def test_what_runs_is_found_by_its_name_and_position() -> None:
+    assert resolved(made(F), "f", "helper") == Livepatched("vmlinux", "helper", 0, False)
+    c = made(HELPER)
+    assert resolved(c, "helper", "state") == Livepatched("vmlinux", "state", 0, False)
+    index = c.pairs.pre_of[atom(c, "state").index]
+    c.match.implied[index] = {0x3000: ["a field"]}
+    assert resolved(c, "helper", "state") == Livepatched("vmlinux", "state", 0, True)
+    two = made(F, names={**NAMES, "helper": (0x900, 0x1000)})
+    two.match.addresses["helper"] = 0x1000
+    found = resolved(two, "f", "helper")
+    assert found == Livepatched("vmlinux", "helper", 2, False)
+    assert isinstance(found, Livepatched) and found.symbol == ".klp.sym.vmlinux.helper,2"
+
+
+def test_what_nothing_implies_or_names_is_refused() -> None:
+    assert (
+        why(resolved(made(F, names={}), "f", "helper"))
+        == "where helper lies in the running kernel is implied by nothing"
+    )
+    c = made(F, names={})
+    c.match.addresses["helper"] = 0x1234
+    assert why(resolved(c, "f", "helper")) == "helper has no name in the running kernel"
+    c = made(F)
+    del c.pairs.pre_of[atom(c, "helper").index]
+    assert why(resolved(c, "f", "helper")) == "helper has no counterpart in the running kernel"
+
+
+def test_code_of_the_patch_is_called_directly() -> None:
+    c = made(F, HELPER)
+    assert resolved(c, "f", "helper") == Internal(0, atom(c, "helper").index)
+    c = made(QUIET_EDIT)
+    assert resolved(c, "g", "quiet") == Internal(0, atom(c, "quiet").index)
+    base = BASE.replace("return x * 9", "return x > 5 ? outside(silent(x - 1)) * 3 : x * 9")
+    c = made(("x * 9", "x * 10"), base=base)
+    assert resolved(c, "silent", "silent") == Internal(0, atom(c, "silent").index)
+
+
+def test_whoever_takes_the_address_of_a_replaced_function_means_the_one_that_all_know() -> None:
+    base = BASE.replace("return helper(x) + 1", "pointer = helper; return x + 1").replace(
+        "extern", "extern int (*volatile pointer)(int); extern", 1
+    )
+    c = made(("x + 1", "x + 2"), HELPER, base=base)
+    assert resolved(c, "f", "helper") == Livepatched("vmlinux", "helper", 0, False)
+    inside = replace(to(c, "f", "helper"), value=4)
+    assert resolver(c).resolve(0, c.post.functions["f"].hot, inside) == Internal(0, atom(c, "helper").index)
+
+
+def test_code_that_is_freed_after_initialisation_is_refused() -> None:
+    base = BASE.replace("return helper(x) + 1", "return setup(x) + 1").replace("extern", "int setup(int); extern", 1)
+    assert (
+        why(resolved(made(("setup(x) + 1", "setup(x) + 2"), base=base), "f", "setup"))
+        == "refers to setup, which is freed after initialisation"
+    )
+
+
+def test_a_weak_function_is_whoever_has_its_name() -> None:
+    base = BASE.replace(f"{N}static int helper", f"__attribute__((weak)) {N}int helper")
+    assert resolved(made(F, base=base), "f", "helper") == Livepatched("vmlinux", "helper", 0, False)
+    assert (
+        why(resolved(made(F, base=base, names={}), "f", "helper")) == "nothing in the running kernel is called helper"
+    )
+
+
+def test_exports_of_vmlinux_are_bound_by_the_module_loader() -> None:
+    assert external("outside") == Exported("outside")
+    assert external("spaced") == Exported("spaced", "NS")
+    base = BASE.replace(f"{N}static int helper", f"{N}int helper")
+    c = made(F, base=base)
+    exported = Resolver((c,), Exports({"helper": ("vmlinux", "")}))
+    assert resolved(c, "f", "helper", exported) == Exported("helper")
+    static = made(F)
+    assert resolved(static, "f", "helper", Resolver((static,), Exports({"helper": ("vmlinux", "")}))) == Livepatched(
+        "vmlinux", "helper", 0, False
+    )
+
+
+def test_names_of_the_same_object_are_told_apart_by_what_running_code_implies() -> None:
+    c = made(F)
+    assert external("table", c) == Livepatched("vmlinux", "table", 0, False)
+    assert why(external("silent", c)) == "2 symbols are called silent; which is meant is implied by nothing"
+    c.match.implied["silent"] = {0x8800: ["a field"]}
+    assert external("silent", c) == Livepatched("vmlinux", "silent", 2, True)
+    c.match.implied["silent"] = {0x9999: ["a field"]}
+    assert why(external("silent", c)) == "silent is not where running code has it"
+    assert external("silent", made(F, shared={"silent": 0x8000})) == Livepatched("vmlinux", "silent", 1, True)
+
+
+def test_names_of_other_objects_are_found_where_the_module_depends_on_them() -> None:
+    assert why(external("nobody")) == "nothing in the running kernel is called nobody"
+    c = made(F, name="module", depends=("other",))
+    assert external("theirs", c) == Livepatched("other", "theirs", 0, False)
+    known = replace(c, image=replace(c.image, externals={"theirs": 5}))
+    assert external("theirs", known) == Livepatched("other", "theirs", 0, True)
+    assert (
+        why(external("theirs", made(F, name="module")))
+        == "needs theirs of the module other, which module does not depend on"
+    )
+    far = Image("other", (), {"far": (0x10, 0x20)}, {}, "", (), {"far": 0x20})
+    assert external("far", c, other=far) == Livepatched("other", "far", 2, False)
+    assert external("far", c, vmlinux=replace(far, name="vmlinux")) == Livepatched("vmlinux", "far", 2, False)
+    assert why(external("far", made(F, name="module"), other=far)).startswith("nothing in the running kernel")
+    assert why(external("far", c, other=replace(far, shared={}))).startswith("nothing in the running kernel")
+    assert why(external("far", c, other=replace(far, shared={"far": 0x30}))).startswith("nothing in the running kernel")
+
+
+NEW = ("int f(int x)", f'{N}int added(int x) {{ __asm__(""); return x; }}\n{N}int f(int x)')
+
+
+def test_what_the_fix_adds_to_another_unit_is_taken_where_it_is_there_too() -> None:
+    first, second = made(NEW), made(F)
+    number = atom(first, "added").index
+
+    def seen(a: KernelChange, b: KernelChange) -> object:
+        hot = b.post.functions["f"].hot
+        return resolver(a, b).resolve(1, hot, replace(to(b, "f", "helper"), section=None, symbol="added"))
+
+    assert seen(first, second) == Internal(0, number)
+    module = made(F, name="module", depends=("first",))
+    assert seen(first, module) == Internal(0, number)
+    assert seen(made(NEW, name="first"), module) == Internal(0, number)
+    assert isinstance(seen(made(NEW, name="stranger"), module), Refusal)
+    # the nearest first
+    own = made(NEW, F, name="module", depends=("first",))
+    r = resolver(first, own)
+    assert r.resolve(
+        1, own.post.functions["f"].hot, replace(to(own, "f", "helper"), section=None, symbol="added")
+    ) == Internal(1, atom(own, "added").index)
+
+
+def test_fields_that_are_written_over_or_lead_to_what_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    c = made(F)
+    monkeypatch.setattr(
+        type(c.special_post),
+        "is_written_over",
+        lambda self, index, offset: (index, offset) == (c.post.functions["f"].hot.index, to(c, "f", "helper").offset),
+    )
+    assert external(WRITTEN_OVER, c) == Overwritten()
+    monkeypatch.setattr(type(c.special_post), "is_written_over", lambda self, index, offset: False)
+    assert why(external(WRITTEN_OVER, c)) == f"refers to the {WRITTEN_OVER}, which has no counterpart in a patch"
+    assert why(external(LEFT + ".x", c)) == "refers to the section .x, which has no counterpart in a patch"
+
+
+def test_constants_of_the_unit() -> None:
+    c = made(("quiet(x) + table", "quiet(x) - table"))
+    assert resolved(c, "g", "table") == Livepatched("vmlinux", "table", 0, False)
+    changed = made(("{1, 2, 3, 4}", "{1, 2, 3, 5}"))
+    assert resolved(changed, "g", "table") == Internal(0, atom(changed, "table").index)
+    # one whose place is not known is as good anew
+    lost = made(("quiet(x) + table", "quiet(x) - table"), names={**NAMES, "table": ()})
+    assert resolved(lost, "g", "table") == Internal(0, atom(lost, "table").index)
+    base = BASE.replace("static const int table", "const int table")
+    shared = made(("quiet(x) + table", "quiet(x) - table"), base=base, names={})
+    assert why(resolved(shared, "g", "table")).startswith("where table lies")
+    text = BASE.replace("return x * 9", 'return outside((long)"some text") * 9')
+    merged = made(("some text", "other text"), base=text)
+    strings = next(a for a in merged.post.atoms.values() if a.kind.value == "merged constants")
+    assert resolver(merged).resolve(
+        0, merged.post.functions["silent"].hot, to(merged, "silent", strings.label)
+    ) == Internal(0, strings.index)
+
+
+def test_variables_of_the_unit() -> None:
+    fresh = made(("x * 9", "x * 9 + ++added"), ("static int state", "static int added; static int state"))
+    assert resolved(fresh, "silent", "added") == Internal(0, atom(fresh, "added").index)
+    odd = made(
+        ("x * 9", "x * 9 + ++added"),
+        ("static int state", 'static int added __attribute__((section(".mine"))); static int state'),
+    )
+    assert why(resolved(odd, "silent", "added")) == "needs a new variable added in .mine"
+    once = made(
+        ("x * 9", "x * 9 + ++added"),
+        ("static int state", 'static int added __attribute__((section(".init.data"))); static int state'),
+    )
+    assert why(resolved(once, "silent", "added")) == "needs a new variable added in .init.data"
+    kept = made(
+        ("x * 9", "x * 10 + state"),
+        (' __attribute__((section(".init.data")))', ""),
+        base=BASE.replace("static int state", 'static int state __attribute__((section(".init.data")))'),
+    )
+    assert resolved(kept, "silent", "state") == Internal(0, atom(kept, "state").index)
+    c = made(HELPER)
+    c.pairs.ambiguous.add(atom(c, "state").index)
+    assert why(resolved(c, "helper", "state")) == "several variables of the running kernel may be state"
+
+
+def test_exports_are_read_from_module_symvers(tmp_path: Path) -> None:
+    (tmp_path / "s").write_text(
+        "0x1\tone\tvmlinux\tEXPORT_SYMBOL\t\n0x2\ttwo\tdrivers/a-b/c-d\tEXPORT_SYMBOL_GPL\tNS\n0x3\tthree\tnet/x\tEXPORT_SYMBOL\n"
+    )
+    assert Exports.read(tmp_path / "s").owners == {"one": ("vmlinux", ""), "two": ("c_d", "NS"), "three": ("x", "")}
