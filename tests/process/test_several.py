@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -148,15 +149,24 @@ def test_a_busy_group_does_not_hold_back_the_others(
         apply(target.pid, together, timeout=0.3)
     assert "deep" in caught.value.what and 0.05 < time.monotonic() - began < 2
     assert target.ask() == "22"
+    (told,) = status(target.pid).patches
+    assert told.state is State.NEVER_APPLIED
+    assert f" on {datetime.now(UTC):%Y-%m-}" in told.why and "apply it again" in told.why
+    nothing = revert(target.pid, together.id)
+    assert nothing.never_applied and not nothing.changed and nothing.exit_code is ExitCode.OK
     result = apply(target.pid, both, timeout=0.3)
     assert result.exit_code is ExitCode.PARTIAL
-    assert {g.name: g.state for g in result.groups} == {"f": State.APPLIED, "deep": State.REVERTED}
+    assert {g.name: g.state for g in result.groups} == {"f": State.APPLIED, "deep": State.NEVER_APPLIED}
     assert "deep" in next(g.why for g in result.groups if g.name == "deep")
     assert target.ask() == "1000"
     assert status(target.pid).patches[0].state is State.PARTIAL
     assert target.ask("l") == "1000"
     again = apply(target.pid, both, timeout=2)
     assert again.exit_code is ExitCode.OK
+    assert not revert(target.pid, both.id).never_applied
+    assert states(target.pid)["apart"] is State.REVERTED, "it was in force"
+    assert {g.state for p in status(target.pid).patches if p.name == "apart" for g in p.groups} == {State.REVERTED}
+    apply(target.pid, both, timeout=2)
     revert(target.pid, both.id)
     assert target.ask() == "22"
 

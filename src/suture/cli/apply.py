@@ -205,7 +205,9 @@ def _row(result: Result) -> tuple[str, str, str, str, str]:
     state = (
         result.wanted.value if len(there) == len(result.groups) else f"partial, {len(there)} of {len(result.groups)}"
     )
-    if not result.changed:
+    if result.never_applied and not result.changed:
+        state = "never applied"
+    elif not result.changed:
         state += " already"
     detail = [names_that_fit(dict.fromkeys(f for g in there for f in g.functions))]
     copies = {g.copy for g in result.groups}

@@ -185,6 +185,7 @@ def _link(patch: PatchFile, layout: Layout, place: Place) -> Linked:
     for symbol, at in layout.thunks.items():
         image[at : at + _THUNK] = x86_64.import_thunk(place.base + at, place.base + layout.slots[symbol])
     for group in record.groups:
+        image[group.switch - place.base] = x86_64.UNUSED[0]
         for f in group.functions:
             stub = x86_64.Stub(group.switch, f.new, f.orig)
             at = f.stub - place.base

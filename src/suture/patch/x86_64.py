@@ -12,6 +12,7 @@ PAGE = 4096
 JUMP_SIZE = 5
 REACH = 1 << 31
 STUB_SIZE = 32
+UNUSED = b"\2"  # a switch that has never been switched
 MOST_ENTRY = 20  # offset of a jump in a function: behind an endbr64 and 16 bytes of instructions that new code undoes
 
 
@@ -32,7 +33,8 @@ def jump_target(address: int, code: bytes) -> int | None:
 
 @dataclass(frozen=True)
 class Stub:
-    """A switch stub: to `to` when the byte at `switch` is not 0, else to `origin`."""
+    """A switch stub: to `to` when the byte at `switch` is not 0, else to `origin`. Until a group is switched for the first
+    time the byte is UNUSED, and no entry leads to a stub that asks it."""
 
     switch: int
     to: int

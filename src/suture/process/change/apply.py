@@ -16,7 +16,7 @@ from suture.patch.link import Layout, Linked, Place, Runtime, lay_out, link, slo
 from suture.patch.main_loop import remedy_for
 from suture.patch.manifest import BadPatch, Group, SymbolKind
 from suture.patch.record import BadRecord, PlacedGroup, Record
-from suture.patch.x86_64 import JUMP_SIZE, STUB_SIZE
+from suture.patch.x86_64 import JUMP_SIZE, STUB_SIZE, UNUSED
 from suture.process.allowance import limited_by_name
 from suture.process.change.fitting import fitting_images, refuse_shared
 from suture.process.change.old_frame import OldFrames, old_frames
@@ -95,6 +95,7 @@ class Result:
     earlier: tuple[
         Earlier, ...
     ] = ()  # after a revert: other patches of these functions that are there, and not in force
+    never_applied: bool = False  # there was nothing to revert: the patch is placed, and was never in force
 
     @property
     def exit_code(self) -> ExitCode:
@@ -163,7 +164,17 @@ def apply(
             raise problems[0][1]
         if len(copies) == 1:
             return results[0][1]
-        return _joined(results, problems, lambda image: patch.manifest.groups, State.REVERTED)
+        stands = {image.start: _left_as(tracee, patch.id, image) for image, _ in problems}
+        return _joined(results, problems, lambda image: patch.manifest.groups, lambda image: stands[image.start])
+
+
+def _left_as(tracee: Tracee, patch_id: str, image: Image) -> State:
+    """What is true of a copy that could not be patched."""
+    placed = find_placed(tracee.via, read_maps(tracee.via))[0]
+    read = reader(tracee.via)
+    mine = [p.record for p in placed if p.record.id == patch_id and _is_for(p.record, image)]
+    used = any(read(group.switch, 1) != UNUSED for record in mine for group in record.groups)
+    return State.REVERTED if used else State.NEVER_APPLIED
 
 
 def _apply_to(
@@ -210,12 +221,19 @@ def _joined(
     results: Sequence[tuple[Image, Result]],
     problems: Sequence[tuple[Image, SutureError]],
     groups_of: Callable[[Image], Sequence[Group | PlacedGroup]],
-    otherwise: State,
+    otherwise: Callable[[Image], State],
 ) -> Result:
-    """One result for all copies of a binary in a process. A copy with a problem is in the state `otherwise`."""
+    """One result for all copies of a binary in a process. A copy with a problem is in the state that `otherwise` tells."""
     groups = [dataclasses.replace(g, copy=image.start) for image, r in results for g in r.groups]
     groups += [
-        GroupResult(g.name, otherwise, tuple(f.name for f in g.functions), problem.what, image.start, problem.reason)
+        GroupResult(
+            g.name,
+            otherwise(image),
+            tuple(f.name for f in g.functions),
+            problem.what,
+            image.start,
+            problem.reason,
+        )
         for image, problem in problems
         for g in groups_of(image)
     ]
@@ -409,7 +427,7 @@ def revert(
             return results[0][1]
         records = {p.record.bias: p.record for p in mine}
         otherwise = State.REVERTED if to else State.APPLIED
-        return _joined(results, problems, lambda image: records[image.bias].groups, otherwise)
+        return _joined(results, problems, lambda image: records[image.bias].groups, lambda image: otherwise)
 
 
 def _revert_from(
@@ -537,11 +555,15 @@ def _switch(
     why = {name: cause for t, cause in outcome.waiting for name in t.groups}
     wanted = State.APPLIED if aim.applies else State.REVERTED
     here = [p for p in find_placed(tracee.via, read_maps(tracee.via))[0] if p.record.bias == record.bias]
-    now = routes(here, reader(tracee.via))
+    read = reader(tracee.via)
+    now = routes(here, read)
     groups = []
+    never = 0
     for group in record.groups:
-        state = group_state(record.id, group, now)[0] if all(f.old in now for f in group.functions) else State.REVERTED
-        if not aim.applies and state is State.REPLACED:
+        known = all(f.old in now for f in group.functions)
+        state = group_state(record.id, group, now, read)[0] if known else State.REVERTED
+        never += state is State.NEVER_APPLIED
+        if not aim.applies and state in (State.REPLACED, State.NEVER_APPLIED):
             state = State.REVERTED  # of this patch nothing is in force
         cause = why.get(group.name)
         functions = tuple(f.name for f in group.functions)
@@ -572,6 +594,7 @@ def _switch(
         old_frames(tracee, record) if in_force else None,
         prepared.lost,
         () if aim.applies else earlier(record, here, now),
+        never == len(record.groups),
     )
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from suture.error import Refused
 from suture.patch.consistency import Consistency
 from suture.patch.record import PlacedFunction, PlacedGroup, Record
-from suture.patch.x86_64 import JUMP_SIZE, PAGE, STUB_SIZE, Stub, encode_stub, jump
+from suture.patch.x86_64 import JUMP_SIZE, PAGE, STUB_SIZE, UNUSED, Stub, encode_stub, jump
 from suture.process.memory.placed import Route
 from suture.process.stack.stack import Range
 from suture.report.reason import Reason
@@ -57,7 +57,7 @@ class Change:
 class Transition:
     """Changes that happen together when the byte at `switch` goes from `low` (0 or 1) to the other value.
 
-    `groups` names them for people; `forbidden` is where no thread may be (owner numbers are set by `number`).
+    `groups` names them for people, `others` are the switches of all but the first, which are only marked as used; `forbidden` is where no thread may be (owner numbers are set by `number`).
     """
 
     groups: tuple[str, ...]
@@ -65,6 +65,7 @@ class Transition:
     rising: bool
     changes: tuple[Change, ...]
     forbidden: tuple[Range, ...]
+    others: tuple[int, ...] = ()
 
     def steps(self, read: Callable[[int, int], bytes]) -> list[Step]:
         """All writes in order, the ones that would change nothing left out. `read` tells the present bytes of stubs and switch."""
@@ -83,6 +84,7 @@ class Transition:
                 prepare.append(Step(c.stub, code, f"stub of {c.name}"))
         if read(self.switch, 1) != first:
             prepare.append(Step(self.switch, first, "reset the switch"))
+        prepare += [Step(s, second, "note that it was used") for s in self.others if read(s, 1) == UNUSED]
         divert = [Step(c.entry, jump(c.entry, c.stub), f"divert {c.name} to its stub") for c in moving]
         finish = [Step(c.entry, c.final(c.after), f"finish {c.name}") for c in moving]
         return [*settle, *prepare, *divert, Step(self.switch, second, f"switch {', '.join(self.groups)}"), *finish]
@@ -192,8 +194,14 @@ def _transition(
         return None
     leader, group = groups[0]
     rising = aim.applies and leader is aim.record
+    mine = [g for r, g in groups if r is leader]
     return Transition(
-        tuple(g.name for r, g in groups if r is leader), group.switch, rising, tuple(changes), tuple(forbidden)
+        tuple(g.name for g in mine),
+        group.switch,
+        rising,
+        tuple(changes),
+        tuple(forbidden),
+        tuple(g.switch for g in mine[1:]),
     )
 
 

@@ -157,12 +157,12 @@ def registration(tracee: Tracee, runtime: CxxRuntime, record: Record, is_placed:
     if head is not None:
         now = _word(tracee, head.following)
         writes.append((head.following, _bytes(now), _bytes(own.finder), "unwind tables: into the chain"))
-        return Registration(("unwind tables",), 0, True, (), (), tuple(writes))
+        return Registration(("unwind tables",), 0, True, (), (), writes=tuple(writes))
     start = runtime.function + runtime.entry
     hook = finder.encode_hook(own.finder)
     writes.append((start, runtime.displaced[:HOOK_SIZE], hook, "unwind tables: divert the C++ runtime"))
     inside = Range(start + 1, start + len(runtime.displaced), 0, f"{_FIND} (its first instructions)")
-    return Registration(("unwind tables",), 0, True, (), (inside,), tuple(writes))
+    return Registration(("unwind tables",), 0, True, (), (inside,), writes=tuple(writes))
 
 
 def _bytes(word: int) -> bytes:

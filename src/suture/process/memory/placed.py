@@ -14,7 +14,7 @@ from enum import Enum
 
 from suture.patch.finder import CONTINUATION_SIZE, FINDER_SIZE, ROW
 from suture.patch.record import HEADER, BadRecord, PlacedFunction, PlacedGroup, Record, body_length, decode, readable
-from suture.patch.x86_64 import JUMP_SIZE, STUB_SIZE, decode_stub, jump_target
+from suture.patch.x86_64 import JUMP_SIZE, STUB_SIZE, UNUSED, decode_stub, jump_target
 from suture.process.memory import memory
 from suture.process.memory.maps import Mapping, Maps
 
@@ -49,6 +49,7 @@ class State(Enum):
 
     APPLIED = "applied"
     REVERTED = "reverted"
+    NEVER_APPLIED = "never applied"  # placed, and not once switched: its functions were in use
     REPLACED = "replaced"  # some or all of its functions belong to another patch now
     PARTIAL = "partial"  # of a patch: some groups are applied
     INTERRUPTED = (
@@ -201,7 +202,9 @@ def _route(read: Read, old: int, rows: Sequence[tuple[str, PlacedFunction]], stu
     return None
 
 
-def group_state(identity: str, group: PlacedGroup, route_of: Table[int, Route | None]) -> tuple[State, State]:
+def group_state(
+    identity: str, group: PlacedGroup, route_of: Table[int, Route | None], read: Read
+) -> tuple[State, State]:
     """(state, effective state): they differ only for INTERRUPTED, whose second says how the process behaves."""
     found = [route_of.get(f.old) for f in group.functions]
     if any(r is None for r in found):
@@ -210,7 +213,7 @@ def group_state(identity: str, group: PlacedGroup, route_of: Table[int, Route | 
     if all(r.owner == identity for r in sure):
         effective = State.APPLIED
     elif all(r.owner == "" for r in sure):
-        effective = State.REVERTED
+        effective = State.NEVER_APPLIED if read(group.switch, 1) == UNUSED else State.REVERTED
     elif not any(r.owner == identity for r in sure):
         effective = State.REPLACED
     else:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from suture.error import ExitCode, Unsupported
@@ -11,6 +13,7 @@ from suture.patch.record import PlacedFunction, Record
 from suture.process.allowance import limited
 from suture.process.error import AlreadyTraced, NoPermission
 from suture.process.memory.image import Image, images
+from suture.process.memory.maps import Mapping as Mapped
 from suture.process.memory.maps import Maps, read_maps
 from suture.process.memory.placed import MARK, Placed, Remains, Route, State, find_placed, group_state, reader, routes
 from suture.process.see.aside import each
@@ -127,10 +130,11 @@ def _status(pid: int, p: Placed, placed: Sequence[Placed], present: Sequence[Ima
         state, why = State.UNMAPPED, f"{record.file} is not where it was when the patch was applied"
     else:
         same = [q for q in placed if q.record.build_id == record.build_id and q.record.bias == record.bias]
-        known = routes(same, reader(pid))
+        read = reader(pid)
+        known = routes(same, read)
         rows = []
         for group in record.groups:
-            now, effective = group_state(record.id, group, known)
+            now, effective = group_state(record.id, group, known, read)
             if now is State.APPLIED and not all(_leads_here(f, known) for f in group.functions):
                 now = effective = State.REVERTED
             rows.append(GroupStatus(group.name, tuple(f.name for f in group.functions), now, effective))
@@ -141,6 +145,11 @@ def _status(pid: int, p: Placed, placed: Sequence[Placed], present: Sequence[Ima
             why = f"an applier died; the process behaves as {' and '.join(acts)}; apply or revert again"
         elif state is State.DAMAGED:
             why = "entries hold code that no patch here has written"
+        elif state is State.NEVER_APPLIED:
+            why = (
+                f"put there{_when(pid, p.text)} and never switched, as its functions were in use or the applier ended:"
+                " apply it again"
+            )
     return PatchStatus(
         record.id,
         record.name,
@@ -161,6 +170,15 @@ def _status(pid: int, p: Placed, placed: Sequence[Placed], present: Sequence[Ima
     )
 
 
+def _when(pid: int, text: Mapped) -> str:
+    """When a patch's memory was filled, as its file tells; empty where that is not known."""
+    try:
+        filled = os.stat(f"/proc/{pid}/map_files/{text.start:x}-{text.end:x}").st_mtime
+        return f" on {datetime.fromtimestamp(filled, UTC):%Y-%m-%d %H:%M} UTC"
+    except (OSError, OverflowError, ValueError):
+        return ""
+
+
 def _leads_here(function: PlacedFunction, known: Mapping[int, Route | None]) -> bool:
     """Memory of one patch may be there twice; only one of them is in force."""
     route = known.get(function.old)
@@ -174,6 +192,8 @@ def _overall(states: Sequence[State]) -> State:
             return bad
     if len(kinds) == 1:
         return states[0]
+    if kinds == {State.REVERTED, State.NEVER_APPLIED}:
+        return State.REVERTED
     return State.PARTIAL if State.APPLIED in kinds else State.REPLACED
 
 
