@@ -125,3 +125,22 @@ def test_a_cache_that_cannot_be_written_to_is_said_with_the_remedy(tmp_path: Pat
     with pytest.raises(cache.NoCache) as raised:
         cache.item(place / "x", Path.touch) if use == "item" else cache.scratch(place, lambda _: None)
     assert "SUTURE_CACHE" in raised.value.remedy and str(place) in raised.value.what
+
+
+def test_items_that_are_made_together_are_made_by_one_at_a_time(tmp_path: Path) -> None:
+    made: list[str] = []
+
+    def make(name: str, *paths: str) -> None:
+        wanted = [tmp_path / p for p in paths]
+        with cache.together(wanted):
+            for path in (p for p in wanted if not p.exists()):
+                time.sleep(0.05)
+                cache.item(path, lambda x: x.touch())
+                made.append(f"{name} {path.name}")
+
+    threads = [threading.Thread(target=make, args=a) for a in (("one", "a", "b"), ("two", "b", "a", "c"))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(10)
+    assert sorted(x.split()[1] for x in made) == ["a", "b", "c"], "each of them once, and nobody waits for ever"

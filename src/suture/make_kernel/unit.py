@@ -82,9 +82,10 @@ def units(tree: KernelTree, sources: Sequence[str]) -> dict[str, KernelUnit | No
     store = cache.root() / "object" / "kernel" / tree.key[:16]
     store.mkdir(parents=True, exist_ok=True)
     paths = {s: store / cache.safe(s) for s in sources}
-    missing = [s for s, p in paths.items() if not p.exists()]
-    if missing:
-        cache.scratch(cache.root() / "run", lambda folder: _ask(tree, missing, folder, paths))
+    with cache.together([p for p in paths.values() if not p.exists()]):
+        missing = [s for s, p in paths.items() if not p.exists()]
+        if missing:
+            cache.scratch(cache.root() / "run", lambda folder: _ask(tree, missing, folder, paths))
     return {s: _read(s, paths[s]) for s in sources}
 
 
@@ -170,9 +171,10 @@ def compile_sections(
         for k, u in zip(keys, chosen, strict=True)
     ]
     paths = [store / n[:2] / f"{n}.o" for n in names]
-    missing = [(u, p) for u, p in zip(chosen, paths, strict=True) if not p.exists()]
-    if missing:
-        cache.scratch(cache.root() / "run", lambda folder: _compile(room, missing, folder, head))
+    with cache.together([p for p in paths if not p.exists()]):
+        missing = [(u, p) for u, p in zip(chosen, paths, strict=True) if not p.exists()]
+        if missing:
+            cache.scratch(cache.root() / "run", lambda folder: _compile(room, missing, folder, head))
     return paths
 
 

@@ -10,7 +10,7 @@ import fcntl
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TypeVar
@@ -96,6 +96,17 @@ def item(path: Path, make: Callable[[Path], None]) -> Path:
         finally:
             discard(holder)
     return path
+
+
+@contextmanager
+def together(paths: Iterable[Path]) -> Iterator[None]:
+    """Hold the locks of several items that one job makes, other than those that `item` takes; whoever makes one of them meanwhile is
+    waited for. Ask again afterwards which are there.
+    """
+    with ExitStack() as held:
+        for path in sorted(set(paths)):
+            held.enter_context(locked(path.with_name(f"{path.name}.together")))
+        yield
 
 
 def scratch(place: Path, use: Callable[[Path], _T]) -> _T:
