@@ -145,11 +145,16 @@ class Archive:
         """Environment for apt, after the indexes have been brought up to date (once a day)."""
         env = {"APT_CONFIG": str(self.folder / "apt.conf"), "LC_ALL": "C.UTF-8", "DEBIAN_FRONTEND": "noninteractive"}
         sources = mirror.sources_list(mirror.find(), self.release)
-        stamp = self.folder / "stamp"
+        stamp, known = self.folder / "stamp", self.folder / "sources.list"
+
+        def is_fresh() -> bool:
+            return stamp.exists() and time.time() - stamp.stat().st_mtime < _FRESH and known.read_text() == sources
+
+        if is_fresh():
+            return env  # without the lock, which is held for as long as others install
         with cache.locked(self.folder):
-            known = self.folder / "sources.list"
-            fresh = stamp.exists() and time.time() - stamp.stat().st_mtime < _FRESH and known.read_text() == sources
-            if not fresh:
+            if not is_fresh():
+                stamp.unlink(missing_ok=True)
                 for name in ("state/lists/partial", "cache/archives/partial"):
                     (self.folder / name).mkdir(parents=True, exist_ok=True)
                 (self.folder / "state/status").touch()
