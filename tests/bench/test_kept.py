@@ -62,13 +62,6 @@ def test_a_record_of_a_run_is_the_one_that_is_read_from_its_file(tmp_path: Path)
     assert facts.Record.read(record.write(tmp_path)) == record
 
 
-@pytest.mark.parametrize("path", sorted(facts.RESULTS.glob("*.json")), ids=lambda p: p.stem)
-def test_a_kept_file_is_as_the_writer_writes_it(path: Path) -> None:
-    record = facts.Record.read(path)
-    again = kept.text(asdict(record) | {"data": kept.rounded(record.data)})
-    assert path.read_text() == again, f"write it again: .venv/bin/python bench/facts.py {path.name}"
-
-
 def _page(name: str) -> tuple[Path, str]:
     """Where a page lies, and what its program would write from the kept numbers."""
     if name == "benchmarks":
