@@ -34,10 +34,9 @@ class Mutant:
 
     def lines(self, source: str) -> tuple[str, str]:
         """The changed line, before and after."""
-        after = self.code(source).splitlines()
-        before = source.splitlines()
-        at = next((i for i, (a, b) in enumerate(zip(before, after, strict=False)) if a != b), self.place[0] - 1)
-        return before[at].strip(), after[at].strip() if len(after) == len(before) else "(line removed)"
+        after, before = self.code(source).splitlines(), source.splitlines()
+        at = next(i for i, (a, b) in enumerate(zip(before, [*after, ""], strict=False)) if a.strip() != b.strip())
+        return before[at].strip(), after[at].strip() if len(after) == len(before) else "(removed)"
 
 
 def places(source: str, functions: frozenset[str] = frozenset()) -> dict[Position, list[Mutant]]:
