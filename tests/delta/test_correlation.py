@@ -194,3 +194,27 @@ def test_an_unnamed_pool_pairs_with_its_like_and_not_with_a_named_constant() -> 
     assert pair_atoms(plain, plain).pre_of == {1: 1}
     constant = obj(row("constant", "x"))
     assert pair_atoms(plain, constant).pre_of == {}
+
+
+def test_one_that_is_left_of_several_pairs_with_its_like() -> None:
+    pre = obj(row("code", "f", b"", "n.1"), row("code", "g", b"", "n.2"), row("data", "n.1"), row("data", "n.2"))
+    post = obj(row("code", "f"), row("code", "g", b"", "n.1"), row("data", "n.1"))
+    assert paired(pre, post) == ({"f": "f", "g": "g", "n.1": "n.2"}, set())
+
+
+def test_places_that_lead_to_one_variable_from_two_say_nothing() -> None:
+    pre = obj(
+        row("code", "f", b"a", "n.1"),
+        row("code", "g", b"b", "n.1"),
+        row("code", "h", b"c", "n.2"),
+        row("data", "n.1"),
+        row("data", "n.2"),
+    )
+    post = obj(
+        row("code", "f", b"a", "n.1"),
+        row("code", "g", b"b", "n.2"),
+        row("code", "h", b"c"),
+        row("data", "n.1"),
+        row("data", "n.2"),
+    )
+    assert paired(pre, post) == ({"f": "f", "g": "g", "h": "h"}, {"n.1", "n.2"})

@@ -284,3 +284,39 @@ def test_each_form_of_fixed_size() -> None:
         ((0, 0x0F),),
         ((At.TYPE, 0x13),),
     ]
+
+
+def units(*kinds: int, version: int = 5, code: bytes = b"\x01") -> Dwarf:
+    """Units of one entry each, whose name is a letter."""
+    d = Dwarf(ElfFile(object_of("int x;", "-g0"), "a.o"))
+    d._abbrev = b"".join(dwarf_code + b"\x24\0\x03\x08\0\0" for dwarf_code in (code,)) + b"\0"
+    info = b""
+    for n, kind in enumerate(kinds):
+        more = {4: 8, 5: 8, 2: 12, 6: 12}.get(kind, 0)
+        body = struct.pack("<HBBI", version, kind, 8, 0) if version == 5 else struct.pack("<HIB", version, 0, 8)
+        body += bytes(more if version == 5 else 0) + code + bytes([ord("a") + n]) + b"\0"
+        info += struct.pack("<I", len(body)) + body
+    d._info = info
+    at = 0
+    while at < len(info):
+        at = d._unit(at)
+    return d
+
+
+def test_units_of_each_kind_have_headers_of_their_own_size() -> None:
+    assert [u.name for u in units(1, 2, 3, 4, 5, 6).units] == list("abcdef")
+    assert [u.name for u in units(1, 1, version=4).units] == ["a", "b"]
+    assert [u.name for u in units(1, code=b"\x80\x01").units] == ["a"]
+    assert [u.name for u in units(1, code=b"\x7f").units] == ["a"]
+
+
+def test_an_entry_without_a_file_is_in_none() -> None:
+    d, _ = read(CASES[0])
+    die = Die(1, Tag.VARIABLE, {At.DECL_LINE: 7}, d.units[0])
+    assert d.place(die) == ("", 7)
+    die.attributes[At.DECL_FILE] = 99
+    assert d.place(die) == ("", 7)
+    assert d.place(Die(1, Tag.VARIABLE, {At.DECL_LINE: 7, At.DECL_FILE: 1}, Die(0, Tag.COMPILE_UNIT, {}, None))) == (
+        "",
+        7,
+    )

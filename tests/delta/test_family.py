@@ -19,6 +19,7 @@ def test_groups_of_one_fix_become_one() -> None:
 
 def test_a_function_of_two_fixes_joins_both() -> None:
     assert joined([group(A), group(B), group(C)], [frozenset({A, C}), frozenset({B, C})]) == (group(A, B, C),)
+    assert joined([group(A), group(B), group(C)], [frozenset({A, B}), frozenset({A, C})]) == (group(A, B, C),)
     assert joined([group(D), group(A, D)], [frozenset({A}), frozenset({D})]) == (group(A, D, D),)
 
 

@@ -100,6 +100,9 @@ KEEPS = [
     "lea table(%rip), %rdi; jmp *(%rdi)",  # given to what it calls
     "mov table@GOTPCREL(%rip), %rax; ret",
     "push table@GOTPCREL(%rip); pop %rax; ret",
+    "add table@GOTPCREL(%rip), %rax; mov $0, %eax; ret",
+    "movq $table, place(%rip); ret",
+    TAKEN + "jmp *(%rdi)",
     "movabs $table, %rax; ret",
     "cmpq $0, table@GOTPCREL(%rip); ret",
     ".byte 6; lea table(%rip), %rbx; ret",

@@ -89,3 +89,8 @@ def test_what_gcc_calls_by_itself_is_known() -> None:
     assert all(p.returns == RETURN_REGISTERS for p in found.values())
     own = told("void *memcpy(void *d, const void *s, unsigned long n, int more) { return d; }", "-g", "-ffreestanding")
     assert register_names(own["memcpy"].reads or 0) == ("rdx", "rsi", "rdi")
+
+
+def test_a_class_is_passed_where_nobody_tells() -> None:
+    found = told('class K { int x; public: K(int); }; extern "C" void f(K k) { __builtin_trap(); }', "-g", suffix=".cc")
+    assert found["f"].reads is None

@@ -301,3 +301,17 @@ def test_the_old_function_is_the_one_whose_place_is_taken() -> None:
     assert old is not None and old is change.pre.functions["f"]
     base = BASE.replace("extern", "static int fresh(int); extern", 1)
     assert old_function(fixed(("helper(x) + 1", "fresh(x)"), ("int user", NEW), base=base), "fresh") is None
+
+
+def test_a_function_that_a_new_table_begins_with_comes_along() -> None:
+    table = NEW.replace("int user", "static int (*const handlers[2])(int) = {fresh};\nint user")
+    base = BASE.replace("extern", "static int fresh(int); static int (*const handlers[2])(int); extern", 1)
+    assert groups(fixed(("x - 1", "handlers[x](x) - 1"), ("int user", table), base=base)) == [(["h"], ["fresh"])]
+
+
+def test_a_function_that_others_may_call_or_that_is_new_needs_its_jump() -> None:
+    change = fixed(F, ("f(x) + g(x)", "f(x) - g(x)"))
+    assert not only_called_by_replaced(change, "user")
+    base = BASE.replace("extern", "static int fresh(int); extern", 1)
+    new = fixed(("helper(x) + 1", "helper(x) + fresh(x)"), ("int user", NEW), base=base)
+    assert not only_called_by_replaced(new, "fresh")

@@ -81,6 +81,10 @@ def test_members_have_their_place_in_bits(version: str) -> None:
         "(unnamed 2)": Member(704, 64, "union {8 bytes: long int l at 0 bits 64, double d at 0 bits 64}"),
         "hook": Member(768, 64, "void (struct node *, ...) *"), "rest": Member(832, 0, "int[None]"),
     }  # fmt: skip
+    assert {n: m.is_callback for n, m in speller.members(node).items() if n in ("next", "hook", "v")} == {
+        "next": False, "hook": True, "v": False,
+    }  # fmt: skip
+    assert not Member(0, 64, "(recursive) *").is_callback and not Member(0, 32, "f(x)").is_callback
     assert (size_of(node), speller.size(node), speller.size(None)) == (104, 104, 0)
     assert speller.size(variable(dwarf, "v5")) == 24
     assert [speller.size(variable(dwarf, n)) for n in ("v7", "v11", "v9", "v13")] == [8, 16, 8, 16]

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import random
 import re
+import struct
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
+from elftools.elf.elffile import ELFFile
+from elftools.elf.enums import ENUM_ST_INFO_BIND, ENUM_ST_INFO_TYPE, ENUM_ST_SHNDX, ENUM_ST_VISIBILITY
 
-from suture.elf.file import BadElf, ElfFile
+from suture.elf.file import BadElf, ElfFile, _Names, build_id_in
+from suture.elf.object_writer import NewSection, write_object
 from suture.error import Unsupported
 from suture.match.run import Run
 
@@ -80,6 +86,169 @@ def test_relocations_are_those_of_readelf(files: list[Path]) -> None:
             if (m := re.match(r"([0-9a-f]{16})\s+[0-9a-f]{16} R_X86", line))
         )
         assert sorted(r.r_offset for s in elf.sections if s.sh_type == 4 for r in elf.relocations(s)) == expected
+
+
+def test_every_field_of_symbols_and_relocations_is_that_of_another_reader(files: list[Path]) -> None:
+    for path in files:
+        mine, judge = ElfFile.read(path), ELFFile(io.BytesIO(path.read_bytes()))
+        for name, symbols in ((".symtab", mine.symbols), (".dynsym", mine.dynamic_symbols)):
+            table = judge.get_section_by_name(name)
+            rows = list(table.iter_symbols()) if table else []
+            assert [(s.name, s.st_value, s.st_size) for s in symbols] == [
+                (r.name, r["st_value"], r["st_size"]) for r in rows
+            ]
+            assert [(s.index, s.bind << 4 | s.type, s.visibility) for s in symbols] == [
+                (n, *info(r)) for n, r in enumerate(rows)
+            ]
+            assert [s.st_shndx for s in symbols] == [ENUM_ST_SHNDX.get(r["st_shndx"], r["st_shndx"]) for r in rows]
+        for section in mine.sections:
+            if section.sh_type == 4:
+                wanted = [
+                    (r["r_offset"], r["r_info_type"], r["r_info_sym"], r["r_addend"])
+                    for r in judge.get_section(section.index).iter_relocations()
+                ]
+                assert [(r.r_offset, r.r_type, r.symbol, r.r_addend) for r in mine.relocations(section)] == wanted
+        by_target = mine.relocations_by_section
+        assert all(list(rows) == sorted(rows, key=lambda r: r.r_offset) for rows in by_target.values())
+        for s, other in zip(mine.sections, judge.iter_sections(), strict=True):
+            fields = ("sh_flags", "sh_link", "sh_info", "sh_addralign", "sh_entsize")
+            assert [getattr(s, f) for f in fields] == [other[f] for f in fields]
+        keys = ("p_flags", "p_offset", "p_vaddr", "p_filesz", "p_memsz", "p_align")
+        assert [[getattr(s, k) for k in keys] for s in mine.segments] == [
+            [o[k] for k in keys] for o in judge.iter_segments()
+        ]
+
+
+def info(row: Any) -> tuple[int, int]:
+    types, binds = ENUM_ST_INFO_TYPE, ENUM_ST_INFO_BIND
+    bind, kind = row["st_info"].bind, row["st_info"].type
+    return binds.get(bind, bind) << 4 | types.get(kind, kind), ENUM_ST_VISIBILITY[row["st_other"].visibility]
+
+
+def test_bytes_at_an_address_are_those_of_its_segment(files: list[Path]) -> None:
+    elf = ElfFile.read(files[1])
+    loads = [s for s in elf.segments if s.p_type == 1]
+    assert len(loads) >= 4
+    for s in loads:
+        whole = elf.data[s.p_offset : s.p_offset + s.p_filesz].ljust(s.p_memsz, b"\0")
+        assert elf.read_at(s.p_vaddr, s.p_memsz) == whole
+        assert elf.read_at(s.p_vaddr + 3, 5) == whole[3:8]
+        assert elf.read_at(s.p_vaddr + s.p_memsz - 2, 2) == whole[-2:]
+        for start, size in ((s.p_vaddr + s.p_memsz - 2, 3), (s.p_vaddr - 1, 2)):
+            with pytest.raises(BadElf, match=f"address {start:#x} is not in a loaded segment"):
+                elf.read_at(start, size)
+    last = loads[-1]
+    assert elf.read_at(last.p_vaddr + last.p_filesz - 3, 3 + last.p_memsz - last.p_filesz)[3:] == bytes(
+        last.p_memsz - last.p_filesz
+    )
+
+
+def note(name: bytes, desc: bytes, kind: int) -> bytes:
+    raw = struct.pack("<III", len(name), len(desc), kind) + name + bytes(-len(name) % 4) + desc
+    return raw + bytes(-len(desc) % 4)
+
+
+def test_a_build_id_is_found_among_other_notes(files: list[Path]) -> None:
+    mine = note(b"GNU\0", b"\xab" * 20, 3)
+    assert build_id_in(mine) == "ab" * 20
+    assert (
+        build_id_in(note(b"GNU\0", b"12345", 1) + note(b"odd\0\0\0", b"1", 3) + mine + note(b"z\0", b"", 9))
+        == "ab" * 20
+    )
+    assert build_id_in(note(b"GNU\0", b"12345", 5) + note(b"GNX\0", b"12345", 3)) is None
+    assert build_id_in(note(b"GNU\0", b"", 3)) is None
+    assert build_id_in(mine[:-1]) is None and build_id_in(b"") is None and build_id_in(mine[:11]) is None
+    assert build_id_in(note(b"GNU\0", b"\x01\x02\x03", 3) + mine) == "010203"
+    # without sections, from the segments
+    data = bytearray(files[1].read_bytes())
+    struct.pack_into("<Q", data, 0x28, 0)
+    struct.pack_into("<3H", data, 0x3A, 0, 0, 0)
+    bare = ElfFile(bytes(data))
+    assert bare.sections == () and bare.build_id == ElfFile.read(files[1]).build_id
+    assert ElfFile.read(files[0]).build_id is None
+
+
+MANY = """
+int one(void) { return 1; } int old(void) { return 2; } int two(void) { return 3; } __asm__(".symver old,both@V1\\n.symver two,both@@V2");
+extern char **environ; int puts(const char *); double pow(double, double); int pthread_kill(long, int);
+long use(double d) { puts(*environ); pthread_kill(0, 0); return pow(d, d); }
+"""
+
+
+def test_versions_of_several_libraries_and_of_its_own_are_told_apart(tmp_path: Path) -> None:
+    (tmp_path / "a.c").write_text(MANY)
+    (tmp_path / "v.map").write_text("V1 { global: one; both; local: *; }; V2 { global: use; both; } V1;\n")
+    argv = ["gcc", "-shared", "-fPIC", "-w", "a.c", "-o", "a.so", "-Wl,--version-script=v.map", "-lm"]
+    subprocess.run(argv, check=True, cwd=tmp_path)
+    found = {
+        (s.name, s.version, s.hidden_version) for s in ElfFile.read(tmp_path / "a.so").dynamic_symbols if s.version
+    }
+    shown = set()
+    for line in readelf("--dyn-syms", tmp_path / "a.so"):
+        row = re.match(r"\s+\d+: .* (\w+)@(@?)(\S+)", line)
+        if row:
+            shown.add((row[1], row[3], row[2] == "" and " UND " not in line))
+    assert {(n, v) for n, v, _ in found if n not in ("V1", "V2")} == {(n, v) for n, v, _ in shown}
+    assert {(n, v, h) for n, v, h in found if n == "both"} == {("both", "V1", True), ("both", "V2", False)}
+    assert len({v for _, v, _ in found}) >= 4
+
+
+def test_names_are_bounded_one_by_one_and_together() -> None:
+    names = _Names(b"\0one\0two", "f")
+    assert [names.at(n) for n in (0, 1, 2, 5, 8, 99)] == ["", "one", "ne", "two", "", ""]
+    assert _Names(b"\xff\0", "f").at(0) == "\ufffd"
+    long = _Names(b"x" * (1 << 16) + b"\0", "f")
+    with pytest.raises(BadElf, match="names that are longer than any are"):
+        _Names(b"x" * ((1 << 16) + 1) + b"\0", "f").at(0)
+    assert len(long.at(1)) == (1 << 16) - 1
+    many = _Names(b"y" * 60000 + b"\0", "f")
+    for n in range(9):
+        assert len(many.at(n)) == 60000 - n
+    with pytest.raises(BadElf, match="longer"):
+        many.at(9)
+    assert len(many.at(0)) == 60000  # what is known costs nothing
+
+
+def test_files_of_other_machines_and_no_files_are_told_apart() -> None:
+    good = bytearray(write_object([NewSection(".text", 6, b"x")], []))
+
+    def with_byte(at: int, value: int) -> bytes:
+        return bytes(good[:at]) + bytes([value]) + bytes(good[at + 1 :])
+
+    assert ElfFile(bytes(good)).e_machine == 62 and ElfFile(bytes(good)).e_type == 1
+    for raw in (bytes(good[:63]), with_byte(0, 0x7E), with_byte(3, 0)):
+        with pytest.raises(BadElf, match="x: not an ELF file"):
+            ElfFile(raw, "x")
+    for at, value in ((4, 1), (5, 2)):
+        with pytest.raises(Unsupported, match="not a 64-bit little-endian"):
+            ElfFile(with_byte(at, value))
+    with pytest.raises(Unsupported, match="machine 3 is not x86-64"):
+        ElfFile(with_byte(18, 3))
+    with pytest.raises(BadElf, match="section name table out of range"):
+        _ = ElfFile(with_byte(62, 200)).sections
+    odd = ElfFile(write_object([NewSection(".rela.x", 0, bytes(25), sh_type=4)], []))
+    with pytest.raises(BadElf, match=r".rela.x has a broken size"):
+        odd.relocations(odd.sections[1])
+    table = ElfFile(write_object([NewSection(".odd", 0, bytes(25), sh_type=11)], []))
+    with pytest.raises(BadElf, match=r".odd is malformed"):
+        _ = table.dynamic_symbols
+
+
+def test_more_sections_than_their_count_has_room_for() -> None:
+    sections = [NewSection(f".s{n}", 2, b"x") for n in range(4)]
+    data = bytearray(write_object(sections, []))
+    at = struct.unpack_from("<Q", data, 0x28)[0]
+    count, names = struct.unpack_from("<HH", data, 60)
+    struct.pack_into("<HH", data, 60, 0, 0xFFFF)
+    struct.pack_into("<Q", data, at + 32, count)
+    struct.pack_into("<I", data, at + 40, names)
+    assert [s.name for s in ElfFile(bytes(data)).sections][1:5] == [".s0", ".s1", ".s2", ".s3"]
+    struct.pack_into("<Q", data, at + 32, (1 << 20) + 1)
+    with pytest.raises(BadElf, match="1048577 sections"):
+        _ = ElfFile(bytes(data)).sections
+    struct.pack_into("<Q", data, at + 32, 1 << 20)
+    with pytest.raises(BadElf, match="truncated: its section headers end at byte"):
+        _ = ElfFile(bytes(data)).sections
 
 
 def test_the_build_id_is_that_of_readelf(files: list[Path]) -> None:

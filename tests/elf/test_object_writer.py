@@ -81,6 +81,7 @@ def test_another_reader_reads_what_was_written(raw: bytes) -> None:
             0,
             0,
         )
+        assert (s["sh_link"], s["sh_info"]) == (0, 0)
         assert s["sh_size"] == (100 if new.name == ".bss" else len(new.data))
         assert s["sh_offset"] % max(new.sh_addralign, 1) == 0
         if new.name != ".bss":
@@ -88,6 +89,7 @@ def test_another_reader_reads_what_was_written(raw: bytes) -> None:
     null = elf.get_section(0)
     assert null["sh_type"] == "SHT_NULL" and null["sh_size"] == 0
     symtab = elf.get_section_by_name(".symtab")
+    assert symtab["sh_flags"] == 0
     assert (symtab["sh_link"], symtab["sh_info"], symtab["sh_entsize"], symtab["sh_addralign"]) == (8, 3, 24, 8)
     rela = elf.get_section_by_name(".rela.data")
     assert (rela["sh_type"], rela["sh_link"], rela["sh_info"], rela["sh_entsize"], rela["sh_addralign"]) == (
@@ -100,6 +102,7 @@ def test_another_reader_reads_what_was_written(raw: bytes) -> None:
     assert rela["sh_flags"] == SectionFlag.INFO_LINK
     for name in (".strtab", ".shstrtab"):
         s = elf.get_section_by_name(name)
+        assert s["sh_entsize"] == 0
         assert (s["sh_type"], s["sh_addralign"], s["sh_flags"], s["sh_link"], s["sh_info"]) == (
             "SHT_STRTAB",
             1,

@@ -317,3 +317,10 @@ def test_any_bytes_give_a_plan_or_a_refusal(code: bytes, address: int) -> None:
         assert 5 <= plan.displaced <= len(code) - plan.entry
         assert all(0 <= r.r_offset <= len(plan.thunk) - 4 for r in plan.relocations)
         assert {r.symbol for r in plan.relocations} == set(plan.symbols)
+
+
+def test_a_loop_or_a_transaction_that_leads_into_the_overwritten_bytes_is_refused() -> None:
+    assert "offset 2" in refusal("8b07" + "90909090" + "e2fa" + "c3")  # loop
+    assert "offset 3" in refusal("8b07" + "90909090" + "e3fb" + "c3")  # jrcxz
+    assert "offset 2" in refusal("8b07" + "90909090" + "c7f8f6ffffff" + "c3")  # xbegin
+    assert "offset 4" in refusal("8b07" + "90909090" + "e8f9ffffff" + "c3")  # call

@@ -51,7 +51,7 @@ _RULES = (
     so that a change elsewhere does not change the choice.""",
     """A mutant that was killed is not tried again while its module stays the same; a survivor is, when the tests change. `--anew`
     tries all.""",
-    """Left out: annotations, which Python never evaluates here, and the arguments of `@dataclass`, which mypy checks. Of modules
+    """Left out: comparison by identity in place of by value, which differs by chance of the interpreter; annotations, which Python never evaluates here, and the arguments of `@dataclass`, which mypy checks. Of modules
     that also do things, only the functions that `tests/mutation/core.py` names are changed.""",
     """All survivors are listed. `tests/mutation/reasons.toml` holds the reasons.""",
 )

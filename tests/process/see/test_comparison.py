@@ -1,4 +1,5 @@
-"""A patch's memory against what its file writes. The process is this one: its old code and the patch lie in buffers of our own."""
+"""A patch's memory against what its file writes. The process is this one: its old code and the patch lie in buffers
+of our own."""
 
 from __future__ import annotations
 

@@ -161,17 +161,22 @@ def test_room_grows_with_what_the_stacks_need_and_is_kept_for_the_next_process(m
     monkeypatch.setattr(stack, "_FIRST_BYTES", 64)
     snapshot = Snapshot()
     assert len(snapshot._buffer) == 96
-    large = Memory(*range(20))
+    large = Memory(*range(16))
     s = Stacks([7], array("Q", [large.address, large.size]))
     snapshot.read(ME, s)
-    assert len(snapshot._buffer) == 240
-    assert bytes(snapshot._buffer[:160]) == struct.pack("<20Q", *range(20))
+    assert len(snapshot._buffer) == 192
+    assert bytes(snapshot._buffer[:128]) == struct.pack("<16Q", *range(16))
     before = snapshot._buffer
     snapshot.make_ready()
     assert snapshot._buffer is before
-    snapshot._stacks = Stacks([7], array("Q", [0, 248]))
+    snapshot._stacks = Stacks([7], array("Q", [0, 192]))
     snapshot.make_ready()
-    assert len(snapshot._buffer) == 248 + 124 & ~7
+    assert snapshot._buffer is before
+    assert len(before) == 3 * 64
+    larger = Snapshot()
+    larger._stacks = Stacks([7], array("Q", [0, 248]))
+    larger.make_ready()
+    assert len(larger._buffer) == 248 + 124 & ~7
     snapshot.give_back()
     assert stack._spare == [] and len(snapshot._buffer) == 0  # too large to be kept
     again = Snapshot()
@@ -307,3 +312,8 @@ def test_what_a_signal_interrupted_on_another_stack_is_added_once() -> None:
         (9, HEAP + 3, False),
     ]
     assert stackmap.interrupted(stacks, frames) == [(8, BLOCK - 0x18, END - BLOCK + 0x18), (9, HEAP, 0x10000)]
+
+
+def test_hits_that_are_of_no_thread_have_numbers_of_their_own() -> None:
+    assert (stack.NO_THREAD, stack.ELSEWHERE) == (0, -1)
+    assert stack._FIRST_BYTES == 1 << 20 and stack._USUAL_STACK_BYTES == 8 << 20
