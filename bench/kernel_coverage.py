@@ -42,7 +42,7 @@ from suture.make_kernel.make import KernelMaking, make
 from suture.make_kernel.prepare import ROOT, KernelTree, prepare, unpacked
 from suture.make_kernel.refusal import KernelRefused
 from suture.make_kernel.request import KernelRequest, ready
-from suture.make_kernel.target import Target, find
+from suture.make_kernel.target import ArchiveKernel, find
 from suture.source import cache
 from suture.source.difference import tree_difference
 
@@ -97,7 +97,7 @@ def main(words: Sequence[str] | None = None) -> int:
 class _Sample:
     """The changes that are to be measured, by their files."""
 
-    target: Target
+    target: ArchiveKernel
     to: str
     count: int
     paths: list[str] = field(init=False)
@@ -208,7 +208,7 @@ def _one(sample: _Sample, path: str) -> Row:
     return {**row, "engine": engine(), "measured": datetime.now(UTC).strftime("%Y-%m-%d")}
 
 
-def _changed(target: Target, old: Path, new: Path, to: str) -> list[str]:
+def _changed(target: ArchiveKernel, old: Path, new: Path, to: str) -> list[str]:
     """Paths of files that differ between two trees, sorted; remembered, since it reads all of both."""
 
     def make(path: Path) -> None:
@@ -221,7 +221,7 @@ def _changed(target: Target, old: Path, new: Path, to: str) -> list[str]:
     return found
 
 
-def attempt(target: Target, path: str, change: str, pool: Pool) -> tuple[Row, KernelMaking | None]:
+def attempt(target: ArchiveKernel, path: str, change: str, pool: Pool) -> tuple[Row, KernelMaking | None]:
     """Make one, with what it turns out to need."""
     row: Row = {"path": path, "outcome": "refused", "reason": "", "kind": "", "functions": [], "files": []}
     head, *hunks = HUNKS.split(change)

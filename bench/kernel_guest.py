@@ -11,7 +11,7 @@ from typing import Any
 from suture.kernel.manifest import KernelPatch
 from suture.machine.vm import Guest
 from suture.make_kernel.image import read_depends
-from suture.make_kernel.target import Target
+from suture.make_kernel.target import ArchiveKernel
 
 # Runs in the guest, by the host's Python: what `suture apply` and `suture revert` do, without starting Python for each.
 DRIVER = """
@@ -40,7 +40,7 @@ for name in sys.argv[1:]:
 
 
 def in_guest(
-    target: Target,
+    target: ArchiveKernel,
     waiting: Callable[[], Mapping[str, KernelPatch] | None],
     keep: Callable[[str, dict[str, Any]], None],
     batch: int = 4,
@@ -92,7 +92,7 @@ def _tried(guest: Guest, patches: Mapping[str, KernelPatch]) -> Iterator[tuple[s
         )
 
 
-def insert(guest: Guest, target: Target, names: list[str]) -> set[str]:
+def insert(guest: Guest, target: ArchiveKernel, names: list[str]) -> set[str]:
     """Load modules with what they depend on; those that the guest's (virtual) hardware can't have are returned."""
     done: set[str] = set()
 

@@ -28,7 +28,7 @@ from kernel_change import single_changes
 
 from suture.make_kernel import built, include
 from suture.make_kernel.prepare import KernelTree
-from suture.make_kernel.target import Target
+from suture.make_kernel.target import ArchiveKernel
 from suture.source import cache
 from suture.source.difference import tree_difference
 
@@ -64,7 +64,7 @@ class Pool:
     includes: include.Includes
 
     @classmethod
-    def read(cls, target: Target, tree: KernelTree, newer: Path, changed: Sequence[str], to: str) -> Pool:
+    def read(cls, target: ArchiveKernel, tree: KernelTree, newer: Path, changed: Sequence[str], to: str) -> Pool:
         """Remembered, since it compares each file."""
         kernel = built.read(tree)
         mine = [

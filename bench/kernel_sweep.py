@@ -27,12 +27,12 @@ from suture.error import SutureError
 from suture.make_kernel import unit
 from suture.make_kernel.change import KernelChange, OtherCompiles
 from suture.make_kernel.image import VMLINUX
-from suture.make_kernel.line import Lines
+from suture.make_kernel.line import DeclarationLines
 from suture.make_kernel.make import Images
 from suture.make_kernel.match import NoMatch, match
 from suture.make_kernel.object import KernelObject, runs_once
 from suture.make_kernel.prepare import KernelTree, prepare
-from suture.make_kernel.resolve import Exports, Resolver
+from suture.make_kernel.resolve import Exports, KernelResolver
 from suture.make_kernel.select import select
 from suture.make_kernel.special_section import SpecialSections
 from suture.make_kernel.target import find
@@ -96,12 +96,12 @@ def _tried(tree: KernelTree, one: unit.KernelUnit) -> dict[str, Any] | None:
     except NoMatch as error:
         return {**row, "reasons": {error.what.replace("\n", "; ")[:200]: len(names)}}
     special = SpecialSections(obj)
-    exports, lines = Exports.read(tree.target.symvers), {0: Lines(obj.elf)}
+    exports, lines = Exports.read(tree.target.symvers), {0: DeclarationLines(obj.elf)}
     reasons: Counter[str] = Counter()
     for name in names:
         change = KernelChange(one.source, obj, obj, image, found, special, special)
         vars(change)["difference"] = Difference(frozenset({name}), _NONE, _NONE, _NONE, _NONE)
-        chosen = select((change,), Resolver((change,), exports, images.get), {}, lines)
+        chosen = select((change,), KernelResolver((change,), exports, images.get), {}, lines)
         if chosen.keys:
             chosen = select(*_reading(tree, one, change, name, exports))
         refused = chosen.refused
@@ -113,7 +113,7 @@ def _tried(tree: KernelTree, one: unit.KernelUnit) -> dict[str, Any] | None:
 
 def _reading(
     tree: KernelTree, one: unit.KernelUnit, change: KernelChange, name: str, exports: Exports
-) -> tuple[tuple[KernelChange], Resolver, dict[int, tuple[LayoutChange, ...]], dict[int, Lines]]:
+) -> tuple[tuple[KernelChange], KernelResolver, dict[int, tuple[LayoutChange, ...]], dict[int, DeclarationLines]]:
     """The same with new code that reads static keys, as `suture make` does it."""
     (path,) = unit.compile_sections(tree, (one,), None, "", read_keys=True)
     obj = KernelObject(ElfFile.read(path))
@@ -121,7 +121,7 @@ def _reading(
     has = frozenset({name})
     vars(again)["difference"] = Difference(has & obj.functions.keys(), _NONE, _NONE, _NONE, _NONE)
     vars(again)["lost"] = has - obj.functions.keys()
-    return (again,), Resolver((again,), exports, _IMAGES[tree.key].get), {}, {0: Lines(obj.elf)}
+    return (again,), KernelResolver((again,), exports, _IMAGES[tree.key].get), {}, {0: DeclarationLines(obj.elf)}
 
 
 def _kind(reason: str) -> str:

@@ -31,7 +31,7 @@ from suture.make.build import build
 from suture.match.correlate import correlate
 from suture.match.run import Run
 from suture.patch.file import SUFFIX, PatchFile, read_patch
-from suture.patch.manifest import Fix, Target
+from suture.patch.manifest import FixFact, Target
 
 PROGRAMS = Path(__file__).resolve().parent / "programs"
 _LIBRARY = "libwork.so.1"
@@ -83,7 +83,7 @@ class Library:
         target = Target(shipped.elf.build_id or "", _LIBRARY, "work", "work", "1", "x86_64")
         digest = hashlib.sha256((PROGRAMS / "work.c").read_bytes()).hexdigest()
         ledger = Ledger((FileAccount("work.c", (Account(Fate.PATCHED),)),))
-        fix = Fix(f"version {version}", (), digest, ledger)
+        fix = FixFact(f"version {version}", (), digest, ledger)
         compiler = run(["gcc", "--version"]).splitlines()[0]
         toolchain = {"compiler": compiler, "suture": __version__}
         built = build(f"work-version-{version}", target, [change], shipped, [fix], lambda name: None, toolchain, {})

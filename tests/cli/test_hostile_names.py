@@ -14,7 +14,7 @@ from suture.cli.main import VERBS, main
 from suture.elf.object_writer import NewSection, write_object
 from suture.kernel.manifest import SECTION
 from suture.match.proof import MatchedSection, MatchedUnit, Proof, ProvenSymbol
-from suture.patch.manifest import Fix, RefusedFunction, Target, Verdict
+from suture.patch.manifest import FixFact, RefusedFunction, Target, Verdict
 from suture.patch.seal import seal
 from suture.process.change.apply import apply
 from suture.visible import MOST_LINE, Visible, visible
@@ -39,7 +39,7 @@ def hostile_manifest(name: str) -> bytes:
             MANIFEST,
             name=name,
             target=Target(name, name, name, name, name, name),
-            fixes=(Fix(name, (name,), name),),
+            fixes=(FixFact(name, (name,), name),),
             groups=(replace(first, name=name, functions=(function,)),),
             supersedes=(name,),
             verdict=Verdict(False, (name,), refused),
@@ -67,7 +67,9 @@ def carrier(start: Start, tmp_path: Path) -> Iterator[tuple[Running, Path]]:
     program = gcc(folder / "\x1b[31m\nFORGED", PROGRAM, str(library), f"-Wl,-rpath,{folder}")
     own = make_patch(folder / "p", library, NEW, {"answer": ["answer"]}, name="answer")
     verdict = Verdict(True, (NAME,))
-    hostile = replace(own, manifest=replace(own.manifest, name=NAME, verdict=verdict, fixes=(Fix(NAME, (NAME,), ""),)))
+    hostile = replace(
+        own, manifest=replace(own.manifest, name=NAME, verdict=verdict, fixes=(FixFact(NAME, (NAME,), ""),))
+    )
     target = start(program)
     target.ask("2")
     apply(target.pid, hostile)

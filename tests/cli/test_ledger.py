@@ -14,7 +14,7 @@ from suture.cli.ledger import cve_lines, fix_lines
 from suture.delta.ledger import Account, Fate, FileAccount, Ledger, Lines
 from suture.error import ExitCode
 from suture.patch.file import read_patch
-from suture.patch.manifest import Fix
+from suture.patch.manifest import FixFact
 
 SUTURE = Path(sys.executable).with_name("suture")
 LIBRARY = """#include "shape.h"
@@ -343,14 +343,14 @@ MISSING = [
 
 
 def test_a_reason_is_printed_once_and_names_are_demangled() -> None:
-    fix = Fix("x.patch", ("CVE-2099-0001",), "", Ledger((FileAccount("a.cc", (PATCHED,)), *MISSING)))
+    fix = FixFact("x.patch", ("CVE-2099-0001",), "", Ledger((FileAccount("a.cc", (PATCHED,)), *MISSING)))
     lines = fix_lines([fix], "liba.so", whole=False)
     assert lines[0] == "fix x.patch: 24 changed lines in 9 files: 16 missing, 8 in this patch"
     assert sum("why" in x for x in lines) == 1 and "7.c (2 lines)" in next(x for x in lines if "why" in x)
     assert any("ns::foo(int)" in x and "and 1 more" in x and "also changes libb.so" in x for x in lines)
     assert any("removed 3-4, added 3-8" in x for x in fix_lines([fix], "liba.so", whole=True))
     assert cve_lines([fix], "liba.so") == ["CVE-2099-0001: not closed: part of x.patch is missing in liba.so"]
-    shared = Fix("x.patch", ("CVE-2099-0001",), "", Ledger((FileAccount("a.cc", (PATCHED,)),)))
+    shared = FixFact("x.patch", ("CVE-2099-0001",), "", Ledger((FileAccount("a.cc", (PATCHED,)),)))
     assert cve_lines([shared], "liba.so") == [
         "CVE-2099-0001: closed where libb.so is patched too, which the fix changes as well"
     ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
-from suture.cli.subject import Mapped, Subject, find, place
+from suture.cli.subject import Mapped, NamedSource, find, place
 from suture.progress import silent
 from suture.source.origin import codename
 
@@ -35,7 +35,7 @@ def test_a_process_in_a_chroot_is_told_by_the_records_inside(tmp_path: Path) -> 
     try:
         assert process.stdout is not None and process.stdout.readline() == b"up\n"
         assert str(root / "usr/bin/server") in Path(f"/proc/{process.pid}/maps").read_text()
-        assert find(f"pid:{process.pid}", [], [], silent) == Subject("server-source=9.9-1", "server")
+        assert find(f"pid:{process.pid}", [], [], silent) == NamedSource("server-source=9.9-1", "server")
     finally:
         process.kill()
         process.communicate()

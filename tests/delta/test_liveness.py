@@ -9,7 +9,18 @@ from collections.abc import Sequence
 import pytest
 
 from suture.delta import liveness
-from suture.delta.liveness import ALL, RAX, Call, Effect, Flow, Place, Step, decode, live_registers, register_names
+from suture.delta.liveness import (
+    ALL,
+    RAX,
+    Effect,
+    Flow,
+    FlowStep,
+    Leaving,
+    Place,
+    decode,
+    live_registers,
+    register_names,
+)
 
 ST = "st"
 
@@ -159,8 +170,8 @@ def test_where_control_goes(code: str, flow: Flow, relative: int | None) -> None
 
 def test_bytes_that_do_not_decode_may_do_anything() -> None:
     first, last = decode(bytes.fromhex("90 06 90"), 2, 0x10)
-    assert first == Step(2, 0x10, 1, effect("90"))
-    assert last == Step(2, 0x11, 2, Effect(ALL, 0, ALL, Flow.STOP, None))
+    assert first == FlowStep(2, 0x10, 1, effect("90"))
+    assert last == FlowStep(2, 0x11, 2, Effect(ALL, 0, ALL, Flow.STOP, None))
     assert list(decode(b"", 0, 0)) == []
 
 
@@ -180,17 +191,17 @@ def test_every_register_has_a_bit_of_its_own() -> None:
     assert {*register_names(liveness.ANY_ARGUMENT)} == wanted
 
 
-def step(at: int, flow: Flow = Flow.NEXT, read: int = 0, whole: int = 0, section: int = 0) -> Step:
-    return Step(section, at, 1, Effect(read, whole, whole, flow, None))
+def step(at: int, flow: Flow = Flow.NEXT, read: int = 0, whole: int = 0, section: int = 0) -> FlowStep:
+    return FlowStep(section, at, 1, Effect(read, whole, whole, flow, None))
 
 
 A, B, C = 1, 2, 4
 
 
 def solved(
-    steps: Sequence[Step],
+    steps: Sequence[FlowStep],
     jumps: dict[int, list[Place]] | None = None,
-    leaves: dict[int, Call] | None = None,
+    leaves: dict[int, Leaving] | None = None,
     at_return: int = 0,
 ) -> tuple[list[int], list[int]]:
     before, behind = live_registers(
@@ -220,18 +231,18 @@ def test_a_branch_needs_what_either_way_needs() -> None:
     assert solved(steps, {0: [(0, 3)]}) == ([A | B, A, 0, B], [A | B, 0, 0, 0])
     assert solved(steps, {0: [(0, 99), (7, 3)]})[0] == [A, A, 0, B]
     # one that may leave does not lose what the other way needs, and reads what the way out reads
-    assert solved(steps, {0: [(0, 3)]}, {0: Call(C, ALL)})[0] == [A | B | C, A, 0, B]
+    assert solved(steps, {0: [(0, 3)]}, {0: Leaving(C, ALL)})[0] == [A | B | C, A, 0, B]
 
 
 def test_a_call_reads_its_arguments_and_loses_what_it_may_change() -> None:
     steps = [step(0, Flow.CALL), step(1, Flow.RETURN, read=A | B)]
-    assert solved(steps, leaves={0: Call(C, A)}) == ([B | C, A | B], [A | B, 0])
+    assert solved(steps, leaves={0: Leaving(C, A)}) == ([B | C, A | B], [A | B, 0])
     assert solved(steps) == ([A | B, A | B], [A | B, 0])
     jump = [step(0, Flow.JUMP), step(1, read=A)]
-    assert solved(jump, leaves={0: Call(C, ALL)}) == ([C, A], [0, 0])
+    assert solved(jump, leaves={0: Leaving(C, ALL)}) == ([C, A], [0, 0])
     assert solved(jump, {0: [(0, 1)]})[0] == [A, A]
     # nothing else is asked whether it leaves
-    assert solved([step(0), step(1, Flow.RETURN)], leaves={0: Call(C, 0), 1: Call(C, 0)})[0] == [0, 0]
+    assert solved([step(0), step(1, Flow.RETURN)], leaves={0: Leaving(C, 0), 1: Leaving(C, 0)})[0] == [0, 0]
 
 
 def test_a_loop_keeps_what_it_reads_in_its_next_round() -> None:
@@ -246,7 +257,7 @@ def test_a_loop_keeps_what_it_reads_in_its_next_round() -> None:
     assert solved(steps, {4: [(0, 1)]}) == ([B, A | B, A, A, A | B, 0], [A | B, A, A, A | B, A | B, 0])
 
 
-def along_paths(steps: Sequence[Step], follow: dict[int, list[int]], at: int) -> int:
+def along_paths(steps: Sequence[FlowStep], follow: dict[int, list[int]], at: int) -> int:
     """What is read before it is set on some way from a step on."""
     live = 0
     seen: set[tuple[int, int]] = set()

@@ -6,7 +6,7 @@ from suture.delta.ledger import Account, Fate, FileAccount, Ledger
 from suture.kernel.check import KernelFacts
 from suture.kernel.livepatch import LoadedPatch
 from suture.kernel.manifest import KernelFunction, KernelManifest, KernelPatch, KernelTarget
-from suture.patch.manifest import Fix
+from suture.patch.manifest import FixFact
 
 WHOLE = Ledger((FileAccount("drivers/tty/vt/vt_ioctl.c", (Account(Fate.PATCHED, functions=("vmlinux:vt_ioctl",)),)),))
 RELEASE, BUILD_ID = "6.1.0-50-amd64", "06f8bde3"
@@ -16,7 +16,7 @@ def manifest(replace: bool = False, objects: dict[str, str] | None = None) -> Ke
     return KernelManifest(
         module="suture_new_00000001",
         target=KernelTarget(RELEASE, "6.1.176-1", BUILD_ID),
-        fixes=(Fix("a.patch", ("CVE-2026-1111",), "00", WHOLE),),
+        fixes=(FixFact("a.patch", ("CVE-2026-1111",), "00", WHOLE),),
         functions=(KernelFunction("vmlinux", "vt_ioctl", 0, 0xFFFFFFFF81000000, 64, "drivers/tty/vt/vt_ioctl.c"),),
         effective="",
         replace=replace,

@@ -13,7 +13,7 @@ from suture.kernel import boot, livepatch, transition
 from suture.kernel.boot import SETTLED_MINUTES, Loaded
 from suture.kernel.check import WrongKernel
 from suture.kernel.manifest import SECTION, KernelPatch, parse_patch
-from suture.kernel.transition import Outcome, TransitionResult
+from suture.kernel.transition import KernelOutcome, TransitionResult
 from suture.patch.seal import seal
 from tests.kernel.conftest import BUILD_ID, manifest
 
@@ -35,7 +35,7 @@ class Died(BaseException):
 
 
 def applied(path: Path, patch: KernelPatch, timeout: float) -> TransitionResult:
-    return TransitionResult(patch.manifest.module, Outcome.APPLIED, 0.1)
+    return TransitionResult(patch.manifest.module, KernelOutcome.APPLIED, 0.1)
 
 
 def reboot(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str) -> None:

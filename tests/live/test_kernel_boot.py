@@ -12,7 +12,7 @@ from uuid import UUID
 
 import pytest
 
-from suture.machine.vm import Answer, Guest, GuestFailed
+from suture.machine.vm import Guest, GuestAnswer, GuestFailed
 from suture.make_kernel.make import KernelMaking, make
 from suture.make_kernel.request import KernelRequest, ready
 from suture.make_kernel.signature import sign
@@ -98,7 +98,7 @@ def test_a_kernel_that_wants_signatures_takes_a_patch_signed_with_a_key_that_it_
         assert guest.suture(f"revert {patch.manifest.module} --timeout 90").status == 0
 
 
-def command(guest: Guest, words: str) -> Answer:
+def command(guest: Guest, words: str) -> GuestAnswer:
     """A Suture command whose state outlives the guest."""
     (guest.share / "command.py").write_text(_COMMAND)
     return guest.python(f"/mnt/command.py {words}")

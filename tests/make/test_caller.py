@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from suture.make import caller
-from suture.make.caller import Place, places_that_refer
+from suture.make.caller import ReferringField, places_that_refer
 from suture.match.run import Run
 
 SOURCE = """
@@ -45,7 +45,7 @@ def test_calls_jumps_addresses_and_tables_are_found(tmp_path: Path) -> None:
     wanted, table = known["wanted"].st_value, known["table"].st_value
     found = places_that_refer(run, wanted)
     assert found is not None
-    assert found[0] == Place(table + 8, False)
+    assert found[0] == ReferringField(table + 8, False)
     code = {p.address: p.is_branch for p in found[1:]}
     text = subprocess.run(["objdump", "-d", tmp_path / "a.so"], capture_output=True, text=True, check=True).stdout
     lines = [line.split("\t") for line in text.splitlines() if line.count("\t") == 2 and f"{wanted:x} <wanted>" in line]

@@ -10,23 +10,23 @@ import pytest
 from suture.compile.host import HostRoom
 from suture.compile.tree import Tree
 from suture.compile.unit import Binary
-from suture.make.elsewhere import Elsewhere
+from suture.make.elsewhere import OtherUnits
 from suture.make.resolve import Unresolvable
 from suture.match.run import Run
 
 
 @pytest.fixture
-def elsewhere(tmp_path: Path) -> Elsewhere:
+def elsewhere(tmp_path: Path) -> OtherUnits:
     """For a library that needs libc alone."""
     (tmp_path / "x.c").write_text("#include <stdlib.h>\nint f(const char *s) { return atoi(s); }\n")
     library = tmp_path / "libx.so"
     subprocess.run(["gcc", "-O2", "-fPIC", "-shared", "-o", str(library), str(tmp_path / "x.c")], check=True)
     room = HostRoom(str(tmp_path))
     tree = Tree("x", "1", (), (), "gcc", "key", str(tmp_path), tmp_path, tmp_path, room, {})
-    return Elsewhere(tree, Binary("x", "libx.so", frozenset()), Run.read(library))
+    return OtherUnits(tree, Binary("x", "libx.so", frozenset()), Run.read(library))
 
 
-def test_needed_libraries_are_those_that_readelf_lists(elsewhere: Elsewhere, tmp_path: Path) -> None:
+def test_needed_libraries_are_those_that_readelf_lists(elsewhere: OtherUnits, tmp_path: Path) -> None:
     listed = subprocess.run(
         ["readelf", "-dW", str(tmp_path / "libx.so")], check=True, capture_output=True, text=True
     ).stdout
@@ -34,30 +34,30 @@ def test_needed_libraries_are_those_that_readelf_lists(elsewhere: Elsewhere, tmp
     assert elsewhere.run.needed == ("libc.so.6",)
 
 
-def test_what_a_needed_library_exports_is_an_import(elsewhere: Elsewhere) -> None:
+def test_what_a_needed_library_exports_is_an_import(elsewhere: OtherUnits) -> None:
     assert elsewhere.find("strtok_r") is None
 
 
-def test_what_no_unit_and_no_library_defines_is_refused(elsewhere: Elsewhere) -> None:
+def test_what_no_unit_and_no_library_defines_is_refused(elsewhere: OtherUnits) -> None:
     with pytest.raises(Unresolvable, match="ossl_made_by_a_macro"):
         elsewhere.find("ossl_made_by_a_macro")
 
 
-def test_what_the_loader_chooses_is_an_import_where_the_library_itself_calls_it(elsewhere: Elsewhere) -> None:
+def test_what_the_loader_chooses_is_an_import_where_the_library_itself_calls_it(elsewhere: OtherUnits) -> None:
     assert elsewhere.find("strpbrk") is None
     assert elsewhere.find("atoi") is None
 
 
-def test_what_the_loader_chooses_is_refused_where_nothing_shows_the_choice(elsewhere: Elsewhere) -> None:
+def test_what_the_loader_chooses_is_refused_where_nothing_shows_the_choice(elsewhere: OtherUnits) -> None:
     with pytest.raises(Unresolvable, match="IFUNC"):
         elsewhere.find("__memcpy_chk")
 
 
-def test_a_library_that_needs_none_gets_the_c_library_from_its_process(elsewhere: Elsewhere, tmp_path: Path) -> None:
+def test_a_library_that_needs_none_gets_the_c_library_from_its_process(elsewhere: OtherUnits, tmp_path: Path) -> None:
     (tmp_path / "n.c").write_text("int f(int x) { return x; }\n")
     command = ["gcc", "-O2", "-fPIC", "-shared", "-nostdlib", "n.c", "-o", "libn.so"]
     subprocess.run(command, check=True, cwd=tmp_path)
-    found = Elsewhere(elsewhere.tree, elsewhere.binary, Run.read(tmp_path / "libn.so"))
+    found = OtherUnits(elsewhere.tree, elsewhere.binary, Run.read(tmp_path / "libn.so"))
     assert found.run.needed == ()
     assert found.find("getenv") is None
     with pytest.raises(Unresolvable, match="__memcpy_chk"):
@@ -66,12 +66,12 @@ def test_a_library_that_needs_none_gets_the_c_library_from_its_process(elsewhere
         found.find("not_of_libc")
 
 
-def test_a_program_gets_nothing_that_it_does_not_need(elsewhere: Elsewhere, tmp_path: Path) -> None:
+def test_a_program_gets_nothing_that_it_does_not_need(elsewhere: OtherUnits, tmp_path: Path) -> None:
     (tmp_path / "p.c").write_text("void _start(void) { for (;;); }\n")
     command = ["gcc", "-O2", "-nostdlib", "-static", "p.c", "-o", "p"]
     subprocess.run(command, check=True, cwd=tmp_path)
     with pytest.raises(Unresolvable, match="getenv"):
-        Elsewhere(elsewhere.tree, elsewhere.binary, Run.read(tmp_path / "p")).find("getenv")
+        OtherUnits(elsewhere.tree, elsewhere.binary, Run.read(tmp_path / "p")).find("getenv")
 
 
 @pytest.fixture
@@ -90,12 +90,12 @@ def module(tmp_path: Path) -> tuple[Path, list[Path]]:
 
 
 def test_what_the_program_that_loads_a_module_exports_is_an_import(
-    elsewhere: Elsewhere, module: tuple[Path, list[Path]]
+    elsewhere: OtherUnits, module: tuple[Path, list[Path]]
 ) -> None:
     path, beside = module
-    found = Elsewhere(elsewhere.tree, elsewhere.binary, Run.read(path), lambda: beside)
+    found = OtherUnits(elsewhere.tree, elsewhere.binary, Run.read(path), lambda: beside)
     assert found.find("offered") is None
     with pytest.raises(Unresolvable, match="strange"):
         found.find("strange")
     with pytest.raises(Unresolvable, match="offered"):
-        Elsewhere(elsewhere.tree, elsewhere.binary, Run.read(path)).find("offered")
+        OtherUnits(elsewhere.tree, elsewhere.binary, Run.read(path)).find("offered")

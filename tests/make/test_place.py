@@ -10,7 +10,7 @@ import pytest
 from suture.compile.unit import Variant
 from suture.elf.abi import R, SectionFlag, SectionType
 from suture.elf.file import ElfFile
-from suture.make.place import Output
+from suture.make.place import PatchSection
 from suture.patch.file import ALLOWED_RELOCATIONS, parse_patch
 
 SOURCE = """
@@ -37,7 +37,7 @@ def made(package: Any) -> Any:
 
 def test_an_output_aligns_each_piece_and_fills_code_with_traps_and_data_with_zeros() -> None:
     for name, fill in ((".text", b"\xcc"), (".text.orig", b"\xcc"), (".rodata", b"\0"), (".data", b"\0")):
-        output = Output(name)
+        output = PatchSection(name)
         assert [output.append(b"abc", 1), output.append(b"de", 16), output.append(b"f", 4)] == [0, 16, 20]
         assert bytes(output.data) == b"abc" + fill * 13 + b"de" + fill * 2 + b"f" and output.align == 16
 

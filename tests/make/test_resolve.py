@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from suture.elf.abi import R, SymbolType
-from suture.make.resolve import Found, Resolver
+from suture.make.resolve import FoundSymbol, Resolver
 from suture.match.book import Book, Contradiction
 from suture.match.linker_edit import Kind
 from suture.match.run import Slot, SlotKind
@@ -45,10 +45,10 @@ class Facts:
 class Elsewhere:
     """Units that the change does not touch; `asked` are the names that were looked for."""
 
-    known: dict[str, Found] = field(default_factory=dict)
+    known: dict[str, FoundSymbol] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
 
-    def __call__(self, name: str) -> Found | None:
+    def __call__(self, name: str) -> FoundSymbol | None:
         self.asked.append(name)
         return self.known.get(name)
 
@@ -61,7 +61,7 @@ def unit(*rows: tuple[Kind, str, int]) -> Any:
     return SimpleNamespace(match=SimpleNamespace(book=book))
 
 
-def resolved(facts: Facts, change: Any, r_type: int, known: dict[str, Found] | None = None) -> ImportedSymbol:
+def resolved(facts: Facts, change: Any, r_type: int, known: dict[str, FoundSymbol] | None = None) -> ImportedSymbol:
     """The resolution of `f`."""
     resolver = Resolver(facts, Elsewhere(known or {}))
     return resolver.symbols[resolver.external(change, "f", r_type)]
@@ -135,7 +135,7 @@ def test_a_reference_that_names_its_version_gets_that_one() -> None:
 
 
 def test_a_name_of_another_unit_lies_where_that_unit_was_found() -> None:
-    known = {"f": Found(0xC000, "b.c defines it and was found")}
+    known = {"f": FoundSymbol(0xC000, "b.c defines it and was found")}
     for r_type in (R.PLT32, R.REX_GOTPCRELX, R.R_64, *FIXED):
         assert resolved(Facts(), unit(), r_type, known) == ImportedSymbol(IMAGE, 0xC000)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from suture.make_kernel.built import Built, parse
+from suture.make_kernel.built import KernelBuild, parse
 
 _NAME = "-DKBUILD_MODFILE='\"x\"' -DKBUILD_BASENAME='\"x\"' -DKBUILD_MODNAME='\"%s\"' -D__KBUILD_MODNAME=kmod_x"
 _LINE = "set -e; trap 'rm -f x.o' HUP; gcc-12 -Wp,-MMD,a/.x.o.d -nostdinc -mcmodel=kernel %s %s -c -o %s %s   ; ./tools/objtool/objtool a/x.o; echo"
@@ -30,7 +30,7 @@ def test_units_have_their_flags_and_all_modules_that_hold_them() -> None:
 
 
 def test_a_second_compile_outside_the_kernel_is_told_apart() -> None:
-    known = Built({"lib/c.c": tuple(c for c in parse(LOG) if c.source == "lib/c.c")})
+    known = KernelBuild({"lib/c.c": tuple(c for c in parse(LOG) if c.source == "lib/c.c")})
     inside = known.kernel("lib/c.c")
     assert inside is not None and inside.object == "lib/c.o"
     assert [c.object for c in known.compiles["lib/c.c"] if not c.is_kernel] == ["arch/x86/purgatory/c.o"]

@@ -10,7 +10,7 @@ import pytest
 
 from suture.elf.abi import SymbolType
 from suture.elf.file import ElfFile
-from suture.make_kernel.image import Image, Region
+from suture.make_kernel.image import KernelImage, Region
 from suture.make_kernel.match import KernelMatch, NoMatch, match
 from suture.make_kernel.object import KernelObject
 
@@ -30,7 +30,7 @@ def compile_c(tmp_path: Path, name: str, text: str, *more: str) -> Path:
     return out
 
 
-def link(tmp_path: Path, *objects: Path) -> Image:
+def link(tmp_path: Path, *objects: Path) -> KernelImage:
     """An image as the kernel is one: linked high, with names in the order of their addresses."""
     out = tmp_path / "image"
     layout = ["-Ttext=0xffffffff81000000", "-Tdata=0xffffffff82000000", "-e", "entry"]
@@ -45,10 +45,10 @@ def link(tmp_path: Path, *objects: Path) -> Image:
     for symbol in sorted(elf.symbols, key=lambda s: s.st_value):
         if symbol.has_section and symbol.name and symbol.type not in (SymbolType.FILE, SymbolType.SECTION):
             names[symbol.name] = (*names.get(symbol.name, ()), symbol.st_value)
-    return Image("vmlinux", regions, names, {}, "")
+    return KernelImage("vmlinux", regions, names, {}, "")
 
 
-def matched(tmp_path: Path, name: str, text: str, image: Image) -> tuple[KernelMatch, KernelObject]:
+def matched(tmp_path: Path, name: str, text: str, image: KernelImage) -> tuple[KernelMatch, KernelObject]:
     plain = ElfFile.read(compile_c(tmp_path, name, text))
     pre = KernelObject(ElfFile.read(compile_c(tmp_path, name, text, "-ffunction-sections", "-fdata-sections")))
     return match(f"{name}.c", plain, pre, image), pre

@@ -8,7 +8,7 @@ from suture.delta.ledger import Fate
 from suture.make_kernel import registration
 from suture.make_kernel.account import UnitResult, ledger
 from suture.make_kernel.affected import Readers
-from suture.make_kernel.registration import Registration
+from suture.make_kernel.registration import UnregisteredEntry
 from suture.source.fix import parse
 from tests.make_kernel.test_select import BASE, change, selected
 
@@ -88,7 +88,7 @@ FIX = """--- a/net/x.c
 def test_every_line_of_a_fix_is_in_its_ledger() -> None:
     fix = parse(FIX, "x.patch")
     who = {"net/x.c": Readers(("net/x.c",)), "MAINTAINERS": Readers(reason="no unit reads it")}
-    row = Registration("the module parameter most", "restart", ("most",))
+    row = UnregisteredEntry("the module parameter most", "restart", ("most",))
     found = ledger(fix, who, {"net/x.c": UnitResult(("vmlinux:changed",), (row,), same=False)}, True)
     accounts = {(f.path, a.fate): a for f in found.files for a in f.accounts}
     assert set(accounts) == {("net/x.c", Fate.MISSING), ("net/x.c", Fate.PATCHED), ("MAINTAINERS", Fate.NO_CODE)}

@@ -12,13 +12,13 @@ from suture.delta.layout import changed_layouts
 from suture.elf.file import ElfFile
 from suture.make_kernel.change import KernelChange, OtherCompiles
 from suture.make_kernel.emit import emit
-from suture.make_kernel.image import Image
-from suture.make_kernel.line import Lines
+from suture.make_kernel.image import KernelImage
+from suture.make_kernel.line import DeclarationLines
 from suture.make_kernel.make import _keep
 from suture.make_kernel.match import match
 from suture.make_kernel.object import KernelObject
-from suture.make_kernel.resolve import Exports, Resolver
-from suture.make_kernel.select import Selection, select
+from suture.make_kernel.resolve import Exports, KernelResolver
+from suture.make_kernel.select import KernelSelection, select
 from suture.make_kernel.special_section import SpecialSections
 from tests.make_kernel.test_match import link
 
@@ -58,17 +58,17 @@ def change(tmp_path: Path, new: str, name: str = "vmlinux", old: str = BASE) -> 
     flags = [f for f in _FLAGS if f != "-g"]
     subprocess.run(["gcc", *flags, "-o", str(tmp_path / "other.o"), str(tmp_path / "other.c")], check=True)
     plain = compiled(tmp_path, "plain", old)
-    image: Image = replace(link(tmp_path, tmp_path / "other.o", tmp_path / "plain.o"), name=name)
+    image: KernelImage = replace(link(tmp_path, tmp_path / "other.o", tmp_path / "plain.o"), name=name)
     pre = KernelObject(compiled(tmp_path, "pre", old, *_SECTIONS))
     post = KernelObject(compiled(tmp_path, "post", new, *_SECTIONS))
     found = match("unit.c", plain, pre, image)
     return KernelChange("unit.c", pre, post, image, found, SpecialSections(pre), SpecialSections(post))
 
 
-def selected(one: KernelChange) -> Selection:
+def selected(one: KernelChange) -> KernelSelection:
     exports = Exports({"outside": ("vmlinux", ""), "__fentry__": ("vmlinux", "")})
     layouts = {0: changed_layouts(one.pre.elf, one.post.elf, one.replaced)}
-    return select((one,), Resolver((one,), exports), layouts, {0: Lines(one.post.elf)})
+    return select((one,), KernelResolver((one,), exports), layouts, {0: DeclarationLines(one.post.elf)})
 
 
 def reasons(one: KernelChange) -> list[tuple[str, str, str]]:
@@ -189,21 +189,21 @@ def test_a_function_of_vmlinux_that_nothing_exports_is_found_by_its_name(tmp_pat
     )
     one = change(tmp_path, new, "ext4")
     rows = {"unshared": (0x10, 0x20, 0x30), "static_alone": (0x40,)}
-    kernel = Image("vmlinux", (), rows, {}, "", (), {"unshared": 0x20})
+    kernel = KernelImage("vmlinux", (), rows, {}, "", (), {"unshared": 0x20})
     found = select(
         (one,),
-        Resolver((one,), Exports({"outside": ("vmlinux", "")}), {"vmlinux": kernel}.get),
+        KernelResolver((one,), Exports({"outside": ("vmlinux", "")}), {"vmlinux": kernel}.get),
         {},
-        {0: Lines(one.post.elf)},
+        {0: DeclarationLines(one.post.elf)},
     )
     made = {s.name for s in ElfFile(emit((one,), found)).symbols if not s.is_defined}
     assert ".klp.sym.vmlinux.unshared,2" in made, "the one that is not static, by its place among equal names"
     alone = change(tmp_path, new.replace("unshared", "static_alone"), "ext4")
     chosen = select(
         (alone,),
-        Resolver((alone,), Exports({"outside": ("vmlinux", "")}), {"vmlinux": kernel}.get),
+        KernelResolver((alone,), Exports({"outside": ("vmlinux", "")}), {"vmlinux": kernel}.get),
         {},
-        {0: Lines(one.post.elf)},
+        {0: DeclarationLines(one.post.elf)},
     )
     assert "nothing in the running kernel is called static_alone" in chosen.refused[0].reason
 
@@ -222,8 +222,8 @@ def test_a_new_function_of_a_module_is_called_from_one_that_needs_it(
     )
     caller = replace(caller, image=replace(caller.image, name="virtio", depends=depends))
     both = (owner, caller)
-    lines = {n: Lines(c.post.elf) for n, c in enumerate(both)}
-    found = select(both, Resolver(both, Exports({"outside": ("vmlinux", "")})), {}, lines)
+    lines = {n: DeclarationLines(c.post.elf) for n, c in enumerate(both)}
+    found = select(both, KernelResolver(both, Exports({"outside": ("vmlinux", "")})), {}, lines)
     assert (not found.refused) is is_found
     if is_found:
         assert "added" in {s.name for s in ElfFile(emit(both, found)).symbols if s.is_defined}

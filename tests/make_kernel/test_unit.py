@@ -13,7 +13,7 @@ import pytest
 
 from suture.delta.layout import LayoutChange
 from suture.make_kernel import make, overlay, unit
-from suture.make_kernel.affected import Affected
+from suture.make_kernel.affected import KernelAffected
 from suture.make_kernel.prepare import KernelTree
 from suture.make_kernel.request import KernelReady
 
@@ -66,11 +66,13 @@ def test_all_units_that_the_compiler_rejects_are_named_and_the_objects_of_the_ot
 def test_callbacks_with_other_parameters_are_left_to_the_transition_where_all_that_write_them_are_compiled() -> None:
     callback = LayoutChange("struct ops", "include/net/ops.h", 3, "type of member dump", True, ("dump",))
     size = LayoutChange("struct other", "include/net/ops.h", 9, "size 4 -> 8", True)
-    left, notes = make._followed({0: (callback, size)}, Affected(names=frozenset({".dump", "f"})))
+    left, notes = make._followed({0: (callback, size)}, KernelAffected(names=frozenset({".dump", "f"})))
     assert left == {0: (size,)} and notes == (
         "struct ops: modules from elsewhere that have dump were compiled for other parameters",
     )
     for names in (frozenset({"dump"}), frozenset[str]()):
-        assert make._followed({0: (callback,)}, Affected(names=names)) == ({0: (callback,)}, ())
+        assert make._followed({0: (callback,)}, KernelAffected(names=names)) == ({0: (callback,)}, ())
     local = replace(callback, file="net/x.c")
-    assert make._followed({0: (local,)}, Affected())[0] == {0: ()}, "who includes a C file is compiled in any case"
+    assert make._followed({0: (local,)}, KernelAffected())[0] == {0: ()}, (
+        "who includes a C file is compiled in any case"
+    )

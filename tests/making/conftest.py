@@ -27,11 +27,11 @@ from suture.elf.abi import SymbolType
 from suture.elf.file import ElfFile
 from suture.error import ExitCode
 from suture.make.build import Built, build
-from suture.make.resolve import Found
+from suture.make.resolve import FoundSymbol
 from suture.match.correlate import Match, NoMatch, correlate
 from suture.match.run import Run
 from suture.patch.file import PatchFile, parse_patch
-from suture.patch.manifest import Fix, Manifest, RefusedFunction, ReplacedFunction, Target
+from suture.patch.manifest import FixFact, Manifest, RefusedFunction, ReplacedFunction, Target
 from suture.process.change.apply import apply, revert
 
 CALLER = """
@@ -204,7 +204,7 @@ class Package:
                     found.append(UnitChange(unit, unit + ".o", *atoms, delta, self.match(unit)))
         return found
 
-    def elsewhere(self, name: str) -> Found | None:
+    def elsewhere(self, name: str) -> FoundSymbol | None:
         for unit in self.sources:
             if unit.endswith((".c", ".cc")):
                 elf = self.object("pre", unit, Variant.SECTIONS)
@@ -213,14 +213,14 @@ class Package:
                     address = self.match(unit).address_of(name)
                     if address is not None:
                         ifunc = defined[0].type == SymbolType.GNU_IFUNC
-                        return Found(address, f"{unit} defines it and was found", ifunc)
+                        return FoundSymbol(address, f"{unit} defines it and was found", ifunc)
         return None
 
     def build(self) -> Built:
         run = Run.read(self.shipped)
         target = Target(run.elf.build_id or "", self.shipped.name, "p", "p", "1", "x86_64")
         whole = Ledger((FileAccount("a.c", (Account(Fate.PATCHED),)),))
-        fixes = [Fix("x.patch", ("CVE-2099-0001",), "00", whole)]
+        fixes = [FixFact("x.patch", ("CVE-2099-0001",), "00", whole)]
         told = None if self.members is None else lambda _: self.members
         toolchain = {"compiler": "gcc"}
         return build("p-1", target, self.changes(), run, fixes, self.elsewhere, toolchain, self.request, members=told)

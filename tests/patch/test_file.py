@@ -17,7 +17,7 @@ from suture.patch.file import MANIFEST_SECTION, parse_patch, read_patch
 from suture.patch.link import Place, lay_out, link, slots_read
 from suture.patch.manifest import (
     BadPatch,
-    Fix,
+    FixFact,
     Group,
     ImportedSymbol,
     Manifest,
@@ -29,7 +29,7 @@ from suture.patch.manifest import (
 from suture.patch.seal import seal
 
 MANIFEST = Manifest(
-    "p", Target("ab" * 20, "lib.so", "p", "p", "1", "x86_64"), (Fix("x.patch", ("CVE-2099-1",), "00"),),
+    "p", Target("ab" * 20, "lib.so", "p", "p", "1", "x86_64"), (FixFact("x.patch", ("CVE-2099-1",), "00"),),
     (Group("f", (ReplacedFunction("f", 0x1000, 64, "00" * 32, 4, 6, "f", "f.orig"),)),),
     {"g@got": ImportedSymbol(SymbolKind.SLOT, 0x4000), "h": ImportedSymbol(SymbolKind.IMAGE, 0x2000)},
 )  # fmt: skip

@@ -17,7 +17,7 @@ from suture.match.proof import MatchedSection, MatchedUnit, Proof, ProvenSymbol
 from suture.patch.consistency import Consistency
 from suture.patch.manifest import (
     BadPatch,
-    Fix,
+    FixFact,
     Group,
     ImportedSymbol,
     Manifest,
@@ -42,14 +42,14 @@ FULL = Manifest(
     "name",
     Target("ab" * 20, "lib.so", "package", "source", "1:2-3", "x86_64"),
     (
-        Fix(
+        FixFact(
             "b.patch",
             ("CVE-2099-0002", "CVE-2099-0001"),
             "00",
             LEDGER,
             (NamedCve("CVE-2099-0003", "mentioned", False),),
         ),
-        Fix("a.patch", ("CVE-2099-0001",), "11"),
+        FixFact("a.patch", ("CVE-2099-0001",), "11"),
     ),
     (
         Group("g", (ReplacedFunction("f", 0x10, 9, "22", 4, 6, "f", "f.orig"),), (OldPart("f.cold", 0x90, 3),)),
@@ -78,7 +78,7 @@ manifests = st.builds(
     Manifest,
     words,
     st.builds(Target, words, words, words, words, words, words),
-    st.lists(st.builds(Fix, words, st.tuples(words), words), max_size=2).map(tuple),
+    st.lists(st.builds(FixFact, words, st.tuples(words), words), max_size=2).map(tuple),
     st.lists(
         st.builds(
             Group,
@@ -119,9 +119,13 @@ def test_the_same_facts_give_the_same_bytes_whatever_their_order() -> None:
 def test_a_cve_is_closed_when_every_fix_for_it_is_complete_and_tells_who_else_is_needed() -> None:
     whole, shared = Ledger((FileAccount("a.c", (Account(Fate.SAME),)),)), Ledger((FileAccount("a.c", (PATCHED,)),))
     one, two, three = "CVE-2099-0001", "CVE-2099-0002", "CVE-2099-0003"
-    fixes = [Fix("1", (one, two), "", whole), Fix("2", (two, three), "", shared), Fix("3", (three,), "", LEDGER)]
+    fixes = [
+        FixFact("1", (one, two), "", whole),
+        FixFact("2", (two, three), "", shared),
+        FixFact("3", (three,), "", LEDGER),
+    ]
     assert closed(fixes) == {one: (), two: ("libb.so",)}
-    assert closed([Fix("4", (one,), "")]) == {}, "a fix that accounts for nothing closes nothing"
+    assert closed([FixFact("4", (one,), "")]) == {}, "a fix that accounts for nothing closes nothing"
 
 
 @pytest.mark.parametrize("rows", [[[0, 1]], [[2, 1]], [[1, 2], [3, 4]], [[4, 5], [1, 1]], [[1]], [[1, 2, 3]], ["12"]])

@@ -11,7 +11,17 @@ from hypothesis import strategies as st
 from suture.patch.consistency import Consistency
 from suture.patch.file import parse_patch
 from suture.patch.link import Place, lay_out, link, slots_read
-from suture.patch.manifest import BadPatch, Fix, Group, Manifest, OldPart, ReplacedFunction, Suspending, Target, Verdict
+from suture.patch.manifest import (
+    BadPatch,
+    FixFact,
+    Group,
+    Manifest,
+    OldPart,
+    ReplacedFunction,
+    Suspending,
+    Target,
+    Verdict,
+)
 from suture.patch.record import BadRecord, readable
 from suture.process.memory.placed import check_revertible
 from tests.patch.test_file import MANIFEST, patch
@@ -34,7 +44,7 @@ manifests = st.builds(
     st.just(MANIFEST),
     name=words,
     target=st.builds(Target, *[words] * 6),
-    fixes=st.lists(st.builds(Fix, words, st.lists(words, max_size=2).map(tuple), words), max_size=2).map(tuple),
+    fixes=st.lists(st.builds(FixFact, words, st.lists(words, max_size=2).map(tuple), words), max_size=2).map(tuple),
     groups=st.lists(
         st.builds(
             Group, words, st.lists(functions, min_size=1, max_size=2).map(tuple), st.lists(parts, max_size=2).map(tuple)

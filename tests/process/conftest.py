@@ -24,7 +24,7 @@ from suture.match.proof import MatchedUnit, Proof
 from suture.patch.consistency import Consistency
 from suture.patch.file import PatchFile, parse_patch
 from suture.patch.manifest import (
-    Fix,
+    FixFact,
     Group,
     ImportedSymbol,
     Manifest,
@@ -104,7 +104,7 @@ def make_patch(
     manifest = Manifest(
         name,
         Target(elf.build_id or "", target.name, "test", "test", "1", "x86_64"),
-        (Fix(f"{name}.patch", (cve,), "00", WHOLE),),
+        (FixFact(f"{name}.patch", (cve,), "00", WHOLE),),
         tuple(Group(g, tuple(rows[f] for f in fs)) for g, fs in groups.items()),
         symbols,
         supersedes,

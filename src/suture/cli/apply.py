@@ -17,7 +17,7 @@ from suture.patch.admission import admit
 from suture.patch.file import PatchFile, read_patch
 from suture.process.change.apply import GroupResult, Prepared, Result, apply, prepare
 from suture.process.change.fitting import fitting_images
-from suture.process.everywhere import Failure, Outcome, Report, Run, apply_everywhere, in_each
+from suture.process.everywhere import Everywhere, Failure, Outcome, Report, apply_everywhere, in_each
 from suture.process.memory.maps import read_maps
 from suture.process.see.aside import alone
 from suture.process.see.find import Unread, find
@@ -159,7 +159,7 @@ def report(
     args: argparse.Namespace,
     outcomes: Sequence[Outcome],
     nothing: str,
-    run: Run | None = None,
+    run: Everywhere | None = None,
     unread: Sequence[Unread] = (),
 ) -> int:
     """Print what became of each process; the exit code tells all, some or none. `unread` may be among those meant."""
@@ -189,7 +189,7 @@ def report(
     return ExitCode.OK
 
 
-def _summary(run: Run, done: Sequence[Result], failed: Sequence[Failure]) -> Iterator[str]:
+def _summary(run: Everywhere, done: Sequence[Result], failed: Sequence[Failure]) -> Iterator[str]:
     if run.outcomes or run.ended or run.executed:
         whole = sum(r.exit_code is ExitCode.OK for r in done)
         parts = [f"{whole} of {len(run.outcomes)} processes"]

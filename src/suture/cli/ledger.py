@@ -6,14 +6,14 @@ from collections.abc import Iterator, Sequence
 
 from suture.cli.demangle import plain_names
 from suture.delta.ledger import Account, Fate, Ledger, Lines
-from suture.patch.manifest import Fix, RefusedFunction, closed
+from suture.patch.manifest import FixFact, RefusedFunction, closed
 
 _NAMED = 4
 _LISTED = 12
 _ORDER = (Fate.MISSING, Fate.PATCHED, Fate.ELSEWHERE, Fate.SAME, Fate.NO_CODE)
 
 
-def fix_lines(fixes: Sequence[Fix], file: str, whole: bool) -> list[str]:
+def fix_lines(fixes: Sequence[FixFact], file: str, whole: bool) -> list[str]:
     """All ledgers of a patch for `file` (a binary, or the kernel). `whole`: every account with its line numbers and functions."""
     shown: list[str] = []
     for fix in fixes:
@@ -22,7 +22,7 @@ def fix_lines(fixes: Sequence[Fix], file: str, whole: bool) -> list[str]:
     return shown
 
 
-def cve_lines(fixes: Sequence[Fix], file: str) -> list[str]:
+def cve_lines(fixes: Sequence[FixFact], file: str) -> list[str]:
     """What is told of the CVEs that the fixes name: closed, closed together with other patches, not closed, or only named."""
     found, told = closed(fixes), dict[str, list[str]]()
     for cve in sorted({c for f in fixes for c in f.cves}):
@@ -41,7 +41,7 @@ def cve_lines(fixes: Sequence[Fix], file: str) -> list[str]:
     return [f"{', '.join(cves)}: {said}" for said, cves in told.items()]
 
 
-def unsaid(fixes: Sequence[Fix], refused: Sequence[RefusedFunction]) -> list[RefusedFunction]:
+def unsaid(fixes: Sequence[FixFact], refused: Sequence[RefusedFunction]) -> list[RefusedFunction]:
     """Refusals whose reason no ledger gives: the rest of what is behind lines that are missing for several reasons."""
     said = {(a.reason, a.remedy) for f in fixes for a in f.ledger.missing}
     return [r for r in refused if (r.reason, r.remedy) not in said]

@@ -21,14 +21,14 @@ class BadSubject(SutureError):
 
 
 @dataclass(frozen=True)
-class Subject:
+class NamedSource:
     """`source` is NAME=VERSION of the source package, `file` the shipped file's name."""
 
     source: str
     file: str
 
 
-def find(text: str, files: Sequence[str], sources: Sequence[str], progress: Progress) -> Subject:
+def find(text: str, files: Sequence[str], sources: Sequence[str], progress: Progress) -> NamedSource:
     """Identify a subject. For a process: the mapped file called as in `files` (`libz.so.1` means `libz.so.1.2.13` too), else the one whose source is among `sources`, else
     its program. Raises `NotFound`, `BadSubject`, and what looking at a process raises.
     """
@@ -40,7 +40,7 @@ def find(text: str, files: Sequence[str], sources: Sequence[str], progress: Prog
                 f"{path}: no such file", "give the path of a program or library, or pid:N of a process that runs it"
             )
         origin = identify(path, build_id_of(path), progress=progress)
-        return Subject(f"{origin.source}={origin.source_version}", path.name)
+        return NamedSource(f"{origin.source}={origin.source_version}", path.name)
     if kind == "pid" and what.isdigit():
         return _of_process(int(what), files, sources, progress)
     raise BadSubject(
@@ -69,7 +69,7 @@ def place(path: str, build_id: str | None, pid: int, above: str, same_files: boo
     return Mapped(Path("/"), Path(name), build_id) if same_files and name.startswith("/") else None
 
 
-def _of_process(pid: int, files: Sequence[str], sources: Sequence[str], progress: Progress) -> Subject:
+def _of_process(pid: int, files: Sequence[str], sources: Sequence[str], progress: Progress) -> NamedSource:
     with Tracee(pid) as tracee:
         facts = Path(f"/proc/{pid}")
         above, same = str((facts / "root").readlink()), (facts / "ns/mnt").samefile("/proc/self/ns/mnt")
@@ -91,7 +91,7 @@ def _of_process(pid: int, files: Sequence[str], sources: Sequence[str], progress
                     raise
                 continue  # a file of no package can't be what a source package's fix is for
             if not sources or origin.source in sources:
-                return Subject(f"{origin.source}={origin.source_version}", one.path.name)
+                return NamedSource(f"{origin.source}={origin.source_version}", one.path.name)
     raise NotFound(f"pid {pid} runs nothing that is built from {', '.join(sources)}", "name the file with --file")
 
 

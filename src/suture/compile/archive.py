@@ -54,7 +54,7 @@ def members(path: Path) -> tuple[str, ...]:
     return tuple(found)
 
 
-class Copies:
+class KnownObjects:
     """The compiled objects of a tree, to be found again under other names that a build gave them."""
 
     def __init__(self, files: Path, units: Sequence[Unit]) -> None:

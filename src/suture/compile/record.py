@@ -231,7 +231,7 @@ def read(log: Path, root: str, files: Path | None = None) -> Recording:
     inputs = {x for v in links.values() for x in v}
     names = {x: x if x in units or x in links else _first_name(x, root, files) for x in inputs}
     touched = frozenset(units) | frozenset(links) | frozenset(names)
-    copies = archive.Copies(files, ordered) if files else None
+    copies = archive.KnownObjects(files, ordered) if files else None
     found: dict[str, tuple[str, ...]] = {}
     for output, given in links.items():
         whole = [y for x in given for y in (copies.of(names[x]) if copies and names[x] not in links else (names[x],))]

@@ -132,7 +132,7 @@ class Atom:
 
 
 @dataclass(frozen=True)
-class Function:
+class AtomFunction:
     """A function with its cold part, which is replaced and checked together with it."""
 
     name: str
@@ -200,17 +200,17 @@ class AtomObject:
         return {i: n for i, n in found.items() if self.elf.bytes_of(self.elf.sections[i])[:n] == n * _NOP}
 
     @cached_property
-    def functions(self) -> dict[str, Function]:
+    def functions(self) -> dict[str, AtomFunction]:
         """Functions by main name; a cold part belongs to the function whose name it carries."""
         hot: dict[str, Atom] = {}
         cold: dict[str, Atom] = {}
         for atom in self.atoms.values():
             if atom.kind is AtomKind.CODE:
                 (cold if atom.label.endswith(".cold") else hot)[atom.label] = atom
-        return {name: Function(name, atom, cold.get(name + ".cold")) for name, atom in hot.items()}
+        return {name: AtomFunction(name, atom, cold.get(name + ".cold")) for name, atom in hot.items()}
 
     @cached_property
-    def function_of(self) -> dict[int, Function]:
+    def function_of(self) -> dict[int, AtomFunction]:
         """Function by section index of any of its parts."""
         return {a.index: f for f in self.functions.values() for a in f.atoms}
 
@@ -232,7 +232,7 @@ class AtomObject:
         except BadCallFrame as problem:
             return {}, str(problem)
 
-    def tables_of(self, function: Function) -> tuple[Atom, ...]:
+    def tables_of(self, function: AtomFunction) -> tuple[Atom, ...]:
         """The handler tables of a function and of its cold part."""
         named = [f.table[0] for a in function.atoms for f in self.frames.get(a.index, ()) if f.table is not None]
         return tuple(self.atoms[i] for i in dict.fromkeys(named))
@@ -297,7 +297,7 @@ class AtomObject:
             return True
         return ref.value + ref.addend != 0
 
-    def inner_targets(self, function: Function) -> frozenset[int]:
+    def inner_targets(self, function: AtomFunction) -> frozenset[int]:
         """Offsets in a function's hot part that other sections point to: switch table entries, labels, its cold part's jumps back.
 
         Its start is none of them: calls and pointers mean the function itself.

@@ -24,10 +24,10 @@ from suture.delta.liveness import (
     ANY_ARGUMENT,
     RETURN_REGISTERS,
     VECTOR_ARGUMENTS,
-    Call,
     Flow,
+    FlowStep,
+    Leaving,
     Place,
-    Step,
     live_registers,
     register_names,
 )
@@ -222,7 +222,7 @@ class _Code:
     def _liveness(self, name: str, unit: CodeUnit) -> tuple[dict[Place, int], dict[Place, int]]:
         tables = unit.tables.get(unit.functions[name].name, ())
 
-        def successors(step: Step) -> Sequence[Place]:
+        def successors(step: FlowStep) -> Sequence[Place]:
             if step.effect.flow is Flow.CALL:
                 return ()
             if step.effect.relative is None:
@@ -230,28 +230,28 @@ class _Code:
             place = unit.target(step)
             return (place,) if place is not None and unit.inside(name, place) else ()
 
-        def leaves(step: Step) -> Call | None:
+        def leaves(step: FlowStep) -> Leaving | None:
             return self._leaves(unit, name, step)
 
         known = unit.prototypes.get(_base(name))
         return live_registers(unit.steps(name), successors, leaves, known.returns if known else RETURN_REGISTERS)
 
-    def _leaves(self, unit: CodeUnit, name: str, step: Step) -> Call | None:
+    def _leaves(self, unit: CodeUnit, name: str, step: FlowStep) -> Leaving | None:
         row = unit.field(step)
         if step.effect.relative is None:
             own = unit.tables.get(unit.functions[name].name)
             if step.effect.flow is Flow.JUMP and own and unit.reads_table(step):
                 return None
             by_name = unit.elf.symbols[row.symbol].name if row is not None and row.r_type in GOT_LOADS else ""
-            return Call(self._read_by(unit, by_name, None), ALL)
+            return Leaving(self._read_by(unit, by_name, None), ALL)
         place = unit.target(step)
         if step.effect.flow is not Flow.CALL and unit.inside(name, place):
             return None
         callee = unit.function_of(place) if place is not None else None
         if callee is not None and not unit.may_be_another(callee):
-            return Call(self._read_by(unit, callee.name, callee), self.clobbered(callee.name, unit))
+            return Leaving(self._read_by(unit, callee.name, callee), self.clobbered(callee.name, unit))
         symbol = unit.elf.symbols[row.symbol].name if row is not None else ""
-        return Call(self._read_by(unit, symbol or (callee.name if callee else ""), callee), ALL)
+        return Leaving(self._read_by(unit, symbol or (callee.name if callee else ""), callee), ALL)
 
     def _read_by(self, unit: CodeUnit, name: str, function: Function | None) -> int:
         """Argument registers that a call of `name` reads: by its prototype, else by its code, else all that there are."""

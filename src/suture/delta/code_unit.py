@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from suture.delta.liveness import Flow, Place, Step, decode
+from suture.delta.liveness import Flow, FlowStep, Place, decode
 from suture.delta.prototype import Prototype, prototypes
 from suture.elf.abi import R, SectionType, SymbolBind, SymbolType, Visibility
 from suture.elf.fact import Relocation, Symbol
@@ -64,7 +64,7 @@ class CodeUnit:
     def __init__(self, elf: ElfFile) -> None:
         self.elf = elf
         self._transfers: dict[str, tuple[Transfer, ...]] = {}
-        self._steps: dict[str, tuple[Step, ...]] = {}
+        self._steps: dict[str, tuple[FlowStep, ...]] = {}
         self._bytes: dict[int, bytes] = {}
 
     @cached_property
@@ -145,7 +145,7 @@ class CodeUnit:
             self._transfers[function.name] = tuple(found)
         return self._transfers[function.name]
 
-    def steps(self, name: str) -> tuple[Step, ...]:
+    def steps(self, name: str) -> tuple[FlowStep, ...]:
         """All instructions of a function, cold part included."""
         function = self.functions[name]
         if function.name not in self._steps:
@@ -169,7 +169,7 @@ class CodeUnit:
                 return True
         return False
 
-    def field(self, step: Step) -> Relocation | None:
+    def field(self, step: FlowStep) -> Relocation | None:
         """The relocation inside an instruction, None without one."""
         rows = self.elf.relocations_by_section.get(step.section, ())
         n = bisect.bisect_left(rows, step.offset, key=lambda r: r.r_offset)
@@ -177,7 +177,7 @@ class CodeUnit:
             return rows[n]
         return None
 
-    def target(self, step: Step) -> Place | None:
+    def target(self, step: FlowStep) -> Place | None:
         """Where a direct branch goes, when that is in a section of this object."""
         row = self.field(step)
         if row is not None:
@@ -186,7 +186,7 @@ class CodeUnit:
             return None
         return step.section, step.offset + step.effect.relative
 
-    def reads_table(self, step: Step) -> bool:
+    def reads_table(self, step: FlowStep) -> bool:
         """An indirect jump that surely goes through a table of this unit: `jmp *table(,%reg,8)`, or `add` to a register and `jmp` to it."""
         row = self.field(step)
         if row is not None:

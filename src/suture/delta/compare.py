@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from suture.delta.atom import Atom, AtomKind, AtomObject, Function, Reference, is_pc_relative, without_fields
+from suture.delta.atom import Atom, AtomFunction, AtomKind, AtomObject, Reference, is_pc_relative, without_fields
 from suture.delta.correlation import Pairs, pair_atoms
 from suture.elf.abi import field_width
 
@@ -94,7 +94,7 @@ class _Comparison:
                 constants.add(b.label)
         return variables, constants
 
-    def _function(self, side: int, function: Function) -> object:
+    def _function(self, side: int, function: AtomFunction) -> object:
         """Code, and what it catches: a changed handler's type shows in the table alone."""
         parts = (*function.atoms, *self.sides[side].obj.tables_of(function))
         return tuple(self.sides[side].content(a) for a in parts)

@@ -10,10 +10,10 @@ import posixpath
 import capstone
 
 from suture.compile.unit import LANGUAGES
-from suture.delta.atom import AtomObject, Function
+from suture.delta.atom import AtomFunction, AtomObject
 
 
-def may_unwind(obj: AtomObject, function: Function, source: str) -> bool:
+def may_unwind(obj: AtomObject, function: AtomFunction, source: str) -> bool:
     """Whether a function has handlers or cleanups of its own, or is C++ that exceptions are on for and calls something."""
     if obj.strange_frames or obj.tables_of(function):
         return True

@@ -6,7 +6,7 @@ points to would call the new code with the old parameters.
 
 from __future__ import annotations
 
-from suture.delta.atom import Function
+from suture.delta.atom import AtomFunction
 from suture.delta.change import UnitChange
 from suture.refusal import Refusal
 
@@ -34,7 +34,7 @@ def callers_left(change: UnitChange) -> dict[str, Refusal]:
     return found
 
 
-def _reachable(change: UnitChange, replaced: frozenset[str]) -> list[Function]:
+def _reachable(change: UnitChange, replaced: frozenset[str]) -> list[AtomFunction]:
     """Removed functions that something other than a direct call from replaced or equally unreachable code refers to."""
     gone = {n: change.pre.functions[n] for n in sorted(change.difference.gone) if n in change.pre.functions}
     reachable = {n for n, f in gone.items() if f.hot.is_global}

@@ -91,7 +91,7 @@ class Effect:
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class FlowStep:
     """An instruction at `offset` (`size` bytes) in section number `section`."""
 
     section: int
@@ -100,14 +100,14 @@ class Step:
     effect: Effect
 
 
-def decode(code: bytes, section: int, start: int) -> Iterator[Step]:
+def decode(code: bytes, section: int, start: int) -> Iterator[FlowStep]:
     """Linear sweep over bytes that stand at `start` of a section. Undecodable bytes end it with a STOP that changes everything."""
     at = 0
     for insn in _decoder().disasm(code, 0):
         at = insn.address + insn.size
-        yield Step(section, start + insn.address, insn.size, _effect_of(bytes(insn.bytes)))
+        yield FlowStep(section, start + insn.address, insn.size, _effect_of(bytes(insn.bytes)))
     if at < len(code):
-        yield Step(section, start + at, len(code) - at, Effect(ALL, 0, ALL, Flow.STOP, None))
+        yield FlowStep(section, start + at, len(code) - at, Effect(ALL, 0, ALL, Flow.STOP, None))
 
 
 @lru_cache(maxsize=1)
@@ -225,7 +225,7 @@ Place = tuple[int, int]
 
 
 @dataclass(frozen=True)
-class Call:
+class Leaving:
     """What control leaving the function at a step means: registers that it reads, and registers that hold nothing behind it."""
 
     read: int
@@ -233,9 +233,9 @@ class Call:
 
 
 def live_registers(
-    steps: Sequence[Step],
-    successors: Callable[[Step], Sequence[Place]],
-    leaves: Callable[[Step], Call | None],
+    steps: Sequence[FlowStep],
+    successors: Callable[[FlowStep], Sequence[Place]],
+    leaves: Callable[[FlowStep], Leaving | None],
     at_return: int,
 ) -> tuple[dict[Place, int], dict[Place, int]]:
     """Registers live before and behind each step: the least solution of the usual backward equations.

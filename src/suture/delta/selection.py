@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from suture.delta.atom import Atom, AtomKind, Function, Reference
+from suture.delta.atom import Atom, AtomFunction, AtomKind, Reference
 from suture.delta.change import UnitChange
 from suture.delta.kept import kept_constants
 from suture.refusal import Refusal
@@ -377,7 +377,7 @@ def _variables_before(change: UnitChange, name: str) -> set[int]:
     return found
 
 
-def old_function(change: UnitChange, name: str) -> Function | None:
+def old_function(change: UnitChange, name: str) -> AtomFunction | None:
     """The pre function that a function of post takes the place of."""
     index = change.pairs.pre_of.get(change.post.functions[name].hot.index)
     return change.pre.function_of.get(index) if index is not None else None

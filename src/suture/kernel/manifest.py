@@ -14,7 +14,7 @@ from suture.error import Unsupported
 from suture.match.proof import MatchedUnit, ProvenSymbol
 from suture.patch.admission import read_bytes
 from suture.patch.field import Reader, members, text
-from suture.patch.manifest import FORMAT, OWN, BadPatch, Fix, closed, plain, read_manifest, read_request
+from suture.patch.manifest import FORMAT, OWN, BadPatch, FixFact, closed, plain, read_manifest, read_request
 from suture.patch.seal import check_seal
 from suture.report.reason import Reason
 
@@ -55,7 +55,7 @@ class KernelManifest:
 
     module: str
     target: KernelTarget
-    fixes: tuple[Fix, ...]
+    fixes: tuple[FixFact, ...]
     functions: tuple[KernelFunction, ...]
     effective: str
     replace: bool

@@ -24,7 +24,7 @@ class Stalled(SutureError):
     exit_code = ExitCode.BUSY
 
 
-class Outcome(Enum):
+class KernelOutcome(Enum):
     """What became of it."""
 
     APPLIED = "applied"
@@ -49,7 +49,7 @@ class TransitionResult:
     """`seconds` from loading to the end of the transition; `replaced` are older patches that this one took the place of."""
 
     name: str
-    outcome: Outcome
+    outcome: KernelOutcome
     seconds: float
     notes: tuple[str, ...] = ()
     replaced: tuple[str, ...] = ()
@@ -87,14 +87,14 @@ def apply(path: Path, patch: KernelPatch, timeout: float, accept_loss: bool = Fa
     before = {p.name: p for p in here.patches}
     own = before.get(name)
     if own is not None and own.enabled:
-        return TransitionResult(name, Outcome.ALREADY, 0.0, notes)
+        return TransitionResult(name, KernelOutcome.ALREADY, 0.0, notes)
     if own is not None:
         livepatch.unload(name)  # 6.1 can't enable a disabled patch again; it is loaded anew
     livepatch.load(path)
     if not _Wait(name, True, timeout).ended():
         raise _taken_back(name, timeout)
     replaced = _sweep(before, name) if patch.manifest.replace else ()
-    return TransitionResult(name, Outcome.APPLIED, time.monotonic() - began, notes, replaced)
+    return TransitionResult(name, KernelOutcome.APPLIED, time.monotonic() - began, notes, replaced)
 
 
 def revert(name: str, timeout: float) -> TransitionResult:
@@ -119,9 +119,9 @@ def revert(name: str, timeout: float) -> TransitionResult:
         )
     if found.record.get("keep") == "yes":
         why = ("stays loaded: the kernel may hold addresses of its code",)
-        return TransitionResult(name, Outcome.DISABLED, time.monotonic() - began, why)
+        return TransitionResult(name, KernelOutcome.DISABLED, time.monotonic() - began, why)
     _unload(name)
-    return TransitionResult(name, Outcome.REVERTED, time.monotonic() - began)
+    return TransitionResult(name, KernelOutcome.REVERTED, time.monotonic() - began)
 
 
 _REMEDY = "try again with a longer --timeout when the tasks above are idle, or end or restart them"

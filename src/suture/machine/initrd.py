@@ -19,7 +19,7 @@ import suture
 from suture.error import NotFound
 from suture.machine.userland import userland
 from suture.make_kernel.image import read_depends
-from suture.make_kernel.target import Target
+from suture.make_kernel.target import ArchiveKernel
 
 NEEDED = ("virtio_pci", "9pnet_virtio", "9p", "virtio_rng")
 
@@ -58,7 +58,7 @@ poweroff -f
 """
 
 
-def initrd(target: Target, shared: Mapping[str, bytes] | None = None) -> bytes:
+def initrd(target: ArchiveKernel, shared: Mapping[str, bytes] | None = None) -> bytes:
     """The archive, packed; `shared` are files of the shared folder. Raises `NotFound` when busybox is not there."""
     busybox = shutil.which("busybox")
     if busybox is None:
@@ -80,7 +80,7 @@ def initrd(target: Target, shared: Mapping[str, bytes] | None = None) -> bytes:
     return gzip.compress(_cpio(files), 1, mtime=0)
 
 
-def _in_order(target: Target, names: Iterable[str]) -> list[Path]:
+def _in_order(target: ArchiveKernel, names: Iterable[str]) -> list[Path]:
     """Module files, each after those that it depends on; what is built in has no file."""
     found: list[Path] = []
 

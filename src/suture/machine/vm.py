@@ -19,7 +19,7 @@ from types import TracebackType
 
 from suture.error import ExitCode, NotFound, SutureError
 from suture.machine.initrd import PYTHON_PATH, initrd
-from suture.make_kernel.target import Target
+from suture.make_kernel.target import ArchiveKernel
 from suture.source import cache
 
 _START = {"kvm": 40.0, "tcg": 400.0}
@@ -32,7 +32,7 @@ class GuestFailed(SutureError):
 
 
 @dataclass(frozen=True)
-class Answer:
+class GuestAnswer:
     """What a command in the guest ended with."""
 
     status: int
@@ -48,7 +48,7 @@ class Guest:
 
     def __init__(
         self,
-        target: Target,
+        target: ArchiveKernel,
         append: str = "",
         cores: int = 2,
         memory: int = 1024,
@@ -107,7 +107,7 @@ class Guest:
         if self._folder is not None:
             self._folder.cleanup()
 
-    def run(self, command: str, timeout: float = 300.0) -> Answer:
+    def run(self, command: str, timeout: float = 300.0) -> GuestAnswer:
         """Run a shell command in the guest's busybox. Raises `GuestFailed` without an answer in time (seconds)."""
         assert self._socket is not None
         self._number += 1
@@ -124,13 +124,13 @@ class Guest:
         while (text := self._line(deadline)) != f"END {self._number}":
             lines.append(text)
         output = base64.b64decode("".join(lines)).decode(errors="replace")
-        return Answer(int(begin.split()[2]), output)
+        return GuestAnswer(int(begin.split()[2]), output)
 
-    def suture(self, arguments: str, timeout: float = 300.0) -> Answer:
+    def suture(self, arguments: str, timeout: float = 300.0) -> GuestAnswer:
         """Run this Suture in the guest, on the host's file system. The shared folder is /mnt there."""
         return self.python(f"-m suture.cli {arguments}", timeout)
 
-    def python(self, arguments: str, timeout: float = 300.0) -> Answer:
+    def python(self, arguments: str, timeout: float = 300.0) -> GuestAnswer:
         """Run the archive's Python of this host in the guest, with this Suture in its path."""
         return self.run(
             "chroot /host /usr/bin/env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LC_ALL=C.UTF-8 "

@@ -22,9 +22,8 @@ from suture.delta.ledger import Account, Fate, FileAccount, Ledger, ranges
 from suture.delta.line import line_of
 from suture.delta.line_table import LineTable
 from suture.delta.outside import Outside
-from suture.make.build import Carried
-from suture.patch.manifest import Fix as FixFact
-from suture.patch.manifest import NamedCve, RefusedFunction
+from suture.make.build import PatchContents
+from suture.patch.manifest import FixFact, NamedCve, RefusedFunction
 from suture.refusal import Refusal
 from suture.source.changed_line import ChangedLines
 from suture.source.fix import Fix
@@ -64,7 +63,7 @@ class Books:
         self,
         fixes: Sequence[Fix],
         changes: Sequence[UnitChange],
-        carried: Carried,
+        carried: PatchContents,
         refused: Sequence[RefusedFunction],
     ) -> tuple[FixFact, ...]:
         """The fixes with their ledgers, once it is known what went in and what was refused. `changes` are the matched units."""
@@ -83,7 +82,7 @@ class Books:
     def members(self, fixes: Sequence[Fix], changes: Sequence[UnitChange]) -> list[frozenset[tuple[str, str]]]:
         """The functions that each fix changes, as (object, name in post). What a line is behind that holds no code may be any function
         of the units that read it, so that they are of all fixes with such lines."""
-        closing = _Closing(self, changes, Carried(frozenset(), frozenset()), ())
+        closing = _Closing(self, changes, PatchContents(frozenset(), frozenset()), ())
         return [closing.members(n, f) for n, f in enumerate(fixes)]
 
 
@@ -152,7 +151,7 @@ class _Unit:
 
 class _Closing:
     def __init__(
-        self, books: Books, changes: Sequence[UnitChange], carried: Carried, refused: Sequence[RefusedFunction]
+        self, books: Books, changes: Sequence[UnitChange], carried: PatchContents, refused: Sequence[RefusedFunction]
     ) -> None:
         self.books = books
         self.carried = carried

@@ -27,7 +27,7 @@ from suture.make.caller import places_that_refer
 from suture.make.endless import never_returns
 from suture.make.entry import Entry, plan_entry
 from suture.make.old_code import old_code
-from suture.make.place import Layout
+from suture.make.place import Placement
 from suture.make.relaxed import REMEDY, called_otherwise
 from suture.make.resolve import Elsewhere, Resolver, Unresolvable
 from suture.match.proof import Proof
@@ -36,7 +36,7 @@ from suture.patch.consistency import Consistency
 from suture.patch.file import MANIFEST_SECTION
 from suture.patch.main_loop import endless_note
 from suture.patch.manifest import (
-    Fix,
+    FixFact,
     Group,
     Manifest,
     OldPart,
@@ -64,14 +64,14 @@ class Built:
 
 
 @dataclass(frozen=True)
-class Carried:
+class PatchContents:
     """What goes into a patch: `functions` as (object of the unit, name in post), `names` are all symbols that it uses."""
 
     functions: frozenset[tuple[str, str]]
     names: frozenset[str]
 
 
-Close = Callable[[Sequence[UnitChange], Carried, Sequence[RefusedFunction]], tuple[Fix, ...]]
+Close = Callable[[Sequence[UnitChange], PatchContents, Sequence[RefusedFunction]], tuple[FixFact, ...]]
 """The fixes with their ledgers, from the changes as they were compared, what goes in, and what is refused."""
 
 Members = Callable[[Sequence[UnitChange]], Sequence[frozenset[tuple[str, str]]]]
@@ -83,7 +83,7 @@ def build(
     target: Target,
     changes: Sequence[UnitChange],
     run: Run,
-    fixes: Sequence[Fix],
+    fixes: Sequence[FixFact],
     elsewhere: Elsewhere,
     toolchain: dict[str, str],
     request: Mapping[str, tuple[str, ...]],
@@ -112,7 +112,7 @@ class _Build:
     target: Target
     changes: Sequence[UnitChange]
     run: Run
-    fixes: Sequence[Fix]
+    fixes: Sequence[FixFact]
     elsewhere: Elsewhere
     toolchain: dict[str, str]
     request: Mapping[str, tuple[str, ...]]
@@ -294,7 +294,7 @@ class _Build:
         found: dict[Node, Refusal] = {}
         for group in groups:
             try:
-                Layout(selection, Resolver(self.run, self.elsewhere), self._leads).add((group,))
+                Placement(selection, Resolver(self.run, self.elsewhere), self._leads).add((group,))
             except Unresolvable as problem:
                 found[(group.replaced or group.new)[0]] = Refusal(
                     str(problem), "restart the program with the fixed package"
@@ -305,8 +305,8 @@ class _Build:
     def _leads(self) -> dict[Node, bytes]:
         return {n: e.undo for n, e in self.entries.items() if e.undo}
 
-    def _laid_out(self, selection: Selection, groups: tuple[Selected, ...]) -> Layout:
-        layout = Layout(selection, Resolver(self.run, self.elsewhere), self._leads)
+    def _laid_out(self, selection: Selection, groups: tuple[Selected, ...]) -> Placement:
+        layout = Placement(selection, Resolver(self.run, self.elsewhere), self._leads)
         layout.add(groups)
         thunks = layout.outputs[".text.orig"]
         for group in groups:
@@ -323,7 +323,9 @@ class _Build:
                 )
         return layout
 
-    def _manifest(self, layout: Layout, groups: Sequence[Selected], refused: tuple[RefusedFunction, ...]) -> Manifest:
+    def _manifest(
+        self, layout: Placement, groups: Sequence[Selected], refused: tuple[RefusedFunction, ...]
+    ) -> Manifest:
         units = tuple(c.match.unit for c in self.changes)
         fixes = tuple(self.fixes) if self.close is None else self.close(self.changes, self._carried(groups), refused)
         complete = self.close is None or all(f.ledger.is_complete for f in fixes)
@@ -350,11 +352,11 @@ class _Build:
     def _apart(self) -> str:
         return next(iter(self.request.get("apart", ())), "")
 
-    def _group(self, layout: Layout, group: Selected) -> Group:
+    def _group(self, layout: Placement, group: Selected) -> Group:
         functions = tuple(self._replaced(layout, n) for n in group.replaced)
         return Group(group.replaced[0].name, functions, tuple(self._parts(group)))
 
-    def _replaced(self, layout: Layout, node: Node) -> ReplacedFunction:
+    def _replaced(self, layout: Placement, node: Node) -> ReplacedFunction:
         change = self.changes[node.unit]
         old = old_function(change, node.name)
         assert old is not None
@@ -409,7 +411,7 @@ class _Build:
                     found[address] = OldPart(atom.label, address, change.size_in_run(atom.label) or atom.size)
         return [found[a] for a in sorted(found)]
 
-    def _carried(self, groups: Sequence[Selected]) -> Carried:
+    def _carried(self, groups: Sequence[Selected]) -> PatchContents:
         functions, names = set[tuple[str, str]](), set[str]()
         for group in groups:
             for node in group.replaced + group.new:
@@ -420,7 +422,7 @@ class _Build:
             for datum in group.data:
                 atom = self.changes[datum.unit].post.atoms[datum.index]
                 names.update(r.symbol for r in atom.references)
-        return Carried(frozenset(functions), frozenset(names))
+        return PatchContents(frozenset(functions), frozenset(names))
 
     def _notes(self, groups: Sequence[Selected]) -> tuple[str, ...]:
         notes = [f"functions of one fix may switch at different times: {self._apart}"] if self._apart else []

@@ -22,26 +22,27 @@ _CALL, _JUMP, _TWO_BYTES = 0xE8, 0xE9, 0x0F
 
 
 @dataclass(frozen=True)
-class Place:
+class ReferringField:
     """A field that holds an address or leads to it. Not a branch: the address may have been kept anywhere."""
 
     address: int
     is_branch: bool
 
 
-def places_that_refer(run: Run, address: int) -> list[Place] | None:
+def places_that_refer(run: Run, address: int) -> list[ReferringField] | None:
     """All fields, in code or filled in by the loader, that hold a link-time address or lead to it.
 
     None where that can't be told: a binary that is not position-independent may hold the address as a plain number anywhere.
     """
     if run.elf.e_type == abi.ET_EXEC:
         return None
-    found = [Place(s.address, False) for s in run.slots.values() if s.value == address]
+    found = [ReferringField(s.address, False) for s in run.slots.values() if s.value == address]
     for section in run.elf.sections:
         if section.is_code:
             code = run.elf.bytes_of(section)
             found += [
-                Place(section.sh_addr + at, _is_branch(code, at)) for at in _leading(code, address - section.sh_addr)
+                ReferringField(section.sh_addr + at, _is_branch(code, at))
+                for at in _leading(code, address - section.sh_addr)
             ]
     return found
 

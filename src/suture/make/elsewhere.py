@@ -15,7 +15,7 @@ from suture.compile.unit import Binary, Unit, Variant
 from suture.elf.abi import SymbolBind, SymbolType
 from suture.elf.file import ElfFile
 from suture.error import SutureError
-from suture.make.resolve import Found, Unresolvable, unshown
+from suture.make.resolve import FoundSymbol, Unresolvable, unshown
 from suture.match.correlate import correlate
 from suture.match.run import Run
 
@@ -28,7 +28,7 @@ Beside = Callable[[], Sequence[Path]]
 
 
 @dataclass
-class Elsewhere:
+class OtherUnits:
     """Looks through the units of one shipped binary; answers are kept.
 
     `beside` gives the paths of the other shipped binaries of the package, asked when a module needs what its program exports.
@@ -38,9 +38,9 @@ class Elsewhere:
     binary: Binary
     run: Run
     beside: Beside = tuple
-    _known: dict[str, Found | None] = field(default_factory=dict)
+    _known: dict[str, FoundSymbol | None] = field(default_factory=dict)
 
-    def find(self, name: str) -> Found | None:
+    def find(self, name: str) -> FoundSymbol | None:
         """Link-time address of a hidden global and the place that proves it; None where another library may define it.
 
         Raises `Unresolvable` when no unit defines it provably and no library that the binary needs, and no program
@@ -110,7 +110,7 @@ class Elsewhere:
         programs = [run for path in self.beside() if (run := Run.read(path)).is_program]
         return [run for run in programs if not wanted.isdisjoint(run.exports)]
 
-    def _search(self, name: str) -> Found | None:
+    def _search(self, name: str) -> FoundSymbol | None:
         for unit in self._candidates(name):
             try:
                 plain, sectioned = self.tree.compile([(unit, Variant.PLAIN), (unit, Variant.SECTIONS)])
@@ -125,7 +125,9 @@ class Elsewhere:
                 continue  # a candidate that does not compile or match proves nothing; the next one may
             address = match.address_of(name)
             if address is not None:
-                return Found(address, f"{unit.source} defines it and was found", defined.type == SymbolType.GNU_IFUNC)
+                return FoundSymbol(
+                    address, f"{unit.source} defines it and was found", defined.type == SymbolType.GNU_IFUNC
+                )
         return None
 
     def _candidates(self, name: str) -> list[Unit]:

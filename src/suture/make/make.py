@@ -33,13 +33,12 @@ from suture.elf.file import ElfFile
 from suture.error import Refused, Unsupported
 from suture.make.account import Books, Compared, others_of
 from suture.make.build import Built, build
-from suture.make.elsewhere import Beside, Elsewhere
+from suture.make.elsewhere import Beside, OtherUnits
 from suture.match.book import Contradiction
 from suture.match.correlate import NoMatch, correlate
 from suture.match.run import Run
 from suture.patch.file import SUFFIX, parse_patch
-from suture.patch.manifest import Fix as FixFact
-from suture.patch.manifest import Manifest, RefusedFunction, Suspending, Target
+from suture.patch.manifest import FixFact, Manifest, RefusedFunction, Suspending, Target
 from suture.progress import Progress, silent
 from suture.refusal import Refusal
 from suture.source.changed_line import ChangedLines, changed_lines
@@ -292,7 +291,7 @@ class _Binary:
         run = Run.read(self.item.path)
         own = [u for u in self.units if self.compared[u.object].difference is not None]
         refused = [*common, *self._failures()]
-        elsewhere = Elsewhere(self.tree, self.item.binary, run, self.beside)
+        elsewhere = OtherUnits(self.tree, self.item.binary, run, self.beside)
         changes, failed = self._matched(own, run, elsewhere, refused)
         books = Books(self.tree, self.facts, self.compared, self.lines, self.item.binary, failed)
         target = Target(
@@ -335,7 +334,7 @@ class _Binary:
                     yield RefusedFunction(row.label, unit.source, 0, row.reason, row.remedy)
 
     def _matched(
-        self, own: Sequence[Unit], run: Run, elsewhere: Elsewhere, refused: list[RefusedFunction]
+        self, own: Sequence[Unit], run: Run, elsewhere: OtherUnits, refused: list[RefusedFunction]
     ) -> tuple[list[UnitChange], dict[str, Refusal]]:
         """The units found in the binary, and why others are not."""
         with self.clock.step("compile"):

@@ -15,7 +15,7 @@ from suture.compile.tree import Output, Tree, prepare
 from suture.compile.unit import Binary, Unit, Variant
 from suture.elf.file import ElfFile
 from suture.error import NotFound
-from suture.make.elsewhere import Elsewhere
+from suture.make.elsewhere import OtherUnits
 from suture.match.book import Contradiction
 from suture.match.correlate import NoMatch, correlate
 from suture.match.run import Run
@@ -40,7 +40,7 @@ class Shape:
 
 
 @dataclass(frozen=True)
-class Pairs:
+class Pairing:
     """Shipped files with the path of the output that each is made from, and those for which none was found."""
 
     pairs: tuple[tuple[ShippedFile, str], ...]
@@ -62,7 +62,7 @@ def pair(
     files: Sequence[tuple[ShippedFile, Shape]],
     outputs: Sequence[Output],
     holds: Callable[[ShippedFile, Output], bool],
-) -> Pairs:
+) -> Pairing:
     """Pair files with outputs; `holds` tells whether a file holds an output's code, asked where names leave a choice or none."""
     found: list[tuple[ShippedFile, str]] = []
     left: list[ShippedFile] = []
@@ -79,7 +79,7 @@ def pair(
             left.append(file)
         else:
             found.append((file, chosen.path))
-    return Pairs(tuple(found), tuple(left))
+    return Pairing(tuple(found), tuple(left))
 
 
 def open_source(source: SourceVersion, archive: Archive, progress: Progress = silent) -> Tree:
@@ -88,7 +88,7 @@ def open_source(source: SourceVersion, archive: Archive, progress: Progress = si
     if has_recipe(source.name):
         return prepare(source, progress)
     files = shipped_files(source, archive)
-    best: tuple[Tree, Pairs] | None = None
+    best: tuple[Tree, Pairing] | None = None
     for way in derived.ways(source):
         tree = prepare(source, progress, derived.recipe(source, way))
         pairs = _paired(tree, files, way, progress)
@@ -103,7 +103,7 @@ def open_source(source: SourceVersion, archive: Archive, progress: Progress = si
     return _with_binaries(*best)
 
 
-def _wanting(pairs: Pairs) -> str:
+def _wanting(pairs: Pairing) -> str:
     if not pairs.left:
         return "the recorded commands need files that only a real build makes"
     names = ", ".join(PurePosixPath(f.file).name for f in pairs.left[:5])
@@ -111,7 +111,7 @@ def _wanting(pairs: Pairs) -> str:
     return f"the recording links no {names}{more}"
 
 
-def _with_binaries(tree: Tree, pairs: Pairs) -> Tree:
+def _with_binaries(tree: Tree, pairs: Pairing) -> Tree:
     """The tree with its shipped binaries, and of its units those that they hold."""
     if not pairs.pairs:
         raise NotFound(
@@ -126,7 +126,7 @@ def _with_binaries(tree: Tree, pairs: Pairs) -> Tree:
     return replace(tree, binaries=binaries, units=units, outputs=chosen)
 
 
-def _paired(tree: Tree, files: Sequence[ShippedFile], way: Way, progress: Progress) -> Pairs:
+def _paired(tree: Tree, files: Sequence[ShippedFile], way: Way, progress: Progress) -> Pairing:
     """The pairs of a tree, worked out once."""
     place = tree.place.parent / f"{tree.place.name}-pairs-{_FORMAT}.json"
 
@@ -145,7 +145,7 @@ def _paired(tree: Tree, files: Sequence[ShippedFile], way: Way, progress: Progre
     rows = json.loads(cache.item(place, make).read_text())
     pairs = tuple((known[package, file], output) for package, file, output in rows if (package, file) in known)
     have = {f for f, _ in pairs}
-    return Pairs(pairs, tuple(f for f in files if f not in have))
+    return Pairing(pairs, tuple(f for f in files if f not in have))
 
 
 def _is_program(run: Run) -> bool:
@@ -156,7 +156,7 @@ def _is_program(run: Run) -> bool:
 def _holds(tree: Tree, run: Run, file: ShippedFile, output: Output) -> bool:
     """Whether the largest units of an output are found in a file."""
     binary = Binary(file.package, file.file, output.objects)
-    called = Elsewhere(tree, binary, run).called
+    called = OtherUnits(tree, binary, run).called
     units = list(_largest(tree, output.objects))[:_TRIED]
     for unit in units:
         try:
@@ -174,7 +174,7 @@ def _largest(tree: Tree, objects: frozenset[str]) -> Iterator[Unit]:
     yield from sorted(own, key=lambda u: (-sizes[u.object], u.object))
 
 
-def _is_whole(tree: Tree, pairs: Pairs, progress: Progress) -> bool:
+def _is_whole(tree: Tree, pairs: Pairing, progress: Progress) -> bool:
     """Whether what a recording with stand-ins brought can be compiled: all sources are there, and some units of each kind compile."""
     outputs = {o.path: o for o in tree.outputs}
     held = frozenset[str]().union(*(outputs[p].objects for _, p in pairs.pairs))

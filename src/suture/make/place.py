@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from suture.delta.atom import Atom, AtomKind, Function, Reference, is_pc_relative
+from suture.delta.atom import Atom, AtomFunction, AtomKind, Reference, is_pc_relative
 from suture.delta.change import UnitChange
 from suture.delta.frame import TABLE
 from suture.delta.selection import Datum, Node, Selected, Selection
@@ -33,7 +33,7 @@ _FLAGS = {
 
 
 @dataclass
-class Output:
+class PatchSection:
     """One section of the patch under construction."""
 
     name: str
@@ -52,7 +52,7 @@ class Output:
 
 
 @dataclass
-class Layout:
+class Placement:
     """Everything placed so far. Symbols are unique by name; the same input gives the same layout.
 
     `leads` is what the new code of some functions has to undo first (`entry.Entry.undo`).
@@ -61,7 +61,7 @@ class Layout:
     selection: Selection
     resolver: Resolver
     leads: Mapping[Node, bytes] = field(default_factory=dict)
-    outputs: dict[str, Output] = field(default_factory=lambda: {n: Output(n) for n in _FLAGS})
+    outputs: dict[str, PatchSection] = field(default_factory=lambda: {n: PatchSection(n) for n in _FLAGS})
     symbols: list[NewSymbol] = field(default_factory=list)
     _atoms: dict[tuple[int, int], str] = field(default_factory=dict)
     _pieces: dict[tuple[bytes, int], str] = field(default_factory=dict)
@@ -90,7 +90,7 @@ class Layout:
             self._fill(unit, atom)
         self._unwind([row for row in atoms if row[1].kind is AtomKind.CODE])
 
-    def function(self, node: Node) -> Function:
+    def function(self, node: Node) -> AtomFunction:
         return self.selection.changes[node.unit].post.functions[node.name]
 
     def symbol_of(self, node: Node) -> str:

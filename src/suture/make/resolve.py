@@ -17,7 +17,7 @@ _PLACES = 4  # places named per symbol in the proof; more add nothing that a rea
 
 
 @dataclass(frozen=True)
-class Found:
+class FoundSymbol:
     """A symbol that another unit defines: link-time address, the place that implies it, and whether it chooses its code (IFUNC)."""
 
     address: int
@@ -25,7 +25,7 @@ class Found:
     is_ifunc: bool = False
 
 
-Elsewhere = Callable[[str], Found | None]
+Elsewhere = Callable[[str], FoundSymbol | None]
 """Finds a hidden symbol by matching the unit that defines it. May raise `Unresolvable`."""
 
 

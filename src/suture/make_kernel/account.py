@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from suture.delta.ledger import Account, Fate, FileAccount, Ledger, ranges
 from suture.make_kernel.affected import ONLY_MODE, Readers
-from suture.make_kernel.registration import Registration
+from suture.make_kernel.registration import UnregisteredEntry
 from suture.make_kernel.select import NEVER_RUNS
 from suture.source.fix import FilePatch, Fix
 
@@ -24,7 +24,7 @@ class UnitResult:
     """
 
     functions: tuple[str, ...] = ()
-    missing: tuple[Registration, ...] = ()
+    missing: tuple[UnregisteredEntry, ...] = ()
     exports: tuple[str, ...] = ()
     idle: tuple[str, ...] = ()
     same: bool = True
@@ -40,7 +40,7 @@ class _Changed:
 
 def ledger(fix: Fix, readers: Mapping[str, Readers], results: Mapping[str, UnitResult], rules_same: bool) -> Ledger:
     """`results` by the source of each unit that was compiled before and after."""
-    named: set[Registration] = set()
+    named: set[UnregisteredEntry] = set()
     files = [_file(p, readers[p.path], results, rules_same, named) for p in fix.files]
     # what no line names is missing all the same
     for number, part in enumerate(fix.files):
@@ -55,7 +55,7 @@ def ledger(fix: Fix, readers: Mapping[str, Readers], results: Mapping[str, UnitR
 
 
 def _file(
-    part: FilePatch, who: Readers, results: Mapping[str, UnitResult], rules_same: bool, named: set[Registration]
+    part: FilePatch, who: Readers, results: Mapping[str, UnitResult], rules_same: bool, named: set[UnregisteredEntry]
 ) -> FileAccount:
     lines = changed_lines(part)
     if not part.changes:
@@ -106,7 +106,7 @@ def _rule(lines: _Changed, same: bool) -> Account:
     return _account(Fate.MISSING, lines, reason=reason, remedy="restart with the fixed kernel")
 
 
-def _missing(row: Registration, lines: _Changed) -> Account:
+def _missing(row: UnregisteredEntry, lines: _Changed) -> Account:
     return _account(Fate.MISSING, lines, reason=row.what, remedy=row.remedy)
 
 
@@ -116,7 +116,7 @@ def _account(
     return Account(fate, ranges(lines.removed), ranges(lines.added), functions, units, (), reason, remedy)
 
 
-def _lines(part: FilePatch, row: Registration) -> _Changed | None:
+def _lines(part: FilePatch, row: UnregisteredEntry) -> _Changed | None:
     """The changed lines that an entry comes from: those with its name, in a macro's call; None when this file has none."""
     if not row.words:
         return None

@@ -17,7 +17,7 @@ from pathlib import Path
 from suture.command import run
 from suture.error import Refused
 from suture.make_kernel import built, include, unit
-from suture.make_kernel.built import Built
+from suture.make_kernel.built import KernelBuild
 from suture.make_kernel.declaration import Touched, argument, changed, depending, member, pasted, pasted_from, writes
 from suture.make_kernel.include import Includes
 from suture.make_kernel.prepare import ROOT, KernelTree
@@ -69,7 +69,7 @@ ONLY_MODE = "only its mode changes"
 
 
 @dataclass(frozen=True)
-class Affected:
+class KernelAffected:
     """What is compiled, and who reads each changed file. All units of the kernel that write one of `names` are compiled."""
 
     units: tuple[KernelUnit, ...] = ()
@@ -77,11 +77,11 @@ class Affected:
     names: frozenset[str] = frozenset()
 
 
-def units(tree: KernelTree, fixes: Sequence[Fix], layer: Path, progress: Progress = silent) -> Affected:
+def units(tree: KernelTree, fixes: Sequence[Fix], layer: Path, progress: Progress = silent) -> KernelAffected:
     """Units in the order of their paths. `layer` holds the files of the fixes. Raises `Refused`."""
     parts = {p.path: p for p in sorted((p for f in fixes for p in f.files), key=lambda p: p.changes)}
     kernel, includes = built.read(tree), include.read(tree)
-    search = _Search(tree, kernel, includes, layer / ROOT.lstrip("/"))
+    search = _KernelSearch(tree, kernel, includes, layer / ROOT.lstrip("/"))
     found = {path: search.readers(part) for path, part in parts.items()}
     found |= {p.path: search.left_out(p) for f in fixes for p in f.left_out if p.path not in found}
     sources = sorted({s for r in found.values() for s in r.units})
@@ -90,11 +90,13 @@ def units(tree: KernelTree, fixes: Sequence[Fix], layer: Path, progress: Progres
     lost = [s for s, u in known.items() if isinstance(u, NotBuilt)]
     if lost:
         raise Refused(f"{lost[0]}: kbuild lists it and does not compile it", "report this version of the kernel")
-    return Affected(tuple(u for u in known.values() if isinstance(u, KernelUnit)), found, frozenset(search.followed))
+    return KernelAffected(
+        tuple(u for u in known.values() if isinstance(u, KernelUnit)), found, frozenset(search.followed)
+    )
 
 
-class _Search:
-    def __init__(self, tree: KernelTree, kernel: Built, includes: Includes, new: Path) -> None:
+class _KernelSearch:
+    def __init__(self, tree: KernelTree, kernel: KernelBuild, includes: Includes, new: Path) -> None:
         self.tree, self.kernel, self.includes, self.new = tree, kernel, includes, new
         self.followed: set[str] = set()
         """Names of headers whose users have all been found."""

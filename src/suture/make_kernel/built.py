@@ -43,7 +43,7 @@ class Compile:
 
 
 @dataclass(frozen=True)
-class Built:
+class KernelBuild:
     """All compiles of a kernel by source."""
 
     compiles: Mapping[str, tuple[Compile, ...]]
@@ -53,7 +53,7 @@ class Built:
         return next((c for c in self.compiles.get(source, ()) if c.is_kernel and source.endswith(".c")), None)
 
 
-def read(tree: KernelTree) -> Built:
+def read(tree: KernelTree) -> KernelBuild:
     """Asked of kbuild once per tree. Raises `CommandFailed`, and `Refused` when kbuild tells too little to be the whole."""
     place = cache.root() / "object" / "kernel" / tree.key[:16] / "built.json"
 
@@ -72,7 +72,7 @@ def read(tree: KernelTree) -> Built:
     compiles: dict[str, list[Compile]] = defaultdict(list)
     for source, target, modules, number in rows:
         compiles[source].append(Compile(source, target, tuple(modules), flags[number]))
-    return Built({s: tuple(c) for s, c in compiles.items()})
+    return KernelBuild({s: tuple(c) for s, c in compiles.items()})
 
 
 def ask(tree: KernelTree, layer: Path | None = None) -> list[Compile]:

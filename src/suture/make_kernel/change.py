@@ -8,7 +8,7 @@ from functools import cached_property
 from suture.delta.atom import Atom
 from suture.delta.compare import Difference, difference
 from suture.delta.correlation import Pairs, base_name, pair_atoms
-from suture.make_kernel.image import Image
+from suture.make_kernel.image import KernelImage
 from suture.make_kernel.match import KernelMatch
 from suture.make_kernel.object import KernelObject, is_removal, runs_once
 from suture.make_kernel.special_section import SpecialSections, meaning
@@ -29,7 +29,7 @@ class KernelChange:
     source: str
     pre: KernelObject
     post: KernelObject
-    image: Image
+    image: KernelImage
     match: KernelMatch
     special_pre: SpecialSections
     special_post: SpecialSections

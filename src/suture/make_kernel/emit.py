@@ -16,8 +16,8 @@ from suture.make_kernel.change import KernelChange
 from suture.make_kernel.image import VMLINUX
 from suture.make_kernel.object import DEBUG_MESSAGES, PERCPU, KernelReference
 from suture.make_kernel.resolve import Exported, Internal, Livepatched, Overwritten
-from suture.make_kernel.select import Selection
-from suture.make_kernel.special_section import ALTERNATIVES, ORC, ORC_IP, REPLACEMENT, Entry
+from suture.make_kernel.select import KernelSelection
+from suture.make_kernel.special_section import ALTERNATIVES, ORC, ORC_IP, REPLACEMENT, SectionEntry
 
 _RX = SectionFlag.ALLOC | SectionFlag.EXECINSTR
 _RW = SectionFlag.ALLOC | SectionFlag.WRITE
@@ -48,13 +48,13 @@ def new_name(name: str, unit: int) -> str:
     return f"klp_{''.join(c if c.isalnum() else '_' for c in name)}_{unit}"
 
 
-def emit(changes: Sequence[KernelChange], selection: Selection) -> bytes:
+def emit(changes: Sequence[KernelChange], selection: KernelSelection) -> bytes:
     """The bytes of the object, the same for the same input."""
     return _Emission(changes, selection).result()
 
 
 class _Emission:
-    def __init__(self, changes: Sequence[KernelChange], selection: Selection) -> None:
+    def __init__(self, changes: Sequence[KernelChange], selection: KernelSelection) -> None:
         self.changes, self.selection = changes, selection
         self.outs: dict[str, _Out] = {}
         self.symbols: dict[str, NewSymbol] = {}
@@ -159,7 +159,7 @@ class _Emission:
             self.pieces[data] = out.place(data, 1 if target.section.is_strings else max(target.section.sh_entsize, 1))
         return "section .rodata", self.pieces[data]
 
-    def _entry(self, unit: int, entry: Entry) -> None:
+    def _entry(self, unit: int, entry: SectionEntry) -> None:
         flags = {"__jump_table": _RW, "__bug_table": _RW, "__mcount_loc": _RW, ".static_call_sites": _RW}
         out = self.out(entry.section, flags.get(entry.section, SectionFlag.ALLOC))
         natural = 8 if entry.section in ("__jump_table", "__mcount_loc", ".parainstructions") else 4
@@ -178,7 +178,7 @@ class _Emission:
         if entry.section == ORC_IP:
             self.out(ORC, SectionFlag.ALLOC).place(entry.extra, 1)
 
-    def _replacement(self, unit: int, entry: Entry, out: _Out, start: int, ref: KernelReference) -> None:
+    def _replacement(self, unit: int, entry: SectionEntry, out: _Out, start: int, ref: KernelReference) -> None:
         table = self.out(REPLACEMENT, _RX)
         place = table.place(entry.extra, 1)
         out.relocations.append(NewRelocation(start + ref.offset, ref.r_type, f"section {REPLACEMENT}", place))

@@ -37,7 +37,7 @@ class Region:
 
 
 @dataclass(frozen=True)
-class Image:
+class KernelImage:
     """`name` is what livepatch calls the object; `names` the addresses of each name in the order that sympos counts.
 
     `externals` are symbols that a module takes from elsewhere, by the address that stands for them here; `shared` the addresses of
@@ -86,7 +86,7 @@ class Image:
 
 
 @cache_result(maxsize=2)
-def read_vmlinux(vmlinuz: Path) -> Image:
+def read_vmlinux(vmlinuz: Path) -> KernelImage:
     """The image inside a boot image; unpacking it is remembered. Raises `Unsupported`."""
     facts = vmlinuz.stat()
     place = cache.root() / "vmlinux" / cache.safe(f"{vmlinuz.name}-{facts.st_size}-{facts.st_mtime_ns}")
@@ -110,7 +110,7 @@ def read_vmlinux(vmlinuz: Path) -> Image:
     )
     names = {name: tuple(address for address, _ in rows) for name, rows in kept.items()}
     shared = {name: address for name, rows in kept.items() for address, is_global in rows if is_global}
-    return Image(VMLINUX, regions, names, {}, elf.build_id or "", (), shared)
+    return KernelImage(VMLINUX, regions, names, {}, elf.build_id or "", (), shared)
 
 
 def module_name(path: str) -> str:
@@ -118,7 +118,7 @@ def module_name(path: str) -> str:
     return Path(path).name.partition(".")[0].replace("-", "_")
 
 
-def read_module(path: Path) -> Image:
+def read_module(path: Path) -> KernelImage:
     """A module's file. Raises `BadElf`, `Unsupported`, OSError."""
     elf = ElfFile.read(path)
     at, regions = _CORE, {}
@@ -148,7 +148,7 @@ def read_module(path: Path) -> Image:
         for s in elf.sections
         if s.index in regions
     )
-    return Image(
+    return KernelImage(
         module_name(path.name),
         filled,
         {n: tuple(rows) for n, rows in names.items()},

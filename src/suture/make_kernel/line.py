@@ -14,7 +14,7 @@ def in_tree(file: str) -> str:
     return file.removeprefix(f"{ROOT}/").removeprefix("./")
 
 
-class Lines:
+class DeclarationLines:
     """File and line of declarations by name; parsed when first asked."""
 
     def __init__(self, elf: ElfFile) -> None:

@@ -19,15 +19,15 @@ from suture.kernel.manifest import KernelFunction, KernelManifest, KernelTarget,
 from suture.make.account import fact_of
 from suture.make_kernel import account, affected, emit, module, overlay, registration, stub, unit
 from suture.make_kernel.change import KernelChange, OtherCompiles, compared
-from suture.make_kernel.image import VMLINUX, Image, read_module, read_vmlinux
-from suture.make_kernel.line import Lines
+from suture.make_kernel.image import VMLINUX, KernelImage, read_module, read_vmlinux
+from suture.make_kernel.line import DeclarationLines
 from suture.make_kernel.match import match
 from suture.make_kernel.object import KernelObject
 from suture.make_kernel.prepare import KernelTree
 from suture.make_kernel.refusal import KernelRefused
 from suture.make_kernel.request import KernelReady
-from suture.make_kernel.resolve import Exported, Exports, Internal, Livepatched, Resolver
-from suture.make_kernel.select import Selection, select
+from suture.make_kernel.resolve import Exported, Exports, Internal, KernelResolver, Livepatched
+from suture.make_kernel.select import KernelSelection, select
 from suture.make_kernel.special_section import SpecialSections
 from suture.match.proof import ProvenSymbol
 from suture.patch.manifest import RefusedFunction
@@ -74,13 +74,13 @@ def make(ready: KernelReady, progress: Progress = silent) -> KernelMaking:
             "check that the fix is for code that this kernel has",
         )
     exports, images = Exports.read(tree.target.symvers), Images(tree)
-    selection = select(changes, Resolver(changes, exports, images.get), layouts, lines)
+    selection = select(changes, KernelResolver(changes, exports, images.get), layouts, lines)
     notes = called
     if selection.keys:
         progress("compiling once more, with static keys that are read")
         changes, lines, read = _read_keys(tree, chosen, (layer, key), changes, lines, selection.keys)
         notes += read
-        selection = select(changes, Resolver(changes, exports, images.get), layouts, lines)
+        selection = select(changes, KernelResolver(changes, exports, images.get), layouts, lines)
         clock.step("read keys")
     if selection.refused:
         raise KernelRefused(ready.name, tuple(selection.refused))
@@ -107,7 +107,7 @@ def _compile_post(ready: KernelReady, chosen: Sequence[unit.KernelUnit], layer: 
         raise
 
 
-def _nothing(found: affected.Affected) -> str:
+def _nothing(found: affected.KernelAffected) -> str:
     """Why there is nothing, file by file."""
     n = len(found.units)
     rows = [f"{path}: {r.reason}" for path, r in found.readers.items() if r.reason]
@@ -119,7 +119,7 @@ def _nothing(found: affected.Affected) -> str:
 
 
 def _results(
-    chosen: Sequence[unit.KernelUnit], changes: Sequence[KernelChange], selection: Selection
+    chosen: Sequence[unit.KernelUnit], changes: Sequence[KernelChange], selection: KernelSelection
 ) -> dict[str, account.UnitResult]:
     """What each compiled unit has of the fixes."""
     found = {u.source: account.UnitResult() for u in chosen}
@@ -150,12 +150,12 @@ class _Clock:
 
 def _changes(
     tree: KernelTree, chosen: Sequence[unit.KernelUnit], pre: Sequence[Path], post: Sequence[Path]
-) -> tuple[tuple[KernelChange, ...], dict[int, tuple[LayoutChange, ...]], dict[int, Lines]]:
+) -> tuple[tuple[KernelChange, ...], dict[int, tuple[LayoutChange, ...]], dict[int, DeclarationLines]]:
     """The units that the fix really changes, matched: once for each image that holds them."""
     images = Images(tree)
     changes: list[KernelChange] = []
     layouts: dict[int, tuple[LayoutChange, ...]] = {}
-    lines: dict[int, Lines] = {}
+    lines: dict[int, DeclarationLines] = {}
     for one, before, after in zip(chosen, pre, post, strict=True):
         old, new = KernelObject(ElfFile.read(before)), KernelObject(ElfFile.read(after))
         special = SpecialSections(old), SpecialSections(new)
@@ -171,12 +171,12 @@ def _changes(
             number = len(changes)
             changes.append(change)
             layouts[number] = changed_layouts(old.elf, new.elf, change.replaced) if types else ()
-            lines[number] = Lines(new.elf)
+            lines[number] = DeclarationLines(new.elf)
     return tuple(changes), layouts, lines
 
 
 def _followed(
-    layouts: Mapping[int, tuple[LayoutChange, ...]], found: affected.Affected
+    layouts: Mapping[int, tuple[LayoutChange, ...]], found: affected.KernelAffected
 ) -> tuple[dict[int, tuple[LayoutChange, ...]], tuple[str, ...]]:
     """Changed types without those of which only callbacks take or give something else, where all files that write these members are
     compiled: who calls and what is called changes in one transition. What is said of these.
@@ -199,9 +199,9 @@ class Images:
 
     def __init__(self, tree: KernelTree) -> None:
         self._tree = tree
-        self._known: dict[str, Image | None] = {}
+        self._known: dict[str, KernelImage | None] = {}
 
-    def get(self, name: str) -> Image | None:
+    def get(self, name: str) -> KernelImage | None:
         """None when the archive has no file of the module."""
         if name not in self._known:
             target = self._tree.target
@@ -215,9 +215,9 @@ def _read_keys(
     chosen: Sequence[unit.KernelUnit],
     layer: tuple[Path, str],
     changes: tuple[KernelChange, ...],
-    lines: Mapping[int, Lines],
+    lines: Mapping[int, DeclarationLines],
     wanting: Mapping[int, str],
-) -> tuple[tuple[KernelChange, ...], dict[int, Lines], tuple[str, ...]]:
+) -> tuple[tuple[KernelChange, ...], dict[int, DeclarationLines], tuple[str, ...]]:
     """Changes with new code that reads static keys, for units that want jump labels of modules: those can't be switched there."""
     made, found, notes = list(changes), dict(lines), []
     for number, name in wanting.items():
@@ -230,7 +230,7 @@ def _read_keys(
         made[number] = replace(
             change, post=post, special_post=SpecialSections(post), other=OtherCompiles(change.difference, pre)
         )
-        found[number] = Lines(post.elf)
+        found[number] = DeclarationLines(post.elf)
         notes.append(f"{change.source}: new code reads static keys, since it can't have the jump label of {name}")
     return tuple(made), found, tuple(notes)
 
@@ -238,7 +238,7 @@ def _read_keys(
 def _module(
     ready: KernelReady,
     changes: tuple[KernelChange, ...],
-    selection: Selection,
+    selection: KernelSelection,
     exports: Exports,
     notes: tuple[str, ...],
     ledgers: tuple[Ledger, ...],
@@ -305,7 +305,7 @@ def _name(ready: KernelReady) -> str:
     return f"suture_{words[:38].strip('_')}_{digest}"
 
 
-def _keep(changes: Sequence[KernelChange], selection: Selection) -> tuple[str, ...]:
+def _keep(changes: Sequence[KernelChange], selection: KernelSelection) -> tuple[str, ...]:
     """New code or data whose address may be stored where it outlives the patch: the module must then stay loaded."""
     found: set[str] = set()
     for (number, index, ref), target in selection.resolved.items():
@@ -324,7 +324,7 @@ def _keep(changes: Sequence[KernelChange], selection: Selection) -> tuple[str, .
     return tuple(f"the address of {name} may be kept by the kernel" for name in sorted(found))
 
 
-def _proof(changes: Sequence[KernelChange], selection: Selection) -> tuple[ProvenSymbol, ...]:
+def _proof(changes: Sequence[KernelChange], selection: KernelSelection) -> tuple[ProvenSymbol, ...]:
     """Livepatch's symbols with the places of running code that imply their addresses."""
     rows: dict[str, ProvenSymbol] = {}
     for (number, _, ref), target in selection.resolved.items():

@@ -16,7 +16,7 @@ from suture.elf.abi import R, SymbolType, field_width
 from suture.elf.fact import Section, Symbol
 from suture.elf.file import ElfFile
 from suture.error import ExitCode, SutureError
-from suture.make_kernel.image import Image
+from suture.make_kernel.image import KernelImage
 from suture.make_kernel.object import LEFT, ONCE, KernelObject, KernelReference, is_special, is_weak
 from suture.match.pattern import Pattern
 from suture.match.proof import MatchedSection, MatchedUnit
@@ -53,7 +53,7 @@ class KernelMatch:
         return tuple(p for rows in self.implied.get(what, {}).values() for p in rows)
 
 
-def match(source: str, plain: ElfFile, pre: KernelObject, image: Image) -> KernelMatch:
+def match(source: str, plain: ElfFile, pre: KernelObject, image: KernelImage) -> KernelMatch:
     """Find a unit. `plain` is compiled with the archive's flags, `pre` also with a section for each function and datum.
 
     Raises `NoMatch`, also where fields contradict one another.
@@ -71,7 +71,9 @@ def match(source: str, plain: ElfFile, pre: KernelObject, image: Image) -> Kerne
     return found
 
 
-def _place_sections(source: str, plain: ElfFile, image: Image) -> tuple[dict[str, int], list[MatchedSection], set[str]]:
+def _place_sections(
+    source: str, plain: ElfFile, image: KernelImage
+) -> tuple[dict[str, int], list[MatchedSection], set[str]]:
     """Address of each function of the unit, from whole sections that are found where kallsyms names their functions.
 
     A section that is found at several places, as a small function that many units have, is the one that other sections refer to.
@@ -124,7 +126,7 @@ def _place_sections(source: str, plain: ElfFile, image: Image) -> tuple[dict[str
     return placed, proof, agreed
 
 
-def _said(plain: ElfFile, wanted: Section, bases: Mapping[str, int], image: Image) -> set[int]:
+def _said(plain: ElfFile, wanted: Section, bases: Mapping[str, int], image: KernelImage) -> set[int]:
     """Where filled-in fields of sections with a known address say that another section begins."""
     found = set()
     for section in plain.sections:
@@ -141,13 +143,13 @@ def _said(plain: ElfFile, wanted: Section, bases: Mapping[str, int], image: Imag
     return found
 
 
-def _holds(image: Image, pattern: Pattern, address: int) -> bool:
+def _holds(image: KernelImage, pattern: Pattern, address: int) -> bool:
     run = image.bytes_at(address, len(pattern.data))
     return run is not None and pattern.matches(run, 0)
 
 
 def _verify(
-    source: str, pre: KernelObject, atom: Atom, placed: dict[str, int], image: Image, found: KernelMatch
+    source: str, pre: KernelObject, atom: Atom, placed: dict[str, int], image: KernelImage, found: KernelMatch
 ) -> None:
     """Compare one function, or its cold part, at its address, and note what its fields imply."""
     name = atom.label

@@ -15,7 +15,7 @@ from suture.command import run
 from suture.compile import room
 from suture.compile.room import Room
 from suture.error import NotFound
-from suture.make_kernel.target import Target
+from suture.make_kernel.target import ArchiveKernel
 from suture.progress import Progress, silent
 from suture.source import cache
 
@@ -34,7 +34,7 @@ exec "${0%/*}/objtool" "$@"
 class KernelTree:
     """A prepared tree. `files` is the source on this host without what was generated, `key` names its contents and its room's."""
 
-    target: Target
+    target: ArchiveKernel
     room: Room
     files: Path
     key: str
@@ -57,11 +57,11 @@ class KernelTree:
         return (self.files / path).is_file()
 
 
-def _tracks_branches(target: Target) -> bool:
+def _tracks_branches(target: ArchiveKernel) -> bool:
     return "\nCONFIG_X86_KERNEL_IBT=y\n" in target.config.read_text()
 
 
-def unpacked(target: Target, version: str, progress: Progress = silent) -> Path:
+def unpacked(target: ArchiveKernel, version: str, progress: Progress = silent) -> Path:
     """The patched source of a version of the series, as the target's flavour has it, unpacked once; a layer that has it at `ROOT`."""
 
     def make(folder: Path) -> None:
@@ -77,7 +77,7 @@ def unpacked(target: Target, version: str, progress: Progress = silent) -> Path:
     return cache.item(cache.root() / "source" / folder / cache.safe(version), make)
 
 
-def _realtime_patches(target: Target, version: str) -> list[Path]:
+def _realtime_patches(target: ArchiveKernel, version: str) -> list[Path]:
     """The patches that the archive applies for its rt flavour alone, in order; the packed source does not have them."""
     package = target.name("source")
     sources = [b.source for b in target.archive.binaries(package) if b.version == version]
@@ -88,7 +88,7 @@ def _realtime_patches(target: Target, version: str) -> list[Path]:
     return [folder / line.split()[0] for line in lines if line.split() and not line.startswith("#")]
 
 
-def prepare(target: Target, progress: Progress = silent) -> KernelTree:
+def prepare(target: ArchiveKernel, progress: Progress = silent) -> KernelTree:
     """The prepared tree of a kernel, made now (about a minute) or opened from the cache."""
     own = _room(target, progress)
     inputs = "\0".join([target.recipe.digest, target.version, target.release, *(str(x) for x in own.layers)])
@@ -120,7 +120,7 @@ def prepare(target: Target, progress: Progress = silent) -> KernelTree:
     return KernelTree(target, below.with_layer(cache.item(place, make)), files, key)
 
 
-def _room(target: Target, progress: Progress) -> Room:
+def _room(target: ArchiveKernel, progress: Progress) -> Room:
     """The release's base with the tools that the kernel's makefiles need, installed once."""
     archive = target.archive
     below = room.base(archive, progress)

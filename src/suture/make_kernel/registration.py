@@ -23,7 +23,7 @@ _INFO = re.compile(rb"(?:[\w]+\.)?(alias|firmware|softdep|import_ns)=(.*)", re.D
 
 
 @dataclass(frozen=True)
-class Registration:
+class UnregisteredEntry:
     """An entry that is missing in the running kernel. `words` are names in the source that it comes from."""
 
     what: str
@@ -31,13 +31,13 @@ class Registration:
     words: tuple[str, ...]
 
 
-def missing(change: KernelChange, included: Collection[int]) -> list[Registration]:
+def missing(change: KernelChange, included: Collection[int]) -> list[UnregisteredEntry]:
     """Entries of one unit that post has and pre does not have so; `included` are atoms of post that are in the patch."""
     pre, post = change.pre, change.post
     found = [_entry(section, label) for section, label in sorted(_fresh(change, included))]
     for word, text in sorted(_info(post) - _info(pre)):
         found.append(
-            Registration(
+            UnregisteredEntry(
                 f"module information: {word}={text}",
                 "it is read from the module's file: install the fixed kernel",
                 (word,),
@@ -47,7 +47,7 @@ def missing(change: KernelChange, included: Collection[int]) -> list[Registratio
         a, b = pre.atoms[old], post.atoms[index]
         if b.section.name.startswith(_KEPT_READ_ONLY) and not a.section.name.startswith(_KEPT_READ_ONLY):
             found.append(
-                Registration(
+                UnregisteredEntry(
                     f"{b.label} stays writable in the running kernel", "restart with the fixed kernel", (b.label,)
                 )
             )
@@ -110,19 +110,19 @@ def _meaning(obj: KernelObject, atom: Atom) -> object:
     return without_fields(atom.data, atom.references), tuple(rows)
 
 
-def _entry(section: str, label: str) -> Registration:
+def _entry(section: str, label: str) -> UnregisteredEntry:
     if section.startswith("__param"):
         name = label.removeprefix("__param_")
-        return Registration(
+        return UnregisteredEntry(
             f"the module parameter {name}: the variable has its initial value, and there is no file in /sys/module for it",
             "change the value in the fix, or set the parameter after a restart with the fixed kernel", (name,),
         )  # fmt: skip
     if section.startswith(".initcall"):
-        return Registration(
+        return UnregisteredEntry(
             f"an initialisation call ({label}), which a running kernel has behind it", "do its work in a callback", ()
         )
     name = re.sub(r"^__(?:tracepoint|event|bpf_trace_|kbl_addr)_?", "", label)
-    return Registration(
+    return UnregisteredEntry(
         f"an entry of {section} ({label}), which is read once", "restart with the fixed kernel", (name,)
     )
 

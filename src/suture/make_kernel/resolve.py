@@ -14,7 +14,7 @@ from suture.delta.atom import Atom, AtomKind
 from suture.delta.correlation import base_name
 from suture.elf.abi import SymbolBind
 from suture.make_kernel.change import KernelChange
-from suture.make_kernel.image import VMLINUX, Image, module_name
+from suture.make_kernel.image import VMLINUX, KernelImage, module_name
 from suture.make_kernel.object import DEBUG_MESSAGES, LEFT, WRITTEN_OVER, KernelReference, is_weak, runs_once
 from suture.refusal import Refusal
 
@@ -77,12 +77,12 @@ class Exports:
 
 
 @dataclass
-class Resolver:
+class KernelResolver:
     """Resolves references of post atoms over all units of a patch."""
 
     changes: tuple[KernelChange, ...]
     exports: Exports
-    image: Callable[[str], Image | None] = lambda name: None
+    image: Callable[[str], KernelImage | None] = lambda name: None
     """The image of vmlinux or of a module by the kernel's name of it."""
     _defined: dict[str, list[Internal]] = field(default_factory=dict)
 
@@ -205,7 +205,7 @@ class Resolver:
         found = [d for d in self._defined.get(name, ()) if self.changes[d.unit].image.name in near]
         return min(found, key=lambda d: near.index(self.changes[d.unit].image.name), default=None)
 
-    def _elsewhere(self, image: Image, name: str) -> Resolution:
+    def _elsewhere(self, image: KernelImage, name: str) -> Resolution:
         """A symbol of another object, exported or not: livepatch finds it by its name."""
         owner = self.exports.owners.get(name, ("", ""))[0]
         if owner and owner in image.depends:

@@ -9,10 +9,10 @@ from suture.delta.atom import Atom, AtomKind
 from suture.delta.correlation import base_name
 from suture.delta.layout import LayoutChange
 from suture.make_kernel.change import KernelChange
-from suture.make_kernel.line import Lines, in_tree
+from suture.make_kernel.line import DeclarationLines, in_tree
 from suture.make_kernel.object import KernelReference
-from suture.make_kernel.resolve import Internal, Livepatched, Resolution, Resolver
-from suture.make_kernel.special_section import ALTERNATIVES, STATIC_CALLS, Entry
+from suture.make_kernel.resolve import Internal, KernelResolver, Livepatched, Resolution
+from suture.make_kernel.special_section import ALTERNATIVES, STATIC_CALLS, SectionEntry
 from suture.patch.manifest import RefusedFunction
 from suture.refusal import Refusal
 
@@ -37,12 +37,12 @@ class Replaced:
 
 
 @dataclass
-class Selection:
+class KernelSelection:
     """`atoms` in the order that they are placed in; `entries` are those of special sections, by unit."""
 
     replaced: list[Replaced] = field(default_factory=list)
     atoms: list[Internal] = field(default_factory=list)
-    entries: list[tuple[int, Entry]] = field(default_factory=list)
+    entries: list[tuple[int, SectionEntry]] = field(default_factory=list)
     resolved: dict[tuple[int, int, KernelReference], Resolution] = field(default_factory=dict)
     refused: list[RefusedFunction] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -52,12 +52,12 @@ class Selection:
 
 def select(
     changes: tuple[KernelChange, ...],
-    resolver: Resolver,
+    resolver: KernelResolver,
     layouts: Mapping[int, Iterable[LayoutChange]],
-    lines: Mapping[int, Lines],
-) -> Selection:
+    lines: Mapping[int, DeclarationLines],
+) -> KernelSelection:
     """Decide over all changed units. `layouts` are changed types, `lines` tell where functions are, both by unit."""
-    work = _Work(changes, resolver, lines)
+    work = _Selecting(changes, resolver, lines)
     for unit, change in enumerate(changes):
         work.roots(unit, change)
     work.close()
@@ -84,10 +84,12 @@ def _that_runs(changes: tuple[KernelChange, ...]) -> str:
     return f" that runs: {NEVER_RUNS.format(', '.join(names))}" if names else ""
 
 
-class _Work:
-    def __init__(self, changes: tuple[KernelChange, ...], resolver: Resolver, lines: Mapping[int, Lines]) -> None:
+class _Selecting:
+    def __init__(
+        self, changes: tuple[KernelChange, ...], resolver: KernelResolver, lines: Mapping[int, DeclarationLines]
+    ) -> None:
         self.changes, self.resolver, self.lines = changes, resolver, lines
-        self.result = Selection()
+        self.result = KernelSelection()
         self.todo: list[Internal] = []
         self.seen: set[Internal] = set()
 
@@ -208,7 +210,7 @@ class _Work:
                 self._alternative(unit, atom, entry)
             self.result.entries.append((unit, entry))
 
-    def _alternative(self, unit: int, atom: Atom, entry: Entry) -> None:
+    def _alternative(self, unit: int, atom: Atom, entry: SectionEntry) -> None:
         """The loader writes alternatives before livepatch fills in what belongs to a module, which would write over them again."""
         if self.changes[unit].image.is_vmlinux:
             return
@@ -222,11 +224,11 @@ class _Work:
                     "take the reference out of the alternative in the fix",
                 )  # fmt: skip
 
-    def _own_table(self, entry: Entry, ref: KernelReference) -> bool:
+    def _own_table(self, entry: SectionEntry, ref: KernelReference) -> bool:
         """The field of an alternative that names its replacement, which is carried with the entry."""
         return entry.section == ALTERNATIVES and ref.offset == 4 and ref in entry.references
 
-    def _key(self, unit: int, atom: Atom, entry: Entry) -> bool:
+    def _key(self, unit: int, atom: Atom, entry: SectionEntry) -> bool:
         """Whether an entry with a key goes in. Keys of modules are bound too late for the tables, which the loader reads first."""
         assert entry.key is not None
         found = self.resolver.resolve(unit, atom, entry.key)

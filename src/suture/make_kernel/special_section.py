@@ -52,7 +52,7 @@ _DERIVED = frozenset(
 
 
 @dataclass(frozen=True)
-class Entry:
+class SectionEntry:
     """One entry: its bytes, what its fields point to (offsets in the entry), and the atom of code that it is about.
 
     `extra` is the row of `.orc_unwind` that belongs to a row of `.orc_unwind_ip`, or an alternative's replacement code.
@@ -84,9 +84,9 @@ class SpecialSections:
         self.obj = obj
 
     @cached_property
-    def by_owner(self) -> dict[int, tuple[Entry, ...]]:
+    def by_owner(self) -> dict[int, tuple[SectionEntry, ...]]:
         """Entries in the order of their sections, by atom number of the code."""
-        found: dict[int, list[Entry]] = defaultdict(list)
+        found: dict[int, list[SectionEntry]] = defaultdict(list)
         for section in self.obj.elf.sections:
             if section.name in SIZES and section.sh_size:
                 for entry in self._entries(section):
@@ -106,7 +106,7 @@ class SpecialSections:
         # with flags the loader reads the old instruction first (ALT_FLAG_DIRECT_CALL), or means every other CPU (ALT_FLAG_NOT)
         return any(offset in e.instructions and int.from_bytes(e.data[8:-2], "little") == _ALWAYS for e in rows)
 
-    def _entries(self, section: Section) -> list[Entry]:
+    def _entries(self, section: Section) -> list[SectionEntry]:
         size, data = self._size(section), self.obj.elf.bytes_of(section)
         if len(data) % size == _PADDED.get(section.name):
             data += bytes(-len(data) % size)
@@ -131,7 +131,7 @@ class SpecialSections:
             its: tuple[KernelReference, ...] = ()
             if section.name == ALTERNATIVES:
                 more, its = self._replacement(refs, raw)
-            found.append(Entry(section.name, raw, refs, first.section, more, its))
+            found.append(SectionEntry(section.name, raw, refs, first.section, more, its))
         return found
 
     def _size(self, section: Section) -> int:
@@ -181,7 +181,7 @@ def meaning(special: SpecialSections, atom: int, name: dict[int, str]) -> list[o
     return found
 
 
-def _targets(entry: Entry, name: dict[int, str]) -> tuple[object, ...]:
+def _targets(entry: SectionEntry, name: dict[int, str]) -> tuple[object, ...]:
     """Where an entry's fields point: places in code by offset, others by name."""
     rows = []
     for number, ref in enumerate((*entry.references, *entry.extra_references)):

@@ -39,7 +39,7 @@ class KernelRecipe:
 
 
 @dataclass(frozen=True)
-class Target:
+class ArchiveKernel:
     """The archive's kernel of one source version and flavour. Paths are files of unpacked packages on this host."""
 
     version: str
@@ -139,7 +139,7 @@ def load_recipe(where: Traversable | None = None) -> KernelRecipe:
 
 
 @lru_cache(maxsize=8)
-def find(wanted: str, progress: Progress = silent, flavour: str = "") -> Target:
+def find(wanted: str, progress: Progress = silent, flavour: str = "") -> ArchiveKernel:
     """The archive's kernel of a source version (`6.1.176-1`) and flavour, or of a release as `uname -r` prints it.
 
     All releases of Debian are asked, the version's own or the host's first. Raises `NotFound` when none lists it, `Unsupported` for a flavour
@@ -153,7 +153,7 @@ def find(wanted: str, progress: Progress = silent, flavour: str = "") -> Target:
     for archive in _archives("" if named else wanted, progress):
         for release, version in _images(archive, wanted, chosen, bool(named)):
             if wanted in (version, release):
-                return Target(version, release, archive, recipe, chosen)
+                return ArchiveKernel(version, release, archive, recipe, chosen)
             known.append(version)
     newest = ", ".join(dict.fromkeys(known)) or "no version of this series"
     raise NotFound(

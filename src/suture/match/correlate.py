@@ -42,7 +42,7 @@ class NoMatch(SutureError):
 
 
 @dataclass(frozen=True)
-class PlacedFunction:
+class MatchedFunction:
     """A function of the unit and where it runs: link-time address, size in bytes."""
 
     name: str
@@ -56,7 +56,7 @@ class Match:
 
     unit: MatchedUnit
     book: Book
-    functions: dict[str, PlacedFunction] = field(default_factory=dict)
+    functions: dict[str, MatchedFunction] = field(default_factory=dict)
     verified: frozenset[str] = frozenset()
 
     def address_of(self, name: str) -> int | None:
@@ -145,7 +145,7 @@ class _Correlation:
         self.callers = callers
         self.book = Book(source)
         self.placed: list[MatchedSection] = []
-        self.functions: dict[str, PlacedFunction] = {}
+        self.functions: dict[str, MatchedFunction] = {}
         self.verified: set[str] = set()
         self.agreed: set[str] = set()
         self.whole = True
@@ -346,7 +346,7 @@ class _Correlation:
         return exports[0].st_value if len(exports) == 1 else None
 
     def _name(self, symbol: Symbol, address: int) -> None:
-        self.functions[symbol.name] = PlacedFunction(symbol.name, address, symbol.st_size)
+        self.functions[symbol.name] = MatchedFunction(symbol.name, address, symbol.st_size)
         if symbol.bind != SymbolBind.LOCAL and any(
             e.st_value == address for e in self.run.exports.get(symbol.name, ())
         ):

@@ -64,7 +64,7 @@ class NamedCve:
 
 
 @dataclass(frozen=True)
-class Fix:
+class FixFact:
     """One fix that went in. `sha256` is that of the patch text that was applied.
 
     `cves` are those that the fix is for; which of them this patch closes is for `ledger` to say.
@@ -167,7 +167,7 @@ class Manifest:
 
     name: str
     target: Target
-    fixes: tuple[Fix, ...]
+    fixes: tuple[FixFact, ...]
     groups: tuple[Group, ...]
     symbols: dict[str, ImportedSymbol]
     supersedes: tuple[str, ...] = ()
@@ -215,7 +215,7 @@ class Manifest:
         return json.dumps({"format": FORMAT, **plain(asdict(self))}, sort_keys=True, separators=(",", ":")).encode()
 
 
-def closed(fixes: Iterable[Fix]) -> dict[str, tuple[str, ...]]:
+def closed(fixes: Iterable[FixFact]) -> dict[str, tuple[str, ...]]:
     """CVEs of which nothing is missing in any fix that is for them, each with the other binaries that have a part of their own.
 
     Such a CVE is closed where the patches of these binaries are in force too.

@@ -56,7 +56,7 @@ Report = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
-class Run:
+class Everywhere:
     """What became of all processes that were found. `unread` could not be looked at; before their turn `ended` have ended and
     `executed` have executed another program.
 
@@ -80,7 +80,7 @@ def apply_everywhere(
     accept_loss: bool = False,
     jobs: int | None = None,
     report: Report = lambda done, of: None,
-) -> Run:
+) -> Everywhere:
     """Apply a patch in all processes that run the binary it is for, but this one."""
     started = time.monotonic()
     seen: set[tuple[int, int]] = set()
@@ -114,7 +114,7 @@ def apply_everywhere(
     ended = tuple(o.pid for o in outcomes if _has_ended(o))
     kept = tuple(o for o in outcomes if not _has_ended(o) and not _has_left(o))
     executed = tuple({o.pid for o in outcomes if _has_left(o)} - {o.pid for o in kept})
-    return Run(kept, ended, executed, tuple(unread), passes, scan_seconds, time.monotonic() - started)
+    return Everywhere(kept, ended, executed, tuple(unread), passes, scan_seconds, time.monotonic() - started)
 
 
 def _has_ended(outcome: Outcome) -> bool:

@@ -69,11 +69,11 @@ class _Hurry:
     until: float = 0.0
 
 
-class _Current(threading.local):
+class _CurrentHurry(threading.local):
     hurry: _Hurry | None = None
 
 
-_current = _Current()
+_current = _CurrentHurry()
 
 
 @contextmanager

@@ -9,7 +9,7 @@ import pytest
 from suture.delta.ledger import Account, Fate, FileAccount, Ledger
 from suture.error import Refused
 from suture.patch.consistency import Consistency
-from suture.patch.manifest import Fix, Group, Manifest, ReplacedFunction, Target
+from suture.patch.manifest import FixFact, Group, Manifest, ReplacedFunction, Target
 from suture.patch.record import PlacedFunction, PlacedGroup, Record, RecordedFix
 from suture.process.change.replacement import Earlier, Taken, earlier, refuse_third, taken_over
 from suture.process.memory.maps import Mapping
@@ -34,7 +34,9 @@ def new(name: str, address: int, size: int = 64, entry: int = 0) -> ReplacedFunc
     return ReplacedFunction(name, address, size, "", entry, 5, name, f"{name}.orig")
 
 
-def manifest(*functions: ReplacedFunction, supersedes: tuple[str, ...] = (), fixes: tuple[Fix, ...] = ()) -> Manifest:
+def manifest(
+    *functions: ReplacedFunction, supersedes: tuple[str, ...] = (), fixes: tuple[FixFact, ...] = ()
+) -> Manifest:
     target = Target("", "x", "", "", "", "x86_64")
     return Manifest("new", target, fixes, (Group("g", functions),), {}, supersedes)
 
@@ -125,7 +127,7 @@ def test_a_function_that_nobody_replaces_any_more_is_a_loss() -> None:
 
 
 def test_it_is_none_when_the_new_patch_has_all_fixes() -> None:
-    def lost(*fixes: Fix, of: tuple[RecordedFix, ...]) -> bool:
+    def lost(*fixes: FixFact, of: tuple[RecordedFix, ...]) -> bool:
         both = record("one", F, G, fixes=of)
         try:
             return taken(manifest(new("f", 0x1000), fixes=fixes), both, replace=True) != [Taken(both, ("g",))]
@@ -133,15 +135,15 @@ def test_it_is_none_when_the_new_patch_has_all_fixes() -> None:
             return True
 
     a, b = RecordedFix("fix-a", ("CVE-1", "CVE-2")), RecordedFix("fix-b", ())
-    assert not lost(Fix("fix-a", (), "", WHOLE), of=(a,))
-    assert not lost(Fix("other", ("CVE-1", "CVE-2", "CVE-3"), "", WHOLE), of=(a,))
-    assert not lost(Fix("x", ("CVE-1",), "", WHOLE), Fix("y", ("CVE-2",), "", WHOLE), of=(a,))
-    assert not lost(Fix("fix-a", (), "", WHOLE), Fix("fix-b", (), "", WHOLE), of=(a, b))
-    assert lost(Fix("other", ("CVE-1",), "", WHOLE), of=(a,))
-    assert lost(Fix("fix-a", ("CVE-1", "CVE-2"), "", PART), of=(a,))
-    assert lost(Fix("fix-a", (), "", WHOLE), of=(a, b))
-    assert lost(Fix("other", ("CVE-1",), "", WHOLE), of=(b,))
-    assert lost(Fix("fix-a", (), "", WHOLE), of=())
+    assert not lost(FixFact("fix-a", (), "", WHOLE), of=(a,))
+    assert not lost(FixFact("other", ("CVE-1", "CVE-2", "CVE-3"), "", WHOLE), of=(a,))
+    assert not lost(FixFact("x", ("CVE-1",), "", WHOLE), FixFact("y", ("CVE-2",), "", WHOLE), of=(a,))
+    assert not lost(FixFact("fix-a", (), "", WHOLE), FixFact("fix-b", (), "", WHOLE), of=(a, b))
+    assert lost(FixFact("other", ("CVE-1",), "", WHOLE), of=(a,))
+    assert lost(FixFact("fix-a", ("CVE-1", "CVE-2"), "", PART), of=(a,))
+    assert lost(FixFact("fix-a", (), "", WHOLE), of=(a, b))
+    assert lost(FixFact("other", ("CVE-1",), "", WHOLE), of=(b,))
+    assert lost(FixFact("fix-a", (), "", WHOLE), of=())
 
 
 def test_what_could_take_its_place_again_is_of_the_same_functions_and_not_in_force() -> None:

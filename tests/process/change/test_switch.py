@@ -17,7 +17,7 @@ from suture.process import x86_64
 from suture.process.change.switch import _by_owner, _changed, _Doubts, _Work, describe
 from suture.process.change.transition import Transition
 from suture.process.memory.maps import Maps
-from suture.process.stack.frame import RA, RSP, NoFrame, Row, Rule
+from suture.process.stack.frame import RA, RSP, FrameRow, NoFrame, Rule
 from suture.process.stack.stack import ELSEWHERE, NO_THREAD, Forbidden, Hit, Range, Snapshot, Stacks
 from suture.process.stop.catch import Exit
 
@@ -107,23 +107,23 @@ class Stack:
 class Rows:
     """Stands for the unwinder: `known` in a stop, and `more` that it would find after it."""
 
-    def __init__(self, known: Mapping[int, Row], more: Mapping[int, Row] | None = None) -> None:
+    def __init__(self, known: Mapping[int, FrameRow], more: Mapping[int, FrameRow] | None = None) -> None:
         self.known, self.more = known, more or {}
 
-    def known_row(self, pc: int) -> Row:
+    def known_row(self, pc: int) -> FrameRow:
         if pc not in self.known:
             raise NoFrame(f"{pc:#x}")
         return self.known[pc]
 
-    def row(self, pc: int) -> Row:
+    def row(self, pc: int) -> FrameRow:
         if pc not in self.more:
             raise NoFrame(f"{pc:#x}")
         return self.more[pc]
 
 
-def frame(words: int, outermost: bool = False) -> Row:
+def frame(words: int, outermost: bool = False) -> FrameRow:
     """Of so many words, the return address the last."""
-    return Row(RSP, 8 * words, b"", {RA: Rule("undefined") if outermost else Rule("offset", -8)}, False)
+    return FrameRow(RSP, 8 * words, b"", {RA: Rule("undefined") if outermost else Rule("offset", -8)}, False)
 
 
 FORBIDDEN = Forbidden([OLD])

@@ -17,7 +17,19 @@ from elftools.elf.elffile import ELFFile
 
 from suture.process.memory.image import frame_headers
 from suture.process.memory.maps import read_maps
-from suture.process.stack.frame import RA, RBP, RBX, RSP, FrameTable, NoFrame, Row, Rule, Undescribed, caller, entry_row
+from suture.process.stack.frame import (
+    RA,
+    RBP,
+    RBX,
+    RSP,
+    FrameRow,
+    FrameTable,
+    NoFrame,
+    Rule,
+    Undescribed,
+    caller,
+    entry_row,
+)
 
 ME = os.getpid()
 LIBRARY = "/usr/lib/x86_64-linux-gnu/libc.so.6"
@@ -69,7 +81,7 @@ class Entry:
         self.memory = Memory(raw)
         self.address = self.memory.address + self.at
 
-    def row(self, pc: int = START) -> Row:
+    def row(self, pc: int = START) -> FrameRow:
         return entry_row(ME, self.address, pc)
 
 
@@ -97,7 +109,7 @@ NAMES = {"offset": "OFFSET", "value_offset": "VAL_OFFSET", "register": "REGISTER
          "value_expression": "VAL_EXPRESSION", "undefined": "UNDEFINED"}  # fmt: skip
 
 
-def told(row: Row) -> tuple[object, dict[int, object]]:
+def told(row: FrameRow) -> tuple[object, dict[int, object]]:
     def value(rule: Rule) -> object:
         return rule.code if "expression" in rule.kind else None if rule.kind == "undefined" else rule.number
 
@@ -140,8 +152,8 @@ def test_addresses_before_the_first_function_and_behind_one_are_described_by_nob
         Entry(b"").row(START + SIZE)
     with pytest.raises(Undescribed):
         Entry(b"").row(START - 1)
-    assert Entry(b"").row(START + SIZE - 1) == Row(RSP, 0, b"", {}, False)
-    assert Entry(b"").row(START) == Row(RSP, 0, b"", {}, False, True)
+    assert Entry(b"").row(START + SIZE - 1) == FrameRow(RSP, 0, b"", {}, False)
+    assert Entry(b"").row(START) == FrameRow(RSP, 0, b"", {}, False, True)
 
 
 def header(raw: bytes, rows: bytes = b"") -> FrameTable:
@@ -322,7 +334,7 @@ REGISTERS = {RBX: 3, RBP: 0x1010, RSP: 0x1000, RA: 99, 0: 5}
 def called(
     rules: dict[int, Rule], register: int = RSP, offset: int = 16, expression: bytes = b""
 ) -> dict[int, int] | None:
-    return caller(Row(register, offset, expression, rules, False), REGISTERS, word)
+    return caller(FrameRow(register, offset, expression, rules, False), REGISTERS, word)
 
 
 def test_the_caller_is_what_the_rules_say() -> None:

@@ -10,20 +10,20 @@ import pytest
 
 from suture.process import x86_64
 from suture.process.memory.maps import Maps, read_maps
-from suture.process.stack.frame import RA, RSP, NoFrame, Row, Rule, Undescribed
+from suture.process.stack.frame import RA, RSP, FrameRow, NoFrame, Rule, Undescribed
 from suture.process.stack.unwind import Unwinder, frames, thread_registers
 
 ME = os.getpid()
 CODE = range(0x1000, 0x2000)
 
 
-def row(size: int, *, signal: bool = False, start: bool = False, outermost: bool = False) -> Row:
+def row(size: int, *, signal: bool = False, start: bool = False, outermost: bool = False) -> FrameRow:
     """Of a function whose frame is so large, with the return address at its end."""
-    return Row(RSP, size, b"", {RA: Rule("undefined") if outermost else Rule("offset", -8)}, signal, start)
+    return FrameRow(RSP, size, b"", {RA: Rule("undefined") if outermost else Rule("offset", -8)}, signal, start)
 
 
-def unwound(rows: Mapping[int, Row], words: Mapping[int, int], pc: int = 0x1000) -> list[tuple[int, int]]:
-    def row_of(pc: int) -> Row:
+def unwound(rows: Mapping[int, FrameRow], words: Mapping[int, int], pc: int = 0x1000) -> list[tuple[int, int]]:
+    def row_of(pc: int) -> FrameRow:
         if pc not in rows:
             raise Undescribed(pc)
         return rows[pc]

@@ -51,7 +51,7 @@ from suture.process.x86_64 import require_machine
 from suture.report.reason import Reason
 
 
-class Taken(Busy):
+class PlaceTaken(Busy):
     """The place that was chosen for the patch is taken."""
 
     def __init__(self, what: str) -> None:
@@ -195,7 +195,7 @@ def _apply_to(
         try:
             changed = _made_present(tracee, maps, prepared, patch, begun + timeout, on_step)
             break
-        except Taken:
+        except PlaceTaken:
             if not left:
                 raise
     before = _register(tracee, prepared, timeout, on_step)
@@ -276,7 +276,7 @@ def _place(
         except OSError as problem:
             tracee.check_same()
             if problem.errno == errno.EEXIST:
-                raise Taken(f"pid {tracee.pid}: something else is mapped where the patch was to go") from problem
+                raise PlaceTaken(f"pid {tracee.pid}: something else is mapped where the patch was to go") from problem
             found = why_no_memory(tracee, problem, len(linked.text) + len(linked.data))
             raise Refused(f"pid {tracee.pid}: {found.what}", found.remedy, reason=found.reason) from problem
         time.sleep(delay)

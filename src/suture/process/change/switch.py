@@ -24,7 +24,7 @@ from suture.process.memory.maps import Maps, open_maps, read_raw
 from suture.process.memory.placed import reader
 from suture.process.stack.coroutine import SuspendedStacks
 from suture.process.stack.elsewhere import Elsewhere, all_in_the_way
-from suture.process.stack.frame import NoFrame, Row
+from suture.process.stack.frame import FrameRow, NoFrame
 from suture.process.stack.resident import Resident
 from suture.process.stack.stack import ELSEWHERE, NO_THREAD, Forbidden, Hit, Snapshot, StackMap, StackUnknown
 from suture.process.stack.unwind import Unwinder, frames, thread_registers
@@ -329,7 +329,7 @@ class _Doubts:
             self._note_exit(tid, found, forbidden)
         return real
 
-    def _frames(self, tid: int, row_of: Callable[[int], Row]) -> list[tuple[int, int]]:
+    def _frames(self, tid: int, row_of: Callable[[int], FrameRow]) -> list[tuple[int, int]]:
         return frames(thread_registers(self._words[tid]), row_of, self._snapshot.word_reader(tid))
 
     def _note_exit(self, tid: int, found: Sequence[tuple[int, int]], forbidden: Forbidden) -> None:

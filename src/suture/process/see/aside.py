@@ -60,7 +60,7 @@ def blocked(pid: int) -> Told:
     )
 
 
-class _Line:
+class _Pipe:
     """The reading end of a pipe that answers come through. (multiprocessing has one too; to import it takes longer than a scan.)"""
 
     def __init__(self, fd: int) -> None:
@@ -99,7 +99,7 @@ class _Scout:
     """A child that answers for processes in order."""
 
     child: int
-    line: _Line
+    line: _Pipe
     retired: mmap.mmap  # shared with the child: not zero once another has taken over
     since: float = 0.0
     is_lost: bool = False
@@ -220,7 +220,7 @@ def _start(
     child = os.fork()
     if child:
         os.close(theirs)
-        return _Scout(child, _Line(ours), retired)
+        return _Scout(child, _Pipe(ours), retired)
     try:
         for fd in (ours, *others):
             os.close(fd)

@@ -47,7 +47,7 @@ class Rule:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class FrameRow:
     """All rules at one program counter. The canonical frame address is register + offset, or an expression.
 
     `is_start`: the program counter is at the first byte that the entry describes.
@@ -85,7 +85,7 @@ class FrameTable:
         index = bisect_right(self._starts, pc - self.header) - 1
         return None if index < 0 else self.header + self._starts[index]
 
-    def row(self, pc: int) -> Row:
+    def row(self, pc: int) -> FrameRow:
         """The row for an address. Raises NoFrame."""
         index = bisect_right(self._starts, pc - self.header) - 1
         if index < 0:
@@ -103,7 +103,7 @@ class _Cie:
     instructions: bytes
 
 
-class _Reader(Cursor):
+class _FrameCursor(Cursor):
     error = NoFrame
 
 
@@ -119,14 +119,14 @@ def _entry(pid: int, address: int) -> bytes:
     return data
 
 
-def entry_row(pid: int, address: int, pc: int) -> Row:
+def entry_row(pid: int, address: int, pc: int) -> FrameRow:
     """The row for a program counter from the entry at an address. Raises NoFrame."""
     data = _entry(pid, address)
     pointer = struct.unpack_from("<I", data)[0]
     if not pointer:
         raise NoFrame("not a function's entry")
     cie = _cie(_entry(pid, address + 4 - pointer))
-    reader = _Reader(data, 4)
+    reader = _FrameCursor(data, 4)
     start = _pointer(reader, cie.encoding, address + 4)
     size = _pointer(reader, cie.encoding & 0x0F, address + 4)
     if not start <= pc < start + size:
@@ -137,12 +137,12 @@ def entry_row(pid: int, address: int, pc: int) -> Row:
     machine.run(cie.instructions, None)
     machine.initial = dict(machine.rules)
     machine.run(data[reader.at :], pc)
-    return Row(
+    return FrameRow(
         machine.cfa_register, machine.cfa_offset, machine.cfa_expression, machine.rules, cie.is_signal, pc == start
     )
 
 
-def _pointer(reader: _Reader, encoding: int, base: int) -> int:
+def _pointer(reader: _FrameCursor, encoding: int, base: int) -> int:
     """DW_EH_PE: absolute or pc-relative, of 4 or 8 bytes; nothing else occurs for code on x86-64."""
     here = base + reader.at
     sizes = {0x00: (8, False), 0x03: (4, False), 0x04: (8, False), 0x0B: (4, True), 0x0C: (8, True)}
@@ -154,7 +154,7 @@ def _pointer(reader: _Reader, encoding: int, base: int) -> int:
 
 
 def _cie(data: bytes) -> _Cie:
-    reader = _Reader(data, 4)
+    reader = _FrameCursor(data, 4)
     version = reader.u(1)
     augmentation = reader.text()
     code_align, data_align = reader.uleb(), reader.sleb()
@@ -189,7 +189,7 @@ class _Machine:
         self._kept: list[tuple[int, int, bytes, dict[int, Rule]]] = []
 
     def run(self, code: bytes, pc: int | None) -> None:
-        reader = _Reader(code)
+        reader = _FrameCursor(code)
         while reader.at < len(code):
             op = reader.u(1)
             high, low = op & 0xC0, op & 0x3F
@@ -211,7 +211,7 @@ class _Machine:
         else:
             self.rules.pop(register, None)
 
-    def _other(self, op: int, reader: _Reader) -> None:
+    def _other(self, op: int, reader: _FrameCursor) -> None:
         align = self.cie.data_align
         if op == 0x00:
             pass
@@ -259,7 +259,7 @@ class _Machine:
             raise NoFrame(f"call frame instruction {op:#x}")
 
 
-def caller(row: Row, registers: Mapping[int, int], word: Word) -> dict[int, int] | None:
+def caller(row: FrameRow, registers: Mapping[int, int], word: Word) -> dict[int, int] | None:
     """Registers of the calling frame, None at the outermost one. Raises NoFrame."""
     if row.cfa_expression:
         cfa = _evaluate(row.cfa_expression, registers, word, None)
@@ -293,7 +293,7 @@ def caller(row: Row, registers: Mapping[int, int], word: Word) -> dict[int, int]
 def _evaluate(code: bytes, registers: Mapping[int, int], word: Word, first: int | None) -> int:
     """The few DWARF operations that linkers and C libraries use: PLT entries and signal frames."""
     stack = [] if first is None else [first]
-    reader = _Reader(code)
+    reader = _FrameCursor(code)
     try:
         for _ in range(_MOST_OPERATIONS):
             if reader.at >= len(code):

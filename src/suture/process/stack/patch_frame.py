@@ -7,7 +7,7 @@ from bisect import bisect_right
 from suture.patch import finder
 from suture.patch.record import Record
 from suture.process.memory import memory
-from suture.process.stack.frame import NoFrame, Row, entry_row
+from suture.process.stack.frame import FrameRow, NoFrame, entry_row
 
 _MOST_ROWS = 1 << 20
 
@@ -25,7 +25,7 @@ class PatchFrames:
         self._rows = rows
         self._starts = [r.start for r in rows]
 
-    def row(self, pc: int) -> Row:
+    def row(self, pc: int) -> FrameRow:
         """The row for an address. Raises NoFrame."""
         index = bisect_right(self._starts, pc - self._base) - 1
         if index < 0 or pc - self._base >= self._rows[index].end:

@@ -32,7 +32,7 @@ _START_STACK = 25  # startstack, counted from the state (proc_pid_stat(5))
 
 
 @dataclass(frozen=True)
-class Room:
+class StackRoom:
     """There is room below the red zone of a stack pointer `top`. `start`..`end` are the pages without content that it lies in, none when it
     is below the thread's own stack pointer."""
 
@@ -62,7 +62,7 @@ def own_stack(pid: int, is_main: bool, fs_base: int, maps: Maps) -> tuple[int, i
     return None
 
 
-def find_room(pid: int, tid: int, is_main: bool, registers: Registers, maps: Maps, size: int) -> Room | None:
+def find_room(pid: int, tid: int, is_main: bool, registers: Registers, maps: Maps, size: int) -> StackRoom | None:
     """Room of `size` bytes, red zone included. None when there is none."""
     own = own_stack(pid, is_main, registers.fs_base, maps)
     if own is None:
@@ -75,7 +75,7 @@ def find_room(pid: int, tid: int, is_main: bool, registers: Registers, maps: Map
     return found or _below(pid, tid, is_main, registers, maps, own, size)
 
 
-def _unwritten(pid: int, low: int, top: int, size: int) -> Room | None:
+def _unwritten(pid: int, low: int, top: int, size: int) -> StackRoom | None:
     """The upper end of the lowest `size` bytes in pages without any content."""
     end = top // _PAGE * _PAGE
     start = -(-low // _PAGE) * _PAGE
@@ -100,13 +100,13 @@ def _unwritten(pid: int, low: int, top: int, size: int) -> Room | None:
             continue
         free += _PAGE
         if free >= size:
-            return Room(page + _PAGE, page + _PAGE - free, page + _PAGE)
+            return StackRoom(page + _PAGE, page + _PAGE - free, page + _PAGE)
     return None
 
 
 def _below(
     pid: int, tid: int, is_main: bool, registers: Registers, maps: Maps, own: tuple[int, int], size: int
-) -> Room | None:
+) -> StackRoom | None:
     """The stack pointer, when the thread is surely on its own stack and there is room."""
     low, high = own
     top = int(registers.rsp)
@@ -130,10 +130,10 @@ def _below(
         return None
     first = _start_stack(tid) if is_main else high
     if is_main:
-        return Room(top) if 0 <= first - outermost <= _FIRST_FRAME else None
+        return StackRoom(top) if 0 <= first - outermost <= _FIRST_FRAME else None
     # between the first frame and the control block there are thread-local variables, but no frame
     above = words[(outermost - start) // _WORD : (first - start) // _WORD]
-    return None if any(_is_code(maps, value) for value in above) else Room(top)
+    return None if any(_is_code(maps, value) for value in above) else StackRoom(top)
 
 
 def _is_code(maps: Maps, value: int) -> bool:

@@ -13,7 +13,7 @@ from suture.process import x86_64
 from suture.process.memory.image import frame_headers
 from suture.process.memory.maps import Maps
 from suture.process.memory.placed import find_placed
-from suture.process.stack.frame import RA, RSP, FrameTable, NoFrame, Row, Undescribed, Word, caller
+from suture.process.stack.frame import RA, RSP, FrameRow, FrameTable, NoFrame, Undescribed, Word, caller
 from suture.process.stack.patch_frame import PatchFrames
 
 _MOST_FRAMES = 1024
@@ -44,7 +44,7 @@ def thread_registers(words: Sequence[int] | memoryview[int]) -> dict[int, int]:
     return {number: words[place] for number, place in enumerate(_PLACES)}
 
 
-def frames(registers: Mapping[int, int], row_of: Callable[[int], Row], word: Word) -> list[tuple[int, int]]:
+def frames(registers: Mapping[int, int], row_of: Callable[[int], FrameRow], word: Word) -> list[tuple[int, int]]:
     """Program counter and stack pointer of each frame, from the innermost to the outermost. Raises NoFrame."""
     found = [(registers[RA], registers[RSP])]
     here: Mapping[int, int] = registers
@@ -73,7 +73,7 @@ class Unwinder:
 
     def __init__(self, pid: int) -> None:
         self.pid = pid
-        self._rows: dict[int, Row] = {}
+        self._rows: dict[int, FrameRow] = {}
         self._undescribed: set[int] = set()
         self._tables: dict[int, FrameTable | PatchFrames | None] = {}
         self._code: list[bytes] = []
@@ -96,7 +96,7 @@ class Unwinder:
             self._spans.sort()
             self._starts = [s[0] for s in self._spans]
 
-    def known_row(self, pc: int) -> Row:
+    def known_row(self, pc: int) -> FrameRow:
         """For use inside a stop."""
         row = self._rows.get(pc)
         if row is None:
@@ -105,7 +105,7 @@ class Unwinder:
             raise NoFrame(f"{pc:#x} has not been looked up yet")
         return row
 
-    def row(self, pc: int) -> Row:
+    def row(self, pc: int) -> FrameRow:
         """Look a row up and keep it. Raises NoFrame."""
         if pc not in self._rows:
             index = bisect_right(self._starts, pc) - 1

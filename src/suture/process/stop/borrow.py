@@ -28,7 +28,7 @@ from suture.process.memory import memory
 from suture.process.memory.gadget import Gadgets, find_gadgets, gadgets_within
 from suture.process.memory.maps import Maps
 from suture.process.proc import open_file
-from suture.process.stack.room import MARK, Room, find_room
+from suture.process.stack.room import MARK, StackRoom, find_room
 from suture.process.stop.detach import detach_running, sweep, wait_while_ours
 from suture.process.stop.interrupted import repair_interrupted
 from suture.process.stop.obstacle import why_uninterruptible
@@ -168,7 +168,7 @@ def borrow(tracee: Tracee, maps: Maps, on_step: OnStep = no_step, deadline: floa
             continue
         original: Registers | None = None
         mask: int | None = None
-        used: Room | None = None
+        used: StackRoom | None = None
         try:
             if not tracee.has_thread(tid):  # its number was another's by then
                 continue
@@ -296,7 +296,7 @@ def _stop(pid: int, tid: int) -> int:
         syscall.cont(tid, os.WSTOPSIG(status) if status >> 16 == 0 else 0)
 
 
-def _give_back(tracee: Tracee, tid: int, original: Registers | None, mask: int | None, used: Room | None) -> None:
+def _give_back(tracee: Tracee, tid: int, original: Registers | None, mask: int | None, used: StackRoom | None) -> None:
     """Registers, signal mask, a mark where the frame was, detach. A thread that has ended meanwhile needs nothing."""
     pid = tracee.pid
     with suppress(ProcessLookupError, NoProcess, Busy):
@@ -402,7 +402,7 @@ def _candidates(tracee: Tracee) -> list[int]:
     return [tid for _, _, tid in sorted(ranked)][:64]
 
 
-def _mark(tracee: Tracee, room: Room) -> None:
+def _mark(tracee: Tracee, room: StackRoom) -> None:
     """The thread stands still and does not need our frame any more; the next time its pages are known by the mark."""
     memory.write(tracee.pid, tracee.memory, room.start, MARK * ((room.end - room.start) // len(MARK)))
 
