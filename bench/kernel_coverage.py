@@ -35,6 +35,7 @@ from kernel_pool import HUNKS, Need, Parts, Pool, needs, read_text
 
 import suture
 from suture.command import run
+from suture.compile.job import CompileFailed
 from suture.error import SutureError
 from suture.kernel.manifest import KernelPatch, read_patch
 from suture.make_kernel import built, unit
@@ -233,10 +234,10 @@ def attempt(target: ArchiveKernel, path: str, change: str, pool: Pool) -> tuple[
         try:
             name = re.sub(r"\W+", "-", path) + ".patch"
             module = make(ready(KernelRequest(f"linux={target.version}", ((name, pool.text(parts, head)),))))
-        except unit.CompileFailed as error:
+        except CompileFailed as error:
             said = error.what.partition("error: ")[2].partition("\n")[0] or error.what.replace("\n", "; ")[:200]
             row |= {"reason": said, "kind": "does not compile without more of the difference"}
-            missed = needs(error.logs)
+            missed = needs({r.source: r.output for r in error.rejected})
         except KernelRefused as error:
             if any("changes the code of no function" in r.reason for r in error.refused):
                 return row | {"outcome": "no code changes", "reason": "", "kind": ""}, None

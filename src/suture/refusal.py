@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+RESTART = "restart the program with the fixed package"
+RESTART_KERNEL = "restart with the fixed kernel"
+"""What always helps, as a remedy or the end of one."""
+
 
 @dataclass(frozen=True)
 class Refusal:

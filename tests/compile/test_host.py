@@ -82,8 +82,9 @@ def test_the_compilers_own_words_are_kept_on_failure(folder: Path) -> None:
     tree = opened(folder).post(parse(FIX.replace("N 41", "N ]"), "fix"))
     with pytest.raises(CompileFailed) as raised:
         tree.compile([(u, Variant.PLAIN) for u in tree.units])
-    assert raised.value.unit.source == "lib/a.c"
-    assert "lib/a.c" in raised.value.output and "error:" in raised.value.output
+    (rejected,) = raised.value.rejected
+    assert rejected.source == "lib/a.c"
+    assert "lib/a.c" in rejected.output and "error:" in rejected.output
 
 
 def test_line_numbers_do_not_count_in_a_comparison(folder: Path) -> None:
@@ -137,7 +138,7 @@ def test_a_fix_reads_nothing_that_only_root_may_read(folder: Path, tmp_path: Pat
     unit = next(u for u in tree.units if u.source == "b.c")
     with pytest.raises(CompileFailed) as raised:
         tree.compile([(unit, Variant.PLAIN)])
-    assert "word_of_root" not in raised.value.output and "secret" in raised.value.output
+    assert "word_of_root" not in raised.value.rejected[0].output and "secret" in raised.value.rejected[0].output
 
 
 def test_a_fix_does_not_read_the_environment_of_whoever_makes_the_patch(

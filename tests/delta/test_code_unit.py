@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from suture.delta.code_unit import CodeUnit, Function, Span, Transfer
-from suture.delta.liveness import Flow, Step
+from suture.delta.liveness import Flow, FlowStep
 from suture.elf.file import ElfFile
 from tests.delta.compiled import object_of
 
@@ -160,7 +160,7 @@ def test_steps_are_all_instructions_of_all_parts(code: CodeUnit, tmp_path: Path)
     assert code.steps("alias") is code.steps("tail")
 
 
-def step(code: CodeUnit, name: str, flow: Flow, nth: int = 0) -> Step:
+def step(code: CodeUnit, name: str, flow: Flow, nth: int = 0) -> FlowStep:
     return [s for s in code.steps(name) if s.effect.flow is flow][nth]
 
 

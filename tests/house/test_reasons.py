@@ -13,7 +13,7 @@ SOURCE = Path(__file__).resolve().parents[2] / "src" / "suture"
 ROOMS = ("process", "kernel", "patch")
 
 # Classes that name the identifier themselves, at the latest as a default.
-NAMED_BY_CLASS = {"NoProcess", "AlreadyTraced", "BadPatch", "Taken"}
+NAMED_BY_CLASS = {"NoProcess", "AlreadyTraced", "BadPatch", "PlaceTaken"}
 
 
 def error_classes() -> set[str]:

@@ -7,12 +7,12 @@ from collections.abc import Mapping
 
 import pytest
 
+from suture.compile.job import CompileFailed
 from suture.delta.ledger import Fate
 from suture.make_kernel.make import KernelMaking, make
 from suture.make_kernel.prepare import prepare
 from suture.make_kernel.request import KernelRequest, ready
 from suture.make_kernel.target import find
-from suture.make_kernel.unit import CompileFailed
 
 pytestmark = [pytest.mark.archive, pytest.mark.slow]
 _VERSION = "6.1.176-1"

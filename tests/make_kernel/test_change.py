@@ -5,7 +5,7 @@ from __future__ import annotations
 from suture.delta.compare import Difference, difference
 from suture.elf.file import ElfFile
 from suture.make_kernel.change import KernelChange, OtherCompiles, compared
-from suture.make_kernel.image import Image
+from suture.make_kernel.image import KernelImage
 from suture.make_kernel.match import KernelMatch
 from suture.make_kernel.object import KernelObject
 from suture.make_kernel.special_section import SpecialSections
@@ -44,7 +44,7 @@ def change(
         assert old in text
         text = text.replace(old, new)
     pre, after = obj(base), post or obj(text)
-    image = Image(name, (), names or {}, {}, "")
+    image = KernelImage(name, (), names or {}, {}, "")
     match = KernelMatch(MatchedUnit("u.c", "u.o", True, (), ()))
     return KernelChange("u.c", pre, after, image, match, SpecialSections(pre), SpecialSections(after), other)
 

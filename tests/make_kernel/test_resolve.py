@@ -10,9 +10,9 @@ import pytest
 
 from suture.delta.atom import Atom
 from suture.make_kernel.change import KernelChange
-from suture.make_kernel.image import Image
+from suture.make_kernel.image import KernelImage
 from suture.make_kernel.object import LEFT, WRITTEN_OVER, KernelReference
-from suture.make_kernel.resolve import Exported, Exports, Internal, Livepatched, Overwritten, Resolver
+from suture.make_kernel.resolve import Exported, Exports, Internal, KernelResolver, Livepatched, Overwritten
 from suture.refusal import Refusal
 from tests.make_kernel.test_change import BASE, HELPER, QUIET_EDIT, F, N, change
 
@@ -43,8 +43,8 @@ def made(
     return replace(c, image=replace(c.image, depends=depends, shared=shared or {}))
 
 
-def resolver(*changes: KernelChange, images: dict[str, Image] | None = None) -> Resolver:
-    return Resolver(changes, EXPORTS, lambda name: (images or {}).get(name))
+def resolver(*changes: KernelChange, images: dict[str, KernelImage] | None = None) -> KernelResolver:
+    return KernelResolver(changes, EXPORTS, lambda name: (images or {}).get(name))
 
 
 def atom(c: KernelChange, label: str) -> Atom:
@@ -62,7 +62,7 @@ def to(c: KernelChange, source: str, label: str) -> KernelReference:
     return rows[0]
 
 
-def resolved(c: KernelChange, source: str, label: str, r: Resolver | None = None) -> object:
+def resolved(c: KernelChange, source: str, label: str, r: KernelResolver | None = None) -> object:
     return (r or resolver(c)).resolve(0, c.post.functions[source].hot, to(c, source, label))
 
 
@@ -71,7 +71,7 @@ def why(found: object) -> str:
     return found.reason
 
 
-def external(name: str, c: KernelChange | None = None, **images: Image) -> object:
+def external(name: str, c: KernelChange | None = None, **images: KernelImage) -> object:
     c = c or made(F)
     hot = c.post.functions["f"].hot
     ref = replace(to(c, "f", "helper"), section=None, symbol=name)
@@ -146,12 +146,12 @@ def test_exports_of_vmlinux_are_bound_by_the_module_loader() -> None:
     assert external("spaced") == Exported("spaced", "NS")
     base = BASE.replace(f"{N}static int helper", f"{N}int helper")
     c = made(F, base=base)
-    exported = Resolver((c,), Exports({"helper": ("vmlinux", "")}))
+    exported = KernelResolver((c,), Exports({"helper": ("vmlinux", "")}))
     assert resolved(c, "f", "helper", exported) == Exported("helper")
     static = made(F)
-    assert resolved(static, "f", "helper", Resolver((static,), Exports({"helper": ("vmlinux", "")}))) == Livepatched(
-        "vmlinux", "helper", 0, False
-    )
+    assert resolved(
+        static, "f", "helper", KernelResolver((static,), Exports({"helper": ("vmlinux", "")}))
+    ) == Livepatched("vmlinux", "helper", 0, False)
 
 
 def test_names_of_the_same_object_are_told_apart_by_what_running_code_implies() -> None:
@@ -175,7 +175,7 @@ def test_names_of_other_objects_are_found_where_the_module_depends_on_them() -> 
         why(external("theirs", made(F, name="module")))
         == "needs theirs of the module other, which module does not depend on"
     )
-    far = Image("other", (), {"far": (0x10, 0x20)}, {}, "", (), {"far": 0x20})
+    far = KernelImage("other", (), {"far": (0x10, 0x20)}, {}, "", (), {"far": 0x20})
     assert external("far", c, other=far) == Livepatched("other", "far", 2, False)
     assert external("far", c, vmlinux=replace(far, name="vmlinux")) == Livepatched("vmlinux", "far", 2, False)
     assert why(external("far", made(F, name="module"), other=far)).startswith("nothing in the running kernel")

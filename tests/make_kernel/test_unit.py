@@ -11,6 +11,7 @@ from typing import cast
 
 import pytest
 
+from suture.compile.job import CompileFailed, RejectedUnit
 from suture.delta.layout import LayoutChange
 from suture.make_kernel import make, overlay, unit
 from suture.make_kernel.affected import KernelAffected
@@ -32,12 +33,12 @@ def test_what_the_compiler_rejects_is_quoted_from_the_file_as_the_fix_leaves_it(
     marked, plain = tmp_path / "marked", tmp_path / "plain"
 
     def compile_sections(tree: object, chosen: object, layer: Path, key: str) -> list[Path]:
-        raise unit.CompileFailed({"net/x.c": f"quoted from {layer.name} {key}"})
+        raise CompileFailed([RejectedUnit("net/x.c", "net/x.o", f"quoted from {layer.name} {key}")])
 
     monkeypatch.setattr(unit, "compile_sections", compile_sections)
     monkeypatch.setattr(overlay, "layer", lambda tree, fixes, keep_lines=True: (marked if keep_lines else plain, "key"))
     ready = cast(KernelReady, SimpleNamespace(tree=None, fixes=()))
-    with pytest.raises(unit.CompileFailed, match="quoted from plain key"):
+    with pytest.raises(CompileFailed, match="quoted from plain key"):
         make._compile_post(ready, (), marked, "marked key")
 
 
@@ -55,10 +56,10 @@ def test_all_units_that_the_compiler_rejects_are_named_and_the_objects_of_the_ot
     monkeypatch.setenv("SUTURE_CACHE", str(tmp_path / "cache"))
     tree = cast(KernelTree, SimpleNamespace(room=Room(), key="key"))
     with pytest.raises(
-        unit.CompileFailed, match=r"net/a.c: the compiler rejects it\nerror: in 0\nand 1 more: net/c.c"
+        CompileFailed, match=r"net/a.c: the compiler rejects it\nerror: in 0\nand 1 more: net/c.c"
     ) as raised:
         unit.compile_sections(tree, units, None, "")
-    assert list(raised.value.logs) == ["net/a.c", "net/c.c"]
+    assert [r.source for r in raised.value.rejected] == ["net/a.c", "net/c.c"]
     (kept,) = unit.compile_sections(tree, units[1:2], None, "")
     assert kept.read_bytes() == b"object"
 

@@ -119,7 +119,7 @@ def _wanted(words: Sequence[str]) -> list[Wanted]:
 
 
 def _print(args: argparse.Namespace, found: Sequence[Conversion]) -> int:
-    from suture.convert.result import Outcome
+    from suture.convert.result import ConvertOutcome
     from suture.convert.store import as_json
 
     if args.json:
@@ -129,7 +129,7 @@ def _print(args: argparse.Namespace, found: Sequence[Conversion]) -> int:
     else:
         for conversion in found:
             print_conversion(conversion)
-    is_whole = all(not c.problem and all(f.outcome is not Outcome.DISK for f in c.fixes) for c in found)
+    is_whole = all(not c.problem and all(f.outcome is not ConvertOutcome.DISK for f in c.fixes) for c in found)
     return ExitCode.OK if is_whole or args.plan else ExitCode.PARTIAL
 
 

@@ -15,10 +15,9 @@ from suture.compile.tree import Tree
 from suture.compile.unit import Unit
 from suture.error import Refused
 from suture.progress import Progress, silent
-from suture.refusal import Refusal
+from suture.refusal import RESTART, Refusal
 from suture.source.fix import CODE, FilePatch, Fix, PathKind
 
-RESTART = "restart the program with the fixed package"
 _WHOLE = "make the patch without --only"
 _NO_CODE = "a document, a test or a changelog: no unit reads it"
 _MODE = "only its mode changes"

@@ -19,23 +19,34 @@ Enter = Callable[[str, Sequence[tuple[Path, str]]], str]
 """Runs a script that may write to folders (host path, place in the room) and returns its output."""
 
 
-_MOST_LINES = 30
+_NAMED, _QUOTED = 5, 30  # units, lines
 _MOST_MEMORY = 8 << 20  # KiB; `#include "/dev/zero"` is read until there is no more
 
 
+@dataclass(frozen=True)
+class RejectedUnit:
+    """A unit that the compiler rejects, and all that it says."""
+
+    source: str
+    object: str
+    output: str
+
+
 class CompileFailed(SutureError):
-    """The compiler rejects a TU."""
+    """The compiler rejects units. The first one is quoted, the others are named."""
 
     exit_code = ExitCode.COMMAND
 
-    def __init__(self, unit: Unit, output: str) -> None:
-        tail = "\n".join(output.strip().splitlines()[:_MOST_LINES])
+    def __init__(self, rejected: Sequence[RejectedUnit]) -> None:
+        first, *others = rejected
+        said = [line for line in first.output.splitlines() if line.strip()]
+        names = ", ".join(r.source for r in others[:_NAMED]) + ", ..." * (len(others) > _NAMED)
+        more = [f"and {len(others)} more: {names}"] if others else []
         super().__init__(
-            f"{unit.source}: the compiler rejects it\n{tail}",
-            "correct the fix, or check that it belongs to this version",
+            "\n".join([f"{first.source}: the compiler rejects it", *said[:_QUOTED], *more]),
+            "correct the fix, or check that it belongs to this version (a fix may need others before it)",
         )
-        self.unit = unit
-        self.output = output
+        self.rejected = tuple(rejected)
 
 
 @dataclass(frozen=True)
@@ -71,7 +82,8 @@ def outputs(
 ) -> list[Path]:
     """The output file of each job, from the cache or made now, all missing ones in one entry of the room.
 
-    `root` is the tree's, whose lines an error may quote. Raises `CompileFailed` for the first job that fails; the outputs of those that did not are kept.
+    `root` is the tree's, whose lines an error may quote. Raises `CompileFailed` for all units of which a job fails; the outputs
+    of the other jobs are kept.
     """
     store = place or cache.root() / "object"
     paths = [store / key[:2] / key for key in (job.key(state) for job in jobs)]
@@ -92,18 +104,19 @@ def _make(missing: Mapping[Path, Job], folder: Path, enter: Enter, env: Mapping[
         f"printf '%s\\n' {numbers} | xargs -P {workers} -n 1 sh -c {shlex.quote(one)} job\n",
         [(folder, f"{INSIDE}/out")],
     )
-    failed: list[tuple[int, Job]] = []
+    rejected: dict[str, RejectedUnit] = {}
     for number, (path, job) in enumerate(missing.items()):
         made = folder / str(number)
         if (folder / f"{number}.ok").exists() and cache.is_plain(made):
             path.parent.mkdir(exist_ok=True)
             made.rename(path)
         else:
-            failed.append((number, job))
-    for number, job in failed:
-        log = folder / f"{number}.log"
-        said = log.read_text(errors="replace") if cache.is_plain(log) else ""
-        raise CompileFailed(job.unit, complaint.told(said, job.unit.directory, (root, *job.unit.named)))
+            log = folder / f"{number}.log"
+            said = log.read_text(errors="replace") if cache.is_plain(log) else ""
+            quoted = complaint.told(said, job.unit.directory, (root, *job.unit.named))
+            rejected.setdefault(job.unit.object, RejectedUnit(job.unit.source, job.unit.object, quoted))
+    if rejected:
+        raise CompileFailed(tuple(rejected.values()))
 
 
 def _script(job: Job, output: str, env: Mapping[str, str]) -> str:

@@ -18,7 +18,7 @@ from pathlib import Path
 from suture.compile.job import CompileFailed
 from suture.compile.post import apply
 from suture.compile.tree import Tree
-from suture.convert.result import Conversion, FixResult, Outcome, PatchResult, close
+from suture.convert.result import Conversion, ConvertOutcome, FixResult, PatchResult, close
 from suture.delta.ledger import Fate
 from suture.error import Refused, SutureError
 from suture.make.make import Making, make, write
@@ -89,7 +89,7 @@ def planned(update: Update, progress: Progress = silent) -> Conversion:
         old = archive_for(update.source, update.old, progress).source(update.source, update.old)
         new = archive_for(update.source, update.new, progress).source(update.source, update.new)
         found = plan(old, new)
-    fixes = tuple(FixResult(f.name, f.cves, Outcome.UNTRIED) for f in found.fixes)
+    fixes = tuple(FixResult(f.name, f.cves, ConvertOutcome.UNTRIED) for f in found.fixes)
     cves = close(found.cves, found.of_rest, fixes, [f.name for f in found.rest])
     return Conversion(update.source, update.release, update.old, update.new, "", fixes, cves, (), clock.seconds)
 
@@ -98,7 +98,7 @@ def _untried(
     update: Update, problem: SutureError, seconds: Mapping[str, float], found: Plan | None = None
 ) -> Conversion:
     fixes = tuple(
-        FixResult(f.name, f.cves, Outcome.UNTRIED, {}, (problem.what,)) for f in (found.fixes if found else ())
+        FixResult(f.name, f.cves, ConvertOutcome.UNTRIED, {}, (problem.what,)) for f in (found.fixes if found else ())
     )
     rest = [f.name for f in found.rest] if found else []
     cves = close(found.cves, found.of_rest, fixes, rest) if found else ()
@@ -134,7 +134,7 @@ class _Attempt:
                     return found, tuple(inside.get(f.name) or left[f.name] for f in self.fixes)
             else:  # it cannot be told whose fault it is, so each is judged by itself
                 each = {f.name: self._alone(f) for f in going}
-                wrong = {n: r for n, r in each.items() if r.outcome is not Outcome.LIVE} or each
+                wrong = {n: r for n, r in each.items() if r.outcome is not ConvertOutcome.LIVE} or each
             left |= wrong
             going = [f for f in going if f.name not in wrong]
         return None, tuple(left[f.name] for f in self.fixes)
@@ -146,14 +146,14 @@ class _Attempt:
         if len(going) == 1:
             return {f.name: self._inside(making, f) for f in lacking}
         each = {f.name: self._alone(f) for f in lacking}
-        wrong = {n: r for n, r in each.items() if r.outcome is Outcome.DISK}
+        wrong = {n: r for n, r in each.items() if r.outcome is ConvertOutcome.DISK}
         return wrong or {f.name: self._inside(making, f) for f in lacking}
 
     def _standing_on(self, fix: Fix, left: Mapping[str, FixResult]) -> FixResult:
         """A fix that does not apply once others are left out."""
         shared = [n for n in left if self._paths[n] & self._paths[fix.name]]
         why = f"it changes what {', '.join(shared)} changes, which is not live" if shared else "it does not apply"
-        return FixResult(fix.name, fix.cves, Outcome.DISK, {}, (why,))
+        return FixResult(fix.name, fix.cves, ConvertOutcome.DISK, {}, (why,))
 
     def _needs(self, fix: Fix) -> list[Fix]:
         """The earlier fixes that change a file of this one, and those that they stand on themselves."""
@@ -197,8 +197,10 @@ class _Attempt:
         making = self._make([*self._needs(fix), fix])
         if isinstance(making, SutureError):
             nothing = "changes no code" in making.what or "changes documentation" in making.what
-            outcome = Outcome.NO_CODE if isinstance(making, Refused) and nothing else Outcome.DISK
-            return FixResult(fix.name, fix.cves, outcome, {}, () if outcome is Outcome.NO_CODE else (making.what,))
+            outcome = ConvertOutcome.NO_CODE if isinstance(making, Refused) and nothing else ConvertOutcome.DISK
+            return FixResult(
+                fix.name, fix.cves, outcome, {}, () if outcome is ConvertOutcome.NO_CODE else (making.what,)
+            )
         return self._inside(making, fix)
 
     def _inside(self, making: Making, fix: Fix) -> FixResult:
@@ -209,11 +211,15 @@ class _Attempt:
                     names = sorted({n for a in row.ledger.accounts if a.fate is Fate.PATCHED for n in a.functions})
                     functions |= {made.manifest.target.file: tuple(names)} if names else {}
         if _is_whole(making, fix):
-            return FixResult(fix.name, fix.cves, Outcome.LIVE if functions else Outcome.NO_CODE, functions)
+            return FixResult(
+                fix.name, fix.cves, ConvertOutcome.LIVE if functions else ConvertOutcome.NO_CODE, functions
+            )
         reasons = [r.reason for r in making.refused]
         for made in making.patches:
             reasons += [a.reason for row in made.manifest.fixes if row.name == fix.name for a in row.ledger.missing]
-        return FixResult(fix.name, fix.cves, Outcome.DISK, functions, tuple(dict.fromkeys(r for r in reasons if r)))
+        return FixResult(
+            fix.name, fix.cves, ConvertOutcome.DISK, functions, tuple(dict.fromkeys(r for r in reasons if r))
+        )
 
 
 def _apply(fix: Fix, tree: Tree, over: Path) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 
-class Outcome(Enum):
+class ConvertOutcome(Enum):
     """What came of one fix."""
 
     LIVE = "live"  # all of it is in the patches
@@ -31,7 +31,7 @@ class FixResult:
 
     name: str
     cves: tuple[str, ...]
-    outcome: Outcome
+    outcome: ConvertOutcome
     functions: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     reasons: tuple[str, ...] = ()
 
@@ -87,11 +87,13 @@ def close(
             continue
         outcomes = {f.outcome for f in own}
         reasons = tuple(
-            dict.fromkeys(r for f in own for r in f.reasons if f.outcome in (Outcome.DISK, Outcome.UNTRIED))
+            dict.fromkeys(
+                r for f in own for r in f.reasons if f.outcome in (ConvertOutcome.DISK, ConvertOutcome.UNTRIED)
+            )
         )
-        if outcomes <= {Outcome.NO_CODE}:
+        if outcomes <= {ConvertOutcome.NO_CODE}:
             closing = Closing.NO_CODE
-        elif outcomes <= {Outcome.LIVE, Outcome.NO_CODE}:
+        elif outcomes <= {ConvertOutcome.LIVE, ConvertOutcome.NO_CODE}:
             closing = Closing.LIVE
         else:
             closing = Closing.DISK

@@ -6,7 +6,7 @@ from suture.delta.atom import AtomObject
 from suture.delta.change import UnitChange
 from suture.delta.outside import INITIALIZERS
 from suture.delta.selection import old_function
-from suture.refusal import Refusal
+from suture.refusal import RESTART, Refusal
 
 
 def run_already(change: UnitChange) -> dict[str, Refusal]:
@@ -22,7 +22,7 @@ def run_already(change: UnitChange) -> dict[str, Refusal]:
         if old is not None and (old.name in roots or (old.name in before and name in after)):
             found[name] = Refusal(
                 "it ran when the program was loaded and has run already; its effect stays",
-                "restart the program with the fixed package",
+                RESTART,
             )
     return found
 

@@ -14,7 +14,7 @@ from capstone import x86
 from suture.delta.atom import Atom, AtomKind, AtomObject, Reference
 from suture.delta.change import UnitChange
 from suture.elf.abi import R
-from suture.refusal import Refusal
+from suture.refusal import RESTART, Refusal
 
 # System V x86-64 psABI, section 3.2: what a call is given, and what it leaves
 _ARGUMENTS = frozenset({"rdi", "rsi", "rdx", "rcx", "r8", "r9", "r10"})
@@ -42,7 +42,7 @@ def kept_constants(change: UnitChange) -> dict[str, Refusal]:
 def _kept(label: str) -> Refusal:
     return Refusal(
         f"the fix changes the constant {label}, which has addresses of functions; who was given its address calls the old ones",
-        "give the new functions in code that runs after the patch, or restart the program with the fixed package",
+        f"give the new functions in code that runs after the patch, or {RESTART}",
     )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from suture.delta.atom import AtomFunction
 from suture.delta.change import UnitChange
-from suture.refusal import Refusal
+from suture.refusal import RESTART, Refusal
 
 
 def callers_left(change: UnitChange) -> dict[str, Refusal]:
@@ -28,7 +28,7 @@ def callers_left(change: UnitChange) -> dict[str, Refusal]:
                         replaced_pre[called.name],
                         Refusal(
                             f"{gone.name}, which the fix removes, can still be reached in a running process and calls it as before",
-                            f"keep {gone.name} in the fix, or restart the program with the fixed package",
+                            f"keep {gone.name} in the fix, or {RESTART}",
                         ),
                     )
     return found

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from suture.delta.atom import Atom, AtomKind, AtomObject, without_fields
 from suture.delta.correlation import pair_atoms
 from suture.elf.abi import SymbolType
+from suture.refusal import RESTART
 
-_RESTART = "restart the program with the fixed package"
 INITIALIZERS = (".init_array", ".preinit_array", ".ctors")
 _FINALIZERS = (".fini_array", ".dtors")
 _ORDINARY = (
@@ -28,7 +28,7 @@ class Outside:
 
     label: str
     reason: str
-    remedy: str = _RESTART
+    remedy: str = RESTART
     exported: bool = False
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from suture.delta.atom import Atom, AtomFunction, AtomKind, Reference
 from suture.delta.change import UnitChange
 from suture.delta.kept import kept_constants
-from suture.refusal import Refusal
+from suture.refusal import RESTART, Refusal
 
 
 @dataclass(frozen=True, order=True)
@@ -244,7 +244,7 @@ class Selection:
         if change.leads_inside(target):
             return Refusal(
                 f"the variable {target.label} holds addresses of labels inside functions that the fix changes",
-                "restart the program with the fixed package",
+                RESTART,
             )
         if not target.is_exportable(ref.symbol) and change.address_of(target) is None:
             return Refusal(
@@ -386,7 +386,7 @@ def old_function(change: UnitChange, name: str) -> AtomFunction | None:
 def _unplaced(section: str) -> Refusal:
     return Refusal(
         f"it refers to section {section}, which a live patch does not carry",
-        "restart the program with the fixed package",
+        RESTART,
     )
 
 

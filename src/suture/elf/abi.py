@@ -5,6 +5,7 @@ from __future__ import annotations
 from enum import IntEnum, IntFlag
 
 from suture.error import Unsupported
+from suture.refusal import RESTART
 
 ELFMAG = b"\x7fELF"
 ELFCLASS64 = 2
@@ -138,7 +139,7 @@ def field_width(r_type: int) -> int:
     if width is None:
         raise Unsupported(
             f"code with relocations of type {r_type}, which only the large and medium code models have (psABI 3.5)",
-            "build it without -mcmodel=large and -mcmodel=medium, or restart the program with the fixed package",
+            f"build it without -mcmodel=large and -mcmodel=medium, or {RESTART}",
         )
     return width
 

@@ -24,13 +24,11 @@ from suture.delta.line_table import LineTable
 from suture.delta.outside import Outside
 from suture.make.build import PatchContents
 from suture.patch.manifest import FixFact, NamedCve, RefusedFunction
-from suture.refusal import Refusal
+from suture.refusal import RESTART, Refusal
 from suture.source.changed_line import ChangedLines
 from suture.source.fix import Fix
 
-_NOT_CARRIED = Refusal(
-    "what it changes of {} is in no group of functions of this patch", "restart the program with the fixed package"
-)
+_NOT_CARRIED = Refusal("what it changes of {} is in no group of functions of this patch", RESTART)
 _NO_CODE_LINES = "declarations, types, macros or comments"
 
 

@@ -47,7 +47,7 @@ from suture.patch.manifest import (
     Verdict,
 )
 from suture.patch.seal import seal
-from suture.refusal import Refusal
+from suture.refusal import RESTART, Refusal
 
 # who needs one of these has libgcc's unwinder as long as it is loaded: libstdc++ needs it in turn
 _RUNTIMES = frozenset({"libgcc_s.so.1", "libstdc++.so.6"})
@@ -182,19 +182,17 @@ class _Build:
         if old is None or placed is None:
             return change.unlike
         if name.startswith("."):
-            return Refusal("the fix changes assembly at file level", "restart the program with the fixed package")
+            return Refusal("the fix changes assembly at file level", RESTART)
         if old.is_ifunc or change.post.functions[name].is_ifunc:
             return _chooses()
         code = self.run.code_at(placed.address, placed.size)
         if code is None:
-            return Refusal(
-                "its old code is not in one executable section", "restart the program with the fixed package"
-            )
+            return Refusal("its old code is not in one executable section", RESTART)
         targets = change.pre.inner_targets(old)
         if targets and old.name not in change.match.verified:
             return Refusal(
                 "its switch tables could not be compared with the running ones",
-                "restart the program with the fixed package",
+                RESTART,
             )
         return plan_entry(code, placed.address, targets, relaxed)
 
@@ -254,7 +252,7 @@ class _Build:
                     continue  # what passes comes from other binaries; where they have a runtime, it is told
                 else:
                     problem = "an exception may have to pass through it, and the binary does not take the C++ runtime from a shared library"
-                refusal = Refusal(problem, "restart the program with the fixed package")
+                refusal = Refusal(problem, RESTART)
                 self.refusals.setdefault(Node(u, name), refusal)
 
     @property
@@ -296,9 +294,7 @@ class _Build:
             try:
                 Placement(selection, Resolver(self.run, self.elsewhere), self._leads).add((group,))
             except Unresolvable as problem:
-                found[(group.replaced or group.new)[0]] = Refusal(
-                    str(problem), "restart the program with the fixed package"
-                )
+                found[(group.replaced or group.new)[0]] = Refusal(str(problem), RESTART)
         return found
 
     @property
@@ -459,7 +455,7 @@ class _Build:
                     change.source,
                     line_of(change.post.elf, label),
                     reason,
-                    "restart the program with the fixed package",
+                    RESTART,
                 )
             for label, refusal in sorted(kept_constants(change).items()):
                 line = line_of(change.post.elf, label)
@@ -473,14 +469,14 @@ class _Build:
                         change.source,
                         line_of(change.post.elf, label),
                         reason,
-                        "restart the program with the fixed package",
+                        RESTART,
                     )
 
 
 def _chooses() -> Refusal:
     return Refusal(
         "it chooses an implementation when the program is loaded (IFUNC), which has happened already",
-        "restart the program with the fixed package",
+        RESTART,
     )
 
 
@@ -495,7 +491,7 @@ def _layout_problem(change: UnitChange) -> Refusal | None:
     first = layouts[0]
     return Refusal(
         f"the fix changes the layout of {first.name} ({first.file}:{first.line}: {first.what}); objects that exist already would be misread",
-        "keep the layout in the fix (a shadow table beside it), or restart the program with the fixed package",
+        f"keep the layout in the fix (a shadow table beside it), or {RESTART}",
     )
 
 
@@ -527,5 +523,5 @@ def _clobber_problem(hit: Violation, by_old_frame: bool) -> Refusal:
 def _signature_problem(one: SignatureChange) -> Refusal:
     return Refusal(
         f"the fix changes the parameters of {one.name} ({one.file}:{one.line}: {one.old} to {one.new}), which other code calls as before",
-        "give the new function another name in the fix, or restart the program with the fixed package",
+        f"give the new function another name in the fix, or {RESTART}",
     )

@@ -10,17 +10,15 @@ import hashlib
 import os
 import re
 import tempfile
-import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 from suture import __version__
 from suture.compile import lto
-from suture.compile.affected import RECORD_WHOLE, RESTART, Affected, affected
-from suture.compile.job import CompileFailed
+from suture.compile.affected import RECORD_WHOLE, Affected, affected
+from suture.compile.job import CompileFailed, RejectedUnit
 from suture.compile.tree import Tree
 from suture.compile.unit import Binary, Unit, Variant
 from suture.delta.atom import AtomObject
@@ -39,8 +37,8 @@ from suture.match.correlate import NoMatch, correlate
 from suture.match.run import Run
 from suture.patch.file import SUFFIX, parse_patch
 from suture.patch.manifest import FixFact, Manifest, RefusedFunction, Suspending, Target
-from suture.progress import Progress, silent
-from suture.refusal import Refusal
+from suture.progress import Clock, Progress, silent
+from suture.refusal import RESTART, Refusal
 from suture.source.changed_line import ChangedLines, changed_lines
 from suture.source.fix import Fix
 
@@ -96,21 +94,6 @@ class Written:
     replaced: str = ""
 
 
-@dataclass
-class _Clock:
-    """Seconds spent per step; steps may be entered more than once."""
-
-    seconds: dict[str, float] = field(default_factory=dict)
-
-    @contextmanager
-    def step(self, name: str) -> Iterator[None]:
-        start = time.monotonic()
-        try:
-            yield
-        finally:
-            self.seconds[name] = self.seconds.get(name, 0.0) + time.monotonic() - start
-
-
 def make(
     tree: Tree,
     shipped: Sequence[Shipped],
@@ -123,7 +106,7 @@ def make(
 
     Raises `Refused` when nothing of the fix can become a live patch, `CompileFailed`, and what the tree raises.
     """
-    clock = _Clock()
+    clock = Clock()
     with clock.step("prepare"):
         facts = affected(tree, fixes, progress)
         lines = changed_lines(fixes, tree.read, facts.post.read)
@@ -246,6 +229,12 @@ def _both(
     return {u: (before[u], after[u]) for u in after}
 
 
+def _rejected(unit: RejectedUnit) -> Refusal:
+    lines = unit.output.strip().splitlines()
+    message = next((x for x in lines if "error" in x), lines[0] if lines else "")
+    return Refusal(f"the compiler rejects it: {message}", "correct the fix, or leave it out with --only")
+
+
 def _compiled(
     tree: Tree, units: Sequence[Unit], variants: Sequence[Variant], refused: dict[str, Compared]
 ) -> dict[Unit, Path]:
@@ -255,11 +244,8 @@ def _compiled(
         try:
             objects = tree.compile([(u, v) for u in left for v in variants])
         except CompileFailed as failed:
-            left.remove(failed.unit)
-            lines = failed.output.strip().splitlines()
-            message = next((x for x in lines if "error" in x), lines[0] if lines else "")
-            remedy = "correct the fix, or leave it out with --only"
-            refused[failed.unit.object] = Compared(failure=Refusal(f"the compiler rejects it: {message}", remedy))
+            refused.update({one.object: Compared(failure=_rejected(one)) for one in failed.rejected})
+            left = [u for u in left if u.object not in refused]
             continue
         return {u: objects[n * len(variants)].path for n, u in enumerate(left)}
     return {}
@@ -276,7 +262,7 @@ class _Binary:
     item: Shipped
     fixes: Sequence[Fix]
     request: Mapping[str, tuple[str, ...]]
-    clock: _Clock
+    clock: Clock
     progress: Progress
     beside: Beside
 

@@ -10,9 +10,9 @@ from collections.abc import Iterable
 from suture.delta.change import UnitChange
 from suture.delta.layout import changed_signatures
 from suture.delta.selection import old_function
-from suture.refusal import Refusal
+from suture.refusal import RESTART, Refusal
 
-REMEDY = "make the patch without --relaxed, or restart the program with the fixed package"
+REMEDY = f"make the patch without --relaxed, or {RESTART}"
 _VARIANTS = frozenset({"isra", "constprop", "part"})  # suffixes of gcc's clones whose parameters are not the source's
 
 

@@ -10,6 +10,7 @@ from suture.delta.ledger import Account, Fate, FileAccount, Ledger, ranges
 from suture.make_kernel.affected import ONLY_MODE, Readers
 from suture.make_kernel.registration import UnregisteredEntry
 from suture.make_kernel.select import NEVER_RUNS
+from suture.refusal import RESTART_KERNEL
 from suture.source.fix import FilePatch, Fix
 
 _HUNK = re.compile(r"^@@ -(\d+)(?:,\d+)? \+(\d+)(?:,\d+)? @@")
@@ -69,9 +70,7 @@ def _file(
     accounts = []
     if who.outside:
         reason = f"also compiled into {', '.join(who.outside)}, outside the kernel's text"
-        return FileAccount(
-            part.path, (_account(Fate.MISSING, lines, reason=reason, remedy="restart with the fixed kernel"),)
-        )
+        return FileAccount(part.path, (_account(Fate.MISSING, lines, reason=reason, remedy=RESTART_KERNEL),))
     for row in sorted({m for r in own for m in r.missing}, key=lambda m: m.what):
         found = _lines(part, row)
         if found is not None:
@@ -103,7 +102,7 @@ def _rule(lines: _Changed, same: bool) -> Account:
     if same:
         return _account(Fate.SAME, lines, reason="kbuild compiles the same objects with the same flags")
     reason = "build rules change what is compiled; the running kernel was built by the old ones"
-    return _account(Fate.MISSING, lines, reason=reason, remedy="restart with the fixed kernel")
+    return _account(Fate.MISSING, lines, reason=reason, remedy=RESTART_KERNEL)
 
 
 def _missing(row: UnregisteredEntry, lines: _Changed) -> Account:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import re
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import suture
+from suture.compile.job import CompileFailed
 from suture.delta.atom import AtomKind
 from suture.delta.layout import LayoutChange, changed_layouts
 from suture.delta.ledger import Ledger
@@ -32,7 +32,7 @@ from suture.make_kernel.special_section import SpecialSections
 from suture.match.proof import ProvenSymbol
 from suture.patch.manifest import RefusedFunction
 from suture.patch.seal import seal
-from suture.progress import Progress, silent
+from suture.progress import Clock, Progress, silent
 
 
 @dataclass(frozen=True)
@@ -53,47 +53,48 @@ def make(ready: KernelReady, progress: Progress = silent) -> KernelMaking:
 
     Raises `KernelRefused` with every reason, `NoMatch`, `CompileFailed`, and what applying the fixes raises.
     """
-    clock = _Clock()
+    clock = Clock()
     tree = ready.tree
-    layer, key = overlay.layer(tree, ready.fixes)
-    found = affected.units(tree, ready.fixes, layer, progress)
+    with clock.step("units"):
+        layer, key = overlay.layer(tree, ready.fixes)
+        found = affected.units(tree, ready.fixes, layer, progress)
     chosen = found.units
-    clock.step("units")
     progress(f"compiling {len(chosen)} file{'s' * (len(chosen) != 1)} before and after the fix")
-    pre = unit.compile_sections(tree, chosen, None, "")
-    clock.step("compile pre")
-    post = _compile_post(ready, chosen, layer, key)
-    clock.step("compile post")
+    with clock.step("compile pre"):
+        pre = unit.compile_sections(tree, chosen, None, "")
+    with clock.step("compile post"):
+        post = _compile_post(ready, chosen, layer, key)
     progress("matching against the running image")
-    changes, layouts, lines = _changes(tree, chosen, pre, post)
-    layouts, called = _followed(layouts, found)
-    clock.step("match")
+    with clock.step("match"):
+        changes, layouts, lines = _changes(tree, chosen, pre, post)
+        layouts, called = _followed(layouts, found)
     if not changes:
         raise Refused(
             f"{ready.name}: there is nothing to replace in the running kernel: {_nothing(found)}",
             "check that the fix is for code that this kernel has",
         )
     exports, images = Exports.read(tree.target.symvers), Images(tree)
-    selection = select(changes, KernelResolver(changes, exports, images.get), layouts, lines)
+    with clock.step("select"):
+        selection = select(changes, KernelResolver(changes, exports, images.get), layouts, lines)
     notes = called
     if selection.keys:
         progress("compiling once more, with static keys that are read")
-        changes, lines, read = _read_keys(tree, chosen, (layer, key), changes, lines, selection.keys)
+        with clock.step("read keys"):
+            changes, lines, read = _read_keys(tree, chosen, (layer, key), changes, lines, selection.keys)
+            selection = select(changes, KernelResolver(changes, exports, images.get), layouts, lines)
         notes += read
-        selection = select(changes, KernelResolver(changes, exports, images.get), layouts, lines)
-        clock.step("read keys")
     if selection.refused:
         raise KernelRefused(ready.name, tuple(selection.refused))
     rules = any(r.is_rule for r in found.readers.values())
     if rules:
         progress("asking kbuild whether the changed build rules compile the same")
-    results = _results(chosen, changes, selection)
-    rules_same = not rules or affected.rules_are_the_same(tree, layer)
-    ledgers = tuple(account.ledger(f, found.readers, results, rules_same) for f in ready.fixes)
-    clock.step("select")
+    with clock.step("select"):
+        results = _results(chosen, changes, selection)
+        rules_same = not rules or affected.rules_are_the_same(tree, layer)
+        ledgers = tuple(account.ledger(f, found.readers, results, rules_same) for f in ready.fixes)
     progress("linking the module")
-    made = _module(ready, changes, selection, exports, notes, ledgers)
-    clock.step("link")
+    with clock.step("link"):
+        made = _module(ready, changes, selection, exports, notes, ledgers)
     return replace(made, seconds=clock.seconds)
 
 
@@ -101,9 +102,10 @@ def _compile_post(ready: KernelReady, chosen: Sequence[unit.KernelUnit], layer: 
     """Objects with the fix. What the compiler rejects is compiled again without `#line`, so that it quotes the lines of the fix."""
     try:
         return unit.compile_sections(ready.tree, chosen, layer, key)
-    except unit.CompileFailed as error:
+    except CompileFailed as error:
+        rejected = {r.source for r in error.rejected}
         plain, other = overlay.layer(ready.tree, ready.fixes, keep_lines=False)
-        unit.compile_sections(ready.tree, [u for u in chosen if u.source in error.logs], plain, other)
+        unit.compile_sections(ready.tree, [u for u in chosen if u.source in rejected], plain, other)
         raise
 
 
@@ -135,17 +137,6 @@ def _results(
             same=False,
         )
     return found
-
-
-class _Clock:
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-        self._at = time.monotonic()
-
-    def step(self, name: str) -> None:
-        now = time.monotonic()
-        self.seconds[name] = now - self._at
-        self._at = now
 
 
 def _changes(

@@ -15,26 +15,15 @@ from suture.delta.atom import Atom, AtomKind
 from suture.elf.abi import R, SymbolType, field_width
 from suture.elf.fact import Section, Symbol
 from suture.elf.file import ElfFile
-from suture.error import ExitCode, SutureError
 from suture.make_kernel.image import KernelImage
 from suture.make_kernel.object import LEFT, ONCE, KernelObject, KernelReference, is_special, is_weak
+from suture.match.correlate import NoMatch
 from suture.match.pattern import Pattern
 from suture.match.proof import MatchedSection, MatchedUnit
 
 _MASK = (1 << 64) - 1
+_REMEDY = "check that the source version is the image's, and that the file is compiled for it at all"
 _WHOLE_SEARCH = 64  # bytes that a section needs for its only hit to mean something
-
-
-class NoMatch(SutureError):
-    """The code just compiled is not the code that runs."""
-
-    exit_code = ExitCode.NO_MATCH
-
-    def __init__(self, unit: str, image: str, reason: str) -> None:
-        super().__init__(
-            f"{unit}: not found in {image}: {reason}",
-            "check that the source version is the image's, and that the file is compiled for it at all",
-        )
 
 
 @dataclass
@@ -67,7 +56,7 @@ def match(source: str, plain: ElfFile, pre: KernelObject, image: KernelImage) ->
         if len(values) > 1:
             name = what if isinstance(what, str) else pre.atoms[what].label
             said = "; ".join(f"{v:#x} by {p[0]}" for v, p in sorted(values.items()))
-            raise NoMatch(source, image.name, f"contradicting addresses of {name}: {said}")
+            raise NoMatch(source, image.name, f"contradicting addresses of {name}: {said}", _REMEDY)
     return found
 
 
@@ -114,14 +103,14 @@ def _place_sections(
         elif hits:
             rivals.append((section, functions, pattern.compared, hits))
         else:
-            raise NoMatch(source, image.name, f"{section.name} ({section.sh_size} bytes) is found nowhere")
+            raise NoMatch(source, image.name, f"{section.name} ({section.sh_size} bytes) is found nowhere", _REMEDY)
     for section, functions, compared, hits in rivals:
         said = _said(plain, section, {p.name: p.address for p in proof}, image)
         if len(said) != 1 or not said <= set(hits):
             where = f"found {len(hits)} times, and other sections " + (
                 "agree on none" if said else "do not refer to it"
             )
-            raise NoMatch(source, image.name, f"{section.name} ({section.sh_size} bytes) is {where}")
+            raise NoMatch(source, image.name, f"{section.name} ({section.sh_size} bytes) is {where}", _REMEDY)
         place(section, functions, compared, next(iter(said)))
     return placed, proof, agreed
 

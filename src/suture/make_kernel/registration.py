@@ -14,6 +14,7 @@ from suture.delta.atom import Atom, without_fields
 from suture.delta.correlation import base_name
 from suture.make_kernel.change import KernelChange
 from suture.make_kernel.object import ONCE, PERCPU, KernelObject, is_special, runs_once
+from suture.refusal import RESTART_KERNEL
 
 # Sections whose atoms go into a patch as code or data, or are refused by name where they change.
 _ORDINARY = (".text", ".data", ".bss", ".rodata", ".ref.", ".noinstr", ".entry.", ".cpuidle", ".kprobes", ".sched", ".irqentry",
@@ -47,9 +48,7 @@ def missing(change: KernelChange, included: Collection[int]) -> list[Unregistere
         a, b = pre.atoms[old], post.atoms[index]
         if b.section.name.startswith(_KEPT_READ_ONLY) and not a.section.name.startswith(_KEPT_READ_ONLY):
             found.append(
-                UnregisteredEntry(
-                    f"{b.label} stays writable in the running kernel", "restart with the fixed kernel", (b.label,)
-                )
+                UnregisteredEntry(f"{b.label} stays writable in the running kernel", RESTART_KERNEL, (b.label,))
             )
     return found
 
@@ -122,9 +121,7 @@ def _entry(section: str, label: str) -> UnregisteredEntry:
             f"an initialisation call ({label}), which a running kernel has behind it", "do its work in a callback", ()
         )
     name = re.sub(r"^__(?:tracepoint|event|bpf_trace_|kbl_addr)_?", "", label)
-    return UnregisteredEntry(
-        f"an entry of {section} ({label}), which is read once", "restart with the fixed kernel", (name,)
-    )
+    return UnregisteredEntry(f"an entry of {section} ({label}), which is read once", RESTART_KERNEL, (name,))
 
 
 def _info(obj: KernelObject) -> set[tuple[str, str]]:

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from suture.compile import complaint
+from suture.compile.job import CompileFailed, RejectedUnit
 from suture.compile.room import INSIDE, Room
 from suture.elf.file import ElfFile
 from suture.error import ExitCode, SutureError
@@ -41,22 +42,6 @@ class NotBuilt(SutureError):
     """The file is not part of this kernel."""
 
     exit_code = ExitCode.REFUSED
-
-
-class CompileFailed(SutureError):
-    """The compiler rejects units. `logs` has what it says of each, by source; the first one is quoted."""
-
-    exit_code = ExitCode.COMMAND
-
-    def __init__(self, logs: Mapping[str, str]) -> None:
-        source, *others = logs
-        lines = [x for x in logs[source].strip().splitlines() if x.strip()]
-        more = [f"and {len(others)} more: {', '.join(others[:5])}{', ...' * (len(others) > 5)}"] if others else []
-        super().__init__(
-            "\n".join([f"{source}: the compiler rejects it", *lines[-30:], *more]),
-            "correct the fix, or check that it belongs to this version (a fix may need others before it)",
-        )
-        self.logs = logs
 
 
 @dataclass(frozen=True)
@@ -198,7 +183,7 @@ def _compile(room: Room, missing: Sequence[tuple[KernelUnit, Path]], folder: Pat
         command = unit.command.replace(" -c -o ", f" {more}{' '.join(SECTIONS)} -c -o ", 1)
         (folder / f"{number}.sh").write_text(f"set -e\n{command}\ncp {shlex.quote(unit.object)} {out}/{number}.o\n")
     room.enter(f"cp -a {out}/made/. .\n{_in_parallel(len(missing))}", directory=ROOT, outputs=[(folder, out)])
-    failed = {}
+    rejected: list[RejectedUnit] = []
     for number, (unit, path) in enumerate(missing):
         made = folder / f"{number}.o"
         if made.exists():
@@ -206,6 +191,6 @@ def _compile(room: Room, missing: Sequence[tuple[KernelUnit, Path]], folder: Pat
             made.rename(path)
         else:
             log = (folder / f"{number}.log").read_text(errors="replace")
-            failed[unit.source] = complaint.told(log, ROOT, (ROOT,))
-    if failed:
-        raise CompileFailed(failed)
+            rejected.append(RejectedUnit(unit.source, unit.object, complaint.told(log, ROOT, (ROOT,))))
+    if rejected:
+        raise CompileFailed(rejected)

@@ -25,6 +25,8 @@ _MIN_UNIQUE = (
 _MOST_HITS = 8
 _MOST_ASKED = 4  # names of one section that callers are asked for: each may take the compiling of several units
 
+_OF_THE_BINARY = "check that version, compiler, flags and build dependencies are those of the shipped binary, and that it holds this file"
+
 Callers = Callable[[str], int | None]
 """Where other units' code and data lead under a name, in the binary (link-time address); None where none of them shows it."""
 
@@ -34,11 +36,8 @@ class NoMatch(SutureError):
 
     exit_code = ExitCode.NO_MATCH
 
-    def __init__(self, unit: str, binary: str, reason: str) -> None:
-        super().__init__(
-            f"{unit}: not found in {binary}: {reason}",
-            "check that version, compiler, flags and build dependencies are those of the shipped binary, and that it holds this file",
-        )
+    def __init__(self, unit: str, binary: str, reason: str, remedy: str = _OF_THE_BINARY) -> None:
+        super().__init__(f"{unit}: not found in {binary}: {reason}", remedy)
 
 
 @dataclass(frozen=True)

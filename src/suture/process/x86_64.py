@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from suture.error import Unsupported
+from suture.refusal import RESTART
 from suture.report.reason import Reason
 
 RED_ZONE = 128
@@ -183,7 +184,7 @@ def require_machine() -> None:
     if platform.machine() != "x86_64":
         raise Unsupported(
             f"this machine is {platform.machine()}; live patches are applied on x86-64 only",
-            "restart the program with the fixed package",
+            RESTART,
             reason=Reason.MACHINE,
         )
 

@@ -48,6 +48,7 @@ from suture.process.stop.obstacle import naming_obstacles, refuse_without_memory
 from suture.process.tracee import Sharers, Tracee
 from suture.process.urgency import hurry
 from suture.process.x86_64 import require_machine
+from suture.refusal import RESTART
 from suture.report.reason import Reason
 
 
@@ -310,7 +311,7 @@ def prepare(
         if base is None:
             raise Refused(
                 f"pid {tracee.pid}: no room of {layout.size} bytes within 2 GiB of {image.path}",
-                "restart the program with the fixed package",
+                RESTART,
                 reason=Reason.NO_ROOM,
             )
         linked = link(patch, layout, Place(base, image.bias, slots, named, original, told))
@@ -370,7 +371,7 @@ def _runtime(
     if found is None and patch.manifest.exceptions:
         raise Refused(
             f"pid {tracee.pid}: an exception may have to pass through the patch, and no C++ runtime is loaded that could be told",
-            "restart the program with the fixed package",
+            RESTART,
             reason=Reason.NO_CXX_RUNTIME,
         )
     return found

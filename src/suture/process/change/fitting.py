@@ -9,9 +9,8 @@ from suture.process.error import WrongTarget
 from suture.process.memory.image import Image, images, is_32_bit
 from suture.process.memory.maps import Maps
 from suture.process.tracee import Tracee
+from suture.refusal import RESTART
 from suture.report.reason import Reason
-
-_REMEDY = "restart the program with the fixed package"
 
 
 def fitting_images(tracee: Tracee, maps: Maps, patch: PatchFile) -> list[Image]:
@@ -23,7 +22,7 @@ def fitting_images(tracee: Tracee, maps: Maps, patch: PatchFile) -> list[Image]:
     if is_32_bit(tracee.via):
         raise Unsupported(
             f"pid {tracee.pid}: is a 32-bit process, the patch is for {target.architecture}",
-            _REMEDY,
+            RESTART,
             reason=Reason.BITS_32,
         )
     present = images(tracee.via, maps)
@@ -56,7 +55,7 @@ def refuse_shared(tracee: Tracee, maps: Maps, patch: PatchFile, image: Image) ->
             raise Refused(
                 f"pid {tracee.pid}: {f.name} lies in a shared mapping of {mapping.path} at {mapping.start:#x}, where an entry"
                 " cannot be written without writing the file",
-                _REMEDY,
+                RESTART,
                 reason=Reason.SHARED_MAPPING,
             )
 

@@ -16,6 +16,7 @@ from suture.patch.record import PlacedFunction, PlacedGroup, Record
 from suture.patch.x86_64 import JUMP_SIZE, PAGE, STUB_SIZE, UNUSED, Stub, encode_stub, jump
 from suture.process.memory.placed import Route
 from suture.process.stack.stack import Range
+from suture.refusal import RESTART
 from suture.report.reason import Reason
 
 
@@ -218,7 +219,7 @@ def _check_page(f: PlacedFunction) -> None:
     if first // PAGE != (first + JUMP_SIZE - 1) // PAGE:
         raise Refused(
             f"{f.name}: its entry at {first:#x} crosses a page, so it cannot be written in one go",
-            "leave this function out, or restart the program with the fixed package",
+            f"leave this function out, or {RESTART}",
             reason=Reason.ENTRY_PAGE,
         )
 

@@ -21,10 +21,10 @@ from suture.process.memory.loader import definitions
 from suture.process.memory.placed import Placed
 from suture.process.stack.stack import Range
 from suture.process.tracee import Tracee
+from suture.refusal import RESTART
 from suture.report.reason import Reason
 
 _FIND, _RAISE = "_Unwind_Find_FDE", "_Unwind_RaiseException"
-_REMEDY = "restart the program with the fixed package"
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def find_runtime(tracee: Tracee, placed: Sequence[Placed], dynamic: int = 0) -> 
     if len({address for _, address in finds}) != 1 or finds[0][0] != found[_RAISE][0][0]:
         raise Refused(
             f"pid {tracee.pid}: exceptions do not go through libgcc's unwinder alone, so that new code cannot be made known",
-            _REMEDY,
+            RESTART,
             reason=Reason.UNWINDER,
         )
     function = finds[0][1]
@@ -74,14 +74,14 @@ def _runtime(tracee: Tracee, function: int, records: Sequence[Record]) -> CxxRun
         except finder.Unmovable as problem:
             raise Refused(
                 f"pid {tracee.pid}: the unwinder of its C++ runtime begins in a way that is not known ({problem})",
-                _REMEDY,
+                RESTART,
                 reason=Reason.UNWINDER,
             ) from problem
         start = function + entry
         if start // PAGE != (start + HOOK_SIZE - 1) // PAGE:
             raise Refused(
                 f"pid {tracee.pid}: the unwinder of its C++ runtime lies across a page's end",
-                _REMEDY,
+                RESTART,
                 reason=Reason.UNWINDER,
             )
         return CxxRuntime(function, entry, code[entry : entry + size], ())
@@ -90,7 +90,7 @@ def _runtime(tracee: Tracee, function: int, records: Sequence[Record]) -> CxxRun
     if displaced is None:
         raise Refused(
             f"pid {tracee.pid}: the unwinder of its C++ runtime is diverted, and not by a patch that is here",
-            _REMEDY,
+            RESTART,
             reason=Reason.UNWINDER,
         )
     return CxxRuntime(function, first, displaced, chain)

@@ -9,6 +9,7 @@ from suture.error import Unsupported
 from suture.process import x86_64
 from suture.process.memory import memory
 from suture.process.memory.maps import Mapping, Maps
+from suture.refusal import RESTART
 from suture.report.reason import Reason
 
 _MOST_SEARCHED = 64 << 20
@@ -31,7 +32,7 @@ class Gadgets:
             return self
         raise Unsupported(
             f"pid {pid}: has no code to return from a signal with, so no thread can be borrowed safely",
-            "restart the program with the fixed package",
+            RESTART,
             reason=Reason.NO_SIGRETURN,
         )
 

@@ -17,6 +17,7 @@ from suture.process.error import Hostile
 from suture.process.memory import memory
 from suture.process.proc import read_auxv
 from suture.process.tracee import Tracee
+from suture.refusal import RESTART
 from suture.report.reason import Reason
 
 _MOST_OBJECTS = 4096
@@ -31,7 +32,7 @@ _DT_NEEDED, _DT_STRTAB, _DT_SYMTAB, _DT_SONAME, _DT_DEBUG = 1, 5, 6, 14, 21
 _DT_PLTRELSZ, _DT_RELA, _DT_RELASZ, _DT_JMPREL = 2, 7, 8, 23
 _DT_GNU_HASH, _DT_VERSYM, _DT_VERDEF, _DT_VERDEFNUM = 0x6FFFFEF5, 0x6FFFFFF0, 0x6FFFFFFC, 0x6FFFFFFD
 _DT_VERNEED, _DT_VERNEEDNUM = 0x6FFFFFFE, 0x6FFFFFFF
-REMEDY = "leave the function that needs it out, or restart the program with the fixed package"
+REMEDY = f"leave the function that needs it out, or {RESTART}"
 
 
 @dataclass(frozen=True)

@@ -35,6 +35,7 @@ from suture.process.stop.obstacle import why_uninterruptible
 from suture.process.tracee import Tracee, is_main_thread, read_stat, read_status
 from suture.process.urgency import lending
 from suture.process.x86_64 import Registers, SignalFrame
+from suture.refusal import RESTART
 from suture.report.reason import Reason
 
 OnStep = Callable[[str], None]
@@ -223,7 +224,7 @@ def borrow(tracee: Tracee, maps: Maps, on_step: OnStep = no_step, deadline: floa
     if dispatched and dispatched == len(tried):
         raise Unsupported(
             f"pid {pid}: {_USER_DISPATCH}, as Wine does, so that no thread can be borrowed",
-            "restart the program with the fixed package",
+            RESTART,
             reason=Reason.SYSCALL_DISPATCH,
         )
     why = "; ".join(tried[:4] or _uninterruptible(tracee)) or "none could be stopped"
@@ -367,7 +368,7 @@ def _suspend_seccomp(pid: int, tid: int) -> None:
             raise
         raise Unsupported(
             f"pid {pid}: runs under seccomp, and this kernel cannot suspend it (CONFIG_CHECKPOINT_RESTORE)",
-            "restart the program with the fixed package",
+            RESTART,
             reason=Reason.SECCOMP,
         ) from problem
 

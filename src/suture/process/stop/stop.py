@@ -29,6 +29,7 @@ from suture.process.stop.obstacle import why_uninterruptible
 from suture.process.tracee import MOST_THREADS, Tracee, list_threads, read_condition, read_stat
 from suture.process.urgency import Urgency, lending
 from suture.process.x86_64 import Registers
+from suture.refusal import RESTART
 from suture.report.reason import Reason
 
 _OPTIONS = syscall.PTRACE_O_TRACECLONE | syscall.PTRACE_O_TRACEFORK | syscall.PTRACE_O_TRACEVFORK
@@ -400,7 +401,7 @@ class Seizure:
         if set(self.registers[x86_64.CS :: x86_64.WORDS]) != {x86_64.USER_CODE_SEGMENT}:
             raise Unsupported(
                 f"pid {self.tracee.pid}: runs 32-bit code",
-                "restart the program with the fixed package",
+                RESTART,
                 reason=Reason.BITS_32,
             )
         ends = frozenset({x86_64.EINTR, x86_64.RESTARTBLOCK} if self._filtered else {x86_64.EINTR})
