@@ -178,6 +178,25 @@ def test_a_cache_within_the_tree_is_told_with_the_remedy(
     assert "SUTURE_CACHE" in raised.value.remedy and str(folder) in raised.value.what
 
 
+@pytest.mark.parametrize(
+    ("name", "word"),
+    [
+        ("b.c", "neither a program nor a library"),
+        ("b.o", "not linked yet"),
+        ("lib", "a folder"),
+        ("nothing", "no such file"),
+        ("wrapper", "a script"),
+        ("lib.a", "an archive"),
+    ],
+)
+def test_what_is_no_program_is_told_and_the_remedy_asks_for_one(folder: Path, name: str, word: str) -> None:
+    (folder / "wrapper").write_text("#!/bin/sh\n")
+    subprocess.run(["ar", "rc", "lib.a", "b.o"], cwd=folder, check=True)
+    with pytest.raises((NotFound, Unsupported), match=word) as raised:
+        host.open_tree(folder, folder / name)
+    assert "--binary FILE" in raised.value.remedy
+
+
 def test_a_tree_without_a_database_is_said_with_the_remedy(tmp_path: Path) -> None:
     with pytest.raises(NotFound) as raised:
         database.read(tmp_path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -165,7 +166,7 @@ def test_a_compiler_that_reads_without_end_ends(tmp_path: Path, monkeypatch: pyt
     root = tmp_path / "tree"
     root.mkdir()
     (root / "a.c").write_text("int a;\n")
-    (root / "prog").touch()
+    shutil.copy("/bin/true", root / "prog")
     subprocess.run(["gcc", "-c", "a.c"], cwd=root, check=True)
     row = f'[{{"directory": "{root}", "file": "a.c", "arguments": ["gcc", "-c", "a.c"]}}]'
     (root / database.NAME).write_text(row)
@@ -228,7 +229,7 @@ def test_a_fix_and_a_compiler_that_the_tree_names_change_nothing_but_objects(
     (root / "a.c").write_text("int a(void) { return 1; }\n")
     (root / "cc").write_text(f'#!/bin/sh\nid >{marks}/ran; id >{root}/ran; id >/tmp/suture-ran; exec gcc "$@"\n')
     (root / "cc").chmod(0o755)
-    (root / "prog").touch()
+    shutil.copy("/bin/true", root / "prog")
     (root / database.NAME).write_text(
         f'[{{"directory": "{root}", "file": "a.c", "output": "a.o", "arguments": ["{root}/cc", "-c", "a.c", "-o", "a.o"]}}]'
     )

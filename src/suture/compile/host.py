@@ -28,10 +28,12 @@ from suture.compile.room import BUILDER, INSIDE, carry_out
 from suture.compile.sandbox import Order
 from suture.compile.tree import Tree
 from suture.compile.unit import Binary, Unit
+from suture.elf import abi
 from suture.error import NotFound, Unsupported
 from suture.source import cache
 
 _HIDDEN = ("/run", "/dev")
+_HEAD = 20  # bytes of an ELF file up to its type (gABI, e_type)
 _TEMPORARY = f"{INSIDE}/tmp"
 _ENVIRONMENT = {
     "TMPDIR": _TEMPORARY,
@@ -165,8 +167,7 @@ def open_tree(folder: Path, binary: Path) -> Tree:
         raise NotFound(
             f"{root}: its compilation database names no source in it", "record it again: suture record -- make"
         )
-    if not binary.is_file():
-        raise NotFound(f"{binary}: no such file", "give the path of the shipped binary")
+    _check_program(binary)
     # an untouched __TIME__ must not differ between before and after the fix (reproducible-builds.org, SOURCE_DATE_EPOCH)
     date = os.environ.get("SOURCE_DATE_EPOCH") or str(int(binary.stat().st_mtime))
     room = HostRoom(str(root), (), *_whose(root, database.find(given)), _named(root, given, units))
@@ -189,6 +190,25 @@ def open_tree(folder: Path, binary: Path) -> Tree:
         env={"SOURCE_DATE_EPOCH": date},
         gap=held.gap,
     )
+
+
+def _check_program(path: Path) -> None:
+    """Raises `NotFound` and `Unsupported` for what is no linked program or library."""
+    remedy = "give the program or library that was built from the tree with --binary FILE"
+    if not path.is_file():
+        raise NotFound(f"{path}: {'a folder' if path.is_dir() else 'no such file'}", remedy)
+    with path.open("rb") as file:
+        head = file.read(_HEAD)
+    if head.startswith(b"#!"):
+        raise Unsupported(
+            f"{path}: a script", "give the program that it starts (libtool keeps it in .libs) with --binary FILE"
+        )
+    if head.startswith(b"!<arch>"):
+        raise Unsupported(f"{path}: an archive of objects, which no process runs", remedy)
+    if not head.startswith(b"\x7fELF"):
+        raise Unsupported(f"{path}: neither a program nor a library", remedy)
+    if int.from_bytes(head[16:18], "little") == abi.ET_REL:
+        raise Unsupported(f"{path}: an object that is not linked yet, which no process runs", remedy)
 
 
 def _named(root: Path, given: Path, units: Sequence[Unit]) -> tuple[str, ...]:

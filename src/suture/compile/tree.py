@@ -154,9 +154,8 @@ class Tree:
         ]
         return tuple(sorted(sure, key=lambda u: u.object))
 
-    def newer_than_object(self, unit: Unit) -> str:
-        """A file that a unit of a tree of one's own reads and that was changed after its object was built; "" for none."""
-        built = self.files / unit.object
+    def changed_since(self, unit: Unit, built: Path) -> str:
+        """A file of a tree of one's own that a unit reads and that was changed after `built` was; "" for none."""
         if self.is_prepared or not built.is_file():
             return ""
         (rule,) = self._outputs([Job(unit, *_LISTING)])

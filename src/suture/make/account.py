@@ -93,11 +93,12 @@ def fact_of(fix: Fix, ledger: Ledger) -> FixFact:
 def others_of(
     tree: Tree, compared: Mapping[str, Compared], units: Iterable[Unit], binary: Binary | None = None
 ) -> tuple[str, ...]:
-    """Names of the binaries of a tree, but `binary`, in which one of the units differs. A unit of none is named by its object."""
-    differ = {u.object for u in units if not compared[u.object].is_same}
+    """Names of the binaries of a tree, but `binary`, in which one of the units differs. A unit of none is named by its source."""
+    sources = {u.object: u.source for u in units if not compared[u.object].is_same}
+    differ = sources.keys()
     found = {posixpath.basename(b.file) for b in tree.binaries if b != binary and differ & b.objects}
     held = frozenset[str]().union(*(b.objects for b in tree.binaries))
-    return tuple(sorted(found | {f"the binary with {o} in it" for o in differ - held}))
+    return tuple(sorted(found | {f"the binary with {sources[o]} in it" for o in differ - held}))
 
 
 @dataclass(frozen=True)

@@ -357,11 +357,14 @@ class _Binary:
         """Why the code of a unit is not that of the binary, where its object or the tree tells."""
         if lto.is_fat(plain):
             return Refusal(lto.FAT_REASON, lto.REMEDY)
-        newer = self.tree.newer_than_object(unit)
+        built = self.tree.files / unit.object
+        if not built.is_file():
+            built = self.item.path  # compiled and linked in one call
+        newer = self.tree.changed_since(unit, built)
         if not newer:
             return None
         return Refusal(
-            f"{newer} was changed after {unit.object} was built, so the tree is not what the binary was built from",
+            f"{newer} was changed after {built.name} was built, so the tree is not what the binary was built from",
             "bring that file back to what it was, or build and record the tree again and run that binary",
         )
 
