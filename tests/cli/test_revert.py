@@ -9,6 +9,7 @@ import pytest
 from suture.cli import main, revert
 from suture.error import ExitCode
 from suture.process.everywhere import Failure
+from suture.report.reason import Reason
 
 ID = "0123456789abcdef"
 
@@ -17,8 +18,8 @@ def test_a_process_that_ends_meanwhile_is_no_failure(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     carriers = [SimpleNamespace(pid=pid, patches=[SimpleNamespace(id=ID)]) for pid in (7, 8)]
-    busy = Failure(8, "server", "a thread is inside", "wait longer", ExitCode.BUSY)
-    ended = Failure(7, "child", "no such process", "suture scan", ExitCode.NO_PROCESS)
+    busy = Failure(8, "server", "a thread is inside", "wait longer", ExitCode.BUSY, Reason.BUSY_ON_STACK)
+    ended = Failure(7, "child", "no such process", "suture scan", ExitCode.NO_PROCESS, Reason.ENDED)
     monkeypatch.setattr(revert, "status_of_all", lambda: (carriers, []))
     monkeypatch.setattr(revert, "in_each", lambda pids, change, **_: [ended, busy])
     assert main.main(["revert", ID]) == ExitCode.BUSY

@@ -264,6 +264,7 @@ def carrying(
         )
     ]
     target = start(program)
+    assert target.ask("2") == "7 107 9"
     apply(target.pid, patches[0])
     apply(target.pid, patches[1], replace=True, accept_loss=True)
     assert target.ask("2") == "50 150 9"
