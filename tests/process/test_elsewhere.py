@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from suture.error import Unsupported
 from suture.process.change.apply import apply, revert
 from suture.process.error import Busy
 from suture.process.memory.maps import Maps, read_maps
@@ -56,6 +58,23 @@ def build(gcc: Any, make_patch: Any, tmp_path: Path) -> Build:
     return build
 
 
+def test_what_a_sanitizer_reserves_is_a_lasting_reason_and_no_time_is_waited(
+    start: Start, build: Build, make_patch: Any, tmp_path: Path
+) -> None:
+    program, patch = build(MAPPED, "-fsanitize=address")
+    target = start(program, 1)
+    assert target.ask() == "22"
+    began = time.monotonic()
+    with pytest.raises(Unsupported, match="more than 256 GiB that are reserved") as caught:
+        apply(target.pid, patch, timeout=20)
+    assert time.monotonic() - began < 15
+    assert "try again" not in caught.value.remedy and "restart the program" in caught.value.remedy
+    assert target.ask() == "22"
+    relaxed = make_patch(tmp_path / "relaxed", program, NEW, {"f": ["f"]}, relaxed="old frames may finish")
+    apply(target.pid, relaxed, timeout=5)
+    assert target.ask() == "1000"
+
+
 def test_more_memory_than_can_be_searched_means_busy(
     start: Start, build: Build, make_patch: Any, tmp_path: Path
 ) -> None:
@@ -64,8 +83,9 @@ def test_more_memory_than_can_be_searched_means_busy(
     assert target.ask() == "22"
     with pytest.raises(
         Busy, match="a suspended stack may lie anywhere in 70 MiB, and no more than 64 MiB can be searched"
-    ):
+    ) as caught:
         apply(target.pid, patch, timeout=0.1)
+    assert "--relaxed" in caught.value.remedy and "memory back" in caught.value.remedy
     assert target.ask() == "22"
     relaxed = make_patch(tmp_path / "relaxed", program, NEW, {"f": ["f"]}, relaxed="old frames may finish")
     apply(target.pid, relaxed, timeout=5)  # only the few bytes of the entry must be free, and no function returns there

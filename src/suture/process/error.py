@@ -28,6 +28,14 @@ class NoProcess(SutureError):
         self.pid = pid
 
 
+EXECUTES = "one that executes programs all the time runs the fixed code as soon as their files are fixed"
+
+
+def executed(pid: int) -> NoProcess:
+    """The error for a process that runs another program than before."""
+    return NoProcess(pid, "executes another program now", f"try again; {EXECUTES}", reason=Reason.EXECUTED)
+
+
 class _Named(Protocol):
     pid: int
 

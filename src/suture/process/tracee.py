@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Protocol
 
 from suture.process import syscall
-from suture.process.error import Busy, Hostile, NoPermission, NoProcess
+from suture.process.error import Busy, Hostile, NoPermission, NoProcess, executed
 from suture.process.proc import open_file, open_folder, read_file
 from suture.report.reason import Reason
 
@@ -147,7 +147,7 @@ class Tracee:
                     reason=Reason.BUSY_THREAD_ENDED,
                 )
         if self._memory >= 0 and not syscall.is_in_use(self._memory):
-            raise NoProcess(self.pid, "executes another program now", reason=Reason.EXECUTED)
+            raise executed(self.pid)
 
     def has_thread(self, tid: int) -> bool:
         """Whether the number is one of its threads'. It stays so while the thread is our tracee, since we are told of its end."""

@@ -108,6 +108,7 @@ class Reason(StrEnum):
     SYSCALL_DISPATCH = "unsupported.syscall-user-dispatch"
     SECCOMP = "unsupported.seccomp"
     NO_SIGRETURN = "unsupported.no-signal-return"
+    STACKS_UNSEARCHABLE = "unsupported.too-much-memory-for-stacks"
     NO_LIVEPATCH = "unsupported.kernel-without-livepatch"
 
     NO_PATCH_FILE = "missing.patch-file"

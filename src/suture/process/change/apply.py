@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from collections.abc import Mapping as Table
 from dataclasses import dataclass
 
-from suture.error import ExitCode, Refused, SutureError
+from suture.error import ExitCode, Refused, SutureError, Unsupported
 from suture.patch.file import PatchFile
 from suture.patch.link import Layout, Linked, Place, Runtime, lay_out, link, slots_read
 from suture.patch.main_loop import remedy_for
@@ -45,6 +45,7 @@ from suture.process.memory.placed import (
 from suture.process.stop.borrow import OnStep, no_step
 from suture.process.stop.detach import release_lingering
 from suture.process.stop.obstacle import naming_obstacles, refuse_without_memory, why_no_memory
+from suture.process.stop.unsettled import naming_unsettled
 from suture.process.tracee import Sharers, Tracee
 from suture.process.urgency import hurry
 from suture.process.x86_64 import require_machine
@@ -146,6 +147,7 @@ def apply(
         Tracee(pid, population, writes=True) as tracee,
         naming_obstacles(tracee),
         naming_its_end(tracee),
+        naming_unsettled(tracee),
         locked(tracee, timeout),
     ):
         maps = read_maps(tracee.via)
@@ -159,7 +161,7 @@ def apply(
             left = max(0.0, started + timeout - time.monotonic())
             try:
                 results.append((image, _apply_to(tracee, image, patch, replace, accept_loss, left, on_step, started)))
-            except (Busy, Refused, WrongTarget) as problem:
+            except (Busy, Refused, Unsupported, WrongTarget) as problem:
                 problems.append((image, problem))
         if not results:
             raise problems[0][1]
@@ -398,6 +400,7 @@ def revert(
         Tracee(pid, population, writes=True) as tracee,
         naming_obstacles(tracee),
         naming_its_end(tracee),
+        naming_unsettled(tracee),
         locked(tracee, timeout),
     ):
         maps = read_maps(tracee.via)
@@ -420,7 +423,7 @@ def revert(
                 results.append(
                     (image, _revert_from(tracee, image, patch_id, to, here, remains, left, on_step, started))
                 )
-            except (Busy, Refused, WrongTarget) as problem:
+            except (Busy, Refused, Unsupported, WrongTarget) as problem:
                 problems.append((image, problem))
         if not results:
             raise problems[0][1]
@@ -506,10 +509,13 @@ def _settle(tracee: Tracee, maps: Maps, timeout: float, on_step: OnStep) -> None
             raise _still_busy(tracee, outcome)
 
 
-def _still_busy(tracee: Tracee, outcome: Outcome) -> Busy:
+def _still_busy(tracee: Tracee, outcome: Outcome, remedy: str = "") -> Busy | Unsupported:
+    """The error for an outcome of which nothing was done."""
     cause = outcome.waiting[0][1]
-    what = f"pid {tracee.pid}: {cause.text}"
-    return Busy(what, "try again, or give more time: --timeout SECONDS", reason=cause.reason)
+    reasons = "; ".join(dict.fromkeys(c.text for _, c in outcome.waiting))
+    kind = Unsupported if cause.reason is Reason.STACKS_UNSEARCHABLE else Busy
+    remedy = remedy or cause.remedy or "try again, or give more time: --timeout SECONDS"
+    return kind(f"pid {tracee.pid}: {reasons}", remedy, reason=cause.reason)
 
 
 def _suspends(records: Sequence[Record]) -> list[range]:
@@ -573,11 +579,10 @@ def _switch(
                 group.name, state, functions, cause.text if cause else "", reason=cause.reason if cause else None
             )
         )
+    tracee.check_same()  # else these are another program's
     if outcome.waiting and not outcome.done and not any(g.state is wanted for g in groups):
-        reasons = "; ".join(dict.fromkeys(cause.text for _, cause in outcome.waiting))
         endless = [f.name for g in record.groups for f in g.functions if f.endless and g.name in why]
-        remedy = remedy_for(endless, record.notes) if endless else "try again, or give more time: --timeout SECONDS"
-        raise Busy(f"pid {tracee.pid}: {reasons}", remedy, reason=outcome.waiting[0][1].reason)
+        raise _still_busy(tracee, outcome, remedy_for(endless, record.notes) if endless else "")
     in_force = record.relaxed and any(g.state is State.APPLIED for g in groups)
     return Result(
         tracee.pid,

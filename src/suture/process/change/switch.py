@@ -40,6 +40,10 @@ _MOST_NESTED = 64
 _STOPS_BEFORE_CATCHING = 5
 _CATCH_SECONDS = 1.0  # after which it is looked anew where the threads are
 _SMALLEST_STACK = 2048  # MINSIGSTKSZ
+_REMAINS = (
+    "try again; if the word stays there, make the patch with --relaxed REASON if old code may go on beside the new code, or"
+    " restart the program with the fixed package"
+)
 
 
 @dataclass(frozen=True)
@@ -139,16 +143,20 @@ def carry_out(
                 last = tuple(h for row in hits for h in row)
                 done += [t for t, h in zip(work.transitions, hits, strict=True) if not h]
                 waiting = [
-                    (t, Cause(Reason.BUSY_ON_STACK, describe(tracee, h, maps)))
+                    (t, Cause(Reason.BUSY_ON_STACK, describe(tracee, h, maps), _remedy(h)))
                     for t, h in zip(work.transitions, hits, strict=True)
                     if h
                 ]
             except (NotStopped, StackUnknown) as problem:
-                is_late = isinstance(problem, NotStopped)
-                reason = Reason.BUSY_NOT_STOPPED if is_late else Reason.BUSY_STACK_UNKNOWN
-                cause = Cause(reason, f"{_thread(tracee, problem.tid)} {problem.why}")
+                lasts = isinstance(problem, StackUnknown) and problem.lasts
+                reason = Reason.BUSY_NOT_STOPPED if isinstance(problem, NotStopped) else Reason.BUSY_STACK_UNKNOWN
+                reason = Reason.STACKS_UNSEARCHABLE if lasts else reason
+                remedy = "" if isinstance(problem, NotStopped) else problem.remedy
+                cause = Cause(reason, f"{_thread(tracee, problem.tid)} {problem.why}", remedy)
                 waiting = [(t, cause) for t, _ in waiting]
                 last = ()
+                if lasts:
+                    break
             except WrongTarget:
                 tracee.check_same()  # the code may be another program's
                 raise
@@ -364,6 +372,11 @@ def _changed(tracee: Tracee, work: _Work, got: int) -> WrongTarget:
             )
         at -= size
     return WrongTarget(f"pid {tracee.pid}: its code changed meanwhile", "try again", reason=Reason.CODE_CHANGED)
+
+
+def _remedy(hits: Sequence[Hit]) -> str:
+    """What to do where trying again may not be enough: a word in memory may be all that is left of a stack."""
+    return _REMAINS if any(h.tid == ELSEWHERE for h in hits) else ""
 
 
 def describe(tracee: Tracee, hits: Sequence[Hit], maps: Maps) -> str:

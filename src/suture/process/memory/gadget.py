@@ -26,9 +26,13 @@ class Gadgets:
     call: int
     returns: tuple[int, ...]
 
+    @property
+    def are_there(self) -> bool:
+        return bool(self.call and self.returns)
+
     def require(self, pid: int) -> Gadgets:
         """Raises Unsupported when one is missing."""
-        if self.call and self.returns:
+        if self.are_there:
             return self
         raise Unsupported(
             f"pid {pid}: has no code to return from a signal with, so no thread can be borrowed safely",

@@ -30,6 +30,7 @@ _CLASS_AFTER_PAD = 16  # from catchTemp to exception_class in __cxa_exception (l
 _WORD = 8
 _LONGEST_CALL = 7
 _ENTRY = 64
+_OTHER_WAYS = "make the patch with --relaxed REASON if old code may go on beside the new code, or restart the program with the fixed package"
 
 
 class Elsewhere:
@@ -63,18 +64,26 @@ class Elsewhere:
             return []
         found = spans(maps, stacks)
         if sum(end - start for start, end in found) > _MOST_SPAN:
-            raise StackUnknown(ELSEWHERE, f"of more than {_MOST_SPAN >> 30} GiB of mapped memory cannot be found")
+            if not self._may_return_into(forbidden):
+                return []
+            raise StackUnknown(
+                ELSEWHERE,
+                f"may lie anywhere in more than {_MOST_SPAN >> 30} GiB that are reserved, as by AddressSanitizer, and that is not searched",
+                _OTHER_WAYS,
+                lasts=True,
+            )
         ranges = array("Q")
         for row in self._resident.pages(found):
             ranges += row
         self.searched = sum(ranges[1::2])
         if self.searched > _MOST_BYTES:
-            if not any(self._holds_call(r) for r in forbidden.ranges):
+            if not self._may_return_into(forbidden):
                 self.searched = 0
                 return []
             raise StackUnknown(
                 ELSEWHERE,
                 f"may lie anywhere in {self.searched >> 20} MiB, and no more than {_MOST_BYTES >> 20} MiB can be searched while the process stands still",
+                f"{_OTHER_WAYS}; trying again helps only when the program has given memory back",
             )
         return [
             Hit(ELSEWHERE, address, value, held)
@@ -88,6 +97,9 @@ class Elsewhere:
             return False
         behind = memory.try_read(self._resident.pid, address + _CLASS_AFTER_PAD, _WORD)
         return int.from_bytes(behind, "little") not in _CXX_CLASSES
+
+    def _may_return_into(self, forbidden: Forbidden) -> bool:
+        return any(self._holds_call(r) for r in forbidden.ranges)
 
     def _holds_call(self, r: Range) -> bool:
         """Whether a return address may lie in a range. The few bytes of an entry have no call as a rule."""

@@ -97,12 +97,15 @@ class Stacks:
 
 
 class StackUnknown(Exception):
-    """A stack pointer that points into no mapping that could be a stack; `tid` has it."""
+    """A stack pointer that points into no mapping that could be a stack; `tid` has it. `lasts`: it will be so until the process
+    ends."""
 
-    def __init__(self, tid: int, why: str) -> None:
+    def __init__(self, tid: int, why: str, remedy: str = "", lasts: bool = False) -> None:
         super().__init__(f"thread {tid} {why}")
         self.tid = tid
         self.why = why
+        self.remedy = remedy
+        self.lasts = lasts
 
 
 class Forbidden:

@@ -23,7 +23,7 @@ from contextlib import contextmanager, suppress
 
 from suture.error import SutureError, Unsupported
 from suture.process import syscall, x86_64
-from suture.process.error import AlreadyTraced, Busy, CallFailed, NoPermission, NoProcess
+from suture.process.error import AlreadyTraced, Busy, CallFailed, NoPermission, NoProcess, executed
 from suture.process.memory import memory
 from suture.process.memory.gadget import Gadgets, find_gadgets, gadgets_within
 from suture.process.memory.maps import Maps
@@ -32,6 +32,7 @@ from suture.process.stack.room import MARK, StackRoom, find_room
 from suture.process.stop.detach import detach_running, sweep, wait_while_ours
 from suture.process.stop.interrupted import repair_interrupted
 from suture.process.stop.obstacle import why_uninterruptible
+from suture.process.stop.unsettled import refuse_unsettled
 from suture.process.tracee import Tracee, is_main_thread, read_stat, read_status
 from suture.process.urgency import lending
 from suture.process.x86_64 import Registers, SignalFrame
@@ -160,7 +161,10 @@ def borrow(tracee: Tracee, maps: Maps, on_step: OnStep = no_step, deadline: floa
             "start it with GLIBC_TUNABLES=glibc.cpu.hwcaps=-SHSTK",
             reason=Reason.SHADOW_STACK,
         )
-    gadgets = find_gadgets(tracee.via, maps).require(pid)
+    gadgets = find_gadgets(tracee.via, maps)
+    if not gadgets.are_there:
+        refuse_unsettled(tracee, maps)
+        gadgets.require(pid)
     tried: list[str] = []
     stuck = dispatched = 0
     hurried = lending()
@@ -254,7 +258,7 @@ def _write_frame(tracee: Tracee, tid: int, frame: SignalFrame) -> None:
     start = frame.address - _SCRATCH
     memory.write(tracee.pid, tracee.memory, start, proof + bytes(_SCRATCH - len(proof)) + frame.data)
     if memory.try_read(tid, start, len(proof)) != proof:
-        raise NoProcess(tracee.pid, "executes another program now", reason=Reason.EXECUTED)
+        raise executed(tracee.pid)
     tracee.check_same()
 
 

@@ -1,0 +1,49 @@
+"""What is wrong with a process that is just starting a program is no lasting fault, and is not told as one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from suture.error import ExitCode, SutureError
+from suture.patch.file import PatchFile
+from suture.process.change.apply import apply, revert
+
+TRANSIENT = (ExitCode.NO_PROCESS, ExitCode.BUSY)
+EXECUTES = r"""
+#include <stdio.h>
+#include <unistd.h>
+__attribute__((noinline)) int f(int x) { __asm__ volatile(""); return x * 3 + 1; }
+int main(int c, char **v) {
+  if (c == 1) { puts("up"); fflush(stdout); }
+  for (volatile int i = 0; i < 100000; i++) f(i);
+  execl("/proc/self/exe", v[0], "again", (char *)0);
+}
+"""
+
+
+def test_a_process_that_executes_all_the_time_is_told_so_and_to_try_again(
+    start: Callable[..., Any],
+    gcc: Callable[..., Path],
+    make_patch: Callable[..., PatchFile],
+    tmp_path: Path,
+) -> None:
+    program = gcc(tmp_path / "executes", EXECUTES)
+    patch = make_patch(tmp_path, program, "int f(int x) { return 1000; }", {"f": ["f"]})
+    target = start(program)
+    assert target.line() == "up"
+    told: list[SutureError] = []
+    for n in range(40):
+        try:
+            if n % 2:
+                revert(target.pid, patch.id, timeout=0.2)
+            else:
+                result = apply(target.pid, patch, timeout=0.2)
+                assert result.exit_code is ExitCode.OK
+        except SutureError as problem:
+            told.append(problem)
+    wrong = [(p.what, p.remedy) for p in told if p.exit_code not in TRANSIENT]
+    assert not wrong and len(told) > 20
+    assert any("try again" in p.remedy and "files are fixed" in p.remedy for p in told)
+    assert target.alive()
