@@ -31,7 +31,6 @@ from suture.patch.file import PatchFile, read_patch
 from suture.process.change.apply import Result, apply, revert
 
 VERSION = "1:10.11.18-0+deb12u1"
-_APART = "the three functions have nothing to do with one another"
 _HERE = Path(__file__).resolve().parent
 _PAGE = _HERE.parent / "docs/results/mariadb.md"
 _LONG_ENOUGH = 60.0
@@ -113,7 +112,6 @@ def _patches(folder: Path) -> tuple[list[dict[str, Any]], list[PatchFile]]:
             f"mariadb={VERSION}",
             "--fix",
             str(fix),
-            f"--apart={_APART}",
             "--output",
             str(into),
             "--json",

@@ -30,6 +30,7 @@ from whole_way_page import document
 from suture.error import ExitCode, SutureError
 from suture.patch.file import PatchFile, read_patch
 from suture.process.change.apply import Result, apply, revert
+from suture.process.error import Busy
 from suture.process.memory.placed import State
 from suture.process.see.find import find
 from suture.process.see.status import status
@@ -77,17 +78,20 @@ def main(words: Sequence[str] | None = None) -> int:
         folder = args.patches or Path(name)
         whole = _made(folder / "whole", ())
         first = _made(folder / "first", FIRST)
+        together = _made(folder / "together", (), apart=False)
         verified = {} if args.no_verify else {p.name: _verified(p) for p in _files(folder / "whole", LIBRARIES)}
         patches = [[read_patch(p) for p in _files(folder / kind, LIBRARIES)] for kind in ("first", "whole")]
         programs = Programs.fetch(OLD, _say)
         servers = [_server(make, programs, patches, args) for make in (nginx, s_server)]
-        reading = _reading(programs, patches[1][0])
+        libcrypto = [patches[1][0], *map(read_patch, _files(folder / "together", LIBRARIES[:1]))]
+        reading = [_reading(programs, patch) for patch in libcrypto]
     data = {
         "old": OLD,
         "new": NEW,
         "first": FIRST,
         "made": whole,
         "made_first": first,
+        "made_together": together,
         "verified": verified,
         "servers": servers,
     }
@@ -96,7 +100,7 @@ def main(words: Sequence[str] | None = None) -> int:
     args.page.write_text(document(record))
     if args.json:
         print(json.dumps(record.data))
-    wrong = [] if reading["answered"] else ["openssl pkcs7: wrong output"]
+    wrong = [] if all(r["answered"] for r in reading) else ["openssl pkcs7: wrong output"]
     wrong += [f for s in servers for f in s["faults"]] + [n for n, same in verified.items() if not same]
     for fault in wrong:
         _say(fault)
@@ -119,11 +123,12 @@ def _say(text: str) -> None:
     print(f"whole_way: {text}", file=sys.stderr, flush=True)
 
 
-def _made(folder: Path, only: Sequence[str]) -> dict[str, Any]:
-    """Patches by `suture make`, with what it says; taken as they are when the folder has them."""
+def _made(folder: Path, only: Sequence[str], *, apart: bool = True) -> dict[str, Any]:
+    """Patches by `suture make`, with what it says; taken as they are when the folder has them. `apart`: functions may switch apart."""
     answer = folder / "made.json"
     if not answer.exists():
-        words = ["make", f"--source=openssl={OLD}", f"--to={NEW}", *(f"--only={p}" for p in only), f"--apart={APART}"]
+        words = ["make", f"--source=openssl={OLD}", f"--to={NEW}", *(f"--only={p}" for p in only)]
+        words += [f"--apart={APART}"] if apart else ["--file=libcrypto.so.3"]
         _say(f"suture {' '.join(words)}")
         done = _suture(*words, f"--output={folder}", "--json")
         if done.returncode not in (ExitCode.OK, ExitCode.PARTIAL):
@@ -261,15 +266,19 @@ def _idle(service: Service, patches: Sequence[PatchFile]) -> list[dict[str, Any]
 def _reading(programs: Programs, patch: PatchFile) -> dict[str, Any]:
     """Apply to a program that is blocked inside a function to be replaced; then let it end."""
     with reader(programs) as (process, rest):
-        result = apply(process.pid, patch, timeout=_IDLE_SECONDS)
-        left = {g.name: g.why.replace(str(process.pid), "PID") for g in result.groups if g.state is not State.APPLIED}
+        groups = patch.manifest.groups
+        try:
+            result = apply(process.pid, patch, timeout=_IDLE_SECONDS)
+            left = {g.name: g.why for g in result.groups if g.state is not State.APPLIED}
+        except Busy as problem:  # nothing at all could be applied
+            left = dict.fromkeys((g.name for g in groups), problem.what)
+        left = {name: why.replace(str(process.pid), "PID") for name, why in left.items()}
         output, _ = process.communicate(rest, timeout=_BUSY_SECONDS)
         answered = process.returncode == 0 and output.startswith(b"-----BEGIN PKCS7-----")
-    applied, groups = len(result.groups) - len(left), len(result.groups)
     return {
         "file": patch.manifest.target.file,
-        "groups": groups,
-        "applied": applied,
+        "groups": len(groups),
+        "applied": len(groups) - len(left),
         "busy": left,
         "answered": answered,
     }

@@ -8,6 +8,24 @@ from typing import Any
 from facts import Record
 from summary import Spread
 
+_SESSION = """\
+## A session to repeat
+
+```
+suture make --source openssl={old} --to {new} --apart "each function's change stands alone"
+suture apply --accept-partial openssl-*-libcrypto.so.3.suture.o      # every process that has it loaded
+suture apply --accept-partial openssl-*-libssl.so.3.suture.o
+suture status
+suture revert ID
+```
+
+`--accept-partial`: a part of the difference is refused (the last section), and a patch that does not hold all of its fix goes in
+only when somebody says so. `--apart`: a fix is one group by default, which switches in one stop or not at all, and all that changed between
+two versions is one fix when their series of patches do not tell the fixes apart. One thread that waits in one of the functions would then keep all
+of them out. With `--apart` functions that call one another or share changed data still switch together, all others as
+they are free. It is right where each function's change stands alone, so read the difference first; `suture show` prints the reason
+that was given (docs/explanation/applying.md, "Groups")."""
+
 
 def document(record: Record) -> str:
     """The whole page."""
@@ -20,6 +38,8 @@ def document(record: Record) -> str:
         "",
         "Everything that changed between the two versions of the archive as one live patch per library. Between them the",
         "source was reformatted as a whole; only functions whose code differs once line numbers are left out count.",
+        "",
+        *_SESSION.format(old=data["old"], new=data["new"]).splitlines(),
         "",
         *_what_went_in(data),
         *_load(data["servers"]),
@@ -44,7 +64,8 @@ def _what_went_in(data: Mapping[str, Any]) -> list[str]:
                 {True: "the same bytes", False: "DIFFERS", None: "not tried"}[same],
             )
         )
-    cves = sorted({c for p in data["made"]["patches"] for c in p.get("named_cves", p["cves"])})
+    named = sorted({c for p in data["made"]["patches"] for c in p["named_cves"]})
+    closed = sorted({c for p in data["made"]["patches"] for c in p["cves"]})
     seconds = ", ".join(f"{name} {value:.0f}" for name, value in data["made"]["seconds"].items())
     lines = [
         "## What went in",
@@ -53,11 +74,14 @@ def _what_went_in(data: Mapping[str, Any]) -> list[str]:
         "",
     ]
     lines += [f"Seconds to make them: {seconds}.", ""]
-    lines += [f"{len(cves)} CVEs are named by what changed: {', '.join(cves)}."]
+    lines += [f"{len(named)} CVEs are named by what changed: {', '.join(named)}."]
     lines += [
-        "Where part of the difference is refused (below), which of them the rest closes is for a person to judge;"
+        f"The patches say that they close {', '.join(closed) if closed else 'none of them'}: a patch that lacks a part of a fix closes no CVE."
     ]
-    lines += ["docs/results/coverage.md tries them one by one.", ""]
+    lines += [
+        "Here the whole difference is one fix, and a part of it is refused (below). Which of the CVEs the rest closes is for a"
+    ]
+    lines += ["person to judge; docs/results/coverage.md tries them one by one.", ""]
     for own in data["groups"]:
         lines += [f"{own['file']}:", ""]
         lines += [f"- {', '.join(f'`{f}`' for f in names)}" for names in own["groups"].values()]
@@ -108,19 +132,20 @@ def _phase(phase: Mapping[str, Any]) -> tuple[str, ...]:
     return phase["name"], seconds, str(phase["handshakes"]), rate, *counts, f"{phase['slowest'] * 1000:.0f}"
 
 
-def _idle(servers: Sequence[Mapping[str, Any]], reading: Mapping[str, Any]) -> list[str]:
+def _idle(servers: Sequence[Mapping[str, Any]], reading: Sequence[Mapping[str, Any]]) -> list[str]:
     rows = []
     for server in servers:
         for row in server["idle"]:
             rows.append(_stood(f"{server['name']}, process {row['process'] + 1}", row))
-    rows.append(_stood("openssl pkcs7, in the middle of its input", reading))
+    where = "openssl pkcs7, in the middle of its input"
+    rows += [_stood(w, row) for w, row in zip((where, f"{where}; made without `--apart`"), reading, strict=True)]
     heads = ("where", "binary", "groups applied", "left out, and why", "then it goes on", "applied again afterwards")
     return [
         "## What waits, and what that holds back",
         "",
         "A client has made its handshake and says nothing while the patches are applied: nginx waits in its own event loop,",
         "s_server inside libcrypto under libssl. `openssl pkcs7` waits for input under a function that the patch replaces: that",
-        "function's group is left out, and no other.",
+        "function's group is left out, and no other. Made without `--apart`, all functions of the library are one group, which waits as a whole.",
         "",
         *_table(heads, rows),
         "",

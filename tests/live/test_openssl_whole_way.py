@@ -61,10 +61,16 @@ def test_no_handshake_and_no_answer_fails_while_patches_come_and_go(record: dict
 def test_a_busy_group_holds_back_itself_alone(record: dict[str, Any]) -> None:
     for server in record["data"]["servers"]:
         assert all(row["answered"] and row["later"] == row["groups"] for row in server["idle"])
-    reading = record["data"]["reading"]
+    reading, _ = record["data"]["reading"]
     assert list(reading["busy"]) == ["asn1_d2i_read_bio"]
     assert reading["applied"] == reading["groups"] - 1
     assert reading["answered"]
+
+
+def test_functions_that_were_made_to_switch_together_wait_together(record: dict[str, Any]) -> None:
+    together = record["data"]["reading"][1]
+    assert (together["applied"], together["groups"]) == (0, 1) and together["answered"]
+    assert "asn1_d2i_read_bio" in next(iter(together["busy"].values()))
 
 
 def test_the_page_tells_what_was_measured(record: dict[str, Any]) -> None:
