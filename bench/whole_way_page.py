@@ -61,6 +61,7 @@ def _what_went_in(data: Mapping[str, Any]) -> list[str]:
                 patch["id"],
                 str(len(patch["functions"])),
                 str(len(own["groups"])) if own else "-",
+                "all" if patch["complete"] else "a part",
                 {True: "the same bytes", False: "DIFFERS", None: "not tried"}[same],
             )
         )
@@ -70,7 +71,7 @@ def _what_went_in(data: Mapping[str, Any]) -> list[str]:
     lines = [
         "## What went in",
         "",
-        *_table(("binary", "patch", "functions replaced", "groups", "made again"), rows),
+        *_table(("binary", "patch", "functions replaced", "groups", "of the fix", "made again"), rows),
         "",
     ]
     lines += [f"Seconds to make them: {seconds}.", ""]

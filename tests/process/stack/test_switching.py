@@ -39,6 +39,24 @@ MOV = (
     "void leave_it(void *, void *); static void use(int n) { if (n > 5) leave_it(0, 0); }\n"
 )
 
+# Assembly of a cipher, as libgcrypt's: its frame lies at r11 while rsp is aligned, which its unwind table says (or does not).
+REALIGNED = (
+    '__asm__(".text\\n.globl cipher\\n.type cipher,@function\\ncipher: .cfi_startproc\\n{save}\\n{tells}\\nsub $0x180, %rsp; and $-32, %rsp\\n"'
+    ' "mov %rdi, (%rsp)\\n{back}\\n.cfi_def_cfa rsp, 8\\nret\\n.cfi_endproc\\n.size cipher, .-cipher\\n"); '
+    "void cipher(void *); static void use(int n) {{ if (n > 5) cipher(0); }}\n"
+)
+
+
+@pytest.mark.parametrize("register", ["r11", "r10", "rax", "rdx", "rcx", "rsi", "r8"])
+@pytest.mark.parametrize("form", ["mov %{r}, %rsp", "mov.s %{r}, %rsp"])
+def test_a_frame_that_the_unwind_table_finds_at_a_register_is_the_present_one(
+    start: Start, gcc: Any, tmp_path: Path, register: str, form: str
+) -> None:
+    facts = {"save": f"mov %rsp, %{register}", "back": form.replace("{r}", register)}
+    for number, (tells, able) in enumerate(((f".cfi_def_cfa {register}, 8", False), (".cfi_def_cfa rbp, 8", True))):
+        text = REALIGNED.format(**facts, tells=tells)
+        assert asked(start, gcc(tmp_path / f"target{number}", HEAD + text + ENDS, "-w")) is able
+
 
 @pytest.mark.parametrize("optimized", ["-O0", "-O2"])
 @pytest.mark.parametrize("name", NONE)

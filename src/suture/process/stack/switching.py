@@ -3,7 +3,9 @@
 A stack is left by an instruction that loads the stack pointer with something that is not of the present frame. Counted are `mov`,
 `lea`, `add` and `xchg` to rsp, but for what compilers make of their own frames: from rbp, from r10 after a realignment, from a
 register that is kept over calls and that a `mov %rsp` filled shortly before (arrays of variable length). Bytes that only look like such
-an instruction are told from one by going through the function from its beginning, which the unwind tables tell.
+an instruction are told from one by going through the function from its beginning, which the unwind tables tell. Assembly of ciphers
+keeps its frame in other registers, which nothing but its unwind table tells: a `mov` from the register at which the frame lies, as
+the table has it there, is of the present frame.
 
 The C library, the loader and the unwinder change the stack pointer for whoever calls them, and are not counted themselves. Who may call
 them so is told by names in an image's dynamic strings: makecontext(3), swapcontext(3), setcontext(3), and sigaltstack(2) beside longjmp(3),
@@ -63,6 +65,7 @@ _MODRM = _table(
     (_TO_RSP, _LEA),
     ([*_TO_RSP, 0xE0, 0xE1, 0xE2, 0xE3, 0xE5, 0xE6, 0xE7, *_FROM_REGISTER, 0xEC], _SWAP),
 )
+_DWARF = (0, 2, 1, 3, 7, 6, 4, 5)  # of rax, rcx, rdx, rbx, rsp, rbp, rsi, rdi; the others have the processor's numbers
 _ANY = re.compile(rb"[^\0]")
 
 
@@ -127,7 +130,9 @@ def _switches(pid: int, m: Mapping, images: _Images) -> bool:
         if len(_switching) >= _MOST_FILES:
             _switching.clear()
         _switching[file] = any(
-            images.is_instruction(low + at) for low, code in _pieces(pid, m) for at in stack_pointer_loads(code)
+            images.is_instruction(low + at) and not images.is_frame_at(low + at, _moved_from(code[at : at + 3]))
+            for low, code in _pieces(pid, m)
+            for at in stack_pointer_loads(code)
         )
     return _switching[file]
 
@@ -149,17 +154,32 @@ class _Images:
     def _spans(self) -> list[tuple[int, int, int]]:
         return frame_headers(self._pid, self._maps)
 
-    def is_instruction(self, address: int) -> bool:
-        """Whether an instruction begins at an address. True when that cannot be told."""
+    def _table(self, address: int) -> FrameTable | None:
+        """The unwind table of the image that an address is in."""
         header = next((h for start, end, h in self._spans if start <= address < end), None)
         if header is None:
-            return True
+            return None
         if header not in self._tables:
             try:
                 self._tables[header] = FrameTable(self._pid, header)
             except NoFrame:
                 self._tables[header] = None
-        table = self._tables[header]
+        return self._tables[header]
+
+    def is_frame_at(self, address: int, register: int | None) -> bool:
+        """Whether the unwind table says that the frame lies at a register (DWARF number) when the instruction at an address is reached."""
+        table = self._table(address)
+        if register is None or table is None:
+            return False
+        try:
+            row = table.row(address)
+        except NoFrame:
+            return False
+        return row.cfa_register == register and not row.cfa_expression
+
+    def is_instruction(self, address: int) -> bool:
+        """Whether an instruction begins at an address. True when that cannot be told."""
+        table = self._table(address)
         start = table.start_below(address) if table else None
         if start is None or address - start > _PIECE:
             return True
@@ -175,6 +195,18 @@ def stack_pointer_loads(code: bytes) -> Iterator[int]:
         at = m.start() - 2
         if at >= 0 and _leaves_frame(code, at, found[m.start()]):
             yield at
+
+
+def _moved_from(code: bytes) -> int | None:
+    """The register (DWARF number: psABI figure 3.36) that a `mov` between registers fills rsp from; None for any other instruction."""
+    prefix, opcode, modrm = code
+    if opcode == 0x89 and prefix & 0xFB == 0x48 and modrm & 0xC7 == 0xC4:
+        high, low = prefix & 4, modrm >> 3 & 7
+    elif opcode == 0x8B and prefix & 0xFE == 0x48 and modrm & 0xF8 == 0xE0:
+        high, low = prefix & 1, modrm & 7
+    else:
+        return None
+    return low | 8 if high else _DWARF[low]
 
 
 def _leaves_frame(code: bytes, at: int, bits: int) -> bool:
