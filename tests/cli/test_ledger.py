@@ -336,6 +336,15 @@ def test_made_again_it_has_the_same_ledger(project: Project) -> None:
     assert done.returncode == 0 and f"again from {project.root}," in done.stdout, done.stdout + done.stderr
 
 
+def test_a_line_of_several_functions_that_are_missing_tells_of_the_first_by_name(project: Project) -> None:
+    """Whatever order sets have: `verify` compares the ledger byte by byte too."""
+    names = [f"added_{n}" for n in range(12)]
+    new = " ".join(f'int {n}(int n) {{ return printf("{n} %d\\n", n); }}' for n in names)
+    fix = project.fix("x.patch", ("l.c", "int guard(", f"{new}\nint guard("), ("l.c", "guard old", "guard new"))
+    (patch,) = project.make(ExitCode.PARTIAL, fix)["patches"]
+    assert ("missing", "+8", ["added_0"]) in accounts(patch)["l.c"]
+
+
 PATCHED = Account(Fate.PATCHED, (Lines(3, 4),), (Lines(3, 8),), ("a", "_ZN2ns3fooEi", "c", "d", "e"), 1, ("libb.so",))
 MISSING = [
     FileAccount(f"{n}.c", (Account(Fate.MISSING, (), (Lines(1, 2),), reason="why", remedy="do"),)) for n in range(8)

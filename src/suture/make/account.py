@@ -296,7 +296,7 @@ class _Closing:
         names: set[str] = set()
         found = False
         for unit in self._changed_units(mine):
-            for function in self._functions(side, unit, path, n):
+            for function in sorted(self._functions(side, unit, path, n), key=lambda name: name or ""):
                 if function is None:
                     return self._of_all(mine)
                 found = True
