@@ -1,0 +1,111 @@
+"""Each module has a test of its own at the same place, or stands here with what tests it instead."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+SOURCE = ROOT / "src" / "suture"
+
+FACTS = "facts alone: it decides nothing"
+COMMAND = "run as a command: "
+PROCESS = "on processes: "
+
+INSTEAD = {
+    "cli/__main__.py": COMMAND + "tests/cli/test_main.py",
+    "cli/demangle.py": COMMAND + "tests/making/test_cxx.py",
+    "cli/kernel.py": COMMAND + "tests/kernel/test_cli.py",
+    "cli/number.py": COMMAND + "tests/cli/test_odd_arguments.py",
+    "cli/scan.py": COMMAND + "tests/process/see/test_scan.py",
+    "cli/show.py": COMMAND + "tests/cli/test_ledger.py",
+    "cli/status.py": COMMAND + "tests/cli/test_hostile_names.py",
+    "cli/uname.py": COMMAND + "tests/kernel/test_cli.py",
+    "cli/unread.py": COMMAND + "tests/process/see/test_scan.py",
+    "cli/verify.py": COMMAND + "tests/cli/test_ledger.py",
+    "command.py": "tests/compile/test_sandbox.py",
+    "compile/archive.py": "tests/compile/test_archive_objects.py",
+    "compile/database.py": "tests/compile/test_host.py",
+    "compile/job.py": "tests/compile/test_host.py",
+    "compile/linked.py": COMMAND + "tests/cli/test_record.py",
+    "compile/lto.py": COMMAND + "tests/cli/test_make_build.py",
+    "compile/tree.py": "tests/compile/test_archive_objects.py",
+    "convert/conversion.py": "tests/convert/test_result.py",
+    "convert/store.py": "tests/convert/test_result.py",
+    "error.py": "tests/cli/test_exit_code.py",
+    "kernel/livepatch.py": "tests/kernel/test_standing.py",
+    "machine/initrd.py": "tests/machine/test_vm.py",
+    "machine/userland.py": "tests/machine/test_vm.py",
+    "make/account.py": COMMAND + "tests/cli/test_ledger.py",
+    "make/make.py": COMMAND + "tests/cli/test_make.py",
+    "make/old_code.py": "tests/making/test_copies.py",
+    "make/request.py": COMMAND + "tests/cli/test_make.py",
+    "make_kernel/account.py": "tests/make_kernel/test_registration.py",
+    "make_kernel/emit.py": "tests/make_kernel/test_select.py",
+    "make_kernel/line.py": "tests/make_kernel/test_select.py",
+    "make_kernel/make.py": "tests/make_kernel/test_select.py",
+    "make_kernel/prepare.py": "tests/make_kernel/test_overlay.py",
+    "make_kernel/refusal.py": FACTS,
+    "make_kernel/request.py": COMMAND + "tests/kernel/test_cli.py",
+    "make_kernel/signature.py": "tests/kernel/test_check.py",
+    "make_kernel/vmlinux.py": "on the archive's kernels: tests/live/test_kernel_releases.py",
+    "match/proof.py": FACTS,
+    "patch/consistency.py": FACTS,
+    "patch/field.py": "tests/patch/test_manifest.py",
+    "patch/main_loop.py": PROCESS + "tests/process/test_relaxed.py",
+    "process/allowance.py": PROCESS + "tests/process/test_hostile.py",
+    "process/change/unwind_table.py": PROCESS + "tests/making/test_cxx_exceptions.py",
+    "process/error.py": FACTS,
+    "process/everywhere.py": PROCESS + "tests/process/test_every_process.py",
+    "process/memory/chosen.py": PROCESS + "tests/making/test_binding.py",
+    "process/memory/gadget.py": PROCESS + "tests/process/stop/test_borrow.py",
+    "process/memory/image.py": PROCESS + "tests/process/see/test_scan.py",
+    "process/memory/loaded.py": PROCESS + "tests/making/test_binding.py",
+    "process/memory/loader.py": PROCESS + "tests/making/test_binding.py",
+    "process/memory/memory.py": PROCESS + "tests/process/see/test_aside.py",
+    "process/proc.py": PROCESS + "tests/process/see/test_scan.py",
+    "process/see/disk.py": PROCESS + "tests/process/see/test_scan.py",
+    "process/see/find.py": PROCESS + "tests/process/see/test_scan.py",
+    "process/see/population.py": PROCESS + "tests/process/test_every_process.py",
+    "process/see/reexec.py": PROCESS + "tests/process/see/test_scan.py",
+    "process/see/status.py": PROCESS + "tests/process/test_several.py",
+    "process/stack/patch_frame.py": PROCESS + "tests/making/test_cxx_exceptions.py",
+    "process/stack/resident.py": PROCESS + "tests/process/stack/test_room.py",
+    "process/stack/resting.py": PROCESS + "tests/process/stack/test_coroutine.py",
+    "process/stop/detach.py": PROCESS + "tests/process/stop/test_borrow.py",
+    "process/stop/stop.py": PROCESS + "tests/process/test_interrupted.py",
+    "process/x86_64.py": PROCESS + "tests/process/test_interrupted.py",
+    "progress.py": COMMAND + "tests/cli/test_output.py",
+    "refusal.py": FACTS,
+    "report/row.py": "tests/process/see/test_scan.py",
+    "source/origin.py": "tests/source/test_archive.py",
+    "cli/watch.py": "its parts: tests/source/test_split.py",
+    "source/packages.py": "tests/make/test_pairing.py",
+    "source/plan.py": "tests/source/test_split.py",
+    "source/update.py": "tests/source/test_split.py",
+    "visible.py": COMMAND + "tests/cli/test_hostile_names.py",
+}
+
+
+def modules() -> list[str]:
+    return [p.relative_to(SOURCE).as_posix() for p in sorted(SOURCE.rglob("*.py")) if p.name != "__init__.py"]
+
+
+def mirror(module: str) -> Path:
+    path = Path(module)
+    return ROOT / "tests" / path.parent / f"test_{path.name}"
+
+
+@pytest.mark.parametrize("module", modules())
+def test_a_module_has_a_test_at_its_place_or_says_what_tests_it(module: str) -> None:
+    if module in INSTEAD:
+        assert not mirror(module).exists(), f"it has a test of its own by now: take {module} out of the list"
+        reason = INSTEAD[module]
+        assert reason == FACTS or (ROOT / reason.rpartition(" ")[2]).is_file()
+    else:
+        assert mirror(module).exists(), f"write {mirror(module).relative_to(ROOT)}, or say in this list what tests it"
+
+
+def test_the_list_names_no_module_that_is_gone() -> None:
+    assert sorted(INSTEAD.keys() - set(modules())) == []
