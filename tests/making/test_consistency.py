@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from suture.cli import main
+from suture.error import ExitCode
 from suture.patch.consistency import Consistency
 
 SOURCE = """
@@ -25,6 +29,22 @@ def test_a_patch_is_strict_and_says_which_functions_never_return(package: Any) -
     assert patch.manifest.relaxed == ""
     (note,) = patch.manifest.verdict.notes
     assert "serve never returns" in note and "--relaxed" in note
+
+
+@pytest.mark.parametrize("relaxed", [(), ("it only sleeps longer",)], ids=("strict", "relaxed"))
+def test_a_dry_run_says_of_them_what_make_said(
+    package: Any, tmp_path: Path, relaxed: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = package(SOURCE, FIX, "f g", "library")
+    made.request = {"relaxed": relaxed} if relaxed else {}
+    patch = made.patch()
+    path = tmp_path / "made.suture.o"
+    path.write_bytes(patch.object.data)
+    (note,) = patch.manifest.verdict.notes
+    assert main.main(["apply", str(path), "--dry-run"]) == ExitCode.OK
+    assert f"note: {note}\n" in capsys.readouterr().out
+    assert main.main(["apply", str(path), "--dry-run", "--json"]) == ExitCode.OK
+    assert json.loads(capsys.readouterr().out)["notes"] == [note]
 
 
 def test_the_reason_for_relaxed_is_kept_and_holds_for_all_functions(package: Any) -> None:

@@ -15,11 +15,12 @@ from suture.cli.unread import unread_lines
 from suture.error import ExitCode
 from suture.patch.admission import admit
 from suture.patch.file import PatchFile, read_patch
+from suture.patch.main_loop import endless_notes
 from suture.process.change.apply import GroupResult, Prepared, Result, apply, prepare
 from suture.process.change.fitting import fitting_images
 from suture.process.everywhere import Everywhere, Failure, Outcome, Report, apply_everywhere, in_each
 from suture.process.memory.maps import read_maps
-from suture.process.see.aside import alone
+from suture.process.see.aside import alone, named
 from suture.process.see.find import Unread, find
 from suture.process.see.population import Population
 from suture.process.tracee import Tracee, command_name
@@ -251,16 +252,23 @@ def _rest(group: GroupResult) -> str:
 
 
 def _dry_run(args: argparse.Namespace, patch: PatchFile, pids: list[int]) -> int:
-    rows = []
-    for pid in pids:
+    def planned(pid: int) -> list[tuple[str, str, str, str]]:
         with Tracee(pid) as tracee:
             maps = read_maps(tracee.via)
+            found = []
             for image in fitting_images(tracee, maps, patch):
-                rows += _plan_rows(pid, prepare(tracee, maps, patch, args.replace, image, args.accept_loss))
+                found += _plan_rows(pid, prepare(tracee, maps, patch, args.replace, image, args.accept_loss))
+            return found
+
+    rows = [row for pid in pids for row in named(pid, partial(planned, pid))]
+    notes = endless_notes(patch.manifest.verdict.notes)
     if args.json:
-        print_json({"steps": [dict(zip(("pid", "address", "bytes", "what"), r, strict=True)) for r in rows]})
+        steps = [dict(zip(("pid", "address", "bytes", "what"), r, strict=True)) for r in rows]
+        print_json({"steps": steps, "notes": notes})
     else:
         print_table(("pid", "address", "bytes", "what"), rows)
+        for note in notes:
+            print(f"note: {note}")
     return ExitCode.OK
 
 

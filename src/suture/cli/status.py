@@ -13,10 +13,8 @@ from suture.cli import number
 from suture.cli.output import print_json, print_table
 from suture.cli.unread import unread_lines
 from suture.error import ExitCode
-from suture.process.see.aside import alone
+from suture.process.see.aside import named
 from suture.process.see.status import ProcessStatus, status, status_of_all
-
-_PATIENCE = 10.0  # seconds for one process
 
 HELP = """\
 List the live patches that running processes carry and whether they are in force. All of it is read from the processes
@@ -53,9 +51,7 @@ def run(args: argparse.Namespace) -> int:
         return kernel.status(args)
     if args.gdb:
         return _print_for_gdb(args.gdb, args.pid)
-    found, unread = (
-        ([alone(pid, partial(status, pid), _PATIENCE) for pid in args.pid], []) if args.pid else status_of_all()
-    )
+    found, unread = ([named(pid, partial(status, pid)) for pid in args.pid], []) if args.pid else status_of_all()
     if args.json:
         print_json({"processes": found, "unread": unread})
     elif not any(p.patches for p in found):
@@ -76,15 +72,17 @@ def _print_for_gdb(path: Path, pids: Sequence[int]) -> int:
     from suture.patch.file import read_patch
     from suture.patch.link import lay_out
     from suture.process.memory.maps import read_maps
-    from suture.process.memory.placed import find_placed
+    from suture.process.memory.placed import Placed, find_placed
     from suture.process.see.find import find
     from suture.process.tracee import Tracee
 
+    def carried(pid: int) -> list[Placed]:
+        with Tracee(pid) as tracee:
+            return find_placed(tracee.via, read_maps(tracee.via))[0]
+
     patch = read_patch(path)
     for pid in pids or find(patch.manifest.target.build_id):
-        with Tracee(pid) as tracee:
-            found = find_placed(tracee.via, read_maps(tracee.via))[0]
-        for placed in found:
+        for placed in named(pid, partial(carried, pid)):
             if placed.record.id == patch.id:
                 sections = lay_out(patch).sections
                 places = [f"-s {s.name} {placed.record.base + sections[s.index]:#x}" for s in patch.sections]

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from suture.error import ExitCode, NotFound, SutureError
 from suture.process.memory.image import images
 from suture.process.memory.maps import read_maps
+from suture.process.see.aside import alone, named
 from suture.process.tracee import Tracee
 from suture.progress import Progress
 from suture.source.origin import build_id_of, identify
+
+_IDENTIFY_SECONDS = 300.0  # it may ask the archive; a root of the process's own may not answer at all
 
 
 class BadSubject(SutureError):
@@ -69,29 +73,45 @@ def place(path: str, build_id: str | None, pid: int, above: str, same_files: boo
     return Mapped(Path("/"), Path(name), build_id) if same_files and name.startswith("/") else None
 
 
+@dataclass(frozen=True)
+class _Seen:
+    """What a process maps and executes, as it names them, and from where."""
+
+    rows: Sequence[tuple[str, str | None]]
+    program: str
+    above: str
+    same: bool
+
+    @classmethod
+    def look(cls, pid: int) -> _Seen:
+        with Tracee(pid) as tracee:
+            facts = Path(f"/proc/{pid}")
+            above, same = str((facts / "root").readlink()), (facts / "ns/mnt").samefile("/proc/self/ns/mnt")
+            rows = [(i.path, i.build_id) for i in images(tracee.via, read_maps(tracee.via)) if i.path.startswith("/")]
+            return cls(rows, str((facts / "exe").readlink()), above, same)
+
+
 def _of_process(pid: int, files: Sequence[str], sources: Sequence[str], progress: Progress) -> NamedSource:
-    with Tracee(pid) as tracee:
-        facts = Path(f"/proc/{pid}")
-        above, same = str((facts / "root").readlink()), (facts / "ns/mnt").samefile("/proc/self/ns/mnt")
-        rows = [(i.path, i.build_id) for i in images(tracee.via, read_maps(tracee.via)) if i.path.startswith("/")]
-        mapped = [m for path, build_id in rows if (m := place(path, build_id, pid, above, same))]
-        own = place(str((facts / "exe").readlink()), None, pid, above, same)
-        wanted = [
-            m for m in mapped if (_is_called(m.path.name, files) if files else own is not None and m.path == own.path)
-        ]
-        if files and not wanted:
-            raise NotFound(
-                f"pid {pid} maps no {', '.join(files)}", f"it maps: {', '.join(sorted(m.path.name for m in mapped))}"
-            )
-        for one in wanted if files or not sources else mapped:
-            try:
-                origin = identify(one.path, one.build_id, one.root, progress)
-            except SutureError:
-                if wanted == [one]:
-                    raise
-                continue  # a file of no package can't be what a source package's fix is for
-            if not sources or origin.source in sources:
-                return NamedSource(f"{origin.source}={origin.source_version}", one.path.name)
+    seen = named(pid, partial(_Seen.look, pid))
+    mapped = [m for path, build_id in seen.rows if (m := place(path, build_id, pid, seen.above, seen.same))]
+    own = place(seen.program, None, pid, seen.above, seen.same)
+    wanted = [
+        m for m in mapped if (_is_called(m.path.name, files) if files else own is not None and m.path == own.path)
+    ]
+    if files and not wanted:
+        raise NotFound(
+            f"pid {pid} maps no {', '.join(files)}", f"it maps: {', '.join(sorted(m.path.name for m in mapped))}"
+        )
+    for one in wanted if files or not sources else mapped:
+        try:
+            tell = partial(identify, one.path, one.build_id, one.root, progress)
+            origin = tell() if one.root == Path("/") else alone(pid, tell, _IDENTIFY_SECONDS)
+        except SutureError:
+            if wanted == [one]:
+                raise
+            continue  # a file of no package can't be what a source package's fix is for
+        if not sources or origin.source in sources:
+            return NamedSource(f"{origin.source}={origin.source_version}", one.path.name)
     raise NotFound(f"pid {pid} runs nothing that is built from {', '.join(sources)}", "name the file with --file")
 
 

@@ -16,6 +16,11 @@ def endless_note(name: str, relaxed: bool, may_be_relaxed: bool = True) -> str:
     return f"{name} {_MAIN_LOOP}{_REMEDY if may_be_relaxed else _ONLY_RESTART}"
 
 
+def endless_notes(notes: Iterable[str]) -> list[str]:
+    """Those of a verdict that are about such functions."""
+    return [note for note in notes if _MAIN_LOOP in note]
+
+
 def remedy_for(names: Iterable[str], notes: Iterable[str]) -> str:
     """What to do about threads that stay in the functions `names`, by the notes of the patch's verdict."""
     only_restart = {endless_note(n, False, False) for n in names} & set(notes)

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from suture.error import ExitCode, SutureError
+from suture.process.allowance import BY_NAME_SECONDS, limited_by_name
 from suture.report.reason import Reason
 
 STALL = 0.05
@@ -180,6 +181,16 @@ def alone(pid: int, work: Callable[[], T], seconds: float) -> T:
     if answer.problem is not None:
         raise answer.problem
     return answer.result  # type: ignore[return-value]
+
+
+def named(pid: int, work: Callable[[], T]) -> T:
+    """The result of a look at one process that somebody has named, in a child and within what such a one may cost. Raises as `alone`."""
+
+    def look() -> T:
+        with limited_by_name(pid):
+            return work()
+
+    return alone(pid, look, BY_NAME_SECONDS)
 
 
 def _next(scout: _Scout, pid: int, stall: float) -> Answer[Any] | None:

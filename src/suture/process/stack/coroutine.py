@@ -31,7 +31,7 @@ from suture.process.proc import open_file, read_auxv
 from suture.process.stack.frame import RSP, NoFrame, Word
 from suture.process.stack.resident import Resident
 from suture.process.stack.resting import Resting, RestingPlaces
-from suture.process.stack.stack import NO_THREAD, Forbidden, Hit, StackUnknown
+from suture.process.stack.stack import NO_THREAD, OTHER_WAYS, Forbidden, Hit, StackUnknown
 from suture.process.stack.unwind import Unwinder, frames
 
 _MOST_STACK = 64 << 20
@@ -160,6 +160,7 @@ class SuspendedStacks:
             raise StackUnknown(
                 NO_THREAD,
                 f"may lie anywhere in {size >> 20} MiB, and no more than {_MOST_RESIDENT >> 20} MiB can be searched while the process stands still",
+                OTHER_WAYS,
             )
         hits = self._search(ranges + pages, forbidden)
         return self._without_remains(hits, saved, forbidden) if hits and saved else hits

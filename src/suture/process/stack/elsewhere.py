@@ -19,7 +19,7 @@ from collections.abc import Collection, Sequence
 from suture.process.memory import memory
 from suture.process.memory.maps import Mapping, Maps
 from suture.process.stack.resident import Resident
-from suture.process.stack.stack import ELSEWHERE, Forbidden, Hit, Range, StackUnknown
+from suture.process.stack.stack import ELSEWHERE, OTHER_WAYS, Forbidden, Hit, Range, StackUnknown
 from suture.process.stack.switching import may_switch_stacks
 
 _MOST_BYTES = 64 << 20
@@ -30,7 +30,6 @@ _CLASS_AFTER_PAD = 16  # from catchTemp to exception_class in __cxa_exception (l
 _WORD = 8
 _LONGEST_CALL = 7
 _ENTRY = 64
-_OTHER_WAYS = "make the patch with --relaxed REASON if old code may go on beside the new code, or restart the program with the fixed package"
 
 
 class Elsewhere:
@@ -69,7 +68,7 @@ class Elsewhere:
             raise StackUnknown(
                 ELSEWHERE,
                 f"may lie anywhere in more than {_MOST_SPAN >> 30} GiB that are reserved, as by AddressSanitizer, and that is not searched",
-                _OTHER_WAYS,
+                OTHER_WAYS,
                 lasts=True,
             )
         ranges = array("Q")
@@ -83,7 +82,7 @@ class Elsewhere:
             raise StackUnknown(
                 ELSEWHERE,
                 f"may lie anywhere in {self.searched >> 20} MiB, and no more than {_MOST_BYTES >> 20} MiB can be searched while the process stands still",
-                f"{_OTHER_WAYS}; trying again helps only when the program has given memory back",
+                f"{OTHER_WAYS}; trying again helps only when the program has given memory back",
             )
         return [
             Hit(ELSEWHERE, address, value, held)
