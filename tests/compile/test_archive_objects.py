@@ -34,7 +34,7 @@ def ready(spec: str) -> tuple[Archive, SourceVersion, Tree]:
 @pytest.mark.parametrize(("spec", "source"), [(spec, source) for spec, sources in CASES for source in sources])
 def test_a_plain_object_is_in_the_shipped_binary_once(spec: str, source: str) -> None:
     archive, _, tree = ready(spec)
-    pairs = [(u, b) for b in tree.binaries for u in tree.units_in(b) if u.source == source]
+    pairs = [(u, b) for b in tree.binaries for u in tree.units if u.object in b.objects and u.source == source]
     assert pairs
     for unit, binary in pairs:
         run = archive.binary(binary.package, tree.version) / binary.file

@@ -65,7 +65,6 @@ def test_post_differs_by_the_fix_alone_and_the_tree_is_not_touched(folder: Path)
     pre_object, post_object = (t.compile([(unit, Variant.PLAIN)])[0].path for t in (tree, post))
     assert text_of(pre_object) != text_of(post_object)
     assert str(folder / "lib/a.c").encode() in post_object.read_bytes()  # __FILE__ of the assertion: the same path
-    assert "41 + x" in post.preprocessed(unit)
     assert before == {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 
 
@@ -156,7 +155,7 @@ def test_a_tree_in_folders_that_keep_others_out_is_compiled_and_a_shut_tree_is_t
     tree = opened(folder)
     assert len(tree.compile([(u, Variant.PLAIN) for u in tree.units])) == 3
     post = tree.post(parse(FIX, "fix"))
-    assert "41 + x" in post.preprocessed(tree.units_of("lib/a.h")[0])
+    assert len(post.compile([(tree.units_of("lib/a.h")[0], Variant.PLAIN)])) == 1
     (folder / "lib").chmod(0o700)
     with pytest.raises(Unsupported, match="only root may read it"):
         opened(folder)

@@ -79,16 +79,16 @@ def external(name: str, c: KernelChange | None = None, **images: KernelImage) ->
 
 
 def test_what_runs_is_found_by_its_name_and_position() -> None:
-    assert resolved(made(F), "f", "helper") == Livepatched("vmlinux", "helper", 0, False)
+    assert resolved(made(F), "f", "helper") == Livepatched("vmlinux", "helper", 0)
     c = made(HELPER)
-    assert resolved(c, "helper", "state") == Livepatched("vmlinux", "state", 0, False)
+    assert resolved(c, "helper", "state") == Livepatched("vmlinux", "state", 0)
     index = c.pairs.pre_of[atom(c, "state").index]
     c.match.implied[index] = {0x3000: ["a field"]}
-    assert resolved(c, "helper", "state") == Livepatched("vmlinux", "state", 0, True)
+    assert resolved(c, "helper", "state") == Livepatched("vmlinux", "state", 0)
     two = made(F, names={**NAMES, "helper": (0x900, 0x1000)})
     two.match.addresses["helper"] = 0x1000
     found = resolved(two, "f", "helper")
-    assert found == Livepatched("vmlinux", "helper", 2, False)
+    assert found == Livepatched("vmlinux", "helper", 2)
     assert isinstance(found, Livepatched) and found.symbol == ".klp.sym.vmlinux.helper,2"
 
 
@@ -120,7 +120,7 @@ def test_whoever_takes_the_address_of_a_replaced_function_means_the_one_that_all
         "extern", "extern int (*volatile pointer)(int); extern", 1
     )
     c = made(("x + 1", "x + 2"), HELPER, base=base)
-    assert resolved(c, "f", "helper") == Livepatched("vmlinux", "helper", 0, False)
+    assert resolved(c, "f", "helper") == Livepatched("vmlinux", "helper", 0)
     inside = replace(to(c, "f", "helper"), value=4)
     assert resolver(c).resolve(0, c.post.functions["f"].hot, inside) == Internal(0, atom(c, "helper").index)
 
@@ -135,7 +135,7 @@ def test_code_that_is_freed_after_initialisation_is_refused() -> None:
 
 def test_a_weak_function_is_whoever_has_its_name() -> None:
     base = BASE.replace(f"{N}static int helper", f"__attribute__((weak)) {N}int helper")
-    assert resolved(made(F, base=base), "f", "helper") == Livepatched("vmlinux", "helper", 0, False)
+    assert resolved(made(F, base=base), "f", "helper") == Livepatched("vmlinux", "helper", 0)
     assert (
         why(resolved(made(F, base=base, names={}), "f", "helper")) == "nothing in the running kernel is called helper"
     )
@@ -151,33 +151,33 @@ def test_exports_of_vmlinux_are_bound_by_the_module_loader() -> None:
     static = made(F)
     assert resolved(
         static, "f", "helper", KernelResolver((static,), Exports({"helper": ("vmlinux", "")}))
-    ) == Livepatched("vmlinux", "helper", 0, False)
+    ) == Livepatched("vmlinux", "helper", 0)
 
 
 def test_names_of_the_same_object_are_told_apart_by_what_running_code_implies() -> None:
     c = made(F)
-    assert external("table", c) == Livepatched("vmlinux", "table", 0, False)
+    assert external("table", c) == Livepatched("vmlinux", "table", 0)
     assert why(external("silent", c)) == "2 symbols are called silent; which is meant is implied by nothing"
     c.match.implied["silent"] = {0x8800: ["a field"]}
-    assert external("silent", c) == Livepatched("vmlinux", "silent", 2, True)
+    assert external("silent", c) == Livepatched("vmlinux", "silent", 2)
     c.match.implied["silent"] = {0x9999: ["a field"]}
     assert why(external("silent", c)) == "silent is not where running code has it"
-    assert external("silent", made(F, shared={"silent": 0x8000})) == Livepatched("vmlinux", "silent", 1, True)
+    assert external("silent", made(F, shared={"silent": 0x8000})) == Livepatched("vmlinux", "silent", 1)
 
 
 def test_names_of_other_objects_are_found_where_the_module_depends_on_them() -> None:
     assert why(external("nobody")) == "nothing in the running kernel is called nobody"
     c = made(F, name="module", depends=("other",))
-    assert external("theirs", c) == Livepatched("other", "theirs", 0, False)
+    assert external("theirs", c) == Livepatched("other", "theirs", 0)
     known = replace(c, image=replace(c.image, externals={"theirs": 5}))
-    assert external("theirs", known) == Livepatched("other", "theirs", 0, True)
+    assert external("theirs", known) == Livepatched("other", "theirs", 0)
     assert (
         why(external("theirs", made(F, name="module")))
         == "needs theirs of the module other, which module does not depend on"
     )
     far = KernelImage("other", (), {"far": (0x10, 0x20)}, {}, "", (), {"far": 0x20})
-    assert external("far", c, other=far) == Livepatched("other", "far", 2, False)
-    assert external("far", c, vmlinux=replace(far, name="vmlinux")) == Livepatched("vmlinux", "far", 2, False)
+    assert external("far", c, other=far) == Livepatched("other", "far", 2)
+    assert external("far", c, vmlinux=replace(far, name="vmlinux")) == Livepatched("vmlinux", "far", 2)
     assert why(external("far", made(F, name="module"), other=far)).startswith("nothing in the running kernel")
     assert why(external("far", c, other=replace(far, shared={}))).startswith("nothing in the running kernel")
     assert why(external("far", c, other=replace(far, shared={"far": 0x30}))).startswith("nothing in the running kernel")
@@ -222,7 +222,7 @@ def test_fields_that_are_written_over_or_lead_to_what_is_left_out(monkeypatch: p
 
 def test_constants_of_the_unit() -> None:
     c = made(("quiet(x) + table", "quiet(x) - table"))
-    assert resolved(c, "g", "table") == Livepatched("vmlinux", "table", 0, False)
+    assert resolved(c, "g", "table") == Livepatched("vmlinux", "table", 0)
     changed = made(("{1, 2, 3, 4}", "{1, 2, 3, 5}"))
     assert resolved(changed, "g", "table") == Internal(0, atom(changed, "table").index)
     # one whose place is not known is as good anew

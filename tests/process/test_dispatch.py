@@ -17,8 +17,9 @@ from suture.process.change.apply import apply, revert
 from suture.process.memory.maps import read_maps
 from suture.process.stop import borrow as borrowing
 from suture.process.stop import seccomp
+from suture.process.syscall import Registers
 from suture.process.tracee import Tracee
-from suture.process.x86_64 import SYS_RESTART_SYSCALL, Registers
+from suture.process.x86_64 import SYS_RESTART_SYSCALL
 from tests.killed import killed_after
 
 DISPATCHED = r"""

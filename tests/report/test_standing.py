@@ -55,5 +55,3 @@ def test_memory_and_disk_are_kept_apart() -> None:
     assert not Standing(Memory.FIXED, Disk.REPLACED).is_lost_at_next_start
     assert not Standing(Memory.FIXED, Disk.OPEN).is_open
     assert Standing(Memory.UNTIL_EXEC, Disk.OPEN).is_open
-    assert Standing(Memory.OPEN, Disk.REPLACED).is_fixed_on_disk_only
-    assert not Standing(Memory.OPEN, Disk.OPEN).is_fixed_on_disk_only

@@ -174,10 +174,6 @@ class Tree:
         rows = self.recipe.binaries if self.recipe else ()
         return next((r.suspends for r in rows if (r.package, r.file) == (binary.package, binary.file)), ())
 
-    def units_in(self, binary: Binary) -> tuple[Unit, ...]:
-        """The units whose objects a shipped binary is linked from."""
-        return tuple(u for u in self.units if u.object in binary.objects)
-
     def post(self, fix: Fix, generators: Generated | None = None) -> Tree:
         """The tree with a fix applied over it, and with what the generators make of it.
 
@@ -217,10 +213,6 @@ class Tree:
         """Objects in the order of the jobs, compiled in parallel or taken from the cache. Raises `CompileFailed`."""
         paths = self._outputs([Job(unit, variant.flags_for(unit), ("-c", "-o")) for unit, variant in jobs])
         return [CompiledObject(unit, variant, path) for (unit, variant), path in zip(jobs, paths, strict=True)]
-
-    def preprocessed(self, unit: Unit) -> str:
-        """The unit after the preprocessor, with line markers. Raises `CompileFailed`."""
-        return self._outputs([Job(unit, ("-w",), ("-E", "-o"))])[0].read_text(errors="surrogateescape")
 
     def _outputs(self, jobs: Sequence[Job]) -> list[Path]:
         def enter(script: str, outputs: Sequence[tuple[Path, str]]) -> str:

@@ -5,7 +5,6 @@ Sources: Documentation/ABI/testing/sysfs-kernel-livepatch, finit_module(2), dele
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import os
 from collections.abc import Mapping
@@ -14,10 +13,10 @@ from pathlib import Path
 
 from suture.elf.file import build_id_in
 from suture.error import ExitCode, SutureError
+from suture.process import syscall
 from suture.report.reason import Reason
 
 SYS = Path("/sys")
-_FINIT_MODULE, _DELETE_MODULE = 313, 176  # x86-64
 
 
 class LoadFailed(SutureError):
@@ -113,24 +112,31 @@ def load(path: Path) -> None:
     """Load a module. Raises `LoadFailed` with what the kernel says."""
     mark = _log_end()
     with open(path, "rb") as file:
-        result = _call(_FINIT_MODULE, file.fileno(), b"", 0)
-    if result:
-        said = _log_since(mark)
-        reason, remedy = _MEANING.get(result, (os.strerror(result), "see the kernel's log (dmesg)"))
-        raise LoadFailed(
-            "\n".join([f"{path}: the kernel refuses it: {reason}", *said[-8:]]), remedy, reason=Reason.MODULE_REJECTED
-        )
+        try:
+            syscall.finit_module(file.fileno())
+        except OSError as problem:
+            said = _log_since(mark)
+            number = problem.errno or 0
+            why, remedy = _MEANING.get(number, (os.strerror(number), "see the kernel's log (dmesg)"))
+            raise LoadFailed(
+                "\n".join([f"{path}: the kernel refuses it: {why}", *said[-8:]]),
+                remedy,
+                reason=Reason.MODULE_REJECTED,
+            ) from problem
 
 
 def unload(name: str) -> None:
     """Unload a module that is not in use. Raises `LoadFailed`."""
-    result = _call(_DELETE_MODULE, name.encode(), os.O_NONBLOCK)
-    if result and result != errno.ENOENT:
+    try:
+        syscall.delete_module(name, os.O_NONBLOCK)
+    except FileNotFoundError:
+        pass
+    except OSError as problem:
         raise LoadFailed(
-            f"{name}: can't be unloaded: {os.strerror(result)}",
+            f"{name}: can't be unloaded: {os.strerror(problem.errno or 0)}",
             "look at lsmod for what uses it",
             reason=Reason.MODULE_IN_USE,
-        )
+        ) from problem
 
 
 def set_enabled(name: str, wanted: bool, sys: Path = SYS) -> None:
@@ -148,16 +154,6 @@ _MEANING: dict[int, tuple[str, str]] = {
     errno.EINVAL: ("a function or symbol of it is not there", "report this with the kernel's log"),
     errno.ENODEV: ("the kernel has no live patching", "use a kernel with CONFIG_LIVEPATCH"),
 }
-
-
-def _call(number: int, *arguments: object) -> int:
-    """A system call's errno, 0 for success."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    words = [
-        a if isinstance(a, bytes) else ctypes.c_long(a)  # type: ignore[arg-type]
-        for a in arguments
-    ]
-    return ctypes.get_errno() if libc.syscall(ctypes.c_long(number), *words) else 0
 
 
 def _log_end() -> int:

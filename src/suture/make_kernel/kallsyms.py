@@ -47,13 +47,6 @@ class Kallsyms:
             found[row.name].append(row)
         return {name: tuple(rows) for name, rows in found.items()}
 
-    @cached_property
-    def by_address(self) -> dict[int, tuple[KernelSymbol, ...]]:
-        found: dict[int, list[KernelSymbol]] = defaultdict(list)
-        for row in self.rows:
-            found[row.address].append(row)
-        return {address: tuple(rows) for address, rows in found.items()}
-
 
 def read(rodata: bytes, base: int, name: str) -> Kallsyms:
     """The table in the read-only data of an image whose code begins at `base`. Raises `Unsupported` when there is none like it."""

@@ -40,12 +40,11 @@ class Exported:
 
 @dataclass(frozen=True)
 class Livepatched:
-    """A symbol of a loaded object that nothing exports. `proved` tells whether fields of running code imply it."""
+    """A symbol of a loaded object that nothing exports."""
 
     object: str
     name: str
     position: int
-    proved: bool
 
     @property
     def symbol(self) -> str:
@@ -174,7 +173,7 @@ class KernelResolver:
         for name in names:
             position = change.image.position(name, address)
             if position is not None:
-                return Livepatched(change.image.name, name, position, bool(change.match.places(pre.index)))
+                return Livepatched(change.image.name, name, position)
         return Refusal(f"{pre.label} has no name in the running kernel", "refer to it through something that has")
 
     def _external(self, unit: int, name: str) -> Resolution:
@@ -195,7 +194,7 @@ class KernelResolver:
             position = image.position(name, implied if implied is not None else rows[0])
             if position is None:
                 return Refusal(f"{name} is not where running code has it", "report this fix")
-            return Livepatched(image.name, name, position, implied is not None)
+            return Livepatched(image.name, name, position)
         return self._elsewhere(image, name)
 
     def _new(self, unit: int, name: str) -> Internal | None:
@@ -209,7 +208,7 @@ class KernelResolver:
         """A symbol of another object, exported or not: livepatch finds it by its name."""
         owner = self.exports.owners.get(name, ("", ""))[0]
         if owner and owner in image.depends:
-            return Livepatched(owner, name, 0, name in image.externals)
+            return Livepatched(owner, name, 0)
         if owner:
             return Refusal(
                 f"needs {name} of the module {owner}, which {image.name} does not depend on",
@@ -220,7 +219,7 @@ class KernelResolver:
             address = running.shared.get(name) if running is not None else None
             position = running.position(name, address) if running is not None and address is not None else None
             if position is not None:
-                return Livepatched(other, name, position, False)
+                return Livepatched(other, name, position)
         return Refusal(f"nothing in the running kernel is called {name}", _TELL)
 
     def _export(self, unit: int, name: str) -> Exported | None:

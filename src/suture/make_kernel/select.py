@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from suture.delta.atom import Atom, AtomKind
-from suture.delta.correlation import base_name
 from suture.delta.layout import LayoutChange
 from suture.make_kernel.change import KernelChange
 from suture.make_kernel.line import DeclarationLines, in_tree
@@ -269,8 +268,3 @@ class _Selecting:
                     unit, atom.label, f"the contents of this table change{who}; the running kernel keeps the old ones",
                     "change the functions that the table leads to, or write it in a callback",
                 )  # fmt: skip
-
-
-def is_same_family(a: str, b: str) -> bool:
-    """Whether two names differ in the compiler's numbers only."""
-    return base_name(a) == base_name(b)

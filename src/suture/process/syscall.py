@@ -1,6 +1,6 @@
 """The one module with raw system calls. Each wrapper is named after its call and raises OSError with the call's errno.
 
-ptrace(2), waitpid(2), process_vm_readv(2), kcmp(2), pidfd_open(2), pidfd_getfd(2), timer_create(2), openat2(2),
+ptrace(2), waitpid(2), process_vm_readv(2), kcmp(2), pidfd_open(2), timer_create(2), openat2(2),
 perf_event_open(2), futex(2), tgkill(2). Numbers that differ by
 machine are in `x86_64`.
 """
@@ -28,7 +28,6 @@ PTRACE_SETOPTIONS = 0x4200
 PTRACE_GETEVENTMSG = 0x4201
 PTRACE_GETSIGINFO = 0x4202
 PTRACE_GETREGSET = 0x4204
-PTRACE_SETREGSET = 0x4205
 PTRACE_SEIZE = 0x4206
 PTRACE_INTERRUPT = 0x4207
 PTRACE_PEEKSIGINFO = 0x4209
@@ -81,6 +80,47 @@ _kcmp.argtypes = [ctypes.c_long] * 6
 _ORDER = (0, -1, 1, 1)  # equal, less, greater, different
 _syscall = _quick.syscall
 _syscall.restype = ctypes.c_long
+_syscall_slow = _slow.syscall
+_syscall_slow.restype = ctypes.c_long
+
+
+class Registers(ctypes.Structure):
+    """struct user_regs_struct: 27 words of 8 bytes."""
+
+    _fields_ = tuple((name, ctypes.c_uint64) for name in x86_64.REGISTER_NAMES)
+
+
+class RegisterRows:
+    """Room for the registers of `count` threads, one behind the other, made before a stop so that nothing is made in it."""
+
+    def __init__(self, count: int) -> None:
+        self._block = (ctypes.c_uint64 * (x86_64.WORDS * count))()
+        base, size = ctypes.addressof(self._block), ctypes.sizeof(Registers)
+        self.places = [ctypes.c_void_p(base + n * size) for n in range(count)]
+        """What `ptrace_fast` takes as data, for each row."""
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def words(self, count: int) -> memoryview[int]:
+        """The words of the first `count` rows, as they are now and will be."""
+        return memoryview(self._block).cast("B").cast("Q")[: count * x86_64.WORDS]
+
+    def row(self, index: int) -> Registers:
+        """One row itself, not a copy."""
+        return Registers.from_buffer(self._block, index * ctypes.sizeof(Registers))
+
+
+def status_cell() -> tuple[ctypes.c_int, ctypes.c_void_p]:
+    """An int for a status, its `value` 0, and what `waitpid_fast` takes to fill it in."""
+    cell = ctypes.c_int()
+    return cell, ctypes.c_void_p(ctypes.addressof(cell))
+
+
+def address_of(buffer: bytearray | array[int] | mmap.mmap) -> int:
+    """Where a buffer of ours lies, for as long as it lives and keeps its size."""
+    size = memoryview(buffer).nbytes
+    return ctypes.addressof((ctypes.c_char * size).from_buffer(buffer))
 
 
 class Iovec(ctypes.Structure):
@@ -178,13 +218,13 @@ def get_event_message(tid: int) -> int:
     return message.value
 
 
-def get_registers(tid: int) -> x86_64.Registers:
-    registers = x86_64.Registers()
+def get_registers(tid: int) -> Registers:
+    registers = Registers()
     ptrace(PTRACE_GETREGS, tid, 0, ctypes.addressof(registers))
     return registers
 
 
-def set_registers(tid: int, registers: x86_64.Registers) -> None:
+def set_registers(tid: int, registers: Registers) -> None:
     ptrace(PTRACE_SETREGS, tid, 0, ctypes.addressof(registers))
 
 
@@ -417,6 +457,18 @@ def kcmp_memory(pid: int, other: int) -> int | None:
     raise _fail("kcmp")
 
 
+def finit_module(fd: int) -> None:
+    """finit_module(2): load an open kernel module without parameters."""
+    if _syscall_slow(ctypes.c_long(x86_64.SYS_FINIT_MODULE), ctypes.c_long(fd), b"", ctypes.c_long(0)):
+        raise _fail("finit_module")
+
+
+def delete_module(name: str, flags: int) -> None:
+    """delete_module(2)."""
+    if _syscall_slow(ctypes.c_long(x86_64.SYS_DELETE_MODULE), name.encode(), ctypes.c_long(flags)):
+        raise _fail("delete_module")
+
+
 def pidfd_open(pid: int) -> int:
     return os.pidfd_open(pid)
 
@@ -439,14 +491,6 @@ def is_in_use(mem: int) -> bool:
         return os.pread(mem, 1, 0) != b""
     except OSError:  # nothing is mapped at 0, as usual
         return True
-
-
-def pidfd_getfd(pidfd: int, target_fd: int) -> int:
-    """pidfd_getfd(2) (Linux 5.6): a duplicate of another process's descriptor, close-on-exec."""
-    fd: int = _syscall(*[ctypes.c_long(v) for v in (x86_64.SYS_PIDFD_GETFD, pidfd, target_fd, 0)])
-    if fd == -1:
-        raise _fail("pidfd_getfd")
-    return fd
 
 
 def openat2(folder: int, path: bytes, flags: int, resolve: int) -> int:

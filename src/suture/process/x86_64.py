@@ -6,29 +6,30 @@ arch/x86/kernel/{signal,signal_64}.c, arch/x86/kernel/fpu/signal.c, psABI 3.2.2 
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import platform
 import re
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from suture.error import Unsupported
 from suture.refusal import RESTART
 from suture.report.reason import Reason
+
+if TYPE_CHECKING:
+    from suture.process.syscall import Registers
 
 RED_ZONE = 128
 USER_CODE_SEGMENT = 0x33
 
 AUDIT_ARCH = 0xC000003E  # linux/audit.h, AUDIT_ARCH_X86_64
 SYS_MMAP = 9
-SYS_MPROTECT = 10
 SYS_MUNMAP = 11
 SYS_CLOSE = 3
 SYS_RT_SIGACTION = 13
 SYS_RT_SIGRETURN = 15
-SYS_FTRUNCATE = 77
 SYS_GETTID = 186
 SYS_RESTART_SYSCALL = 219
 SYS_FUTEX = 202
@@ -39,9 +40,10 @@ SYS_TGKILL = 234
 SYS_PERF_EVENT_OPEN = 298
 SYS_KCMP = 312
 SYS_MEMFD_CREATE = 319
-SYS_PIDFD_GETFD = 438
+SYS_DELETE_MODULE = 176
+SYS_FINIT_MODULE = 313
 
-_REGISTER_NAMES = [
+REGISTER_NAMES = [
     "r15",
     "r14",
     "r13",
@@ -70,24 +72,19 @@ _REGISTER_NAMES = [
     "fs",
     "gs",
 ]
+"""The words of struct user_regs_struct (`syscall.Registers`), 8 bytes each."""
 
 
-class Registers(ctypes.Structure):
-    """struct user_regs_struct: 27 words of 8 bytes."""
-
-    _fields_ = tuple((name, ctypes.c_uint64) for name in _REGISTER_NAMES)
-
-
-WORDS = len(_REGISTER_NAMES)
+WORDS = len(REGISTER_NAMES)
 ORIG_RAX, RAX, RIP, CS, RSP, RSI, FS_BASE = (
-    _REGISTER_NAMES.index(n) for n in ("orig_rax", "rax", "rip", "cs", "rsp", "rsi", "fs_base")
+    REGISTER_NAMES.index(n) for n in ("orig_rax", "rax", "rip", "cs", "rsp", "rsi", "fs_base")
 )
 NO_SYSCALL = (1 << 64) - 1
 
 
 def place_of(name: str) -> int:
     """Index of a register among the words of `Registers`."""
-    return _REGISTER_NAMES.index(name)
+    return REGISTER_NAMES.index(name)
 
 
 # include/linux/errno.h: what a system call leaves in rax when the kernel is to restart it.
@@ -218,7 +215,7 @@ def repeat_call_in(words: memoryview[int], at: int) -> None:
 
 def as_seen_by_sigreturn(registers: Registers) -> Registers:
     """The registers to put into a signal frame: an interrupted call is repeated, since sigreturn forgets that there was one."""
-    copy = Registers.from_buffer_copy(registers)
+    copy = type(registers).from_buffer_copy(registers)
     if in_syscall(copy) and copy.rax in _RESTARTS:
         repeat_call(copy)
     return copy

@@ -53,11 +53,6 @@ class Standing:
         fixed = self.memory in (Memory.FIXED, Memory.UNTIL_EXEC, Memory.PARTLY)
         return fixed and self.disk in (Disk.OPEN, Disk.SAME)
 
-    @property
-    def is_fixed_on_disk_only(self) -> bool:
-        """Whether a restart closes what is open."""
-        return self.is_open and self.disk is Disk.REPLACED
-
 
 @dataclass(frozen=True)
 class Known:

@@ -10,8 +10,8 @@ from suture.process import syscall, x86_64
 from suture.process.error import NoProcess
 from suture.process.stop import interrupted, seccomp
 from suture.process.stop.interrupted import has_filter, repair_interrupted
+from suture.process.syscall import Registers
 from suture.process.tracee import Status
-from suture.process.x86_64 import Registers
 
 STOP = 0x80 << 16 | signal.SIGTRAP << 8 | 0x7F
 EINTR, RESTART = (1 << 64) - 4, (1 << 64) - 516

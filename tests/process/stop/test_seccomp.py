@@ -11,7 +11,7 @@ import pytest
 from suture.process import syscall, x86_64
 from suture.process.stop import seccomp
 from suture.process.stop.seccomp import allows
-from suture.process.x86_64 import Registers
+from suture.process.syscall import Registers
 
 ALLOW, LOG, KILL, ERRNO, TRAP, TRACE = 0x7FFF0000, 0x7FFC0000, 0, 0x00050000, 0x00030000, 0x7FF00000
 RET, RET_A = (0x06, 0, 0), (0x16, 0, 0, 0)

@@ -6,7 +6,6 @@ delay.
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import os
 import time
@@ -218,7 +217,7 @@ def _one_stop(
 ) -> tuple[list[list[Hit]], int, int, float, dict[int, Exit]]:
     """One pause. Returns for each transition what is in its way (nothing: it is done), foreign stacks, threads, microseconds, and where
     the threads that are in the way will be when they have left, if that is known of all. `held` are threads that stand still."""
-    base = ctypes.addressof((ctypes.c_char * len(work.present)).from_buffer(work.present))
+    base = syscall.address_of(work.present)
     pid = tracee.via
     hits: list[list[Hit]] = [[] for _ in work.transitions]
     collecting = gc.isenabled()

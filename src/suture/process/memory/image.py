@@ -7,7 +7,6 @@ is an image of its own. One that is mapped without being executable, as a debugg
 
 from __future__ import annotations
 
-import ctypes
 import hashlib
 import struct
 from array import array
@@ -142,11 +141,6 @@ def frame_headers(pid: int, maps: Maps) -> list[tuple[int, int, int]]:
     ]
 
 
-def with_build_id(pid: int, maps: Maps, build_id: str) -> list[Image]:
-    """The images that claim this build-id; more than one when the file is loaded twice (dlmopen), or when one lies."""
-    return [i for i in images(pid, maps) if i.build_id == build_id]
-
-
 def is_32_bit(pid: int) -> bool:
     """Whether the program was started as 32-bit code: the kernel's auxiliary vector has fields of that size then (getauxval(3))."""
     try:
@@ -172,7 +166,7 @@ def _first_pages(pid: int, starts: Sequence[int]) -> Iterator[bytes]:
 def _pieces(pid: int, starts: Sequence[int], size: int) -> Iterator[bytes]:
     """So many bytes at each address, empty where they cannot be read. One call reads up to 1024 of them."""
     buffer = bytearray(size * min(len(starts), syscall.IOV_MAX))
-    base = ctypes.addressof((ctypes.c_char * len(buffer)).from_buffer(buffer))
+    base = syscall.address_of(buffer)
     at = 0
     while at < len(starts):
         part = starts[at : at + syscall.IOV_MAX]

@@ -118,13 +118,6 @@ class Maps:
         index = bisect_right(ends, start)
         return index < len(starts) and starts[index] < end
 
-    def has_guard_below(self, index: int) -> bool:
-        """Nothing writable touches the mapping's lower end."""
-        if index == 0:
-            return True
-        below, this = self.mappings[index - 1], self.mappings[index]
-        return below.end < this.start or not (below.readable or below.writable)
-
 
 def open_maps(pid: int) -> int:
     """A descriptor of /proc/PID/maps. Raises NoProcess, NoPermission."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import re
 from array import array
@@ -32,7 +31,7 @@ class Resident:
         self.pid = pid
         self._pagemap = open_file(pid, "pagemap")
         self._buffer = bytearray(_PIECE)
-        self._base = ctypes.addressof((ctypes.c_char * len(self._buffer)).from_buffer(self._buffer))
+        self._base = syscall.address_of(self._buffer)
 
     def close(self) -> None:
         os.close(self._pagemap)

@@ -7,7 +7,6 @@ its program counter is in one of them and its stack pointer on the stack. glibc'
 
 from __future__ import annotations
 
-import ctypes
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -80,7 +79,7 @@ class RestingPlaces:
         words = array("Q", bytes(len(ranges) // 4 * _ROW))
         if not words:
             return [[] for _ in stacks]
-        base = ctypes.addressof((ctypes.c_char * (len(words) * _WORD)).from_buffer(words))
+        base = syscall.address_of(words)
         if syscall.process_vm_readv_into(self.pid, base, ranges) != len(words) * _WORD:
             return [[] for _ in stacks]
         found: list[list[dict[int, int]]] = []

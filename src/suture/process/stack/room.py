@@ -17,7 +17,7 @@ from suture.process.stack.frame import NoFrame
 from suture.process.stack.resident import Resident
 from suture.process.stack.stack import StackUnknown
 from suture.process.stack.unwind import Unwinder, frames, thread_registers
-from suture.process.x86_64 import Registers
+from suture.process.syscall import Registers
 
 _PAGE = 4096
 _WORD = 8

@@ -8,7 +8,6 @@ Old words that mean nothing any more count too: that errs on the side of waiting
 
 from __future__ import annotations
 
-import ctypes
 from array import array
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Sequence
@@ -208,7 +207,7 @@ class Snapshot:
 
     def _use(self, buffer: bytearray) -> None:
         self._buffer = buffer
-        self._base = ctypes.addressof((ctypes.c_char * len(buffer)).from_buffer(buffer))
+        self._base = syscall.address_of(buffer)
 
     def give_back(self) -> None:
         """After the last stop; the snapshot is of no use any more."""

@@ -33,9 +33,10 @@ from suture.process.stop.detach import detach_running, sweep, wait_while_ours
 from suture.process.stop.interrupted import repair_interrupted
 from suture.process.stop.obstacle import why_uninterruptible
 from suture.process.stop.unsettled import refuse_unsettled
+from suture.process.syscall import Registers
 from suture.process.tracee import Tracee, is_main_thread, read_stat, read_status
 from suture.process.urgency import lending
-from suture.process.x86_64 import Registers, SignalFrame
+from suture.process.x86_64 import SignalFrame
 from suture.refusal import RESTART
 from suture.report.reason import Reason
 

@@ -12,8 +12,8 @@ import signal
 from suture.process import syscall, x86_64
 from suture.process.error import NoProcess
 from suture.process.stop import seccomp
+from suture.process.syscall import Registers
 from suture.process.tracee import Status, read_status
-from suture.process.x86_64 import Registers
 
 SECCOMP_MODE_FILTER = 2
 _IGNORED_BY_DEFAULT = sum(1 << (s - 1) for s in (signal.SIGCHLD, signal.SIGURG, signal.SIGWINCH, signal.SIGCONT))

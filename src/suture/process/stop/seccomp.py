@@ -11,7 +11,7 @@ import struct
 from collections.abc import Sequence
 
 from suture.process import syscall, x86_64
-from suture.process.x86_64 import Registers
+from suture.process.syscall import Registers
 
 _MOST_FILTERS = 64
 _MOST_STEPS = 1 << 15  # BPF_MAXINSNS for each of several filters, together

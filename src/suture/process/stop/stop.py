@@ -7,7 +7,6 @@ handed over at detach. Nothing of ours is left behind if we die: the kernel deta
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import os
 import signal
@@ -28,13 +27,11 @@ from suture.process.stop.interrupted import repair_interrupted
 from suture.process.stop.obstacle import why_uninterruptible
 from suture.process.tracee import MOST_THREADS, Tracee, list_threads, read_condition, read_stat
 from suture.process.urgency import Urgency, lending
-from suture.process.x86_64 import Registers
 from suture.refusal import RESTART
 from suture.report.reason import Reason
 
 _OPTIONS = syscall.PTRACE_O_TRACECLONE | syscall.PTRACE_O_TRACEFORK | syscall.PTRACE_O_TRACEVFORK
 _BIRTHS = frozenset({syscall.PTRACE_EVENT_CLONE, syscall.PTRACE_EVENT_FORK, syscall.PTRACE_EVENT_VFORK})
-_REGISTERS_SIZE = ctypes.sizeof(Registers)
 _RUNNING = 0
 _STOPPED = syscall.PTRACE_EVENT_STOP << 16 | signal.SIGTRAP << 8 | 0x7F
 
@@ -241,10 +238,7 @@ class Seizure:
                 raise NotStopped(tid, why_uninterruptible(pid, tid))
 
     def _make_room(self, count: int) -> None:
-        self._room = count + 64
-        self._block = (ctypes.c_uint64 * (x86_64.WORDS * self._room))()
-        base = ctypes.addressof(self._block)
-        self._rows = [ctypes.c_void_p(base + n * _REGISTERS_SIZE) for n in range(self._room)]
+        self._rows = syscall.RegisterRows(count + 64)
 
     def stop(self, seconds: float = 0.05) -> None:
         """Stop all. On return nothing can run in the memory. Raises NotStopped, NoProcess, Unsupported; then everything runs
@@ -266,8 +260,7 @@ class Seizure:
             for tid in waiting:
                 ptrace(interrupt, tid, None, None)
             births: list[int] = []
-            wait, cell, wall, known = syscall.waitpid_fast, ctypes.c_int(), syscall.WALL, self._status
-            at = ctypes.c_void_p(ctypes.addressof(cell))
+            wait, (cell, at), wall, known = syscall.waitpid_fast, syscall.status_cell(), syscall.WALL, self._status
             for tid in waiting:
                 if wait(tid, at, wall) != tid:
                     self._wait(tid, births)
@@ -389,15 +382,15 @@ class Seizure:
 
     def _read_registers(self) -> None:
         count = len(self.tids)
-        if count > self._room:
+        if count > len(self._rows):
             self._make_room(count)
         ptrace, getregs = syscall.ptrace_fast, syscall.PTRACE_GETREGS
         failed = 0
-        for tid, row in zip(self.tids, self._rows, strict=False):
+        for tid, row in zip(self.tids, self._rows.places, strict=False):
             failed |= ptrace(getregs, tid, None, row)
         if failed:
             raise NotStopped(self.tracee.pid, "lost a thread while it was stopped")
-        self.registers = memoryview(self._block).cast("B").cast("Q")[: count * x86_64.WORDS]
+        self.registers = self._rows.words(count)
         if set(self.registers[x86_64.CS :: x86_64.WORDS]) != {x86_64.USER_CODE_SEGMENT}:
             raise Unsupported(
                 f"pid {self.tracee.pid}: runs 32-bit code",
@@ -413,7 +406,7 @@ class Seizure:
         # at once, not at detach: it then holds even if we are killed
         words, status = self.registers, self._status
         if len(self._processes) == 1 and not syscall.has_pending(self.tids[indexes[0]], shared=True):
-            ptrace, rows, (peek, arguments, room) = syscall.ptrace_fast, self._rows, syscall.PEEK_OWN
+            ptrace, rows, (peek, arguments, room) = syscall.ptrace_fast, self._rows.places, syscall.PEEK_OWN
             slow = []
             for index in indexes:
                 tid, at = self.tids[index], index * x86_64.WORDS
@@ -430,7 +423,7 @@ class Seizure:
                     raise NotStopped(tid, "was lost while it was stopped")
             indexes = slow
         for index in indexes:
-            own = Registers.from_buffer(self._block, index * _REGISTERS_SIZE)
+            own = self._rows.row(index)
             if repair_interrupted(self.tids[index], own, status[self.tids[index]], self._filtered):
                 syscall.set_registers(self.tids[index], own)
 
