@@ -11,7 +11,7 @@ import pytest
 from suture.error import Refused
 from suture.patch.consistency import Consistency
 from suture.patch.record import PlacedFunction, PlacedGroup, PlacedPart, Record
-from suture.patch.x86_64 import JUMP_SIZE, PAGE, STUB_SIZE, Stub, encode_stub, jump
+from suture.patch.x86_64 import JUMP_SIZE, PAGE, STUB_SIZE, UNUSED, Stub, encode_stub, jump
 from suture.process.change.transition import Aim, Step, Transition, plan, settlement
 from suture.process.memory.maps import Mapping
 from suture.process.memory.placed import Placed, Route, routes
@@ -332,3 +332,22 @@ def test_an_entry_that_nobody_knows_is_not_settled() -> None:
     t = settle()
     assert t is not None and [c.name for c in t.changes] == ["g"]
     assert settlement({}, memory.records) is None
+
+
+def test_switches_of_groups_that_are_joined_are_marked_as_used() -> None:
+    old = [function(n, OLD + 0x100 * i, BASE, i) for i, n in enumerate("fgh")]
+    first = record("one", BASE, group("all", BASE + 0x1000, *old))
+    new = [other(f, i) for i, f in enumerate(old)]
+    apart = record("two", OTHER, *(group(f.name, OTHER + 0x1000 + i, f) for i, f in enumerate(new)))
+    memory = Memory(first, apart)
+    memory.carry_out(Aim(first, (), True))
+    for i in range(3):
+        memory.put(OTHER + 0x1000 + i, UNUSED)
+    (t,) = memory.plan(Aim(apart, (first,), True))
+    assert (t.groups, t.switch, t.others) == (("f", "g", "h"), OTHER + 0x1000, (OTHER + 0x1001, OTHER + 0x1002))
+    notes = [s for s in t.steps(memory.read) if s.what == "note that it was used"]
+    assert notes == [Step(OTHER + 0x1001, b"\1", notes[0].what), Step(OTHER + 0x1002, b"\1", notes[0].what)]
+    memory.carry_out(Aim(apart, (first,), True))
+    assert [memory.read(OTHER + 0x1000 + i, 1) for i in range(3)] == [b"\1"] * 3
+    (t,) = memory.plan(Aim(first, (apart,), True))
+    assert t.others == () and [s for s in t.steps(memory.read) if "note" in s.what] == []
