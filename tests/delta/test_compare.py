@@ -11,6 +11,7 @@ from suture.delta.atom import AtomKind, AtomObject
 from suture.delta.compare import Difference, difference, reconciled
 from suture.delta.correlation import pair_atoms
 from suture.elf.file import ElfFile
+from tests.delta.compiled import unit
 
 NONE: frozenset[str] = frozenset()
 
@@ -99,3 +100,77 @@ def test_static_locals_of_one_name_pair_by_the_place_that_unchanged_code_has_for
     changed = compiled(tmp_path / "changed", twice.replace("* 3", "* 5") + "long g(long x) { return x; }\n")
     state = [a.index for a in changed.atoms.values() if a.kind is AtomKind.BSS]
     assert pair_atoms(pre, changed).ambiguous == set(state)
+
+
+DATA = """
+static int state = 3, zeroed; int shown = 5; static const int table[2] = {1, 2}; const char *const names[] = {"one", "two"};
+__thread int local = 1; struct pair { int *a; long b; }; struct pair both = {&shown, 4};
+int f(int x) { state += x; zeroed = x; return table[x & 1] + state + local; }
+"""
+
+
+@pytest.mark.parametrize(
+    ("edit", "variables", "constants"),
+    [
+        (("state = 3", "state = 4"), {"state"}, set()),
+        (("state = 4", "state = 3"), {"state"}, set()),
+        (("shown = 5", "shown"), {"shown"}, set()),
+        (("int shown = 5", "long shown = 5"), {"shown"}, set()),
+        (("local = 1", "local = 2"), {"local"}, set()),
+        (("{1, 2}", "{1, 3}"), set(), {"table"}),
+        (('"two"', '"tow"'), set(), {"names"}),
+        (("&shown, 4", "&shown, 5"), {"both"}, set()),
+        (("&shown, 4", "&shown + 1, 4"), {"both"}, set()),
+        (("&shown, 4", "0, 4"), {"both"}, set()),
+    ],
+)
+def test_data_that_differ_are_named_by_what_they_are(
+    edit: tuple[str, str], variables: set[str], constants: set[str]
+) -> None:
+    base = DATA if edit[0] in DATA else DATA.replace(edit[1], edit[0])
+    found = difference(unit(base), unit(base.replace(*edit)))
+    assert (found.changed_variables, found.changed_constants) == (variables, constants)
+
+
+def test_functions_that_differ_are_new_or_gone() -> None:
+    base = '__attribute__((noinline)) static int a(int x) { __asm__(""); return x; } int f(int x) { return a(x) + 1; } int g(int x) { return x; }'
+    found = difference(unit(base), unit(base.replace("a(x) + 1", "b(x) + 1").replace("int a(", "int b(")))
+    assert (found.changed, found.new, found.gone) == ({"f"}, {"b"}, {"a"})
+    assert not found.is_empty and difference(unit(base), unit(base)).is_empty
+    assert difference(
+        unit(base), unit(base.replace("int g(int x) { return x; }", ""))
+    ).is_empty  # what is gone alone is no work
+
+
+def test_what_a_reference_means_counts_and_not_where_it_is() -> None:
+    base = "extern int o(int), p(int); static int table[4] = {1}; int f(int x) { return o(x) + 1; } int g(void) { return (long)&table[1]; } void w(void) { table[0]++; }"
+    assert difference(unit(base), unit(base.replace("o(x)", "p(x)"))).changed == {"f"}
+    assert difference(unit(base), unit(base.replace("&table[1]", "&table[2]"))).changed == {"g"}
+    moved = base.replace("int f(", "int z(int x) { return p(x); } int f(")
+    assert difference(unit(base), unit(moved)).changed == frozenset()
+
+
+SWITCH = "extern int o(int); int f(int x) { switch (x) { case 0: return o(1); case 1: return o(5); case 2: return o(3); case 3: return o(9); case 4: return o(8); case 5: return o(7); } return x; }"
+
+
+@pytest.mark.parametrize("pic", ["-fPIC", "-fno-pic"])
+def test_a_switch_table_belongs_to_its_function(pic: str) -> None:
+    before = unit(SWITCH, pic, "-fno-pie")
+    other = SWITCH.replace(
+        "int f(",
+        "int e(int y) { switch (y) { case 0: return o(11); case 1: return o(15); case 2: return o(13); case 3: return o(19); case 4: return o(18); case 5: return o(17); } return y; } int f(",
+    )
+    assert difference(before, unit(other, pic, "-fno-pie")).changed == frozenset()
+    swapped = SWITCH.replace("case 0", "case 9").replace("case 1", "case 0").replace("case 9", "case 1")
+    assert difference(before, unit(swapped, pic, "-fno-pie")).changed == {"f"}
+
+
+def test_strings_are_compared_by_contents() -> None:
+    base = 'extern void use(const char *); void f(void) { use("some text"); } void g(void) { use("other"); }'
+    assert difference(unit(base), unit(base.replace("some", "Some"))).changed == {"f"}
+    assert (
+        difference(unit(base), unit(base.replace("void f(", 'void e(void) { use("first of all"); } void f('))).changed
+        == frozenset()
+    )
+    doubles = "double f(double d) { return d * 1.5; } double g(double d) { return d * 2.5; }"
+    assert difference(unit(doubles), unit(doubles.replace("2.5", "3.5"))).changed == {"g"}

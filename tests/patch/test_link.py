@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,18 @@ from suture.elf.file import ElfFile
 from suture.elf.object_writer import NewRelocation, NewSection, NewSymbol, write_object
 from suture.patch.file import PatchFile, parse_patch
 from suture.patch.link import Place, lay_out, link
-from suture.patch.manifest import BadPatch, Group, ImportedSymbol, Manifest, ReplacedFunction, SymbolKind, Target
+from suture.patch.manifest import (
+    BadPatch,
+    Group,
+    ImportedSymbol,
+    Manifest,
+    OldPart,
+    ReplacedFunction,
+    Suspending,
+    SymbolKind,
+    Target,
+)
+from suture.patch.record import PlacedPart
 from suture.patch.seal import seal
 from suture.patch.x86_64 import PAGE, Stub, decode_stub, encode_stub, jump, jump_target
 
@@ -151,10 +163,101 @@ def test_stubs_and_jumps_are_what_a_disassembler_reads(tmp_path: Path) -> None:
     code = tmp_path / "code"
     code.write_bytes(encode_stub(0x10000, Stub(0x20000, 0x30000, 0x40000)) + jump(0x10020, 0x50000))
     text = subprocess.run(
-        ["objdump", "-D", "-b", "binary", "-m", "i386:x86-64", "--adjust-vma=0x10000", code], capture_output=True, text=True, check=True
-    ).stdout  # fmt: skip
+        ["objdump", "-D", "-b", "binary", "-m", "i386:x86-64", "--adjust-vma=0x10000", code],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
     for wanted in ("cmpb   $0x0,", "# 0x20000", "jne    0x30000", "jmp    0x40000", "jmp    0x50000"):
         assert wanted in text
     assert jump_target(0x10020, jump(0x10020, 0x50000)) == 0x50000
     with pytest.raises(ValueError, match="reach"):
         jump(0x10000, 0x10000 + (1 << 32))
+
+
+def test_addresses_of_the_record_are_those_of_the_layout() -> None:
+    rows = [
+        NewRelocation(8, R.PLT32, "import", -4),
+        NewRelocation(16, R.GOTPCREL, "image", -4),
+        NewRelocation(24, R.GOTPCREL, "slot", -4),
+    ]
+    patch = patch_of(rows)
+    layout = lay_out(patch)
+    linked = link(patch, layout, PLACE)
+    record = linked.record
+    (f,) = record.functions
+    assert (record.base, record.text_size, record.data_size, record.bias) == (
+        BASE,
+        layout.text_size,
+        layout.data_size,
+        BIAS,
+    )
+    assert (record.code, record.code_size) == (BASE + layout.code, layout.code_size)
+    assert (f.old, f.new, f.new_size, f.orig, f.orig_size) == (
+        BIAS + 0x2000, BASE + layout.sections[1], 200, BASE + layout.sections[2], 16,
+    )  # fmt: skip
+    assert (f.stub, f.original) == (BASE + layout.stubs[0x2000], PLACE.original[0x2000])
+    assert record.groups[0].switch == BASE + layout.switches[0] == BASE + layout.text_size
+    assert len(linked.text) == layout.text_size and len(linked.data) == layout.data_size
+    assert layout.size == layout.text_size + layout.data_size
+
+
+def test_slots_and_thunks_lead_to_what_the_process_says() -> None:
+    rows = [
+        NewRelocation(8, R.PLT32, "import", -4),
+        NewRelocation(16, R.GOTPCREL, "image", -4),
+        NewRelocation(24, R.GOTPCREL, "slot", -4),
+        NewRelocation(32, R.PLT32, "slot", -4),
+    ]
+    patch = patch_of(rows)
+    layout = lay_out(patch)
+    linked = link(patch, layout, PLACE)
+    whole = linked.text + linked.data
+    text = layout.sections[1]
+    names = {patch.object.symbols[i].name: at for i, at in layout.slots.items()}
+    assert names.keys() == {"import", "image", "slot"}
+    held = {n: struct.unpack_from("<Q", whole, at)[0] for n, at in names.items()}
+    assert held == {"import": 0x7E0000004440, "image": BIAS + 0x1234, "slot": 0x7F0012345678}
+    thunks = {patch.object.symbols[i].name: at for i, at in layout.thunks.items()}
+    assert thunks.keys() == {"import", "slot"}
+    for name, at in thunks.items():
+        assert whole[at : at + 2] == b"\xff\x25" and at + 6 + struct.unpack_from("<i", whole, at + 2)[0] == names[name]
+
+    def led(offset: int) -> int:
+        return text + offset + 4 + struct.unpack_from("<i", whole, text + offset)[0]
+
+    assert (led(8), led(16), led(32)) == (thunks["import"], names["image"], thunks["slot"])
+    assert BASE + led(24) == BIAS + 0x5000  # the image's own slot
+
+
+def test_fields_reach_so_far_and_no_further() -> None:
+    def linked(r_type: int, addend: int) -> int:
+        patch = patch_of([NewRelocation(8, r_type, "absolute", addend)])
+        layout = lay_out(patch)
+        raw = link(patch, layout, replace(PLACE, imports={**PLACE.imports, "absolute": 0}))
+        return int(struct.unpack_from("<I", raw.text, layout.sections[1] + 8)[0])
+
+    symbols = SYMBOLS | {"absolute": ImportedSymbol(SymbolKind.IMPORT, name="absolute")}
+    SYMBOLS.update(symbols)
+    try:
+        assert linked(R.R_32, 0xFFFFFFFF) == 0xFFFFFFFF and linked(R.R_32, 0) == 0
+        assert linked(R.R_32S, 0x7FFFFFFF) == 0x7FFFFFFF and linked(R.R_32S, -0x80000000) == 0x80000000
+        for r_type, addend in ((R.R_32, 1 << 32), (R.R_32, -1), (R.R_32S, 1 << 31), (R.R_32S, -(1 << 31) - 1)):
+            with pytest.raises(BadPatch, match="against absolute does not reach"):
+                linked(r_type, addend)
+    finally:
+        del SYMBOLS["absolute"]
+
+
+def test_old_parts_and_functions_that_suspend_are_moved_by_the_bias() -> None:
+    patch = patch_of([])
+    manifest = replace(
+        patch.manifest, suspends=(Suspending("s", 0x3000, 48),),
+        groups=tuple(replace(g, parts=(OldPart("cold", 0x4000, 24),)) for g in patch.manifest.groups),
+    )  # fmt: skip
+    other = replace(patch, manifest=manifest)
+    record = link(other, lay_out(other), PLACE).record
+    assert record.suspends == (PlacedPart("s", BIAS + 0x3000, 48),)
+    assert record.groups[0].parts == (PlacedPart("cold", BIAS + 0x4000, 24),)
+    low = link(other, lay_out(other), replace(PLACE, bias=-0x1000 % (1 << 64))).record
+    assert low.suspends[0].old == 0x2000 and low.functions[0].old == 0x1000 and low.groups[0].parts[0].old == 0x3000

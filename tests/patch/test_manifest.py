@@ -191,3 +191,41 @@ def test_the_manifest_of_the_page_is_one() -> None:
     fields = {p[-1] for p in places(json.loads(manifest.to_json())) if isinstance(p[-1], str)}
     missing = {f for f in fields if f'"{f}"' not in example and f not in ("name", "version", "address")}
     assert not missing
+
+
+def test_a_patch_is_complete_when_it_is_safe_and_nothing_of_its_fixes_is_missing() -> None:
+    whole = Ledger((FileAccount("a.c", (PATCHED,)),))
+    for safe, ledger, complete in (
+        (True, whole, True),
+        (False, whole, False),
+        (True, LEDGER, False),
+        (False, LEDGER, False),
+    ):
+        manifest = replace(FULL, verdict=Verdict(safe), fixes=(FixFact("f", (), "", ledger),))
+        assert manifest.is_complete is complete
+
+
+@pytest.mark.parametrize(
+    ("rows", "good"),
+    [
+        ([[1, 1]], True),
+        ([[0, 1]], False),
+        ([[2, 1]], False),
+        ([[1, 2], [4, 4]], True),
+        ([[1, 2], [3, 4]], False),
+        ([[1, 2], [2, 4]], False),
+        ([[1, 3], [5, 5]], True),
+        ([[1, 3], [4, 5]], False),
+        ([[4, 5], [1, 2]], False),
+    ],
+)
+def test_ranges_of_lines_neither_touch_nor_overlap(rows: list[list[int]], good: bool) -> None:
+    document = json.loads(FULL.to_json())
+    document["fixes"][0]["ledger"]["files"][0]["accounts"][0]["removed"] = rows
+    raw = json.dumps(document).encode()
+    if good:
+        found = parse_manifest(raw, "p").fixes[0].ledger.files[0].accounts[0].removed
+        assert found == tuple(Lines(*r) for r in rows)
+    else:
+        with pytest.raises(BadPatch, match="no range of lines"):
+            parse_manifest(raw, "p")

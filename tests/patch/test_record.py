@@ -125,3 +125,24 @@ def test_a_text_that_a_terminal_would_obey_is_written_so_that_it_reads_the_same(
 
 def test_what_a_process_says_cannot_drive_a_terminal() -> None:
     assert decode(replace(RECORD, name="a\x1b[31m\nb").encode()).name == "a?[31m?b"
+
+
+def test_numbers_are_those_that_an_address_a_size_or_a_bias_can_be() -> None:
+    def told(field: str, value: object) -> Record | None:
+        top = json.loads(RECORD.encode()[HEADER.size :])
+        top[field] = value
+        body = json.dumps(top).encode()
+        try:
+            return decode(HEADER.pack(MAGIC, FORMAT, len(body)) + body)
+        except BadRecord:
+            return None
+
+    for address, good in ((1, True), ((1 << 47) - 1, True), (0, False), (1 << 47, False), (-1, False)):
+        assert (told("base", hex(address)) is not None) == good, address
+    for size, good in ((0, True), ((1 << 31) - 1, True), (1 << 31, False), (-1, False)):
+        assert (told("text_size", hex(size)) is not None) == good, size
+    biases = {0: 0, 5: 5, (1 << 63) - 1: (1 << 63) - 1, 1 << 63: -(1 << 63), (1 << 64) - 1: -1}
+    for raw, bias in biases.items():
+        found = told("bias", hex(raw))
+        assert found is not None and found.bias == bias
+    assert told("bias", hex(1 << 64)) is None and told("bias", "-0x1") is None
