@@ -338,3 +338,38 @@ def test_an_alternative_that_changes_makes_its_function_differ_and_goes_in(tmp_p
     made = ElfFile(emit((one,), selected(one)))
     replacement = made.section(".altinstr_replacement")
     assert replacement is not None and made.bytes_of(replacement) == b"\x0f\x01\xcb"
+
+
+_TABLE = """
+struct ops { int (*run)(int); int number; };
+extern int enlist(const struct ops *);
+static noinline int first(int a) { return a * 5 + outside(a); }
+static noinline int second(int a) { return a * 7 + outside(a); }
+static const struct ops given = { first, 1 };
+static const struct ops read_only = { first, 2 };
+noinline int register_it(int a) { return enlist(&given) + a; }
+noinline int call_it(int a) { return read_only.run(a) + read_only.number + second(a); }
+"""
+_ENLIST = "noinline int enlist(const struct ops *p) { return p != 0; }\n"
+
+
+def with_table(tmp_path: Path, old: str, new: str) -> KernelChange:
+    base = BASE + _TABLE
+    text = base + _ENLIST
+    assert old in text
+    return change(tmp_path, text.replace(old, new), old=text)
+
+
+def test_a_table_of_functions_that_was_given_away_is_refused(tmp_path: Path) -> None:
+    """Who registered the old table calls what it holds, whatever the replaced function would register now."""
+    one = with_table(tmp_path, "given = { first, 1 };", "given = { second, 1 };")
+    ((_, name, reason),) = [r for r in reasons(one) if "given" in r[2] or r[1] == "given"]
+    assert name == "given" and "who was given its address" in reason
+
+
+def test_a_table_that_only_replaced_functions_read_goes_in(tmp_path: Path) -> None:
+    new = _TABLE.replace("read_only = { first, 2 };", "read_only = { second, 2 };").replace(
+        "+ second(a)", "- second(a)"
+    )
+    one = with_table(tmp_path, _TABLE, new)
+    assert reasons(one) == []

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from suture.delta.atom import AtomObject
 from suture.delta.change import UnitChange
 from suture.delta.outside import INITIALIZERS
@@ -15,8 +17,8 @@ def run_already(change: UnitChange) -> dict[str, Refusal]:
     New code in them never runs in this process. A constructor that something calls again is among them, for its first run stays.
     """
     found: dict[str, Refusal] = {}
-    before, after = _early(change.pre), _early(change.post)
     roots = _constructors(change.pre)
+    before, after = done_with(change.pre, roots), done_with(change.post, _constructors(change.post))
     for name in sorted(change.replaced):
         old = old_function(change, name)
         if old is not None and (old.name in roots or (old.name in before and name in after)):
@@ -37,8 +39,8 @@ def _constructors(obj: AtomObject) -> set[str]:
     }
 
 
-def _early(obj: AtomObject) -> set[str]:
-    """Constructors, and local functions to which nothing but calls from such leads."""
+def done_with(obj: AtomObject, roots: Collection[str]) -> set[str]:
+    """Functions that ran once (`roots`), and local ones to which nothing but calls from such leads."""
     callers: dict[str, set[str]] = {}
     for atom in obj.atoms.values():
         owner = obj.function_of.get(atom.index)
@@ -47,7 +49,7 @@ def _early(obj: AtomObject) -> set[str]:
             if called is not None and called is not owner:
                 known = owner is not None and atom.is_branch(ref)
                 callers.setdefault(called.name, set()).add(owner.name if owner and known else "")
-    found = _constructors(obj)
+    found = set(roots)
     while True:
         local = {n for n in callers.keys() - found if not obj.functions[n].hot.is_global}
         more = {n for n in local if callers[n] <= found}

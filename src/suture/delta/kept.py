@@ -7,12 +7,14 @@ passed, returned, or carried where this analysis does not follow, may be kept.
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Protocol
 
 import capstone
 from capstone import x86
 
 from suture.delta.atom import Atom, AtomKind, AtomObject, Reference
-from suture.delta.change import UnitChange
+from suture.delta.compare import Difference
+from suture.delta.correlation import Pairs
 from suture.elf.abi import R
 from suture.refusal import RESTART, Refusal
 
@@ -23,7 +25,20 @@ _GOT = frozenset({R.GOTPCREL, R.GOTPCRELX, R.REX_GOTPCRELX})
 _JUMPS = frozenset({x86.X86_GRP_JUMP, x86.X86_GRP_BRANCH_RELATIVE})
 
 
-def kept_constants(change: UnitChange) -> dict[str, Refusal]:
+class ConstantChange(Protocol):
+    """What is asked of a unit's change, whatever it runs in."""
+
+    @property
+    def pre(self) -> AtomObject: ...
+    @property
+    def post(self) -> AtomObject: ...
+    @property
+    def pairs(self) -> Pairs: ...
+    @property
+    def difference(self) -> Difference: ...
+
+
+def kept_constants(change: ConstantChange) -> dict[str, Refusal]:
     """Changed constants with the addresses of functions that running code may have kept, by label in post.
 
     What has no code in it, a name or a table of numbers, is as good in its old place as it was.

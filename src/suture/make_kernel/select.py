@@ -6,8 +6,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from suture.delta.atom import Atom, AtomKind
+from suture.delta.kept import kept_constants
 from suture.delta.layout import LayoutChange
 from suture.make_kernel.change import KernelChange
+from suture.make_kernel.early import run_already
 from suture.make_kernel.line import DeclarationLines, in_tree
 from suture.make_kernel.object import KernelReference
 from suture.make_kernel.resolve import Internal, KernelResolver, Livepatched, Resolution
@@ -122,7 +124,13 @@ class _Selecting:
             )
         for name in sorted(change.lost):
             self.refuse(unit, name, "has no code of its own when keys are read instead of jump labels", _READ)
-        for name in sorted(change.replaced):
+        early = run_already(change)
+        for name in sorted(early):
+            self.refuse(
+                unit, name, "it ran while the kernel or the module started and has run already; its effect stays",
+                "leave it out with --only, or do its work in a callback (--callbacks FILE)",
+            )  # fmt: skip
+        for name in sorted(change.replaced - early):
             self._root(unit, change, name)
 
     def _root(self, unit: int, change: KernelChange, name: str) -> None:
@@ -257,6 +265,7 @@ class _Selecting:
                 "set the value in a callback (--callbacks FILE), and leave the declaration as it was",
             )  # fmt: skip
         included = {a.atom for a in self.result.atoms if a.unit == unit}
+        kept = kept_constants(change)
         for atom in change.post.atoms.values():
             if atom.label not in change.difference.changed_constants or atom.section.name.startswith("__"):
                 continue
@@ -268,3 +277,7 @@ class _Selecting:
                     unit, atom.label, f"the contents of this table change{who}; the running kernel keeps the old ones",
                     "change the functions that the table leads to, or write it in a callback",
                 )  # fmt: skip
+            elif atom.label in kept:
+                self.refuse(
+                    unit, atom.label, kept[atom.label].reason, "change the functions that the table leads to instead"
+                )
