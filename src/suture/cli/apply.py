@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from suture.cli import number
+from suture.cli.ledger import spread_notes
 from suture.cli.output import print_json, print_table, progress
 from suture.cli.unread import unread_lines
 from suture.error import ExitCode
@@ -115,15 +116,16 @@ def run(args: argparse.Namespace) -> int:
     if args.dry_run:
         return _dry_run(args, patch, args.pid or find(target.build_id))
     nothing = f"no process runs {target.file} {target.build_id}"
+    notes = spread_notes(manifest.fixes)
     if len(args.pid) == 1:
         pid = args.pid[0]
         one = partial(apply, pid, patch, timeout=args.timeout, replace=args.replace, accept_loss=args.accept_loss)
-        return report(args, [one() if args.debug else alone(pid, one, args.timeout)], nothing)
+        return report(args, [one() if args.debug else alone(pid, one, args.timeout)], nothing, notes=notes)
     with counted(args, "applying") as count:
         if args.pid:
             change = partial(_apply, patch, args.replace, args.accept_loss)
             outcomes = in_each(args.pid, change, timeout=args.timeout, jobs=args.jobs, report=count)
-            return report(args, outcomes, nothing)
+            return report(args, outcomes, nothing, notes=notes)
         run = apply_everywhere(
             patch,
             timeout=args.timeout,
@@ -132,7 +134,7 @@ def run(args: argparse.Namespace) -> int:
             jobs=args.jobs,
             report=count,
         )
-    return report(args, run.outcomes, nothing, run)
+    return report(args, run.outcomes, nothing, run, notes=notes)
 
 
 def _apply(
@@ -162,8 +164,10 @@ def report(
     nothing: str,
     run: Everywhere | None = None,
     unread: Sequence[Unread] = (),
+    notes: Sequence[str] = (),
 ) -> int:
-    """Print what became of each process; the exit code tells all, some or none. `unread` may be among those meant."""
+    """Print what became of each process; the exit code tells all, some or none. `unread` may be among those meant. `notes` are
+    printed where something was done."""
     unread = run.unread if run else unread
     done = [o for o in outcomes if isinstance(o, Result)]
     failed = [o for o in outcomes if isinstance(o, Failure)]
@@ -173,7 +177,8 @@ def report(
             if run
             else {}
         )
-        print_json({"processes": done, "failed": failed, "unread": unread, **more})
+        told = {"notes": notes} if notes and done else {}
+        print_json({"processes": done, "failed": failed, "unread": unread, **more, **told})
     elif not outcomes:
         print(nothing)
     else:
@@ -183,6 +188,8 @@ def report(
     if not args.json:
         for line in (*(_summary(run, done, failed) if run else ()), *unread_lines(unread)):
             print(line)
+        for note in notes if done else ():
+            print(f"note: {note}")
     if failed and not any(r.exit_code is ExitCode.OK or r.changed for r in done):
         return failed[0].exit_code if len({f.exit_code for f in failed}) == 1 else ExitCode.REFUSED
     if failed or unread or any(r.exit_code is not ExitCode.OK for r in done):
@@ -261,7 +268,7 @@ def _dry_run(args: argparse.Namespace, patch: PatchFile, pids: list[int]) -> int
             return found
 
     rows = [row for pid in pids for row in named(pid, partial(planned, pid))]
-    notes = endless_notes(patch.manifest.verdict.notes)
+    notes = [*endless_notes(patch.manifest.verdict.notes), *spread_notes(patch.manifest.fixes)]
     if args.json:
         steps = [dict(zip(("pid", "address", "bytes", "what"), r, strict=True)) for r in rows]
         print_json({"steps": steps, "notes": notes})

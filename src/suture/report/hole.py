@@ -7,7 +7,7 @@ or not known not to be.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 
@@ -106,6 +106,11 @@ def in_process(rows: Sequence[tuple[str, Sequence[Hole]]], loaded: Iterable[str]
 def until_exec(found: Iterable[Hole]) -> tuple[Hole, ...]:
     """The holes of a process that executes itself anew from a file that is not fixed: what is closed does not stay so."""
     return tuple(replace(h, state=HoleState.OPEN) if h.state.is_closed else h for h in found)
+
+
+def reopened(found: Iterable[Hole], cves: Collection[str], standing: Standing) -> tuple[Hole, ...]:
+    """These holes, but those of `cves` that seemed to be closed are open."""
+    return tuple(replace(h, state=_open(standing)) if h.cve in cves and h.state.is_closed else h for h in found)
 
 
 def on_host(of_each: Iterable[Sequence[Hole]], unread: int = 0) -> tuple[HostHole, ...]:

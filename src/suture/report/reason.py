@@ -126,6 +126,7 @@ class Reason(StrEnum):
     CLAIMED = "memory.patch-unknown"
     NOT_APPLIED = "memory.patch-not-applied"
     LEFT_OUT = "memory.patch-leaves-out"
+    OTHER_PART = "memory.other-binary-not-patched"
     OLD_FRAMES = "memory.old-code-in-use"
     UNTIL_EXEC = "memory.executes-itself"
     STATIC_COPY = "memory.static-copy"

@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from suture.delta.ledger import Account, Fate, FileAccount, Ledger, Lines
 from suture.error import ExitCode, Refused
 from suture.patch.file import PatchFile
 from suture.patch.manifest import RefusedFunction, Verdict
@@ -563,6 +564,45 @@ def test_a_patch_that_leaves_out_a_part_of_its_fix_is_half(start: Start, program
     (row,) = rows_of(target.pid, half)
     assert row.cves == ("CVE-2099-0001",)
     assert row.standing.memory is Memory.PARTLY and "leaves out l.c: limit: its initial value changes" in row.why
+
+
+def test_a_fix_in_two_binaries_is_in_force_when_both_have_their_part(
+    start: Start, program: Path, library: Path, gcc: Compile, make_patch: Make, tmp_path: Path
+) -> None:
+    other = gcc(tmp_path / "libother.so", "int other(int x) { return x * 5 + 1; }", "-shared", "-fPIC")
+    both = gcc(tmp_path / "both", BOTH, str(library), str(other), f"-Wl,-rpath,{library.parent}:{tmp_path}")
+    parts = [
+        spread(make_patch(tmp_path / f"made-{f}", one, f"int {f}(int x) {{ return 1; }}", {f: [f]}, name=f), beside)
+        for one, f, beside in ((library, "answer", other), (other, "other", library))
+    ]
+    target, alone = start(both), start(program)
+    assert target.ask() == "up"
+    assert alone.ask("2") == "7 107 9"
+    apply(target.pid, parts[0])
+    apply(alone.pid, parts[0])
+    rows = {(r.pid, Path(r.file).name): r for r in scan(parts).rows}
+    half = rows[target.pid, library.name]
+    assert half.standing.memory is Memory.PARTLY and f"changes {other.name} too" in half.why
+    assert half.cves == ("CVE-2099-0001",) and not half.holes[0].state.is_closed
+    assert rows[alone.pid, library.name].standing.memory is Memory.FIXED, "it has not loaded the other one"
+    apply(target.pid, parts[1])
+    assert {r.standing.memory for r in scan(parts).rows if r.pid == target.pid} == {Memory.FIXED}
+
+
+BOTH = """
+#include <stdio.h>
+#include <unistd.h>
+int answer(int), other(int);
+int main(void) { setvbuf(stdout, 0, _IOLBF, 0); while (getchar() != EOF) { puts("up"); answer(1); other(1); } }
+"""
+
+
+def spread(patch: PatchFile, other: Path) -> PatchFile:
+    """The patch as it is when its fix changes another binary too."""
+    (fix,) = patch.manifest.fixes
+    elsewhere = Account(Fate.ELSEWHERE, added=(Lines(1, 1),), others=(other.name,))
+    ledger = Ledger((*fix.ledger.files, FileAccount("other.c", (elsewhere,))))
+    return replace(patch, manifest=replace(patch.manifest, fixes=(replace(fix, ledger=ledger),)))
 
 
 def test_a_process_all_of_whose_threads_have_ended_is_no_process_any_more(

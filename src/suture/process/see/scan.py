@@ -28,6 +28,7 @@ from suture.process.tracee import Tracee
 from suture.report.hole import exposed, holes, until_exec
 from suture.report.reason import Cause, Reason
 from suture.report.row import Row
+from suture.report.spread import Part, judged_together
 from suture.report.standing import Carried, Disk, Known, Memory, Standing, judge
 
 _NAMED = 3
@@ -72,8 +73,19 @@ def scan(patches: Sequence[PatchFile]) -> Scan:
                     Unread.of(answer.pid, answer.problem)
                 )  # else it has ended, or become another user's program
     rows.sort(key=lambda r: r.pid)
+    rows = judged_together(rows, {p.id: _parts(p.manifest) for p in patches}, _loaded(processes, rows))
     again = executes_itself(processes, {r.pid for r in rows})
     return Scan(tuple(_until_exec(r, again) for r in rows), tuple(unread))
+
+
+def _parts(manifest: Manifest) -> list[Part]:
+    return [Part(f.sha256, f.name, f.ledger.others, f.cves) for f in manifest.fixes]
+
+
+def _loaded(processes: Sequence[Found], rows: Sequence[Row]) -> dict[int, list[str]]:
+    """The paths of all binaries of the processes that have a row."""
+    told = {r.pid for r in rows}
+    return {p.pid: [i.path for i in p.images] for p in processes if p.pid in told}
 
 
 def _until_exec(row: Row, again: Mapping[int, str]) -> Row:
