@@ -10,7 +10,7 @@ from suture.cli.apply import names_that_fit, report
 from suture.cli.ledger import spread_notes
 from suture.delta.ledger import Account, Fate, FileAccount, Ledger, Lines
 from suture.error import ExitCode
-from suture.patch.manifest import Fix
+from suture.patch.manifest import FixFact
 from suture.process.change.apply import GroupResult, Result
 from suture.process.memory.placed import State
 
@@ -30,7 +30,7 @@ def test_a_fix_that_changes_other_binaries_is_named_where_a_part_of_it_was_appli
         Account(Fate.ELSEWHERE, (), (Lines(1, 2),), others=("libb.so",)),
     )
     spread, own = (
-        Fix(name, (), "00", Ledger((FileAccount("x.c", rows),)))
+        FixFact(name, (), "00", Ledger((FileAccount("x.c", rows),)))
         for name, rows in (("spread.patch", accounts), ("own.patch", accounts[:1]))
     )
     (note,) = spread_notes([spread, own])
