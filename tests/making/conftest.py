@@ -201,8 +201,12 @@ class Package:
                 delta = self.difference(unit)
                 if not delta.is_empty:
                     atoms = (self.atoms("pre", unit), self.atoms("post", unit))
-                    found.append(UnitChange(unit, unit + ".o", *atoms, delta, self.match(unit)))
+                    apart = partial(self.apart, unit)
+                    found.append(UnitChange(unit, unit + ".o", *atoms, delta, self.match(unit), apart=apart))
         return found
+
+    def apart(self, unit: str) -> tuple[AtomObject, AtomObject]:
+        return self.atoms("pre", unit, Variant.APART), self.atoms("post", unit, Variant.APART)
 
     def elsewhere(self, name: str) -> FoundSymbol | None:
         for unit in self.sources:

@@ -159,3 +159,48 @@ def test_an_old_frame_that_does_not_align_the_stack_for_new_code_refuses_a_relax
     assert {f.name for f in made.patch().manifest.functions} >= {"check", "serve"}
     made.request = {"relaxed": ("only a pause",)}
     assert "not aligned" in {r.function: r.reason for r in made.refused()}["check"]
+
+
+KNOWN = """
+extern int usleep(unsigned);
+static volatile long turns;
+static long last;
+__attribute__((noinline, noclone)) static long check(long x) { %s }
+__attribute__((noinline, noclone)) static long serve(long x)
+{
+  long sum = 0;
+  for (;;) { %s if (sum > 1000) return sum; turns = sum; }
+}
+long f(long x) { return x > 77 ? serve(x) : check(x %s); }
+void g(long x) { last = x; }
+"""
+PURE = KNOWN % ("return x * 7 % 31;", "long a = last; long b = check(x); sum += a + b + last;", "")
+"""serve knows that check writes nothing, and reads `last` once."""
+GIVEN = KNOWN % ("if (x > 50) return -5; turns++; return x * 7 % 31;", "sum += check(x);", "")
+
+
+def test_what_an_old_frame_knew_of_its_callee_refuses_a_relaxed_patch(package: Any) -> None:
+    made = package(PURE, ("return x * 7", "last = x; return x * 7"), "f", "library")
+    assert {f.name for f in made.patch().manifest.functions} >= {"check", "serve"}, "a strict patch is right"
+    made.request = {"relaxed": ("only a check",)}
+    refused = {r.function: r for r in made.refused()}
+    assert "what the compiler knew of the functions that they call" in refused["check"].reason
+    assert "--relaxed" in refused["check"].remedy
+
+
+def test_what_a_new_callee_knows_of_its_new_callers_refuses_a_relaxed_patch(package: Any) -> None:
+    """With the fix all callers bring small numbers, so gcc leaves the test out of check, which old frames rely on."""
+    fix = GIVEN.replace("check(x)", "check(x & 15)").replace("check(x );", "check(x & 7);")
+    made = package(GIVEN, fix, "f", "library")
+    assert {f.name for f in made.patch().manifest.functions} >= {"check", "serve"}
+    made.request = {"relaxed": ("only a check",)}
+    refused = {r.function: r for r in made.refused()}
+    assert "the new check was compiled with what the compiler knew of its callers" in refused["check"].reason
+
+
+def test_functions_that_know_nothing_of_one_another_may_be_relaxed(package: Any) -> None:
+    """Both change, old frames of serve call the new check, and neither was compiled with what the other does."""
+    source = GIVEN.replace("(x )", "(x)")
+    made = package(source, source.replace("return -5", "return -6").replace("sum > 1000", "sum > 2000"), "f", "library")
+    made.request = {"relaxed": ("only numbers",)}
+    assert {f.name for f in made.patch().manifest.functions} >= {"check", "serve"}

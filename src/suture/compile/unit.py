@@ -53,6 +53,13 @@ class Variant(Enum):
     # with a description of its types, which a comparison needs whatever the build has
     SECTIONS = ("-ffunction-sections", "-fdata-sections", "-fmerge-constants", "-g2", "-gz=none")
     COMPARE = (*SECTIONS, "-g0", "-D__LINE__=7", "-w")  # line numbers do not count as a change
+    # code that knows of other functions no more than their prototypes: what they change and return, and what they are given (gcc(1));
+    # gcc before 11 has no modref
+    APART_OLD = (
+        *SECTIONS, "-fno-ipa-pure-const", "-fno-ipa-vrp", "-fno-ipa-bit-cp", "-fno-ipa-cp", "-fno-ipa-reference",
+        "-fno-ipa-reference-addressable",
+    )  # fmt: skip
+    APART = (*APART_OLD, "-fno-ipa-modref")
 
     def flags_for(self, unit: Unit) -> tuple[str, ...]:
         """The flags for one unit. Compilers describe a C++ class only where its key function is, unless they are told to; that changes no code."""

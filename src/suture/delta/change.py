@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -20,7 +21,10 @@ NOT_FOUND = Refusal(
 @dataclass(frozen=True)
 class UnitChange:
     """`source` is the unit's path in the tree; `pre` and `post` are compiled with sections; `match` places pre in the target; `unlike`
-    is why a function of pre is not there."""
+    is why a function of pre is not there.
+
+    `apart` gives pre and post compiled so that no function knows of another more than its prototype; None where the compiler cannot.
+    """
 
     source: str
     object: str
@@ -29,6 +33,7 @@ class UnitChange:
     difference: Difference
     match: Match
     unlike: Refusal = NOT_FOUND
+    apart: Callable[[], tuple[AtomObject, AtomObject] | None] = lambda: None
 
     @cached_property
     def pairs(self) -> Pairs:

@@ -28,7 +28,7 @@ from suture.make.endless import never_returns
 from suture.make.entry import Entry, plan_entry
 from suture.make.old_code import old_code
 from suture.make.place import Placement
-from suture.make.relaxed import REMEDY, called_otherwise
+from suture.make.relaxed import REMEDY, called_otherwise, told_of_one_another
 from suture.make.resolve import Elsewhere, Resolver, Unresolvable
 from suture.match.proof import Proof
 from suture.match.run import Run
@@ -137,6 +137,7 @@ class _Build:
                 self._clobbers(alone, bool(self._relaxed))
                 or self._unresolvable(selection, alone)
                 or self._clobbers(groups, bool(self._relaxed))
+                or (self._told(groups) if self._relaxed else {})
             )
             if not found:
                 break
@@ -278,12 +279,21 @@ class _Build:
                     found[node] = _clobber_problem(hit, hit.world is World.PRE and hit.caller in gone)
         return found
 
+    def _told(self, groups: Sequence[Selected]) -> dict[Node, Refusal]:
+        """What old frames may not lead to, by what the compiler told functions of one another."""
+        found: dict[Node, Refusal] = {}
+        for u, change in enumerate(self.changes):
+            names = [n.name for g in groups for n in g.replaced if n.unit == u]
+            found |= {Node(u, name): refusal for name, refusal in told_of_one_another(change, names).items()}
+        return found
+
     def _may_be_relaxed(self, group: Selected) -> bool:
         """Whether a strict patch's group would also go in with old frames that go on."""
         by_unit = {n.unit: {m.name for m in group.replaced if m.unit == n.unit} for n in group.replaced}
         return (
             not any(called_otherwise(self.changes[u], names) for u, names in by_unit.items())
             and not self._clobbers([group], True)
+            and not self._told([group])
             and all(isinstance(self._entry(self.changes[n.unit], n.name, True), Entry) for n in group.replaced)
         )
 

@@ -343,7 +343,10 @@ class _Binary:
                 if problem is None and not (describes_types(sectioned) and describes_types(after.elf)):
                     problem = _NO_TYPES
                 if problem is None:
-                    one = UnitChange(unit.source, unit.object, AtomObject(sectioned), after, delta, match)
+                    atoms = (AtomObject(sectioned), after)
+                    one = UnitChange(
+                        unit.source, unit.object, *atoms, delta, match, apart=partial(self._compiled_apart, unit)
+                    )
                     if not one.pre.functions.keys() <= match.functions.keys():
                         one = replace(one, unlike=self._why_unlike(unit, plain) or NOT_FOUND)
                     changes.append(one)
@@ -352,6 +355,17 @@ class _Binary:
                 rows = sorted(delta.changed)
                 refused.extend(RefusedFunction(f, unit.source, 0, problem.reason, problem.remedy) for f in rows)
         return changes, failed
+
+    def _compiled_apart(self, unit: Unit) -> tuple[AtomObject, AtomObject] | None:
+        """Pre and post of a unit whose functions know nothing of one another; None for a compiler that cannot do that."""
+        for variant in (Variant.APART, Variant.APART_OLD):
+            try:
+                made = [tree.compile([(unit, variant)])[0] for tree in (self.tree, self.facts.post)]
+            except CompileFailed:
+                continue
+            before, after = (AtomObject(ElfFile.read(x.path)) for x in made)
+            return before, after
+        return None
 
     def _why_unlike(self, unit: Unit, plain: ElfFile) -> Refusal | None:
         """Why the code of a unit is not that of the binary, where its object or the tree tells."""
