@@ -135,6 +135,10 @@ suture status
 suture revert ID
 ```
 
+A fix switches in one stop or not at all. The fixes below have three functions each through which nearly every query runs, and switch
+so under load. If `apply` ends with *busy* because some thread is always in one of many functions, `suture make --apart REASON` makes a patch
+whose functions switch as they are free. Use it only where each function's change stands alone (docs/explanation/applying.md, "Groups").
+
 The recipe (src/suture/recipes/mariadb.toml) configures as debian/rules does and builds nothing but the generators of headers; a fix costs the
 compilation of the files that it touches. Making the tree for the first time took 12 minutes on two cores that ten other processes
 wanted too (configure 5, generators 4, recording 1, the rest packages); that is done once per version. C++ code may throw, catch and clean up in replaced functions (docs/reference/patch-format.md, "The finder").

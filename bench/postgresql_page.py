@@ -39,6 +39,9 @@ suture revert postgresql-13-*-postgres.suture.o
 The first make prepares the tree (clean room, configure, headers, commands of all units; minutes), later ones take seconds.
 `bench/postgresql_fixes` does all of this by itself, cluster included.
 
+- **One fix, one stop**: in each process all functions of a fix switch together or not at all. Processes switch one after the other. With
+  `suture make --apart REASON` functions switch as they are free, where each function's change stands alone
+  (docs/explanation/applying.md, "Groups"). A patch that holds a part of its fix goes in only with `suture apply --accept-partial`.
 - **Modules** (`pgcrypto.so`, `ltree.so`, `refint.so`): a backend loads them when it first needs them, from the file. Backends that
   have them are patched; one that loads the module later is not, unless the file is fixed or the module is in
   `shared_preload_libraries`. `suture scan` shows them; run `suture apply` again.

@@ -29,6 +29,9 @@ A real fix, for the machines of an older release:
 suture make --source qemu={old} --fix-from qemu={fixed}:{real}
 ```
 
+A fix switches in one stop or not at all: `sdhci_read` and `sdhci_write` of the last one change together. `suture make --apart REASON` lets
+functions switch as they are free, where each function's change stands alone (docs/explanation/applying.md, "Groups").
+
 `bench/qemu_guest` does all that follows: it makes the patches, starts the guests and writes this page. The recipe (`src/suture/recipes/qemu.toml`)
 configures x86_64-softmmu alone; modules (`block-*.so`) and the other emulators are not in it.
 

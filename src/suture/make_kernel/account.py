@@ -71,7 +71,7 @@ def _file(
     if who.outside:
         reason = f"also compiled into {', '.join(who.outside)}, outside the kernel's text"
         return FileAccount(part.path, (_account(Fate.MISSING, lines, reason=reason, remedy=RESTART_KERNEL),))
-    for row in sorted({m for r in own for m in r.missing}, key=lambda m: m.what):
+    for row in sorted({m for r in own for m in r.missing}, key=lambda m: (m.what, m.remedy, m.words)):
         found = _lines(part, row)
         if found is not None:
             named.add(row)
