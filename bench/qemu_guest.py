@@ -32,11 +32,15 @@ _PAGE = _HERE.parent / "docs/results/qemu.md"
 NEW, OLD = "1:7.2+dfsg-7+deb12u18", "1:5.2+dfsg-11+deb11u3"
 FIXED = "1:5.2+dfsg-11+deb11u5"
 WRITTEN = ("e1000e", "virtio-net", "lsi53c895a", "websock", "qcow2")
+# The series has two patches that are named after CVE-2023-1544: only both together claim it.
 REAL = (
-    "CVE-2024-3447_0001-hw-sd-sdhci-Do-not-update-TRNMOD-when-Command-Inhibi.patch",
-    "CVE-2023-6693_0001-virtio-net-correctly-copy-vnet-header-when-flushing-.patch",
-    "CVE-2023-5088_0003-hw-ide-reset-cancel-async-DMA-operation-before-reset.patch",
-    "CVE-2023-1544-0001-hw-pvrdma-Protect-against-buggy-or-malicious-guest-d.patch",
+    ("CVE-2024-3447_0001-hw-sd-sdhci-Do-not-update-TRNMOD-when-Command-Inhibi.patch",),
+    ("CVE-2023-6693_0001-virtio-net-correctly-copy-vnet-header-when-flushing-.patch",),
+    ("CVE-2023-5088_0003-hw-ide-reset-cancel-async-DMA-operation-before-reset.patch",),
+    (
+        "CVE-2023-1544-0001-hw-pvrdma-Protect-against-buggy-or-malicious-guest-d.patch",
+        "CVE-2023-1544.patch",
+    ),
 )
 _SETTLE = 0.3
 _TIMEOUT = 30.0
@@ -71,7 +75,9 @@ def main(words: Sequence[str] | None = None) -> int:
         say("starting the guest")
         with started(files) as guest:
             new = measure(guest, read(made), args.rounds, args.seconds)
-        real = make(OLD, [["--fix-from", f"qemu={FIXED}:{n}"] for n in REAL], folder / "old")
+        real = make(
+            OLD, [[w for n in names for w in ("--fix-from", f"qemu={FIXED}:{n}")] for names in REAL], folder / "old"
+        )
         with entered(layer("bullseye", OLD), files) as inside:
             emulator = [*inside, "qemu-system-x86_64"]
             say("starting the guest of the older release")
@@ -104,7 +110,8 @@ def make(version: str, fixes: Sequence[Sequence[str]], folder: Path) -> list[dic
         done = subprocess.run([sys.executable, "-m", "suture.cli", *words], capture_output=True, text=True, check=False)
         if done.returncode:
             raise SystemExit(f"{' '.join(words)}: status {done.returncode}\n{done.stderr[-2000:]}")
-        found.append({"fix": Path(fix[1].rpartition(":")[2]).name, **json.loads(done.stdout)})
+        names = [Path(word.rpartition(":")[2]).name for word in fix[1::2]]
+        found.append({"fix": ", ".join(names), **json.loads(done.stdout)})
     return found
 
 

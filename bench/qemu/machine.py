@@ -193,7 +193,7 @@ def started(
         "none",
     ]
     argv += ["-serial", "stdio", "-kernel", f"{folder}/vmlinuz", "-initrd", f"{folder}/initrd"]
-    argv += ["-append", "console=ttyS0 quiet panic=-1 net.ifnames=0"]
+    argv += ["-append", "console=ttyS0 quiet panic=-1 no_timer_check net.ifnames=0"]
     argv += [w for d in _DEVICES for w in d.format(folder=folder).split()] + list(more)
     process = subprocess.Popen(
         argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
