@@ -137,7 +137,7 @@ class Pool:
 
     def text(self, parts: Parts, head: str) -> str:
         """A patch file; `head` for the file that was drawn. What the pool lacks besides is new."""
-        heads = {p: f"--- /dev/null\n+++ b/{p}\n" for p in parts if p.endswith(".h")} | self.heads
+        heads = {p: f"--- /dev/null\n+++ b/{p}\n" for p in parts if p.endswith(".h")} | dict(self.heads)
         return "".join(
             heads.get(p, head) + "".join(sorted(hs, key=lambda h: int(re.match(r"@@ -(\d+)", h)[1])))  # type: ignore[index]
             for p, hs in sorted(parts.items())

@@ -29,13 +29,14 @@ from suture.make_kernel.change import KernelChange, OtherCompiles
 from suture.make_kernel.image import VMLINUX
 from suture.make_kernel.line import DeclarationLines
 from suture.make_kernel.make import Images
-from suture.make_kernel.match import NoMatch, match
+from suture.make_kernel.match import match
 from suture.make_kernel.object import KernelObject, runs_once
 from suture.make_kernel.prepare import KernelTree, prepare
 from suture.make_kernel.resolve import Exports, KernelResolver
 from suture.make_kernel.select import select
 from suture.make_kernel.special_section import SpecialSections
 from suture.make_kernel.target import find
+from suture.match.correlate import NoMatch
 
 _ASKED = 40  # files that kbuild is asked for at once
 _NONE: frozenset[str] = frozenset()

@@ -26,7 +26,7 @@ from mariadb_server import Installed, Server, client_on_path, install, running
 from summary import Spread
 from target import NotMeasured
 
-from suture.cli.output import print_json, print_table, progress
+from suture.cli.output import print_json, print_table
 from suture.patch.file import PatchFile, read_patch
 from suture.process.change.apply import Result, apply, revert
 
@@ -78,7 +78,7 @@ def main(words: Sequence[str] | None = None) -> int:
         _write_page(json.loads((args.into / "mariadb.json").read_text()), args.page)
         return 0
     start = Start.now("mariadb", words)
-    installed = install(VERSION, progress)
+    installed = install(VERSION, _say)
     with tempfile.TemporaryDirectory() as name:
         made, patches = _patches(Path(name))
         data = _measure(installed, patches, args, Path(name))
@@ -146,7 +146,7 @@ def _measure(
 
     @contextmanager
     def phase(name: str) -> Iterator[None]:
-        progress(name)
+        _say(name)
         one = Phase(name, time.monotonic())
         phases.append(one)
         yield
@@ -264,11 +264,16 @@ def _load_of(workers: Sequence[dict[str, Any]]) -> Load:
     return load
 
 
+def _say(step: str) -> None:
+    print(f"{step} ...", file=sys.stderr, flush=True)
+
+
 def _timeline(times: Sequence[tuple[float, float]], phases: Sequence[Phase]) -> list[dict[str, float]]:
     """Latencies of each quarter of a second, in microseconds; `at` counts from the start of the first phase."""
     if not phases:
         return []
-    origin, buckets = phases[0].begin, {}
+    origin = phases[0].begin
+    buckets: dict[int, list[float]] = {}
     for began, took in times:
         if origin <= began < phases[-1].end:
             buckets.setdefault(int((began - origin) / _BUCKET), []).append(took * 1e6)

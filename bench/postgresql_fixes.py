@@ -26,9 +26,9 @@ from target import NotMeasured
 
 from suture.cli.output import print_json, print_table
 from suture.error import ExitCode, Refused, SutureError
-from suture.patch.file import read_patch
+from suture.patch.file import PatchFile, read_patch
 from suture.process.change.apply import apply, revert
-from suture.process.everywhere import in_each
+from suture.process.everywhere import Change, in_each
 from suture.process.see.find import find
 
 _HERE = Path(__file__).resolve().parent
@@ -115,24 +115,10 @@ def _row(name: str, fix: Mapping[str, Any], server: Server, folder: Path) -> dic
             ask = _asker(fix, server, session)
             before = ask()
             pids = [p for patch in patches for p in _users(server, patch.manifest.target.build_id)]
-            changed = [
-                o
-                for patch in patches
-                for o in in_each(
-                    _users(server, patch.manifest.target.build_id),
-                    lambda pid, s, all_, patch=patch: apply(pid, patch, timeout=s, population=all_),
-                    timeout=10,
-                )
-            ]
+            changed = [o for patch in patches for o in in_each(_users_of(server, patch), _applying(patch), timeout=10)]
             during = ask()
             changed += [
-                o
-                for patch in patches
-                for o in in_each(
-                    _users(server, patch.manifest.target.build_id),
-                    lambda pid, s, all_, patch=patch: revert(pid, patch.id, timeout=s, population=all_),
-                    timeout=10,
-                )
+                o for patch in patches for o in in_each(_users_of(server, patch), _reverting(patch), timeout=10)
             ]
             after = ask()
     except SutureError as problem:
@@ -155,6 +141,18 @@ def _users(server: Server, build_id: str) -> list[int]:
     """Processes of the cluster that have a binary mapped."""
     ours = set(server.pids)
     return [p for p in find(build_id) if p in ours]
+
+
+def _users_of(server: Server, patch: PatchFile) -> list[int]:
+    return _users(server, patch.manifest.target.build_id)
+
+
+def _applying(patch: PatchFile) -> Change:
+    return lambda pid, seconds, population: apply(pid, patch, timeout=seconds, population=population)
+
+
+def _reverting(patch: PatchFile) -> Change:
+    return lambda pid, seconds, population: revert(pid, patch.id, timeout=seconds, population=population)
 
 
 def _asker(fix: Mapping[str, Any], server: Server, session: Session) -> Callable[[], str]:

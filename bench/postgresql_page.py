@@ -121,7 +121,7 @@ def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
 def plot(data: Mapping[str, Any]) -> str:
     """Latency of each second on a logarithmic scale, the phases as bands, as SVG."""
     timeline = data["timeline"]
-    span = max(t[0] for t in timeline) + 1
+    span = float(max(t[0] for t in timeline) + 1)
     decades = 4  # 1 ms to 10 s
 
     def x(second: float) -> float:

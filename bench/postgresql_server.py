@@ -107,7 +107,7 @@ class Session:
         assert self._psql.stdin is not None and self._psql.stdout is not None
         self._psql.stdin.write(f"{sql};\n\\echo <end>\n")
         self._psql.stdin.flush()
-        lines = []
+        lines: list[str] = []
         for line in self._psql.stdout:
             if line == "<end>\n":
                 return "; ".join(lines)

@@ -114,7 +114,7 @@ def _guest(data: Mapping[str, Any]) -> list[str]:
                 *pings,
             )
         )
-    head = (
+    head: tuple[str, ...] = (
         "",
         "seconds",
         "median of the gaps, ms",
@@ -126,11 +126,11 @@ def _guest(data: Mapping[str, Any]) -> list[str]:
     )
     lines = [*_table(head, rows), ""]
     lines += [f"Faults that the guest's kernel reported: {len(data['faults']) or 'none'}.", ""]
-    rows = []
+    switches: list[tuple[str, ...]] = []
     for s in data["switches"]:
         spread = Spread.of(s["pauses_us"]) if s["pauses_us"] else None
         cells = [f"{x / 1000:.1f}" for x in (spread.p50, spread.most)] if spread else ["-", "-"]
-        rows.append((s["name"], str(s["switched"]), *cells, str(s["waited"]), str(s["busy"]), str(s["coroutines"])))
+        switches.append((s["name"], str(s["switched"]), *cells, str(s["waited"]), str(s["busy"]), str(s["coroutines"])))
     head = (
         "patch",
         "applied or reverted",
@@ -140,7 +140,7 @@ def _guest(data: Mapping[str, Any]) -> list[str]:
         "given up",
         "suspended coroutines, most",
     )
-    return [*lines, *_table(head, rows), ""]
+    return [*lines, *_table(head, switches), ""]
 
 
 def _trigger(found: Mapping[str, bool]) -> list[str]:

@@ -178,7 +178,8 @@ def _server(
             if missing:
                 raise NotMeasured(f"{service.name} does not run the {patch.manifest.target.file} that the patch is for")
         _say(f"{service.name}: {len(pids)} processes, {args.clients} clients")
-        rounds, marks = Rounds(), {}
+        rounds = Rounds()
+        marks: dict[str, tuple[float, float]] = {}
         with Load(service.target, args.clients) as load:
             time.sleep(1.0)  # the clients start
             with _marked(marks, "before"):

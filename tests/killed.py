@@ -6,7 +6,14 @@ import os
 import signal
 from collections.abc import Callable
 
+from suture.patch.file import PatchFile
+from suture.process.change.apply import apply
 from suture.process.stop.borrow import OnStep
+
+
+def applying(pid: int, patch: PatchFile, timeout: float = 10.0) -> Callable[[OnStep], object]:
+    """Work for `killed_after`."""
+    return lambda on_step: apply(pid, patch, timeout=timeout, on_step=on_step)
 
 
 def killed_after(step: int, work: Callable[[OnStep], object]) -> str | None:

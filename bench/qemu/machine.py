@@ -65,7 +65,8 @@ def parse(line: str, at: float) -> Beat | None:
         return None
     cards = [tuple(int(x) for x in c.split()[1:]) for c in found[6].split(" ping ")[1:]]
     sent, answered, took = zip(*cards, strict=True)
-    return Beat(at, *(int(found[n]) for n in range(1, 6)), sent, answered, took)
+    gap, beats, reads, bad, writes = (int(found[n]) for n in range(1, 6))
+    return Beat(at, gap, beats, reads, bad, writes, sent, answered, took)
 
 
 def kernel(release: str) -> Path:

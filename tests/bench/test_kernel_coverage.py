@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
@@ -27,7 +27,7 @@ MADE = {"outcome": "made", "reason": "", "functions": ["vmlinux:f"], "complete":
 REFUSED = {"outcome": "refused", "reason": "a table", "kind": "tables", "functions": []}
 
 
-def work(module: ModuleType, count: int, measured: dict[str, dict[str, object]]) -> object:
+def work(module: ModuleType, count: int, measured: Mapping[str, Mapping[str, object]]) -> object:
     paths = [f"net/{n}.c" for n in range(count)]
     sample = SimpleNamespace(
         target=SimpleNamespace(version="1"), to="2", paths=paths, modules=dict.fromkeys(paths, "vmlinux")

@@ -7,7 +7,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 
 
-def test_the_page_names_every_pin_and_no_other():
+def test_the_page_names_every_pin_and_no_other() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     pins = {
         tuple(requirement.split("=="))
@@ -20,7 +20,7 @@ def test_the_page_names_every_pin_and_no_other():
     assert rows == pins
 
 
-def test_the_page_names_every_debian_package_that_the_set_up_installs():
+def test_the_page_names_every_debian_package_that_the_set_up_installs() -> None:
     script = (ROOT / "setup").read_text()
     packages = " ".join(re.findall(r"packages\+?=\((.*?)\)", script)).split()
     page = (ROOT / "docs/reference/dependencies.md").read_text()

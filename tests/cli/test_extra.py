@@ -51,7 +51,7 @@ def ready_patch(folder: Path) -> tuple[Path, Path]:
     (folder / "Makefile").write_text("answer: answer.c\n\tgcc -O2 -o answer answer.c\n")
     fix.write_bytes(difference("answer.c", PROGRAM.encode(), PROGRAM.replace("x * 3 + 1", "x * 3 + 2").encode()))
     subprocess.run([SUTURE, "record", "--", "make"], cwd=folder, check=True, capture_output=True)
-    words = ["make", "--tree", folder, "--binary", program, "--fix", fix, "--output", folder / "out"]
+    words: list[str | Path] = ["make", "--tree", folder, "--binary", program, "--fix", fix, "--output", folder / "out"]
     subprocess.run([SUTURE, *words], check=True, capture_output=True)
     (patch,) = (folder / "out").glob("*.suture.o")
     return program, patch

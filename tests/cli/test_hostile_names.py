@@ -137,7 +137,7 @@ def test_a_name_without_end_is_cut_with_a_mark() -> None:
 
 def test_a_stream_takes_only_the_end_of_a_print_for_the_end_of_a_line(tmp_path: Path) -> None:
     with open(tmp_path / "out", "w", encoding="ascii") as raw:
-        print("a\nb", "ü", file=Visible(raw))  # type: ignore[arg-type]
+        print("a\nb", "ü", file=Visible(raw))
     assert (tmp_path / "out").read_text() == "a\\nb \\xfc\n"
 
 

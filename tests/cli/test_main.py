@@ -12,9 +12,11 @@ import pytest
 from suture.cli import main as cli
 from suture.error import ExitCode, Refused
 
+InstallVerb = Callable[[Callable[[argparse.Namespace], int]], None]
+
 
 @pytest.fixture
-def install_verb(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[argparse.Namespace], int]], None]:
+def install_verb(monkeypatch: pytest.MonkeyPatch) -> InstallVerb:
     """A function that makes `suture probe` run what it is given."""
 
     def install(run: Callable[[argparse.Namespace], int]) -> None:
@@ -32,7 +34,9 @@ def refuse(args: argparse.Namespace) -> int:
     raise Refused("f() in a.c:12: its type changed", "restart the program")
 
 
-def test_a_refusal_prints_error_and_remedy_and_ends_with_its_code(install_verb, capsys):
+def test_a_refusal_prints_error_and_remedy_and_ends_with_its_code(
+    install_verb: InstallVerb, capsys: pytest.CaptureFixture[str]
+) -> None:
     install_verb(refuse)
     assert cli.main(["probe"]) == ExitCode.REFUSED
     out, err = capsys.readouterr()
@@ -40,7 +44,9 @@ def test_a_refusal_prints_error_and_remedy_and_ends_with_its_code(install_verb, 
     assert err == "error: f() in a.c:12: its type changed\nremedy: restart the program\n"
 
 
-def test_an_error_that_quotes_a_hostile_name_does_not_reach_the_terminal_raw(install_verb, capsys):
+def test_an_error_that_quotes_a_hostile_name_does_not_reach_the_terminal_raw(
+    install_verb: InstallVerb, capsys: pytest.CaptureFixture[str]
+) -> None:
     def fail(args: argparse.Namespace) -> int:
         raise Refused("\x1b]0;owned\x07 (pid 812)", "kill 812")
 
@@ -50,7 +56,9 @@ def test_an_error_that_quotes_a_hostile_name_does_not_reach_the_terminal_raw(ins
 
 
 @pytest.mark.parametrize("argv", [["--json", "probe"], ["probe", "--json"]])
-def test_json_prints_a_refusal_as_one_document_wherever_the_option_stands(install_verb, capsys, argv):
+def test_json_prints_a_refusal_as_one_document_wherever_the_option_stands(
+    install_verb: InstallVerb, capsys: pytest.CaptureFixture[str], argv: list[str]
+) -> None:
     install_verb(refuse)
     assert cli.main(argv) == ExitCode.REFUSED
     out, err = capsys.readouterr()
@@ -62,34 +70,47 @@ def test_json_prints_a_refusal_as_one_document_wherever_the_option_stands(instal
     }
 
 
-def test_options_before_and_after_the_verb_are_both_seen(install_verb):
+def test_options_before_and_after_the_verb_are_both_seen(install_verb: InstallVerb) -> None:
     seen: list[tuple[bool, bool]] = []
-    install_verb(lambda args: seen.append((args.json, args.debug)) or 0)
+
+    def verb(args: argparse.Namespace) -> int:
+        seen.append((args.json, args.debug))
+        return 0
+
+    install_verb(verb)
     for argv in (["probe"], ["--json", "probe"], ["probe", "--json"], ["--debug", "probe", "--json"]):
         assert cli.main(argv) == 0
     assert seen == [(False, False), (True, False), (True, False), (True, True)]
 
 
-def test_words_after_a_double_dash_are_not_our_options(install_verb, capsys):
+def test_words_after_a_double_dash_are_not_our_options(
+    install_verb: InstallVerb, capsys: pytest.CaptureFixture[str]
+) -> None:
     install_verb(refuse)
     cli.main(["probe", "--", "--json"])
     assert capsys.readouterr().err.startswith("error: ")
 
 
 @pytest.mark.parametrize("argv", [["nonsense"], ["--nonsense"], ["probe", "--nonsense"], []])
-def test_a_wrong_command_line_ends_with_usage_and_names_the_help(install_verb, capsys, argv):
+def test_a_wrong_command_line_ends_with_usage_and_names_the_help(
+    install_verb: InstallVerb, capsys: pytest.CaptureFixture[str], argv: list[str]
+) -> None:
     install_verb(lambda args: 0)
     assert cli.main(argv) == ExitCode.USAGE
     assert "--help" in capsys.readouterr().err
 
 
-def test_a_wrong_command_line_is_json_when_json_is_asked_for(install_verb, capsys):
+def test_a_wrong_command_line_is_json_when_json_is_asked_for(
+    install_verb: InstallVerb, capsys: pytest.CaptureFixture[str]
+) -> None:
     install_verb(lambda args: 0)
     assert cli.main(["nonsense", "--json"]) == ExitCode.USAGE
     assert json.loads(capsys.readouterr().out)["exit_code"] == ExitCode.USAGE
 
 
-def test_an_unforeseen_failure_is_one_line_with_the_way_to_a_traceback(install_verb, capsys):
+def test_an_unforeseen_failure_is_one_line_with_the_way_to_a_traceback(
+    install_verb: InstallVerb, capsys: pytest.CaptureFixture[str]
+) -> None:
     install_verb(lambda args: 1 // 0)
     assert cli.main(["probe"]) == ExitCode.FAILED
     first, second = capsys.readouterr().err.splitlines()
@@ -97,13 +118,13 @@ def test_an_unforeseen_failure_is_one_line_with_the_way_to_a_traceback(install_v
     assert "--debug" in second
 
 
-def test_debug_prints_the_traceback(install_verb, capsys):
+def test_debug_prints_the_traceback(install_verb: InstallVerb, capsys: pytest.CaptureFixture[str]) -> None:
     install_verb(lambda args: 1 // 0)
     assert cli.main(["probe", "--debug"]) == ExitCode.FAILED
     assert "Traceback" in capsys.readouterr().err
 
 
-def test_an_interrupt_ends_with_130(install_verb):
+def test_an_interrupt_ends_with_130(install_verb: InstallVerb) -> None:
     def interrupt(args: argparse.Namespace) -> int:
         raise KeyboardInterrupt
 
@@ -111,7 +132,7 @@ def test_an_interrupt_ends_with_130(install_verb):
     assert cli.main(["probe"]) == 130
 
 
-def test_a_reader_that_goes_away_causes_no_traceback():
+def test_a_reader_that_goes_away_causes_no_traceback() -> None:
     program = (
         "import sys, types\n"
         "from suture.cli import main as cli\n"
@@ -130,7 +151,7 @@ def test_a_reader_that_goes_away_causes_no_traceback():
     assert process.wait(timeout=10) == 141
 
 
-def test_every_verb_listed_is_there_and_explains_itself(capsys):
+def test_every_verb_listed_is_there_and_explains_itself(capsys: pytest.CaptureFixture[str]) -> None:
     for verb in cli.available():
         with pytest.raises(SystemExit) as end:
             cli.main([verb.name, "--help"])
@@ -143,7 +164,7 @@ def test_every_verb_listed_is_there_and_explains_itself(capsys):
         assert "exit codes:" in text
 
 
-def test_every_example_names_options_that_exist():
+def test_every_example_names_options_that_exist() -> None:
     for verb in cli.available():
         parser, module = cli.build_parser(verb.name)
         assert module is not None
@@ -156,5 +177,6 @@ def test_every_example_names_options_that_exist():
 def _child(parser: argparse.ArgumentParser, name: str) -> argparse.ArgumentParser:
     for action in parser._actions:
         if isinstance(action, argparse._SubParsersAction):
-            return action.choices[name]
+            found: argparse.ArgumentParser = action.choices[name]
+            return found
     raise AssertionError("no verbs")

@@ -11,7 +11,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -264,7 +264,7 @@ def test_the_folder_of_the_patches_never_shows_half_of_one(tmp_path: Path) -> No
     from suture.make.make import Made, write
 
     data = os.urandom(1 << 16)
-    made = Made("p.suture.o", "id", data, None)
+    made = Made("p.suture.o", "id", data, cast(Any, None))
     path = write(made, tmp_path / "out").path
     assert path.read_bytes() == data and [p.name for p in path.parent.iterdir()] == ["p.suture.o"]
     assert path.stat().st_mode & 0o777 == 0o644

@@ -59,7 +59,7 @@ def record(root: Path, *command: str, code: ExitCode = ExitCode.OK) -> Any:
 def made(root: Path, binary: Path, tree: Path | None = None, fix: str = "fix.patch") -> Any:
     shipped = root.parent / "shipped"
     subprocess.run(["strip", "-o", shipped, binary], check=True)
-    words = [
+    words: list[str | Path] = [
         "--tree",
         tree or root,
         "--binary",
@@ -102,7 +102,7 @@ def test_a_tree_that_cmake_configured_before_is_recorded(tree: Path, generator: 
 
 def test_the_folder_that_cmake_built_in_leads_to_the_source_above_it(tree: Path, tmp_path: Path) -> None:
     for build in (tree / "src/build", tmp_path / "elsewhere"):
-        command = [
+        command: list[str | Path] = [
             "cmake",
             "-S",
             "src",
@@ -144,7 +144,16 @@ def test_a_binary_that_was_linked_before_the_recording_is_not_claimed(tree: Path
 
 def assert_claims_nothing(root: Path, missing: list[str]) -> None:
     (root.parent / "fix.patch").write_text("CVE-2024-1111: x\n\n" + FIX)
-    words = ["--tree", root, "--binary", root / "prog", "--fix", root.parent / "fix.patch", "--output", root.parent]
+    words: list[str | Path] = [
+        "--tree",
+        root,
+        "--binary",
+        root / "prog",
+        "--fix",
+        root.parent / "fix.patch",
+        "--output",
+        root.parent,
+    ]
     done = subprocess.run([SUTURE, "make", *words, "--json"], capture_output=True, text=True, check=False)
     said = json.loads(done.stdout)
     assert done.returncode == ExitCode.PARTIAL, done.stdout + done.stderr

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -33,15 +34,15 @@ def fastest(*words: str) -> float:
 
 
 @pytest.mark.parametrize("words", [("--help",), ("--version",)])
-def test_help_answers_at_once(words):
+def test_help_answers_at_once(words: Sequence[str]) -> None:
     assert fastest(*words) < LIMIT
 
 
-def test_status_answers_at_once():
+def test_status_answers_at_once() -> None:
     assert fastest("status") < LIMIT
 
 
-def test_help_imports_no_verb_and_nothing_heavy():
+def test_help_imports_no_verb_and_nothing_heavy() -> None:
     program = "import sys, contextlib\nfrom suture.cli.main import main\nwith contextlib.suppress(SystemExit): main(['--help'])\nprint(*sys.modules, file=sys.stderr)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     loaded = set(done.stderr.split())

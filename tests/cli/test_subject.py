@@ -29,7 +29,7 @@ def test_a_process_in_a_chroot_is_told_by_the_records_inside(tmp_path: Path) -> 
     root = root_with(tmp_path / "root", "server", "9.9-1", "/usr/bin/server")
     (root / "usr/bin").mkdir(parents=True)
     (tmp_path / "s.c").write_text(PROGRAM)
-    build = ["gcc", "-static", "-Wl,--build-id", "-o", root / "usr/bin/server", tmp_path / "s.c"]
+    build: list[str | Path] = ["gcc", "-static", "-Wl,--build-id", "-o", root / "usr/bin/server", tmp_path / "s.c"]
     subprocess.run(build, check=True)
     process = subprocess.Popen(["chroot", root, "/usr/bin/server"], stdout=subprocess.PIPE)
     try:

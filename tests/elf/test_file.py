@@ -120,9 +120,11 @@ def test_every_field_of_symbols_and_relocations_is_that_of_another_reader(files:
 
 
 def info(row: Any) -> tuple[int, int]:
-    types, binds = ENUM_ST_INFO_TYPE, ENUM_ST_INFO_BIND
+    types: dict[str, Any] = ENUM_ST_INFO_TYPE
+    binds: dict[str, Any] = ENUM_ST_INFO_BIND
+    visibilities: dict[str, Any] = ENUM_ST_VISIBILITY
     bind, kind = row["st_info"].bind, row["st_info"].type
-    return binds.get(bind, bind) << 4 | types.get(kind, kind), ENUM_ST_VISIBILITY[row["st_other"].visibility]
+    return binds.get(bind, bind) << 4 | types.get(kind, kind), visibilities[row["st_other"].visibility]
 
 
 def test_bytes_at_an_address_are_those_of_its_segment(files: list[Path]) -> None:

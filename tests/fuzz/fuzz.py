@@ -43,7 +43,7 @@ def main() -> int:
     for name in names:
         runs = max(1, args.inputs * TARGETS[name].share // whole)
         row = _child(name, runs, args.seed, args.folder)
-        faults += row["faults"]
+        faults += int(str(row["faults"]))
         print(json.dumps(row), flush=True)
     return 1 if faults else 0
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import subprocess
 import sys
@@ -76,6 +77,5 @@ def test_a_fix_that_does_not_exist_is_a_usage_error() -> None:
 
 def test_notes_name_no_folder_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(COVERAGE))
-    from table import plain
-
+    plain = importlib.import_module("table").plain
     assert plain(f"{ROOT}/x.c and /tmp/suture-coverage-ab/y.o:\n3: bad") == "…/x.c and …/y.o: 3: bad"

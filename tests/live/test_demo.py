@@ -14,7 +14,7 @@ pytestmark = pytest.mark.archive
 CHECKOUT = Path(__file__).parents[2]
 
 
-def test_the_demo_closes_and_opens_the_hole_with_no_failed_request():
+def test_the_demo_closes_and_opens_the_hole_with_no_failed_request() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "demo_files.demo"], cwd=CHECKOUT, capture_output=True, text=True, check=False
     )
@@ -29,7 +29,7 @@ def test_the_demo_closes_and_opens_the_hole_with_no_failed_request():
         assert re.search(rf"^ +{step} +\d+\.\d\d$", done.stdout, re.M), step
 
 
-def test_the_demo_says_so_when_the_hole_is_not_closed(monkeypatch, tmp_path):
+def test_the_demo_says_so_when_the_hole_is_not_closed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A fix that fixes nothing: the same patch with a comment alone must make the demo fail."""
     from demo_files import demo
 

@@ -18,7 +18,7 @@ NOBODY_LISTENS = 1  # tcpmux, a port that Debian gives to no program
 
 
 @pytest.mark.parametrize(("version", "paid"), [(packages.VERSION, True), (FIXED, False)])
-def test_the_forged_order_is_paid_on_the_vulnerable_library_only(version, paid):
+def test_the_forged_order_is_paid_on_the_vulnerable_library_only(version: str, paid: bool) -> None:
     with Server(packages.fetch(version)) as server:
         genuine = message.seal(message.ORDER, server.certificate)
         forged = message.forge(genuine, message.ORDER, message.FORGED_ORDER)
@@ -28,7 +28,7 @@ def test_the_forged_order_is_paid_on_the_vulnerable_library_only(version, paid):
         assert answer.order == (message.FORGED_ORDER.decode() if paid else "")
 
 
-def test_the_service_runs_on_the_vulnerable_library_in_every_process():
+def test_the_service_runs_on_the_vulnerable_library_in_every_process() -> None:
     with Server(packages.fetch()) as server:
         end = time.monotonic() + 5
         while len(found := server.processes()) < 6 and time.monotonic() < end:
@@ -42,7 +42,7 @@ def test_the_service_runs_on_the_vulnerable_library_in_every_process():
     assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
 
 
-def test_the_load_counts_a_wrong_answer_and_a_refused_connection_as_failures():
+def test_the_load_counts_a_wrong_answer_and_a_refused_connection_as_failures() -> None:
     with Server(packages.fetch()) as server:
         genuine = message.seal(message.ORDER, server.certificate)
         with Load(server.port, server.certificate, genuine, "PAY 0000 TO NULL") as load:

@@ -27,7 +27,7 @@ def on(machine: Path, *command: str) -> tuple[str, float]:
     return minimal.on(machine, "/root/suture", *command)
 
 
-def test_the_demo_needs_nothing_but_the_clone_and_is_quick_the_second_time(machine):
+def test_the_demo_needs_nothing_but_the_clone_and_is_quick_the_second_time(machine: Path) -> None:
     assert not (machine / "usr/bin/python3").exists()
     first, cold = on(machine, "./demo")
     second, warm = on(machine, "./demo")
@@ -38,7 +38,7 @@ def test_the_demo_needs_nothing_but_the_clone_and_is_quick_the_second_time(machi
     assert warm < 20
 
 
-def test_the_command_is_there_after_the_set_up_and_a_second_set_up_is_silent(machine):
+def test_the_command_is_there_after_the_set_up_and_a_second_set_up_is_silent(machine: Path) -> None:
     on(machine, "./setup")
     text, _ = on(machine, "suture", "--version")
     assert text.startswith("suture ")

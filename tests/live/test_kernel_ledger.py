@@ -25,8 +25,8 @@ def made(changes: Mapping[str, tuple[str, str]]) -> KernelMaking:
     for path, (old, new) in changes.items():
         before = (tree.files / path).read_text()
         assert before.count(old) == 1, f"{path} has {before.count(old)} times {old!r}"
-        lines = [x.splitlines(keepends=True) for x in (before, before.replace(old, new))]
-        text += "".join(difflib.unified_diff(*lines, f"a/{path}", f"b/{path}"))
+        one, two = (x.splitlines(keepends=True) for x in (before, before.replace(old, new)))
+        text += "".join(difflib.unified_diff(one, two, f"a/{path}", f"b/{path}"))
     return make(ready(KernelRequest(f"linux={_VERSION}", (("x.patch", text),))))
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -12,7 +13,7 @@ from suture.elf.abi import R, SymbolType
 from suture.make.resolve import FoundSymbol, Resolver
 from suture.match.book import Book, Contradiction
 from suture.match.linker_edit import Kind
-from suture.match.run import Slot, SlotKind
+from suture.match.run import Run, Slot, SlotKind
 from suture.patch.manifest import ImportedSymbol, SymbolKind
 
 IMAGE, SLOT, IMPORT = SymbolKind.IMAGE, SymbolKind.SLOT, SymbolKind.IMPORT
@@ -35,7 +36,7 @@ def export(address: int, version: str = "", hidden: bool = False) -> Any:
 class Facts:
     """A running binary, as far as resolving looks at it."""
 
-    slots_of: dict[str, tuple[Slot, ...]] = field(default_factory=dict)
+    slots_of: Mapping[str, tuple[Slot, ...]] = field(default_factory=dict)
     plt: dict[int, int] = field(default_factory=dict)
     exports: dict[str, tuple[Any, ...]] = field(default_factory=dict)
     is_symbolic: bool = False
@@ -63,7 +64,7 @@ def unit(*rows: tuple[Kind, str, int]) -> Any:
 
 def resolved(facts: Facts, change: Any, r_type: int, known: dict[str, FoundSymbol] | None = None) -> ImportedSymbol:
     """The resolution of `f`."""
-    resolver = Resolver(facts, Elsewhere(known or {}))
+    resolver = Resolver(cast(Run, facts), Elsewhere(known or {}))
     return resolver.symbols[resolver.external(change, "f", r_type)]
 
 
@@ -81,7 +82,7 @@ def test_a_call_of_what_the_unit_only_loads_goes_through_the_units_slot() -> Non
 
 
 def test_a_call_that_is_new_to_the_unit_goes_through_the_binarys_plt_or_else_its_slot() -> None:
-    slots = {"f": (jump(0x7000),)}
+    slots: dict[str, tuple[Slot, ...]] = {"f": (jump(0x7000),)}
     assert resolved(Facts(slots, {0x1020: 0x7000}), unit(), R.PLT32) == ImportedSymbol(IMAGE, 0x1020)
     slots = {"f": (got(0x6000), jump(0x7000))}
     assert resolved(Facts(slots, {0x1040: 0x9999}), unit(), R.PLT32) == ImportedSymbol(SLOT, 0x6000)
@@ -126,7 +127,7 @@ def test_of_two_versions_that_the_binary_asks_for_a_new_reference_gets_neither_s
 
 def test_a_reference_that_names_its_version_gets_that_one() -> None:
     slots = {"f": (got(0x6000, version="V1"), got(0x6008, version="V2"))}
-    resolver = Resolver(Facts(slots), Elsewhere())
+    resolver = Resolver(cast(Run, Facts(slots)), Elsewhere())
     for version, expected in (("V1", 0x6000), ("V2", 0x6008)):
         name = resolver.external(unit(), f"f@{version}", R.REX_GOTPCRELX)
         assert resolver.symbols[name] == ImportedSymbol(SLOT, expected)
@@ -155,7 +156,7 @@ def test_what_is_named_directly_and_lies_elsewhere_is_an_import_of_the_version_t
 def test_other_units_are_only_asked_when_the_binary_itself_does_not_tell() -> None:
     elsewhere = Elsewhere()
     facts = Facts({"f": (got(0x6000),), "g": (jump(0x7000, "g"),)}, {0x1020: 0x7000}, {"h": (export(0xA000),)})
-    resolver = Resolver(facts, elsewhere)
+    resolver = Resolver(cast(Run, facts), elsewhere)
     for name in "fgh":
         resolver.external(unit(), name, R.PLT32)
     assert elsewhere.asked == []
@@ -169,21 +170,21 @@ def test_places_that_disagree_are_an_error_and_no_vote() -> None:
 
 
 def test_one_static_name_at_two_addresses_becomes_two_symbols() -> None:
-    resolver = Resolver(Facts(), Elsewhere())
+    resolver = Resolver(cast(Run, Facts()), Elsewhere())
     names = [resolver.image("state", address, ("somewhere",)) for address in (0x100, 0x200, 0x100)]
     assert len(set(names)) == 2 and names[0] == names[2]
     assert [resolver.symbols[n].address for n in names] == [0x100, 0x200, 0x100]
 
 
 def test_a_name_that_the_patch_defines_itself_is_left_to_it() -> None:
-    resolver = Resolver(Facts(), Elsewhere(), taken={"state"})
+    resolver = Resolver(cast(Run, Facts()), Elsewhere(), taken={"state"})
     name = resolver.image("state", 0x100, ("somewhere",))
     assert name != "state" and resolver.symbols[name].address == 0x100 and "state" not in resolver.symbols
 
 
 def test_the_proof_names_places_of_used_symbols_and_counts_what_it_leaves_out() -> None:
     change = unit(*((Kind.ADDRESS, "f", 0x9000) for _ in range(7)))
-    resolver = Resolver(Facts(), Elsewhere())
+    resolver = Resolver(cast(Run, Facts()), Elsewhere())
     resolver.external(change, "f", R.PC32)
     resolver.external(unit(), "g", R.PLT32)
     (row,) = resolver.proof

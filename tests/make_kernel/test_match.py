@@ -11,8 +11,9 @@ import pytest
 from suture.elf.abi import SymbolType
 from suture.elf.file import ElfFile
 from suture.make_kernel.image import KernelImage, Region
-from suture.make_kernel.match import KernelMatch, NoMatch, match
+from suture.make_kernel.match import KernelMatch, match
 from suture.make_kernel.object import KernelObject
+from suture.match.correlate import NoMatch
 
 _FLAGS = ("-O2", "-mcmodel=kernel", "-fno-pic", "-fno-asynchronous-unwind-tables", "-fcf-protection=none", "-c")
 _BODY = """

@@ -304,7 +304,7 @@ def chosen_by(package: Any, tmp_path: Path, own_calls: str = "", user: str = "",
         ("user", "long pick(long); long used(long x) { return x; }\n" + user, (f"-L{tmp_path}", "-lpick")),
     ):
         (tmp_path / f"{name}.c").write_text(text)
-        command = ["gcc", "-shared", "-fPIC", "-O2", *flags, f"-Wl,-soname,lib{name}.so", tmp_path / f"{name}.c"]
+        command = ["gcc", "-shared", "-fPIC", "-O2", *flags, f"-Wl,-soname,lib{name}.so", str(tmp_path / f"{name}.c")]
         subprocess.run([*command, "-o", tmp_path / f"lib{name}.so", *more], check=True)
     source = "long f(long x) { return x * 7 + 2; }\n" + PADDING
     fixed = "long pick(long); long f(long x) { return pick(x); }\n" + PADDING

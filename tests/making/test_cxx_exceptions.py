@@ -24,7 +24,7 @@ from suture.process.memory.placed import find_placed
 from suture.process.stack.frame import NoFrame
 from suture.process.stack.patch_frame import PatchFrames
 from suture.process.tracee import Tracee
-from tests.killed import killed_after
+from tests.killed import applying, killed_after
 
 THROWS = """
 #include <stdexcept>
@@ -190,7 +190,7 @@ def test_the_applier_may_be_killed_at_each_step_while_exceptions_fly(package: An
         target = made.start()
         assert target.ask("threads", 3) == 3
         pid = target.process.pid
-        name = killed_after(step, lambda on_step, pid=pid: apply(pid, patch, timeout=60, on_step=on_step))
+        name = killed_after(step, applying(pid, patch, timeout=60))
         if name is None:
             break
         seen.append(name)

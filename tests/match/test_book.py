@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from suture.match.book import Book, Contradiction
@@ -23,7 +25,8 @@ def test_places_that_disagree_are_an_error_and_never_a_vote() -> None:
     book.add(Kind.CALL, "g", 1, "fine")
     for place, value in (("one", 0x2000), ("two", 0x1000), ("three", 0x2000)):
         book.add(Kind.ADDRESS, "f", value, place)
-    for look in (lambda: book.get(Kind.ADDRESS, "f"), book.check):
+    looks: tuple[Callable[[], object], ...] = (lambda: book.get(Kind.ADDRESS, "f"), book.check)
+    for look in looks:
         with pytest.raises(Contradiction) as caught:
             look()
         assert caught.value.what == "u.c: contradicting values for address of f: 0x1000 by two; 0x2000 by one"

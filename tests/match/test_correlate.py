@@ -45,7 +45,7 @@ def altered(made: Any, address: int, data: bytes) -> Path:
     elf = ElfFile.read(made.shipped)
     section = next(s for s in elf.sections if s.sh_addr <= address < s.sh_addr + s.sh_size and s.has_bits)
     at = section.sh_offset + address - section.sh_addr
-    out = made.folder / "altered"
+    out: Path = made.folder / "altered"
     out.write_bytes(elf.data[:at] + data + elf.data[at + len(data) :])
     return out
 

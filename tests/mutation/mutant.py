@@ -28,7 +28,7 @@ class Mutant:
     place: Position
 
     def code(self, source: str) -> str:
-        changed = mutate_code(source, OperatorProvider()[self.operator](), self.occurrence)
+        changed: str | None = mutate_code(source, OperatorProvider()[self.operator](), self.occurrence)
         assert changed is not None
         return changed
 
@@ -88,7 +88,7 @@ def _span(node: ast.expr | ast.stmt) -> tuple[Position, Position]:
 
 def _left_out(tree: ast.Module) -> Iterator[tuple[Position, Position]]:
     for node in ast.walk(tree):
-        if isinstance(node, ast.AnnAssign) or (isinstance(node, ast.arg) and node.annotation is not None):
+        if isinstance(node, ast.AnnAssign | ast.arg) and node.annotation is not None:
             yield _span(node.annotation)
         elif isinstance(node, ast.FunctionDef) and node.returns is not None:
             yield _span(node.returns)

@@ -134,8 +134,8 @@ def test_a_patch_without_all_of_its_fix_or_without_proof_goes_in_only_when_a_per
     with pytest.raises(Refused) as caught:
         admit("p.suture.o", **facts)
     assert f"--{option.replace('_', '-')}" in caught.value.remedy
-    other = {"accept_partial", "accept_unproved"} - {option}
+    (other,) = {"accept_partial", "accept_unproved"} - {option}
     with pytest.raises(Refused):
-        admit("p.suture.o", **facts, **dict.fromkeys(other, True))
-    admit("p.suture.o", **facts, **{option: True})
+        admit("p.suture.o", **{**facts, other: True})
+    admit("p.suture.o", **{**facts, option: True})
     admit("p.suture.o", is_complete=True, is_proved=True, missing=())

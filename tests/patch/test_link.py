@@ -119,7 +119,8 @@ def test_slots_of_the_target_are_used_and_imports_go_through_slots_of_the_patch(
     text = next(layout.sections[s.index] for s in patch.sections if s.name == ".text")
 
     def target(offset: int) -> int:
-        return BASE + text + offset + 4 + struct.unpack_from("<i", linked.text, text + offset)[0]
+        (distance,) = struct.unpack_from("<i", linked.text, text + offset)
+        return BASE + text + offset + 4 + int(distance)
 
     def word(address: int) -> int:
         return int.from_bytes(linked.data[address - BASE - layout.text_size :][:8], "little")
@@ -224,7 +225,7 @@ def test_slots_and_thunks_lead_to_what_the_process_says() -> None:
         assert whole[at : at + 2] == b"\xff\x25" and at + 6 + struct.unpack_from("<i", whole, at + 2)[0] == names[name]
 
     def led(offset: int) -> int:
-        return text + offset + 4 + struct.unpack_from("<i", whole, text + offset)[0]
+        return int(text + offset + 4 + struct.unpack_from("<i", whole, text + offset)[0])
 
     assert (led(8), led(16), led(32)) == (thunks["import"], names["image"], thunks["slot"])
     assert BASE + led(24) == BIAS + 0x5000  # the image's own slot

@@ -72,7 +72,7 @@ FULL = Manifest(
     "only one caller",
 )
 
-words = st.text(st.characters(exclude_categories=("Cs",)), max_size=8)
+words = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
 numbers = st.integers(0, (1 << 64) - 1)
 manifests = st.builds(
     Manifest,

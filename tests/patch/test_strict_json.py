@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from suture.patch.strict_json import loads
 
 plain = st.recursive(
-    st.none() | st.booleans() | st.integers(-(1 << 64), 1 << 64) | st.text(st.characters(exclude_categories=("Cs",))),
+    st.none() | st.booleans() | st.integers(-(1 << 64), 1 << 64) | st.text(st.characters(exclude_categories=["Cs"])),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=4), inner, max_size=4),
     max_leaves=20,
 )

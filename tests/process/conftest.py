@@ -64,10 +64,10 @@ def make_patch(
     folder.mkdir(parents=True, exist_ok=True)
     elf = ElfFile.read(target)
     known = {s.name: s for s in elf.symbols if s.has_section}
-    code = folder / f"{name}.code.o"
+    new = folder / f"{name}.code.o"
     (folder / f"{name}.c").write_text(source)
     subprocess.run(
-        ["gcc", "-O2", "-g0", "-fPIC", "-ffreestanding", "-c", "-o", str(code), str(folder / f"{name}.c")], check=True
+        ["gcc", "-O2", "-g0", "-fPIC", "-ffreestanding", "-c", "-o", str(new), str(folder / f"{name}.c")], check=True
     )
     symbols: dict[str, ImportedSymbol] = {}
     thunks, relocations, defined = bytearray(), [], []
@@ -94,7 +94,7 @@ def make_patch(
     orig = folder / f"{name}.orig.o"
     orig.write_bytes(write_object([section], [*defined, *(NewSymbol(s, None) for s in symbols)]))
     both = folder / f"{name}.both.o"
-    subprocess.run(["ld", "-r", "-o", str(both), str(code), str(orig)], check=True)
+    subprocess.run(["ld", "-r", "-o", str(both), str(new), str(orig)], check=True)
     for symbol in ElfFile.read(both).symbols:
         if symbol.name and not symbol.is_defined and symbol.name not in symbols:
             if symbol.name in known and symbol.name not in imports:

@@ -283,7 +283,11 @@ def test_no_coroutine_of_a_crowd_ever_sees_two_versions(
     target = start(program)
     switched = 0
     for _ in range(6):
-        for change in (lambda: apply(target.pid, patch, timeout=1), lambda: revert(target.pid, patch.id, timeout=1)):
+        changes: tuple[Callable[[], Any], ...] = (
+            lambda: apply(target.pid, patch, timeout=1),
+            lambda: revert(target.pid, patch.id, timeout=1),
+        )
+        for change in changes:
             try:
                 switched += change().changed
             except Busy:

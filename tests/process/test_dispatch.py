@@ -20,7 +20,7 @@ from suture.process.stop import seccomp
 from suture.process.syscall import Registers
 from suture.process.tracee import Tracee
 from suture.process.x86_64 import SYS_RESTART_SYSCALL
-from tests.killed import killed_after
+from tests.killed import applying, killed_after
 
 DISPATCHED = r"""
 #define _GNU_SOURCE
@@ -89,7 +89,7 @@ def test_a_dead_applier_leaves_a_thread_that_handles_its_calls_itself_at_work(st
     for step in range(1, 20):
         target = start(program, 1)
         assert target.ask() == "22 0"
-        name = killed_after(step, lambda on_step, pid=target.pid: apply(pid, patch, on_step=on_step))
+        name = killed_after(step, applying(target.pid, patch))
         assert target.ask() in ("22 0", "1000 0"), name
     assert name
 

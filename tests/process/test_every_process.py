@@ -367,4 +367,4 @@ def test_the_time_given_is_for_all_together_and_a_worker_that_never_comes_back_i
         process.wait()
     assert time.monotonic() - began < 30
     assert [o.exit_code for o in outcomes] == [ExitCode.FAILED, *[ExitCode.BUSY] * 3]
-    assert "did not return" in outcomes[0].error
+    assert isinstance(outcomes[0], Failure) and "did not return" in outcomes[0].error

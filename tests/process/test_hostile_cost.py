@@ -56,7 +56,9 @@ def hostile(gcc: Callable[..., Path]) -> Iterator[Callable[[str], int]]:
     def start(name: str) -> int:
         program = gcc(folder / name, SOURCES[name], "-w", *FLAGS.get(name, ()))
         who = {} if name in NEED_ROOT else {"user": NOBODY, "group": NOBODY, "extra_groups": []}
-        process = subprocess.Popen([program], stdout=subprocess.PIPE, env={"TMPDIR": str(own)}, **who)  # type: ignore[call-overload]
+        process: subprocess.Popen[bytes] = subprocess.Popen(
+            [program], stdout=subprocess.PIPE, env={"TMPDIR": str(own)}, **who
+        )  # type: ignore[call-overload]
         running.append(process)
         assert process.stdout is not None and process.stdout.readline() == b"up\n"
         return process.pid

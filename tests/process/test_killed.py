@@ -14,7 +14,7 @@ from suture.patch.file import PatchFile
 from suture.process.change.apply import apply, revert
 from suture.process.memory.placed import State
 from suture.process.see.status import status
-from tests.killed import killed_after
+from tests.killed import applying, killed_after
 
 WORKER = r"""
 #define _GNU_SOURCE
@@ -69,11 +69,12 @@ GROUPS = {"f": ["f", "h"]}
 
 
 def one(name: str, make: Callable[..., Any], tmp: Path, program: Path) -> PatchFile:
-    return make(tmp, program, NEW, GROUPS, name=name)
+    patch: PatchFile = make(tmp, program, NEW, GROUPS, name=name)
+    return patch
 
 
 def check_alive(target: Any, where: str) -> str:
-    answer = target.ask()
+    answer: str = target.ask()
     assert answer in (OLD_ANSWER, NEW_ANSWER), (where, answer)
     return answer
 
@@ -101,7 +102,7 @@ def test_apply_may_be_killed_after_every_step_of_a_first_apply(
         while target.ask() != OLD_ANSWER:
             pass
         before = descriptors(target.pid)
-        name = killed_after(step, lambda on_step, pid=target.pid: apply(pid, patch, on_step=on_step))
+        name = killed_after(step, applying(target.pid, patch))
         if name is None:
             break
         seen.append(name)

@@ -215,7 +215,7 @@ def test_waitpid_of_what_is_no_tracee_raises() -> None:
 
 
 def test_a_blocking_waitpid_is_woken_in_time_in_any_thread_and_no_timer_stays(waiter: Any) -> None:
-    said: list[object] = []
+    said: list[Any] = []
 
     def wait() -> None:
         syscall.seize(waiter.pid)

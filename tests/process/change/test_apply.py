@@ -13,6 +13,7 @@ from suture.patch.file import PatchFile
 from suture.process.change import apply as applying
 from suture.process.change.apply import apply, revert
 from suture.process.error import Busy
+from suture.process.memory.maps import choose_address
 from suture.process.memory.placed import State
 from suture.process.see.status import status
 
@@ -47,7 +48,7 @@ def test_a_place_that_the_process_takes_meanwhile_is_given_up_for_another(
     target = start(program)
     assert target.ask("2") == "7 107 9"  # it has started
     taken = iter([True] * times)
-    choose = applying.choose_address
+    choose = choose_address
 
     def late(mappings: Any, low: int, high: int, size: int) -> int | None:
         return occupied(mappings, low, high) if next(taken, False) else choose(mappings, low, high, size)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -60,7 +61,7 @@ F, G = old("f", 0x1000), old("g", 0x2000)
 ONE = record("one", F)
 
 
-def refused(message: str, remedy: str, m: Manifest, *records: Record, **how: bool) -> None:
+def refused(message: str, remedy: str, m: Manifest, *records: Record, **how: Any) -> None:
     with pytest.raises(Refused) as caught:
         taken(m, *records, **how)
     assert message in caught.value.what

@@ -155,7 +155,7 @@ def test_a_record_must_be_of_the_mapping_that_it_is_in() -> None:
     good = record(function(0), function(1))
     assert believed(good) == ""
     for change in ({"id": "two"}, {"base": BASE + 0x1000}, {"text_size": 0x2000}):
-        assert believed(replace(good, **change)) == "a record that contradicts the mapping"  # type: ignore[arg-type]
+        assert believed(replace(good, **change)) == "a record that contradicts the mapping"
 
 
 END = BASE + 0x1000
@@ -222,5 +222,5 @@ def test_unwind_tables_lie_in_the_patch() -> None:
     assert believed(replace(good, unwinding=UNWINDING)) == ""
     for field, (low, high) in edges.items():
         for value, possible in ((low, True), (high, True), (low - 1, False), (high + 1, False)):
-            unwinding = replace(UNWINDING, **{field: value})  # type: ignore[arg-type]
+            unwinding = replace(UNWINDING, **{field: value})
             assert (believed(replace(good, unwinding=unwinding)) == "") == possible, (field, hex(value))

@@ -149,7 +149,7 @@ def test_the_old_code_must_be_what_the_patch_is_for(process: Process) -> None:
     (group,) = process.record.groups
     (f,) = group.functions
     for change in ({"sha256": "00"}, {"old": f.old + 16}, {"size": 63}, {"original": b"12345"}, {"entry": 5}):
-        record = replace(process.record, groups=(replace(group, functions=(replace(f, **change),)),))  # type: ignore[arg-type]
+        record = replace(process.record, groups=(replace(group, functions=(replace(f, **change),)),))
         assert process.told(record) == wrong, change
     assert process.told(replace(process.record, groups=())) == wrong
     process.put_old(63, b"\0")

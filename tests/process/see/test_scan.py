@@ -622,6 +622,6 @@ def test_a_process_all_of_whose_threads_have_ended_is_no_process_any_more(
     eventually(lambda: ") Z " in Path(f"/proc/{target.pid}/task/{thread}/stat").read_text())
     try:
         found, unread = every_process()
-        assert target.pid not in {p.pid for p in (*found, *unread)}
+        assert target.pid not in {*(p.pid for p in found), *(p.pid for p in unread)}
     finally:
         syscall.waitpid(thread)

@@ -97,7 +97,7 @@ def library() -> tuple[int, FrameTable]:
 def wanted(line: Mapping[Any, Any]) -> tuple[object, dict[int, object]]:
     """A row as pyelftools has it."""
     cfa: CFARule = line["cfa"]
-    rules = {}
+    rules: dict[int, object] = {}
     for register, rule in line.items():
         if isinstance(register, int):
             arg = bytes(rule.arg) if isinstance(rule.arg, list) else rule.arg
@@ -294,9 +294,10 @@ def test_the_augmentation_is_understood_or_passed_over() -> None:
     assert Entry(b"\x0e\x08", version=3).row().cfa_offset == 8
     with pytest.raises(NoFrame, match="strange augmentation"):
         Entry(b"", augmentation=b"eh").row()
-    for more in ({"version": 2}, {"version": 4}, {"register": 17}, {"version": 3, "register": 15}):
+    odd: tuple[dict[str, Any], ...] = ({"version": 2}, {"version": 4}, {"register": 17}, {"version": 3, "register": 15})
+    for fields in odd:
         with pytest.raises(NoFrame, match="strange common information"):
-            Entry(b"", **more).row()  # type: ignore[arg-type]
+            Entry(b"", **fields).row()
 
 
 def test_an_entry_that_is_none_is_refused() -> None:

@@ -16,6 +16,7 @@ import pytest
 
 from suture.error import Refused
 from suture.patch.file import PatchFile
+from suture.process import proc
 from suture.process.change.apply import apply, revert
 from suture.process.error import Busy, CallFailed
 from suture.process.stop import obstacle
@@ -191,7 +192,7 @@ def test_a_control_group_without_memory_is_refused_before_anything_is_touched(
     for name, value in files.items():
         (group / name if above else group / "worker" / name).write_text(f"{value}\n")
 
-    original = obstacle.read_file
+    original = proc.read_file
     monkeypatch.setattr(
         obstacle, "read_file", lambda pid, name: b"0::/service/worker\n" if name == "cgroup" else original(pid, name)
     )
