@@ -1,0 +1,149 @@
+"""docs/results/conversion.md from the raw numbers of `bench/conversion`."""
+
+from __future__ import annotations
+
+import re
+import statistics
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+_TEXT = """\
+A *fix* is a patch of the newer version's series, or a single change of what differs beside these: hunks that change one function or share a
+name that comes or goes. *Live* means that all of it is in the patches. *No code* means that it changes no code of a shipped binary.
+*On disk only* means that it changes code and that some of that cannot be patched live. *Untried* means that the package could not be
+made ready. A CVE counts as closed live when every fix for it is; a CVE that the changelog names and no patch is for counts as
+closed when all changes beside the series are.
+"""
+_COLUMNS = (
+    "package",
+    "release",
+    "update",
+    "made ready by",
+    "fixes",
+    "live",
+    "no code",
+    "on disk only",
+    "untried",
+    "CVEs",
+    "closed live",
+    "s",
+)
+
+
+def document(record: Mapping[str, Any]) -> str:
+    """The whole page."""
+    data, machine = record["data"], record["machine"]
+    rows = sorted(data["rows"], key=lambda r: (r["source"], r["release"]))
+    fixes = [f for r in rows for f in r["fixes"]]
+    cves = [c for r in rows for c in r["cves"]]
+    counted = [c for c in cves if c["closing"] != "needs no live patch"]
+    live = [c for c in counted if c["closing"] == "closed live"]
+    share = f"{100 * len(live) / len(counted):.0f}%" if counted else "none"
+    waiting = data["waiting"]
+    lines = [
+        "# Updates of the archive, converted",
+        "",
+        f"Written by `{record['command']}` on {record['started']} ({machine['cores']} cores, load {machine['load']} at the start)."
+        " Not edited by hand; raw numbers in bench/results/conversion.json.",
+        "",
+        f"**{len(live)} of {len(counted)} CVE fixes ({share}) were closed live without a human hand**, in {len(rows)} updates of"
+        f" {len({r['source'] for r in rows})} source packages. {len(cves) - len(counted)} more CVEs need no live patch: their fixes change no code"
+        " of a shipped binary.",
+        "",
+        *(
+            [
+                f"**Not finished**: {len(waiting)} updates that arrive are not converted yet (`bench/conversion --resume` goes on).",
+                "",
+            ]
+            if waiting
+            else []
+        ),
+        *([f"Left out by hand: {', '.join(data['left_out'])}.", ""] if data.get("left_out") else []),
+        "Every update is taken whose sources arrive, old and new, in the three releases with their security archives; the order is that of the SHA-256 of the"
+        " packages' names. No package was given a recipe for the purpose.",
+        "",
+        _TEXT,
+        *_table(("what came of it", "fixes", "CVEs"), list(_outcomes(fixes, cves))),
+        "",
+        "## What stands between that and 95%",
+        "",
+        "Each fix that is not live counts once, under its first reason; names are left out.",
+        "",
+        *_table(("reason", "fixes", "packages"), list(_reasons(rows))),
+        "",
+        "## Each update",
+        "",
+        *_table(_COLUMNS, [_row(r) for r in rows]),
+        "",
+        _times(rows),
+    ]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _outcomes(fixes: Sequence[Mapping[str, Any]], cves: Sequence[Mapping[str, Any]]) -> Iterable[Sequence[str]]:
+    of_fixes, of_cves = Counter(f["outcome"] for f in fixes), Counter(c["closing"] for c in cves)
+    names = {
+        "live": "closed live",
+        "no code": "needs no live patch",
+        "on disk only": "closed on disk only",
+        "untried": "unknown",
+    }
+    for fix, cve in names.items():
+        yield f"{fix} / {cve}", str(of_fixes[fix]), str(of_cves[cve])
+
+
+def _reasons(rows: Sequence[Mapping[str, Any]]) -> Iterable[Sequence[str]]:
+    counts: Counter[str] = Counter()
+    packages: dict[str, set[str]] = {}
+    for row in rows:
+        for fix in row["fixes"]:
+            if fix["outcome"] in ("on disk only", "untried"):
+                kind = general(fix["reasons"][0] if fix["reasons"] else "no reason was given")
+                counts[kind] += 1
+                packages.setdefault(kind, set()).add(row["source"])
+        if row["problem"] and not row["fixes"]:
+            kind = general(row["problem"])
+            counts[kind] += 1
+            packages.setdefault(kind, set()).add(row["source"])
+    for kind, number in counts.most_common():
+        names = sorted(packages[kind])
+        yield kind, str(number), ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
+
+
+def general(reason: str) -> str:
+    """A reason without the names, places and numbers in it."""
+    text = re.sub(r"\([^()]*\)", "", reason)
+    text = re.sub(r"\S*[/_.]\S*|\S*\d\S*", "…", text)
+    text = re.sub(r"(?:… ?[,:;]? ?)+", "… ", text)
+    return re.sub(r"\s+", " ", text).strip(" ,:;")[:160].replace("|", "/") or "…"
+
+
+def _row(row: Mapping[str, Any]) -> Sequence[str]:
+    outcomes = Counter(f["outcome"] for f in row["fixes"])
+    counted = [c for c in row["cves"] if c["closing"] != "needs no live patch"]
+    live = sum(c["closing"] == "closed live" for c in counted)
+    way = row["way"] or f"not: {row['problem'][:80]}".replace("|", "/").replace("\n", " ")
+    return (
+        row["source"],
+        row["release"],
+        f"{row['old']} → {row['new']}",
+        way,
+        str(len(row["fixes"])),
+        *(str(outcomes[o]) for o in ("live", "no code", "on disk only", "untried")),
+        str(len(counted)),
+        str(live),
+        f"{row['total']:.0f}",
+    )
+
+
+def _times(rows: Sequence[Mapping[str, Any]]) -> str:
+    ready = [r["total"] for r in rows if r["patches"]]
+    if not ready:
+        return ""
+    return f"From the update to the patches, cold or as the caches were: median {statistics.median(ready):.0f} s over {len(ready)} updates that became a patch."
+
+
+def _table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> list[str]:
+    rule = "| " + " | ".join("---" for _ in head) + " |"
+    return ["| " + " | ".join(head) + " |", rule, *("| " + " | ".join(line) + " |" for line in lines)]
