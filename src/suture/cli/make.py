@@ -204,6 +204,8 @@ def run(args: argparse.Namespace) -> int:
                         "replaced": one.replaced,
                         "functions": [f.name for f in made.manifest.functions],
                         "safe": made.manifest.verdict.safe,
+                        "grade": made.manifest.grade.value,
+                        "review": [asdict(r) for r in made.manifest.verdict.review],
                     }
                     for path, made, one in zip(paths, making.patches, written, strict=True)
                 ],
@@ -281,6 +283,8 @@ def _print(written: Sequence[Written], making: Making, seconds: Mapping[str, flo
             print(line)
         for note in made.manifest.verdict.notes:
             print(f"note: {note}")
+        for row in made.manifest.verdict.review:
+            print(f"review: {row.file}: {row.function} {row.what} ({row.kind})")
     left = unsaid([f for m in making.patches for f in m.manifest.fixes], making.refused)
     if left:
         print_refused(left)

@@ -91,6 +91,9 @@ def _print_summary(patch: PatchFile, every_line: bool) -> None:
     print(
         f"verdict   {'all of the fix is in this patch' if m.is_complete else 'PARTIAL: part of the fix is missing, see below'}"
     )
+    print(f"grade     {m.grade.value}")
+    for one in m.verdict.review:
+        print(f"look at   {one.file}: {one.function} {one.what} ({one.kind})")
     if m.relaxed:
         print(f"relaxed   {m.relaxed}")
     for note in m.verdict.notes:

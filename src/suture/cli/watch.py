@@ -143,8 +143,10 @@ def print_conversion(c: Conversion) -> None:
     for fix in c.fixes:
         if fix.reasons:
             print(f"  {fix.name}: {_why(fix.reasons)}")
+        for row in fix.review:
+            print(f"  {fix.name}: look at {row}")
     for patch in c.patches:
-        print(f"patch {patch.id} of {patch.binary}, {patch.functions} functions: {patch.path}")
+        print(f"patch {patch.id} of {patch.binary}, {patch.functions} functions, {patch.grade}: {patch.path}")
     print("seconds: " + ", ".join(f"{name} {value:.2f}" for name, value in c.seconds.items()))
 
 

@@ -74,6 +74,7 @@ def convert(update: Update, folder: Path, progress: Progress = silent) -> Conver
             m.manifest.target.file,
             m.manifest.target.build_id,
             len(m.manifest.functions),
+            m.manifest.grade.value,
         )
         for m, w in written
     )
@@ -211,9 +212,14 @@ class _Attempt:
                     names = sorted({n for a in row.ledger.accounts if a.fate is Fate.PATCHED for n in a.functions})
                     functions |= {made.manifest.target.file: tuple(names)} if names else {}
         if _is_whole(making, fix):
-            return FixResult(
-                fix.name, fix.cves, ConvertOutcome.LIVE if functions else ConvertOutcome.NO_CODE, functions
-            )
+            looks = [
+                f"{r.file}: {r.function} {r.what} ({r.kind})"
+                for made in making.patches
+                for r in made.manifest.verdict.review
+                if r.function in functions.get(made.manifest.target.file, ())
+            ]
+            outcome = ConvertOutcome.LIVE if functions else ConvertOutcome.NO_CODE
+            return FixResult(fix.name, fix.cves, outcome, functions, (), tuple(dict.fromkeys(looks)))
         reasons = [r.reason for r in making.refused]
         for made in making.patches:
             reasons += [a.reason for row in made.manifest.fixes if row.name == fix.name for a in row.ledger.missing]

@@ -27,13 +27,14 @@ class Closing(Enum):
 
 @dataclass(frozen=True)
 class FixResult:
-    """One fix. `functions` by binary for what is live; `reasons` why it is not."""
+    """One fix. `functions` by binary for what is live; `reasons` why it is not; `review` what a person should look at in what is live."""
 
     name: str
     cves: tuple[str, ...]
     outcome: ConvertOutcome
     functions: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     reasons: tuple[str, ...] = ()
+    review: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,7 @@ class PatchResult:
     binary: str
     build_id: str
     functions: int
+    grade: str = ""
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from suture.delta.kept import kept_constants
 from suture.delta.layout import SignatureChange, changed_layouts, changed_signatures
 from suture.delta.leftover import callers_left
 from suture.delta.line import line_of
+from suture.delta.review import reviews
 from suture.delta.selection import Node, Rejected, Selected, Selection, old_function, only_called_by_replaced
 from suture.elf.abi import SymbolBind, SymbolType
 from suture.elf.object_writer import NewRelocation, NewSection, NewSymbol, write_object
@@ -42,6 +43,7 @@ from suture.patch.manifest import (
     OldPart,
     RefusedFunction,
     ReplacedFunction,
+    Review,
     Suspending,
     Target,
     Verdict,
@@ -341,7 +343,7 @@ class _Build:
             fixes=fixes,
             groups=tuple(self._group(layout, g) for g in groups),
             symbols=dict(sorted(layout.resolver.symbols.items())),
-            verdict=Verdict(not refused and complete, self._notes(groups), refused),
+            verdict=Verdict(not refused and complete, self._notes(groups), refused, self._reviews(groups)),
             proof=Proof(units, layout.resolver.proof),
             toolchain=self.toolchain,
             request=dict(self.request),
@@ -451,6 +453,11 @@ class _Build:
                     relaxed = bool(self._relaxed)
                     notes.append(endless_note(node.name, relaxed, relaxed or self._may_be_relaxed(group)))
         return tuple(sorted(set(notes)))
+
+    def _reviews(self, groups: Sequence[Selected]) -> tuple[Review, ...]:
+        """What a person should look at, of the functions that go in."""
+        names = {(self.changes[n.unit].source, n.name) for g in groups for n in g.replaced}
+        return tuple(Review(*r) for r in reviews(self.changes) if (r.file, r.function) in names)
 
     def _refused(self, rejected: Sequence[Rejected]) -> Iterable[RefusedFunction]:
         for row in rejected:

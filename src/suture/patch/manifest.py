@@ -149,12 +149,31 @@ class RefusedFunction:
 
 
 @dataclass(frozen=True)
+class Review:
+    """What a person should look at before a patch is applied without one: `kind` is `lock`, `reference`, `wait` or `start`."""
+
+    kind: str
+    function: str
+    file: str
+    what: str
+
+
+class Grade(Enum):
+    """Whether a patch may be applied automatically."""
+
+    SAFE = "safe"  # function bodies alone, and every check passes
+    REVIEW = "review"  # the same, and something that a person should look at
+    REFUSED = "refused"  # part of the fix is missing
+
+
+@dataclass(frozen=True)
 class Verdict:
     """`safe` says that everything the fix changes is in the patch."""
 
     safe: bool
     notes: tuple[str, ...] = ()
     refused: tuple[RefusedFunction, ...] = ()
+    review: tuple[Review, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -187,6 +206,13 @@ class Manifest:
     def is_complete(self) -> bool:
         """Whether all that the fixes change in this binary is in the patch."""
         return self.verdict.safe and all(fix.ledger.is_complete for fix in self.fixes)
+
+    @property
+    def grade(self) -> Grade:
+        """Whether the patch may be applied automatically."""
+        if not self.is_complete:
+            return Grade.REFUSED
+        return Grade.REVIEW if self.verdict.review or self.relaxed else Grade.SAFE
 
     @property
     def missing(self) -> tuple[str, ...]:
