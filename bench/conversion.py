@@ -88,7 +88,9 @@ def arrives(one: Listed) -> bool:
 
 def pairs(release: str) -> Iterator[tuple[str, str, str, str]]:
     """(source, release, old, new) of each update that arrives: the newest version that does, and the newest before it."""
-    several = {n: rows for n, rows in listed(release).items() if len({r.version for r in rows}) > 1 and n not in _KERNEL}
+    several = {
+        n: rows for n, rows in listed(release).items() if len({r.version for r in rows}) > 1 and n not in _KERNEL
+    }
     flat = [row for rows in several.values() for row in rows]
     with ThreadPoolExecutor(8) as pool:
         here = {row for row, there in zip(flat, pool.map(arrives, flat), strict=True) if there}

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from suture.convert.result import Closing, ConvertOutcome, FixResult, close
+from suture.convert.result import Closing, FixResult, ConvertOutcome, PatchResult, after_trial, close
 
 CVE, OTHER = "CVE-2026-1111", "CVE-2026-2222"
 
@@ -50,3 +52,13 @@ def test_a_cve_that_may_be_any_of_the_other_changes_is_closed_where_all_of_them_
 
 def test_a_cve_that_the_fix_names_and_the_changelog_does_not_counts() -> None:
     assert close([], [], [fix("a", ConvertOutcome.LIVE, CVE)], [])[0].cve == CVE
+
+
+def test_a_fix_whose_trial_failed_is_not_live_and_one_that_was_not_tried_is_looked_at() -> None:
+    live = FixResult("a", (CVE,), ConvertOutcome.LIVE, {"lib.so": ("f",)})
+    patch = PatchResult("id", "f.suture.o", "/p", "lib.so", "aa", 1, "safe", "failed", (), "x: it ended with 139")
+    failed = after_trial(live, [patch])
+    assert failed.outcome is ConvertOutcome.DISK and "139" in failed.reasons[0]
+    untried = after_trial(live, [replace(patch, trial="not run", detail="no room")])
+    assert untried.outcome is ConvertOutcome.LIVE and untried.review == ("lib.so was not tried: no room",)
+    assert after_trial(live, [replace(patch, binary="other.so")]) == live

@@ -27,7 +27,8 @@ MAY_IMPORT = {
     "delta": {"elf", "compile", "match"},
     "patch": {"elf", "match", "delta", "report"},
     "make": {"progress", "elf", "source", "compile", "match", "delta", "patch"},
-    "convert": {"progress", "source", "compile", "delta", "make", "patch"},
+    "trial": {"command", "progress", "compile", "make", "match"},
+    "convert": {"progress", "elf", "source", "compile", "delta", "make", "patch", "trial"},
     "make_kernel": {
         "command", "progress", "elf", "source", "compile", "match", "delta", "patch", "make", "kernel",
     },

@@ -22,7 +22,8 @@ Watch the archive for updates and turn each into live patches.
 
 One pass reads the archive's signed indexes, finds the packages that have a newer version than the one that hosts run, takes the
 difference apart into fixes, and makes one live patch for each shipped binary with all fixes that can be applied whole. A package
-needs no recipe. For each CVE the pass says what came of it: closed live, closed on disk only and why, needs no live patch, or
+needs no recipe. Each patch is tried before it is kept: the shipped binary is started in a sandbox, patched, run, and patched and reverted, and must
+do what it does without the patch. For each CVE the pass says what came of it: closed live, closed on disk only and why, needs no live patch, or
 unknown. Patches and facts (conversion.json) lie in DIR/SOURCE/OLD-to-NEW; an update that is there already is not made again."""
 EXAMPLES = (
     "# one pass over two packages; hosts run what bookworm has beside its newest version",
@@ -59,6 +60,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--again", action="store_true", help="convert updates again that were converted before")
     parser.add_argument("--plan", action="store_true", help="print the updates and their fixes, and make nothing")
     parser.add_argument(
+        "--no-trial", action="store_true", help="do not try the patches on running binaries before they are kept"
+    )
+    parser.add_argument(
         "--interval", type=float, default=3600.0, metavar="SECONDS", help="time between passes (default: 3600)"
     )
 
@@ -92,7 +96,7 @@ def _pass(args: argparse.Namespace, step: Progress) -> list[Conversion]:
             found.append(planned(update, step))
         elif args.again or not is_done(update, args.output):
             step(f"{update.source} {update.old} -> {update.new}")
-            conversion = convert(update, folder, step)
+            conversion = convert(update, folder, step, not args.no_trial)
             keep(conversion, folder)
             found.append(conversion)
     return found
@@ -146,7 +150,9 @@ def print_conversion(c: Conversion) -> None:
         for row in fix.review:
             print(f"  {fix.name}: look at {row}")
     for patch in c.patches:
-        print(f"patch {patch.id} of {patch.binary}, {patch.functions} functions, {patch.grade}: {patch.path}")
+        trial = f", trial {patch.trial}" + (f" ({patch.detail})" if patch.detail else "") if patch.trial else ""
+        kept = patch.path if patch.trial != "failed" else "not kept"
+        print(f"patch {patch.id} of {patch.binary}, {patch.functions} functions, {patch.grade}{trial}: {kept}")
     print("seconds: " + ", ".join(f"{name} {value:.2f}" for name, value in c.seconds.items()))
 
 

@@ -11,23 +11,26 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
 from suture.compile.job import CompileFailed
 from suture.compile.post import apply
 from suture.compile.tree import Tree
-from suture.convert.result import Conversion, ConvertOutcome, FixResult, PatchResult, close
+from suture.convert.result import Conversion, FixResult, ConvertOutcome, PatchResult, after_trial, close
 from suture.delta.ledger import Fate
+from suture.elf.file import ElfFile
 from suture.error import Refused, SutureError
-from suture.make.make import Making, make, write
+from suture.make.make import Made, Making, make, write
 from suture.make.request import Ready, Request, ready_for
 from suture.progress import Progress, silent
 from suture.source.archive import archive_for
 from suture.source.fix import Fix
 from suture.source.plan import Plan, plan, with_text
 from suture.source.update import Update
+from suture.trial.result import TrialOutcome
+from suture.trial.trial import Candidate, try_patches
 
 
 @dataclass
@@ -43,8 +46,8 @@ class _Clock:
             self.seconds[name] = self.seconds.get(name, 0.0) + time.monotonic() - start
 
 
-def convert(update: Update, folder: Path, progress: Progress = silent) -> Conversion:
-    """Convert one update; patches go to `folder`. What fails is part of the result: nothing is raised for one package but what is a
+def convert(update: Update, folder: Path, progress: Progress = silent, with_trial: bool = True) -> Conversion:
+    """Convert one update; patches go to `folder`, each tried before it stays there. What fails is part of the result: nothing is raised for one package but what is a
     fault of this host (no root, no space)."""
     clock = _Clock()
     try:
@@ -65,22 +68,34 @@ def convert(update: Update, folder: Path, progress: Progress = silent) -> Conver
     with clock.step("make"):
         attempt = _Attempt(update, prepared, found.fixes, progress)
         making, results = attempt.run()
-    written = [(m, write(m, folder)) for m in making.patches] if making else []
-    patches = tuple(
-        PatchResult(
-            m.id,
-            m.file_name,
-            str(w.path),
-            m.manifest.target.file,
-            m.manifest.target.build_id,
-            len(m.manifest.functions),
-            m.manifest.grade.value,
-        )
-        for m, w in written
-    )
+    patches = tuple(_written(m, folder) for m in making.patches) if making else ()
+    if with_trial and patches:
+        with clock.step("trial"):
+            patches = _tried(prepared, patches, progress)
+        results = tuple(after_trial(f, patches) for f in results)
     cves = close(found.cves, found.of_rest, results, [f.name for f in found.rest])
     way = prepared.tree.recipe.way if prepared.tree.recipe else ""
     return Conversion(update.source, update.release, update.old, update.new, way, results, cves, patches, clock.seconds)
+
+
+def _written(made: Made, folder: Path) -> PatchResult:
+    written, target = write(made, folder), made.manifest.target
+    functions, grade = len(made.manifest.functions), made.manifest.grade.value
+    return PatchResult(made.id, made.file_name, str(written.path), target.file, target.build_id, functions, grade)
+
+
+def _tried(prepared: Ready, patches: Sequence[PatchResult], progress: Progress) -> tuple[PatchResult, ...]:
+    """The patches with what their trial came to; one that fails is taken away."""
+    by_build_id = {ElfFile.read(s.path).build_id: s for s in prepared.shipped}
+    candidates = [Candidate(Path(p.path), by_build_id[p.build_id]) for p in patches]
+    found = []
+    trials = try_patches(prepared.tree, prepared.shipped, candidates, progress)
+    for patch, trial in zip(patches, trials, strict=True):
+        ran = tuple(c.command for c in trial.cases if c.outcome is TrialOutcome.PASSED)
+        found.append(replace(patch, trial=trial.outcome.value, tried=ran, detail=trial.detail))
+        if trial.outcome is TrialOutcome.FAILED:
+            Path(patch.path).unlink()
+    return tuple(found)
 
 
 def planned(update: Update, progress: Progress = silent) -> Conversion:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
+
+from suture.trial.result import TrialOutcome
 
 
 class ConvertOutcome(Enum):
@@ -49,7 +51,8 @@ class CveResult:
 
 @dataclass(frozen=True)
 class PatchResult:
-    """One patch file of the update."""
+    """One patch file of the update. `trial` is what its trial came to (`suture.trial`), `tried` the commands that ran it, `detail` what the
+    trial says of one that did not pass."""
 
     id: str
     file: str
@@ -58,6 +61,9 @@ class PatchResult:
     build_id: str
     functions: int
     grade: str = ""
+    trial: str = ""
+    tried: tuple[str, ...] = ()
+    detail: str = ""
 
 
 @dataclass(frozen=True)
@@ -101,3 +107,13 @@ def close(
             closing = Closing.DISK
         found.append(CveResult(cve, closing, tuple(f.name for f in own), reasons))
     return tuple(found)
+
+
+def after_trial(fix: FixResult, patches: Sequence[PatchResult]) -> FixResult:
+    """A fix once its patches were tried: it is not live where a trial failed, and a person looks at what could not be tried."""
+    own = [p for p in patches if p.binary in fix.functions]
+    failed = [f"the trial of {p.binary} failed: {p.detail}" for p in own if p.trial == TrialOutcome.FAILED.value]
+    if failed and fix.outcome is ConvertOutcome.LIVE:
+        return replace(fix, outcome=ConvertOutcome.DISK, reasons=tuple(failed))
+    untried = [f"{p.binary} was not tried: {p.detail}" for p in own if p.trial == TrialOutcome.NOT_RUN.value]
+    return replace(fix, review=(*fix.review, *untried))

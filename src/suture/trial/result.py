@@ -1,0 +1,72 @@
+"""What a trial of one patch showed. Facts alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+
+class TrialOutcome(Enum):
+    PASSED = "passed"
+    FAILED = "failed"
+    NOT_RUN = "not run"
+
+
+@dataclass(frozen=True)
+class Case:
+    """One command that ran the binary. `detail` tells what went wrong, or why it was not run."""
+
+    command: str
+    outcome: TrialOutcome
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """All commands of one patch's trial."""
+
+    binary: str
+    cases: tuple[Case, ...]
+
+    @property
+    def outcome(self) -> TrialOutcome:
+        """Failed if any command failed; passed if at least one ran, and all that ran passed."""
+        found = {c.outcome for c in self.cases}
+        if TrialOutcome.FAILED in found:
+            return TrialOutcome.FAILED
+        return TrialOutcome.PASSED if TrialOutcome.PASSED in found else TrialOutcome.NOT_RUN
+
+    @property
+    def detail(self) -> str:
+        """What the first command that did not pass says."""
+        worst = [c for c in self.cases if c.outcome is self.outcome]
+        return f"{worst[0].command}: {worst[0].detail}" if worst and worst[0].detail else ""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What one run of a command came to: its exit status (None when it did not end in time) and its output."""
+
+    status: int | None
+    output: bytes
+
+
+def judge(command: str, plain: Sequence[Seen], changed: Sequence[tuple[str, Seen | str]]) -> Case:
+    """What the runs with a patch show beside plain ones. A changed run is what was done and how it went, or why it could not be done.
+
+    Output counts where two plain runs agree in it; a command that ends by a signal or not at all when it is plain shows nothing.
+    """
+    if any(p.status is None or p.status > 128 for p in plain) or len({p.status for p in plain}) != 1:
+        return Case(command, TrialOutcome.NOT_RUN, "without the patch it does not end in the same way each time")
+    for what, seen in changed:
+        if isinstance(seen, str):
+            return Case(
+                command, TrialOutcome.FAILED if what else TrialOutcome.NOT_RUN, f"{what}: {seen}" if what else seen
+            )
+        if seen.status != plain[0].status:
+            ended = "did not end" if seen.status is None else f"ended with {seen.status}"
+            return Case(command, TrialOutcome.FAILED, f"{what}: it {ended}, without the patch with {plain[0].status}")
+        if len({p.output for p in plain}) == 1 and seen.output != plain[0].output:
+            return Case(command, TrialOutcome.FAILED, f"{what}: its output is another than without the patch")
+    return Case(command, TrialOutcome.PASSED)

@@ -1,0 +1,240 @@
+"""Trying patches: the shipped binaries are started in a sandbox, held before `main`, patched, and let go; then patched and reverted.
+
+The sandbox is the package's room with the shipped packages over it, so that each file is where it is installed. A library is loaded by a small
+program, and by every program of the package that needs it; a program is asked for its version and its help. What each command prints and
+how it ends is compared with two runs without the patch. The patch is applied from outside, by the command that hosts use.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from suture.command import CommandFailed
+from suture.compile.room import INSIDE, Room
+from suture.compile.tree import Tree
+from suture.error import ExitCode, SutureError
+from suture.make.make import Shipped
+from suture.match.run import Run
+from suture.progress import Progress, silent
+from suture.trial.result import Case, Seen, Trial, TrialOutcome, judge
+
+_SECONDS = 20.0  # for one command, and for each wait
+_MOST_PROGRAMS = 4  # of the package's programs that need a library
+_WAYS = ("--version", "--help")
+_PLAIN, _PATCHED, _REVERTED = ("plain", "again"), "patched", "patched and reverted"
+_OUT = f"{INSIDE}/trial"
+
+_HOLD = r"""
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+void hold(const char *place) {
+  char name[4096];
+  snprintf(name, sizeof name, "%s.ready", place);
+  close(open(name, O_CREAT | O_WRONLY, 0644));
+  snprintf(name, sizeof name, "%s.go", place);
+  for (int n = 0; n < 3000 && access(name, F_OK) != 0; n++) usleep(10000);
+}
+__attribute__((constructor)) static void begin(void) {
+  const char *place = getenv("SUTURE_HOLD");
+  char copy[4096];
+  if (place == 0) return;
+  snprintf(copy, sizeof copy, "%s", place);
+  unsetenv("LD_PRELOAD");
+  unsetenv("SUTURE_HOLD");
+  hold(copy);
+}
+"""
+_LOAD = r"""
+#include <dlfcn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+#include <fcntl.h>
+int main(int argc, char **argv) {
+  const char *place = getenv("SUTURE_PLACE");
+  char name[4096];
+  void *library = dlopen(argv[1], RTLD_NOW | RTLD_GLOBAL);
+  if (library == 0) { puts(dlerror()); return 99; }
+  if (place) {
+    snprintf(name, sizeof name, "%s.ready", place);
+    close(open(name, O_CREAT | O_WRONLY, 0644));
+    snprintf(name, sizeof name, "%s.go", place);
+    for (int n = 0; n < 3000 && access(name, F_OK) != 0; n++) usleep(10000);
+  }
+  return dlclose(library) != 0;
+}
+"""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A patch file and the shipped binary that it is for."""
+
+    path: Path
+    shipped: Shipped
+
+
+@dataclass(frozen=True)
+class _Command:
+    """`words` are run in the room; `variable` tells the process to wait for us, and where."""
+
+    words: tuple[str, ...]
+    variable: str
+    preload: bool
+
+    def __str__(self) -> str:
+        return shlex.join(self.words).replace(f"{_OUT}/load", "load")
+
+    def line(self, place: str, held: bool) -> str:
+        """The command as a line of shell: status and output go to files beside `place`."""
+        env = [f"{self.variable}={place}", *([f"LD_PRELOAD={_OUT}/hold.so"] if self.preload else [])] if held else []
+        words = shlex.join(["timeout", f"{_SECONDS + 10:.0f}", "env", *env, *self.words])
+        return f"{{ {words} </dev/null >{place}.out 2>&1; echo $? >{place}.status; }}\n"
+
+
+def try_patches(
+    tree: Tree, shipped: Sequence[Shipped], candidates: Sequence[Candidate], progress: Progress = silent
+) -> tuple[Trial, ...]:
+    """The trial of each patch. What cannot be run says why; nothing is raised for that."""
+    if not isinstance(tree.room, Room):
+        raise TypeError("a tree of a user's own has no room to try patches in")
+    room = Room((*dict.fromkeys(_root(s) for s in shipped), *tree.room.layers))
+    found = []
+    for one in candidates:
+        progress(f"trying the patch of {one.shipped.file}")
+        cases = []
+        for command in _commands(one.shipped, shipped):
+            cases.append(_case(room, command, one, candidates))
+        found.append(Trial(one.shipped.file, tuple(cases)))
+    return tuple(found)
+
+
+def _root(shipped: Shipped) -> Path:
+    """The folder that a package was extracted to."""
+    return shipped.path.parents[len(Path(shipped.binary.file).parts) - 1]
+
+
+def _commands(one: Shipped, shipped: Sequence[Shipped]) -> Iterator[_Command]:
+    """What runs a binary."""
+    run = Run.read(one.path)
+    if run.elf.section(".interp") is not None and not run.soname:
+        yield from (_Command((f"/{one.binary.file}", way), "SUTURE_HOLD", True) for way in _WAYS)
+        return
+    yield _Command((f"{_OUT}/load", f"/{one.binary.file}"), "SUTURE_PLACE", False)
+    programs = [
+        s
+        for s in shipped
+        if run.soname and run.soname in (other := Run.read(s.path)).needed and other.elf.section(".interp")
+    ]
+    for program in programs[:_MOST_PROGRAMS]:
+        yield _Command((f"/{program.binary.file}", _WAYS[0]), "SUTURE_HOLD", True)
+
+
+def _case(room: Room, command: _Command, one: Candidate, candidates: Sequence[Candidate]) -> Case:
+    """A command twice without the patch, once with it, and once with it taken back."""
+    with tempfile.TemporaryDirectory(prefix="suture-trial-") as name:
+        out = Path(name)
+        out.chmod(0o755)
+        for source, text in (("hold.c", _HOLD), ("load.c", _LOAD)):
+            (out / source).write_text(text)
+        script = f"cd {_OUT}\ngcc -shared -fPIC -O1 -o hold.so hold.c\ngcc -O1 -o load load.c -ldl\n" + "".join(
+            command.line(f"{_OUT}/{step}", step not in _PLAIN) for step in (*_PLAIN, "patched", "reverted")
+        )
+        failed: list[SutureError] = []
+
+        def enter() -> None:
+            try:
+                room.enter(script, outputs=[(out, _OUT)])
+            except SutureError as problem:
+                failed.append(problem)
+
+        thread = threading.Thread(target=enter)
+        thread.start()
+        try:
+            plain = [_ended(out / step, thread) for step in _PLAIN]
+            changed = [
+                (_PATCHED, _held(out / "patched", thread, one, candidates, revert=False)),
+                (_REVERTED, _held(out / "reverted", thread, one, candidates, revert=True)),
+            ]
+        finally:
+            for step in ("patched", "reverted"):
+                (out / f"{step}.go").touch()
+            thread.join()
+    if failed and not any(p.status is not None for p in plain):
+        last = failed[0].output if isinstance(failed[0], CommandFailed) else failed[0].what
+        return Case(str(command), TrialOutcome.NOT_RUN, (last.strip().splitlines() or ["the sandbox failed"])[-1])
+    if plain[0].status == 99 and not command.preload:
+        return Case(str(command), TrialOutcome.NOT_RUN, plain[0].output.decode(errors="replace").strip())
+    return judge(str(command), plain, changed)
+
+
+def _ended(place: Path, thread: threading.Thread) -> Seen:
+    """What a command came to, once it has ended."""
+    status = place.with_name(f"{place.name}.status")
+    _wait(status, thread)
+    if not status.exists() or not status.read_text().strip():
+        return Seen(None, b"")
+    number = int(status.read_text())
+    return Seen(None if number == 124 else number, place.with_name(f"{place.name}.out").read_bytes())
+
+
+def _held(
+    place: Path, thread: threading.Thread, one: Candidate, candidates: Sequence[Candidate], revert: bool
+) -> Seen | str:
+    """Patch the process that waits at a place, let it go, and see what it comes to; else why it could not be patched."""
+    _wait(place.with_name(f"{place.name}.ready"), thread)
+    pid = _waiting(f"{_OUT}/{place.name}")
+    if pid is None:
+        return "no process waits to be patched"
+    others = [c for c in candidates if c is not one and c.shipped.path != one.shipped.path]
+    problem = _suture("apply", one.path, pid)
+    if not problem:
+        for other in others:
+            _suture("apply", other.path, pid)  # those that it has loaded too; the rest are not for it
+    if not problem and revert:
+        problem = _suture("revert", one.path, pid)
+    place.with_name(f"{place.name}.go").touch()
+    seen = _ended(place, thread)
+    return problem or seen
+
+
+def _wait(path: Path, thread: threading.Thread) -> None:
+    end = time.monotonic() + _SECONDS + 10
+    while not path.exists() and time.monotonic() < end and thread.is_alive():
+        time.sleep(0.01)
+    time.sleep(0.01)  # what writes the file may not have written it whole
+
+
+def _waiting(token: str) -> int | None:
+    """The process whose environment says that it waits at a place."""
+    words = {f"SUTURE_HOLD={token}".encode(), f"SUTURE_PLACE={token}".encode()}
+    for path in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            own = set((path / "environ").read_bytes().split(b"\0"))
+            command = (path / "cmdline").read_bytes().split(b"\0")[0]
+            if own & words and Path(command.decode(errors="replace")).name not in {"timeout", "env", "sh"}:
+                return int(path.name)
+    return None
+
+
+def _suture(verb: str, patch: Path, pid: int) -> str:
+    """Run a verb on a process; why it failed, "" when it did not."""
+    command = [sys.executable, "-m", "suture.cli", verb, str(patch), str(pid), "--json", "--timeout=10"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode == ExitCode.OK:
+        return ""
+    with suppress(ValueError, KeyError):
+        return str(json.loads(done.stdout)["error"])
+    return f"suture {verb} ended with {done.returncode}: {(done.stdout + done.stderr).strip()[:300]}"
