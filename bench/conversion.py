@@ -152,6 +152,8 @@ def main(words: Sequence[str] | None = None) -> int:
         return 0 if record else 1
     rows = [*known["rows"]]
     updates = [u for u in chosen(args.release or RELEASES) if u[0] not in args.leave_out][: args.count]
+    if args.redo_failed:
+        rows = [r for r in rows if not r["problem"]]
     done = {(r["source"], r["release"], r["old"], r["new"]) for r in rows}
     waiting = [u for u in updates if u not in done]
     for number, update in enumerate(waiting, 1):
