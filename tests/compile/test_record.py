@@ -85,3 +85,54 @@ def test_a_library_that_is_loaded_is_taken_before_an_archive_of_the_same_name(tr
     recording = recorded(tree, record.STUB)
     assert recording.objects_of("libb.so.1.2") == {"b.o"} == recording.objects_of("libb.a")
     assert recording.objects_of("prog") == {"objs/a.o"}
+
+
+GENERATES = """
+all: prog
+gen.o: gen.c
+\tgcc -c -DTEXT='"it'"'"'s"' -o gen.o gen.c
+part.o: part.c
+\tgcc -c part.c
+libpart.a: part.o
+\tar rc libpart.a part.o
+libload.so.1: load.c
+\tgcc -shared -fPIC -Wl,-soname,libload.so.1 -o libload.so.1 load.c
+libload.so: libload.so.1
+\tln -sf libload.so.1 libload.so
+gen: gen.o libpart.a libload.so
+\tgcc -o gen gen.o -L. -lpart -lload
+made.h: gen
+\t./gen 41 >made.h
+prog.o: prog.c made.h
+\tgcc -c prog.c
+prog: prog.o
+\tgcc -o prog prog.o
+"""
+
+
+def test_a_program_that_the_build_makes_and_runs_is_made_for_real_when_it_is_run(tmp_path: Path) -> None:
+    root = tmp_path / "a tree"
+    root.mkdir()
+    files = {
+        "Makefile": GENERATES,
+        "gen.c": "#include <stdio.h>\n#include <stdlib.h>\nint part(int); int loaded(int);\n"
+        'int main(int n, char **v) { printf("// %s\\n#define MADE %d\\n", TEXT, loaded(part(atoi(v[1])))); return 0; }\n',
+        "part.c": "int part(int a) { return a + 1; }\n",
+        "load.c": "int loaded(int a) { return a * 2; }\n",
+        "prog.c": '#include "made.h"\nint main(void) { return MADE; }\n',
+    }
+    for name, text in files.items():
+        (root / name).write_text(text)
+    tools, log, path = tmp_path / "tools", tmp_path / "log", "/usr/bin:/bin"
+    for folder in (tools, log):
+        folder.mkdir()
+    record.install(tools)
+    record.keep_going(tools)
+    env = {"PATH": f"{tools}:{path}", **record.environment(str(log), record.STUB, path, str(tools))}
+    subprocess.run(["make", "all"], cwd=root, env=env, check=True, capture_output=True)
+    assert (root / "made.h").read_text() == "// it's\n#define MADE 84\n"
+    recording = record.read(log, str(root), root)
+    assert recording.objects_of("prog") == {"prog.o"}
+    assert recording.objects_of("gen") == {"gen.o", "part.o"}
+    record.clean(recording, root)
+    assert not {"prog", "gen", "prog.o", "gen.o", "libpart.a", "libload.so.1"} & {p.name for p in root.iterdir()}

@@ -41,7 +41,10 @@ ARCHIVERS = tuple(
 
 STUB, PASS = "stub", "pass"
 
-_MARK, _FAILING = b"suture-object ", b"#!/bin/false\n"  # what the stand-ins write into objects and into linked files
+_MARK, _PROGRAM = (
+    b"suture-object ",
+    b"#!/bin/sh\n# suture-program\n",
+)  # what the stand-ins write into objects and linked files
 _EMPTY = b"!<arch>\n"  # and into archives: one without members, which `nm` can read
 
 # dash keeps this at about a millisecond per call: no program is started, and $$ names a log file that nobody else writes.
@@ -89,21 +92,146 @@ if [ "$mode" = ask ] || [ "$SUTURE_RECORD_MODE" = pass ]; then
   export PATH
   exec "$name" "$@"
 fi
+words() {
+  for a do
+    case $a in *\'*) a=$(printf '%s.' "$a" | sed "s/'/'\\\\''/g"); a=${a%.};; esac
+    printf " '%s'" "$a"
+  done
+}
 case $mode in
   archive)
-    for a do case $a in *.a) [ -e "$a" ] || printf '!<arch>\n' >"$a"; exit 0;; esac; done
+    for a do
+      case $a in *.a)
+        [ -e "$a" ] || printf '!<arch>\n' >"$a"
+        case $a in /*) at=$a;; *) at=$PWD/$a;; esac
+        mkdir -p "$SUTURE_RECORD/made$at"
+        { words "$PWD" "$@"; echo; } >>"$SUTURE_RECORD/made$at/members"
+        exit 0;;
+      esac
+    done
     exit 0;;
   compile)
     if [ -z "$out" ]; then out=${first##*/}; out=${out%.*}.o; fi
     case $out in /*) at=$out;; *) at=$PWD/$out;; esac
-    printf 'suture-object %s\n' "$at" >"$out"
+    { printf 'suture-object %s\n' "$at"; words "$PWD" "$name" "$@"; echo; } >"$out"
     [ -z "$dep" ] || : >"$dep";;
   link)
     [ -z "$map" ] || : >"$map"
-    [ -n "$out" ] || exit 0
-    printf '#!/bin/false\n' >"$out"
+    out=${out:-a.out}
+    {
+      printf '#!/bin/sh\n# suture-program\n'
+      printf '[ -x "$SUTURE_RECORD_TOOLS/suture-realize" ] && exec "$SUTURE_RECORD_TOOLS/suture-realize" "$0" "$@"\nexit 1\n:'
+      words "$PWD" "$name" "$@"
+      echo
+    } >"$out"
     chmod +x "$out";;
 esac
+"""
+
+# A build may run a program that it has just linked: a generator of sources. Its stand-in then makes the program for real, from the
+# commands that the stand-ins keep in what they write, in a folder of its own, so that the tree stays as it is, and runs it.
+_REALIZE = r"""#!/bin/sh
+program=$1; shift
+case $program in /*) ;; *) program=$PWD/$program;; esac
+PATH=$SUTURE_RECORD_PATH; export PATH
+room=$SUTURE_RECORD/real$program
+quoted() { case $1 in *\'*) q=$(printf '%s.' "$1" | sed "s/'/'\\\\''/g"); q=${q%.};; *) q=$1;; esac; q="'$q'"; }
+fresh() { real=$(mktemp -d "$work/XXXXXX")/${1##*/}; }
+# each sets `real` to a file made for real, or fails
+object() {
+  command=$(sed -n 2p "$1")
+  run_with_output "$1" "$command"
+}
+link() {
+  command=$(sed -n 's/^://p' "$1" | tail -n 1)
+  run_with_output "$1" "$command"
+}
+run_with_output() {
+  fresh "$1"
+  (
+    target=$real
+    eval "set -- $2"
+    cd "$1" || exit 1
+    tool=$2; shift 2
+    line= next= folders= output=
+    for a do
+      if [ "$next" = out ]; then next=; output=1; quoted "$target"; line="$line -o $q"; continue; fi
+      if [ "$next" = folder ]; then next=; folders="$folders $a"; quoted "$a"; line="$line -L $q"; continue; fi
+      case $a in
+        -o) next=out; continue;;
+        -o?*) output=1; quoted "$target"; line="$line -o $q"; continue;;
+        -MF|-MT|-MQ) quoted "$a"; line="$line $q"; continue;;
+        -L) next=folder; continue;;
+        -L*) folders="$folders ${a#-L}";;
+        -l*) for f in $folders; do
+            for k in "$f/lib${a#-l}.so" "$f/lib${a#-l}.a"; do
+              if stands_in "$k"; then a=$k; break 2; fi
+            done
+          done;;
+      esac
+      if stands_in "$a"; then realize "$a" || exit 1; a=$real; fi
+      quoted "$a"; line="$line $q"
+    done
+    if [ -z "$output" ]; then quoted "$target"; line="$line -o $q"; fi
+    eval "set -- $line"
+    case $tool in *ar) exec "$tool" "$@";; esac
+    "$tool" "$@" >&2
+  ) && [ -e "$real" ]
+}
+stands_in() {
+  [ -f "$1" ] || return 1
+  case $(head -c 26 "$1" | tr -d '\000') in
+    suture-object\ *) return 0;;
+    '#!/bin/sh
+# suture-program'*) return 0;;
+    '!<arch>') [ -f "$SUTURE_RECORD/made$(absolute "$1")/members" ];;
+    *) return 1;;
+  esac
+}
+absolute() { case $1 in /*) printf %s "$1";; *) printf %s "$PWD/$1";; esac; }
+realize() {
+  case $(head -c 14 "$1") in
+    suture-object\ *) object "$1";;
+    '!<arch>') archive "$1";;
+    *) link "$1" && loaded "$real";;
+  esac
+}
+loaded() {
+  name=$(objdump -p "$1" | sed -n 's/^ *SONAME *//p')
+  [ -z "$name" ] || ln -sf "$1" "$work/lib/$name"
+}
+archive() {
+  list=$SUTURE_RECORD/made$(absolute "$1")/members
+  fresh "$1"
+  (
+    target=$real
+    while IFS= read -r row; do
+      eval "set -- $row"
+      cd "$1" || exit 1
+      shift
+      seen=
+      for a do
+        case $a in *.a) seen=1; continue;; esac
+        [ -n "$seen" ] && [ -f "$a" ] || continue
+        if stands_in "$a"; then
+          kept=$target; realize "$a" || exit 1; target=$kept
+          ar rc "$target" "$real" || exit 1
+        fi
+      done
+    done <"$list"
+  )
+  [ -e "$real" ]
+}
+if [ ! -x "$room/program" ]; then
+  mkdir -p "$room" || exit 1
+  work=$(mktemp -d "$room/work.XXXXXX") && mkdir "$work/lib" || exit 1
+  realize "$program" || exit 1
+  [ -e "$room/lib" ] || ln -s "$work/lib" "$room/lib"
+  chmod +x "$real" && mv "$real" "$room/program"
+fi
+LD_LIBRARY_PATH=$room/lib${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
+export LD_LIBRARY_PATH
+exec "$room/program" "$@"
 """
 
 
@@ -177,14 +305,16 @@ def install(folder: Path) -> None:
 
 
 def keep_going(folder: Path) -> None:
-    """Write a ninja beside the stand-ins that does all it can when a step fails."""
-    (folder / "ninja").write_text(_NINJA)
-    (folder / "ninja").chmod(0o755)
+    """Write beside the stand-ins a ninja that does all it can when a step fails, and what makes a program for real that the build runs."""
+    for name, text in (("ninja", _NINJA), ("suture-realize", _REALIZE)):
+        (folder / name).write_text(text)
+        (folder / name).chmod(0o755)
 
 
-def environment(log: str, mode: str, path: str) -> dict[str, str]:
+def environment(log: str, mode: str, path: str, tools: str = "") -> dict[str, str]:
     """Variables that the stand-ins need: folder of the log, `STUB` or `PASS`, and PATH without the stand-ins."""
-    return {"SUTURE_RECORD": log, "SUTURE_RECORD_MODE": mode, "SUTURE_RECORD_PATH": path}
+    kept = {"SUTURE_RECORD_TOOLS": tools} if tools else {}
+    return {"SUTURE_RECORD": log, "SUTURE_RECORD_MODE": mode, "SUTURE_RECORD_PATH": path, **kept}
 
 
 def read(log: Path, root: str, files: Path | None = None) -> Recording:
@@ -257,7 +387,7 @@ def clean(recording: Recording, files: Path) -> None:
         path = files / name
         if not name.startswith("/") and cache.is_plain(path) and cache.is_inside(path, files):
             with path.open("rb") as handle:
-                if handle.read(len(_MARK)) in {_MARK, b"", _EMPTY, _FAILING[: len(_MARK)]}:
+                if handle.read(len(_MARK)) in {_MARK, b"", _EMPTY, _PROGRAM[: len(_MARK)]}:
                     path.unlink()
 
 

@@ -278,7 +278,7 @@ def _record(
     record.install(tools)
     record.keep_going(tools)
     mode = record.PASS if recipe.real else record.STUB
-    settings = {**env, **record.environment(f"{INSIDE}/log", mode, room.PATH)}
+    settings = {**env, **record.environment(f"{INSIDE}/log", mode, room.PATH, f"{INSIDE}/tools")}
     # Programs that the build makes and runs are only touched here, so some of its rules fail; what counts is the record.
     tolerant = f"(PATH={INSIDE}/tools:$PATH\n{recipe.record}\n) >{INSIDE}/outcome/record.log 2>&1 || true\n"
     outputs = [(log, f"{INSIDE}/log"), (outcome, f"{INSIDE}/outcome")]
