@@ -138,6 +138,9 @@ def main(words: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--resume", action="store_true", help="take what an earlier run has measured")
     parser.add_argument(
+        "--redo-failed", action="store_true", help="with --resume: try those again that could not be made ready"
+    )
+    parser.add_argument(
         "--only-kept", action="store_true", help="write the page from what is measured, and measure nothing"
     )
     args = parser.parse_args(words)
@@ -156,6 +159,7 @@ def main(words: Sequence[str] | None = None) -> int:
         rows = [r for r in rows if not r["problem"]]
     done = {(r["source"], r["release"], r["old"], r["new"]) for r in rows}
     waiting = [u for u in updates if u not in done]
+    _keep(start, rows, waiting, args.leave_out)
     for number, update in enumerate(waiting, 1):
         print(f"conversion: {number} of {len(waiting)}: {' '.join(update)}", file=sys.stderr, flush=True)
         rows.append(converted(update, args.limit))

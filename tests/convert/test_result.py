@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from suture.convert.result import Closing, FixResult, ConvertOutcome, PatchResult, after_trial, close
+from suture.convert.result import Closing, ConvertOutcome, FixResult, PatchResult, after_trial, close
 
 CVE, OTHER = "CVE-2026-1111", "CVE-2026-2222"
 

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import argparse
 import os
+import platform
+import sys
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from suture.cli.number import jobs, seconds
 from suture.cli.output import print_json, print_table, progress
 from suture.error import ExitCode, SutureError
 from suture.progress import Progress
 
 if TYPE_CHECKING:
+    from suture.convert.queue import Builder, Place
     from suture.convert.result import Conversion
     from suture.source.update import Update, Wanted
 
@@ -24,7 +28,8 @@ One pass reads the archive's signed indexes, finds the packages that have a newe
 difference apart into fixes, and makes one live patch for each shipped binary with all fixes that can be applied whole. A package
 needs no recipe. Each patch is tried before it is kept: the shipped binary is started in a sandbox, patched, run, and patched and reverted, and must
 do what it does without the patch. For each CVE the pass says what came of it: closed live, closed on disk only and why, needs no live patch, or
-unknown. Patches and facts (conversion.json) lie in DIR/SOURCE/OLD-to-NEW; an update that is there already is not made again."""
+unknown. Patches and facts (conversion.json) lie in DIR/SOURCE/OLD-to-NEW; an update that is there already is not made again. Work is queued durably: after a
+kill at any moment the next run goes on, and builders that share a PostgreSQL (--queue) take over from one that is gone."""
 EXAMPLES = (
     "# one pass over two packages; hosts run what bookworm has beside its newest version",
     "suture watch --once --release bookworm --package libarchive --package libxml2 --output patches",
@@ -57,49 +62,67 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="where patches and facts are written (default: here)",
     )
+    parser.add_argument("--jobs", type=jobs, default=1, metavar="N", help="updates that are converted at a time (1)")
+    parser.add_argument(
+        "--queue",
+        default="",
+        metavar="URL",
+        help="a PostgreSQL that builders share, postgresql://USER@HOST/DATABASE (default: SQLite in the --output folder)",
+    )
+    parser.add_argument(
+        "--name",
+        default=platform.node() or "builder",
+        metavar="NAME",
+        help="this builder's name among them (the host's)",
+    )
     parser.add_argument("--again", action="store_true", help="convert updates again that were converted before")
     parser.add_argument("--plan", action="store_true", help="print the updates and their fixes, and make nothing")
     parser.add_argument(
         "--no-trial", action="store_true", help="do not try the patches on running binaries before they are kept"
     )
     parser.add_argument(
-        "--interval", type=float, default=3600.0, metavar="SECONDS", help="time between passes (default: 3600)"
+        "--interval", type=seconds, default=3600.0, metavar="SECONDS", help="time between passes (default: 3600)"
     )
 
 
 def run(args: argparse.Namespace) -> int:
     from suture.cli.make import check_folder
+    from suture.convert.conversion import planned
+    from suture.convert.queue import builder
     from suture.make.request import BadRequest
 
     if not args.package and not args.installed:
         raise BadRequest("no package to watch", "give --package NAME, or --installed")
     os.umask(0o022)  # package code and compilers run as another user, and read what is written here
     check_folder(args.output)
-    while True:
+    if args.plan:
         with progress(args) as step:
-            found = _pass(args, step)
-        code = _print(args, found)
-        if args.once or args.plan:
-            return code
-        time.sleep(args.interval)
+            return _print(args, [planned(u, step) for u in _updates(args, step)])
+    with progress(args) as step, builder(_place(args), args.name, args.jobs, step) as own:
+        while True:
+            found, failed = _pass(args, own, step)
+            code = _print(args, found)
+            for name, problem in failed.items():
+                print(f"{name}: {problem}", file=sys.stderr)
+            if args.once:
+                return ExitCode.PARTIAL if failed else code
+            time.sleep(args.interval)
 
 
-def _pass(args: argparse.Namespace, step: Progress) -> list[Conversion]:
-    """One pass: the conversions that are new."""
-    from suture.convert.conversion import convert, planned
-    from suture.convert.store import folder_of, is_done, keep
+def _place(args: argparse.Namespace) -> Place:
+    from suture.convert.queue import Place
 
-    found = []
-    for update in _updates(args, step):
-        folder = folder_of(update, args.output)
-        if args.plan:
-            found.append(planned(update, step))
-        elif args.again or not is_done(update, args.output):
-            step(f"{update.source} {update.old} -> {update.new}")
-            conversion = convert(update, folder, step, not args.no_trial)
-            keep(conversion, folder)
-            found.append(conversion)
-    return found
+    return Place(args.queue, args.output.absolute()) if args.queue else Place.beside(args.output)
+
+
+def _pass(args: argparse.Namespace, own: Builder, step: Progress) -> tuple[list[Conversion], dict[str, str]]:
+    """One pass: the conversions that are new, and the errors of those that ended with one."""
+    from suture.convert.store import is_done, load
+
+    updates = [u for u in _updates(args, step) if args.again or not is_done(u, args.output)]
+    own.put(updates, not args.no_trial, args.again)
+    own.wait(step)
+    return [load(u, args.output) for u in updates if is_done(u, args.output)], own.failed()
 
 
 def _updates(args: argparse.Namespace, step: Progress) -> Iterable[Update]:

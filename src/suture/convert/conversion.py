@@ -18,7 +18,7 @@ from pathlib import Path
 from suture.compile.job import CompileFailed
 from suture.compile.post import apply
 from suture.compile.tree import Tree
-from suture.convert.result import Conversion, FixResult, ConvertOutcome, PatchResult, after_trial, close
+from suture.convert.result import Conversion, ConvertOutcome, FixResult, PatchResult, after_trial, close
 from suture.delta.ledger import Fate
 from suture.elf.file import ElfFile
 from suture.error import Refused, SutureError

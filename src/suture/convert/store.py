@@ -10,7 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from suture.convert.result import Conversion
+from suture.convert.result import Closing, Conversion, ConvertOutcome, CveResult, FixResult, PatchResult
 from suture.patch.manifest import plain
 from suture.source import cache
 from suture.source.update import Update
@@ -44,3 +44,17 @@ def keep(conversion: Conversion, folder: Path) -> Path:
     os.chmod(temporary, 0o644)
     os.replace(temporary, folder / FACTS)
     return folder / FACTS
+
+
+def load(update: Update, output: Path) -> Conversion:
+    """What came of an update that was converted before. Raises OSError where it was not."""
+    raw = json.loads((folder_of(update, output) / FACTS).read_text())
+    raw.pop("format")
+    return Conversion(
+        **{
+            **raw,
+            "fixes": tuple(FixResult(**{**f, "outcome": ConvertOutcome(f["outcome"])}) for f in raw["fixes"]),
+            "cves": tuple(CveResult(**{**c, "closing": Closing(c["closing"])}) for c in raw["cves"]),
+            "patches": tuple(PatchResult(**p) for p in raw["patches"]),
+        }
+    )

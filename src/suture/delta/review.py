@@ -62,7 +62,7 @@ _STARTS = frozenset(
 )
 
 
-class Found(NamedTuple):
+class Reviewed(NamedTuple):
     """A thing to look at: its kind (`lock`, `reference`, `wait` or `start`), where it is, and what it is."""
 
     kind: str
@@ -85,20 +85,20 @@ def kind_of(name: str) -> str:
     return ""
 
 
-def reviews(changes: Sequence[UnitChange]) -> tuple[Found, ...]:
+def reviews(changes: Sequence[UnitChange]) -> tuple[Reviewed, ...]:
     """All that a person should look at in the functions that change, sorted."""
     found = {r for change in changes for r in _of_unit(change)}
     return tuple(sorted(found, key=lambda r: (r.file, r.function, r.kind, r.what)))
 
 
-def _of_unit(change: UnitChange) -> Iterator[Found]:
+def _of_unit(change: UnitChange) -> Iterator[Reviewed]:
     for name in sorted(change.replaced):
         before, after = calls(change.pre, name), calls(change.post, name)
         for called in sorted(before.keys() | after.keys()):
             kind, less, more = kind_of(called), before[called], after[called]
             if not kind or less == more or (kind in ("wait", "start") and more < less):
                 continue
-            yield Found(kind, name, change.source, f"calls {called} {_times(more)}, {_times(less)} before")
+            yield Reviewed(kind, name, change.source, f"calls {called} {_times(more)}, {_times(less)} before")
 
 
 def calls(obj: AtomObject, name: str) -> Counter[str]:

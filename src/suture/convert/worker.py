@@ -1,0 +1,50 @@
+"""One conversion in a process of its own: what a builder starts for each update. It ends with the builder, however that ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from suture.convert.conversion import convert
+from suture.convert.store import folder_of, is_done, keep
+from suture.source.update import Update
+
+
+@dataclass(frozen=True)
+class Order:
+    """An update to be converted, as the queue keeps it. `again` says that it was converted before and is to be once more."""
+
+    source: str
+    release: str
+    old: str
+    new: str
+    output: str
+    with_trial: bool = True
+    again: bool = False
+
+    @property
+    def update(self) -> Update:
+        return Update(self.source, self.release, self.old, self.new)
+
+
+def command(order: Order) -> list[str]:
+    """The command line of a worker. setpriv(1) has the kernel end it when the thread that started it is gone."""
+    return ["setpriv", "--pdeathsig", "KILL", sys.executable, "-m", "suture.convert.worker", json.dumps(asdict(order))]
+
+
+def main(words: list[str]) -> int:
+    """Convert one update and keep what came of it; for one that is done it does nothing."""
+    order = Order(**json.loads(words[0]))
+    output = Path(order.output)
+    os.umask(0o022)  # package code and compilers run as another user, and read what is written here
+    if order.again or not is_done(order.update, output):
+        folder = folder_of(order.update, output)
+        keep(convert(order.update, folder, with_trial=order.with_trial), folder)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
