@@ -40,7 +40,7 @@ def command(order):
     place = folder_of(order.update, Path(order.output))
     return ["setpriv", "--pdeathsig", "KILL", sys.executable, "-c", WORK, json.dumps(asdict(order)), str(place), pause]
 queue.worker.command = command
-place = queue.Place(url, output) if url else queue.Place.beside(output)
+place = queue.QueuePlace(url, output) if url else queue.QueuePlace.beside(output)
 with queue.builder(place, name, 1) as own:
     own.put([Update(f"p{n}", "bookworm", "1", "2") for n in range(count)])
     print("ready", flush=True)

@@ -31,8 +31,8 @@ INSTEAD = {
     "compile/linked.py": COMMAND + "tests/cli/test_record.py",
     "compile/lto.py": COMMAND + "tests/cli/test_make_build.py",
     "compile/tree.py": "tests/compile/test_archive_objects.py",
-    "convert/conversion.py": "tests/convert/test_result.py",
-    "convert/store.py": "tests/convert/test_result.py",
+    "convert/store.py": "tests/convert/test_conversion.py",
+    "convert/worker.py": COMMAND + "tests/live/test_watch.py",
     "error.py": "tests/cli/test_exit_code.py",
     "kernel/livepatch.py": "tests/kernel/test_standing.py",
     "machine/initrd.py": "tests/machine/test_vm.py",
@@ -80,10 +80,9 @@ INSTEAD = {
     "refusal.py": FACTS,
     "report/row.py": "tests/process/see/test_scan.py",
     "source/origin.py": "tests/source/test_archive.py",
-    "cli/watch.py": "its parts: tests/source/test_split.py",
+    "cli/watch.py": COMMAND + "tests/live/test_watch.py",
+    "trial/trial.py": COMMAND + "tests/live/test_watch.py",
     "source/packages.py": "tests/make/test_pairing.py",
-    "source/plan.py": "tests/source/test_split.py",
-    "source/update.py": "tests/source/test_split.py",
     "visible.py": COMMAND + "tests/cli/test_hostile_names.py",
 }
 

@@ -17,7 +17,7 @@ from suture.error import ExitCode, SutureError
 from suture.progress import Progress
 
 if TYPE_CHECKING:
-    from suture.convert.queue import Builder, Place
+    from suture.convert.queue import Builder, QueuePlace
     from suture.convert.result import Conversion
     from suture.source.update import Update, Wanted
 
@@ -109,10 +109,10 @@ def run(args: argparse.Namespace) -> int:
             time.sleep(args.interval)
 
 
-def _place(args: argparse.Namespace) -> Place:
-    from suture.convert.queue import Place
+def _place(args: argparse.Namespace) -> QueuePlace:
+    from suture.convert.queue import QueuePlace
 
-    return Place(args.queue, args.output.absolute()) if args.queue else Place.beside(args.output)
+    return QueuePlace(args.queue, args.output.absolute()) if args.queue else QueuePlace.beside(args.output)
 
 
 def _pass(args: argparse.Namespace, own: Builder, step: Progress) -> tuple[list[Conversion], dict[str, str]]:

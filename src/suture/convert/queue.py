@@ -23,7 +23,7 @@ from dbos import DBOS, DBOSConfig, DBOSPortableJSONSerializer, Queue, SetWorkflo
 
 from suture.convert import worker
 from suture.convert.store import is_done
-from suture.convert.worker import Order
+from suture.convert.worker import ToConvert
 from suture.error import ExitCode, SutureError
 from suture.progress import Progress, silent
 from suture.source.update import Update
@@ -47,14 +47,14 @@ class WorkerFailed(SutureError):
 
 
 @dataclass(frozen=True)
-class Place:
+class QueuePlace:
     """Where the queue is: the URL of a database, and the folder that patches and facts go to, which builders share."""
 
     url: str
     output: Path
 
     @classmethod
-    def beside(cls, output: Path) -> Place:
+    def beside(cls, output: Path) -> QueuePlace:
         """A queue in SQLite beside the patches."""
         return cls(f"sqlite:///{output.absolute() / 'queue.sqlite'}", output.absolute())
 
@@ -112,7 +112,7 @@ def _key(builder: str) -> int:
 
 
 @contextmanager
-def builder(place: Place, name: str, jobs: int, progress: Progress = silent) -> Iterator[Builder]:
+def builder(place: QueuePlace, name: str, jobs: int, progress: Progress = silent) -> Iterator[Builder]:
     """A builder that works as long as the context lasts. `name` tells it from others of the same queue. Raises `QueueFailed`."""
     config: DBOSConfig = {
         "name": NAME,
@@ -133,7 +133,7 @@ def builder(place: Place, name: str, jobs: int, progress: Progress = silent) -> 
 
         @DBOS.step(name="convert")
         def step(row: dict[str, Any]) -> None:
-            _convert(Order(**row), progress)
+            _convert(ToConvert(**row), progress)
 
         @DBOS.workflow(name="conversion")
         def conversion(row: dict[str, Any]) -> None:
@@ -153,7 +153,7 @@ def builder(place: Place, name: str, jobs: int, progress: Progress = silent) -> 
 class Builder:
     """A builder that runs."""
 
-    place: Place
+    place: QueuePlace
     name: str
     lives: Lives
     queue: Queue
@@ -162,7 +162,7 @@ class Builder:
     def put(self, updates: Iterable[Update], with_trial: bool = True, again: bool = False) -> None:
         """Queue updates. One that is queued or done already stays as it is, unless it is to be done `again`."""
         for update in updates:
-            order = Order(**asdict(update), output=str(self.place.output), with_trial=with_trial, again=again)
+            order = ToConvert(**asdict(update), output=str(self.place.output), with_trial=with_trial, again=again)
             name = " ".join(asdict(update).values()) + (f" {time.time():.3f}" if again else "")
             with SetWorkflowID(name):
                 self.queue.enqueue(self.conversion, asdict(order))
@@ -189,7 +189,7 @@ class Builder:
         return {r.workflow_id: str(r.error) for r in DBOS.list_workflows(status="ERROR")}
 
 
-def _convert(order: Order, progress: Progress) -> None:
+def _convert(order: ToConvert, progress: Progress) -> None:
     """One update in a process of its own. Raises `WorkerFailed`."""
     update, output = order.update, Path(order.output)
     if is_done(update, output) and not order.again:

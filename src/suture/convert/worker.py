@@ -14,7 +14,7 @@ from suture.source.update import Update
 
 
 @dataclass(frozen=True)
-class Order:
+class ToConvert:
     """An update to be converted, as the queue keeps it. `again` says that it was converted before and is to be once more."""
 
     source: str
@@ -30,14 +30,14 @@ class Order:
         return Update(self.source, self.release, self.old, self.new)
 
 
-def command(order: Order) -> list[str]:
+def command(order: ToConvert) -> list[str]:
     """The command line of a worker. setpriv(1) has the kernel end it when the thread that started it is gone."""
     return ["setpriv", "--pdeathsig", "KILL", sys.executable, "-m", "suture.convert.worker", json.dumps(asdict(order))]
 
 
 def main(words: list[str]) -> int:
     """Convert one update and keep what came of it; for one that is done it does nothing."""
-    order = Order(**json.loads(words[0]))
+    order = ToConvert(**json.loads(words[0]))
     output = Path(order.output)
     os.umask(0o022)  # package code and compilers run as another user, and read what is written here
     if order.again or not is_done(order.update, output):

@@ -1,0 +1,132 @@
+"""The rounds of a conversion: what is not whole goes, what stands on it goes, the rest stays; and facts that are kept."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from suture.convert import conversion
+from suture.convert.conversion import _Attempt
+from suture.convert.result import Closing, Conversion, ConvertOutcome, CveResult, FixResult, PatchResult
+from suture.convert.store import folder_of, is_done, keep, load
+from suture.delta.ledger import Account, Fate, FileAccount, Ledger
+from suture.error import Refused
+from suture.make.make import Made, Making
+from suture.patch.manifest import FixFact, Manifest, RefusedFunction, Target
+from suture.source.fix import Fix, parse
+from suture.source.update import Update
+
+UPDATE = Update("x", "bookworm", "1-1", "1-2")
+NO = Account(Fate.MISSING, reason="a structure grows")
+
+
+def fix(name: str, path: str) -> Fix:
+    return parse(f"--- a/{path}\n+++ b/{path}\n@@ -1 +1 @@\n-a\n+{name}\n", name)
+
+
+def made(fixes: Sequence[Fix], wrong: Mapping[str, Account]) -> Making:
+    """A making in which each fix is whole but for those in `wrong`."""
+    rows = []
+    for one in fixes:
+        account = wrong.get(one.name) or Account(Fate.PATCHED, functions=(f"of_{one.name}",))
+        rows.append(FixFact(one.name, (), "", Ledger((FileAccount(one.files[0].path, (account,)),))))
+    target = Target("aa", "lib.so", "p", "x", "1-1", "x86_64")
+    return Making((Made("f", "id", b"", Manifest("n", target, tuple(rows), (), {})),), (), {})
+
+
+class World:
+    """A tree and a maker of our own: `wrong` are fixes of which something is always missing."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, folder: Path, wrong: Sequence[str] = ()) -> None:
+        self.rounds: list[list[str]] = []
+        self.wrong = wrong
+        self.tree = SimpleNamespace(files=folder, built_path=lambda p: p)
+        monkeypatch.setattr(conversion, "make", self.make)
+
+    def make(self, tree: Any, shipped: Any, fixes: Sequence[Fix], *_: Any) -> Making:
+        self.rounds.append([f.name for f in fixes])
+        return made(fixes, {n: NO for n in self.wrong})
+
+    def convert(self, *fixes: Fix) -> tuple[Making | None, dict[str, FixResult]]:
+        prepared = SimpleNamespace(tree=self.tree, shipped=(), beside=tuple)
+        making, results = _Attempt(UPDATE, prepared, fixes, lambda text: None).run()  # type: ignore[arg-type]
+        return making, {r.name: r for r in results}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for name in ("a.c", "b.c", "c.c"):
+        (tmp_path / name).write_text("a\n")
+    return tmp_path
+
+
+def test_fixes_that_are_all_whole_take_one_making(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    world = World(monkeypatch, folder)
+    making, results = world.convert(fix("one", "a.c"), fix("two", "b.c"))
+    assert making is not None and world.rounds == [["one", "two"]]
+    assert {r.outcome for r in results.values()} == {ConvertOutcome.LIVE}
+    assert results["one"].functions == {"lib.so": ("of_one",)}
+
+
+def test_a_fix_that_is_not_whole_goes_with_its_reason_and_the_rest_stays(
+    monkeypatch: pytest.MonkeyPatch, folder: Path
+) -> None:
+    world = World(monkeypatch, folder, ["two"])
+    making, results = world.convert(fix("one", "a.c"), fix("two", "b.c"), fix("three", "c.c"))
+    assert making is not None and world.rounds[-1] == ["one", "three"]
+    assert results["two"] == FixResult("two", (), ConvertOutcome.DISK, {}, ("a structure grows",))
+    assert results["three"].outcome is ConvertOutcome.LIVE
+
+
+def test_a_fix_that_stands_on_one_that_went_goes_too(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    upon = parse("--- a/a.c\n+++ b/a.c\n@@ -1 +1 @@\n-one\n+two\n", "upon")
+    making, results = World(monkeypatch, folder, ["one"]).convert(fix("one", "a.c"), upon, fix("three", "c.c"))
+    assert making is not None and results["three"].outcome is ConvertOutcome.LIVE
+    assert results["upon"].outcome is ConvertOutcome.DISK and "one" in results["upon"].reasons[0]
+
+
+def test_nothing_is_made_of_fixes_of_which_none_is_whole(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    making, results = World(monkeypatch, folder, ["one", "two"]).convert(fix("one", "a.c"), fix("two", "b.c"))
+    assert making is None and {r.outcome for r in results.values()} == {ConvertOutcome.DISK}
+
+
+def test_when_the_maker_refuses_all_at_once_each_is_tried_by_itself(
+    monkeypatch: pytest.MonkeyPatch, folder: Path
+) -> None:
+    world = World(monkeypatch, folder)
+
+    def make(tree: Any, shipped: Any, fixes: Sequence[Fix], *rest: Any) -> Making:
+        if any(f.name == "bad" for f in fixes):
+            raise Refused("the compiler rejects it", "correct it")
+        return world.make(tree, shipped, fixes, *rest)
+
+    monkeypatch.setattr(conversion, "make", make)
+    making, results = world.convert(fix("good", "a.c"), fix("bad", "b.c"))
+    assert making is not None and results["good"].outcome is ConvertOutcome.LIVE
+    assert results["bad"].reasons == ("the compiler rejects it",)
+
+
+def test_what_is_refused_without_a_patch_to_say_so_counts(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    world = World(monkeypatch, folder)
+    refused = Making((), (RefusedFunction("", "a.c", 0, "assembly changes", "restart"),), {})
+    monkeypatch.setattr(conversion, "make", lambda *_: refused)
+    making, results = world.convert(fix("one", "a.c"))
+    assert making is None and results["one"].reasons == ("assembly changes",)
+
+
+def test_a_conversion_is_read_as_it_was_kept(tmp_path: Path) -> None:
+    fixes = (FixResult("f", ("CVE-2026-1111",), ConvertOutcome.DISK, {}, ("why",), ()),)
+    cves = (CveResult("CVE-2026-1111", Closing.DISK, ("f",), ("why",)),)
+    patches = (PatchResult("id", "f.suture.o", "/p", "lib.so", "aa", 2, "safe", "passed", ("x --version",), ""),)
+    whole = Conversion("x", "bookworm", "1-1", "1-2", "recipe, recorded", fixes, cves, patches, {"make": 1.5})
+    assert not is_done(UPDATE, tmp_path)
+    keep(whole, folder_of(UPDATE, tmp_path))
+    assert is_done(UPDATE, tmp_path)
+    again = load(UPDATE, tmp_path)
+    assert again.cves[0].closing is Closing.DISK and again.fixes[0].outcome is ConvertOutcome.DISK
+    assert replace(again, fixes=(), cves=(), patches=()) == replace(whole, fixes=(), cves=(), patches=())

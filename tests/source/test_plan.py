@@ -1,0 +1,73 @@
+"""What a newer version brings: the patches of its series, and single changes of the rest."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+
+import pytest
+
+from suture.error import Refused
+from suture.source.archive import SourceVersion
+from suture.source.plan import plan
+
+CODE = "int first(int a)\n{\n  return a + 1;\n}\n\n\n\n\nint second(int a)\n{\n  return a - 1;\n}\n"
+FIXED = CODE.replace("a + 1", "a + 2")
+
+
+def source(folder: Path, version: str, code: str, patches: dict[str, str], log: str = "") -> SourceVersion:
+    tree = folder / version / "tree"
+    (tree / "debian/patches").mkdir(parents=True)
+    (tree / "x.c").write_text(code)
+    (tree / "debian/changelog").write_text(
+        f"x ({version}) bookworm; urgency=low\n\n  * {log}\n\n -- N <n@x>  Mon, 01 Jan 2026 00:00:00 +0000\n"
+    )
+    (tree / "debian/patches/series").write_text("".join(f"{name}\n" for name in patches))
+    for name, text in patches.items():
+        (tree / "debian/patches" / name).write_text(text)
+    return SourceVersion("x", version, "bookworm", folder / "x.dsc", tree)
+
+
+def diff(old: str, new: str) -> str:
+    return "".join(difflib.unified_diff(old.splitlines(True), new.splitlines(True), "a/x.c", "b/x.c"))
+
+
+PATCH = "Description: close it (CVE-2026-1111)\n" + diff(CODE, FIXED)
+
+
+def test_a_patch_that_the_newer_series_adds_is_a_fix_wherever_it_stands(tmp_path: Path) -> None:
+    kept = diff("int y;\n", "int z;\n")
+    old = source(tmp_path, "1-1", CODE, {"kept.patch": kept})
+    new = source(tmp_path, "1-2", FIXED, {"fix.patch": PATCH, "kept.patch": kept}, "fix CVE-2026-1111")
+    found = plan(old, new)
+    assert [(f.name, f.cves) for f in found.patches] == [("fix.patch", ("CVE-2026-1111",))]
+    assert (found.rest, found.cves, found.of_rest) == ((), ("CVE-2026-1111",), ())
+
+
+def test_what_differs_beside_the_series_is_single_changes_that_may_close_what_no_patch_names(tmp_path: Path) -> None:
+    both = FIXED.replace("a - 1", "a - 2")
+    old = source(tmp_path, "1-1", CODE, {})
+    new = source(tmp_path, "2-1", both, {}, "new upstream version, fixes CVE-2026-2222")
+    found = plan(old, new)
+    assert found.patches == () and len(found.rest) == 2
+    assert found.of_rest == ("CVE-2026-2222",)
+
+
+def test_a_patch_that_was_only_renamed_brings_nothing(tmp_path: Path) -> None:
+    old = source(tmp_path, "1-1", FIXED, {"a.patch": PATCH})
+    new = source(tmp_path, "1-2", FIXED.replace("a - 1", "a - 2"), {"b.patch": PATCH})
+    found = plan(old, new)
+    assert found.patches == () and len(found.rest) == 1
+
+
+def test_a_patch_that_was_rewritten_brings_what_is_new_in_it(tmp_path: Path) -> None:
+    whole = FIXED.replace("a - 1", "a - 2")
+    old = source(tmp_path, "1-1", FIXED, {"a.patch": PATCH})
+    new = source(tmp_path, "1-2", whole, {"a.patch": diff(CODE, whole)})
+    found = plan(old, new)
+    assert found.patches == () and "-  return a - 1;" in found.rest[0].files[0].text
+
+
+def test_nothing_that_differs_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(Refused):
+        plan(source(tmp_path, "1-1", CODE, {}), source(tmp_path, "1-2", CODE, {}))

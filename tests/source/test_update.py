@@ -1,0 +1,54 @@
+"""Which versions an update leads from and to."""
+
+from __future__ import annotations
+
+import pytest
+
+from suture.error import NotFound
+from suture.source import update
+from suture.source.archive import SourceEntry
+from suture.source.update import Update, Wanted, ordered, updates
+
+
+class Listing:
+    """An archive that lists versions."""
+
+    versions = ("1.2-1~deb12u2", "1.2-1~deb12u10", "1.2-1~deb12u1")
+
+    def __init__(self, release: str, progress: object) -> None:
+        self.release = release
+
+    def sources(self, name: str) -> tuple[SourceEntry, ...]:
+        return tuple(SourceEntry(name, v, "pool") for v in self.versions) if name == "x" else ()
+
+
+@pytest.fixture(autouse=True)
+def archive(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(update, "Archive", Listing)
+
+
+def test_versions_are_ordered_as_debian_orders_them() -> None:
+    assert ordered(["1:1.0-1", "2.0-1", "2.0~rc1-1", "2.0-1+deb12u1"]) == [
+        "2.0~rc1-1",
+        "2.0-1",
+        "2.0-1+deb12u1",
+        "1:1.0-1",
+    ]
+
+
+def test_each_older_version_leads_to_the_newest() -> None:
+    found = updates([Wanted("x")], "bookworm")
+    assert found == (
+        Update("x", "bookworm", "1.2-1~deb12u1", "1.2-1~deb12u10"),
+        Update("x", "bookworm", "1.2-1~deb12u2", "1.2-1~deb12u10"),
+    )
+
+
+def test_the_version_that_hosts_run_need_not_be_listed_and_the_newest_has_no_update() -> None:
+    assert updates([Wanted("x", "1.1-5")], "bookworm")[0].old == "1.1-5"
+    assert updates([Wanted("x", "1.2-1~deb12u10"), Wanted("x", "1.3-1")], "bookworm") == ()
+
+
+def test_a_package_that_the_release_has_not_is_named() -> None:
+    with pytest.raises(NotFound, match="no source package y"):
+        updates([Wanted("y")], "bookworm")
