@@ -28,7 +28,8 @@ def change(folder: Path, old: str, new: str) -> UnitChange:
         flags = ["-O2", "-fPIC", "-ffunction-sections", "-fdata-sections", "-c"]
         subprocess.run(["gcc", *flags, "-o", folder / f"{name}.o", source], check=True)
         objects.append(AtomObject(ElfFile.read(folder / f"{name}.o")))
-    return UnitChange("x.c", "x.o", *objects, difference(*objects), None)  # type: ignore[arg-type]
+    old_one, new_one = objects
+    return UnitChange("x.c", "x.o", old_one, new_one, difference(old_one, new_one), None)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

@@ -6,25 +6,26 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 pytestmark = [pytest.mark.archive, pytest.mark.slow]
 
 
-def watch(output: Path, *words: str) -> dict[str, list[dict[str, object]]]:
+def watch(output: Path, *words: str) -> Any:
     command = [sys.executable, "-m", "suture.cli", "watch", "--once", "--json", f"--output={output}", *words]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
     assert done.returncode in (0, 5), done.stdout
-    found: dict[str, list[dict[str, object]]] = json.loads(done.stdout)
+    found: Any = json.loads(done.stdout)
     return found
 
 
 def test_an_update_becomes_a_tried_patch_once(tmp_path: Path) -> None:
     (found,) = watch(tmp_path, "--package=libarchive=3.6.2-1+deb12u4")["conversions"]
     assert found["problem"] == "" and found["way"] == "its own rules, recorded"
-    assert {c["closing"] for c in found["cves"]} == {"closed live"}  # type: ignore[attr-defined]
-    (patch,) = found["patches"]  # type: ignore[misc]
+    assert {c["closing"] for c in found["cves"]} == {"closed live"}
+    (patch,) = found["patches"]
     assert patch["trial"] == "passed" and Path(patch["path"]).is_file()
     assert any("bsdtar" in command for command in patch["tried"])
     assert watch(tmp_path, "--package=libarchive=3.6.2-1+deb12u4")["conversions"] == []
