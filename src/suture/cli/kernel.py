@@ -9,6 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from suture.cli.difference import first_difference
 from suture.cli.output import print_json, print_table, progress
 from suture.error import ExitCode, SutureError
 
@@ -202,12 +203,8 @@ def verify(args: argparse.Namespace) -> int:
         again = make_module(ready(request, step), step)
     if again.id != patch.id:
         old = unsigned(patch.data)
-        at = next(
-            (n for n, (x, y) in enumerate(zip(old, again.data, strict=False)) if x != y), min(len(old), len(again.data))
-        )
         raise Differs(
-            f"{args.patch}: made again it is {again.id}, not {patch.id}: the first difference is at byte {at} of "
-            f"{len(old)} and {len(again.data)}",
+            f"{args.patch}: made again it is {again.id}, not {patch.id}: {first_difference(old, again.data)}",
             "do not apply this patch",
         )
     if args.json:

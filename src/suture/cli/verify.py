@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from suture.cli.difference import first_difference
 from suture.cli.output import print_json, progress
 from suture.error import ExitCode, Refused, SutureError
 
@@ -76,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
         )
     if again.id != patch.id:
         raise Differs(
-            f"{args.patch}: made again it is {again.id}, not {patch.id}: {_first(patch.object.data, again.data)}",
+            f"{args.patch}: made again it is {again.id}, not {patch.id}: {first_difference(patch.object.data, again.data)}",
             "do not apply this patch",
         )
     if args.json:
@@ -113,9 +114,3 @@ def _check_place(request: Request, args: argparse.Namespace) -> None:
             "bytes are others and tell nothing",
             "put the tree and the binary where they lay, or compare what suture show prints of both",
         )
-
-
-def _first(a: bytes, b: bytes) -> str:
-    """Where two files begin to differ."""
-    n = next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
-    return f"the first difference is at byte {n} of {len(a)} and {len(b)}"

@@ -16,9 +16,9 @@ from suture.elf.abi import SectionType
 from suture.elf.fact import Relocation, Section, Segment, Symbol
 from suture.error import ExitCode, SutureError, Unsupported
 
-_EHDR = struct.Struct("<16sHHIQQQIHHHHHH")
+EHDR = struct.Struct("<16sHHIQQQIHHHHHH")
 _SHDR = struct.Struct("<IIQQQQIIQQ")
-_PHDR = struct.Struct("<IIQQQQQQ")
+PHDR = struct.Struct("<IIQQQQQQ")
 _SYM = struct.Struct("<IBBHQQ")
 _RELA = struct.Struct("<QQq")
 _MAX_SECTIONS = 1 << 20
@@ -36,6 +36,11 @@ class BadElf(SutureError):
         super().__init__(f"{name}: {reason}", "check that the file is complete; fetch or make it again")
 
 
+def segments_in(table: bytes) -> tuple[Segment, ...]:
+    """The rows of a table of program headers, which is a whole number of them."""
+    return tuple(Segment(t, f, off, va, fs, ms, al) for t, f, off, va, _pa, fs, ms, al in PHDR.iter_unpack(table))
+
+
 class ElfFile:
     """Tables of one ELF file; everything is parsed on first use and kept.
 
@@ -45,11 +50,11 @@ class ElfFile:
     def __init__(self, data: bytes, name: str = "<bytes>") -> None:
         self.data = data
         self.name = name
-        if len(data) < _EHDR.size or data[:4] != abi.ELFMAG:
+        if len(data) < EHDR.size or data[:4] != abi.ELFMAG:
             raise BadElf(name, "not an ELF file")
         if data[4] != abi.ELFCLASS64 or data[5] != abi.ELFDATA2LSB:
             raise Unsupported(f"{name}: not a 64-bit little-endian ELF file", "only x86-64 programs are handled")
-        header = _EHDR.unpack_from(data)
+        header = EHDR.unpack_from(data)
         self.e_type: int = header[1]
         self.e_machine: int = header[2]
         self.e_entry: int = header[4]
@@ -99,9 +104,9 @@ class ElfFile:
 
     @cached_property
     def segments(self) -> tuple[Segment, ...]:
-        self._check(self._phoff, self._phnum * _PHDR.size, "its program headers end")
-        raw = self.data[self._phoff : self._phoff + self._phnum * _PHDR.size]
-        return tuple(Segment(t, f, off, va, fs, ms, al) for t, f, off, va, _pa, fs, ms, al in _PHDR.iter_unpack(raw))
+        self._check(self._phoff, self._phnum * PHDR.size, "its program headers end")
+        raw = self.data[self._phoff : self._phoff + self._phnum * PHDR.size]
+        return segments_in(raw)
 
     @cached_property
     def symbols(self) -> tuple[Symbol, ...]:

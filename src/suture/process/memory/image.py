@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from suture.elf import abi
-from suture.elf.file import build_id_in
+from suture.elf.fact import Segment
+from suture.elf.file import EHDR, PHDR, build_id_in, segments_in
 from suture.patch.x86_64 import PAGE
 from suture.process import syscall
 from suture.process.allowance import spend
@@ -30,9 +31,6 @@ _MOST_SEGMENTS = 64
 _MOST_NOTES = 64 << 10
 _MOST_DIGITS = 512  # of a build-id: --build-id=0x... takes any number
 _AT_PHENT, _PHENT_32 = 4, 32
-_PT_GNU_EH_FRAME = 0x6474E550
-_EHDR = struct.Struct("<16sHHIQQQIHHHHHH")
-_PHDR = struct.Struct("<IIQQQQQQ")
 
 
 @dataclass(frozen=True)
@@ -149,7 +147,7 @@ def is_32_bit(pid: int) -> bool:
     except (NoProcess, NoPermission):
         return False
     short = dict(struct.iter_unpack("<II", raw[: len(raw) // 8 * 8]))
-    return long.get(_AT_PHENT) != _PHDR.size and short.get(_AT_PHENT) == _PHENT_32
+    return long.get(_AT_PHENT) != PHDR.size and short.get(_AT_PHENT) == _PHENT_32
 
 
 def _first_pages(pid: int, starts: Sequence[int]) -> Iterator[bytes]:
@@ -187,18 +185,18 @@ def _table(page: bytes) -> tuple[int, int]:
     """(offset, size) of the program headers that the first page of an ELF64 x86-64 image tells of; (0, 0) for anything else."""
     if page[:4] != abi.ELFMAG or page[4] != abi.ELFCLASS64 or page[5] != abi.ELFDATA2LSB:
         return 0, 0
-    header = _EHDR.unpack_from(page)
+    header = EHDR.unpack_from(page)
     phoff, phentsize, phnum = header[5], header[9], header[10]
-    if header[2] != abi.EM_X86_64 or phentsize != _PHDR.size or not 0 < phnum <= _MOST_SEGMENTS:
+    if header[2] != abi.EM_X86_64 or phentsize != PHDR.size or not 0 < phnum <= _MOST_SEGMENTS:
         return 0, 0
-    return phoff, phnum * _PHDR.size
+    return phoff, phnum * PHDR.size
 
 
-def _segments(page: bytes, elsewhere: bytes = b"") -> list[tuple[int, ...]]:
+def _segments(page: bytes, elsewhere: bytes = b"") -> tuple[Segment, ...]:
     """Program headers of an image; `elsewhere` are their bytes when they are not in its first page."""
     offset, size = _table(page)
     table = elsewhere or page[offset : offset + size]
-    return list(_PHDR.iter_unpack(table)) if size and len(table) == size else []
+    return segments_in(table) if size and len(table) == size else ()
 
 
 def _table_elsewhere(reads: _Reads, mapping: Mapping, page: bytes) -> bytes:
@@ -229,24 +227,27 @@ class _Outline:
 def _outline(page: bytes, elsewhere: bytes) -> _Outline | None:
     """Kept for the next process, because most have the same files mapped."""
     segments = _segments(page, elsewhere)
-    loads = [s for s in segments if s[0] == abi.PT_LOAD]
-    first = next((s[3] // PAGE * PAGE for s in loads if s[2] // PAGE == 0), None)
+    loads = [s for s in segments if s.p_type == abi.PT_LOAD]
+    first = next((s.p_vaddr // PAGE * PAGE for s in loads if s.p_offset // PAGE == 0), None)
     if first is None:
         return None
     notes = []
-    for _, _, _, address, _, size, *_ in (s for s in segments if s[0] == abi.PT_NOTE):
+    for note in (s for s in segments if s.p_type == abi.PT_NOTE):
+        address, size = note.p_vaddr, note.p_filesz
         inside = address - first
         is_here = size <= _MOST_NOTES and inside >= 0 and inside + size <= len(page)
         notes.append((address, size, build_id_in(page[inside : inside + size]) if is_here else None))
     return _Outline(
         first,
-        min(s[3] for s in loads),
-        max(s[3] + s[6] for s in loads),
-        next((s[3] for s in segments if s[0] == abi.PT_DYNAMIC), None),
-        next((s[3] for s in segments if s[0] == _PT_GNU_EH_FRAME), None),
+        min(s.p_vaddr for s in loads),
+        max(s.p_vaddr + s.p_memsz for s in loads),
+        next((s.p_vaddr for s in segments if s.p_type == abi.PT_DYNAMIC), None),
+        next((s.p_vaddr for s in segments if s.p_type == abi.PT_GNU_EH_FRAME), None),
         tuple(notes),
-        tuple((s[3], s[3] + s[6]) for s in loads if s[1] & abi.PF_X),
-        tuple({s[3] // PAGE * PAGE for s in loads if s[2] // PAGE == 0 and s[3] // PAGE * PAGE > first}),
+        tuple((s.p_vaddr, s.p_vaddr + s.p_memsz) for s in loads if s.p_flags & abi.PF_X),
+        tuple(
+            {s.p_vaddr // PAGE * PAGE for s in loads if s.p_offset // PAGE == 0 and s.p_vaddr // PAGE * PAGE > first}
+        ),
     )
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from suture.elf import abi
+from suture.elf.file import PHDR, segments_in
 from suture.error import Refused
 from suture.process.error import Hostile
 from suture.process.memory import memory
@@ -28,6 +29,7 @@ _HASH_HEAD = 4096
 _MOST_NAME = 4096
 _MOST_VERSIONS = 4096
 _AT_PHDR, _AT_PHNUM = 3, 5
+_MOST_SEGMENTS = 64
 _DT_NEEDED, _DT_STRTAB, _DT_SYMTAB, _DT_SONAME, _DT_DEBUG = 1, 5, 6, 14, 21
 _DT_PLTRELSZ, _DT_RELA, _DT_RELASZ, _DT_JMPREL = 2, 7, 8, 23
 _DT_GNU_HASH, _DT_VERSYM, _DT_VERDEF, _DT_VERDEFNUM = 0x6FFFFEF5, 0x6FFFFFF0, 0x6FFFFFFC, 0x6FFFFFFD
@@ -229,13 +231,10 @@ def loaded_objects(tracee: Tracee, dynamic: int = 0) -> list[LoadedObject]:
     """
     pid = tracee.via
     aux = read_auxv(pid)
-    headers = list(
-        struct.iter_unpack(
-            "<IIQQQQQQ", memory.read(pid, aux.get(_AT_PHDR, 0), 56 * min(max(aux.get(_AT_PHNUM, 0), 1), 64))
-        )
-    )
-    bias = next((aux[_AT_PHDR] - h[3] for h in headers if h[0] == abi.PT_PHDR), 0)
-    own = next((h[3] + bias for h in headers if h[0] == abi.PT_DYNAMIC), 0)
+    count = min(max(aux.get(_AT_PHNUM, 0), 1), _MOST_SEGMENTS)
+    headers = segments_in(memory.read(pid, aux.get(_AT_PHDR, 0), count * PHDR.size))
+    bias = next((aux[_AT_PHDR] - h.p_vaddr for h in headers if h.p_type == abi.PT_PHDR), 0)
+    own = next((h.p_vaddr + bias for h in headers if h.p_type == abi.PT_DYNAMIC), 0)
     debug = LoadedObject(pid, bias, own).value(_DT_DEBUG) if own else 0
     if not debug:
         raise Refused(f"pid {tracee.pid}: has no dynamic loader to ask for imports", REMEDY, reason=Reason.NO_LOADER)

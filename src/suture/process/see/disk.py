@@ -11,14 +11,13 @@ import errno
 import os
 import signal
 import stat
-import struct
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, Pipe
 from types import TracebackType
 
 from suture.elf import abi
-from suture.elf.file import build_id_in
+from suture.elf.file import EHDR, PHDR, build_id_in, segments_in
 from suture.process import syscall
 from suture.process.memory.image import Image
 from suture.process.see.find import Found
@@ -29,8 +28,6 @@ _ALL_PATIENCE = 3.0  # seconds in one scan that may be lost to file systems that
 _MOST_HEADERS = 64
 _MOST_NOTES = 64 << 10
 _RESOLVE_NO_MAGICLINKS, _RESOLVE_IN_ROOT = 0x02, 0x10
-_EHDR = struct.Struct("<16sHHIQQQIHHHHHH")
-_PHDR = struct.Struct("<IIQQQQQQ")
 _SILENT = "its file system does not answer"
 
 
@@ -149,15 +146,15 @@ def _look_up(root: str, path: str) -> OnDisk:
 
 
 def _read(file: int) -> OnDisk:
-    start = os.pread(file, _EHDR.size, 0)
-    if len(start) < _EHDR.size or start[:4] != abi.ELFMAG or start[4] != abi.ELFCLASS64:
+    start = os.pread(file, EHDR.size, 0)
+    if len(start) < EHDR.size or start[:4] != abi.ELFMAG or start[4] != abi.ELFCLASS64:
         return OnDisk(why="the file that has its path now is no 64-bit ELF file")
-    header = _EHDR.unpack(start)
+    header = EHDR.unpack(start)
     phoff, count = header[5], min(header[10], _MOST_HEADERS)
-    table = os.pread(file, count * _PHDR.size, phoff) if phoff < 1 << 62 else b""
-    for kind, _, offset, _, _, size, *_ in _PHDR.iter_unpack(table[: len(table) // _PHDR.size * _PHDR.size]):
-        if kind == abi.PT_NOTE and size <= _MOST_NOTES and offset < 1 << 62:
-            found = build_id_in(os.pread(file, size, offset))
+    table = os.pread(file, count * PHDR.size, phoff) if phoff < 1 << 62 else b""
+    for s in segments_in(table[: len(table) // PHDR.size * PHDR.size]):
+        if s.p_type == abi.PT_NOTE and s.p_filesz <= _MOST_NOTES and s.p_offset < 1 << 62:
+            found = build_id_in(os.pread(file, s.p_filesz, s.p_offset))
             if found:
                 return OnDisk(found)
     return OnDisk(why="the file that has its path now has no build-id")
