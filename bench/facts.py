@@ -88,13 +88,13 @@ class Start:
 
 
 def _without_places(words: Sequence[str]) -> list[str]:
-    """Arguments without `--into FOLDER` and `--json`, which change nothing about the numbers."""
+    """Arguments without `--into FOLDER`, `--page FILE` and `--json`, which change nothing about the numbers."""
     kept: list[str] = []
     skip = False
     for word in words:
-        if skip or word == "--into":
+        if skip or word in ("--into", "--page"):
             skip = not skip
-        elif word != "--json" and not word.startswith("--into="):
+        elif word != "--json" and not word.startswith(("--into=", "--page=")):
             kept.append(word)
     return kept
 
