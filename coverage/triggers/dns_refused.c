@@ -16,7 +16,7 @@ void hole(void)
         unsigned char packet[1024];
         prctl(PR_SET_PDEATHSIG, SIGKILL);
         close(said);
-        alarm(SECONDS);
+        alarm(LONGEST);
         for (;;) {
             socklen_t length = sizeof here;
             if (recvfrom(server, packet, sizeof packet, 0, (struct sockaddr *)&here, &length) < 12)

@@ -52,7 +52,7 @@ static inline void name_server_start(const unsigned char *records, size_t size, 
         struct sockaddr_in from;
         prctl(PR_SET_PDEATHSIG, SIGKILL);
         close(said); /* the parent's line ends when the parent does */
-        alarm(SECONDS);
+        alarm(LONGEST);
         for (;;) {
             length = sizeof from;
             ssize_t got = recvfrom(server, packet, 1024, 0, (struct sockaddr *)&from, &length);
