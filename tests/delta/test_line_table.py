@@ -52,7 +52,14 @@ def functions(elf: ElfFile, file: str, line: int, around: bool = False) -> set[s
 
 
 @pytest.mark.parametrize(
-    "flags", [("-O0",), ("-O2",), ("-O2", "-gdwarf-4"), ("-O1", "-gdwarf-5", "-gno-as-locview-support")]
+    "flags",
+    [
+        ("-O0",),
+        ("-O2",),
+        ("-O2", "-gdwarf-4"),
+        ("-O1", "-gdwarf-5", "-gno-as-locview-support"),
+        ("-O2", "-gdwarf-4", "-Wa,--gdwarf-3"),
+    ],
 )
 def test_lines_are_those_that_objdump_decodes(tmp_path: Path, flags: tuple[str, ...]) -> None:
     elf = compiled(tmp_path, *flags)

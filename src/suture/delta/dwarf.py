@@ -383,7 +383,7 @@ def line_headers(data: bytes) -> Iterator[tuple[int, int, int, int]]:
     start = 0
     while start < len(data):
         length, version = struct.unpack_from("<IH", data, start)
-        if length >= 0xFFFFFFF0 or not 4 <= version <= 5:
+        if length >= 0xFFFFFFF0 or not 2 <= version <= 5:
             raise BadElf(".debug_line", f"version {version}, or the 64-bit format, is not handled")
         at = start + (8 if version >= 5 else 6)
         (size,) = struct.unpack_from("<I", data, at)
@@ -392,7 +392,7 @@ def line_headers(data: bytes) -> Iterator[tuple[int, int, int, int]]:
 
 
 def _header_files(data: bytes, at: int, text: Callable[[int, int], str]) -> list[str]:
-    """DWARF 5 section 6.2.4 and DWARF 4 section 6.2.4."""
+    """DWARF 5 section 6.2.4 and DWARF 4 section 6.2.4; binutils 2.35 writes version 3 beside DWARF 4."""
     _length, version = struct.unpack_from("<IH", data, at)
     at += 6 + (2 if version >= 5 else 0) + 4
     at += 2 if version >= 4 else 1  # minimum_instruction_length, maximum_operations_per_instruction

@@ -83,8 +83,9 @@ class LineTable:
 def _run(data: bytes, start: int, version: int, at: int, end: int) -> Iterator[tuple[int, int, int]]:
     """(offset of the address that the sequence begins with, file number, line) of each row; addresses themselves are not needed."""
     fixed = start + (12 if version >= 5 else 10)  # minimum_instruction_length
-    line_base, line_range, opcode_base = struct.unpack_from("<bBB", data, fixed + 3)
-    lengths = data[fixed + 6 : fixed + 5 + opcode_base]
+    fixed += 3 if version >= 4 else 2  # before version 4 there is no maximum_operations_per_instruction
+    line_base, line_range, opcode_base = struct.unpack_from("<bBB", data, fixed)
+    lengths = data[fixed + 3 : fixed + 2 + opcode_base]
     place, file, line = -1, 1, 1
     while at < end:
         opcode = data[at]
