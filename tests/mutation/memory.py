@@ -1,10 +1,12 @@
-"""What was tried before. A mutant that was killed stays killed while its module is the same; a survivor is
-tried again when its tests have changed."""
+"""What was tried before. A mutant that was killed stays killed while the function is the same; a survivor is tried
+again when its tests have changed."""
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import json
+from functools import lru_cache
 from pathlib import Path
 
 from tests.mutation.mutant import Mutant
@@ -38,7 +40,28 @@ class Memory:
 
 
 def _name(source: str, mutant: Mutant) -> str:
+    """The changed function, before and after: other functions of the module, comments and line breaks make no difference."""
+    for before, after in zip(_parts(source), _parts(mutant.code(source)), strict=True):
+        if before != after:
+            return f"{_digest(before)} {_digest(after)}"
     return f"{_digest(source)} {mutant.operator} {mutant.occurrence}"
+
+
+@lru_cache(maxsize=8)
+def _parts(source: str) -> list[str]:
+    """The functions of a module and whatever else stands in it, as text that tells no comment, docstring or line break."""
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
+            node.value.value = ""
+    found = []
+    for node in tree.body:
+        if isinstance(node, ast.ClassDef):
+            body, node.body = node.body, []
+            found += [ast.dump(node), *(f"{node.name} {ast.dump(n)}" for n in body)]
+        else:
+            found.append(ast.dump(node))
+    return found
 
 
 def _digest(text: str) -> str:

@@ -32,6 +32,16 @@ class Mutant:
         assert changed is not None
         return changed
 
+    def is_code(self, source: str) -> bool:
+        """Whether Python takes it: `a & not b` is none."""
+        if "Not" not in self.operator:
+            return True
+        try:
+            ast.parse(self.code(source))
+        except SyntaxError:
+            return False
+        return True
+
     def lines(self, source: str) -> tuple[str, str]:
         """The changed line, before and after."""
         after, before = self.code(source).splitlines(), source.splitlines()
@@ -64,10 +74,11 @@ def chosen(source: str, seed: int, most: int, functions: frozenset[str] = frozen
     rows = []
     for mutants in places(source, functions).values():
         line = source.splitlines()[mutants[0].place[0] - 1].strip()
-        best = min(mutants, key=lambda m: _rank(seed, line, m.place[1], m.operator))
-        rows.append((_rank(seed, line, best.place[1], ""), best))
-    rows.sort(key=lambda row: (row[0], row[1].place))
-    return sorted((m for _, m in rows[: most or None]), key=lambda m: m.place)
+        ranked = sorted(mutants, key=lambda m: _rank(seed, line, m.place[1], m.operator))
+        rows.append((_rank(seed, line, ranked[0].place[1], ""), ranked))
+    rows.sort(key=lambda row: (row[0], row[1][0].place))
+    found = (next((m for m in ranked if m.is_code(source)), None) for _, ranked in rows[: most or None])
+    return sorted((m for m in found if m is not None), key=lambda m: m.place)
 
 
 def _is_left_out(operator: str) -> bool:

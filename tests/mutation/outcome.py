@@ -49,7 +49,7 @@ _RULES = (
     as killed.""",
     """Each place that can be changed gives at most one mutant. A hash of the seed, the line's text and the operator chooses it,
     so that a change elsewhere does not change the choice.""",
-    """A mutant that was killed is not tried again while its module stays the same; a survivor is, when the tests change. `--anew`
+    """A mutant that was killed is not tried again while its function stays the same; a survivor is, when the tests change. `--anew`
     tries all.""",
     """Left out: comparison by identity in place of by value, which differs by chance of the interpreter; annotations, which Python never evaluates here, and the arguments of `@dataclass`, which mypy checks. Of modules
     that also do things, only the functions that `tests/mutation/core.py` names are changed.""",
