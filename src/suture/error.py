@@ -15,7 +15,7 @@ class ExitCode(IntEnum):
     """Process exit codes of the `suture` command (docs/reference/exit-codes.md)."""
 
     OK = 0
-    FAILED = 1  # an unforeseen failure; a defect in Suture
+    FAILED = 1  # an unexpected failure; a defect in Suture
     USAGE = 2  # bad command line
     REFUSED = 3  # the verdict or a precondition says no; nothing was changed
     BUSY = 4  # a thread stayed inside a replaced function; nothing was changed
@@ -24,7 +24,7 @@ class ExitCode(IntEnum):
     WRONG_TARGET = 7  # build-id or code bytes are not what the patch was made for
     NO_PROCESS = 8  # the process is gone or was never there
     NO_PERMISSION = 9  # not allowed to trace the process or to read the file
-    NOT_FOUND = 10  # a source, package, recipe or file is not to be had
+    NOT_FOUND = 10  # a source, package, recipe or file could not be found
     NO_MATCH = 11  # the compiled code is not the code that runs
     COMMAND = 12  # another program failed; the message has its command line
     UNSUPPORTED = 13  # this architecture, kernel or file kind is not handled
@@ -74,7 +74,7 @@ class Refused(SutureError):
 
 
 class NotFound(SutureError):
-    """A source, package, recipe or file is not to be had."""
+    """A source, package, recipe or file could not be found."""
 
     exit_code = ExitCode.NOT_FOUND
 

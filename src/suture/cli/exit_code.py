@@ -11,19 +11,19 @@ from suture.error import ExitCode
 
 MEANING: dict[ExitCode, str] = {
     ExitCode.OK: "done",
-    ExitCode.FAILED: "unforeseen failure, a defect in Suture; run again with --debug and report it",
+    ExitCode.FAILED: "an unexpected failure: a defect in Suture; run the command again with --debug and report it",
     ExitCode.USAGE: "the command line is wrong",
-    ExitCode.REFUSED: "the safety verdict or a precondition says no; nothing was changed",
+    ExitCode.REFUSED: "the safety verdict or a precondition forbids it; nothing was changed",
     ExitCode.BUSY: "a thread stayed inside a replaced function; nothing was changed",
-    ExitCode.PARTIAL: "some of what was asked for was done; the rest, also processes that could not be looked at, is listed with the reason",
-    ExitCode.BAD_PATCH: "the patch file is truncated, altered or no live patch at all",
-    ExitCode.WRONG_TARGET: "build-id or code bytes are not those that the patch was made for",
-    ExitCode.NO_PROCESS: "the process is gone or was never there, or no process carries the patch to be reverted",
-    ExitCode.NO_PERMISSION: "not allowed to trace the process or to read the file",
-    ExitCode.NOT_FOUND: "a source, package, recipe or file is not to be had",
-    ExitCode.NO_MATCH: "the compiled code is not the code that runs",
-    ExitCode.COMMAND: "another program failed; the message has its command line",
-    ExitCode.UNSUPPORTED: "this architecture, kernel or kind of file is not handled",
+    ExitCode.PARTIAL: "only part was done; the output lists the rest, and unreadable processes, with reasons",
+    ExitCode.BAD_PATCH: "the patch file is truncated or altered, or it is not a live patch",
+    ExitCode.WRONG_TARGET: "the build-id or the code bytes differ from those that the patch was made for",
+    ExitCode.NO_PROCESS: "the process has ended or never existed, or no process carries the patch to revert",
+    ExitCode.NO_PERMISSION: "no permission to trace the process or to read the file",
+    ExitCode.NOT_FOUND: "a source, package, recipe or file could not be found",
+    ExitCode.NO_MATCH: "the compiled code does not match the code that runs",
+    ExitCode.COMMAND: "another program failed; the message shows its command line",
+    ExitCode.UNSUPPORTED: "Suture does not support this architecture, kernel or kind of file",
 }
 
 # Not in the enum, because no error carries them: the shell's convention of 128 + signal number.
@@ -31,8 +31,8 @@ INTERRUPTED = 130  # SIGINT
 BROKEN_PIPE = 141  # SIGPIPE: the reader of our output went away
 
 BY_SIGNAL = {
-    INTERRUPTED: "interrupted from the keyboard",
-    BROKEN_PIPE: "the reader of the output went away",
+    INTERRUPTED: "interrupted from the keyboard (SIGINT)",
+    BROKEN_PIPE: "the program that read the output has ended (SIGPIPE)",
 }
 
 
@@ -49,15 +49,15 @@ def document() -> str:
         [
             "# Exit codes",
             "",
-            "Every `suture` command ends with one of these. Where the code is neither 0 nor a signal, the reason and the",
-            "remedy are on stderr; with `--json` they are one JSON object on stdout instead:",
+            "Every `suture` command ends with one of these codes. If the code is neither 0 nor that of a signal, the",
+            "command prints the reason and the remedy to stderr. With `--json` it prints one JSON object to stdout:",
             '`{"error": "...", "remedy": "...", "exit_code": 3}`.',
             "",
             "| code | name | meaning |",
             "|---|---|---|",
             *rows,
             "",
-            "This page is written by `python -m suture.cli.exit_code`; a test compares it with the code.",
+            "`python -m suture.cli.exit_code` writes this page; a test compares it with the code.",
             "",
         ]
     )
