@@ -74,7 +74,7 @@ def _what_went_in(data: Mapping[str, Any]) -> list[str]:
         *_table(("binary", "patch", "functions replaced", "groups", "of the fix", "made again"), rows),
         "",
     ]
-    lines += [f"Seconds to make them: {seconds}.", ""]
+    lines += [f"Seconds to make them: {seconds}.", *([data["note"]] if "note" in data else []), ""]
     lines += [f"{len(named)} CVEs are named by what changed: {', '.join(named)}."]
     lines += [
         f"The patches say that they close {', '.join(closed) if closed else 'none of them'}: a patch that lacks a part of a fix closes no CVE."
