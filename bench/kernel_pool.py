@@ -22,6 +22,7 @@ import posixpath
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from kernel_change import single_changes
@@ -41,6 +42,42 @@ _CALLED = re.compile("\u2018[^\u2019]*(?:->|\\.)(\\w+)\u2019")
 _ERROR = re.compile(r"^\S+:\d+:\d+: (?:fatal )?error: (.*)$")
 _ABSENT = re.compile(r"^(\S+\.h): No such file or directory$")
 _NEAR = re.compile("near initialization for \u2018\\w+(?:\\[\\d+\\])?\\.(\\w+)\u2019")
+
+_KEYWORDS = frozenset(
+    [
+        "break",
+        "case",
+        "char",
+        "const",
+        "continue",
+        "default",
+        "double",
+        "else",
+        "enum",
+        "extern",
+        "false",
+        "float",
+        "goto",
+        "inline",
+        "long",
+        "NULL",
+        "return",
+        "short",
+        "signed",
+        "sizeof",
+        "static",
+        "struct",
+        "switch",
+        "true",
+        "typedef",
+        "typeof",
+        "union",
+        "unsigned",
+        "void",
+        "volatile",
+        "while",
+    ]
+)
 
 Parts = dict[str, list[str]]
 """Hunks of a change by their file."""
@@ -108,19 +145,26 @@ class Pool:
 
     def _offers(self, need: Need) -> Iterator[tuple[list[tuple[str, str]], int]]:
         """What may bring a name, in the order of the module's list, and how many hunks of it may be taken."""
-        near = self.includes.included([need.file]) if need.file else self.changes.keys()
-        headers = [p for p in self.changes if p.endswith(".h") and p in near]
+        naming = [p for p, words in self._words.items() if need.name in words]
+        near = self.includes.included([need.file]) if need.file else naming
+        headers = [p for p in naming if p.endswith(".h") and p in near]
         defined = _definition(need.name)
         begun = re.compile(rf"^\+[A-Za-z_][^;\n]*\b{need.name}\([^;\n]*$", re.MULTILINE)
         for places, wanted in (
             (headers, lambda h: defined.search(statements(h)) is not None and not _has(h, "-")),
             (headers, lambda h: defined.search(statements(h)) is not None),
             (headers, lambda h: _names(h, need.name) and not _has(h, "-")),
-            (self.changes, lambda h: begun.search(h) is not None),
+            (naming, lambda h: begun.search(h) is not None),
         ):
             yield [x for p in places for x in self._of(p, wanted)], MOST_FOR_A_NAME
-        yield self._of(need.file, lambda h: _names(h, need.name)), MOST
-        yield [x for p in self.changes for x in self._of(p, lambda h: _names(h, need.name))], MOST_FOR_A_NAME
+        own = [need.file] if need.file in naming else []
+        for places, most in ((own, MOST), (naming, MOST_FOR_A_NAME)):
+            yield [x for p in places for x in self._of(p, lambda h: _names(h, need.name))], most
+
+    @cached_property
+    def _words(self) -> Mapping[str, set[str]]:
+        """The words of each file's changed statements."""
+        return {p: {w for hs in c for h in hs for w in _WORD.findall(statements(h))} for p, c in self.changes.items()}
 
     def _new_header(self, need: Need) -> list[tuple[str, str]]:
         """A header that only the newer version has, as one hunk."""
@@ -182,7 +226,7 @@ def _missed(log: str) -> list[str]:
             names = [
                 w for x in lines[number + 1 : number + 2] for w in re.findall(r"[A-Za-z_]\w{3,}", x.partition("|")[2])
             ]
-        found |= dict.fromkeys(names)
+        found |= dict.fromkeys(n for n in names if n not in _KEYWORDS)
     return list(found)
 
 

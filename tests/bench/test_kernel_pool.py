@@ -137,6 +137,11 @@ def test_what_the_compiler_misses(module: ModuleType, said: str, names: list[str
     assert module.needs({"net/x.c": log}) == [module.Need(n, "net/x.c") for n in names]
 
 
+def test_a_word_of_the_language_is_missed_by_nobody(module: ModuleType) -> None:
+    log = "net/x.c:3:9: error: incompatible types\n    3 |     const struct mine *a = (unsigned long)theirs;\n"
+    assert [n.name for n in module.needs({"net/x.c": log})] == ["mine", "theirs"]
+
+
 def test_the_hunks_of_a_file_stand_in_its_order(module: ModuleType) -> None:
     pool = module.Pool({"b.h": "--- a/b.h\n+++ b/b.h\n"}, {}, Path("/nonexistent"), Includes({}))
     text = pool.text({"b.h": [hunk(20, "+x"), hunk(3, "+y")], "a.c": [hunk(1, "+z")]}, "HEAD\n")
