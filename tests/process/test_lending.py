@@ -15,7 +15,7 @@ import pytest
 
 from suture.process.lending import MOST_LENT, PRIORITY, Lending, start_alike
 
-ORDINARY = 20
+ORDINARY = 20 + os.getpriority(os.PRIO_PROCESS, 0)
 LENT = -1 - PRIORITY  # proc_pid_stat(5), (18) priority: minus one more for real-time
 
 

@@ -89,6 +89,7 @@ def test_a_strict_patch_waits_and_a_relaxed_one_leaves_the_frame_in_old_code(
 def test_a_strict_patch_is_not_looked_at(start: Start, make_patch: Make, program: Path, tmp_path: Path) -> None:
     patch = make_patch(tmp_path, program, NEW, {"f": ["f"]})
     target = start(program)
+    assert target.ask("x") == "22"
     assert apply(target.pid, patch).old_frames is None
     assert status(target.pid).patches[0].old_frames is None
 

@@ -47,3 +47,25 @@ def test_a_process_that_executes_all_the_time_is_told_so_and_to_try_again(
     assert not wrong and len(told) > 20
     assert any("try again" in p.remedy and "files are fixed" in p.remedy for p in told)
     assert target.alive()
+
+
+def test_a_process_that_has_only_just_started_is_waited_for(
+    start: Callable[..., Any], gcc: Callable[..., Path], make_patch: Callable[..., PatchFile], tmp_path: Path
+) -> None:
+    source = r"""
+    #include <stdio.h>
+    __attribute__((noinline)) int f(int x) { __asm__ volatile(""); return x * 3 + 1; }
+    int main(void) { setvbuf(stdout, 0, _IOLBF, 0); while (getchar() != EOF) printf("%d\n", f(7)); }
+    """
+    program = gcc(tmp_path / "starts", source)
+    patch = make_patch(tmp_path, program, "int f(int x) { return 1000; }", {"f": ["f"]})
+    told: list[str] = []
+    for _ in range(30):
+        target = start(program)
+        try:
+            apply(target.pid, patch)
+        except SutureError as problem:
+            told.append(problem.what)
+        else:
+            assert target.ask() == "1000"
+    assert not told

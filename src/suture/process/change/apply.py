@@ -45,7 +45,7 @@ from suture.process.memory.placed import (
 from suture.process.stop.borrow import OnStep, no_step
 from suture.process.stop.detach import release_lingering
 from suture.process.stop.obstacle import naming_obstacles, refuse_without_memory, why_no_memory
-from suture.process.stop.unsettled import naming_unsettled
+from suture.process.stop.unsettled import is_loading, naming_unsettled
 from suture.process.tracee import Sharers, Tracee
 from suture.process.urgency import hurry
 from suture.process.x86_64 import require_machine
@@ -60,6 +60,7 @@ class PlaceTaken(Busy):
         super().__init__(what, "try again when the process has finished starting", reason=Reason.BUSY_MAPPING)
 
 
+_LOADING_SECONDS = 0.02
 _MOST_PLACES = 5  # a process that starts maps a library every millisecond or so
 
 
@@ -141,6 +142,26 @@ def apply(
     `replace` or `supersedes`, functions of that patch lost without `accept_loss`, an open verdict), NoProcess, NoPermission, AlreadyTraced, Unsupported.
     """
     require_machine()
+    deadline = time.monotonic() + timeout
+    while True:
+        try:
+            left = max(0.0, deadline - time.monotonic())
+            return _apply(pid, patch, left, replace, accept_loss, on_step, population)
+        except Busy as problem:  # it has only just been started: all is to be read anew
+            if not is_loading(problem) or time.monotonic() + _LOADING_SECONDS > deadline:
+                raise
+        time.sleep(_LOADING_SECONDS)
+
+
+def _apply(
+    pid: int,
+    patch: PatchFile,
+    timeout: float,
+    replace: bool,
+    accept_loss: bool,
+    on_step: OnStep,
+    population: Sharers | None,
+) -> Result:
     started = time.monotonic()
     with (
         hurry(),
@@ -273,8 +294,8 @@ def _place(
                 tracee, maps, linked.record.id, linked.record.base, linked.text, linked.data, remains, on_step, deadline
             )
             return
-        except Busy:
-            if time.monotonic() + delay > deadline:
+        except Busy as problem:
+            if time.monotonic() + delay > deadline or is_loading(problem):
                 raise
         except OSError as problem:
             tracee.check_same()

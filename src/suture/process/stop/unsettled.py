@@ -33,6 +33,11 @@ def refuse_unsettled(tracee: Tracee, maps: Maps, seconds: float = _SECONDS) -> N
         time.sleep(_LOOK_SECONDS)
 
 
+def is_loading(problem: Busy) -> bool:
+    """Whether this is what `refuse_unsettled` says of a process that is loading."""
+    return type(problem) is Busy and problem.reason is Reason.BUSY_MAPPING
+
+
 @contextmanager
 def naming_unsettled(tracee: Tracee) -> Iterator[None]:
     """Inside, what is wrong with a process that is just starting a program is told as that, with what helps."""
