@@ -183,7 +183,7 @@ def _change(what: str, words: Sequence[str]) -> dict[str, Any]:
         raise NotMeasured(f"suture {words[0]}: {answer.get('error')}")
     left_out = [f["error"] for f in answer["failed"] if f["exit_code"] != ExitCode.NO_PROCESS]
     left_out += [
-        f"{g['name']}: {g['state']}: {g['why']}"
+        f"{g['name']}: {g['state']}: {g['why']['text'] if g['why'] else ''}"
         for p in answer["processes"]
         for g in p["groups"]
         if g["state"] != p["wanted"]

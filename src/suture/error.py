@@ -67,6 +67,12 @@ class SutureError(Exception):
         return Cause(self.reason, self.what, self.remedy)
 
 
+class BadOption(SutureError):
+    """Options that do not go together, or not with what they are given for."""
+
+    exit_code = ExitCode.USAGE
+
+
 class Refused(SutureError):
     """The verdict or a precondition says no. Nothing was changed."""
 

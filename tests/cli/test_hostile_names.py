@@ -92,6 +92,8 @@ CASES: dict[str, list[Case]] = {
                lambda f, t, p: ["status", str(t.pid), "--gdb", str(p / "answer.suture.o")]],
     "revert": [lambda f, t, p: ["revert", NAME], lambda f, t, p: ["revert", str(p / "answer.suture.o"), str(t.pid)]],
     "uname": [lambda f, t, p: ["uname"]],
+    "watch": [lambda f, t, p: ["watch", "--once", "--package", NAME, "--output", str(p)]],
+    "schema": [lambda f, t, p: ["schema"]],
     "record": [lambda f, t, p: ["record", "--tree", str(f.parent), "--", NAME]],
 }  # fmt: skip
 
@@ -123,7 +125,7 @@ def test_no_verb_writes_a_hostile_name_raw(
         assert out + err, argv
         harmless(out + err)
         seen += out + err
-    assert verb == "uname" or "\\x1b" in seen or "\\u001b" in seen or "?[31m" in seen
+    assert verb in ("uname", "schema") or "\\x1b" in seen or "\\u001b" in seen or "?[31m" in seen
 
 
 def test_a_name_with_escapes_is_shown_and_not_obeyed() -> None:

@@ -103,7 +103,7 @@ def accounts(patch: Any, fix: int = 0) -> dict[str, list[tuple[str, str, list[st
         ranges = [(s, r) for s, rows in (("-", one["removed"]), ("+", one["added"])) for r in rows]
         return " ".join(f"{s}{a}" if a == b else f"{s}{a}-{b}" for s, (a, b) in ranges)
 
-    files = patch["fixes"][fix]["ledger"]["files"]
+    files = patch["ledgers"][fix]["files"]
     return {f["path"]: [(a["fate"], lines(a), a["functions"]) for a in f["accounts"]] for f in files}
 
 

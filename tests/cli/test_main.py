@@ -11,6 +11,9 @@ import pytest
 
 from suture.cli import main as cli
 from suture.error import ExitCode, Refused
+from suture.report.document import ErrorReport
+from suture.report.encoding import decode
+from suture.report.reason import Reason
 
 InstallVerb = Callable[[Callable[[argparse.Namespace], int]], None]
 
@@ -63,11 +66,9 @@ def test_json_prints_a_refusal_as_one_document_wherever_the_option_stands(
     assert cli.main(argv) == ExitCode.REFUSED
     out, err = capsys.readouterr()
     assert err == ""
-    assert json.loads(out) == {
-        "error": "f() in a.c:12: its type changed",
-        "remedy": "restart the program",
-        "exit_code": 3,
-    }
+    found = decode(json.loads(out))
+    assert isinstance(found, ErrorReport) and found.exit_code == ExitCode.REFUSED and found.reason is Reason.REFUSED
+    assert (found.error, found.remedy) == ("f() in a.c:12: its type changed", "restart the program")
 
 
 def test_options_before_and_after_the_verb_are_both_seen(install_verb: InstallVerb) -> None:

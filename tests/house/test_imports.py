@@ -32,17 +32,21 @@ MAY_IMPORT = {
     "make_kernel": {
         "command", "progress", "elf", "source", "compile", "match", "delta", "patch", "make", "kernel",
     },
+    "maker": {
+        "progress", "source", "patch", "make", "make_kernel", "process", "kernel", "host", "report",
+    },
     "machine": {"command", "source", "make_kernel"},
     "process": {"elf", "match", "patch", "report"},
     "kernel": {"command", "elf", "match", "patch", "process", "report"},
-    "cli": {"convert", "command", "progress", "source", "compile", "delta", "patch", "make", "make_kernel", "process", "kernel", "report"},
+    "host": {"elf", "patch", "process", "kernel", "report"},
+    "cli": {"convert", "command", "progress", "source", "compile", "delta", "patch", "make", "process", "kernel", "report", "host", "maker"},
 }  # fmt: skip
 
 # The folders of a running process, from the lowest: each imports from those before it.
 PROCESS = ("", "memory", "stack", "stop", "change", "see", "everywhere")
 
 # What root runs on a host. It may import the standard library and ourselves, nothing else.
-AS_ROOT = ("suture.process", "suture.kernel", "suture.patch", "suture.report")
+AS_ROOT = ("suture.process", "suture.kernel", "suture.patch", "suture.report", "suture.host")
 
 
 def modules() -> dict[str, Path]:
@@ -128,3 +132,18 @@ def test_what_runs_as_root_uses_ctypes_in_one_module() -> None:
         or (isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "ctypes")
     }
     assert users == {"process/syscall.py"}
+
+
+MAKING = ("suture.make", "suture.make_kernel", "suture.maker", "suture.compile", "suture.source")
+
+
+def test_a_host_that_only_applies_loads_nothing_that_makes() -> None:
+    program = (
+        "import importlib, pkgutil, sys; import suture.host as p\n"
+        "for m in pkgutil.walk_packages(p.__path__, p.__name__ + '.'): importlib.import_module(m.name)\n"
+        "print(*sys.modules)\n"
+    )
+    done = subprocess.run([sys.executable, "-I", "-c", program], capture_output=True, text=True, check=True)
+    loaded = {m for m in done.stdout.split() if m.startswith("suture.")}
+    assert "suture.process.change.apply" in loaded and "suture.kernel.boot" in loaded
+    assert not {m for m in loaded if m in MAKING or m.startswith(tuple(f"{x}." for x in MAKING))}

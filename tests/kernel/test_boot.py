@@ -13,8 +13,9 @@ from suture.kernel import boot, livepatch, transition
 from suture.kernel.boot import SETTLED_MINUTES, Loaded
 from suture.kernel.check import WrongKernel
 from suture.kernel.manifest import SECTION, KernelPatch, parse_patch
-from suture.kernel.transition import KernelOutcome, TransitionResult
+from suture.kernel.transition import TransitionResult
 from suture.patch.seal import seal
+from suture.report.kernel import KernelOutcome
 from tests.kernel.conftest import BUILD_ID, manifest
 
 

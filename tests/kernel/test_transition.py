@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from suture.kernel.transition import HoldingTask, holding
+from suture.kernel.transition import holding
+from suture.report.kernel import HoldingTask
 
 
 def task(proc: Path, pid: int, state: int, stack: str) -> None:

@@ -83,8 +83,8 @@ def test_a_fix_changes_behaviour_while_it_is_applied_and_not_after(guest: Guest)
     assert applied.status == 0, applied.output
     assert probe(guest) == "Operation not permitted"
     status = json.loads(guest.suture("status --kernel --json").output)
-    assert [(p["name"], p["enabled"], p["functions"]) for p in status["patches"]] == [
-        (name, True, [["vmlinux", "vt_ioctl", 1]])
+    assert [(p["name"], p["enabled"], p["functions"]) for p in status["kernel"]["patches"]] == [
+        (name, True, [{"object": "vmlinux", "name": "vt_ioctl", "position": 1}])
     ]
     assert guest.suture(f"revert {name} --timeout 90").status == 0
     assert probe(guest) == "allowed"
@@ -135,7 +135,7 @@ def test_a_cumulative_patch_takes_the_place_of_the_one_before_in_one_step(guest:
     assert refused.status == 3 and "vmlinux:vt_ioctl" in refused.output
     answer = guest.suture(f"apply {second} --timeout 120 --json")
     assert answer.status == 0, answer.output
-    assert json.loads(answer.output)["replaced"] == [one.manifest.module]
+    assert json.loads(answer.output)["kernel"]["replaced"] == [one.manifest.module]
     assert probe(guest) == "Operation not permitted"
     assert guest.suture(f"revert {both.manifest.module} --timeout 120").status == 0
     assert probe(guest) == "allowed"

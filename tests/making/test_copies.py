@@ -114,8 +114,9 @@ def test_the_command_prints_it(made: Any, start: Start, tmp_path: Path) -> None:
     done = subprocess.run(words, check=False, capture_output=True, text=True)
     said = json.loads(done.stdout)
     assert done.returncode == (ExitCode.PARTIAL if said["unread"] else ExitCode.OK)
-    (row,) = [r for r in said["processes"] if r["pid"] == pid]
-    assert row["standing"]["memory"] == "not fixed" and "linked statically" in row["causes"][0]["text"]
+    (process,) = [r for r in said["processes"] if r["pid"] == pid]
+    (row,) = process["binaries"]
+    assert row["memory"] == "not fixed" and "linked statically" in row["causes"][0]["text"]
 
 
 def test_a_pattern_is_read_back_as_it_was_written() -> None:

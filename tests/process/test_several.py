@@ -15,10 +15,10 @@ from suture.cli.main import main
 from suture.error import ExitCode, Refused
 from suture.patch.file import PatchFile
 from suture.process.change.apply import apply, revert
-from suture.process.change.replacement import Earlier
 from suture.process.error import Busy
 from suture.process.memory.placed import State
 from suture.process.see.status import status
+from suture.report.patch import Earlier
 from tests.killed import killed_after
 
 Start = Callable[..., Any]
@@ -151,7 +151,7 @@ def test_a_busy_group_does_not_hold_back_the_others(
     assert target.ask() == "22"
     (told,) = status(target.pid).patches
     assert told.state is State.NEVER_APPLIED
-    assert f" on {datetime.now(UTC):%Y-%m-}" in told.why and "apply it again" in told.why
+    assert told.why and f" on {datetime.now(UTC):%Y-%m-}" in told.why.text and "apply it again" in told.why.text
     nothing = revert(target.pid, together.id)
     assert nothing.never_applied and not nothing.changed and nothing.exit_code is ExitCode.OK
     result = apply(target.pid, both, timeout=0.3)

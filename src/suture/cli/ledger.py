@@ -41,16 +41,6 @@ def cve_lines(fixes: Sequence[FixFact], file: str) -> list[str]:
     return [f"{', '.join(cves)}: {said}" for said, cves in told.items()]
 
 
-def spread_notes(fixes: Sequence[FixFact]) -> list[str]:
-    """What is told, when a patch is applied, of fixes that change other binaries too."""
-    return [
-        f"{fix.name} changes {', '.join(fix.ledger.others)} too: apply that patch as well, right after this one; until both"
-        " are in force, a process that has loaded both executes half of the fix"
-        for fix in fixes
-        if fix.ledger.others
-    ]
-
-
 def unsaid(fixes: Sequence[FixFact], refused: Sequence[RefusedFunction]) -> list[RefusedFunction]:
     """Refusals whose reason no ledger gives: the rest of what is behind lines that are missing for several reasons."""
     said = {(a.reason, a.remedy) for f in fixes for a in f.ledger.missing}

@@ -54,6 +54,7 @@ VERBS = (
     Verb("revert", "take a live patch out of running processes"),
     Verb("status", "list the live patches that running processes carry"),
     Verb("uname", "print which kernel runs in effect"),
+    Verb("schema", "print the JSON schema of what --json prints"),
     Verb("record", "run a build and record its compile commands for `make --tree`"),
 )
 
@@ -134,12 +135,12 @@ def build_parser(chosen: str | None) -> tuple[argparse.ArgumentParser, VerbModul
 
 def _print_error(error: SutureError, as_json: bool) -> int:
     if as_json:
-        import json
+        from suture.cli.output import print_document
+        from suture.report.document import ErrorReport
+        from suture.report.moment import now
 
-        row = {"error": error.what, "remedy": error.remedy, "exit_code": int(error.exit_code)}
-        stdout = beneath(sys.stdout)
-        stdout.write(json.dumps(row, indent=2) + "\n")
-        stdout.flush()
+        print_document(ErrorReport(now(), int(error.exit_code), error.what, error.remedy, error.reason))
+        sys.stdout.flush()
     else:
         _print_lines(f"error: {error.what}")
         _print_lines(f"remedy: {error.remedy}")

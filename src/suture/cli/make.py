@@ -4,25 +4,20 @@ from __future__ import annotations
 
 import argparse
 import os
-import re
-import tempfile
-import time
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from suture.cli.demangle import plain_names
-from suture.cli.output import print_json, print_table, progress
-from suture.error import ExitCode, NotFound
-from suture.progress import Progress
+from suture.cli.output import print_document, print_table, progress
+from suture.error import ExitCode
 
 if TYPE_CHECKING:
-    from suture.make.make import Making, Written
-    from suture.make.request import Request
+    from suture.maker.maker import MadePatches
     from suture.patch.manifest import RefusedFunction
+    from suture.report.document import MadePatch
 
-_MOST_TEXT = 1 << 28
+_NAMED = 8
 
 HELP = """
 Make live patches from the source of a fix, one for each shipped binary that the fix changes.
@@ -142,153 +137,72 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     kernel.add_argument("--sign-cert", type=Path, metavar="CERT", help="the key's X.509 certificate (PEM)")
 
 
-def check_folder(path: Path) -> None:
-    """Raises `NotFound` for a folder that files cannot be written into, before minutes are spent on them."""
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=path):
-            pass
-    except OSError as problem:
-        raise NotFound(
-            f"{path}: {problem.strerror}", "give a folder that you may write to with --output DIR"
-        ) from problem
-
-
 def run(args: argparse.Namespace) -> int:
+    from suture.maker.maker import KernelWish, Wish, of_wish
+
     os.umask(0o022)  # package code and compilers run as another user, and read what is written here
-    if args.source is not None and args.source.partition("=")[0] == "linux":
-        from suture.cli import kernel
-
-        return kernel.make(args)
-    if args.callbacks or args.replace or args.sign_key or args.sign_cert or args.flavour or args.reaches:
-        from suture.cli.kernel import BadKernelOption
-
-        raise BadKernelOption(
-            "--flavour, --reaches, --callbacks, --replace, --sign-key and --sign-cert are for kernels",
-            "give --source linux=VERSION with them",
-        )
-    from suture.make.make import make, write
-    from suture.make.request import ready
-    from suture.patch.manifest import plain
-
-    start = time.monotonic()
+    kernel = KernelWish(args.flavour, args.reaches, args.callbacks, args.replace, args.sign_key, args.sign_cert)
+    wish = Wish(
+        source=args.source or "",
+        subject=args.subject or "",
+        tree=args.tree,
+        binary=args.binary,
+        fixes=tuple(args.fix),
+        fix_from=tuple(args.fix_from),
+        to=args.to,
+        only=tuple(args.only),
+        files=tuple(args.file),
+        cves=tuple(args.cve),
+        relaxed=args.relaxed,
+        apart=args.apart,
+        kernel=kernel,
+    )
+    maker = of_wish(wish)
     with progress(args) as step:
-        check_folder(args.output)
-        texts = tuple((path.name, read_text(path)) for path in args.fix)
-        request = _request(args, texts, step)
-        everything = ready(request, step)
-        prepared = time.monotonic() - start
-        making = make(everything.tree, everything.shipped, everything.fixes, request.facts(), step, everything.beside)
-    written = [write(made, args.output) for made in making.patches]
-    paths = [w.path for w in written]
-    seconds = {
-        **making.seconds,
-        "prepare": making.seconds.get("prepare", 0.0) + prepared,
-        "total": time.monotonic() - start,
-    }
+        made = maker.make(wish, args.output, step)
     if args.json:
-        print_json(
-            {
-                "patches": [
-                    {
-                        "path": str(path),
-                        "id": made.id,
-                        "name": made.manifest.name,
-                        "file": made.manifest.target.file,
-                        "build_id": made.manifest.target.build_id,
-                        "cves": made.manifest.cves,
-                        "shared_cves": made.manifest.shared_cves,
-                        "named_cves": made.manifest.named_cves,
-                        "complete": made.manifest.is_complete,
-                        "fixes": plain([asdict(f) for f in made.manifest.fixes]),
-                        "replaced": one.replaced,
-                        "functions": [f.name for f in made.manifest.functions],
-                        "safe": made.manifest.verdict.safe,
-                        "grade": made.manifest.grade.value,
-                        "review": [asdict(r) for r in made.manifest.verdict.review],
-                    }
-                    for path, made, one in zip(paths, making.patches, written, strict=True)
-                ],
-                "refused": [r.__dict__ for r in making.refused],
-                "seconds": seconds,
-            }
-        )
+        print_document(made.document)
+    elif made.problem is not None:
+        raise made.problem
     else:
-        _print(written, making, seconds, args.ledger)
-    if not paths:
-        return ExitCode.REFUSED
-    return ExitCode.OK if making.is_complete else ExitCode.PARTIAL
+        _print(made, args.ledger)
+    return made.document.exit_code
 
 
-def check_cves(words: Sequence[str]) -> None:
-    """Raises `BadRequest` for what is given with --cve and is no CVE number."""
-    from suture.make.request import BadRequest
-
-    for word in words:
-        if not re.fullmatch(r"CVE-\d{4}-\d{4,}", word):
-            raise BadRequest(f"--cve {word}: no CVE number", "give one like --cve CVE-2025-6021")
-
-
-def _request(args: argparse.Namespace, texts: tuple[tuple[str, str], ...], step: Progress) -> Request:
-    from suture.make.request import BadRequest, Request
-
-    check_cves(args.cve)
-    options = (texts, tuple(args.fix_from), args.to, tuple(args.only))
-    ways: dict[str, Any] = {"cves": tuple(args.cve), "relaxed": args.relaxed, "apart": args.apart}
-    if args.tree is not None:
-        if args.binary is None:
-            raise BadRequest("--tree needs the binary that was built from it", "give it with --binary FILE")
-        if args.file:
-            raise BadRequest(
-                "--file chooses among the binaries of a package", "name the one of a tree with --binary FILE"
-            )
-        return Request(
-            "",
-            *options,
-            tree=str(args.tree.resolve()),
-            binary=str(args.binary.resolve()),
-            **ways,
-        )
-    if args.binary is not None:
-        raise BadRequest("--binary goes with --tree", "choose among the binaries of a package with --file NAME")
-    if args.subject:
-        from suture.cli.subject import find
-
-        subject = find(args.subject, args.file, [f.partition("=")[0] for f in args.fix_from], step)
-        return Request(subject.source, *options, files=(subject.file,), **ways)
-    return Request(args.source, *options, files=tuple(args.file), **ways)
-
-
-def _print(written: Sequence[Written], making: Making, seconds: Mapping[str, float], whole: bool) -> None:
+def _print(made: MadePatches, whole: bool) -> None:
     from suture.cli.ledger import cve_lines, fix_lines, unsaid
 
-    rows = [
-        (
-            made.id,
-            made.manifest.target.file,
-            len(made.manifest.functions),
-            "all" if made.manifest.is_complete else "PART",
-            ", ".join((*made.manifest.cves, *(f"({c})" for c in made.manifest.shared_cves))) or "-",
-            one.path,
-        )
-        for one, made in zip(written, making.patches, strict=True)
-    ]
-    if rows:
-        print_table(("id", "binary", "functions", "of the fix", "closes", "patch"), rows)
-    for one, made in zip(written, making.patches, strict=True):
-        if one.replaced:
-            print(f"{one.path}: took the place of the patch {one.replaced}, made of the same fix before")
-        file, fixes = made.manifest.target.file, made.manifest.fixes
+    patches = made.document.patches
+    if patches:
+        target = "kernel" if patches[0].release else "binary"
+        print_table(("id", target, "functions", "of the fix", "closes", "patch"), [_row(p) for p in patches])
+    for patch, fixes in zip(patches, made.fixes, strict=True):
+        if patch.replaced:
+            print(f"{patch.path}: took the place of the patch {patch.replaced}, made of the same fix before")
+        file = patch.file or "the kernel"
         for line in (*fix_lines(fixes, file, whole), *cve_lines(fixes, file)):
             print(line)
-        for note in made.manifest.verdict.notes:
+        for note in patch.notes:
             print(f"note: {note}")
-        for row in made.manifest.verdict.review:
+        for row in patch.review:
             print(f"review: {row.file}: {row.function} {row.what} ({row.kind})")
-    left = unsaid([f for m in making.patches for f in m.manifest.fixes], making.refused)
+    left = unsaid([f for fixes in made.fixes for f in fixes], made.refused)
     if left:
         print_refused(left)
-    print("seconds: " + ", ".join(f"{name} {value:.2f}" for name, value in seconds.items()))
+    print("seconds: " + ", ".join(f"{name} {value:.2f}" for name, value in made.document.seconds.items()))
+
+
+def _row(patch: MadePatch) -> tuple[object, ...]:
+    many = len(patch.functions)
+    functions = ", ".join(patch.functions[:_NAMED]) + (f" and {many - _NAMED} more" if many > _NAMED else "")
+    return (
+        patch.id,
+        patch.file or patch.release,
+        functions if patch.release else many,
+        "all" if patch.complete else "PART",
+        ", ".join((*patch.cves, *(f"({c})" for c in patch.shared_cves))) or "-",
+        patch.path,
+    )
 
 
 def print_refused(refused: Sequence[RefusedFunction]) -> None:
@@ -302,18 +216,3 @@ def print_refused(refused: Sequence[RefusedFunction]) -> None:
         for row, function in zip(rows, plain_names([r.function for r in rows]), strict=True):
             print(f"    {row.file}{f':{row.line}' if row.line else ''}{f': {function}' if function else ''}")
         print(f"    remedy: {remedy}")
-
-
-def read_text(path: Path) -> str:
-    """A text file that the user names, never waiting for a pipe or a device."""
-    from suture.patch.admission import read_bytes
-    from suture.patch.manifest import BadPatch
-
-    remedy = "give the path of a plain file"
-    if not path.exists() and not path.is_symlink():
-        raise NotFound(f"{path}: no such file", "give the path of a patch made by `diff -u` or `git diff`")
-    try:
-        # bytes, not text: line ends must reach `patch` as they are
-        return read_bytes(path, _MOST_TEXT).decode(errors="surrogateescape")
-    except (BadPatch, NotFound) as problem:
-        raise NotFound(problem.what.replace("no such patch file", "no such file"), remedy) from problem

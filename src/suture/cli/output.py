@@ -18,10 +18,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import PurePath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from suture.progress import Progress, silent
 from suture.visible import MOST_CELL, beneath, visible
+
+if TYPE_CHECKING:
+    from suture.report.document import Document
+
+
+def print_document(document: Document) -> None:
+    """A report on stdout, as JSON (docs/reference/report.md)."""
+    from suture.report.encoding import encode
+
+    print_json(encode(document))
 
 
 def print_json(value: object) -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from suture.cli.output import print_json, progress
+from suture.cli.output import print_document, progress
 from suture.error import ExitCode, NotFound, SutureError
+from suture.report.document import RecordReport
+from suture.report.moment import now
 
 HELP = """
 Run the build of a tree of your own and record the exact command of each file that it compiles, as compile_commands.json in the
@@ -42,14 +44,11 @@ def run(args: argparse.Namespace) -> int:
         step(f"running {' '.join(command)}")
         recorded = build(command, args.tree)
     path = find(args.tree.resolve())
+    code = ExitCode.PARTIAL if recorded.untold or recorded.uncompiled else ExitCode.OK
     if args.json:
-        print_json(
-            {
-                "path": str(path),
-                "units": len(recorded.units),
-                "untold": recorded.untold,
-                "uncompiled": recorded.uncompiled,
-            }
+        uncompiled = {str(output): tuple(names) for output, names in recorded.uncompiled.items()}
+        print_document(
+            RecordReport(now(), int(code), str(path), len(recorded.units), tuple(recorded.untold), uncompiled)
         )
     else:
         print(f"{len(recorded.units)} compile commands in {path}")
@@ -59,4 +58,4 @@ def run(args: argparse.Namespace) -> int:
             print(
                 f"not compiled: {', '.join(names)}, linked into {output}; run make clean, then record the build again"
             )
-    return ExitCode.PARTIAL if recorded.untold or recorded.uncompiled else ExitCode.OK
+    return code

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
-from suture.cli.output import print_json, print_table
+from suture.cli.output import print_document, print_table
 from suture.cli.unread import unread_lines
-from suture.error import ExitCode, NotFound
-from suture.kernel import standing as kernel
-from suture.process.see.scan import read_patches, scan
-from suture.report.row import KernelRow, Row
+from suture.error import ExitCode
+from suture.host.scan import scan_host
+from suture.report.hole import shown
+from suture.report.reason import Cause
+from suture.report.scan import ScannedBinary, ScannedKernel, ScannedProcess
 
 HELP = """\
 List processes with the build-ids of what they have loaded, against the live patches in a folder and against the files on disk. One
@@ -32,47 +34,44 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    if args.patches is not None and not args.patches.is_dir():
-        raise NotFound(f"{args.patches}: no such folder", "give a folder of .suture.o and .ko files")
-    patches, bad = read_patches(args.patches) if args.patches else ([], [])
-    modules, bad_modules = kernel.read_patches(args.patches) if args.patches else ([], [])
-    bad = [*bad, *bad_modules]
-    found, own = scan(patches), kernel.scan(modules)
-    if own is not None and args.open and not own.standing.is_open:
-        own = None
-    rows = [r for r in found.rows if r.standing.is_open or not args.open]
-    code = ExitCode.PARTIAL if found.unread or bad else ExitCode.OK
+    found = scan_host(args.patches, only_open=args.open)
     if args.json:
-        print_json({"processes": rows, "kernel": own, "unread": found.unread, "unreadable_patches": bad})
-        return code
-    cells = [*([_kernel_cells(own)] if own else []), *(_cells(r) for r in rows)]
+        print_document(found)
+        return found.exit_code
+    cells = [*([_kernel_cells(found.kernel)] if found.kernel else [])]
+    cells += [_cells(process, binary) for process in found.processes for binary in process.binaries]
     if cells:
         print_table(("pid", "command", "file", "build-id", "in memory", "on disk", "CVEs", "why"), cells)
     else:
         print("nothing that a known patch is for, and no process runs a replaced file")
     for line in unread_lines(found.unread):
         print(line)
-    for problem in bad:
-        print(f"unreadable patch: {problem}")
-    return code
+    for problem in found.unreadable_patches:
+        print(f"unreadable patch: {problem.text}")
+    return found.exit_code
 
 
-def _kernel_cells(row: KernelRow) -> tuple[str, ...]:
-    standing, cves = row.standing, ", ".join(row.cves)
-    name = f"{row.release} {row.version}"
-    return "-", "kernel", name, row.build_id[:16], standing.memory.value, standing.disk.value, cves, row.why
+def _kernel_cells(kernel: ScannedKernel) -> tuple[str, ...]:
+    cves, why = ", ".join(shown(kernel.holes)), _words(kernel.causes)
+    name = f"{kernel.release} {kernel.version}"
+    return "-", "kernel", name, kernel.build_id[:16], kernel.memory.value, kernel.disk.value, cves, why
 
 
-def _cells(row: Row) -> tuple[str, ...]:
-    standing = row.standing
-    cves = ", ".join(row.cves)
+def _cells(process: ScannedProcess, binary: ScannedBinary) -> tuple[str, ...]:
+    cves, why = ", ".join(shown(binary.holes)), _words(binary.causes)
+    if binary.copies > 1:
+        why = f"the copy at {binary.address:#x} of {binary.copies}: {why}"
     return (
-        str(row.pid),
-        row.command,
-        row.file,
-        row.build_id[:16],
-        standing.memory.value,
-        standing.disk.value,
+        str(process.pid),
+        process.command,
+        binary.file,
+        binary.build_id[:16],
+        binary.memory.value,
+        binary.disk.value,
         cves,
-        row.why,
+        why,
     )
+
+
+def _words(causes: Sequence[Cause]) -> str:
+    return "; ".join(c.text for c in causes)

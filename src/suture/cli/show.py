@@ -6,11 +6,15 @@ import argparse
 from pathlib import Path
 
 from suture.cli.demangle import plain_names
+from suture.cli.kernel_patch import print_kernel_patch
 from suture.cli.ledger import cve_lines, fix_lines, unsaid
 from suture.cli.make import print_refused
-from suture.cli.output import print_json, print_table
+from suture.cli.output import print_document, print_table
 from suture.error import ExitCode
-from suture.patch.file import PatchFile, read_patch
+from suture.host.described import shown
+from suture.host.recipient import read, refuse_for_kernel
+from suture.kernel.manifest import KernelPatch
+from suture.patch.file import PatchFile
 from suture.patch.manifest import Manifest, Target
 
 HELP = """
@@ -50,26 +54,31 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    if args.patch.suffix == ".ko":
-        from suture.cli import kernel
-
-        return kernel.show(args)
-    patch = read_patch(args.patch)
+    patch = read(args.patch)
+    if isinstance(patch, KernelPatch):
+        refuse_for_kernel(
+            ("--disassemble", args.disassemble, "use objdump -dr FILE.ko"),
+            ("--binary", args.binary, "leave it out, as --disassemble, which it belongs to"),
+        )
     if args.json:
-        import json
-
-        print_json({"id": patch.id, **json.loads(patch.manifest.to_json())})
-        return ExitCode.OK
-    _print_summary(patch, args.ledger)
-    if args.proof:
-        _print_proof(patch.manifest)
-    if args.disassemble:
-        from suture.make.disassembly import compare
-
-        print()
-        for line in compare(patch, args.disassemble, args.binary):
-            print(line)
+        print_document(shown(patch))
+    elif isinstance(patch, KernelPatch):
+        print_kernel_patch(patch, args.ledger, args.proof)
+    else:
+        _print_summary(patch, args.ledger)
+        if args.proof:
+            _print_proof(patch.manifest)
+        if args.disassemble:
+            _print_code(patch, args.disassemble, args.binary)
     return ExitCode.OK
+
+
+def _print_code(patch: PatchFile, function: str, binary: Path | None) -> None:
+    from suture.make.disassembly import compare
+
+    print()
+    for line in compare(patch, function, binary):
+        print(line)
 
 
 def _print_summary(patch: PatchFile, every_line: bool) -> None:

@@ -10,11 +10,15 @@ from functools import partial
 from pathlib import Path
 
 from suture.cli import number
-from suture.cli.output import print_json, print_table
+from suture.cli.output import print_document, print_table
 from suture.cli.unread import unread_lines
 from suture.error import ExitCode
+from suture.host.status import status_of_kernel, status_of_processes
 from suture.process.see.aside import named
-from suture.process.see.status import ProcessStatus, status, status_of_all
+from suture.report.document import CarryingProcess, StatusReport
+from suture.report.host import Kernel
+from suture.report.kernel import KernelStatus
+from suture.report.patch import PatchState
 
 HELP = """\
 List the live patches that running processes carry and whether they are in force. All of it is read from the processes
@@ -45,26 +49,54 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    if args.kernel:
-        from suture.cli import kernel
-
-        return kernel.status(args)
     if args.gdb:
         return _print_for_gdb(args.gdb, args.pid)
-    found, unread = ([named(pid, partial(status, pid)) for pid in args.pid], []) if args.pid else status_of_all()
+    found = status_of_kernel() if args.kernel else status_of_processes(args.pid)
     if args.json:
-        print_json({"processes": found, "unread": unread})
-    elif not any(p.patches for p in found):
-        print("no process carries a live patch" if not args.pid else "no live patch there")
+        print_document(found)
+    elif found.kernel is not None:
+        _print_kernel(found.host.kernel, found.kernel)
+    else:
+        _print_processes(found, args.pid)
+    return found.exit_code
+
+
+def _print_processes(found: StatusReport, pids: Sequence[int]) -> None:
+    if not any(p.patches for p in found.processes):
+        print("no process carries a live patch" if not pids else "no live patch there")
     else:
         print_table(
             ("pid", "command", "patch", "state", "target", "name", "CVEs", "detail"),
-            [row for process in found for row in _rows(process)],
+            [row for process in found.processes for row in _rows(process)],
         )
-    if not args.json:
-        for line in unread_lines(unread):
-            print(line)
-    return ExitCode.PARTIAL if unread else ExitCode.OK
+    for line in unread_lines(found.unread):
+        print(line)
+
+
+def _print_kernel(kernel: Kernel, found: KernelStatus) -> None:
+    print(kernel.line())
+    if kernel.cves:
+        print(f"closed live: {', '.join(kernel.cves)}")
+    if found.patches:
+        print_table(
+            ("patch", "state", "functions", "fixes", "CVEs"),
+            [
+                (
+                    p.name,
+                    p.state + (", part of the fixes" if p.is_partial else ""),
+                    ", ".join(f"{f.object}:{f.name}" for f in p.functions),
+                    ", ".join(p.fixes),
+                    ", ".join(p.cves),
+                )
+                for p in found.patches
+            ],
+        )
+    else:
+        print("the running kernel has no live patch")
+    for t in found.holding:
+        print(f"not changed over: {t.command} (pid {t.pid}, task {t.tid}, {t.state}): {' < '.join(t.stack[:8])}")
+    for row in found.at_boot:
+        print(f"at boot: {row.name}: {row.state}")
 
 
 def _print_for_gdb(path: Path, pids: Sequence[int]) -> int:
@@ -90,15 +122,18 @@ def _print_for_gdb(path: Path, pids: Sequence[int]) -> int:
     return ExitCode.OK
 
 
-def _rows(process: ProcessStatus) -> list[tuple[str, ...]]:
+def _rows(process: CarryingProcess) -> list[tuple[str, ...]]:
     rows: list[tuple[str, ...]] = []
     times = Counter(s.id for s in process.patches)
     for s in process.patches:
-        applied = sum(g.state.value == "applied" for g in s.groups)
-        detail = s.why or (f"{applied} of {len(s.groups)} groups" if s.state.value == "partial" else "")
-        if times[s.id] > 1 and s.bias:
-            detail = "; ".join(d for d in (f"the copy of {s.file} at {s.bias:#x}", detail) if d)
+        applied = sum(g.state is PatchState.APPLIED for g in s.groups)
+        details = [f"the copy of {s.file} at {s.bias:#x}"] if times[s.id] > 1 and s.bias else []
+        if s.why is not None:
+            details.append(s.why.text)
+        elif s.state is PatchState.PARTIAL:
+            details.append(f"{applied} of {len(s.groups)} groups")
         if s.old_frames is not None:
-            detail = "; ".join(d for d in (detail, s.old_frames.text or "nobody is in old code any more") if d)
-        rows.append((str(process.pid), process.command, s.id, s.state.value, s.file, s.name, ", ".join(s.cves), detail))
+            details.append(s.old_frames.text or "nobody is in old code any more")
+        row = (s.id, s.state.value, s.file, s.name, ", ".join(s.cves), "; ".join(details))
+        rows.append((str(process.pid), process.command, *row))
     return rows

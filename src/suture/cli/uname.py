@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import argparse
 
-from suture.cli.output import print_json
+from suture.cli.output import print_document
 from suture.error import ExitCode
-from suture.kernel.livepatch import patches
-from suture.kernel.version import effective
+from suture.host.status import uname
 
 HELP = """\
 Print the running kernel's release and the version that it is in effect: the source version all of whose fixes its live patches
@@ -21,9 +20,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    version = effective(patches())
+    found = uname()
     if args.json:
-        print_json(version)
+        print_document(found)
     else:
-        print(version.line())
-    return ExitCode.OK
+        print(found.host.kernel.line())
+    return found.exit_code

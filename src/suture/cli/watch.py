@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from suture.cli.number import jobs, seconds
-from suture.cli.output import print_json, print_table, progress
+from suture.cli.output import print_document, print_table, progress
 from suture.error import ExitCode, SutureError
 from suture.progress import Progress
+from suture.report.document import WatchReport
+from suture.report.moment import now
 
 if TYPE_CHECKING:
     from suture.convert.queue import Builder, QueuePlace
@@ -86,10 +88,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from suture.cli.make import check_folder
     from suture.convert.conversion import planned
     from suture.convert.queue import builder
     from suture.make.request import BadRequest
+    from suture.maker.maker import check_folder
 
     if not args.package and not args.installed:
         raise BadRequest("no package to watch", "give --package NAME, or --installed")
@@ -149,15 +151,16 @@ def _print(args: argparse.Namespace, found: Sequence[Conversion]) -> int:
     from suture.convert.result import ConvertOutcome
     from suture.convert.store import as_json
 
+    is_whole = all(not c.problem and all(f.outcome is not ConvertOutcome.DISK for f in c.fixes) for c in found)
+    code = ExitCode.OK if is_whole or args.plan else ExitCode.PARTIAL
     if args.json:
-        print_json({"conversions": [as_json(c) for c in found]})
+        print_document(WatchReport(now(), int(code), tuple(as_json(c) for c in found)))
     elif not found:
         print("no update that was not converted before")
     else:
         for conversion in found:
             print_conversion(conversion)
-    is_whole = all(not c.problem and all(f.outcome is not ConvertOutcome.DISK for f in c.fixes) for c in found)
-    return ExitCode.OK if is_whole or args.plan else ExitCode.PARTIAL
+    return code
 
 
 def print_conversion(c: Conversion) -> None:

@@ -16,6 +16,7 @@ from suture.command import run
 from suture.error import ExitCode, SutureError
 from suture.kernel import livepatch
 from suture.kernel.manifest import KernelPatch, read_patch
+from suture.report.kernel import AtBoot
 from suture.visible import visible
 
 UNITS = Path("/etc/systemd/system")
@@ -66,16 +67,6 @@ Type=oneshot
 ExecStart={python} -m suture.kernel.boot settled
 """,
 }
-
-
-@dataclass(frozen=True)
-class AtBoot:
-    """A patch that is kept for the next boot of a kernel."""
-
-    name: str
-    build_id: str
-    state: str
-    held_back: bool = False
 
 
 @dataclass(frozen=True)

@@ -98,11 +98,6 @@ _AT_ONCE = "vmlinux"  # its section is applied when the module is loaded
 _SIGNED = b"~Module signature appended~\n"
 
 
-def is_kernel_patch(path: Path) -> bool:
-    """Whether a file is called as a module is."""
-    return path.suffix == ".ko"
-
-
 def read_patch(path: Path, *, owned: bool = False) -> KernelPatch:
     """Read a patch module; with `owned` only one that nobody but root or the caller could have written.
 

@@ -16,9 +16,8 @@ from pathlib import Path
 from suture.kernel import boot, livepatch
 from suture.kernel.check import KernelFacts, facts
 from suture.kernel.livepatch import LoadedPatch
-from suture.kernel.manifest import KernelPatch, read_patch
+from suture.kernel.manifest import KernelPatch
 from suture.kernel.version import running_version
-from suture.patch.admission import read_folder
 from suture.patch.manifest import closed
 from suture.report.hole import holes
 from suture.report.row import KernelRow
@@ -34,11 +33,6 @@ class NextBoot:
 
     version: str
     modules: frozenset[str] = frozenset()
-
-
-def read_patches(folder: Path) -> tuple[list[KernelPatch], list[str]]:
-    """All kernel patches of a folder, and what is wrong with those that cannot be read."""
-    return read_folder(folder, "*.ko", read_patch)
 
 
 def scan(patches: Sequence[KernelPatch]) -> KernelRow | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
-from enum import Enum
 from pathlib import Path
 
 from suture.error import ExitCode, NotFound, SutureError
@@ -12,6 +11,7 @@ from suture.kernel import livepatch
 from suture.kernel.check import check, facts
 from suture.kernel.livepatch import LoadedPatch
 from suture.kernel.manifest import KernelPatch
+from suture.report.kernel import HoldingTask, KernelOutcome
 from suture.report.reason import Reason
 
 _STEP = 0.05
@@ -22,26 +22,6 @@ class Stalled(SutureError):
     """Tasks stayed inside old code. The patch was taken back, or is still on its way."""
 
     exit_code = ExitCode.BUSY
-
-
-class KernelOutcome(Enum):
-    """What became of it."""
-
-    APPLIED = "applied"
-    ALREADY = "applied already"
-    REVERTED = "reverted"
-    DISABLED = "disabled, still loaded"
-
-
-@dataclass(frozen=True)
-class HoldingTask:
-    """A task that has not changed over. `stack` are its kernel functions, the innermost first."""
-
-    pid: int
-    tid: int
-    command: str
-    state: str
-    stack: tuple[str, ...]
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from typing import TypeVar
 
 from suture.error import ExitCode, NotFound, Refused, SutureError
 from suture.patch.manifest import BadPatch
-from suture.report.reason import Reason
+from suture.report.reason import Cause, Reason
 
 T = TypeVar("T")
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
@@ -63,14 +63,14 @@ def read_bytes(path: Path, most: int, *, owned: bool = False) -> bytes:
         ) from problem
 
 
-def read_folder(folder: Path, pattern: str, read: Callable[[Path], T]) -> tuple[list[T], list[str]]:
-    """All patch files of a folder that a shell pattern names, and what is wrong with those that cannot be read."""
+def read_folder(folder: Path, patterns: Sequence[str], read: Callable[[Path], T]) -> tuple[list[T], list[Cause]]:
+    """All patch files of a folder that shell patterns name, and what is wrong with those that cannot be read."""
     found, bad = [], []
-    for path in sorted(folder.glob(pattern)):
+    for path in sorted({p for pattern in patterns for p in folder.glob(pattern)}):
         try:
             found.append(read(path))
         except SutureError as problem:
-            bad.append(problem.what)
+            bad.append(problem.cause)
     return found, bad
 
 

@@ -116,6 +116,7 @@ class Reason(StrEnum):
 
     PATCH_MALFORMED = "patch.malformed"
     PATCH_ALTERED = "patch.altered"
+    PATCH_DIFFERS = "patch.differs-when-made-again"
     PATCH_FOREIGN = "patch.foreign"
 
     KILLED = "defect.worker-killed"
@@ -129,6 +130,12 @@ class Reason(StrEnum):
     OTHER_PART = "memory.other-binary-not-patched"
     OLD_FRAMES = "memory.old-code-in-use"
     UNTIL_EXEC = "memory.executes-itself"
+    COPY_OPEN = "memory.copy-not-patched"
+    IMAGE_GONE = "memory.image-gone"
+    INTERRUPTED = "memory.applier-died"
+    NEVER_APPLIED = "memory.patch-never-applied"
+    DAMAGED = "memory.entries-damaged"
+    REMAINS = "memory.no-whole-patch"
     STATIC_COPY = "memory.static-copy"
     DISK_REPLACED = "disk.replaced"
     DISK_DELETED = "disk.deleted"

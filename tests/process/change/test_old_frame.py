@@ -10,10 +10,11 @@ import pytest
 from suture.patch.consistency import Consistency
 from suture.patch.record import PlacedFunction, PlacedGroup, PlacedPart, Record
 from suture.process.change import old_frame
-from suture.process.change.old_frame import OldFrames, old_frames
+from suture.process.change.old_frame import old_frames
 from suture.process.change.switch import Outcome
 from suture.process.change.transition import Transition
 from suture.process.stack.stack import ELSEWHERE, NO_THREAD, Hit, Range
+from suture.report.patch import OldFrames
 
 F = PlacedFunction("f", 0x1004, 64, "", 4, 7, b"", 0, 0, 0x9008, 24, 0, Consistency.RELAXED)
 G = PlacedFunction("g", 0x2000, 32, "", 0, 5, b"", 0, 0, 0x9040, 16, 0, Consistency.RELAXED, endless=True)

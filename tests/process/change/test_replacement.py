@@ -12,9 +12,10 @@ from suture.error import Refused
 from suture.patch.consistency import Consistency
 from suture.patch.manifest import FixFact, Group, Manifest, ReplacedFunction, Target
 from suture.patch.record import PlacedFunction, PlacedGroup, Record, RecordedFix
-from suture.process.change.replacement import Earlier, Taken, earlier, refuse_third, taken_over
+from suture.process.change.replacement import Taken, earlier, refuse_third, taken_over
 from suture.process.memory.maps import Mapping
 from suture.process.memory.placed import Placed, Route
+from suture.report.patch import Earlier
 
 BIAS = 0x5550_0000_0000
 NOWHERE = Mapping(0, 0, True, False, True, False, 0, b"", 0, b"")

@@ -19,9 +19,9 @@ from suture.patch.record import BadRecord, PlacedGroup, Record
 from suture.patch.x86_64 import JUMP_SIZE, STUB_SIZE, UNUSED
 from suture.process.allowance import limited_by_name
 from suture.process.change.fitting import fitting_images, refuse_shared
-from suture.process.change.old_frame import OldFrames, old_frames
+from suture.process.change.old_frame import old_frames
 from suture.process.change.place import close_left, has_left, place
-from suture.process.change.replacement import Earlier, earlier, refuse_third, taken_over
+from suture.process.change.replacement import earlier, refuse_third, taken_over
 from suture.process.change.switch import Outcome, carry_out
 from suture.process.change.transition import Aim, Transition, plan, settlement
 from suture.process.change.unwind_table import CxxRuntime, Registration, find_runtime, following_of, registration
@@ -50,6 +50,7 @@ from suture.process.tracee import Sharers, Tracee
 from suture.process.urgency import hurry
 from suture.process.x86_64 import require_machine
 from suture.refusal import RESTART
+from suture.report.patch import Earlier, OldFrames
 from suture.report.reason import Reason
 
 

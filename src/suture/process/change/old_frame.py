@@ -6,40 +6,15 @@ Looking costs the process a few short pauses, as an apply that has to wait does;
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from suture.patch.record import PlacedFunction, Record
 from suture.process.change.switch import carry_out
 from suture.process.change.transition import Transition
 from suture.process.stack.stack import Range
 from suture.process.tracee import Tracee
+from suture.report.patch import OldFrames
 
 _SECONDS = 0.1
-
-
-@dataclass(frozen=True)
-class OldFrames:
-    """Frames of old functions: in how many threads, and how many on suspended stacks; `functions` names them, `endless` those that never
-    return. `unknown` says why it could not be told."""
-
-    threads: int
-    coroutines: int
-    functions: tuple[str, ...]
-    endless: tuple[str, ...]
-    unknown: str = ""
-
-    @property
-    def text(self) -> str:
-        """For people; empty when nobody is left."""
-        if self.unknown:
-            return f"who is still in old code cannot be told: {self.unknown}"
-        if not self.functions:
-            return ""
-        who = [
-            f"{n} {what}{'s' * (n != 1)}" for n, what in ((self.threads, "thread"), (self.coroutines, "coroutine")) if n
-        ]
-        stay = f" ({', '.join(self.endless)} never returns)" if self.endless else ""
-        return f"{' and '.join(who)} still in old code of {', '.join(self.functions)}{stay}"
 
 
 def old_frames(tracee: Tracee, record: Record) -> OldFrames:

@@ -9,6 +9,7 @@ from suture.error import Refused
 from suture.patch.manifest import Manifest, ReplacedFunction
 from suture.patch.record import PlacedFunction, Record
 from suture.process.memory.placed import Placed, Route
+from suture.report.patch import Earlier
 from suture.report.reason import Reason
 
 
@@ -18,14 +19,6 @@ class Taken:
 
     record: Record
     lost: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Earlier:
-    """A patch of the same functions that the process carries and that is not in force."""
-
-    id: str
-    name: str
 
 
 def taken_over(

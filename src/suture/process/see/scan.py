@@ -8,11 +8,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from suture.error import ExitCode
-from suture.patch.admission import read_folder
-from suture.patch.file import SUFFIX, PatchFile, read_patch
+from suture.patch.file import PatchFile
 from suture.patch.manifest import Manifest, closed
 from suture.process.allowance import limited
 from suture.process.memory.image import Image
@@ -38,15 +36,12 @@ _MOST_COPIES = 16  # rows of one build-id in one process; more are counted
 
 @dataclass(frozen=True)
 class Scan:
-    """All rows, and the processes that could not be looked at: what they run is not known."""
+    """All rows, and the processes that could not be looked at: what they run is not known. `loaded`: for each process with a row, the
+    paths of all that it has mapped."""
 
     rows: tuple[Row, ...]
     unread: tuple[Unread, ...]
-
-
-def read_patches(folder: Path) -> tuple[list[PatchFile], list[str]]:
-    """All patch files of a folder, and what is wrong with those that cannot be read."""
-    return read_folder(folder, f"*{SUFFIX}", read_patch)
+    loaded: Mapping[int, Sequence[str]]
 
 
 def scan(patches: Sequence[PatchFile]) -> Scan:
@@ -73,9 +68,10 @@ def scan(patches: Sequence[PatchFile]) -> Scan:
                     Unread.of(answer.pid, answer.problem)
                 )  # else it has ended, or become another user's program
     rows.sort(key=lambda r: r.pid)
-    rows = judged_together(rows, {p.id: _parts(p.manifest) for p in patches}, _loaded(processes, rows))
+    loaded = _loaded(processes, rows)
+    rows = judged_together(rows, {p.id: _parts(p.manifest) for p in patches}, loaded)
     again = executes_itself(processes, {r.pid for r in rows})
-    return Scan(tuple(_until_exec(r, again) for r in rows), tuple(unread))
+    return Scan(tuple(_until_exec(r, again) for r in rows), tuple(unread), loaded)
 
 
 def _parts(manifest: Manifest) -> list[Part]:
@@ -200,7 +196,7 @@ def _row(
 
 def _carried(process: Found, placed: Placed, status: PatchStatus, file: PatchFile | None) -> Carried:
     if status.state is State.DAMAGED:
-        reason = status.why
+        reason = status.why.text if status.why else ""
     elif file is None:
         reason = ""
     else:

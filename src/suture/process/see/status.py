@@ -6,7 +6,6 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
 
 from suture.error import ExitCode, Unsupported
 from suture.patch.record import PlacedFunction, Record
@@ -19,9 +18,8 @@ from suture.process.memory.placed import MARK, Placed, Remains, Route, State, fi
 from suture.process.see.aside import each
 from suture.process.see.find import Unread, hurried, through_living_thread
 from suture.process.tracee import Tracee, command_name, list_processes
-
-if TYPE_CHECKING:
-    from suture.process.change.old_frame import OldFrames
+from suture.report.patch import OldFrames
+from suture.report.reason import Cause, Reason
 
 
 @dataclass(frozen=True)
@@ -53,7 +51,7 @@ class PatchStatus:
     base: int
     size: int
     bias: int
-    why: str = ""
+    why: Cause | None = None
     relaxed: str = ""
     old_frames: OldFrames | None = None  # of a relaxed patch that is in force
 
@@ -84,7 +82,7 @@ def with_old_frames(tracee: Tracee, patch: PatchStatus, record: Record | None) -
     """A relaxed patch in force with who is still in old code; any other as it is."""
     if record is None or not patch.relaxed or patch.state not in (State.APPLIED, State.PARTIAL):
         return patch
-    from suture.process.change.old_frame import OldFrames, old_frames  # what stops a process: only here is it needed
+    from suture.process.change.old_frame import old_frames  # what stops a process: only here is it needed
 
     try:
         found = old_frames(tracee, record)
@@ -110,12 +108,13 @@ def states_of(
         bare = [i for i in present if i.build_id == s.build_id and (s.id, i.bias) not in carried]
         if s.state is State.APPLIED and bare:
             more = f" and {len(bare) - 1} more" if len(bare) > 1 else ""
-            found[n] = replace(s, why=f"not in the copy at {bare[0].start:#x}{more}: apply it again")
+            text = f"not in the copy at {bare[0].start:#x}{more}"
+            found[n] = replace(s, why=Cause(Reason.COPY_OPEN, f"{text}: apply it again"))
     for r in remains:
         found.append(
             PatchStatus(
                 r.id, "", State.INTERRUPTED if not r.mapping.executable else State.DAMAGED, "", "", "", "", (), (), (), (),
-                r.mapping.start, r.mapping.end - r.mapping.start, 0, f"no whole patch: {r.why}; nothing leads to it",
+                r.mapping.start, r.mapping.end - r.mapping.start, 0, Cause(Reason.REMAINS, f"no whole patch: {r.why}; nothing leads to it"),
             )
         )  # fmt: skip
     return found
@@ -125,9 +124,10 @@ def _status(pid: int, p: Placed, placed: Sequence[Placed], present: Sequence[Ima
     record = p.record
     image = next((i for i in present if i.build_id == record.build_id and i.bias == record.bias), None)
     groups: tuple[GroupStatus, ...] = ()
-    why = ""
+    why = None
     if image is None:
-        state, why = State.UNMAPPED, f"{record.file} is not where it was when the patch was applied"
+        state = State.UNMAPPED
+        why = Cause(Reason.IMAGE_GONE, f"{record.file} is not where it was when the patch was applied")
     else:
         same = [q for q in placed if q.record.build_id == record.build_id and q.record.bias == record.bias]
         read = reader(pid)
@@ -142,14 +142,15 @@ def _status(pid: int, p: Placed, placed: Sequence[Placed], present: Sequence[Ima
         state = _overall([g.state for g in groups])
         if state is State.INTERRUPTED:
             acts = sorted({g.effective.value for g in groups})
-            why = f"an applier died; the process behaves as {' and '.join(acts)}; apply or revert again"
+            text = f"an applier died; the process behaves as {' and '.join(acts)}"
+            why = Cause(Reason.INTERRUPTED, f"{text}; apply or revert again")
         elif state is State.DAMAGED:
-            why = "entries hold code that no patch here has written"
+            why = Cause(Reason.DAMAGED, "entries hold code that no patch here has written")
         elif state is State.NEVER_APPLIED:
-            why = (
-                f"put there{_when(pid, p.text)} and never switched, as its functions were in use or the applier ended:"
-                " apply it again"
+            text = (
+                f"put there{_when(pid, p.text)} and never switched, as its functions were in use or the applier ended"
             )
+            why = Cause(Reason.NEVER_APPLIED, f"{text}: apply it again")
     return PatchStatus(
         record.id,
         record.name,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
-from suture.cli.subject import Mapped, NamedSource, find, place
+from suture.maker.subject import Mapped, NamedSource, find, place
 from suture.progress import silent
 from suture.source.origin import codename
 

@@ -1,0 +1,62 @@
+"""A process as reports name it: what it executes, and the unit and container that it belongs to."""
+
+from __future__ import annotations
+
+import os
+import re
+
+from suture.error import SutureError
+from suture.process.proc import read_file
+from suture.process.tracee import command_name, read_stat
+from suture.report.process import Process
+
+_MOST = 1024
+_CONTAINER = re.compile(r"(?:^|[-/:])([0-9a-f]{64})(?:\.scope)?(?=/|$)")
+_NAMED = re.compile(
+    r"/(?:lxc\.payload\.|lxc/)([^/]+)|/machine\.slice/(?:machine-|systemd-nspawn@)([^/]+?)\.(?:scope|service)"
+)
+_ESCAPED = re.compile(r"\\x([0-9a-f]{2})")
+
+
+def process(pid: int) -> Process:
+    """Its facts; those that cannot be read are empty, and all of them for one that has ended."""
+    try:
+        start = read_stat(pid).start_time
+        program = os.readlink(f"/proc/{pid}/exe")
+    except (SutureError, OSError):
+        start, program = _start(pid), ""
+    unit, container = belongs_to(_control_groups(pid))
+    return Process(pid, start, command_name(pid), program[:_MOST], unit, container)
+
+
+def belongs_to(text: str) -> tuple[str, str]:
+    """(systemd unit, container) from a process's control groups (/proc/PID/cgroup, cgroups(7)); "" for what it is not in.
+
+    A container is known by the 64 digits that Docker, Podman, containerd and CRI-O call it by, or the name that LXC and systemd-nspawn do.
+    """
+    paths = [row.split(":", 2)[2] for row in text.splitlines() if row.count(":") >= 2]
+    path = max(paths, key=lambda p: (p.count("/"), len(p)), default="")[:_MOST]
+    unit = next((part for part in reversed(path.split("/")) if part.endswith((".service", ".scope"))), "")
+    numbers = _CONTAINER.findall(path)
+    name = _NAMED.search(path)
+    container = numbers[-1] if numbers else next((g for g in name.groups() if g), "") if name else ""
+    return _unescaped(unit), _unescaped(container)
+
+
+def _unescaped(name: str) -> str:
+    r"""A unit's name as people write it: `\x2d` is a hyphen (systemd-escape(1))."""
+    return _ESCAPED.sub(lambda m: chr(int(m[1], 16)), name)
+
+
+def _start(pid: int) -> int:
+    try:
+        return read_stat(pid).start_time
+    except SutureError:
+        return 0
+
+
+def _control_groups(pid: int) -> str:
+    try:
+        return read_file(pid, "cgroup").decode(errors="replace")
+    except (SutureError, OSError):
+        return ""

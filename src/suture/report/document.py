@@ -1,0 +1,254 @@
+"""What `suture VERB --json` prints, what a host passes on and what is stored: one document for each verb.
+
+Each has `format`, `kind` and `tool` in front (`suture.report.encoding`). `FORMAT` goes up when a field goes away or means another thing; fields
+may be added without. docs/reference/report.md shows all of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from suture.report.change import ChangedProcess, Event, FailedProcess
+from suture.report.hole import HoleState, HostHole
+from suture.report.host import Host
+from suture.report.kernel import ChangedKernel, KernelPlan, KernelStatus
+from suture.report.patch import CarriedPatch, Patch
+from suture.report.process import Process, UnreadProcess
+from suture.report.reason import Cause, Reason
+from suture.report.scan import ScannedKernel, ScannedProcess
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Document:
+    """`time` is when it was made, in UTC (RFC 3339); `exit_code` is what the command ends with (docs/reference/exit-codes.md)."""
+
+    kind: ClassVar[str] = ""
+
+    time: str
+    exit_code: int
+
+
+@dataclass(frozen=True)
+class OfHost(Document):
+    """A document about this host."""
+
+    host: Host
+
+
+@dataclass(frozen=True)
+class ScanReport(OfHost):
+    """`state` is the worst of all `holes`, none without a hole. `patches` are those that were compared with, `unreadable_patches` files
+    that could not be read. Processes without anything to say of are left out."""
+
+    kind: ClassVar[str] = "scan"
+
+    state: HoleState | None
+    holes: tuple[HostHole, ...]
+    processes: tuple[ScannedProcess, ...]
+    kernel: ScannedKernel | None
+    unread: tuple[UnreadProcess, ...]
+    patches: tuple[Patch, ...]
+    unreadable_patches: tuple[Cause, ...]
+
+
+@dataclass(frozen=True)
+class CarryingProcess(Process):
+    """A process with the patches that it carries."""
+
+    patches: tuple[CarriedPatch, ...]
+
+
+@dataclass(frozen=True)
+class StatusReport(OfHost):
+    """Processes that carry patches; or, asked for it, the running kernel."""
+
+    kind: ClassVar[str] = "status"
+
+    processes: tuple[CarryingProcess, ...]
+    unread: tuple[UnreadProcess, ...]
+    kernel: KernelStatus | None
+
+
+@dataclass(frozen=True)
+class ChangeReport(OfHost):
+    """`patch` is the id, of a kernel patch the module's name. Before their turn, `ended` have ended and `executed` have executed another
+    program (pids). `notes`: what to know where something was done. Seconds: of the first look at all processes, and all together; none where no processes were looked for."""
+
+    patch: str
+    processes: tuple[ChangedProcess, ...]
+    failed: tuple[FailedProcess, ...]
+    unread: tuple[UnreadProcess, ...]
+    ended: tuple[int, ...]
+    executed: tuple[int, ...]
+    kernel: ChangedKernel | None
+    notes: tuple[str, ...]
+    events: tuple[Event, ...]
+    scan_seconds: float | None
+    seconds: float | None
+
+
+@dataclass(frozen=True)
+class ApplyReport(ChangeReport):
+    """What became of applying a patch; `file` is what it says of itself."""
+
+    kind: ClassVar[str] = "apply"
+
+    file: Patch
+
+
+@dataclass(frozen=True)
+class RevertReport(ChangeReport):
+    """What became of reverting a patch."""
+
+    kind: ClassVar[str] = "revert"
+
+
+@dataclass(frozen=True)
+class PlannedWrite:
+    """A write that applying would do: its address, the bytes in hex digits or their number, and what they are."""
+
+    pid: int
+    address: int
+    bytes: str
+    what: str
+
+
+@dataclass(frozen=True)
+class PlanReport(OfHost):
+    """What applying would do, and what to know of it before."""
+
+    kind: ClassVar[str] = "plan"
+
+    file: Patch
+    steps: tuple[PlannedWrite, ...]
+    notes: tuple[str, ...]
+    kernel: KernelPlan | None
+
+
+@dataclass(frozen=True)
+class ShowReport(Document):
+    """A patch file. `manifest` is as the file has it (docs/reference/patch-format.md)."""
+
+    kind: ClassVar[str] = "show"
+
+    patch: Patch
+    manifest: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class RefusedPart:
+    """A part of a fix that is in no patch, and why."""
+
+    function: str
+    file: str
+    line: int
+    reason: str
+    remedy: str
+
+
+@dataclass(frozen=True)
+class ReviewedPart:
+    """Something of a patch that a person should look at."""
+
+    file: str
+    function: str
+    kind: str
+    what: str
+
+
+@dataclass(frozen=True)
+class MadePatch(Patch):
+    """A patch that was written to `path`. `replaced` is the id of the one that was there before. `safe`: nothing was refused; `grade` says
+    whether a person should look at it. `ledgers` tell what became of each changed line of each fix (docs/reference/patch-format.md)."""
+
+    path: str
+    replaced: str
+    safe: bool
+    grade: str
+    review: tuple[ReviewedPart, ...]
+    notes: tuple[str, ...]
+    ledgers: tuple[Mapping[str, Any], ...]
+
+
+@dataclass(frozen=True)
+class MakeReport(Document):
+    """What was made, what was refused, and how long each step took."""
+
+    kind: ClassVar[str] = "make"
+
+    patches: tuple[MadePatch, ...]
+    refused: tuple[RefusedPart, ...]
+    seconds: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class VerifyReport(Document):
+    """A patch that was made again from `source` and has the same `bytes`."""
+
+    kind: ClassVar[str] = "verify"
+
+    id: str
+    verified: bool
+    source: str
+    bytes: int
+    compiler: str
+
+
+@dataclass(frozen=True)
+class UnameReport(OfHost):
+    """The running kernel is in `host`."""
+
+    kind: ClassVar[str] = "uname"
+
+
+@dataclass(frozen=True)
+class RecordReport(Document):
+    """A build whose compile commands were written to `path`. `untold`: what could not be recorded; `uncompiled`: objects by the binary that
+    they were linked into."""
+
+    kind: ClassVar[str] = "record"
+
+    path: str
+    units: int
+    untold: tuple[str, ...]
+    uncompiled: Mapping[str, tuple[str, ...]]
+
+
+@dataclass(frozen=True)
+class WatchReport(Document):
+    """One pass of watching the archive. A conversion is what became of one update; it has a format of its own."""
+
+    kind: ClassVar[str] = "watch"
+
+    conversions: tuple[Mapping[str, Any], ...]
+
+
+@dataclass(frozen=True)
+class ErrorReport(Document):
+    """A command that ended with an error, and did nothing that it does not tell of."""
+
+    kind: ClassVar[str] = "error"
+
+    error: str
+    remedy: str
+    reason: Reason
+
+
+DOCUMENTS: tuple[type[Document], ...] = (
+    ScanReport,
+    StatusReport,
+    ApplyReport,
+    RevertReport,
+    PlanReport,
+    ShowReport,
+    MakeReport,
+    VerifyReport,
+    UnameReport,
+    RecordReport,
+    WatchReport,
+    ErrorReport,
+)

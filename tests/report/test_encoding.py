@@ -1,0 +1,96 @@
+"""Every document as JSON: what is written fits the schema, and is read back as it was."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import is_dataclass, replace
+from typing import Any
+
+import jsonschema
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from suture.error import ExitCode
+from suture.report.document import DOCUMENTS, ApplyReport, Document, ErrorReport, MadePatch, VerifyReport
+from suture.report.encoding import NoDocument, decode, encode
+from suture.report.reason import Reason
+from suture.report.schema import schema
+
+STRICT, OPEN = (jsonschema.Draft202012Validator(schema(strict=s)) for s in (True, False))
+ERROR = ErrorReport("2026-11-27T17:00:00.000Z", int(ExitCode.REFUSED), "what", "do", Reason.OVERLAP)
+
+st.register_type_strategy(str, st.text(max_size=8))
+st.register_type_strategy(float, st.floats(allow_nan=False, allow_infinity=False))
+
+
+def as_json(document: Document) -> Any:
+    return json.loads(json.dumps(encode(document)))
+
+
+def documents(kind: type[Document]) -> st.SearchStrategy[Document]:
+    anything = st.dictionaries(st.text(max_size=4), st.integers(), max_size=2)
+    given_fields: dict[str, st.SearchStrategy[Any]] = {}
+    if kind.kind == "show":
+        given_fields["manifest"] = anything
+    if kind.kind == "watch":
+        given_fields["conversions"] = st.tuples(anything)
+    if kind.kind == "make":
+        given_fields["patches"] = st.tuples(st.builds(MadePatch, ledgers=st.tuples(anything)))
+    return st.builds(kind, **given_fields)
+
+
+@pytest.mark.parametrize("kind", DOCUMENTS, ids=lambda d: d.kind)
+def test_what_is_written_fits_the_schema_and_is_read_back_as_it_was(kind: type[Document]) -> None:
+    @settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(documents(kind))
+    def check(document: Document) -> None:
+        written = as_json(document)
+        STRICT.validate(written)
+        OPEN.validate(written)
+        assert decode(written) == document
+
+    check()
+
+
+def test_the_schema_is_one() -> None:
+    for validator in (STRICT, OPEN):
+        jsonschema.Draft202012Validator.check_schema(validator.schema)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"reason": 5}, {"exit_code": "3"}, {"exit_code": True}, {"time": None}, {"format": 2}, {"kind": "scan"}, {"remedy": ["x"]}],
+    ids=str,
+)  # fmt: skip
+def test_what_is_no_document_fits_no_schema_and_is_not_read(change: dict[str, Any]) -> None:
+    written = {**as_json(ERROR), **change}
+    assert not STRICT.is_valid(written) and not OPEN.is_valid(written)
+    with pytest.raises(NoDocument):
+        decode(written)
+
+
+def test_a_field_that_is_missing_is_named() -> None:
+    written = as_json(ERROR)
+    del written["remedy"]
+    assert not OPEN.is_valid(written)
+    with pytest.raises(NoDocument, match="remedy"):
+        decode(written)
+
+
+def test_a_field_of_a_newer_version_is_left_out() -> None:
+    written = {**as_json(ERROR), "new": 1}
+    assert OPEN.is_valid(written) and not STRICT.is_valid(written)
+    assert decode(written) == ERROR
+
+
+@pytest.mark.parametrize("value", [None, [], 1, "x", {}, {"format": 1}, {"format": 1, "kind": []}], ids=str)
+def test_what_is_no_document_at_all(value: Any) -> None:
+    with pytest.raises(NoDocument):
+        decode(value)
+
+
+def test_values_of_a_document_cannot_be_changed() -> None:
+    assert all(is_dataclass(d) and d.__dataclass_params__.frozen for d in DOCUMENTS)  # type: ignore[attr-defined]
+    assert replace(ERROR, error="other") != ERROR
+    assert {ApplyReport.kind, VerifyReport.kind} == {"apply", "verify"}
