@@ -86,3 +86,8 @@ def test_a_text_is_read_as_it_is_and_a_pipe_is_not_waited_for(tmp_path: Path) ->
     for name in ("pipe", "absent"):
         with pytest.raises(NotFound):
             read_text(tmp_path / name)
+
+
+def test_where_two_files_begin_to_differ_is_told_by_the_byte() -> None:
+    assert first_difference(b"abc", b"abd") == "the first difference is at byte 2 of 3 and 3"
+    assert first_difference(b"abc", b"abcd") == "the first difference is at byte 3 of 3 and 4"
