@@ -92,7 +92,7 @@ CASES: dict[str, list[Case]] = {
                lambda f, t, p: ["status", str(t.pid), "--gdb", str(p / "answer.suture.o")]],
     "revert": [lambda f, t, p: ["revert", NAME], lambda f, t, p: ["revert", str(p / "answer.suture.o"), str(t.pid)]],
     "uname": [lambda f, t, p: ["uname"]],
-    "watch": [lambda f, t, p: ["watch", "--once", "--package", NAME, "--output", str(p)]],
+    "watch": [lambda f, t, p: ["watch", "--plan", "--package", NAME, "--output", str(p)]],
     "schema": [lambda f, t, p: ["schema"]],
     "record": [lambda f, t, p: ["record", "--tree", str(f.parent), "--", NAME]],
 }  # fmt: skip
