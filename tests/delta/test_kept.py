@@ -128,13 +128,32 @@ def test_data_that_has_the_address_keeps_it() -> None:
     assert not kept("ret", more=POINTER.replace(".quad table", ".quad one"))
 
 
-def test_a_constant_without_code_in_it_is_as_good_where_it_was() -> None:
-    assert not kept(TAKEN + "ret", "place", "place+4")
-    assert not kept(TAKEN + "ret", "5", "6")
-    assert kept(TAKEN + "ret", "place", "two")
-    assert kept(TAKEN + "ret", "two", "place")
-    assert kept(TAKEN + "ret", "outside", "outside+8")
-    assert not kept(TAKEN + "ret", "one+1", "two+1")  # labels inside functions
+STORES = ["mov %rax, place(%rip); xor %eax, %eax; ret", "mov %rax, 8(%rdi); xor %eax, %eax; ret"]
+PASSES = [
+    "ret",
+    "mov %rax, %rdi; call *8(%rsi); ret",
+    "mov %rax, -8(%rsp); xor %eax, %eax; ret",
+    "mov (%rax), %rax; ret",
+]
+
+
+@pytest.mark.parametrize("code", STORES)
+def test_a_constant_without_code_in_it_is_kept_where_its_address_is_stored(code: str) -> None:
+    assert kept(TAKEN + code, "5", "6")
+    assert kept("movq $table, place(%rip); ret", "5", "6")
+
+
+@pytest.mark.parametrize("code", PASSES)
+def test_a_constant_without_code_in_it_that_is_only_read_passed_or_returned_goes_in(code: str) -> None:
+    assert not kept(TAKEN + code, "5", "6")
+    assert not kept("mov table(%rip), %rax; ret", "5", "6")
+
+
+def test_an_address_of_code_in_either_version_makes_it_a_table_of_functions() -> None:
+    passed = "lea table(%rip), %rdi; call *8(%rsi); xor %eax, %eax; ret"
+    assert not kept(passed, "place", "place+4") and not kept(passed, "5", "6")
+    assert kept(passed, "place", "two")
+    assert kept(passed, "two", "place")
 
 
 def test_a_constant_that_the_fix_leaves_alone_is_not_asked_for() -> None:

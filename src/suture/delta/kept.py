@@ -1,11 +1,14 @@
 """Whether running code may have kept the address of a constant: who holds it goes on with the old contents, whatever a patch brings.
 
 Code that reads a constant in place, or through a register that leads nowhere else, keeps nothing. An address that is stored,
-passed, returned, or carried where this analysis does not follow, may be kept.
+passed, returned, or carried where this analysis does not follow, may be kept. For a table of functions that is enough: a call through an old
+one goes past the fix. A constant without code is refused where its address surely outlives a call, stored outside of the stack; what was
+only passed to a function or may have been returned is noted.
 """
 
 from __future__ import annotations
 
+from enum import Enum
 from functools import lru_cache
 from typing import Protocol
 
@@ -21,8 +24,17 @@ from suture.refusal import RESTART, Refusal
 # System V x86-64 psABI, section 3.2: what a call is given, and what it leaves
 _ARGUMENTS = frozenset({"rdi", "rsi", "rdx", "rcx", "r8", "r9", "r10"})
 _SCRATCH = _ARGUMENTS | {"rax", "r11"}
+_STACK = frozenset({"rsp", "rbp"})
 _GOT = frozenset({R.GOTPCREL, R.GOTPCRELX, R.REX_GOTPCRELX})
 _JUMPS = frozenset({x86.X86_GRP_JUMP, x86.X86_GRP_BRANCH_RELATIVE})
+
+
+class Escape(Enum):
+    """Where an address may go."""
+
+    NAMED = "data holds it"
+    PASSED = "it is passed on, may be returned, or goes where the analysis does not follow"
+    STORED = "it is written to memory other than the stack"
 
 
 class ConstantChange(Protocol):
@@ -39,18 +51,23 @@ class ConstantChange(Protocol):
 
 
 def kept_constants(change: ConstantChange) -> dict[str, Refusal]:
-    """Changed constants with the addresses of functions that running code may have kept, by label in post.
-
-    What has no code in it, a name or a table of numbers, is as good in its old place as it was.
-    """
+    """Changed constants with the addresses of functions that running code may have kept, and others that it has kept, by label in post."""
     found: dict[str, Refusal] = {}
     for new, old in change.pairs.pre_of.items():
         before, after = change.pre.atoms[old], change.post.atoms[new]
         if after.label not in change.difference.changed_constants or after.kind is AtomKind.CODE:
             continue
-        holds_code = _holds_code(change.pre, before) or _holds_code(change.post, after)
-        if holds_code and _may_be_kept(change.pre, before):
-            found[after.label] = _kept(after.label)
+        if _is_the_languages(before):
+            continue
+        ways = escapes(change.pre, before)
+        if _holds_code(change.pre, before) or _holds_code(change.post, after):
+            if ways:
+                found[after.label] = _kept(after.label)
+        elif Escape.STORED in ways:
+            found[after.label] = Refusal(
+                f"the fix changes the constant {after.label}, whose address old code has stored; who reads it there reads the old contents",
+                f"give the new constant in code that runs after the patch, or {RESTART}",
+            )
     return found
 
 
@@ -63,9 +80,11 @@ def _kept(label: str) -> Refusal:
 
 def _holds_code(obj: AtomObject, atom: Atom) -> bool:
     """Whether a constant has the address of a function, or of something of another unit, which may be one."""
-    if atom.is_type_information or atom.is_vtable or atom.is_indirection or atom.is_pool:
-        return False
     return any(_is_code(obj, atom, ref) for ref in atom.references)
+
+
+def _is_the_languages(atom: Atom) -> bool:
+    return atom.is_type_information or atom.is_vtable or atom.is_indirection or atom.is_pool
 
 
 def _is_code(obj: AtomObject, atom: Atom, ref: Reference) -> bool:
@@ -75,28 +94,30 @@ def _is_code(obj: AtomObject, atom: Atom, ref: Reference) -> bool:
     return target is not None and target.kind is AtomKind.CODE and not obj.points_inside(atom, ref)
 
 
-def _may_be_kept(obj: AtomObject, constant: Atom) -> bool:
-    """Whether something in the unit may have the constant's address beyond a reading of its contents."""
+def escapes(obj: AtomObject, constant: Atom) -> frozenset[Escape]:
+    """How something in the unit may have the constant's address beyond a reading of its contents; empty where nothing has."""
+    found: set[Escape] = set()
     for atom in obj.atoms.values():
         for ref in atom.references:
-            if ref.section != constant.index or atom.index == constant.index:
-                continue
-            if atom.kind is not AtomKind.CODE or _escapes(atom, ref):
-                return True
-    return False
+            if ref.section == constant.index and atom.index != constant.index:
+                found |= {Escape.NAMED} if atom.kind is not AtomKind.CODE else _escapes(atom, ref)
+    return frozenset(found)
 
 
-def _escapes(code: Atom, ref: Reference) -> bool:
-    """Whether an address that one instruction of code has leaves the registers in which the code reads through it."""
+def _escapes(code: Atom, ref: Reference) -> set[Escape]:
+    """How an address that one instruction of code has leaves the registers in which the code reads through it."""
     rows = {i.address: i for i in _decoder().disasm(code.data, 0)}
     at = next((a for a, i in rows.items() if a < ref.offset < a + i.size), None)
     if at is None:
-        return True
+        return {Escape.PASSED}
     first = rows[at]
     if _reads_in_place(first, ref):
-        return False
+        return set()
+    if _writes_memory(first):
+        return {Escape.STORED}
     if first.id not in (x86.X86_INS_LEA, x86.X86_INS_MOV, x86.X86_INS_MOVABS) or not _is_register(first):
-        return True
+        return {Escape.PASSED}
+    found: set[Escape] = set()
     relocated = {r.offset for r in code.references}
     todo = [(at + first.size, frozenset({_whole(first, first.operands[0].reg)}))]
     seen: set[tuple[int, frozenset[str]]] = set()
@@ -107,10 +128,13 @@ def _escapes(code: Atom, ref: Reference) -> bool:
         seen.add((place, held))
         insn = rows.get(place)
         if insn is None:
-            return True
+            return found | {Escape.PASSED}
         after = _after(insn, held)
         if after is None:
-            return True
+            found.add(Escape.STORED if _keeps(insn, held) else Escape.PASSED)
+            if insn.group(x86.X86_GRP_CALL):
+                todo.append((place + insn.size, held - _SCRATCH))
+            continue
         if insn.group(x86.X86_GRP_RET) or insn.id in (x86.X86_INS_UD2, x86.X86_INS_HLT):
             continue
         following = place + insn.size
@@ -118,12 +142,27 @@ def _escapes(code: Atom, ref: Reference) -> bool:
             if _calls_through(insn, held) and not held & _ARGUMENTS:
                 continue
             if insn.operands[0].type != x86.X86_OP_IMM or any(place < r < following for r in relocated):
-                return True
+                found.add(Escape.PASSED)
+                continue
             todo.append((insn.operands[0].imm, after))
             if insn.id == x86.X86_INS_JMP:
                 continue
         todo.append((following, after))
-    return False
+    return found
+
+
+def _keeps(insn: capstone.CsInsn, held: frozenset[str]) -> bool:
+    """Whether an instruction that lets an address go writes it to memory other than the stack."""
+    sources = {_whole(insn, o.reg) for o in insn.operands[1:] if o.type == x86.X86_OP_REG}
+    return _writes_memory(insn) and bool(held & sources)
+
+
+def _writes_memory(insn: capstone.CsInsn) -> bool:
+    """Whether the first operand is memory that is written and not on the stack."""
+    one = insn.operands[0] if insn.operands else None
+    if one is None or one.type != x86.X86_OP_MEM or not one.access & capstone.CS_AC_WRITE:
+        return False
+    return not one.mem.base or _whole(insn, one.mem.base) not in _STACK
 
 
 def _reads_in_place(insn: capstone.CsInsn, ref: Reference) -> bool:

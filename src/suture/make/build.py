@@ -16,7 +16,7 @@ from suture.delta.compare import difference, reconciled
 from suture.delta.early import run_already
 from suture.delta.exception import may_unwind
 from suture.delta.family import joined
-from suture.delta.kept import kept_constants
+from suture.delta.kept import escapes, kept_constants
 from suture.delta.layout import SignatureChange, changed_layouts, changed_signatures
 from suture.delta.leftover import callers_left
 from suture.delta.line import line_of
@@ -443,9 +443,13 @@ class _Build:
             for datum in group.data:
                 change = self.changes[datum.unit]
                 atom = change.post.atoms[datum.index]
-                if atom.label in change.difference.changed_constants:
+                before = change.pre.atoms.get(change.pairs.pre_of.get(atom.index, -1))
+                if atom.label not in change.difference.changed_constants or before is None:
+                    continue
+                if escapes(change.pre, before):
                     notes.append(
-                        f"{change.source}: new code uses a new copy of the constant {atom.label}; pointers to the old one stay"
+                        f"{change.source}: new code uses a new copy of the constant {atom.label}; who was passed the address of the old one "
+                        "and kept it reads the old contents"
                     )
         for group in groups:
             for node in group.replaced:
