@@ -13,12 +13,16 @@ from suture.host.recipient import ApplyOptions, of_file
 from suture.report.document import PlanReport
 
 HELP = """\
-Put a live patch into running processes. Nothing is loaded into them, nothing is restarted; the only pause is the moment in
-which all threads are stopped while the entries of the old functions are rewritten. Without a pid: every process that runs the
-binary that the patch is for, in every container, found by its build-id in memory; those that start meanwhile are found by
-looking again. A process whose threads stay inside a function to be replaced is
-left as it was (busy), or gets the groups of the patch that are free (partial). The file must be whole, root's (or one's own), and
-nobody else may be able to write it."""
+Put a live patch into running processes. Suture loads nothing into them and restarts nothing. The only pause is
+the moment in which all threads are stopped while the entries of the old functions are rewritten.
+
+Without a pid: every process that runs the binary that the patch is for, in every container. Suture finds them
+by the build-id in their memory, and looks again for those that start meanwhile.
+
+If threads stay inside a function to be replaced, the process is left as it was (busy), or gets those groups of
+the patch that are free (partial).
+
+The patch file must be whole. It must belong to root or to you, and nobody else may be able to write to it."""
 EXAMPLES = (
     "# all processes that run the binary the patch is for",
     "suture apply libssl.suture.o",
@@ -51,16 +55,16 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         type=number.seconds,
         default=10.0,
         metavar="SECONDS",
-        help="how long to wait for threads that are inside (10)",
+        help="how long to wait for threads inside a function to be replaced (default: 10)",
     )
     parser.add_argument(
-        "--jobs", type=number.jobs, metavar="N", help="processes at a time (as many as there are processor cores)"
+        "--jobs", type=number.jobs, metavar="N", help="processes at a time (default: one for each processor core)"
     )
     parser.add_argument("--replace", action="store_true", help="take over functions that another patch has replaced")
     parser.add_argument(
         "--accept-partial",
         action="store_true",
-        help="apply a patch that does not hold all of its fix (suture show tells)",
+        help="apply a patch that does not hold all of its fix (see suture show)",
     )
     parser.add_argument(
         "--accept-unproved", action="store_true", help="apply a patch without a proof that it fits the binary"
@@ -68,11 +72,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--accept-loss",
         action="store_true",
-        help="take the place of patches with fixes that this one does not have",
+        help="replace patches that have fixes which this one lacks",
     )
     parser.add_argument("--dry-run", action="store_true", help="print what would be written, change nothing")
     parser.add_argument(
-        "--at-boot", action="store_true", help="a kernel patch: load it again at each boot of its kernel (systemd)"
+        "--at-boot", action="store_true", help="for a kernel patch: load it again at each boot of its kernel (systemd)"
     )
 
 

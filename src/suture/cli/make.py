@@ -22,11 +22,14 @@ _NAMED = 8
 HELP = """
 Make live patches from the source of a fix, one for each shipped binary that the fix changes.
 
-The source is configured as the archive did in a clean room, only the files that the fix touches are compiled, and the result
-is matched against the shipped binary: no package is rebuilt and no debug symbols are needed. What can't be applied to a
-running process is refused with the reason; the rest goes into the patch. Each changed line of the fix is accounted for: where
-one is missing, the patch is partial, the exit code says so (5), and no CVE counts as closed by it. The first making for a source version prepares
-its tree and takes up to a few minutes, later ones take seconds.
+Suture configures the source as the archive did, in a clean room. It compiles only the files that the fix
+touches, and matches the result against the shipped binary: it rebuilds no package and needs no debug symbols.
+
+Suture refuses what cannot be applied to a running process, with the reason; the rest goes into the patch. It
+accounts for each changed line of the fix. If one is missing, the patch is partial: the exit code says so (5),
+and no CVE counts as closed by it.
+
+The first patch for a source version prepares its tree and takes up to a few minutes. Later ones take seconds.
 """
 EXAMPLES = (
     "# a patch file for a library that the archive ships",
@@ -59,7 +62,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--source", metavar="NAME=VERSION", help="source package and version as the archive calls them")
     what.add_argument(
-        "--for", dest="subject", metavar="pid:N|path:FILE", help="whatever a process or file was built from"
+        "--for", dest="subject", metavar="pid:N|path:FILE", help="the source that a process or a file was built from"
     )
     what.add_argument(
         "--tree",
@@ -92,19 +95,19 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="ID",
-        help="a CVE that the fix closes, beside those that it names itself",
+        help="a CVE that the fix closes, in addition to those that it names",
     )
     parser.add_argument(
         "--relaxed",
         default="",
         metavar="REASON",
-        help="threads inside an old function may finish in old code; the reason why that is safe is kept in the patch",
+        help="threads inside an old function may finish in old code; the patch keeps the reason why that is safe",
     )
     parser.add_argument(
         "--apart",
         default="",
         metavar="REASON",
-        help="functions of one fix may switch at different times, those that are free first; the reason why that is safe is kept in the patch",
+        help="functions of one fix may switch one by one, when free; the patch keeps the reason why that is safe",
     )
     parser.add_argument(
         "--output", type=Path, default=Path("."), metavar="DIR", help="where the patches are written (default: here)"
@@ -112,23 +115,26 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--ledger",
         action="store_true",
-        help="what became of every changed line, by number; without it a summary by file",
+        help="print what became of every changed line, with line numbers (default: a summary by file)",
     )
     kernel = parser.add_argument_group("for a kernel (--source linux=VERSION, or linux=RELEASE as uname -r prints it)")
     kernel.add_argument(
-        "--flavour", default="", metavar="NAME", help="amd64 (default), cloud-amd64 or rt-amd64; RELEASE tells it"
+        "--flavour",
+        default="",
+        metavar="NAME",
+        help="amd64 (default), cloud-amd64 or rt-amd64; a RELEASE already names it",
     )
     kernel.add_argument(
         "--reaches",
         default="",
         metavar="VERSION",
-        help="prove that the fixes are all of a later version, so that suture uname prints that one",
+        help="prove that the fixes make up all of a later version; suture uname then prints that version",
     )
     kernel.add_argument(
         "--callbacks",
         type=Path,
         metavar="FILE",
-        help="a C file with callbacks of livepatch, for fixes that change data",
+        help="a C file with livepatch callbacks, for fixes that change data",
     )
     kernel.add_argument(
         "--replace", action="store_true", help="a cumulative patch: it takes the place of all earlier ones"

@@ -11,9 +11,13 @@ from suture.report.document import RecordReport
 from suture.report.moment import now
 
 HELP = """
-Run the build of a tree of your own and record the exact command of each file that it compiles, as compile_commands.json in the
-tree, for `suture make --tree`, and which objects each binary is linked from, as link_commands.json. The build runs as it would without;
-clean the tree first, so that all of it is compiled: what is linked and was not compiled is named, and its patch is partial. A tree that CMake configured before is asked for its own compile_commands.json.
+Run the build of a tree of your own and record it for `suture make --tree`: the exact command of each compiled
+file, as compile_commands.json in the tree, and the objects that each binary is linked from, as
+link_commands.json. The build runs as it would without Suture.
+
+Clean the tree first, so that the build compiles all of it. If an object is linked but was not compiled, Suture
+names it, and a patch for that binary is partial. For a tree that CMake has already configured, Suture uses
+CMake's own compile_commands.json.
 """
 EXAMPLES = ("suture record -- make -j4", "suture record --tree ~/src/server -- cmake --build build")
 EXIT_CODES = (ExitCode.OK, ExitCode.PARTIAL, ExitCode.USAGE, ExitCode.NOT_FOUND, ExitCode.COMMAND)

@@ -10,9 +10,13 @@ from suture.error import ExitCode
 from suture.host.recipient import ApplyOptions, named
 
 HELP = """\
-Give the old functions their own code back. The patch file is not needed: the process carries the record. The patch's memory
-stays mapped, because a thread or a pointer may still lead there; applying again uses it again. Without a pid: every process
-that carries the patch. After `apply --replace`, too, it is the original code that comes back; what was replaced is named, and --to
+Take a live patch out: the old functions get their own code back. You do not need the patch file, because the
+process carries the record. Without a pid: every process that carries the patch.
+
+The patch's memory stays mapped, because a thread or a pointer may still lead there. A later apply uses it
+again.
+
+After `apply --replace`, too, the original code comes back. The command names what had been replaced, and --to
 puts that in force instead, in one stop."""
 EXAMPLES = (
     "suture revert 3fa19bc07d21e6a4",
@@ -42,7 +46,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         type=number.seconds,
         default=10.0,
         metavar="SECONDS",
-        help="how long to wait for threads that are inside (10)",
+        help="how long to wait for threads inside the patch's code (default: 10)",
     )
 
 

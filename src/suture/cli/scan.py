@@ -15,11 +15,15 @@ from suture.report.reason import Cause
 from suture.report.scan import ScannedBinary, ScannedKernel, ScannedProcess
 
 HELP = """\
-List processes with the build-ids of what they have loaded, against the live patches in a folder and against the files on disk. One
-line for each process and copy of a binary. *In memory* says what runs: fixed in memory (what is there is what the patch file writes,
-byte for byte), partly fixed, not proved (a patch whose file is not here), not fixed. *On disk* says what the next start would
-run: not fixed (a patch is for that build), same build, replaced (another build), deleted, not read. Static programs that hold a copy of
-a library's old code of their own are listed as not fixed. The running kernel has a line of its own when a patch is for it."""
+List processes with the build-ids of what they have loaded, and compare them with the live patches in a folder
+and with the files on disk. Each process and copy of a binary has one line.
+
+*In memory* says what runs: fixed in memory (byte for byte what the patch file writes), partly fixed, not proved
+(a patch whose file is not here), or not fixed. *On disk* says what the next start would run: not fixed (a patch
+is for that build), same build, replaced (another build), deleted, or not read.
+
+A static program that holds its own copy of a library's old code is listed as not fixed. If a patch is for the
+running kernel, the kernel has a line of its own."""
 EXAMPLES = ("suture scan --patches /var/lib/suture/patches", "suture scan --json")
 EXIT_CODES = (ExitCode.OK, ExitCode.PARTIAL, ExitCode.NOT_FOUND)
 
@@ -28,9 +32,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--patches", type=Path, metavar="DIR", help="a folder of .suture.o and .ko files to compare with"
     )
-    parser.add_argument(
-        "--open", action="store_true", help="leave out what is fixed in memory until it is started again"
-    )
+    parser.add_argument("--open", action="store_true", help="list only what is not fixed in memory, or not for long")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -18,8 +18,9 @@ from suture.patch.file import PatchFile
 from suture.patch.manifest import Manifest, Target
 
 HELP = """
-Print what a live patch is for, which functions it replaces, which CVEs it closes, what became of each line of its fixes, what was
-refused and why, and what was matched to prove that it fits. Nothing is run and no process is looked at.
+Print what a live patch is for, which functions it replaces, and which CVEs it closes; what became of each line
+of its fixes; what was refused and why; and what was matched to prove that the patch fits. Suture runs nothing
+and reads no process.
 """
 EXAMPLES = (
     "suture show openssl-CVE-2025-9230.suture.o",
@@ -39,7 +40,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--ledger",
         action="store_true",
-        help="what became of every changed line, by number; without it a summary by file",
+        help="print what became of every changed line, with line numbers (default: a summary by file)",
     )
     parser.add_argument(
         "--disassemble",

@@ -21,9 +21,9 @@ from suture.report.kernel import KernelStatus
 from suture.report.patch import PatchState
 
 HELP = """\
-List the live patches that running processes carry and whether they are in force. All of it is read from the processes
-themselves: their maps, the record in the patch's memory, and the code at the old functions. So it is what they say of themselves;
-`suture scan --patches DIR` compares it with the patch files."""
+List the live patches that running processes carry, and whether they are in force. Suture reads all of this from
+the processes themselves: from their maps, the record in the patch's memory, and the code of the old functions.
+So it is what they say of themselves; `suture scan --patches DIR` compares it with the patch files."""
 EXAMPLES = (
     "suture status",
     "suture status 812 --json",
@@ -43,7 +43,7 @@ EXIT_CODES = (
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("pid", type=number.pid, nargs="*", help="processes (default: all)")
     parser.add_argument(
-        "--gdb", type=Path, metavar="PATCH", help="print the gdb commands that make a patch's frames known to it"
+        "--gdb", type=Path, metavar="PATCH", help="print the commands that make a patch's frames known to gdb"
     )
     parser.add_argument("--kernel", action="store_true", help="the running kernel's live patches instead")
 

@@ -9,8 +9,9 @@ from suture.error import ExitCode
 from suture.host.status import uname
 
 HELP = """\
-Print the running kernel's release and the version that it is in effect: the source version all of whose fixes its live patches
-bring, else the running version with the number of fixes on top. --json lists fixes and CVEs."""
+Print the running kernel's release, and the version that it equals in effect: the source version whose fixes its
+live patches bring completely, otherwise the running version and the number of fixes on top. --json lists fixes
+and CVEs."""
 EXAMPLES = ("suture uname", "suture uname --json")
 EXIT_CODES = (ExitCode.OK,)
 

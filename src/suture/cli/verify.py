@@ -10,12 +10,15 @@ from suture.cli.output import print_document, progress
 from suture.error import ExitCode
 
 HELP = """
-Make a live patch again from what its manifest says (source version, fixes, options) and compare the result byte by byte.
+Make a live patch again from what its manifest says (source version, fixes, options), and compare the result
+byte by byte.
 
-Equal bytes prove that the patch holds what its source says and nothing else. The source and the shipped binary are fetched
-from the archive, so whoever made the patch need not be trusted. A patch file whose fix came from a local file carries that
-file's text. A patch of a tree of one's own says where that tree lay; give the tree and the binary yourself, because nothing that
-a patch names is run. They have to lie where they lay.
+Equal bytes prove that the patch holds what its source says and nothing else. Suture fetches the source and the
+shipped binary from the archive, so you need not trust whoever made the patch. If a fix came from a local file,
+the patch file carries that file's text.
+
+A patch for a tree of your own says where that tree was. Give the tree and the binary yourself, because Suture
+runs nothing that a patch names. They must be in the same place as before.
 """
 EXAMPLES = (
     "suture verify openssl-CVE-2025-9230.suture.o",
@@ -35,7 +38,7 @@ EXIT_CODES = (
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("patch", type=Path, metavar="PATCH", help="a live patch file (NAME.suture.o)")
     parser.add_argument(
-        "--tree", type=Path, metavar="DIR", help="the tree that a patch of one's own tree was made from"
+        "--tree", type=Path, metavar="DIR", help="for a patch of your own program: the tree that it was made from"
     )
     parser.add_argument("--binary", type=Path, metavar="FILE", help="the binary that was built from --tree")
 

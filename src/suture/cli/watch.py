@@ -26,12 +26,19 @@ if TYPE_CHECKING:
 HELP = """\
 Watch the archive for updates and turn each into live patches.
 
-One pass reads the archive's signed indexes, finds the packages that have a newer version than the one that hosts run, takes the
-difference apart into fixes, and makes one live patch for each shipped binary with all fixes that can be applied whole. A package
-needs no recipe. Each patch is tried before it is kept: the shipped binary is started in a sandbox, patched, run, and patched and reverted, and must
-do what it does without the patch. For each CVE the pass says what came of it: closed live, closed on disk only and why, needs no live patch, or
-unknown. Patches and facts (conversion.json) lie in DIR/SOURCE/OLD-to-NEW; an update that is there already is not made again. Work is queued durably: after a
-kill at any moment the next run goes on, and builders that share a PostgreSQL (--queue) take over from one that is gone."""
+One pass reads the archive's signed indexes and finds the packages that have a newer version than the one that
+hosts run. It takes the difference apart into fixes, and makes one live patch for each shipped binary, with all
+fixes that can be applied whole. A package needs no recipe.
+
+Suture tries each patch before it keeps it. It starts the shipped binary in a sandbox and runs it patched, and
+then patched and reverted. The binary must do what it does without the patch.
+
+For each CVE the pass says what came of it: closed live, closed on disk only and why, needs no live patch, or
+unknown. Patches and facts (conversion.json) are in DIR/SOURCE/OLD-to-NEW; an update that is there already is
+not made again.
+
+The queue of work is durable. After a kill at any moment the next run goes on, and builders that share a
+PostgreSQL (--queue) take over from one that is gone."""
 EXAMPLES = (
     "# one pass over two packages; hosts run what bookworm has beside its newest version",
     "suture watch --once --release bookworm --package libarchive --package libxml2 --output patches",
@@ -64,7 +71,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="where patches and facts are written (default: here)",
     )
-    parser.add_argument("--jobs", type=jobs, default=1, metavar="N", help="updates that are converted at a time (1)")
+    parser.add_argument("--jobs", type=jobs, default=1, metavar="N", help="updates to convert at a time (default: 1)")
     parser.add_argument(
         "--queue",
         default="",
@@ -75,7 +82,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--name",
         default=platform.node() or "builder",
         metavar="NAME",
-        help="this builder's name among them (the host's)",
+        help="this builder's name among those that share a queue (default: the host's name)",
     )
     parser.add_argument("--again", action="store_true", help="convert updates again that were converted before")
     parser.add_argument("--plan", action="store_true", help="print the updates and their fixes, and make nothing")
