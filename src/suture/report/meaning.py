@@ -5,7 +5,7 @@ from __future__ import annotations
 from suture.report.reason import Reason as R
 
 KINDS: dict[R, str] = {
-    R.REFUSED: "the safety verdict or a precondition forbids it; nothing was changed, and another try alone does not help",
+    R.REFUSED: "the safety verdict or a precondition forbids it; nothing was changed; another try alone does not help",
     R.BUSY: "nothing was changed; another try, or more time, may help",
     R.PARTIAL: "some of it was done",
     R.GONE: "the process has ended, or was never there",

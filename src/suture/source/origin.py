@@ -59,7 +59,7 @@ def check_binary(path: Path) -> None:
     else:
         return
     raise Refused(
-        f"{path}: it has {what}, so no process could be found that runs it, and none be told from one that runs another build",
+        f"{path}: it has {what}, so Suture could not tell which processes run it and which run another build",
         "link it with -Wl,--build-id (gcc, clang), start that binary, and make the patch for it",
     )
 
