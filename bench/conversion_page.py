@@ -36,7 +36,9 @@ _COLUMNS = (
 def document(record: Mapping[str, Any]) -> str:
     """The whole page."""
     data, machine = record["data"], record["machine"]
-    rows = sorted(data["rows"], key=lambda r: (r["source"], r["release"]))
+    all_rows = sorted(data["rows"], key=lambda r: (r["source"], r["release"]))
+    gone = [r for r in all_rows if "does not arrive" in r["problem"]]
+    rows = [r for r in all_rows if r not in gone]
     fixes = [f for r in rows for f in r["fixes"]]
     cves = [c for r in rows for c in r["cves"]]
     counted = [c for c in cves if c["closing"] != "needs no live patch"]
@@ -59,6 +61,16 @@ def document(record: Mapping[str, Any]) -> str:
                 "",
             ]
             if waiting
+            else []
+        ),
+        *(
+            [
+                "Left out because the archive no longer has the old version's binaries: "
+                + ", ".join(f"{r['source']} ({r['release']})" for r in gone)
+                + ".",
+                "",
+            ]
+            if gone
             else []
         ),
         *([f"Left out by hand: {', '.join(data['left_out'])}.", ""] if data.get("left_out") else []),
