@@ -79,6 +79,7 @@ PAGES = {
     "restart": ("restart", "restart_page", True),
     "whole-way": ("whole_way", "whole_way_page", False),
     "coverage-kernel": ("kernel_coverage", "kernel_page", False),
+    "conversion": ("conversion", "conversion_page", True),
 }
 
 
