@@ -101,7 +101,6 @@ INSTEAD = {
     "report/row.py": "tests/process/see/test_scan.py",
     "source/origin.py": "tests/source/test_archive.py",
     "cli/watch.py": COMMAND + "tests/live/test_watch.py",
-    "trial/trial.py": COMMAND + "tests/live/test_watch.py",
     "source/packages.py": "tests/make/test_pairing.py",
     "visible.py": COMMAND + "tests/cli/test_hostile_names.py",
 }

@@ -101,7 +101,7 @@ class _Command:
         """The command as a line of shell: status and output go to files beside `place`."""
         env = [f"{self.variable}={place}", *([f"LD_PRELOAD={_OUT}/hold.so"] if self.preload else [])] if held else []
         words = shlex.join(["timeout", f"{_SECONDS + 10:.0f}", "env", *env, *self.words])
-        return f"{{ {words} </dev/null >{place}.out 2>&1; echo $? >{place}.status; }}\n"
+        return f"s=0; {words} </dev/null >{place}.out 2>&1 || s=$?; echo $s >{place}.status\n"
 
 
 def try_patches(

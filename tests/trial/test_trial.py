@@ -1,0 +1,27 @@
+"""The commands of a trial as lines of shell. What runs them is tried by tests/live/test_watch.py."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from suture.trial.trial import _Command
+
+
+@pytest.mark.parametrize(("word", "status"), [("true", 0), ("false", 1), ("no-such-program", 127)])
+def test_a_command_that_fails_does_not_end_those_behind_it(tmp_path: Path, word: str, status: int) -> None:
+    first = _Command((word,), "SUTURE_HOLD", False).line(f"{tmp_path}/first", held=False)
+    second = _Command(("echo", "it's here"), "SUTURE_HOLD", False).line(f"{tmp_path}/second", held=False)
+    subprocess.run(["sh", "-eu", "-c", first + second], check=True)
+    assert (tmp_path / "first.status").read_text() == f"{status}\n"
+    assert (tmp_path / "second.out").read_text() == "it's here\n"
+
+
+def test_a_held_command_is_told_where_to_wait_and_only_then(tmp_path: Path) -> None:
+    command = _Command(("sh", "-c", "echo $SUTURE_PLACE"), "SUTURE_PLACE", False)
+    for name, held in (("held", True), ("free", False)):
+        subprocess.run(["sh", "-eu", "-c", command.line(f"{tmp_path}/{name}", held)], check=True)
+    assert (tmp_path / "held.out").read_text() == f"{tmp_path}/held\n"
+    assert (tmp_path / "free.out").read_text() == "\n"
