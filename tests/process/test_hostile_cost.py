@@ -17,6 +17,7 @@ import pytest
 
 from suture.patch.file import PatchFile
 from tests.fuzz.hostile import FLAGS, NEED_ROOT, SOURCES
+from tests.process.conftest import NEW, make_patch
 
 NOBODY = 65534
 SCAN = """
@@ -80,6 +81,12 @@ def honest(start: Callable[..., Any], program: Path) -> Any:
     target = start(program)
     target.ask("2")
     return target
+
+
+@pytest.fixture(scope="module")
+def patch(library: Path) -> PatchFile:
+    """One that keeps its old code, so that static programs are searched for copies of it."""
+    return make_patch(library.parent / "p-code", library, NEW, {"answer": ["answer"]}, name="answer", code=True)
 
 
 NAMED = {"maps", "notes", "images", "code", "silent"}

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import ctypes
 import io
+import mmap
 import os
 import struct
 from collections.abc import Mapping
@@ -179,10 +180,15 @@ def test_a_search_table_that_is_none_is_refused() -> None:
     for count in (0, (8 << 20) + 1):
         with pytest.raises(NoFrame, match="impossible search table"):
             header(struct.pack("<4BiI", 1, 0x1B, 3, 0x3B, 0, count), rows)
-    page = Memory(bytes(3 * 4096))  # the heap goes on: a table longer than all that is mapped
-    ctypes.memmove(page.address, struct.pack("<4BiI", 1, 0x1B, 3, 0x3B, 0, 8 << 20), 12)
+    end = mmap.mmap(
+        -1, 256 << 20, prot=mmap.PROT_READ | mmap.PROT_WRITE
+    )  # a table that goes on where nothing may be read
+    libc = ctypes.CDLL(None, use_errno=True)
+    address = ctypes.addressof(ctypes.c_char.from_buffer(end))
+    assert libc.mprotect(ctypes.c_void_p(address + 4096), ctypes.c_size_t((256 << 20) - 4096), 0) == 0
+    ctypes.memmove(address, struct.pack("<4BiI", 1, 0x1B, 3, 0x3B, 0, 8 << 20), 12)
     with pytest.raises(NoFrame, match="truncated search table"):
-        FrameTable(ME, page.address)
+        FrameTable(ME, address)
 
 
 def rules(code: bytes, pc: int = START, **more: Any) -> dict[int, Rule]:
