@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from suture.source.split import joined, touched
+
 _HUNK = re.compile(r"^@@ -(\d+)(?:,(\d+))? \+\d+(?:,\d+)? @@.*\n", re.MULTILINE)
 _WORD = re.compile(r"[A-Za-z_]\w+")
 
@@ -23,8 +25,8 @@ def single_changes(difference: str, old: str, new: str) -> list[str]:
     before, after = set(_WORD.findall(_code(old))), set(_WORD.findall(_code(new)))
     moving = before ^ after
     functions = _functions(old.split("\n"))
-    keys = [_touched(h, functions) | (_changed_words(h) & moving) for h in hunks]
-    groups = _joined(keys)
+    keys = [touched(h, functions) | (_changed_words(h) & moving) for h in hunks]
+    groups = joined(keys, len(keys))
     return [head + "".join(hunks[n] for n in group) for group in groups]
 
 
@@ -46,29 +48,5 @@ def _functions(lines: Sequence[str]) -> list[tuple[int, int]]:
     return found
 
 
-def _touched(hunk: str, functions: Sequence[tuple[int, int]]) -> set[str]:
-    """Functions in which lines of the hunk are added or removed."""
-    head, *lines = hunk.split("\n")
-    match = _HUNK.match(head + "\n")
-    number = int(match[1]) if match else 0
-    found = set()
-    for line in lines:
-        if line[:1] in "+-" and line:
-            found |= {f"{a}-{b}" for a, b in functions if a <= number <= b}
-        if line[:1] in " -":
-            number += 1
-    return found
-
-
 def _changed_words(hunk: str) -> set[str]:
     return {w for x in hunk.split("\n")[1:] if x[:1] in ("+", "-") for w in _WORD.findall(x)}
-
-
-def _joined(keys: Sequence[set[str]]) -> list[list[int]]:
-    """Numbers of the sets that overlap, directly or by way of others; in order."""
-    groups: list[tuple[set[str], list[int]]] = []
-    for number, own in enumerate(keys):
-        together = [g for g in groups if g[0] & own]
-        merged = (set(own).union(*(g[0] for g in together)), sorted([number, *(n for g in together for n in g[1])]))
-        groups = [g for g in groups if g not in together] + [merged]
-    return sorted(numbers for _, numbers in groups)

@@ -8,10 +8,8 @@ by itself, so that its reasons are its own.
 from __future__ import annotations
 
 import tempfile
-import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -24,32 +22,19 @@ from suture.elf.file import ElfFile
 from suture.error import Refused, SutureError
 from suture.make.make import Made, Making, make, write
 from suture.make.request import Ready, Request, ready_for
-from suture.progress import Progress, silent
+from suture.progress import Clock, Progress, silent
 from suture.source.archive import archive_for
 from suture.source.fix import Fix
-from suture.source.plan import Plan, plan, with_text
+from suture.source.plan import Plan, plan
 from suture.source.update import Update
 from suture.trial.result import TrialOutcome
 from suture.trial.trial import Candidate, try_patches
 
 
-@dataclass
-class _Clock:
-    seconds: dict[str, float] = field(default_factory=dict)
-
-    @contextmanager
-    def step(self, name: str) -> Iterator[None]:
-        start = time.monotonic()
-        try:
-            yield
-        finally:
-            self.seconds[name] = self.seconds.get(name, 0.0) + time.monotonic() - start
-
-
 def convert(update: Update, folder: Path, progress: Progress = silent, with_trial: bool = True) -> Conversion:
     """Convert one update; patches go to `folder`, each tried before it stays there. What fails is part of the result: nothing is raised for one package but what is a
     fault of this host (no root, no space)."""
-    clock = _Clock()
+    clock = Clock()
     try:
         with clock.step("fetch"):
             archive = archive_for(update.source, update.old, progress)
@@ -100,7 +85,7 @@ def _tried(prepared: Ready, patches: Sequence[PatchResult], progress: Progress) 
 
 def planned(update: Update, progress: Progress = silent) -> Conversion:
     """An update taken apart, with nothing tried."""
-    clock = _Clock()
+    clock = Clock()
     with clock.step("plan"):
         old = archive_for(update.source, update.old, progress).source(update.source, update.old)
         new = archive_for(update.source, update.new, progress).source(update.source, update.new)
@@ -206,7 +191,7 @@ class _Attempt:
 
     def _request(self, fixes: Sequence[Fix]) -> Request:
         """What makes the same patch again: the fixes as texts."""
-        return Request(f"{self.update.source}={self.update.old}", fixes=tuple((f.name, with_text(f)) for f in fixes))
+        return Request(f"{self.update.source}={self.update.old}", fixes=tuple((f.name, f.text) for f in fixes))
 
     def _alone(self, fix: Fix) -> FixResult:
         """What comes of a fix by itself, with no more than the earlier ones that it stands on."""

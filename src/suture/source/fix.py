@@ -221,9 +221,14 @@ class Fix:
     named: tuple[Named, ...] = ()
 
     @property
+    def text(self) -> str:
+        """All changes as one unified diff."""
+        return "".join(f.text for f in self.files)
+
+    @property
     def sha256(self) -> str:
         """Hash of all changes, in hex."""
-        return hashlib.sha256("".join(f.text for f in self.files).encode(errors="surrogateescape")).hexdigest()
+        return hashlib.sha256(self.text.encode(errors="surrogateescape")).hexdigest()
 
     def only(self, patterns: Iterable[str]) -> Fix:
         """The part that changes files which match: a path, a folder, or a shell pattern. Raises `Refused` if none does."""

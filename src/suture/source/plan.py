@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from suture.command import CommandFailed, run
@@ -92,13 +92,3 @@ def _reader(tree: Path) -> Callable[[str], str | None]:
         return place.read_text(errors="surrogateescape") if place.is_file() and not place.is_symlink() else None
 
     return read
-
-
-def with_text(fix: Fix) -> str:
-    """A fix as the text of a patch that holds it alone."""
-    return "".join(f.text for f in fix.files)
-
-
-def named(fix: Fix, cves: tuple[str, ...]) -> Fix:
-    """A fix that is for these CVEs as well."""
-    return replace(fix, cves=tuple(sorted({*fix.cves, *cves})))

@@ -8,7 +8,7 @@ since they concern no binary.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass, replace
 
 from suture.source.fix import CODE, FilePatch, Fix, PathKind
@@ -39,7 +39,7 @@ def single_changes(
     others = tuple(f for f in whole.files if f not in code)
     moving = _moving((read_old(f.path) or "", read_new(f.path) or "") for f in code)
     pieces = [p for f in code for p in _pieces(f, read_old(f.path) or "", moving)]
-    found = [_fix(whole, [pieces[n] for n in group]) for group in _joined([p.keys for p in pieces])]
+    found = [_fix(whole, [pieces[n] for n in group]) for group in joined([p.keys for p in pieces], _MOST_SHARED)]
     if others:
         found.append(
             replace(whole, name=f"{whole.name}: documents, tests and build files", files=others, cves=(), named=())
@@ -78,7 +78,7 @@ def _pieces(file: FilePatch, old: str, moving: frozenset[str]) -> Iterator[_Piec
     functions = _functions(old.split("\n"))
     for a, b in zip(starts, [*starts[1:], len(body)], strict=True):
         hunk = body[a:b]
-        own = {f"{file.path} {x}" for x in _touched(hunk, functions)}
+        own = {f"{file.path} {x}" for x in touched(hunk, functions)}
         yield _Piece(file, hunk, frozenset(own) | (_changed_words(hunk) & moving))
 
 
@@ -113,7 +113,7 @@ def _functions(lines: Sequence[str]) -> list[tuple[int, int]]:
     return found
 
 
-def _touched(hunk: str, functions: Sequence[tuple[int, int]]) -> set[str]:
+def touched(hunk: str, functions: Sequence[tuple[int, int]]) -> set[str]:
     """Functions in which lines of the hunk are added or removed."""
     head, *lines = hunk.split("\n")
     match = _HUNK.match(head + "\n")
@@ -131,8 +131,8 @@ def _changed_words(hunk: str) -> frozenset[str]:
     return frozenset(w for x in hunk.split("\n") if x[:1] in ("+", "-") for w in _WORD.findall(x))
 
 
-def _joined(keys: Sequence[frozenset[str]]) -> list[list[int]]:
-    """Numbers of the sets that share a key, directly or by way of others, in order; a key that too many share joins none."""
+def joined(keys: Sequence[Set[str]], most: int) -> list[list[int]]:
+    """Numbers of the sets that share a key, directly or by way of others, in order; a key that more than `most` share joins none."""
     holders: dict[str, list[int]] = {}
     for number, own in enumerate(keys):
         for key in own:
@@ -146,7 +146,7 @@ def _joined(keys: Sequence[frozenset[str]]) -> list[list[int]]:
         return n
 
     for rows in holders.values():
-        if len(rows) <= _MOST_SHARED:
+        if len(rows) <= most:
             for n in rows[1:]:
                 a, b = top(rows[0]), top(n)
                 parent[max(a, b)] = min(a, b)
