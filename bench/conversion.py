@@ -27,24 +27,18 @@ from typing import Any
 from conversion_page import document
 from facts import RESULTS, Record, Start
 
+from suture.convert import worker
+from suture.convert.store import as_json, load
+from suture.convert.worker import ToConvert
 from suture.source import mirror
 from suture.source.archive import Archive
-from suture.source.update import ordered
+from suture.source.update import Update, ordered
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs/results/conversion.md"
 RELEASES = ("bullseye", "bookworm", "trixie")
 _KERNEL = frozenset({"linux", "linux-signed-amd64"})  # has a way of its own: docs/results/coverage-kernel.md
 _PATIENCE = 20.0
-_ONE = """
-import json, sys
-from pathlib import Path
-from suture.convert.conversion import convert
-from suture.convert.store import as_json
-from suture.source.update import Update
-update = Update(*sys.argv[1:5])
-print(json.dumps(as_json(convert(update, Path(sys.argv[5]), lambda text: print(text, file=sys.stderr, flush=True)))))
-"""
 
 
 @dataclass(frozen=True)
@@ -109,10 +103,9 @@ def converted(update: tuple[str, str, str, str], limit: float) -> dict[str, Any]
     """What came of one update. One that takes longer than the limit, or ends in another way, is a row too."""
     start = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-c", _ONE, *update, folder]
         try:
-            done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False, timeout=limit)
-            row = json.loads(done.stdout) if done.returncode == 0 else None
+            done = subprocess.run(worker.command(ToConvert(*update, output=folder)), check=False, timeout=limit)
+            row = as_json(load(Update(*update), Path(folder))) if done.returncode == 0 else None
             problem = "" if row else f"ended with {done.returncode}"
         except subprocess.TimeoutExpired:
             row, problem = None, f"took longer than {limit / 60:.0f} minutes"

@@ -6,8 +6,9 @@ import dataclasses
 import errno
 import hashlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from collections.abc import Mapping as Table
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from suture.error import ExitCode, Refused, SutureError, Unsupported
@@ -154,6 +155,20 @@ def apply(
         time.sleep(_LOADING_SECONDS)
 
 
+@contextmanager
+def _to_be_changed(pid: int, timeout: float, population: Sharers | None) -> Iterator[Tracee]:
+    """A process that nobody else changes meanwhile; what stands in the way of its threads, and its end, are named in what is raised."""
+    with (
+        hurry(),
+        Tracee(pid, population, writes=True) as tracee,
+        naming_obstacles(tracee),
+        naming_its_end(tracee),
+        naming_unsettled(tracee),
+        locked(tracee, timeout),
+    ):
+        yield tracee
+
+
 def _apply(
     pid: int,
     patch: PatchFile,
@@ -164,14 +179,7 @@ def _apply(
     population: Sharers | None,
 ) -> Result:
     started = time.monotonic()
-    with (
-        hurry(),
-        Tracee(pid, population, writes=True) as tracee,
-        naming_obstacles(tracee),
-        naming_its_end(tracee),
-        naming_unsettled(tracee),
-        locked(tracee, timeout),
-    ):
+    with _to_be_changed(pid, timeout, population) as tracee:
         maps = read_maps(tracee.via)
         release_lingering()
         _settle(tracee, maps, timeout, on_step)
@@ -417,14 +425,7 @@ def revert(
     """
     require_machine()
     started = time.monotonic()
-    with (
-        hurry(),
-        Tracee(pid, population, writes=True) as tracee,
-        naming_obstacles(tracee),
-        naming_its_end(tracee),
-        naming_unsettled(tracee),
-        locked(tracee, timeout),
-    ):
+    with _to_be_changed(pid, timeout, population) as tracee:
         maps = read_maps(tracee.via)
         placed, remains = find_placed(tracee.via, maps)
         present = images(tracee.via, maps)
