@@ -71,3 +71,17 @@ def test_an_ended_process_is_told(process: int) -> None:
         end(process)
         with pytest.raises(NoProcess):
             tracee.check_same()
+
+
+def test_descriptors_of_what_ends_between_two_looks_at_it_are_those_of_no_process(
+    process: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ended(folder: int) -> list[str]:
+        end(process)
+        return listdir(folder)
+
+    listdir = os.listdir
+    with Tracee(process) as tracee:
+        monkeypatch.setattr(os, "listdir", ended)
+        with pytest.raises(NoProcess):
+            tracee.descriptors()

@@ -161,17 +161,22 @@ class Tracee:
         """Thread ids. Raises NoProcess."""
         tasks = open_folder(self.pid, "task", self.folder)
         try:
-            return [int(name) for name in os.listdir(tasks)]
-        except (FileNotFoundError, ProcessLookupError) as problem:
-            raise NoProcess(self.pid) from problem
+            return [int(name) for name in self._listed(tasks)]
         finally:
             os.close(tasks)
+
+    def _listed(self, folder: int) -> list[str]:
+        """The names in an open folder of the process. Raises NoProcess where what it tells of has ended meanwhile."""
+        try:
+            return os.listdir(folder)
+        except (FileNotFoundError, ProcessLookupError) as problem:
+            raise NoProcess(self.pid) from problem
 
     def descriptors(self, tid: int | None = None) -> list[tuple[int, str]]:
         """Descriptors of a thread, of `via` when none is given, and what their links in /proc say. Raises NoProcess, Hostile."""
         table = open_folder(self.pid, f"task/{tid or self.via}/fd", self.folder)
         try:
-            names = os.listdir(table)
+            names = self._listed(table)
             if len(names) > _MOST_DESCRIPTORS:
                 raise Hostile(self.pid, f"has {len(names)} open files", reason=Reason.TOO_MANY_FILES)
             found = []
