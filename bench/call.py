@@ -1,7 +1,7 @@
 """What a call of a replaced function costs over a call of the same function unpatched. `bench/call` calls it.
 
-The target times loops itself, with the call and without it by turns; the loop alone is subtracted. Old and new function do the same
-work (a multiplication by another number), so the difference is the jump at the entry.
+The target times loops itself, with the call and without it by turns; the loop alone is subtracted. Old and new function
+do the same work (a multiplication by another number), so the difference is the jump at the entry.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """Converts updates of the archive, all that arrive, and writes docs/results/conversion.md.
 
-An update is a source package with code for x86-64 of which a release's indexes list more than one version, where the source
-of a newer version and that of an older one both arrive. Which package comes when is told by the SHA-256 of its name. Each
-is converted by `suture.convert` in a process of its own, as `suture watch` does it; what is measured is kept after each.
+An update is a source package with code for x86-64 of which a release's indexes list more than one version, where the
+source of a newer version and that of an older one both arrive. Which package comes when is told by the SHA-256 of its
+name. Each is converted by `suture.convert` in a process of its own, as `suture watch` does it; what is measured is kept
+after each.
 """
 
 from __future__ import annotations
@@ -69,7 +70,8 @@ def listed(release: str) -> dict[str, list[Listed]]:
 
 
 def arrives(one: Listed) -> bool:
-    """Whether the archive has every file of a source; a 404 is common for security updates that a newer one pushed out."""
+    """Whether the archive has every file of a source; a 404 is common for security updates that a newer one pushed
+    out."""
     for file in one.files:
         request = urllib.request.Request(file.replace("+", "%2b"), method="HEAD")
         try:
@@ -81,7 +83,8 @@ def arrives(one: Listed) -> bool:
 
 
 def pairs(release: str) -> Iterator[tuple[str, str, str, str]]:
-    """(source, release, old, new) of each update that arrives: the newest version that does, and the newest before it."""
+    """(source, release, old, new) of each update that arrives: the newest version that does, and the newest before
+    it."""
     several = {
         n: rows for n, rows in listed(release).items() if len({r.version for r in rows}) > 1 and n not in _KERNEL
     }

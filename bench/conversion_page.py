@@ -48,16 +48,19 @@ def document(record: Mapping[str, Any]) -> str:
     lines = [
         "# Updates of the archive, converted",
         "",
-        f"Written by `{record['command']}` on {record['started']} ({machine['cores']} cores, load {machine['load']} at the start)."
-        " Not edited by hand; raw numbers in bench/results/conversion.json.",
+        f"Written by `{record['command']}` on {record['started']} ({machine['cores']} cores, load {machine['load']} "
+        "at the start). Not edited by hand; raw numbers in bench/results/conversion.json.",
         "",
-        f"**{len(live)} of {len(counted)} CVE fixes ({share}) were closed live without a human hand**, in {len(rows)} updates of"
-        f" {len({r['source'] for r in rows})} source packages. {len(cves) - len(counted)} more CVEs need no live patch: their fixes change no code"
-        " of a shipped binary.",
+        f"**{len(live)} of {len(counted)} CVE fixes ({share}) were closed live without a human hand**, in "
+        f"{len(rows)} updates of {len({r['source'] for r in rows})} source packages. {len(cves) - len(counted)} more "
+        "CVEs need no live patch: their fixes change no code of a shipped binary.",
         "",
         *(
             [
-                f"**Not finished**: {len(waiting)} updates that arrive are not converted yet (`bench/conversion --resume` goes on).",
+                (
+                    f"**Not finished**: {len(waiting)} updates that arrive are not converted yet (`bench/conversion "
+                    "--resume` goes on)."
+                ),
                 "",
             ]
             if waiting
@@ -74,8 +77,9 @@ def document(record: Mapping[str, Any]) -> str:
             else []
         ),
         *([f"Left out by hand: {', '.join(data['left_out'])}.", ""] if data.get("left_out") else []),
-        "Every update is taken whose sources arrive, old and new, in the three releases with their security archives; the order is that of the SHA-256 of the"
-        " packages' names. No package was given a recipe for the purpose.",
+        "Every update is taken whose sources arrive, old and new, in the three releases with their security "
+        "archives; the order is that of the SHA-256 of the packages' names. No package was given a recipe for the "
+        "purpose.",
         "",
         _TEXT,
         *_table(("what came of it", "fixes", "CVEs"), list(_outcomes(fixes, cves))),
@@ -157,7 +161,10 @@ def _times(rows: Sequence[Mapping[str, Any]]) -> str:
     ready = [r["total"] for r in rows if r["patches"]]
     if not ready:
         return ""
-    return f"From the update to the patches, cold or as the caches were: median {statistics.median(ready):.0f} s over {len(ready)} updates that became a patch."
+    return (
+        f"From the update to the patches, cold or as the caches were: median {statistics.median(ready):.0f} s over "
+        f"{len(ready)} updates that became a patch."
+    )
 
 
 def _table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> list[str]:

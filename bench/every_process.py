@@ -1,8 +1,8 @@
 """One patch in all processes that map a library. `bench/every_process` calls it.
 
-Half of the processes were started alone, each with its own addresses; half are children of a parent, ten in a family, as servers
-that fork have them. `suture apply PATCH` and `suture revert PATCH` are run as a person would; for the pause, single processes are
-patched one at a time in between.
+Half of the processes were started alone, each with its own addresses; half are children of a parent, ten in a family,
+as servers that fork have them. `suture apply PATCH` and `suture revert PATCH` are run as a person would; for the pause,
+single processes are patched one at a time in between.
 
 With `--load` all that is done while the machine is busy: so many loops at the usual priority, each in a session of its
 own.

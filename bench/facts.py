@@ -82,7 +82,8 @@ class Start:
         return cls(bench, given, datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"), Machine.here())
 
     def finish(self, data: Mapping[str, Any]) -> Record:
-        """The record, its numbers rounded (`kept.rounded`), so that a page says the same now and when it is written from the file."""
+        """The record, its numbers rounded (`kept.rounded`), so that a page says the same now and when it is written
+        from the file."""
         command = shlex.join([f"bench/{self.bench}", *_without_places(self.words)])
         return Record(self.bench, command, self.at, self.machine, kept.rounded(data))
 

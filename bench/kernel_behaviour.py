@@ -1,4 +1,5 @@
-"""Fixes whose effect is seen from user space: the same probe before, while its patch is in force, and after it was reverted."""
+"""Fixes whose effect is seen from user space: the same probe before, while its patch is in force, and after it was
+reverted."""
 
 from __future__ import annotations
 
@@ -61,7 +62,8 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 def request_of(fix: dict[str, Any], version: str, to: str) -> KernelRequest:
-    """All that changes in the fix's files; of a file that several fixes change, only the hunks that hold the text `hunk`."""
+    """All that changes in the fix's files; of a file that several fixes change, only the hunks that hold the text
+    `hunk`."""
     if "hunk" not in fix:
         return KernelRequest(f"linux={version}", to=to, only=tuple(fix["only"]))
     target = find(version)

@@ -1,7 +1,9 @@
-"""The single changes of a C file between two versions: hunks that belong together, since sixteen stable releases meet in one difference.
+"""The single changes of a C file between two versions: hunks that belong together, since sixteen stable releases meet
+in one difference.
 
-Two hunks belong together when they change the same function, or share a name that the change brings in or takes out. Hunks that
-change one function for two reasons stay one change; two functions that are changed for one reason without a common name become two.
+Two hunks belong together when they change the same function, or share a name that the change brings in or takes out.
+Hunks that change one function for two reasons stay one change; two functions that are changed for one reason without a
+common name become two.
 """
 
 from __future__ import annotations

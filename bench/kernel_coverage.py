@@ -1,12 +1,14 @@
-"""Real changes between two archive versions of the kernel, chosen by a rule, made into patches and tried in the archive's own kernel.
+"""Real changes between two archive versions of the kernel, chosen by a rule, made into patches and tried in the
+archive's own kernel.
 
-A change is a part of what differs in one C file: the hunks that belong together (kernel_change.py). The rule: C files of the folders
-below that differ, ordered by the SHA-256 of their paths; the first of them that this kernel has compiled; of each the change whose text
-has the smallest SHA-256. Where the compiler or Suture misses a name, the change takes in what brings it (kernel_pool.py). Each is made,
-loaded in the guest, waited for, reverted; or refused, with the reason.
+A change is a part of what differs in one C file: the hunks that belong together (kernel_change.py). The rule: C files
+of the folders below that differ, ordered by the SHA-256 of their paths; the first of them that this kernel has
+compiled; of each the change whose text has the smallest SHA-256. Where the compiler or Suture misses a name, the change
+takes in what brings it (kernel_pool.py). Each is made, loaded in the guest, waited for, reverted; or refused, with the
+reason.
 
-bench/results/kernel_coverage.json has a line for each change, written as soon as it is measured, and the engine that measured it (a
-digest of Suture's sources). --resume goes on from there; --redo measures some of them again.
+bench/results/kernel_coverage.json has a line for each change, written as soon as it is measured, and the engine that
+measured it (a digest of Suture's sources). --resume goes on from there; --redo measures some of them again.
 """
 
 from __future__ import annotations
@@ -101,7 +103,8 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 def _try_all(target: ArchiveKernel, work: _Work) -> None:
-    """Try patches as they are made. On a loaded machine a guest may not start or answer in time: then another is asked."""
+    """Try patches as they are made. On a loaded machine a guest may not start or answer in time: then another is
+    asked."""
     for left in reversed(range(_GUESTS)):
         try:
             in_guest(target, work.waiting, work.add)

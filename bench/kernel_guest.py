@@ -1,4 +1,5 @@
-"""Trying patches in a guest: modules that they are for are loaded, each patch is applied and reverted by Suture itself, in the guest."""
+"""Trying patches in a guest: modules that they are for are loaded, each patch is applied and reverted by Suture itself,
+in the guest."""
 
 from __future__ import annotations
 
@@ -45,8 +46,8 @@ def in_guest(
     keep: Callable[[str, dict[str, Any]], None],
     batch: int = 4,
 ) -> None:
-    """Try patches in one guest: those that `waiting` gives, until it gives None. `keep` gets the path of each and what came of it, as
-    soon as that is known.
+    """Try patches in one guest: those that `waiting` gives, until it gives None. `keep` gets the path of each and what
+    came of it, as soon as that is known.
     """
     with Guest(target, memory=1536) as guest:
         (guest.share / "driver.py").write_text(DRIVER)

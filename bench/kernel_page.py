@@ -41,20 +41,42 @@ def document(record: Record) -> str:
         f"Written by `{record.command}` ({record.started}) from bench/results. Not edited by hand.",
         *(["", _short(lacking_rows, record.data["wanted"], len(code), len(made))] if lacking_rows else []),
         "",
-        f"Single changes of C files from linux {record.data['version']} to {record.data['to']}, chosen by a rule and not by success:",
-        "the files of net, fs, mm, kernel, block, ipc, security, lib, crypto, io_uring and of the drivers' net, tty, char, md, nvme and",
-        "scsi that differ, in the order of the SHA-256 of their paths, those that this kernel has compiled. Sixteen stable releases meet in",
-        "the difference of a file, so it is taken apart into hunks that belong together: they change the same function, or share a name",
-        "that comes or goes (bench/kernel_change.py). Of each file the change whose text has the smallest SHA-256 is tried. Where the",
-        "compiler or Suture misses a name, the change takes in what brings it: hunks of headers, functions of other C files, changes of",
-        f"each file that the compiler rejects (bench/kernel_pool.py), at most {MOST_FOR_A_NAME} hunks for a name and {MOST} in all. Every changed line",
+        (
+            f"Single changes of C files from linux {record.data['version']} to {record.data['to']}, chosen by a rule and "
+            "not by success:"
+        ),
+        (
+            "the files of net, fs, mm, kernel, block, ipc, security, lib, crypto, io_uring and of the drivers' net, tty, "
+            "char, md, nvme and"
+        ),
+        (
+            "scsi that differ, in the order of the SHA-256 of their paths, those that this kernel has compiled. Sixteen "
+            "stable releases meet in"
+        ),
+        (
+            "the difference of a file, so it is taken apart into hunks that belong together: they change the same "
+            "function, or share a name"
+        ),
+        (
+            "that comes or goes (bench/kernel_change.py). Of each file the change whose text has the smallest SHA-256 is "
+            "tried. Where the"
+        ),
+        (
+            "compiler or Suture misses a name, the change takes in what brings it: hunks of headers, functions of other "
+            "C files, changes of"
+        ),
+        (
+            f"each file that the compiler rejects (bench/kernel_pool.py), at most {MOST_FOR_A_NAME} hunks for a name and "
+            f"{MOST} in all. Every changed line"
+        ),
         "is accounted for (docs/how-to/kernel.md); *complete* means that none is missing.",
         "",
         *_engines(record, measured),
-        f"Of {len(measured)} changes {len(code)} change code. Of these **{len(made)} ({_share(len(made), len(code), 0)}) became a patch, and "
-        f"{len(whole)} ({_share(len(whole), len(code), 0)}) a complete one**.",
-        f"{len(tried)} were tried in the archive's own kernel: {len(done)} were loaded, finished their transition and were reverted, with "
-        "nothing else in",
+        f"Of {len(measured)} changes {len(code)} change code. Of these **{len(made)} "
+        f"({_share(len(made), len(code), 0)}) became a patch, and {len(whole)} ({_share(len(whole), len(code), 0)}) "
+        "a complete one**.",
+        f"{len(tried)} were tried in the archive's own kernel: {len(done)} were loaded, finished their transition "
+        "and were reverted, with nothing else in",
         "the kernel's log.",
         "",
         "What stands between that and 95%:",
@@ -83,13 +105,19 @@ def document(record: Record) -> str:
             else ""
         )
         lines.append(
-            f"| {r['path']}{_others(r)}{_mark(record, r)} | {r.get('hunks', '')} | {r['module']} | {_outcome(r)} | {functions} "
-            f"| {_number(r.get('seconds'))} | {_number(r.get('apply_seconds'))} | {_reverted(r)} |"
+            f"| {r['path']}{_others(r)}{_mark(record, r)} | {r.get('hunks', '')} | {r['module']} | {_outcome(r)} | "
+            f"{functions} | {_number(r.get('seconds'))} | {_number(r.get('apply_seconds'))} | {_reverted(r)} |"
         )
     lines += [
         "",
-        "*seconds*: from the fix to the module, the tree prepared. *transition*: seconds from loading to its end in the guest under",
-        "emulation. *keep*: disabled and left loaded, since the kernel may hold addresses of new code. *later*: the module that is",
+        (
+            "*seconds*: from the fix to the module, the tree prepared. *transition*: seconds from loading to its end in "
+            "the guest under"
+        ),
+        (
+            "emulation. *keep*: disabled and left loaded, since the kernel may hold addresses of new code. *later*: the "
+            "module that is"
+        ),
         "patched did not load in the guest, so its functions would be replaced when it comes.",
     ]
     return "\n".join(lines) + "\n"
@@ -102,7 +130,10 @@ def _engines(record: Record, measured: Sequence[dict[str, Any]]) -> list[str]:
     if not older:
         return []
     return [
-        f"{len(older)} of the changes were measured by an earlier engine, and not again since (marked *): {refused} of them it refused.",
+        (
+            f"{len(older)} of the changes were measured by an earlier engine, and not again since (marked *): {refused} "
+            "of them it refused."
+        ),
         "",
     ]
 
@@ -110,9 +141,9 @@ def _engines(record: Record, measured: Sequence[dict[str, Any]]) -> list[str]:
 def _short(lacking: int, wanted: int, code: int, made: int) -> str:
     """What an unfinished run must say: what takes long is among what is missing."""
     return (
-        f"**Not finished**: {lacking} of the first {wanted} changes are not measured yet (`--resume` goes on). What takes longest,\n"
-        "changes that touch headers of many files, is among them, so the shares below may be too good: were each of them refused, it\n"
-        f"would be {_share(made, code + lacking, 0)} that became a patch."
+        f"**Not finished**: {lacking} of the first {wanted} changes are not measured yet (`--resume` goes on). What "
+        "takes longest,\nchanges that touch headers of many files, is among them, so the shares below may be too "
+        f"good: were each of them refused, it\nwould be {_share(made, code + lacking, 0)} that became a patch."
     )
 
 
@@ -173,9 +204,15 @@ def _sweep() -> list[str]:
     sums = swept(rows)
     functions, found, fit = (sums[k] for k in ("functions", "found", "replaceable"))
     return [
-        f"`{record.command}` ({record.started}): {len(rows)} files, chosen in the same way and from arch/x86 too, with {functions}",
+        (
+            f"`{record.command}` ({record.started}): {len(rows)} files, chosen in the same way and from arch/x86 too, "
+            f"with {functions}"
+        ),
         f"functions. {found} of them ({_share(found, functions, 1)}) are found where the image has them, and {fit}",
-        f"({_share(fit, functions, 1)}) could be replaced with all that they refer to. A function may have several reasons not to be.",
+        (
+            f"({_share(fit, functions, 1)}) could be replaced with all that they refer to. A function may have several "
+            "reasons not to be."
+        ),
         "",
         "| reason | functions |",
         "|---|---|",
@@ -189,7 +226,10 @@ def _seconds() -> list[str]:
         return ["No numbers yet: run `bench/kernel_seconds`."]
     record = Record.read(path)
     return [
-        f"`{record.command}` ({record.started}), {record.machine.cores} cores, load {record.machine.load} when it began. A full",
+        (
+            f"`{record.command}` ({record.started}), {record.machine.cores} cores, load {record.machine.load} when it "
+            "began. A full"
+        ),
         "kpatch build of the same kernel is documented to take about 20 minutes.",
         "",
         "| step | seconds |",
@@ -208,8 +248,14 @@ def _soak() -> list[str]:
     up, down = (sorted(s[n] for s in data["samples"]) for n in (2, 4))
     bad = "Nothing bad in the kernel's log." if not data["bad"] else f"In the log: {'; '.join(data['bad'][:5])}"
     return [
-        f"`{record.command}` ({record.started}): {data['rounds']} of {data['wanted']} rounds of apply and revert while the guest forked",
-        f"({data['processes']} processes), wrote and removed files, and talked over loopback. Applying took {up[len(up) // 2]:.1f} s in the",
+        (
+            f"`{record.command}` ({record.started}): {data['rounds']} of {data['wanted']} rounds of apply and revert "
+            "while the guest forked"
+        ),
+        (
+            f"({data['processes']} processes), wrote and removed files, and talked over loopback. Applying took "
+            f"{up[len(up) // 2]:.1f} s in the"
+        ),
         f"middle and {up[-1]:.1f} s at most, reverting {down[len(down) // 2]:.1f} and {down[-1]:.1f} s. {bad}",
     ]
 
@@ -222,7 +268,10 @@ def _behaviour() -> list[str]:
     rows = record.data["rows"]
     shown = [r for r in rows if r["shown"]]
     return [
-        f"`{record.command}` ({record.started}): {len(shown)} of {len(rows)} fixes show in the guest what they change: before, while the",
+        (
+            f"`{record.command}` ({record.started}): {len(shown)} of {len(rows)} fixes show in the guest what they "
+            "change: before, while the"
+        ),
         "patch is in force, and after it was reverted.",
         "",
         "| fix | what is done | before | patched | reverted |",

@@ -1,8 +1,8 @@
 """All that differs between two versions of the kernel, and which of it a change needs besides what was drawn.
 
-A change of one file rarely stands alone: its commit touched headers and other files too. What the compiler says leads to them. For each
-name that it misses, or knows otherwise, the first of these that brings anything is taken in, after the `#include` lines that a file
-of the change gains (headers are those that the rejected file may include):
+A change of one file rarely stands alone: its commit touched headers and other files too. What the compiler says leads
+to them. For each name that it misses, or knows otherwise, the first of these that brings anything is taken in, after
+the `#include` lines that a file of the change gains (headers are those that the rejected file may include):
 
 1. hunks of headers that define the name, first those that take nothing away;
 2. hunks of headers that take nothing away and have the name in a changed statement;
@@ -85,7 +85,8 @@ Parts = dict[str, list[str]]
 
 @dataclass(frozen=True)
 class Need:
-    """A name that the compiler misses or knows otherwise, and the file that it rejects for it (none: the kernel has no such symbol)."""
+    """A name that the compiler misses or knows otherwise, and the file that it rejects for it (none: the kernel has no
+    such symbol)."""
 
     name: str
     file: str = ""
@@ -93,7 +94,8 @@ class Need:
 
 @dataclass(frozen=True)
 class Pool:
-    """For each file that differs the head of its difference, and its changes as lists of hunks. `newer` is the later version's tree."""
+    """For each file that differs the head of its difference, and its changes as lists of hunks. `newer` is the later
+    version's tree."""
 
     heads: Mapping[str, str]
     changes: Mapping[str, Sequence[Sequence[str]]]
@@ -231,7 +233,8 @@ def _missed(log: str) -> list[str]:
 
 
 def _definition(name: str) -> re.Pattern[str]:
-    """A line that defines a type, a macro, an enumerator, an inline function, or declares a function, variable or member."""
+    """A line that defines a type, a macro, an enumerator, an inline function, or declares a function, variable or
+    member."""
     return re.compile(
         rf"^[+ ](?:(?:typedef )?(?:struct|union|enum) {name} \{{|#\s*define\s+{name}\b|\s*{name}\s*(?:=[^=\n]*)?,"
         rf"|[A-Za-z_][^=;\n]*\b{name}\(|extern [^;\n]*\b{name}\b|typedef [^\n]*\b{name}\b"

@@ -1,4 +1,5 @@
-"""Seconds of each step for the kernel: a tree made ready from nothing, one unit, one module, and from a fix to its module in force."""
+"""Seconds of each step for the kernel: a tree made ready from nothing, one unit, one module, and from a fix to its
+module in force."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Every function of a sample of the kernel's files: is it found in the archive's image, and could it be replaced?
 
-No fix is needed to ask: each function in turn is treated as changed, and the reasons that `suture make` would give are counted. The
-sample is a rule: C files of the folders of bench/kernel_coverage and of arch/x86, those that this kernel has compiled, in the order
-of the SHA-256 of their paths.
+No fix is needed to ask: each function in turn is treated as changed, and the reasons that `suture make` would give are
+counted. The sample is a rule: C files of the folders of bench/kernel_coverage and of arch/x86, those that this kernel
+has compiled, in the order of the SHA-256 of their paths.
 """
 
 from __future__ import annotations
@@ -65,7 +65,10 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 def _line(row: dict[str, Any]) -> str:
-    return f"{row['source']}: {row['functions']} functions, {row['found']} found, {row['replaceable']} replaceable {row['reasons']}"
+    return (
+        f"{row['source']}: {row['functions']} functions, {row['found']} found, {row['replaceable']} replaceable "
+        f"{row['reasons']}"
+    )
 
 
 def _sample(tree: KernelTree) -> Iterator[unit.KernelUnit]:

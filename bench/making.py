@@ -1,7 +1,8 @@
 """Seconds from a fix to a live patch, with nothing at hand, with a prepared tree, and again. `bench/making` calls it.
 
-*Cold*: an empty cache: indexes, clean room, build dependencies, source, configuration, all from the archive. *Warm*: the tree is
-prepared and nothing is compiled. *Again*: the same fix once more. `--build` times the full build of a package in the same room.
+*Cold*: an empty cache: indexes, clean room, build dependencies, source, configuration, all from the archive. *Warm*:
+the tree is prepared and nothing is compiled. *Again*: the same fix once more. `--build` times the full build of a
+package in the same room.
 """
 
 from __future__ import annotations
@@ -151,7 +152,10 @@ def _built(case: Case) -> dict[str, Any]:
     room = for_source(source, archive, load(name).profiles)
     cores = len(os.sched_getaffinity(0))
     options = f"parallel={cores} nocheck"
-    script = "cp -a /run/suture/source /build && cd /build && exec dpkg-buildpackage --build=any --unsigned-changes >/build.log 2>&1"
+    script = (
+        "cp -a /run/suture/source /build && cd /build && exec dpkg-buildpackage --build=any --unsigned-changes "
+        ">/build.log 2>&1"
+    )
     begin = time.monotonic()
     # packaging wants root where debian/control does not say otherwise
     given = [(source.tree, "/run/suture/source")]

@@ -1,7 +1,7 @@
 """Patches come and go in the archive's MariaDB server under a load that checks every answer. `bench/mariadb` calls it.
 
-A round is: apply version 2, replace it by version 3, revert. Before the rounds the load runs as long without any patch, behind
-them with version 3 in force. No query may fail, no row be lost.
+A round is: apply version 2, replace it by version 3, revert. Before the rounds the load runs as long without any patch,
+behind them with version 3 in force. No query may fail, no row be lost.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """One process of the load: connections that write and read rows, and check every answer.
 
-Called by `mariadb.py` with one JSON argument; ends when its standard input does, and then writes its results as JSON. Each
-connection keeps rows and accounts of its own, so that what must be there at the end is known to the client alone.
+Called by `mariadb.py` with one JSON argument; ends when its standard input does, and then writes its results as JSON.
+Each connection keeps rows and accounts of its own, so that what must be there at the end is known to the client alone.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from mariadb_server import client_on_path
 ACCOUNTS, WEALTH = 8, 1000
 SCHEMA = (
     "create database bank",
-    "create table bank.note (owner int, seq int, body varbinary(512), sum int unsigned, primary key (owner, seq)) engine=innodb",
+    "create table bank.note (owner int, seq int, body varbinary(512), sum int unsigned, primary key (owner, seq)) "
+    "engine=innodb",
     "create table bank.account (owner int, number int, money int, primary key (owner, number)) engine=innodb",
 )
 _VERSIONS = frozenset({-1, -2, -3})

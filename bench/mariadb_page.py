@@ -37,22 +37,32 @@ def document(record: Mapping[str, Any]) -> str:
     lines = [
         "# MariaDB and MySQL",
         "",
-        f"Written by `{record['command']}` on {record['started']} (Linux {machine['kernel']}, {machine['cores']} cores shared by server,"
-        f" client and whatever else ran: load {machine['load']} at the start). Not edited by hand; the raw numbers are in"
-        " bench/results/mariadb.json.",
+        f"Written by `{record['command']}` on {record['started']} (Linux {machine['kernel']}, {machine['cores']} "
+        f"cores shared by server, client and whatever else ran: load {machine['load']} at the start). Not edited by "
+        "hand; the raw numbers are in bench/results/mariadb.json.",
         "",
         _SESSION,
         "## Under load",
         "",
-        f"mariadb-server-core {data['server']} as the archive ships it, {data['load']['connections']} connections of {data['client']}: rows"
-        " with checksums are written and read, money is moved within transactions, and every answer is compared with what the client knows.",
-        "The patches replace functions of the SQL layer and of InnoDB that nearly every query runs through. They were written for the",
+        f"mariadb-server-core {data['server']} as the archive ships it, {data['load']['connections']} connections of "
+        f"{data['client']}: rows with checksums are written and read, money is moved within transactions, and every "
+        "answer is compared with what the client knows.",
+        (
+            "The patches replace functions of the SQL layer and of InnoDB that nearly every query runs through. They "
+            "were written for the"
+        ),
         "purpose (bench/fixes/mariadb-measure-*.patch): one makes visible which version answers.",
         "",
         *_table(("what", "value"), rows(data)),
         "",
-        "The first apply and the first replace stop once more, to make the unwind tables known. A stop lasts as long as it takes to get",
-        "hold of all threads, which depends on what else runs; docs/results/benchmarks.md has pauses on a quiet machine.",
+        (
+            "The first apply and the first replace stop once more, to make the unwind tables known. A stop lasts as long "
+            "as it takes to get"
+        ),
+        (
+            "hold of all threads, which depends on what else runs; docs/results/benchmarks.md has pauses on a quiet "
+            "machine."
+        ),
         "",
         "Latency of queries in microseconds:",
         "",
@@ -101,14 +111,18 @@ def plot(data: Mapping[str, Any]) -> str:
         return _HEIGHT - _BOTTOM - (_HEIGHT - _BOTTOM - _TOP) * part
 
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT}" font-family="sans-serif" font-size="12">',
+        (
+            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT}" font-family="sans-serif" '
+            'font-size="12">'
+        ),
         f'<rect width="{_WIDTH}" height="{_HEIGHT}" fill="white"/>',
     ]
     phases = data["phases"]
     for one in phases[1:2]:
         left, right = (x(one[k] - phases[0]["begin"]) for k in ("begin", "end"))
         parts.append(
-            f'<rect x="{left:.1f}" y="{_TOP}" width="{right - left:.1f}" height="{_HEIGHT - _BOTTOM - _TOP}" fill="#eee"/>'
+            f'<rect x="{left:.1f}" y="{_TOP}" width="{right - left:.1f}" height="{_HEIGHT - _BOTTOM - _TOP}" '
+            'fill="#eee"/>'
         )
     for power in range(math.ceil(low), math.floor(high) + 1):
         label = {2: "0.1 ms", 3: "1 ms", 4: "10 ms", 5: "100 ms", 6: "1 s", 7: "10 s"}.get(power, f"1e{power} us")

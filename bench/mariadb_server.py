@@ -1,4 +1,5 @@
-"""The archive's MariaDB server and its client library, run from their unpacked packages: nothing is installed on this machine.
+"""The archive's MariaDB server and its client library, run from their unpacked packages: nothing is installed on this
+machine.
 
 The server listens on a socket in a folder of its own; its system tables are made by its own bootstrap mode.
 """

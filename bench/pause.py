@@ -1,7 +1,8 @@
 """How long a process stands still while it is patched, beside the least that is possible. `bench/pause` calls it.
 
-In one run and by turns, so that the machine's noise meets both: the engine applies or reverts, and a C program (the floor) only
-stops all threads, reads registers and used stacks and lets them go. What a thread of the target notices is measured by its own clock.
+In one run and by turns, so that the machine's noise meets both: the engine applies or reverts, and a C program (the
+floor) only stops all threads, reads registers and used stacks and lets them go. What a thread of the target notices is
+measured by its own clock.
 """
 
 from __future__ import annotations
@@ -44,9 +45,10 @@ _BUSY_FLOOR_EVERY = 10  # rounds: a stop that waits for each thread's turn on th
 class Sample:
     """Raw numbers of one number of threads, microseconds. One entry for each apply or revert:
 
-    `engine` the longest of its pauses (`stops` tells how many it took), `floor` the C program's next to it (busy: to each tenth), `*_inside` the longest gap
-    that the target's own clock reader saw during each. `floor_parts` are stop, registers, stacks, resume. `realtime` is the
-    floor under SCHED_FIFO. `fresh` are pauses of commands that were started for one apply or revert each.
+    `engine` the longest of its pauses (`stops` tells how many it took), `floor` the C program's next to it (busy: to
+    each tenth), `*_inside` the longest gap that the target's own clock reader saw during each. `floor_parts` are stop,
+    registers, stacks, resume. `realtime` is the floor under SCHED_FIFO. `fresh` are pauses of commands that were
+    started for one apply or revert each.
     """
 
     threads: int
@@ -63,7 +65,8 @@ class Sample:
 
 
 class Gauge:
-    """The clock reader's notes: for each gap of more than 10 microseconds when it ended and how long it was, in nanoseconds."""
+    """The clock reader's notes: for each gap of more than 10 microseconds when it ended and how long it was, in
+    nanoseconds."""
 
     def __init__(self, shared: Shared) -> None:
         self._shared = shared
@@ -160,8 +163,8 @@ def _sample(programs: tuple[Path, Path], patch_path: Path, threads: int, load: s
 
 @contextmanager
 def _first() -> Iterator[None]:
-    """Inside, we and the commands that we start go before the target's threads, of which 128 that compute make the start of a command take
-    two minutes. The pause is the same: in it the engine has real-time priority anyway."""
+    """Inside, we and the commands that we start go before the target's threads, of which 128 that compute make the
+    start of a command take two minutes. The pause is the same: in it the engine has real-time priority anyway."""
     before = os.getpriority(os.PRIO_PROCESS, 0)
     os.setpriority(os.PRIO_PROCESS, 0, -20)
     try:

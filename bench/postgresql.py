@@ -1,7 +1,8 @@
-"""A cluster of the archive's PostgreSQL under pgbench while live patches go in and out of all its processes. `bench/postgresql` calls it.
+"""A cluster of the archive's PostgreSQL under pgbench while live patches go in and out of all its processes.
+`bench/postgresql` calls it.
 
-A round: apply one fix in every process, replace it by several at once, revert; by the commands that a person would use. No
-transaction may fail and no client may be cut off. Latency of every transaction comes from pgbench's own log.
+A round: apply one fix in every process, replace it by several at once, revert; by the commands that a person would use.
+No transaction may fail and no client may be cut off. Latency of every transaction comes from pgbench's own log.
 """
 
 from __future__ import annotations
@@ -157,7 +158,8 @@ class _Load:
                 faults.append(f"pgbench: {said[-1000:]}")
         rows = []
         for path in self._folder.glob("latency.*"):
-            # client, transaction, microseconds, script, seconds, microseconds of the end (pgbench(1)); the last line may be cut
+            # client, transaction, microseconds, script, seconds, microseconds of the end (pgbench(1)); the last line
+            # may be cut
             for line in path.read_text().splitlines()[:-1]:
                 fields = line.split()
                 if len(fields) >= 6:

@@ -1,7 +1,8 @@
-"""Real fixes between two versions of postgresql-13 as live patches, tried on a running cluster. `bench/postgresql_fixes` calls it.
+"""Real fixes between two versions of postgresql-13 as live patches, tried on a running cluster.
+`bench/postgresql_fixes` calls it.
 
-For each: `suture make`, then its hole is asked before, with and after the patch, in one backend (or through one postmaster). The
-facts are in postgresql_fixes.toml; numbers are kept in bench/results.
+For each: `suture make`, then its hole is asked before, with and after the patch, in one backend (or through one
+postmaster). The facts are in postgresql_fixes.toml; numbers are kept in bench/results.
 """
 
 from __future__ import annotations

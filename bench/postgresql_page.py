@@ -79,8 +79,9 @@ def _fixes(record: Record) -> list[str]:
     return [
         "## Real fixes",
         "",
-        f"{_made_by(record)} {record.data['old']} to {record.data['new']}; {len(rows)} fixes, of which {closed} change the outcome of a"
-        " trigger in the same backend (for the start packet: under the same postmaster). *Make* is with the tree prepared.",
+        f"{_made_by(record)} {record.data['old']} to {record.data['new']}; {len(rows)} fixes, of which {closed} "
+        "change the outcome of a trigger in the same backend (for the start packet: under the same postmaster). "
+        "*Make* is with the tree prepared.",
         "",
         *_table(postgresql_fixes.COLUMNS, [postgresql_fixes.cells(r) for r in rows]),
         "",
@@ -94,8 +95,10 @@ def _load(record: Record) -> list[str]:
     return [
         "## Under load",
         "",
-        f"{_made_by(record)} {data['clients']} connections of pgbench (TPC-B, scale {data['scale']}, {data['rate']} transactions a second at random moments; latency counts from that moment), {data['rounds']} rounds of: apply one"
-        " fix in the whole cluster, replace it by several, revert. Load and commands share the machine's cores.",
+        f"{_made_by(record)} {data['clients']} connections of pgbench (TPC-B, scale {data['scale']}, {data['rate']} "
+        f"transactions a second at random moments; latency counts from that moment), {data['rounds']} rounds of: "
+        "apply one fix in the whole cluster, replace it by several, revert. Load and commands share the machine's "
+        "cores.",
         "",
         *_table(postgresql.COLUMNS, postgresql.rows(data)),
         "",
@@ -103,14 +106,20 @@ def _load(record: Record) -> list[str]:
         "",
         *_table(("what", "times", "seconds p50", "processes", "pause p50, µs", "p99", "max"), postgresql.stops(data)),
         "",
-        f"{data['transactions']:,} transactions. Failed transactions, lost connections, processes left out: {'; '.join(data['faults']) or 'none'}.",
+        (
+            f"{data['transactions']:,} transactions. Failed transactions, lost connections, processes left out: "
+            f"{'; '.join(data['faults']) or 'none'}."
+        ),
         "",
     ]
 
 
 def _made_by(record: Record) -> str:
     m = record.machine
-    return f"`{record.command}` on {record.started} (Linux {m.kernel}, {m.cores} cores, load average at the start {m.load:.1f})."
+    return (
+        f"`{record.command}` on {record.started} (Linux {m.kernel}, {m.cores} cores, load average at the start "
+        f"{m.load:.1f})."
+    )
 
 
 def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
@@ -131,13 +140,17 @@ def plot(data: Mapping[str, Any]) -> str:
         return _HEIGHT - _BOTTOM - (_HEIGHT - _BOTTOM - 20) * min(max(math.log10(max(ms, 1.0)), 0), decades) / decades
 
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT}" font-family="sans-serif" font-size="11">'
+        (
+            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT}" font-family="sans-serif" '
+            'font-size="11">'
+        )
     ]
     parts.append(f'<rect width="{_WIDTH}" height="{_HEIGHT}" fill="white"/>')
     for n, (name, (begin, end)) in enumerate(postgresql.in_time(data["phases"])):
         shade = "#f3f3f3" if n % 2 else "#e4edf5"
         parts.append(
-            f'<rect x="{x(begin):.1f}" y="20" width="{x(end) - x(begin):.1f}" height="{_HEIGHT - _BOTTOM - 20}" fill="{shade}"/>'
+            f'<rect x="{x(begin):.1f}" y="20" width="{x(end) - x(begin):.1f}" height="{_HEIGHT - _BOTTOM - 20}" '
+            f'fill="{shade}"/>'
         )
         parts.append(f'<text x="{x(begin) + 3:.1f}" y="32" fill="#555">{name}</text>')
     for power in range(decades + 1):

@@ -1,6 +1,8 @@
-"""The archive's PostgreSQL in a chroot of its own release: a cluster that ends with the context, and clients in the same room.
+"""The archive's PostgreSQL in a chroot of its own release: a cluster that ends with the context, and clients in the
+same room.
 
-The server's packages are installed from the archive as they are. Data and sockets lie in memory of the room; nothing is left behind.
+The server's packages are installed from the archive as they are. Data and sockets lie in memory of the room; nothing is
+left behind.
 """
 
 from __future__ import annotations
@@ -48,8 +50,8 @@ as_postgres {_BIN}/pg_ctl --pgdata=/data/cluster --wait --mode=fast stop >/dev/n
 
 @dataclass(frozen=True)
 class Server:
-    """A running cluster. `postmaster` is its process number, `first` that of the room's first process, which outlives a restart;
-    `talk` is the folder that host and room share (`/talk` inside).
+    """A running cluster. `postmaster` is its process number, `first` that of the room's first process, which outlives a
+    restart; `talk` is the folder that host and room share (`/talk` inside).
     """
 
     postmaster: int
@@ -67,7 +69,8 @@ class Server:
         return [*self._enter, f"{_BIN}/{program}", f"--host={_TALK}", "--username=postgres", *words]
 
     def restart(self) -> Server:
-        """What `systemctl restart` does to the cluster: a fast stop, which ends all sessions, and a start. Returns when it answers."""
+        """What `systemctl restart` does to the cluster: a fast stop, which ends all sessions, and a start. Returns when
+        it answers."""
         as_postgres = ["setpriv", "--reuid=postgres", "--regid=postgres", "--init-groups"]
         words = [f"{_BIN}/pg_ctl", "--pgdata=/data/cluster", f"--log={_TALK}/log", "--wait", "--mode=fast", "restart"]
         subprocess.run([*self._enter, *as_postgres, *words], check=True, stdout=subprocess.DEVNULL)

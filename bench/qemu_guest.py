@@ -1,4 +1,5 @@
-"""Live patches in QEMU while a guest watches itself: device models and block code of bookworm, and real fixes of bullseye.
+"""Live patches in QEMU while a guest watches itself: device models and block code of bookworm, and real fixes of
+bullseye.
 
 Everything is the archive's: both emulators, the sources that the patches are made from, the guest's kernel.
 """
@@ -48,8 +49,8 @@ _TIMEOUT = 30.0
 
 @dataclass
 class Switches:
-    """What applying and reverting one patch cost. `pauses_us` has one number for each stop; `waited` counts stops that found
-    somebody inside, `busy` how often it was given up."""
+    """What applying and reverting one patch cost. `pauses_us` has one number for each stop; `waited` counts stops that
+    found somebody inside, `busy` how often it was given up."""
 
     name: str
     functions: tuple[str, ...]
@@ -174,7 +175,8 @@ def switch(guest: Guest, patch: PatchFile, row: Switches, *, applies: bool) -> N
 
 
 def triggered(files: Path, emulator: Sequence[str], patch: PatchFile) -> dict[str, bool]:
-    """CVE-2024-3447 before the patch, with it, and after it was taken out again; each time in a machine that runs on."""
+    """CVE-2024-3447 before the patch, with it, and after it was taken out again; each time in a machine that runs
+    on."""
     found = {}
     with controller(files, emulator) as machine:
         found["without"] = machine.takes_the_mode()

@@ -57,17 +57,30 @@ def document(record: Record) -> str:
     lines = [
         "# QEMU",
         "",
-        f"Written by `{record.command}` on {record.started} (Linux {record.machine.kernel}, {record.machine.cores} cores, "
-        f"load {record.machine.load} at the start). Not edited by hand; the raw numbers are in bench/results/qemu_guest.json.",
+        f"Written by `{record.command}` on {record.started} (Linux {record.machine.kernel}, {record.machine.cores} "
+        f"cores, load {record.machine.load} at the start). Not edited by hand; the raw numbers are in "
+        "bench/results/qemu_guest.json.",
         "",
         *_INTRODUCTION.format(**versions, real=data["made"]["old"][0]["fix"]).splitlines(),
         "",
         "## The guest",
         "",
-        "Two processors, emulated (TCG), the archive's kernel; its init loops and sleeps 1 ms (the heartbeat), reads and writes two qcow2",
-        "disks (lsi53c895a and virtio) with O_DIRECT and compares every word, and pings the host through e1000e and virtio-net every 10 ms.",
-        "A gap is the longest time between two heartbeats, on the guest's clock, in each second. Emulation shares the host's processors with",
-        "everything else that runs there, the one that applies included; the first line of each table tells what that alone does to the guest.",
+        (
+            "Two processors, emulated (TCG), the archive's kernel; its init loops and sleeps 1 ms (the heartbeat), reads "
+            "and writes two qcow2"
+        ),
+        (
+            "disks (lsi53c895a and virtio) with O_DIRECT and compares every word, and pings the host through e1000e and "
+            "virtio-net every 10 ms."
+        ),
+        (
+            "A gap is the longest time between two heartbeats, on the guest's clock, in each second. Emulation shares "
+            "the host's processors with"
+        ),
+        (
+            "everything else that runs there, the one that applies included; the first line of each table tells what "
+            "that alone does to the guest."
+        ),
         "",
         f"### QEMU {versions['new']}, patches written for measuring",
         "",
@@ -151,7 +164,10 @@ def _trigger(found: Mapping[str, bool]) -> list[str]:
     return [
         "### CVE-2024-3447, triggered",
         "",
-        "The SD host controller must not take a new transfer mode while a transfer is going on. Asked over QEMU's test protocol:",
+        (
+            "The SD host controller must not take a new transfer mode while a transfer is going on. Asked over QEMU's "
+            "test protocol:"
+        ),
         "",
         *_table(("the patch", "the controller"), rows),
         "",

@@ -63,14 +63,15 @@ def _pause(record: Record) -> list[str]:
         "",
         *_made_by(record),
         "",
-        f"{record.data['rounds']} rounds of apply and revert for each line; microseconds. One thread reads the clock all the"
-        " time (*seen* is its longest gap during an apply or revert); *idle*: the others wait in pause, a futex or epoll_wait,"
-        " with some 8 KiB of stack in use; *busy*: they compute, so that a stop waits for their turns on the cores. The *floor* is a C"
-        " program that stops all threads, reads registers and used stacks and lets them go, by turns with the engine; *real-time*"
-        " is the same under SCHED_FIFO. *Fresh* is the pause of a `suture` command started for one apply or revert."
-        " *Ratio* is that of the medians of engine and floor, *to real-time* that of engine and real-time floor: the engine stops"
-        " its target under SCHED_FIFO, so where cores are busy the second is the fair one; *more stops* counts applies and reverts that met a thread"
-        " inside and needed another stop.",
+        f"{record.data['rounds']} rounds of apply and revert for each line; microseconds. One thread reads the clock "
+        "all the time (*seen* is its longest gap during an apply or revert); *idle*: the others wait in pause, a "
+        "futex or epoll_wait, with some 8 KiB of stack in use; *busy*: they compute, so that a stop waits for their "
+        "turns on the cores. The *floor* is a C program that stops all threads, reads registers and used stacks and "
+        "lets them go, by turns with the engine; *real-time* is the same under SCHED_FIFO. *Fresh* is the pause of "
+        "a `suture` command started for one apply or revert. *Ratio* is that of the medians of engine and floor, "
+        "*to real-time* that of engine and real-time floor: the engine stops its target under SCHED_FIFO, so where "
+        "cores are busy the second is the fair one; *more stops* counts applies and reverts that met a thread "
+        "inside and needed another stop.",
         "",
         *_table(pause.COLUMNS, [pause.row(s) for s in samples]),
         "",
@@ -108,8 +109,8 @@ def _call(record: Record) -> list[str]:
         "",
         *_made_by(record),
         "",
-        f"Medians of {blocks} blocks of 200,000 calls in each state, from {record.data['rounds']} processes; the loop alone is"
-        f" subtracted. A patched call costs {call.over_unpatched(calls):+.2f} ns.",
+        f"Medians of {blocks} blocks of 200,000 calls in each state, from {record.data['rounds']} processes; the "
+        f"loop alone is subtracted. A patched call costs {call.over_unpatched(calls):+.2f} ns.",
         "",
         *_table(call.COLUMNS, call.rows(calls)),
         "",
@@ -124,9 +125,9 @@ def _soak(record: Record) -> list[str]:
         "",
         *_made_by(record),
         "",
-        f"{data['workers']} threads call a group of two functions and check each answer, while threads are born and end, signals"
-        " arrive, and the group is switched from version 1 to 2 to 3 and back. *Mixed* are answers of which one half is of one"
-        " version and one of another.",
+        f"{data['workers']} threads call a group of two functions and check each answer, while threads are born and "
+        "end, signals arrive, and the group is switched from version 1 to 2 to 3 and back. *Mixed* are answers of "
+        "which one half is of one version and one of another.",
         "",
         *_table(("what", "value"), soak.rows(data)),
         "",
@@ -146,9 +147,9 @@ def _making(records: Mapping[str, Record]) -> list[str]:
     stand_ins = [p for p, row in data.items() if not row["real"]]
     lines += [
         "",
-        "Seconds. *Cold*: an empty cache, everything from the archive, the clean room included. *Warm*: the tree is prepared and nothing"
-        " is compiled (median of 5), with its steps. *Again*: the same fix once more. *Full build*: dpkg-buildpackage in the same"
-        " clean room, tests left out.",
+        "Seconds. *Cold*: an empty cache, everything from the archive, the clean room included. *Warm*: the tree is "
+        "prepared and nothing is compiled (median of 5), with its steps. *Again*: the same fix once more. *Full "
+        "build*: dpkg-buildpackage in the same clean room, tests left out.",
         "",
         *_table(making.COLUMNS, making.rows(data, build.data if build else {})),
         "",
@@ -174,8 +175,8 @@ def _made_by(record: Record) -> list[str]:
     m = record.machine
     kind = "virtual, " if m.virtual else ""
     return [
-        f"`{record.command}`, {record.started}: {m.processor}, {m.cores} cores ({kind}Linux {m.kernel}, Python {m.python}),"
-        f" load average at the start {m.load:.2f}."
+        f"`{record.command}`, {record.started}: {m.processor}, {m.cores} cores ({kind}Linux {m.kernel}, Python "
+        f"{m.python}), load average at the start {m.load:.2f}."
     ]
 
 

@@ -1,7 +1,9 @@
-"""What people do today against a live patch: a service restarted after an upgrade, and the same service patched. `bench/restart` calls it.
+"""What people do today against a live patch: a service restarted after an upgrade, and the same service patched.
+`bench/restart` calls it.
 
-Clients ask at fixed moments over kept connections; a lost connection is made anew at once and the request asked again. Each way is
-taken in turn, round by round: nothing at all (the floor), `suture apply`, nginx's upgrade on the fly, a restart.
+Clients ask at fixed moments over kept connections; a lost connection is made anew at once and the request asked again.
+Each way is taken in turn, round by round: nothing at all (the floor), `suture apply`, nginx's upgrade on the fly, a
+restart.
 """
 
 from __future__ import annotations

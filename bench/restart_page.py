@@ -63,10 +63,14 @@ def document(record: Mapping[str, Any]) -> str:
     lines = [
         "# A restart against a live patch",
         "",
-        f"Written by `{record['command']}` on {record['started']} (Linux {machine['kernel']}, {machine['cores']} cores shared by service"
-        f" and clients, load {machine['load']} at the start). Not edited by hand; raw numbers in bench/results/restart.json.",
+        f"Written by `{record['command']}` on {record['started']} (Linux {machine['kernel']}, {machine['cores']} "
+        f"cores shared by service and clients, load {machine['load']} at the start). Not edited by hand; raw numbers "
+        "in bench/results/restart.json.",
         "",
-        f"{data['rounds']} rounds of all ways in turn, {data['clients']} clients with {data['rate']:.0f} requests a second each.",
+        (
+            f"{data['rounds']} rounds of all ways in turn, {data['clients']} clients with {data['rate']:.0f} requests a "
+            "second each."
+        ),
         "",
         *_table(COLUMNS, rows(data)),
         "",

@@ -1,4 +1,5 @@
-"""The services of `bench/restart`: how each is restarted, brought up anew on the fly, and patched; and a connection to it."""
+"""The services of `bench/restart`: how each is restarted, brought up anew on the fly, and patched; and a connection to
+it."""
 
 from __future__ import annotations
 

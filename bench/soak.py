@@ -1,8 +1,8 @@
 """Many apply, replace and revert rounds on a program that checks every answer. `bench/soak` calls it.
 
-A round is apply version 2, replace it by version 3, revert. Meanwhile workers call `both`, whose two halves must always be of one
-version; threads are born and end; real-time signals arrive, whose handler calls `both` too. Before and after are compared: mappings,
-address space, open files, threads.
+A round is apply version 2, replace it by version 3, revert. Meanwhile workers call `both`, whose two halves must always
+be of one version; threads are born and end; real-time signals arrive, whose handler calls `both` too. Before and after
+are compared: mappings, address space, open files, threads.
 """
 
 from __future__ import annotations
@@ -55,7 +55,8 @@ class Footprint:
 class Soak:
     """`first` is the footprint after one round: all memory that the design keeps is there; `last` after all of them.
 
-    `files` and `ours` of both must be equal, `mixed` and `wrong` 0, `sent` equal to `handled`. `own_files` are ours, before and after.
+    `files` and `ours` of both must be equal, `mixed` and `wrong` 0, `sent` equal to `handled`. `own_files` are ours,
+    before and after.
     """
 
     rounds: int

@@ -1,6 +1,8 @@
-"""Clients that ask at fixed moments over connections that they keep, and what each request met. A lost connection is made anew at once.
+"""Clients that ask at fixed moments over connections that they keep, and what each request met. A lost connection is
+made anew at once.
 
-A request that comes late because the server stood still counts from the moment when it was due, so that no wait is left out.
+A request that comes late because the server stood still counts from the moment when it was due, so that no wait is left
+out.
 """
 
 from __future__ import annotations
@@ -30,8 +32,8 @@ class Conversation(Protocol):
 
 @dataclass(frozen=True)
 class Request:
-    """When it was due and when it was done (CLOCK_MONOTONIC, seconds). `lost`: its connection was; `fault`: it got no answer, also
-    not over a new connection.
+    """When it was due and when it was done (CLOCK_MONOTONIC, seconds). `lost`: its connection was; `fault`: it got no
+    answer, also not over a new connection.
     """
 
     due: float
@@ -91,8 +93,8 @@ class SteadyLoad:
 
 @dataclass(frozen=True)
 class Window:
-    """What the clients met between two moments; seconds. `silent` is the longest time in which nobody got an answer, `slowest`
-    the longest that an answered request took.
+    """What the clients met between two moments; seconds. `silent` is the longest time in which nobody got an answer,
+    `slowest` the longest that an answered request took.
     """
 
     requests: int

@@ -1,7 +1,7 @@
 """The programs that are measured, compiled here, and live patches for their library made by the real builder.
 
-No archive, no clean room: the library's source is compiled as it ships (stripped) and again with each fix, in the variants that
-`suture make` compiles, and goes through the same matching and building.
+No archive, no clean room: the library's source is compiled as it ships (stripped) and again with each fix, in the
+variants that `suture make` compiles, and goes through the same matching and building.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """TLS clients that connect all the time, each a process of its own, with every handshake and every answer counted.
 
-A client goes round: TLS 1.3 and 1.2, a full handshake and then one that takes up the session again, with and without a certificate of
-its own; some connections are kept alive for several requests. It uses the machine's own library, not the one that is patched. Run as
-a program, this is one client: it prints its events when its standard input is closed, or at its limits.
+A client goes round: TLS 1.3 and 1.2, a full handshake and then one that takes up the session again, with and without a
+certificate of its own; some connections are kept alive for several requests. It uses the machine's own library, not the
+one that is patched. Run as a program, this is one client: it prints its events when its standard input is closed, or at
+its limits.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ _MOST_CONNECTIONS = 200_000
 
 @dataclass(frozen=True)
 class Target:
-    """A server on 127.0.0.1. `body` is a file that holds what every answer must hold; `requests` fit on one kept connection."""
+    """A server on 127.0.0.1. `body` is a file that holds what every answer must hold; `requests` fit on one kept
+    connection."""
 
     port: int
     certificate: str
@@ -38,7 +40,8 @@ class Target:
 
 @dataclass(frozen=True)
 class Connection:
-    """One connection: when its handshake ended (CLOCK_MONOTONIC, seconds), how long that took, requests answered, `fault` if any.
+    """One connection: when its handshake ended (CLOCK_MONOTONIC, seconds), how long that took, requests answered,
+    `fault` if any.
 
     `stage` is where it failed: "" when it did not, else "connect", "handshake" or "request".
     """

@@ -1,7 +1,7 @@
 """TLS servers as the archive ships them, on an old libssl3: nginx with two workers, and `openssl s_server`.
 
-Nothing is installed and no service of the machine is touched: packages are unpacked into folders of their own, the servers listen on
-127.0.0.1 at a port of their own and are gone afterwards.
+Nothing is installed and no service of the machine is touched: packages are unpacked into folders of their own, the
+servers listen on 127.0.0.1 at a port of their own and are gone afterwards.
 """
 
 from __future__ import annotations

@@ -1,7 +1,9 @@
-"""All that changed between two versions of openssl as one live patch per library, in servers under TLS load. `bench/whole_way` calls it.
+"""All that changed between two versions of openssl as one live patch per library, in servers under TLS load.
+`bench/whole_way` calls it.
 
-A round in each process of a server is: apply a patch of a few files first (`--first`), replace it by the whole, revert; the clients
-must not notice. Then connections that stay idle: what they hold back, and what not. Numbers are kept in bench/results.
+A round in each process of a server is: apply a patch of a few files first (`--first`), replace it by the whole, revert;
+the clients must not notice. Then connections that stay idle: what they hold back, and what not. Numbers are kept in
+bench/results.
 """
 
 from __future__ import annotations
@@ -108,7 +110,8 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 def _without_place(words: Sequence[str]) -> list[str]:
-    """Arguments without the folder where patches are kept and the page's own path, which change nothing about the numbers."""
+    """Arguments without the folder where patches are kept and the page's own path, which change nothing about the
+    numbers."""
     kept: list[str] = []
     skip = False
     for word in words:
@@ -124,7 +127,8 @@ def _say(text: str) -> None:
 
 
 def _made(folder: Path, only: Sequence[str], *, apart: bool = True) -> dict[str, Any]:
-    """Patches by `suture make`, with what it says; taken as they are when the folder has them. `apart`: functions may switch apart."""
+    """Patches by `suture make`, with what it says; taken as they are when the folder has them. `apart`: functions may
+    switch apart."""
     answer = folder / "made.json"
     if not answer.exists():
         words = ["make", f"--source=openssl={OLD}", f"--to={NEW}", *(f"--only={p}" for p in only)]

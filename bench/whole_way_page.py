@@ -33,10 +33,14 @@ def document(record: Record) -> str:
     lines = [
         f"# The whole way: openssl {data['old']} to {data['new']}",
         "",
-        f"Written by `{record.command}` on {record.started} (Linux {record.machine.kernel}, {record.machine.cores} cores, "
-        f"load {record.machine.load} at the start). Not edited by hand; the raw numbers are in bench/results/whole_way.json.",
+        f"Written by `{record.command}` on {record.started} (Linux {record.machine.kernel}, {record.machine.cores} "
+        f"cores, load {record.machine.load} at the start). Not edited by hand; the raw numbers are in "
+        "bench/results/whole_way.json.",
         "",
-        "Everything that changed between the two versions of the archive as one live patch per library. Between them the",
+        (
+            "Everything that changed between the two versions of the archive as one live patch per library. Between them "
+            "the"
+        ),
         "source was reformatted as a whole; only functions whose code differs once line numbers are left out count.",
         "",
         *_SESSION.format(old=data["old"], new=data["new"]).splitlines(),
@@ -77,10 +81,16 @@ def _what_went_in(data: Mapping[str, Any]) -> list[str]:
     lines += [f"Seconds to make them: {seconds}.", *([data["note"]] if "note" in data else []), ""]
     lines += [f"{len(named)} CVEs are named by what changed: {', '.join(named)}."]
     lines += [
-        f"The patches say that they close {', '.join(closed) if closed else 'none of them'}: a patch that lacks a part of a fix closes no CVE."
+        (
+            f"The patches say that they close {', '.join(closed) if closed else 'none of them'}: a patch that lacks a "
+            "part of a fix closes no CVE."
+        )
     ]
     lines += [
-        "Here the whole difference is one fix, and a part of it is refused (below). Which of the CVEs the rest closes is for a"
+        (
+            "Here the whole difference is one fix, and a part of it is refused (below). Which of the CVEs the rest "
+            "closes is for a"
+        )
     ]
     lines += ["person to judge; docs/results/coverage.md tries them one by one.", ""]
     for own in data["groups"]:
@@ -97,8 +107,9 @@ def _load(servers: Sequence[Mapping[str, Any]]) -> list[str]:
         lines += [
             f"### {server['name']}",
             "",
-            f"{server['processes']} process{'es' * (server['processes'] != 1)}, {server['clients']} client processes, TLS 1.3 and 1.2,"
-            " new and resumed sessions, with and without a client certificate; every answer is compared.",
+            f"{server['processes']} process{'es' * (server['processes'] != 1)}, {server['clients']} client "
+            "processes, TLS 1.3 and 1.2, new and resumed sessions, with and without a client certificate; every "
+            "answer is compared.",
             f"{server['rounds']} rounds of: a patch of part of the files, replaced by the whole, reverted.",
             "",
             *_table(
@@ -144,9 +155,18 @@ def _idle(servers: Sequence[Mapping[str, Any]], reading: Sequence[Mapping[str, A
     return [
         "## What waits, and what that holds back",
         "",
-        "A client has made its handshake and says nothing while the patches are applied: nginx waits in its own event loop,",
-        "s_server inside libcrypto under libssl. `openssl pkcs7` waits for input under a function that the patch replaces: that",
-        "function's group is left out, and no other. Made without `--apart`, all functions of the library are one group, which waits as a whole.",
+        (
+            "A client has made its handshake and says nothing while the patches are applied: nginx waits in its own "
+            "event loop,"
+        ),
+        (
+            "s_server inside libcrypto under libssl. `openssl pkcs7` waits for input under a function that the patch "
+            "replaces: that"
+        ),
+        (
+            "function's group is left out, and no other. Made without `--apart`, all functions of the library are one "
+            "group, which waits as a whole."
+        ),
         "",
         *_table(heads, rows),
         "",

@@ -25,7 +25,8 @@ _ALL_CODES = frozenset(range(128))
 class State(Enum):
     """What came of a row."""
 
-    CLOSED = "closed"  # the outcome of the trigger changed and changed back, in one process, and nothing of the fix is missing
+    # the outcome of the trigger changed and changed back, in one process, and nothing of the fix is missing
+    CLOSED = "closed"
     PARTLY = "partly"  # so far as its patches go, but the ledger misses a part of the fix: no CVE counts as closed
     REPLACED = "replaced"  # no trigger; the code was replaced and put back, as the disassembly says
     REFUSED = "refused"  # Suture says why not
@@ -34,7 +35,8 @@ class State(Enum):
 
 @dataclass(frozen=True)
 class Row:
-    """A fix and what came of it, by the ledgers of its patches: `closed` are the CVEs that these claim, `missing` what they miss.
+    """A fix and what came of it, by the ledgers of its patches: `closed` are the CVEs that these claim, `missing` what
+    they miss.
 
     `make_seconds` is of a make with the source tree prepared; `pause` in microseconds.
     """
@@ -199,7 +201,8 @@ def _judged(row: Row, replaced: bool, restored: bool) -> Row:
 
 
 def _closed(patches: list[PatchFile]) -> tuple[str, ...]:
-    """CVEs that the patches close, one by itself or all together: a CVE with a part in another binary needs that one's patch too."""
+    """CVEs that the patches close, one by itself or all together: a CVE with a part in another binary needs that one's
+    patch too."""
     made = {Path(p.manifest.target.file).name: p.manifest for p in patches}
     found = {c for m in made.values() for c in m.cves}
     for manifest in made.values():

@@ -1,4 +1,5 @@
-"""Tries every fix of this folder on the archive's binaries and writes docs/results/coverage.md. For `bench/coverage`."""
+"""Tries every fix of this folder on the archive's binaries and writes docs/results/coverage.md. For
+`bench/coverage`."""
 
 from __future__ import annotations
 

@@ -43,9 +43,10 @@ def summary(rows: Sequence[Row]) -> str:
     with_cve = sum(1 for r in closed if r.closed)
     counts = {state: sum(1 for r in rows if r.state is state) for state in State}
     return (
-        f"{len(rows)} fixes: {len(closed)} change the outcome of a trigger in the same process ({with_cve} of them with"
-        f" a CVE that the ledger closes), {counts[State.PARTLY]} are in with a part of the fix missing, {counts[State.REPLACED]} replace code without a trigger, {counts[State.REFUSED]} are refused,"
-        f" {counts[State.FAILED]} failed."
+        f"{len(rows)} fixes: {len(closed)} change the outcome of a trigger in the same process ({with_cve} of them "
+        f"with a CVE that the ledger closes), {counts[State.PARTLY]} are in with a part of the fix missing, "
+        f"{counts[State.REPLACED]} replace code without a trigger, {counts[State.REFUSED]} are refused, "
+        f"{counts[State.FAILED]} failed."
     )
 
 
@@ -58,13 +59,34 @@ def _head(rows: Sequence[Row], command: str) -> list[str]:
         "",
         summary(rows),
         "",
-        "Each row is a real fix for a binary as the archive ships it. *Before*, *after* and *after revert* are what the same",
-        "process answers, without a restart: before the live patch, with it, and after it was taken out again. The triggers",
-        "are in coverage/triggers; a trigger enters its hole in a fork of the patched process, so *ends by SIGSEGV* is the end",
-        "of that fork. A row without a trigger shows that each function's entry was a jump into the patch, as a disassembler",
-        "reads the process's memory, and that the old bytes came back. *make* is the time of `suture make` when the source",
-        "tree is prepared. *Closed by the patch* is what the ledgers of the patches claim: each line that the fix changes is in a",
-        "patch, is proved to change nothing, or is no code. A row with a missing line is *partly*, and claims no CVE. *Pause* is how long the process stood still. A refused row says why, and where.",
+        (
+            "Each row is a real fix for a binary as the archive ships it. *Before*, *after* and *after revert* are what "
+            "the same"
+        ),
+        (
+            "process answers, without a restart: before the live patch, with it, and after it was taken out again. The "
+            "triggers"
+        ),
+        (
+            "are in coverage/triggers; a trigger enters its hole in a fork of the patched process, so *ends by SIGSEGV* "
+            "is the end"
+        ),
+        (
+            "of that fork. A row without a trigger shows that each function's entry was a jump into the patch, as a "
+            "disassembler"
+        ),
+        (
+            "reads the process's memory, and that the old bytes came back. *make* is the time of `suture make` when the "
+            "source"
+        ),
+        (
+            "tree is prepared. *Closed by the patch* is what the ledgers of the patches claim: each line that the fix "
+            "changes is in a"
+        ),
+        (
+            "patch, is proved to change nothing, or is no code. A row with a missing line is *partly*, and claims no "
+            "CVE. *Pause* is how long the process stood still. A refused row says why, and where."
+        ),
         "",
     ]
 

@@ -1,9 +1,9 @@
 """An order as a CMS AuthEnvelopedData message, and a forgery of it made without any key (CVE-2026-34182).
 
-AES-GCM encrypts in counter mode: the first 16 bytes of plaintext are XORed with AES(key, nonce || 00000002). AES-OFB with
-the IV `nonce || 00000002` XORs its first 16 bytes with the very same block. So whoever knows an order of up to 16 bytes can
-name AES-OFB as the algorithm, flip bits of the ciphertext at will, and libcrypto decrypts the result: OFB has no
-authentication, and nothing checked that the algorithm has one (RFC 5083 demands it).
+AES-GCM encrypts in counter mode: the first 16 bytes of plaintext are XORed with AES(key, nonce || 00000002). AES-OFB
+with the IV `nonce || 00000002` XORs its first 16 bytes with the very same block. So whoever knows an order of up to 16
+bytes can name AES-OFB as the algorithm, flip bits of the ciphertext at will, and libcrypto decrypts the result: OFB has
+no authentication, and nothing checked that the algorithm has one (RFC 5083 demands it).
 """
 
 from __future__ import annotations

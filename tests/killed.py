@@ -17,7 +17,8 @@ def applying(pid: int, patch: PatchFile, timeout: float = 10.0) -> Callable[[OnS
 
 
 def killed_after(step: int, work: Callable[[OnStep], object]) -> str | None:
-    """Do `work` in a child that kills itself after so many steps. The last step's name, None when it was done before that."""
+    """Do `work` in a child that kills itself after so many steps. The last step's name, None when it was done before
+    that."""
     read, write = os.pipe()
     child = os.fork()
     if child == 0:

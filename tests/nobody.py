@@ -1,4 +1,5 @@
-"""Suture as a user without rights runs it: from a copy that everybody may read, because a checkout may lie in a folder of root's own."""
+"""Suture as a user without rights runs it: from a copy that everybody may read, because a checkout may lie in a folder
+of root's own."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The virtual machine that is measured: the archive's kernel, one program as its init, two disks and two network cards.
 
-What it needs is made in a folder: kernel and modules out of the archive's package, an initial file system with `guest.c`, disks
-with known contents. Emulated (TCG), because that needs nothing of the host.
+What it needs is made in a folder: kernel and modules out of the archive's package, an initial file system with
+`guest.c`, disks with known contents. Emulated (TCG), because that needs nothing of the host.
 """
 
 from __future__ import annotations
@@ -42,7 +42,8 @@ class NotRunning(Exception):
 
 @dataclass(frozen=True)
 class Beat:
-    """One line of the guest, received at `at` (our monotonic clock, seconds). Gaps in microseconds of the guest's clock."""
+    """One line of the guest, received at `at` (our monotonic clock, seconds). Gaps in microseconds of the guest's
+    clock."""
 
     at: float
     gap_us: int

@@ -1,4 +1,5 @@
-"""QEMU of an older release, run on this host: in a chroot of that release which holds the emulator and what it needs."""
+"""QEMU of an older release, run on this host: in a chroot of that release which holds the emulator and what it
+needs."""
 
 from __future__ import annotations
 

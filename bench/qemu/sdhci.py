@@ -1,5 +1,6 @@
-"""The trigger of CVE-2024-3447, over QEMU's test protocol (-qtest): the transfer mode of the SD host controller is changed while a
-transfer is going on, which makes it write behind its buffer. What the register holds afterwards tells whether the write was taken.
+"""The trigger of CVE-2024-3447, over QEMU's test protocol (-qtest): the transfer mode of the SD host controller is
+changed while a transfer is going on, which makes it write behind its buffer. What the register holds afterwards tells
+whether the write was taken.
 
 The words are those of the report that the fix quotes; nothing is written behind the buffer here.
 """

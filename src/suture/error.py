@@ -49,8 +49,9 @@ _BY_EXIT_CODE = {
 class SutureError(Exception):
     """Something that a person can act on.
 
-    `what` names the thing and what is wrong with it; `remedy` says what to do, as a command where there is one. `reason` is the
-    identifier that reports carry; what happens on a host says which, the rest has that of its exit code.
+    `what` names the thing and what is wrong with it; `remedy` says what to do, as a command where there is one.
+    `reason` is the identifier that reports carry; what happens on a host says which, the rest has that of its exit
+    code.
     """
 
     exit_code: ExitCode = ExitCode.FAILED

@@ -1,7 +1,9 @@
-"""Text from outside made harmless for a terminal: names of processes and files, what a manifest, a record or another program says.
+"""Text from outside made harmless for a terminal: names of processes and files, what a manifest, a record or another
+program says.
 
-Control characters, line ends, bidirectional and invisible characters, and what is not Unicode, are written as escapes; what is longer than
-any honest text is cut. `Visible` does that to everything that is written, so that no print can forget it.
+Control characters, line ends, bidirectional and invisible characters, and what is not Unicode, are written as escapes;
+what is longer than any honest text is cut. `Visible` does that to everything that is written, so that no print can
+forget it.
 """
 
 from __future__ import annotations

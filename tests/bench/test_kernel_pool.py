@@ -133,7 +133,10 @@ def test_what_defines_a_name(module: ModuleType, line: str) -> None:
 )  # fmt: skip
 def test_what_the_compiler_misses(module: ModuleType, said: str, names: list[str]) -> None:
     said = said.replace("[", "\u2018").replace("]", "\u2019")
-    log = f"net/x.c: In function [f]:\nnet/x.c:3:9: error: {said}\n    3 |         .validate = nft_validate,\n      |         ^~~\n"
+    log = (
+        f"net/x.c: In function [f]:\nnet/x.c:3:9: error: {said}\n    3 |         .validate = nft_validate,\n"
+        "      |         ^~~\n"
+    )
     assert module.needs({"net/x.c": log}) == [module.Need(n, "net/x.c") for n in names]
 
 

@@ -1,4 +1,5 @@
-"""A host that only applies patches needs the standard library and Suture alone; what else a verb needs is named with its extra."""
+"""A host that only applies patches needs the standard library and Suture alone; what else a verb needs is named with
+its extra."""
 
 from __future__ import annotations
 

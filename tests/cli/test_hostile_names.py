@@ -1,4 +1,5 @@
-"""Whatever a process, a file or a manifest calls itself: no verb writes it so that a terminal obeys it or a reader takes it for ours."""
+"""Whatever a process, a file or a manifest calls itself: no verb writes it so that a terminal obeys it or a reader
+takes it for ours."""
 
 from __future__ import annotations
 
@@ -60,7 +61,8 @@ def file(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def carrier(start: Start, tmp_path: Path) -> Iterator[tuple[Running, Path]]:
-    """A process with a hostile name and a hostile library's path that carries a patch with hostile texts; and a folder with that patch."""
+    """A process with a hostile name and a hostile library's path that carries a patch with hostile texts; and a folder
+    with that patch."""
     folder = tmp_path / NAME.replace("/", "")
     folder.mkdir()
     library = gcc(folder / "libanswer.so", LIBRARY, "-fPIC", "-shared")

@@ -46,8 +46,11 @@ FILES = {
     "again.c": "#define own again\n#include \"own.c\"\n",
     "README": "words\n",
     "other.c": "int other(void) { return 1; }\n",
-    "tool.c": "#include <stdio.h>\n#include \"shape.h\"\nint main(int c, char **v) { return printf(\"tool %d\\n\", c + EXTRA); }\n",
-    "Makefile": "all: libl.so tool\ntool: tool.o\n\tgcc -Wl,--build-id -o tool tool.o\nlibl.so: l.o own.o again.o\n\tgcc -shared -Wl,--build-id -o libl.so l.o own.o again.o\n%.o: %.c\n\tgcc -O2 -g -fPIC -c $< -o $@\n",
+    "tool.c": ("#include <stdio.h>\n#include \"shape.h\"\nint main(int c, char **v) { return printf(\"tool %d\\n\", c + "
+        "EXTRA); }\n"),
+    "Makefile": ("all: libl.so tool\ntool: tool.o\n\tgcc -Wl,--build-id -o tool tool.o\n"
+        "libl.so: l.o own.o again.o\n\tgcc -shared -Wl,--build-id -o libl.so l.o own.o again.o\n"
+        "%.o: %.c\n\tgcc -O2 -g -fPIC -c $< -o $@\n"),
 }  # fmt: skip
 
 
@@ -108,7 +111,8 @@ def accounts(patch: Any, fix: int = 0) -> dict[str, list[tuple[str, str, list[st
 
 
 def test_each_line_belongs_to_the_functions_that_it_changes(project: Project) -> None:
-    """A declaration without code inside a function is that function's, one that changes nothing is the same, a document no code."""
+    """A declaration without code inside a function is that function's, one that changes nothing is the same, a document
+    no code."""
     fix = project.fix(
         "x.patch",
         ("l.c", "guard old", "guard new"),

@@ -35,7 +35,8 @@ def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     root.mkdir()
     (root / "rec.c").write_text(SOURCE)
     (root / "Makefile").write_text(
-        "librec.so: rec.o\n\tgcc $(CFLAGS) -shared $(LDFLAGS) -o $@ rec.o\nrec.o: rec.c\n\tgcc $(CFLAGS) -c rec.c -o rec.o\n"
+        "librec.so: rec.o\n\tgcc $(CFLAGS) -shared $(LDFLAGS) -o $@ rec.o\n"
+        "rec.o: rec.c\n\tgcc $(CFLAGS) -c rec.c -o rec.o\n"
     )
     (tmp_path / "fix.patch").write_text(FIX)
     return root
@@ -78,7 +79,8 @@ def test_an_object_with_both_kinds_of_code_is_named_when_the_binary_holds_the_ot
     ).replace("seen + to[3]", "more(seen + to[3])")
     (tree.parent / "fix.patch").write_text(fix.replace("@@ -2,3 +2,3 @@", "@@ -2,4 +2,4 @@"))
     (tree / "Makefile").write_text(
-        "librec.so: rec.o more.o\n\tgcc $(CFLAGS) -shared $(LDFLAGS) -o $@ rec.o more.o\n%.o: %.c\n\tgcc $(CFLAGS) -c $< -o $@\n"
+        "librec.so: rec.o more.o\n\tgcc $(CFLAGS) -shared $(LDFLAGS) -o $@ rec.o more.o\n"
+        "%.o: %.c\n\tgcc $(CFLAGS) -c $< -o $@\n"
     )
     built(tree, both, "-Wl,--build-id,-Bsymbolic")
     said = make(tree, ExitCode.REFUSED)

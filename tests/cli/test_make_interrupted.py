@@ -1,4 +1,5 @@
-"""`suture make` twice at once, and ended at any moment: nothing half-made stays, and the next one gives the same bytes."""
+"""`suture make` twice at once, and ended at any moment: nothing half-made stays, and the next one gives the same
+bytes."""
 
 from __future__ import annotations
 
@@ -64,7 +65,8 @@ def end(process: subprocess.Popen[str], sent: signal.Signals) -> None:
 
 
 def half_made(root: Path) -> list[Path]:
-    """What the compiler made, under its final name: objects that `nm` does not take, lists that end in the middle of a line."""
+    """What the compiler made, under its final name: objects that `nm` does not take, lists that end in the middle of a
+    line."""
     named = [p for p in root.glob("object/*/*") if not p.parent.name.startswith(".")]
     return [p for p in named if not (_is_object(p) or p.read_bytes()[-1:] == b"\n")]
 

@@ -82,7 +82,8 @@ def test_without_type_information_there_is_no_verdict(tmp_path: Path, monkeypatc
 
 @pytest.mark.parametrize("flags", FLAGS)
 def test_the_flags_for_types_change_no_code(flags: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The object of the match has the code of the tree's own, and the one with type information that of the one without."""
+    """The object of the match has the code of the tree's own, and the one with type information that of the one
+    without."""
     monkeypatch.setenv("SUTURE_CACHE", str(tmp_path / "cache"))
     root = project(tmp_path / "tree", flags)
     tree = host.open_tree(root, root / "librec.so")

@@ -14,7 +14,10 @@ from suture.error import ExitCode
 
 SUTURE = Path(sys.executable).with_name("suture")
 MAKE = ["make", "--tree", ".", "--binary", "prog"]
-FIX = "--- a/prog.c\n+++ b/prog.c\n@@ -1 +1 @@\n-int limit(int x) { return x + 1; }\n+int limit(int x) { return x * 77; }\n"
+FIX = (
+    "--- a/prog.c\n+++ b/prog.c\n@@ -1 +1 @@\n-int limit(int x) { return x + 1; }\n"
+    "+int limit(int x) { return x * 77; }\n"
+)
 ODD = {
     "a fix that is a pipe": ([*MAKE, "--fix", "pipe"], ExitCode.NOT_FOUND, "no regular file"),
     "a fix that is a folder": ([*MAKE, "--fix", "."], ExitCode.NOT_FOUND, "no regular file"),

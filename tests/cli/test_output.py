@@ -98,7 +98,10 @@ def on_terminal(program: str) -> str:
 
 
 def test_the_same_reaches_a_terminal_unobeyed_and_wrapped_not_cut() -> None:
-    program = f"from suture.cli.output import print_table\nprint_table(['pid', 'name'], [[1, {HOSTILE!r} + 'x' * 100 + 'end']])"
+    program = (
+        f"from suture.cli.output import print_table\nprint_table(['pid', 'name'], [[1, {HOSTILE!r} + 'x' * 100 + "
+        "'end']])"
+    )
     text = on_terminal(program)
     assert "\x1b[31m" not in text
     assert "a\\x1b[31m\\nroot" in text

@@ -1,4 +1,5 @@
-"""Whatever Suture tells a person to type exists: every `suture VERB --option` in its messages, texts and documents, and every bare option."""
+"""Whatever Suture tells a person to type exists: every `suture VERB --option` in its messages, texts and documents, and
+every bare option."""
 
 from __future__ import annotations
 

@@ -21,7 +21,8 @@ HEAVY = ("rich", "capstone", "elftools", "debian", "sqlite3", "hypothesis")
 
 
 def fastest(*words: str) -> float:
-    """Seconds of the fastest of some runs, up to the first within the limit: other work on the machine only ever adds."""
+    """Seconds of the fastest of some runs, up to the first within the limit: other work on the machine only ever
+    adds."""
     best = float("inf")
     for _ in range(ROUNDS):
         start = time.monotonic()
@@ -43,7 +44,10 @@ def test_status_answers_at_once() -> None:
 
 
 def test_help_imports_no_verb_and_nothing_heavy() -> None:
-    program = "import sys, contextlib\nfrom suture.cli.main import main\nwith contextlib.suppress(SystemExit): main(['--help'])\nprint(*sys.modules, file=sys.stderr)"
+    program = (
+        "import sys, contextlib\nfrom suture.cli.main import main\n"
+        "with contextlib.suppress(SystemExit): main(['--help'])\nprint(*sys.modules, file=sys.stderr)"
+    )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     loaded = set(done.stderr.split())
     assert not loaded & set(HEAVY)

@@ -23,7 +23,8 @@ def unit(name: str) -> Unit:
 
 @dataclass
 class FakeTree:
-    """`readers` are units by the files that they read; a file that is in none is there all the same, unless it is in `absent`."""
+    """`readers` are units by the files that they read; a file that is in none is there all the same, unless it is in
+    `absent`."""
 
     readers: dict[str, tuple[str, ...]]
     is_prepared: bool = True

@@ -1,4 +1,5 @@
-"""On archive packages: a unit compiled with the archive's flags is in the shipped binary, once, at its exported addresses.
+"""On archive packages: a unit compiled with the archive's flags is in the shipped binary, once, at its exported
+addresses.
 
 The judge is a masked search over pyelftools' view of both files, written here apart from `suture.match`.
 """
@@ -95,9 +96,10 @@ def test_two_makes_at_once_get_the_same_tree_and_objects() -> None:
     spec = "zlib=1:1.2.13.dfsg-1"
     _, _, tree = ready(spec)
     program = (
-        "from suture.source.archive import archive_for; from suture.compile.tree import prepare; from suture.compile.unit import Variant\n"
-        "tree = prepare(archive_for('zlib', '1:1.2.13.dfsg-1').source('zlib', '1:1.2.13.dfsg-1'))\n"
-        "print(tree.key, [o.path.name for o in tree.compile([(u, Variant.COMPARE) for u in tree.units[:4]])])\n"
+        "from suture.source.archive import archive_for; from suture.compile.tree import prepare; from "
+        "suture.compile.unit import Variant\ntree = prepare(archive_for('zlib', '1:1.2.13.dfsg-1').source('zlib', "
+        "'1:1.2.13.dfsg-1'))\nprint(tree.key, [o.path.name for o in tree.compile([(u, Variant.COMPARE) for u in "
+        "tree.units[:4]])])\n"
     )
     said: list[str] = []
 

@@ -1,4 +1,5 @@
-"""What an error quotes: lines of the tree and of the toolchain, and of no other file; judged with gcc's and gas's own output."""
+"""What an error quotes: lines of the tree and of the toolchain, and of no other file; judged with gcc's and gas's own
+output."""
 
 from __future__ import annotations
 

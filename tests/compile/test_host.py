@@ -98,13 +98,11 @@ def test_line_numbers_do_not_count_in_a_comparison(folder: Path) -> None:
 @pytest.mark.skipif(os.geteuid() != 0, reason="becoming nobody needs root")
 def test_nobody_can_compile_a_tree_too(folder: Path, tmp_path: Path) -> None:
     program = (
-        "import os; from pathlib import Path; from suture.compile import host; from suture.compile.unit import Variant\n"
-        "from suture.source.fix import parse\n"
-        f"tree = host.open_tree(Path({str(folder)!r}), Path({str(folder / 'prog')!r}))\n"
-        f"post = tree.post(parse({FIX!r}, 'fix'))\n"
-        "unit = tree.units_of('lib/a.h')[0]\n"
-        "one, two = (t.compile([(unit, Variant.PLAIN)])[0].path.read_bytes() for t in (tree, post))\n"
-        "print(os.geteuid(), one != two)\n"
+        "import os; from pathlib import Path; from suture.compile import host; from suture.compile.unit import "
+        f"Variant\nfrom suture.source.fix import parse\ntree = host.open_tree(Path({str(folder)!r}), "
+        f"Path({str(folder / 'prog')!r}))\npost = tree.post(parse({FIX!r}, 'fix'))\n"
+        "unit = tree.units_of('lib/a.h')[0]\none, two = (t.compile([(unit, Variant.PLAIN)])[0].path.read_bytes() "
+        "for t in (tree, post))\nprint(os.geteuid(), one != two)\n"
     )
     for path in (*tmp_path.parents, tmp_path, *tmp_path.rglob("*")):
         if path.owner() == "root" and str(path).startswith(str(tmp_path.parents[1])):

@@ -9,7 +9,10 @@ import pytest
 from suture.compile import recipe
 from suture.error import NotFound
 
-GOOD = '[build]\nconfigure = "c"\nrecord = "r"\nmoved = { "a/" = "b" }\n[[binary]]\npackage = "p"\nfile = "usr/{multiarch}/x"\noutput = "x"\n'
+GOOD = (
+    '[build]\nconfigure = "c"\nrecord = "r"\nmoved = { "a/" = "b" }\n[[binary]]\npackage = "p"\n'
+    'file = "usr/{multiarch}/x"\noutput = "x"\n'
+)
 
 
 NAMES = sorted(p.name.removesuffix(".toml") for p in recipe.folder().iterdir() if p.name.endswith(".toml"))

@@ -116,7 +116,8 @@ def test_a_program_that_the_build_makes_and_runs_is_made_for_real_when_it_is_run
     files = {
         "Makefile": GENERATES,
         "gen.c": "#include <stdio.h>\n#include <stdlib.h>\nint part(int); int loaded(int);\n"
-        'int main(int n, char **v) { printf("// %s\\n#define MADE %d\\n", TEXT, loaded(part(atoi(v[1])))); return 0; }\n',
+        'int main(int n, char **v) { printf("// %s\\n#define MADE %d\\n'
+        '", TEXT, loaded(part(atoi(v[1])))); return 0; }\n',
         "part.c": "int part(int a) { return a + 1; }\n",
         "load.c": "int loaded(int a) { return a * 2; }\n",
         "prog.c": '#include "made.h"\nint main(void) { return MADE; }\n',

@@ -1,4 +1,5 @@
-"""What code of a package, a compiler that a tree names, or a fix may try: each attack works outside, as root, and not in a room."""
+"""What code of a package, a compiler that a tree names, or a fix may try: each attack works outside, as root, and not
+in a room."""
 
 from __future__ import annotations
 
@@ -24,7 +25,8 @@ from suture.compile.room import BUILDER, Rights, Room
 from suture.compile.unit import Variant
 from suture.source.fix import parse
 
-# Each prints "done" when it has what it wants. {place}: a folder of the host, {port}: a listener, {pid}: a process, {name}: its socket.
+# Each prints "done" when it has what it wants. {place}: a folder of the host, {port}: a listener, {pid}: a process,
+# {name}: its socket.
 ATTACKS = {
     "write a file of the host": "import os; open('{place}/file', 'r+').write('x')",
     "make a file in a folder of the host": "open('{place}/new', 'w')",
@@ -38,12 +40,18 @@ ATTACKS = {
     " subprocess.run(['umount', '{place}/mount'], check=True)",
     "mount in a user namespace": "import subprocess; subprocess.run(['unshare', '--user', '--map-root-user', '--mount',"
     " 'sh', '-ec', 'mount -o remount,bind,rw / && touch {place}/new'], check=True)",
-    "make a device": "import os, stat; os.mknod('{place}/device', stat.S_IFCHR | 0o600, os.makedev(1, 5)); open('{place}/device').read(1)",
+    "make a device": (
+        "import os, stat; os.mknod('{place}/device', stat.S_IFCHR | 0o600, os.makedev(1, 5)); "
+        "open('{place}/device').read(1)"
+    ),
     "set what the kernel runs": "p = '/proc/sys/kernel/core_pattern'; t = open(p).read(); open(p, 'w').write(t)",
     "change the host's name": "import socket; socket.sethostname(socket.gethostname())",
     "become root": "import os; os.setresuid(0, 0, 0); os.chown('{place}/file', 0, 0)",
     "read a file that root alone may read": "open('{place}/secret').read()",
-    "shared memory of the host": "import subprocess; assert '0x00c0ffee' in subprocess.run(['ipcs', '-m'], capture_output=True, text=True).stdout",
+    "shared memory of the host": (
+        "import subprocess; assert '0x00c0ffee' in subprocess.run(['ipcs', '-m'], capture_output=True, "
+        "text=True).stdout"
+    ),
 }
 
 
@@ -134,7 +142,10 @@ def test_package_code_has_no_rights_and_no_terminal_and_three_ways_to_write(tmp_
 
 def test_an_installation_has_what_dpkg_needs_and_neither_devices_nor_a_way_out(world: World) -> None:
     room = Room((Path("/"),))
-    script = "touch /etc/suture-test; chown 1:1 /etc/suture-test; stat --format=%u /etc/suture-test; grep CapEff /proc/self/status\n"
+    script = (
+        "touch /etc/suture-test; chown 1:1 /etc/suture-test; stat --format=%u /etc/suture-test; grep CapEff "
+        "/proc/self/status\n"
+    )
     said = room.enter(script, rights=Rights.INSTALL)
     assert said.startswith("1\n") and not Path("/etc/suture-test").exists()
     capabilities = int(said.split()[-1], 16)
@@ -231,7 +242,8 @@ def test_a_fix_and_a_compiler_that_the_tree_names_change_nothing_but_objects(
     (root / "cc").chmod(0o755)
     shutil.copy("/bin/true", root / "prog")
     (root / database.NAME).write_text(
-        f'[{{"directory": "{root}", "file": "a.c", "output": "a.o", "arguments": ["{root}/cc", "-c", "a.c", "-o", "a.o"]}}]'
+        f'[{{"directory": "{root}", "file": "a.c", "output": "a.o", "arguments": ["{root}/cc", "-c", "a.c", "-o", '
+        f'"a.o"]}}]'
     )
     tree = host.open_tree(root, root / "prog")
     post = tree.post(

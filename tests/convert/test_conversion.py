@@ -1,4 +1,5 @@
-"""The rounds of a conversion: what is not whole goes, what stands on it goes, the rest stays; and facts that are kept."""
+"""The rounds of a conversion: what is not whole goes, what stands on it goes, the rest stays; and facts that are
+kept."""
 
 from __future__ import annotations
 

@@ -239,7 +239,10 @@ def test_what_a_reference_means() -> None:
 
 
 def test_room_in_front_of_a_function_is_none_of_it() -> None:
-    text = "extern int o(int); int f(int x) { return o(x) + 1; } int (*p)(int) = f; static int l(int x) { return x; } void *q = l;"
+    text = (
+        "extern int o(int); int f(int x) { return o(x) + 1; } int (*p)(int) = f; static int l(int x) { return x; } "
+        "void *q = l;"
+    )
     plain, padded = unit(text), unit(text, "-fpatchable-function-entry=5,3")
     assert {padded.atoms[i].label: n for i, n in padded.pads.items()} == {"f": 3, "l": 3}
     assert plain.pads == {}
@@ -256,7 +259,11 @@ def test_room_in_front_of_a_function_is_none_of_it() -> None:
 
 
 def test_pieces_of_merged_sections() -> None:
-    text = '.section .rodata.str1.1,"aMS",@progbits,1\n.string "one"\n.string ""\n.string "two"\n.section .rodata.str4.4,"aMS",@progbits,4\n.long 65, 0x4200, 0, 66, 0\n.section .rodata.cst8,"aM",@progbits,8\n.quad 1, 2\n'
+    text = (
+        '.section .rodata.str1.1,"aMS",@progbits,1\n.string "one"\n.string ""\n.string "two"\n'
+        '.section .rodata.str4.4,"aMS",@progbits,4\n.long 65, 0x4200, 0, 66, 0\n'
+        '.section .rodata.cst8,"aM",@progbits,8\n.quad 1, 2\n'
+    )
     obj = unit(text, suffix=".s")
     one, four, cst = (
         next(a.index for a in obj.atoms.values() if a.section.name == n)
@@ -302,7 +309,8 @@ def test_the_main_symbol_is_the_one_that_the_section_is_named_after() -> None:
 
 def test_tables_of_the_language_are_told_by_name() -> None:
     cxx = unit(
-        "struct A { virtual ~A(); int x; }; A::~A() { } struct M { ~M(); }; void g(int); int f(int x) { M m; try { g(x); } catch (int y) { return y; } return 1; }",
+        "struct A { virtual ~A(); int x; }; A::~A() { } struct M { ~M(); }; void g(int); int f(int x) { M m; try { "
+        "g(x); } catch (int y) { return y; } return 1; }",
         suffix=".cc",
     )
     said = {

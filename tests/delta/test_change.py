@@ -48,7 +48,10 @@ def test_the_counterpart_is_found_by_its_section_or_by_its_name() -> None:
 
 
 def test_a_symbol_inside_a_section_tells_where_the_section_is() -> None:
-    text = '.section .data.two,"aw"\n.type first, @object\nfirst: .quad 1\n.size first, 8\n.type second, @object\nsecond: .quad 2\n.size second, 8\n'
+    text = (
+        '.section .data.two,"aw"\n.type first, @object\nfirst: .quad 1\n.size first, 8\n.type second, @object\n'
+        "second: .quad 2\n.size second, 8\n"
+    )
     change = changed(text, text, suffix=".s")
     (atom,) = (a for a in change.pre.atoms.values() if a.kind.value == "variable")
     book = Book("a.c")
@@ -84,13 +87,19 @@ def test_strings_and_pools_are_copied() -> None:
     change = changed(text, text)
     merged = {a.label for a in change.post.atoms.values() if a.kind.value == "merged constants"}
     assert merged and merged <= labels(change, True)
-    switch = "int f(int x) { switch (x) { case 0: return g(3); case 1: return h(1); case 2: return g(77); case 3: return h(9); case 4: return g(5); case 5: return h(2); } return 0; }"
+    switch = (
+        "int f(int x) { switch (x) { case 0: return g(3); case 1: return h(1); case 2: return g(77); case 3: return "
+        "h(9); case 4: return g(5); case 5: return h(2); } return 0; }"
+    )
     change = changed(switch, switch)
     pools = [a for a in change.post.atoms.values() if a.is_pool]
     assert pools and all(change.is_copied(a) for a in pools)
 
 
-LABELS = f"{N}int f(int x) {{ static void *const at[2] = {{&&a, &&b}}; goto *at[x]; a: return x + 1; b: return x * 7; }} int g(int x) {{ return x; }}"
+LABELS = (
+    f"{N}int f(int x) {{ static void *const at[2] = {{&&a, &&b}}; goto *at[x]; a: return x + 1; b: return x * 7; }} "
+    f"int g(int x) {{ return x; }}"
+)
 
 
 def test_a_table_of_labels_of_a_changed_function_is_copied() -> None:

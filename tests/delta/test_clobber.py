@@ -13,7 +13,8 @@ from suture.elf.file import ElfFile
 
 FLAGS = ["-g", "-ffunction-sections", "-fdata-sections", "-fno-pie"]
 
-# Sends every call of old_F to new_F by a jump at its entry when started with an argument, then prints what run() returns.
+# Sends every call of old_F to new_F by a jump at its entry when started with an argument, then prints what run()
+# returns.
 DIVERT = """
 #include <stdio.h>
 #include <string.h>
@@ -221,8 +222,8 @@ def test_a_void_callee_that_newly_changes_the_return_register_is_caught_only_whe
 
 def test_a_unit_of_two_hundred_functions_is_checked_within_its_budget(tmp_path: Path) -> None:
     body = "".join(
-        f"__attribute__((noinline)) static long f{n}(long a, long b) {{ for (int i = 0; i < a; i++) b += data[(a ^ i) & 63] * {n}; "
-        f"data[{n % 64}] = b; return {'a' if n == 0 else f'f{n - 1}(b, a) + a'}; }}\n"
+        f"__attribute__((noinline)) static long f{n}(long a, long b) {{ for (int i = 0; i < a; i++) b += data[(a ^ "
+        f"i) & 63] * {n}; data[{n % 64}] = b; return {'a' if n == 0 else f'f{n - 1}(b, a) + a'}; }}\n"
         f"long g{n}(long a, long b, long c) {{ return f{n}(a, b) * c; }}\n"
         for n in range(100)
     )

@@ -62,7 +62,10 @@ def test_functions_have_all_their_names_and_parts(code: CodeUnit) -> None:
 
 
 def test_functions_of_one_section_are_opaque() -> None:
-    text = '.section .text.a,"ax"\n.type a,@function\na: nop\n.size a,1\n.type b,@function\nb: ret\n.size b,1\n.section .text.c,"ax"\n.type c,@function\n.type d,@function\nc: d: ret\n.size c,1\n.size d,1\n'
+    text = (
+        '.section .text.a,"ax"\n.type a,@function\na: nop\n.size a,1\n.type b,@function\nb: ret\n.size b,1\n'
+        '.section .text.c,"ax"\n.type c,@function\n.type d,@function\nc: d: ret\n.size c,1\n.size d,1\n'
+    )
     two = unit(text, suffix=".s")
     assert two.opaque == {"a", "b"}
     assert two.may_be_another(two.functions["a"]) and not two.may_be_another(two.functions["c"])
@@ -195,7 +198,8 @@ def test_what_goes_where_the_code_does_not_say(code: CodeUnit) -> None:
         "hidden": False,
     }
     strange = unit(
-        '.section .text.f,"ax"\n.type f,@function\nf: nop; .byte 6\n.size f,2\n.section .text.g,"ax"\n.type g,@function\ng: ud2\n.size g,2\n',
+        '.section .text.f,"ax"\n.type f,@function\nf: nop; .byte 6\n.size f,2\n.section .text.g,"ax"\n'
+        ".type g,@function\ng: ud2\n.size g,2\n",
         suffix=".s",
     )
     assert strange.calls_unknown("f") and not strange.calls_unknown("g")

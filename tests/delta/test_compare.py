@@ -57,7 +57,8 @@ void f(void) { const char *w[] = {"eeeee", "ffffff", "ggggggg", "hhhhhhhh"}; use
 def test_a_call_of_a_local_function_is_told_from_its_address(tmp_path: Path) -> None:
     obj = compiled(
         tmp_path / "a",
-        '__attribute__((noinline)) static long l(long x) { __asm__(""); return x * 3; }\nlong (*volatile p)(long);\nlong f(long x) { p = l; return l(x) + 1; }\n',
+        '__attribute__((noinline)) static long l(long x) { __asm__(""); return x * 3; }\nlong (*volatile p)(long);\n'
+        "long f(long x) { p = l; return l(x) + 1; }\n",
         "-fPIC",
     )
     code = obj.functions["f"].hot
@@ -133,7 +134,10 @@ def test_data_that_differ_are_named_by_what_they_are(
 
 
 def test_functions_that_differ_are_new_or_gone() -> None:
-    base = '__attribute__((noinline)) static int a(int x) { __asm__(""); return x; } int f(int x) { return a(x) + 1; } int g(int x) { return x; }'
+    base = (
+        '__attribute__((noinline)) static int a(int x) { __asm__(""); return x; } int f(int x) { return a(x) + 1; } '
+        "int g(int x) { return x; }"
+    )
     found = difference(unit(base), unit(base.replace("a(x) + 1", "b(x) + 1").replace("int a(", "int b(")))
     assert (found.changed, found.new, found.gone) == ({"f"}, {"b"}, {"a"})
     assert not found.is_empty and difference(unit(base), unit(base)).is_empty
@@ -143,14 +147,20 @@ def test_functions_that_differ_are_new_or_gone() -> None:
 
 
 def test_what_a_reference_means_counts_and_not_where_it_is() -> None:
-    base = "extern int o(int), p(int); static int table[4] = {1}; int f(int x) { return o(x) + 1; } int g(void) { return (long)&table[1]; } void w(void) { table[0]++; }"
+    base = (
+        "extern int o(int), p(int); static int table[4] = {1}; int f(int x) { return o(x) + 1; } int g(void) { "
+        "return (long)&table[1]; } void w(void) { table[0]++; }"
+    )
     assert difference(unit(base), unit(base.replace("o(x)", "p(x)"))).changed == {"f"}
     assert difference(unit(base), unit(base.replace("&table[1]", "&table[2]"))).changed == {"g"}
     moved = base.replace("int f(", "int z(int x) { return p(x); } int f(")
     assert difference(unit(base), unit(moved)).changed == frozenset()
 
 
-SWITCH = "extern int o(int); int f(int x) { switch (x) { case 0: return o(1); case 1: return o(5); case 2: return o(3); case 3: return o(9); case 4: return o(8); case 5: return o(7); } return x; }"
+SWITCH = (
+    "extern int o(int); int f(int x) { switch (x) { case 0: return o(1); case 1: return o(5); case 2: return o(3); "
+    "case 3: return o(9); case 4: return o(8); case 5: return o(7); } return x; }"
+)
 
 
 @pytest.mark.parametrize("pic", ["-fPIC", "-fno-pic"])
@@ -158,7 +168,8 @@ def test_a_switch_table_belongs_to_its_function(pic: str) -> None:
     before = unit(SWITCH, pic, "-fno-pie")
     other = SWITCH.replace(
         "int f(",
-        "int e(int y) { switch (y) { case 0: return o(11); case 1: return o(15); case 2: return o(13); case 3: return o(19); case 4: return o(18); case 5: return o(17); } return y; } int f(",
+        "int e(int y) { switch (y) { case 0: return o(11); case 1: return o(15); case 2: return o(13); case 3: "
+        "return o(19); case 4: return o(18); case 5: return o(17); } return y; } int f(",
     )
     assert difference(before, unit(other, pic, "-fno-pie")).changed == frozenset()
     swapped = SWITCH.replace("case 0", "case 9").replace("case 1", "case 0").replace("case 9", "case 1")

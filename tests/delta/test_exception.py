@@ -42,7 +42,10 @@ def test_the_source_tells_the_language(source: str, is_cxx: bool) -> None:
 
 
 def test_c_has_it_where_it_has_a_cleanup() -> None:
-    c = "extern int outside(int); void end(int *p) { outside(*p); } int calls(int x) { return outside(x) + 1; } int cleans(int x) { int y __attribute__((cleanup(end))) = x; return outside(y); }"
+    c = (
+        "extern int outside(int); void end(int *p) { outside(*p); } int calls(int x) { return outside(x) + 1; } int "
+        "cleans(int x) { int y __attribute__((cleanup(end))) = x; return outside(y); }"
+    )
     assert told("cleans", "-fexceptions", suffix=".c", source="a.c", text=c)
     assert not told("calls", "-fexceptions", suffix=".c", source="a.c", text=c)
 

@@ -71,7 +71,10 @@ def test_several_frames_of_a_section_are_in_order() -> None:
 
 
 CIE = 'c: .long 2f - 1f\n1: .long 0\n.byte 1\n.string "zR"\n.byte 1, 0x78, 16, 1, 0x1b, 0, 0, 0\n2:\n'
-PERSONAL = 'c: .long 2f - 1f\n1: .long 0\n.byte 1\n.string "zPLR"\n.byte 1, 0x78, 16, 7, 0x9b\n.long {0}\n.byte 0x1b, 0x1b, 0\n2:\n'
+PERSONAL = (
+    'c: .long 2f - 1f\n1: .long 0\n.byte 1\n.string "zPLR"\n.byte 1, 0x78, 16, 7, 0x9b\n.long {0}\n'
+    ".byte 0x1b, 0x1b, 0\n2:\n"
+)
 ENTRY = ".long 2f - 1f\n1: .long 1b - c\n.long {0}\n.long 1\n.byte {1}\n{2}\n.byte 0, 0, 0\n2:\n"
 
 

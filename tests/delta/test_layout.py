@@ -232,9 +232,9 @@ def test_a_changed_prototype_of_a_global_function_is_told_and_that_of_a_local_on
 
 def test_a_large_unit_is_compared_within_its_budget(tmp_path: Path) -> None:
     source = "".join(
-        f"struct s{n} {{ int a{n}, b; struct s{max(n - 1, 0)} *p; union {{ long l; char c[{n + 1}]; }} u; void (*f)(struct s{n} *, int); }};\n"
-        f"long f{n}(struct s{n} *p, int x) {{ long r = 0; for (int i = 0; i < x; i++) {{ long t = p->a{n} * i; r += t ^ p->b; }} "
-        f"p->f(p, x); return r; }}\n"
+        f"struct s{n} {{ int a{n}, b; struct s{max(n - 1, 0)} *p; union {{ long l; char c[{n + 1}]; }} u; void "
+        f"(*f)(struct s{n} *, int); }};\nlong f{n}(struct s{n} *p, int x) {{ long r = 0; for (int i = 0; i < x; i++) "
+        f"{{ long t = p->a{n} * i; r += t ^ p->b; }} p->f(p, x); return r; }}\n"
         for n in range(1200)
     )
     pre = compile_object(tmp_path, source, "pre", "-O1")

@@ -4,7 +4,10 @@ from suture.delta.line import line_of
 from suture.elf.file import ElfFile
 from tests.delta.compiled import object_of
 
-TEXT = "extern int other;\n\nint shown = 4;\nstatic int state;\n\nint f(int x)\n{\n  static int n;\n  return x + other + ++n + ++state;\n}\nstruct f { int a; } s;\n"
+TEXT = (
+    "extern int other;\n\nint shown = 4;\nstatic int state;\n\nint f(int x)\n{\n  static int n;\n"
+    "  return x + other + ++n + ++state;\n}\nstruct f { int a; } s;\n"
+)
 
 
 def test_a_function_or_variable_is_where_the_source_declares_it() -> None:

@@ -96,8 +96,8 @@ def test_new_names_for_other_binaries_are_named_with_their_kind() -> None:
     found = outside(
         unit(BASE),
         unit(
-            BASE
-            + 'int fresh(int x) { return x; }\nint added = 4;\nstatic int quiet;\n__attribute__((visibility("hidden"))) int hidden(void) { return 1; }'
+            BASE + "int fresh(int x) { return x; }\nint added = 4;\nstatic int quiet;\n"
+            '__attribute__((visibility("hidden"))) int hidden(void) { return 1; }'
         ),
     )
     reason = "the fix adds the global {0}, which nothing in this patch uses; no other binary would find it"
@@ -110,7 +110,8 @@ def test_new_names_for_other_binaries_are_named_with_their_kind() -> None:
 def test_of_what_every_user_has_a_copy_nothing_is_said() -> None:
     pre = "int use(int x) { return x; }"
     assert told(
-        "inline int common(int x) { return x + 1; }\nint use(int x); int (*p)(int) = common; int use(int x) { return x; }",
+        "inline int common(int x) { return x + 1; }\nint use(int x); int (*p)(int) = common; int use(int x) { return "
+        "x; }",
         pre,
         "-O0",
         suffix=".cc",

@@ -1,6 +1,8 @@
-"""Programs that do their worst to whoever looks at them: each lays out its own memory, files or names so that a look is long, large, or never ends.
+"""Programs that do their worst to whoever looks at them: each lays out its own memory, files or names so that a look is
+long, large, or never ends.
 
-Each prints `up` when it is ready, and goes on until it is killed; files go to $TMPDIR. All but `silent` and `cyclic` need no rights at all.
+Each prints `up` when it is ready, and goes on until it is killed; files go to $TMPDIR. All but `silent` and `cyclic`
+need no rights at all.
 """
 
 from __future__ import annotations

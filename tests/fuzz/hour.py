@@ -1,4 +1,5 @@
-"""Hostile processes beside honest ones, for an hour: what the honest ones answer, what a look costs, and that nothing is left. See --help."""
+"""Hostile processes beside honest ones, for an hour: what the honest ones answer, what a look costs, and that nothing
+is left. See --help."""
 
 from __future__ import annotations
 
@@ -45,7 +46,8 @@ class Hour:
         self.last: object = None
         self.hostile: dict[str, subprocess.Popen[bytes]] = {}
         self.programs = {n: gcc(folder / n, text, "-w", *FLAGS.get(n, ())) for n, text in SOURCES.items()}
-        # of a build-id of its own: the patch goes into all processes that have the library, and tests may run beside this
+        # of a build-id of its own: the patch goes into all processes that have the library, and tests may run beside
+        # this
         library = gcc(folder / "libanswer.so", f"{LIBRARY}\nint hour_{os.getpid()};\n", "-fPIC", "-shared")
         honest = gcc(folder / "asks", PROGRAM, str(library), f"-Wl,-rpath,{folder}")
         self.patch = make_patch(folder / "patches", library, NEW, {"answer": ["answer"]}, name="answer")

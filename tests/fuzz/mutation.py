@@ -1,4 +1,5 @@
-"""Changes to inputs that know what they change: header fields, section headers, symbols, relocations, values of JSON, lines, bytes."""
+"""Changes to inputs that know what they change: header fields, section headers, symbols, relocations, values of JSON,
+lines, bytes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""What fuzzing starts from: one honest input or more of each kind, made here; and `seeds/`, inputs that once found a fault."""
+"""What fuzzing starts from: one honest input or more of each kind, made here; and `seeds/`, inputs that once found a
+fault."""
 
 from __future__ import annotations
 

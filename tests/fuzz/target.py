@@ -1,4 +1,5 @@
-"""What reads bytes from outside, each as a function of bytes that may raise one kind of error and no other, and that checks what it promises.
+"""What reads bytes from outside, each as a function of bytes that may raise one kind of error and no other, and that
+checks what it promises.
 
 Every one of them has bounds, so each input is also held to a time.
 """
@@ -27,7 +28,8 @@ SLOWEST = 5.0  # seconds of the processor for one input
 
 
 def patch(data: bytes) -> bool:
-    """A patch file without its end, which is made to fit: what is not refused can be linked, and reverted or refused."""
+    """A patch file without its end, which is made to fit: what is not refused can be linked, and reverted or
+    refused."""
     try:
         found = parse_patch(seal(data), "p")
         names = {n: 1 << 32 for n, s in found.manifest.symbols.items() if s.kind is SymbolKind.IMPORT}

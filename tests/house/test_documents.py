@@ -89,7 +89,10 @@ def test_the_index_links_to_every_page() -> None:
 
 
 def test_a_wrong_link_would_be_found() -> None:
-    text = "[a](README.md) [b](nowhere.md) [c](https://example.org/x) `[d](code.md)` [e](README.md#a-session) [f](README.md#nothing)"
+    text = (
+        "[a](README.md) [b](nowhere.md) [c](https://example.org/x) `[d](code.md)` [e](README.md#a-session) "
+        "[f](README.md#nothing)"
+    )
     assert wrong_links(ROOT / "CHANGELOG.md", text) == ["nowhere.md", "README.md#nothing"]
     assert NAMED.findall("(docs/README.md), x/docs/README.md") == ["docs/README.md"]
     assert PROGRAM.findall("./test tests/cli") == [("test", "")]

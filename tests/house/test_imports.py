@@ -110,11 +110,10 @@ def test_no_row_allows_what_nobody_uses() -> None:
 @pytest.mark.parametrize("package", AS_ROOT)
 def test_what_runs_as_root_imports_the_standard_library_alone(package: str) -> None:
     program = (
-        f"import importlib, pkgutil, sys; import {package} as p\n"
-        "before = set(sys.modules)\n"
+        f"import importlib, pkgutil, sys; import {package} as p\nbefore = set(sys.modules)\n"
         "for m in pkgutil.walk_packages(p.__path__, p.__name__ + '.'): importlib.import_module(m.name)\n"
-        "others = [m for m in set(sys.modules) - before if 'site-packages' in (getattr(sys.modules[m], '__file__', '') or '')]\n"
-        "print(sorted(others))\n"
+        "others = [m for m in set(sys.modules) - before if 'site-packages' in (getattr(sys.modules[m], '__file__', "
+        "'') or '')]\nprint(sorted(others))\n"
     )
     done = subprocess.run([sys.executable, "-I", "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"

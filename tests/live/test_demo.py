@@ -35,7 +35,8 @@ def test_the_demo_says_so_when_the_hole_is_not_closed(monkeypatch: pytest.Monkey
 
     nothing = tmp_path / "nothing.patch"
     nothing.write_text(
-        "--- a/crypto/cms/cms_enc.c\n+++ b/crypto/cms/cms_enc.c\n@@ -20,3 +20,4 @@\n \n /* CMS EncryptedData Utilities */\n+/* nothing */\n \n"
+        "--- a/crypto/cms/cms_enc.c\n+++ b/crypto/cms/cms_enc.c\n@@ -20,3 +20,4 @@\n \n"
+        " /* CMS EncryptedData Utilities */\n+/* nothing */\n \n"
     )
     monkeypatch.setattr(demo, "FIX", nothing)
     assert demo.main() == 1

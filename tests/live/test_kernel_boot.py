@@ -1,4 +1,5 @@
-"""What the kernel itself refuses, and what is loaded again after a reboot: the archive's kernel, started with other options or anew."""
+"""What the kernel itself refuses, and what is loaded again after a reboot: the archive's kernel, started with other
+options or anew."""
 
 from __future__ import annotations
 
@@ -56,8 +57,9 @@ def test_a_kernel_that_wants_signatures_is_told_of_before_anything_is_loaded(opt
 
 
 def variables_with_key(path: Path, certificate: bytes) -> None:
-    """UEFI's variables with one certificate (DER) in db, the keys that what is started may be signed with. Formats: UEFI 2.10,
-    32.4.1 (EFI_SIGNATURE_LIST); edk2, MdeModulePkg/Include/Guid/VariableFormat.h (AUTHENTICATED_VARIABLE_HEADER).
+    """UEFI's variables with one certificate (DER) in db, the keys that what is started may be signed with. Formats:
+    UEFI 2.10, 32.4.1 (EFI_SIGNATURE_LIST); edk2, MdeModulePkg/Include/Guid/VariableFormat.h
+    (AUTHENTICATED_VARIABLE_HEADER).
     """
     x509, owner = UUID("a5c059a1-94e4-4aa7-87b5-ab155c2bf072"), UUID("77fa9abd-0359-4d32-bd60-28f4e78f784b")
     database = UUID("d719b2cb-3d3a-4596-a3bc-dad00e67656f")

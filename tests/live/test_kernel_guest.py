@@ -116,7 +116,8 @@ def test_a_task_that_sleeps_in_the_function_holds_the_transition_up_and_is_named
     path = put(guest, patch)
     # a writer keeps the pipe open, so that the reader sleeps inside pipe_read()
     guest.run(
-        "mkfifo /tmp/held; (sleep 600 >/tmp/held & echo $! >/tmp/held.pid); (dd if=/tmp/held of=/dev/null bs=1 count=1 & echo $! >>/tmp/held.pid); sleep 1"
+        "mkfifo /tmp/held; (sleep 600 >/tmp/held & echo $! >/tmp/held.pid); (dd if=/tmp/held of=/dev/null bs=1 "
+        "count=1 & echo $! >>/tmp/held.pid); sleep 1"
     )
     answer = guest.suture(f"apply {path} --timeout 3")
     assert answer.status == 4, answer.output
@@ -229,8 +230,8 @@ print(json.dumps([sorted(os.listdir("/tmp/seen")), fault, mode, -os.waitstatus_t
 
 
 def test_special_sections_work_in_new_code(guest: Guest) -> None:
-    """Exceptions in filldir64(), a warning, CPU features and tracepoints (jump labels, static calls) in fpu_clone(), paravirtualisation in
-    set_tsc_mode(); .orc_unwind for the transitions of all of them.
+    """Exceptions in filldir64(), a warning, CPU features and tracepoints (jump labels, static calls) in fpu_clone(),
+    paravirtualisation in set_tsc_mode(); .orc_unwind for the transitions of all of them.
     """
     patch = made("special.patch")
     (guest.share / "special.py").write_text(_SPECIAL)
@@ -288,7 +289,10 @@ def test_new_code_of_a_module_sees_its_static_keys_as_they_are_now(guest: Guest)
             assert guest.run(f"{link} {words}").status == 0
 
     links()
-    send = "import socket; s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW); s.bind(('two', 0)); s.send(b'\\xff' * 6 + b'\\x02' * 6 + bytes(60))"
+    send = (
+        "import socket; s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW); s.bind(('two', 0)); s.send(b'\\xff' * "
+        "6 + b'\\x02' * 6 + bytes(60))"
+    )
     (guest.share / "send.py").write_text(send)
     (guest.share / "trees.py").write_text(_TREES)
 

@@ -1,4 +1,5 @@
-"""The archive's other kernels: flavours, and the series of other releases of Debian, each made for, booted, patched and reverted."""
+"""The archive's other kernels: flavours, and the series of other releases of Debian, each made for, booted, patched and
+reverted."""
 
 from __future__ import annotations
 

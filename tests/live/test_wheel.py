@@ -1,4 +1,5 @@
-"""Suture installed from its wheel into a minimal Debian 12, with the commands of docs/how-to/install.md and nothing else."""
+"""Suture installed from its wheel into a minimal Debian 12, with the commands of docs/how-to/install.md and nothing
+else."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""From changes to a patch with its manifest and verdict: each fact in it is checked against the shipped binary and `nm`."""
+"""From changes to a patch with its manifest and verdict: each fact in it is checked against the shipped binary and
+`nm`."""
 
 from __future__ import annotations
 

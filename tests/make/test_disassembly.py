@@ -1,4 +1,5 @@
-"""Old against new code as a person reads it: names instead of addresses, moved code is no change, another binary is refused."""
+"""Old against new code as a person reads it: names instead of addresses, moved code is no change, another binary is
+refused."""
 
 from __future__ import annotations
 

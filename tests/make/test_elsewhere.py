@@ -76,7 +76,8 @@ def test_a_program_gets_nothing_that_it_does_not_need(elsewhere: OtherUnits, tmp
 
 @pytest.fixture
 def module(tmp_path: Path) -> tuple[Path, list[Path]]:
-    """A module that calls its program, and two programs that export a function: its own, and one that does not know it."""
+    """A module that calls its program, and two programs that export a function: its own, and one that does not know
+    it."""
     texts = {
         "own": "int given(int x) { return x; } int offered(int x) { return x + 1; } int main(void) { return 0; }\n",
         "stranger": "int strange(int x) { return x; } int main(void) { return 0; }\n",

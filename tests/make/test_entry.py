@@ -162,13 +162,19 @@ def assembly() -> str:
     for number, (first, second) in enumerate(itertools.product(PIECES, repeat=2)):
         lines += [
             f".type f{number}, @function; .p2align 5",
-            f"f{number}: {first}; {second}; lea 3(%rax,%rdx), %rax; 9: lea 1(%rax,%rax), %rax; add word(%rip), %rax; ret",
+            (
+                f"f{number}: {first}; {second}; lea 3(%rax,%rdx), %rax; 9: lea 1(%rax,%rax), %rax; add word(%rip), %rax; "
+                "ret"
+            ),
             f".size f{number}, . - f{number}",
         ]
         calls.append(
             f"mov $7, %eax; mov $9, %edx; mov %ebx, %edi; call f{number}; lea (%r12,%r12,4), %r12; add %rax, %r12"
         )
-    head = ".globl selftest; .type selftest, @function; selftest: push %rbx; push %r12; sub $24, %rsp; mov $2, %ebx; xor %r12d, %r12d; 1:"
+    head = (
+        ".globl selftest; .type selftest, @function; selftest: push %rbx; push %r12; sub $24, %rsp; mov $2, %ebx; "
+        "xor %r12d, %r12d; 1:"
+    )
     tail = "dec %ebx; jns 1b; mov %r12, %rax; add $24, %rsp; pop %r12; pop %rbx; ret; .size selftest, . - selftest"
     data = ".data; .p2align 4; word: .quad 3, 4; pointer: .quad add_one; .section .note.GNU-stack"
     return "\n".join([*lines, head, *calls, tail, data]) + "\n"

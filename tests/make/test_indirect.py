@@ -1,4 +1,5 @@
-"""A variable that an instruction names directly, reached through a slot. The judge is the processor: each instruction runs both ways."""
+"""A variable that an instruction names directly, reached through a slot. The judge is the processor: each instruction
+runs both ways."""
 
 from __future__ import annotations
 
@@ -74,7 +75,8 @@ word: .quad 0x0102030405060708, 9, 10, 11
 
 @pytest.fixture(scope="module")
 def room(tmp_path_factory: pytest.TempPathFactory) -> tuple[ctypes.CDLL, int, list[tuple[bytes, int, int]]]:
-    """The harness, 64 KiB of writable code within its reach, and the instructions: bytes, offset of the field, offset in `word`."""
+    """The harness, 64 KiB of writable code within its reach, and the instructions: bytes, offset of the field, offset
+    in `word`."""
     folder: Path = tmp_path_factory.mktemp("indirect")
     rows = "\n".join(f".globl i{n}\ni{n}: {i}\n.globl e{n}\ne{n}:" for n, i in enumerate(INSTRUCTIONS))
     (folder / "t.s").write_text(HARNESS + ".text\n" + rows + '\n.section .note.GNU-stack,"",@progbits\n')

@@ -110,7 +110,10 @@ def test_running_state_is_the_images_and_new_state_is_the_patchs(made: Any) -> N
 
 
 def test_two_units_with_one_name_get_two_symbols(package: Any) -> None:
-    unit = "static long seen = {n};\nlong {f}(long x) {{ return x * {n}; }}\nlong keep_{f}(long x) {{ seen += x; return seen; }}\n"
+    unit = (
+        "static long seen = {n};\nlong {f}(long x) {{ return x * {n}; }}\n"
+        "long keep_{f}(long x) {{ seen += x; return seen; }}\n"
+    )
     sources = {f"{f}.c": unit.format(n=n, f=f) for n, f in ((3, "one"), (5, "two"))}
     fix = {
         name: text.replace("return x * ", "static long now; now += x; return now * seen + x * ")

@@ -1,4 +1,5 @@
-"""Where a reference of new code goes: facts of a running binary in, one resolution out, each judged by what the loader would do."""
+"""Where a reference of new code goes: facts of a running binary in, one resolution out, each judged by what the loader
+would do."""
 
 from __future__ import annotations
 

@@ -5,7 +5,10 @@ from __future__ import annotations
 from suture.make_kernel.built import KernelBuild, parse
 
 _NAME = "-DKBUILD_MODFILE='\"x\"' -DKBUILD_BASENAME='\"x\"' -DKBUILD_MODNAME='\"%s\"' -D__KBUILD_MODNAME=kmod_x"
-_LINE = "set -e; trap 'rm -f x.o' HUP; gcc-12 -Wp,-MMD,a/.x.o.d -nostdinc -mcmodel=kernel %s %s -c -o %s %s   ; ./tools/objtool/objtool a/x.o; echo"
+_LINE = (
+    "set -e; trap 'rm -f x.o' HUP; gcc-12 -Wp,-MMD,a/.x.o.d -nostdinc -mcmodel=kernel %s %s -c -o %s %s   ; "
+    "./tools/objtool/objtool a/x.o; echo"
+)
 
 
 def line(target: str, source: str, name: str, more: str = "") -> str:

@@ -1,4 +1,5 @@
-"""Why the kernel needs no check of clobbered registers: with the tracer's calls gcc lets no caller rely on a callee's registers."""
+"""Why the kernel needs no check of clobbered registers: with the tracer's calls gcc lets no caller rely on a callee's
+registers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""What a fix changes in tables that the kernel reads once is named: parameters, exports, initialisation calls, entries of other sections."""
+"""What a fix changes in tables that the kernel reads once is named: parameters, exports, initialisation calls, entries
+of other sections."""
 
 from __future__ import annotations
 

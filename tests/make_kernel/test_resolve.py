@@ -265,6 +265,7 @@ def test_variables_of_the_unit() -> None:
 
 def test_exports_are_read_from_module_symvers(tmp_path: Path) -> None:
     (tmp_path / "s").write_text(
-        "0x1\tone\tvmlinux\tEXPORT_SYMBOL\t\n0x2\ttwo\tdrivers/a-b/c-d\tEXPORT_SYMBOL_GPL\tNS\n0x3\tthree\tnet/x\tEXPORT_SYMBOL\n"
+        "0x1\tone\tvmlinux\tEXPORT_SYMBOL\t\n0x2\ttwo\tdrivers/a-b/c-d\tEXPORT_SYMBOL_GPL\tNS\n"
+        "0x3\tthree\tnet/x\tEXPORT_SYMBOL\n"
     )
     assert Exports.read(tmp_path / "s").owners == {"one": ("vmlinux", ""), "two": ("c_d", "NS"), "three": ("x", "")}

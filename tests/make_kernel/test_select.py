@@ -93,8 +93,7 @@ def test_a_module_that_is_patched_is_not_depended_on(tmp_path: Path) -> None:
 
 
 def test_new_static_data_and_functions_come_along(tmp_path: Path) -> None:
-    new = BASE.replace("noinline int entry", "static int count; noinline static int more(int a) { return a + count++; }\n"
-                       "noinline int entry").replace("hidden(a) * 13", "hidden(more(a)) * 13")  # fmt: skip
+    new = BASE.replace("noinline int entry", "static int count; noinline static int more(int a) { return a + count++; }\nnoinline int entry").replace("hidden(a) * 13", "hidden(more(a)) * 13")  # fmt: skip
     one = change(tmp_path, new)
     made = ElfFile(emit((one,), selected(one)))
     assert {"count", "more"} <= {s.name for s in made.symbols if s.is_defined}

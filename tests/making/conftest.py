@@ -1,7 +1,7 @@
 """A small package of C sources, shipped stripped, with a fix; the running program itself says which code it runs.
 
-Sources are compiled in one folder before and after the fix, in the variants that the product uses (compile/unit.py), and linked
-as the shipped library or program. Functions are called by name over a pipe.
+Sources are compiled in one folder before and after the fix, in the variants that the product uses (compile/unit.py),
+and linked as the shipped library or program. Functions are called by name over a pipe.
 """
 
 from __future__ import annotations
@@ -81,8 +81,8 @@ def compiler(name: str) -> str:
 
 @dataclass
 class Package:
-    """`sources` and `fix` map file names to text; `calls` are the functions, `long f(long)`, that the program calls by name. `members` are
-    the functions of each fix, None for one fix."""
+    """`sources` and `fix` map file names to text; `calls` are the functions, `long f(long)`, that the program calls by
+    name. `members` are the functions of each fix, None for one fix."""
 
     folder: Path
     shape: Shape
@@ -297,7 +297,8 @@ class Make(Protocol):
 
 @pytest.fixture
 def package(tmp_path: Path) -> Iterator[Make]:
-    """Make packages whose programs end with the test. One source text is `a.c`; a fix given as (old, new) replaces text in it."""
+    """Make packages whose programs end with the test. One source text is `a.c`; a fix given as (old, new) replaces text
+    in it."""
     made: list[Package] = []
 
     def build_package(

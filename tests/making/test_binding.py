@@ -61,8 +61,8 @@ def test_a_variable_that_was_copied_into_the_program_is_used_there(package: Any)
     )
     source = made.folder / "caller.c"
     caller = (
-        '#include <stdio.h>\nextern long counter; long entry(long); int main(void) { char l[9]; setvbuf(stdout, 0, _IOLBF, 0); puts("1");\n'
-        'while (fgets(l, 9, stdin)) { counter += 1000; printf("%ld\\n", entry(0)); } }\n'
+        "#include <stdio.h>\nextern long counter; long entry(long); int main(void) { char l[9]; setvbuf(stdout, 0, "
+        '_IOLBF, 0); puts("1");\nwhile (fgets(l, 9, stdin)) { counter += 1000; printf("%ld\\n", entry(0)); } }\n'
     )
     source.write_text(caller)
     subprocess.run(["gcc", "-O2", "-fno-pie", "-c", str(source), "-o", str(made.folder / "caller.o")], check=True)
@@ -297,7 +297,8 @@ long pick(long x) __attribute__((ifunc("choose")));
 
 
 def chosen_by(package: Any, tmp_path: Path, own_calls: str = "", user: str = "", flags: Sequence[str] = ()) -> Any:
-    """A package whose fix calls `pick`, which a library chooses; the library itself, and another one, call it as given."""
+    """A package whose fix calls `pick`, which a library chooses; the library itself, and another one, call it as
+    given."""
     run = f"-Wl,-rpath,{tmp_path}"
     for name, text, more in (
         ("pick", CHOSEN + own_calls, ()),
@@ -352,7 +353,8 @@ TAKEN = "((long (*volatile)(long))pick)(x)"
 def test_a_new_use_of_the_binarys_own_ifunc_gets_what_the_loader_chose(
     package: Any, shape: str, bind: str, new: str
 ) -> None:
-    """Not the code that chooses, which stands at the symbol's address. `g` is replaced too, and calls it before and after."""
+    """Not the code that chooses, which stands at the symbol's address. `g` is replaced too, and calls it before and
+    after."""
     source = OWN_IFUNC % {"bind": bind, "use": "pick(x)"} + PADDING
     fixed = source.replace("return pick(x)", "return pick(x) + 1").replace("x * 7 + 2", new)
     made = package(source, fixed, "f g", shape)
@@ -499,7 +501,10 @@ def test_a_binary_that_asks_for_both_versions_gets_the_default_one_in_new_code(
     package: Any, versioned: Path, cflags: tuple[str, ...]
 ) -> None:
     sources = {
-        "a.c": '__asm__(".symver older, step@V1");\nlong older(long), step(long);\nlong f(long x) { return older(x) * 10; }\n'
+        "a.c": (
+            '__asm__(".symver older, step@V1");\nlong older(long), step(long);\n'
+            "long f(long x) { return older(x) * 10; }\n"
+        )
         + PADDING,
         "b.c": "long step(long);\nlong g(long x) { return step(x) * 1000; }\n"
         + PADDING.replace("padding", "other_padding"),

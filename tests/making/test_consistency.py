@@ -77,7 +77,8 @@ CHANGES_ALL = (
 
 
 def test_a_register_that_old_frames_keep_and_new_code_changes_refuses_a_relaxed_patch(package: Any) -> None:
-    """The caller is replaced too, so that a strict patch is right; its old frame would call the new code all the same."""
+    """The caller is replaced too, so that a strict patch is right; its old frame would call the new code all the
+    same."""
     made = package(KEEPS, CHANGES_ALL, "f", "library")
     patch = made.patch()
     assert {f.name for f in patch.manifest.functions} >= {"check", "serve"}

@@ -1,4 +1,5 @@
-"""Static programs with a copy of a library's code of their own: found by the old code, and only while it is the old code."""
+"""Static programs with a copy of a library's code of their own: found by the old code, and only while it is the old
+code."""
 
 from __future__ import annotations
 
@@ -19,10 +20,16 @@ from suture.process.see.scan import scan
 from suture.report.row import Row
 from suture.report.standing import Disk, Memory, Standing
 
-BODY = "long %s(long x) { long r = x; for (long n = 1; n < x; n++) { r = r * 31 + (r >> 3) + n * 5 - %d; r ^= outside(r) + state; } return r; }\n"
+BODY = (
+    "long %s(long x) { long r = x; for (long n = 1; n < x; n++) { r = r * 31 + (r >> 3) + n * 5 - %d; r ^= "
+    "outside(r) + state; } return r; }\n"
+)
 SOURCE = "extern long outside(long); static long state = 3;\n" + BODY % ("f", 77) + BODY % ("g", 99)
 OUTSIDE = "long outside(long x) { return x ^ 0x55aa; }\n"
-WAIT = '#include <unistd.h>\nlong f(long), g(long), outside(long);\nint main(int c, char **v) { write(1, "up\\n", 3); pause(); return %s; }\n'
+WAIT = (
+    '#include <unistd.h>\nlong f(long), g(long), outside(long);\nint main(int c, char **v) { write(1, "up\\n'
+    '", 3); pause(); return %s; }\n'
+)
 Start = Callable[..., int]
 
 

@@ -1,4 +1,5 @@
-"""C++: inline functions in COMDAT groups, vtables, guarded statics, thread-local variables. Exceptions: test_cxx_exceptions.py."""
+"""C++: inline functions in COMDAT groups, vtables, guarded statics, thread-local variables. Exceptions:
+test_cxx_exceptions.py."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Exceptions through code of a live patch: thrown in it, passing through it, caught in it; destructors on the way; from outside."""
+"""Exceptions through code of a live patch: thrown in it, passing through it, caught in it; destructors on the way; from
+outside."""
 
 from __future__ import annotations
 
@@ -228,7 +229,8 @@ def test_several_patches_make_a_chain(package: Any) -> None:
 
 
 def test_a_chain_goes_on_when_an_applier_died_before_the_word_was_written(package: Any) -> None:
-    """Each patch of the chain is placed by an applier that dies before it made the tables known; another patch comes between."""
+    """Each patch of the chain is placed by an applier that dies before it made the tables known; another patch comes
+    between."""
     made, one = load_package(package, *CHANGE)
     made.fix = {"a.cc": LOAD.replace("x > 50", "x > 40")}
     made.remake_post()

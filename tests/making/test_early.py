@@ -16,7 +16,10 @@ CONSTRUCTOR = f"__attribute__((constructor)) static void early(void) {SETS}"
 ARRAY = (
     f'static void early(void) {SETS}\nstatic void (*first)(void) __attribute__((section(".init_array"), used)) = early;'
 )
-HELPER = f"__attribute__((noipa)) static void helper(void) {SETS}\n__attribute__((constructor)) static void early(void) {{ helper(); }}"
+HELPER = (
+    f"__attribute__((noipa)) static void helper(void) {SETS}\n"
+    f"__attribute__((constructor)) static void early(void) {{ helper(); }}"
+)
 AGAIN = f"__attribute__((constructor, noipa)) void early(void) {SETS}\nlong again(long x) {{ early(); return limit; }}"
 
 

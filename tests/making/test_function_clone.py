@@ -140,7 +140,10 @@ def test_all_functions_that_inlined_a_changed_header_function_change_in_all_unit
     files = {
         "limit.h": header,
         "a.c": '#include "limit.h"\nlong one(long x) { return limit(x) + 1; }\nlong same(long x) { return x ^ 5; }\n',
-        "b.c": '#include "limit.h"\nlong two(long x) { return limit(x * 2) + 2; }\nlong three(long x) { return 3 - limit(x); }\n',
+        "b.c": (
+            '#include "limit.h"\nlong two(long x) { return limit(x * 2) + 2; }\n'
+            "long three(long x) { return 3 - limit(x); }\n"
+        ),
     }
     made = package(files, {"limit.h": header.replace("100", "50")}, "one two three same")
     made.request = {"apart": ("the functions have nothing to do with one another",)}

@@ -95,7 +95,10 @@ def test_a_new_global_function_of_another_unit_is_called_inside_the_patch(packag
         "b.c": "long b(long x) { return x * 2; }\n",
     }
     fix = {
-        "a.c": "long helper(long, long);\nextern long (*const hook)(long);\nlong a(long x) { return helper(x, 5) + hook(x); }\nlong keep(long x) { return x; }\n",
+        "a.c": (
+            "long helper(long, long);\nextern long (*const hook)(long);\n"
+            "long a(long x) { return helper(x, 5) + hook(x); }\nlong keep(long x) { return x; }\n"
+        ),
         "b.c": """
 static long seen;
 static long added(long x) { return x * 1000; }
@@ -151,7 +154,8 @@ def test_a_function_that_no_unit_provably_defines_is_refused(package: Any) -> No
 
 
 def test_a_store_that_the_compiler_leaves_out_stands_with_the_code_that_read_it(package: Any) -> None:
-    """After the fix nothing reads `room`, so `enter` no longer fills it; old code of `work` that still runs would find nothing there."""
+    """After the fix nothing reads `room`, so `enter` no longer fills it; old code of `work` that still runs would find
+    nothing there."""
     source = {
         "a.c": """
 static long *room;
@@ -197,7 +201,8 @@ MOVES = {
 
 
 def test_functions_of_one_fix_switch_together_though_nothing_joins_them(package: Any) -> None:
-    """The fix moves free() from one to the other: a call that begins in old code and goes on in new code would free twice."""
+    """The fix moves free() from one to the other: a call that begins in old code and goes on in new code would free
+    twice."""
     made = package(MOVED, MOVES, "serve count")
     patch = made.patch()
     assert [{f.name for f in g.functions} for g in patch.manifest.groups] == [{"serve", "use"}]

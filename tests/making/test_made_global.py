@@ -7,7 +7,10 @@ from typing import Any
 PADDING = (
     "long padding(long x) { long r = x; for (long n = 1; n < x; n++) r = r * 31 + (r >> 3) + n * 5 - 77; return r; }\n"
 )
-INNER = "__attribute__((noinline)) %s long inner(long x) { long r = 1; for (long n = 0; n < x; n++) r = r * 3 + n; return r; }\n"
+INNER = (
+    "__attribute__((noinline)) %s long inner(long x) { long r = 1; for (long n = 0; n < x; n++) r = r * 3 + n; "
+    "return r; }\n"
+)
 FIRST = INNER + "long outer(long x) { return inner(x) + 1; }\n" + PADDING
 SECOND = "%slong twice(long x) { return %s; }\n" + PADDING.replace("padding", "more")
 

@@ -25,12 +25,18 @@ def body(rng: random.Random, name: str, others: list[str], bump: int) -> str:
         )
         code = f"switch (x & 7) {{{cases} default: return {k[7]} + {bump}; }}"
     elif form == 2:
-        code = f"long r = {k[0]}; for (long n = 0; n < (x & 15); n++) r = (r * 31 {ops[0]} {k[1]}) % 100003; return r + {bump}{call};"
+        code = (
+            f"long r = {k[0]}; for (long n = 0; n < (x & 15); n++) r = (r * 31 {ops[0]} {k[1]}) % 100003; return r + "
+            f"{bump}{call};"
+        )
     elif form == 3:
         table = ", ".join(str(v) for v in k)
         code = f"static const long table[] = {{{table}}}; seen += 2; return table[x & 7] * 3 + {bump}{call};"
     else:
-        code = f'const char *s = (x & 1) ? "odd {k[0]} string" : "even {k[1]} string"; return strlen(s) + s[4] + atol(s + (x & 1 ? 4 : 5)) + {bump}{call};'
+        code = (
+            f'const char *s = (x & 1) ? "odd {k[0]} string" : "even {k[1]} string"; return strlen(s) + s[4] + atol(s '
+            f"+ (x & 1 ? 4 : 5)) + {bump}{call};"
+        )
     return f"{static}long {name}(long x) {{ {code} }}\n"
 
 
@@ -43,8 +49,8 @@ def program(seed: int, count: int, bumped: set[int]) -> str:
         names.append(name)
     pick = "".join(f" case {n}: return {name}(x / 100);" for n, name in enumerate(names))
     return (
-        text
-        + f"long pick(long x) {{ switch (x % 100) {{{pick} }} return -1; }}\nlong seen_now(long x) {{ return seen + x; }}\n"
+        text + f"long pick(long x) {{ switch (x % 100) {{{pick} }} return -1; }}\n"
+        f"long seen_now(long x) {{ return seen + x; }}\n"
     )
 
 

@@ -45,7 +45,8 @@ def chains(target: Any, tmp_path: Path, how: str) -> list[list[str]]:
 
 
 def test_perf_goes_through_patched_frames_by_frame_pointers_and_names_the_patch(package: Any, tmp_path: Path) -> None:
-    """As docs/explanation/applying.md says: fp goes beyond a patched frame, dwarf ends at it, the mapping names the patch."""
+    """As docs/explanation/applying.md says: fp goes beyond a patched frame, dwarf ends at it, the mapping names the
+    patch."""
     made = package(BUSY, ("* 3 + 1", "* 3 + 2"), "entry spin outside", "pie", ("-fno-omit-frame-pointer",))
     patch, target = made.patch(), made.start()
     target.apply(patch)

@@ -1,4 +1,5 @@
-"""A function may take other arguments when all that calls it in the running binary switches with it, and not otherwise."""
+"""A function may take other arguments when all that calls it in the running binary switches with it, and not
+otherwise."""
 
 from __future__ import annotations
 
@@ -6,8 +7,14 @@ from typing import Any
 
 import pytest
 
-PADDING = "long padding%d(long x) { long r = x; for (long n = 1; n < x; n++) r = r * 31 + (r >> %d) + n * 5 - 77; return r; }\n"
-CALLED = '__attribute__((visibility("hidden"))) long called(long x%s) { long r = 7; for (long n = 0; n < x; n++) r = r * 3 + n%s; return r; }\n'
+PADDING = (
+    "long padding%d(long x) { long r = x; for (long n = 1; n < x; n++) r = r * 31 + (r >> %d) + n * 5 - 77; return "
+    "r; }\n"
+)
+CALLED = (
+    '__attribute__((visibility("hidden"))) long called(long x%s) { long r = 7; for (long n = 0; n < x; n++) r = r * '
+    "3 + n%s; return r; }\n"
+)
 CALLER = "long called(long%s); long %s(long x) { return called(x%s) + 1; }\n"
 BEFORE = {
     "a.c": CALLED % ("", "") + PADDING % (1, 1),
@@ -57,7 +64,10 @@ def test_an_exported_one_is_refused(package: Any) -> None:
 
 def test_one_whose_address_was_taken_is_refused(package: Any) -> None:
     """The old caller may have kept the address: whoever calls it there passes the old arguments."""
-    kept = "long (*volatile kept)(); long called(long%s); long %s(long x) { kept = (long (*)())called; return called(x%s) + 1; }\n"
+    kept = (
+        "long (*volatile kept)(); long called(long%s); long %s(long x) { kept = (long (*)())called; return "
+        "called(x%s) + 1; }\n"
+    )
     before = {**BEFORE, "c.c": kept % ("", "second", "") + PADDING % (3, 3)}
     after = {**AFTER, "c.c": kept % (", long", "second", ", 9") + PADDING % (3, 3)}
     made = package(before, after, "first second")

@@ -1,4 +1,5 @@
-"""Units whose own bytes are too few to prove their place, or stand there several times: who refers to them proves it."""
+"""Units whose own bytes are too few to prove their place, or stand there several times: who refers to them proves
+it."""
 
 from __future__ import annotations
 

@@ -96,8 +96,8 @@ def test_func_and_cswtch_are_the_functions_own(package: Any) -> None:
     fixed = (
         NAMES.replace(
             "long before(",
-            "long inserted(long x) { switch (x) { case 1: return 5; case 2: return 9; case 3: return 1; case 4: return 8; case 5: return 3; }"
-            " return length(__func__); }\nlong before(",
+            "long inserted(long x) { switch (x) { case 1: return 5; case 2: return 9; case 3: return 1; case 4: "
+            "return 8; case 5: return 3; } return length(__func__); }\nlong before(",
         )
         .replace("case 3: return 22", "case 3: return 23")
         .replace("* 100 + x; }\nlong state", "* 100 + x + inserted(x); }\nlong state")

@@ -1,4 +1,5 @@
-"""A fix adds a row to a table of functions: what the old rows point to is read from the shipped table, and needs no other proof."""
+"""A fix adds a row to a table of functions: what the old rows point to is read from the shipped table, and needs no
+other proof."""
 
 from __future__ import annotations
 

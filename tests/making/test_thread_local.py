@@ -1,4 +1,5 @@
-"""Thread-local variables in new code: the slot of the running code, in every model that the compiler and linker choose."""
+"""Thread-local variables in new code: the slot of the running code, in every model that the compiler and linker
+choose."""
 
 from __future__ import annotations
 
@@ -59,7 +60,10 @@ def test_new_code_uses_the_threads_own_variables(package: Any, shape: str, cflag
 
 
 def test_a_thread_local_variable_is_renumbered_and_stays_itself(package: Any) -> None:
-    source = "long f(long x) { static __thread long n = 3; n += x; return n; }\nlong g(long x) { static __thread long n = 50; n -= x; return n; }\n"
+    source = (
+        "long f(long x) { static __thread long n = 3; n += x; return n; }\n"
+        "long g(long x) { static __thread long n = 50; n -= x; return n; }\n"
+    )
     made = package(source, ("return n; }\nlong g", "return n * 2; }\nlong g"), "f g")
     target = made.start()
     assert target.ask("f", 1) == 4

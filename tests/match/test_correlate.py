@@ -104,7 +104,10 @@ def test_where_one_function_differs_those_whose_place_is_known_are_found_and_it_
     assert "other" not in match.functions and "other" not in match.verified
 
 
-HIDDEN = '__attribute__((visibility("hidden"))) long hidden_%d(long x) { long r = 1; for (long n = 0; n < x; n++) r = r * 31 + (r >> 3) + n * 5 - 77; return r; }\n'
+HIDDEN = (
+    '__attribute__((visibility("hidden"))) long hidden_%d(long x) { long r = 1; for (long n = 0; n < x; n++) r = r * '
+    "31 + (r >> 3) + n * 5 - 77; return r; }\n"
+)
 
 
 def test_code_that_is_there_twice_is_not_found_by_its_bytes(package: Any) -> None:
@@ -156,11 +159,15 @@ __attribute__((visibility("hidden"))) long warm%(n)d(long x) { long r = %(n)d; w
 
 
 def test_of_two_lookalikes_the_one_that_agrees_with_what_is_known_is_taken(package: Any) -> None:
-    """The cold functions of two units differ in nothing but in what they call; what each calls shows elsewhere in its unit."""
+    """The cold functions of two units differ in nothing but in what they call; what each calls shows elsewhere in its
+    unit."""
     last = "".join(f"long outside{n}(long x) {{ return x ^ {n + 5}; }}\n" for n in (1, 2)).replace(
         "long outside", '__attribute__((visibility("hidden"))) long outside'
     )
-    user = "long cold1(long), cold2(long), warm1(long), warm2(long);\nlong user(long x) { return cold1(x) + cold2(x) + warm1(x) + warm2(x); }\n"
+    user = (
+        "long cold1(long), cold2(long), warm1(long), warm2(long);\n"
+        "long user(long x) { return cold1(x) + cold2(x) + warm1(x) + warm2(x); }\n"
+    )
     sources = {**SOURCES, "c.c": LOOKALIKE % {"n": 1}, "d.c": LOOKALIKE % {"n": 2}, "e.c": last + user}
     made = package(sources, {}, "entry other user")
     nm = made.symbols()
@@ -232,8 +239,14 @@ def test_what_comes_of_it_does_not_depend_on_the_symbol_table_of_the_binary(pack
 
 def comdats(package: Any, first: str, second: str) -> Any:
     """Two units with an inline function of one name: the linker keeps that of the first and drops the other."""
-    shared = "__attribute__((noinline)) inline long shared(long x) { long r = x; for (long n = 1; n < x; n++) r = %s; return r; }\n"
-    user = 'extern "C" long %s(long x) { long r = shared(x) + 3; for (long n = 0; n < x; n++) r ^= r * 5 + n; return r; }\n'
+    shared = (
+        "__attribute__((noinline)) inline long shared(long x) { long r = x; for (long n = 1; n < x; n++) r = %s; "
+        "return r; }\n"
+    )
+    user = (
+        'extern "C" long %s(long x) { long r = shared(x) + 3; for (long n = 0; n < x; n++) r ^= r * 5 + n; return r; '
+        "}\n"
+    )
     sources = {
         "a.cc": shared % first + user % "entry",
         "b.cc": shared % second + user.replace("* 5 + n", "* 9 - n") % "other",

@@ -40,7 +40,8 @@ class Memory:
 
 
 def _name(source: str, mutant: Mutant) -> str:
-    """The changed function, before and after: other functions of the module, comments and line breaks make no difference."""
+    """The changed function, before and after: other functions of the module, comments and line breaks make no
+    difference."""
     for before, after in zip(_parts(source), _parts(mutant.code(source)), strict=True):
         if before != after:
             return f"{_digest(before)} {_digest(after)}"
@@ -49,7 +50,8 @@ def _name(source: str, mutant: Mutant) -> str:
 
 @lru_cache(maxsize=8)
 def _parts(source: str) -> list[str]:
-    """The functions of a module and whatever else stands in it, as text that tells no comment, docstring or line break."""
+    """The functions of a module and whatever else stands in it, as text that tells no comment, docstring or line
+    break."""
     tree = ast.parse(source)
     for node in ast.walk(tree):
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):

@@ -69,9 +69,15 @@ def write_page(
     whole = sum(o.places for o in outcomes)
     lines = ["# Mutation testing of the pure core", "", _filled(_INTRODUCTION), ""]
     lines += [
-        f"Measured on {datetime.date.today().isoformat()}: `tests/mutation/run --seed {seed} --one-in {one_in} --page {path}`",
+        (
+            f"Measured on {datetime.date.today().isoformat()}: `tests/mutation/run --seed {seed} --one-in {one_in} "
+            f"--page {path}`"
+        ),
         "",
-        f"**{killed} of {tried} mutants killed ({100 * killed / tried:.1f} %)**, in {len(outcomes)} modules. {whole} places in",
+        (
+            f"**{killed} of {tried} mutants killed ({100 * killed / tried:.1f} %)**, in {len(outcomes)} modules. {whole} "
+            "places in"
+        ),
         f"them can be changed; the seed chooses one in {one_in}, at least {LEAST} of each module.",
         "",
         *(_filled(row, "- ") for row in _RULES),

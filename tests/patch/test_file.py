@@ -56,7 +56,8 @@ def patch(flags: int = CODE, bss: int = 64, align: int = 16, manifest: Manifest 
 
 
 def use(data: bytes) -> None:
-    """All that a host does with a patch before it looks at a process; the digest is made to fit, so that what comes after it is tried."""
+    """All that a host does with a patch before it looks at a process; the digest is made to fit, so that what comes
+    after it is tried."""
     data = seal(data[:-SEALED])
     parsed = parse_patch(data, "test")
     place = Place(

@@ -1,4 +1,5 @@
-"""The finder's code: assembled by gas, searched against a plain loop, chained; entries of the runtime's function as gcc makes them."""
+"""The finder's code: assembled by gas, searched against a plain loop, chained; entries of the runtime's function as gcc
+makes them."""
 
 from __future__ import annotations
 
@@ -135,7 +136,8 @@ def test_the_continuation_does_what_was_displaced_and_goes_on(memory: Memory) ->
     assert finder.hook_target(code) is None and finder.hook_target(hook[:13]) is None
 
 
-# the first bytes of _Unwind_Find_FDE in libgcc_s of gcc 10.2.1-6, 12.2.0-14, 14.2.0-19 and 16.2.0-4, as objdump shows them
+# the first bytes of _Unwind_Find_FDE in libgcc_s of gcc 10.2.1-6, 12.2.0-14, 14.2.0-19 and 16.2.0-4, as objdump shows
+# them
 ENTRIES = [
     ("41574156 4989fe 4155 4154 55 4889f5 53 4883ec38 8b054e620000", (0, 15)),
     ("f30f1efa 4157 4156 4155 4154 4989f4 55 4889fd 53 4881ecb8000000", (4, 15)),

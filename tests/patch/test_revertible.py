@@ -1,4 +1,5 @@
-"""What can be applied can be reverted: for any manifest that is accepted, the record reads back as it was written, or is refused first."""
+"""What can be applied can be reverted: for any manifest that is accepted, the record reads back as it was written, or
+is refused first."""
 
 from __future__ import annotations
 

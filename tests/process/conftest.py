@@ -1,4 +1,5 @@
-"""C targets and live patches, built in the test: old code compiled into a program or library, new code into a patch object."""
+"""C targets and live patches, built in the test: old code compiled into a program or library, new code into a patch
+object."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""A coroutine that is suspended inside an old function keeps it from being replaced, whatever its stack and however it left it."""
+"""A coroutine that is suspended inside an old function keeps it from being replaced, whatever its stack and however it
+left it."""
 
 from __future__ import annotations
 

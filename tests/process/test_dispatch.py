@@ -1,4 +1,5 @@
-"""Threads whose calls are not all the kernel's: Syscall User Dispatch, and seccomp filters that do not know restart_syscall."""
+"""Threads whose calls are not all the kernel's: Syscall User Dispatch, and seccomp filters that do not know
+restart_syscall."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""One patch in all processes at once: those that can be patched are, the others are told with the reason, and none is harmed."""
+"""One patch in all processes at once: those that can be patched are, the others are told with the reason, and none is
+harmed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""What one hostile process costs a scan: little, whatever it is; it is named where it could not be looked at; and the honest are seen."""
+"""What one hostile process costs a scan: little, whatever it is; it is named where it could not be looked at; and the
+honest are seen."""
 
 from __future__ import annotations
 

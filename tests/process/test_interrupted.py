@@ -1,4 +1,5 @@
-"""Threads blocked in system calls of every restart class: neither a stop, nor borrowing, nor a killed borrower makes one return."""
+"""Threads blocked in system calls of every restart class: neither a stop, nor borrowing, nor a killed borrower makes
+one return."""
 
 from __future__ import annotations
 

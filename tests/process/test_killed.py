@@ -1,5 +1,5 @@
-"""The applier is killed with SIGKILL after each of its steps. The target goes on in the old or the new state, status tells the
-truth, and the next try repairs what is left."""
+"""The applier is killed with SIGKILL after each of its steps. The target goes on in the old or the new state, status
+tells the truth, and the next try repairs what is left."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Locks of the C library that a thread holds while a patch goes in: nothing of the engine's work in the process may want one."""
+"""Locks of the C library that a thread holds while a patch goes in: nothing of the engine's work in the process may
+want one."""
 
 from __future__ import annotations
 
@@ -57,7 +58,10 @@ int main(int argc, char **argv) {
   while (read(0, line, sizeof line) > 0) write(1, line, snprintf(line, sizeof line, "%d\n", f(7)));
 }
 """
-HOLDER = "#include <unistd.h>\nextern volatile int held;\n__attribute__((constructor)) static void up(void) { held = 1; for (;;) pause(); }\n"
+HOLDER = (
+    "#include <unistd.h>\nextern volatile int held;\n__attribute__((constructor)) static void up(void) { held = 1; "
+    "for (;;) pause(); }\n"
+)
 
 
 def there_and_back(target: Any, patch: PatchFile) -> None:

@@ -35,7 +35,10 @@ int main(void) {
     "1: cmpq $0x1234567, %%r12\n je 1b\n movq %%r12, %%rdi\n movq $231, %%rax\n syscall\n" :: "m"(words), "m"(spins));
 }
 """
-FORKS = "#include <unistd.h>\n#include <sys/wait.h>\nint main(void) { getchar(); int p = fork(); if (!p) _exit(3); waitpid(p, 0, 0); return 0; }\n"
+FORKS = (
+    "#include <unistd.h>\n#include <sys/wait.h>\nint main(void) { getchar(); int p = fork(); if (!p) _exit(3); "
+    "waitpid(p, 0, 0); return 0; }\n"
+)
 
 
 def state(pid: int) -> str:
@@ -327,7 +330,8 @@ def test_threads_share_memory_and_forked_processes_do_not(
         tmp_path / "shares",
         "#define _GNU_SOURCE\n#include <sched.h>\n#include <stdio.h>\n#include <unistd.h>\nstatic char s[65536];\n"
         "static int f(void *a) { pause(); return 0; }\n"
-        'int main(void) { int a = clone(f, s + 65536, CLONE_VM, 0), b = fork(); if (!b) pause(); printf("%d %d\\n", a, b); fflush(stdout); pause(); }',
+        'int main(void) { int a = clone(f, s + 65536, CLONE_VM, 0), b = fork(); if (!b) pause(); printf("%d %d\\n'
+        '", a, b); fflush(stdout); pause(); }',
         "-w",
     )
     target = start(program)
@@ -368,10 +372,10 @@ def test_the_unchecked_calls_say_minus_one(waiter: Any) -> None:
 
 def test_the_room_imports_nothing_but_the_standard_library() -> None:
     program = (
-        "import importlib, pkgutil, sys; import suture.process\n"
-        "before = set(sys.modules)\n"
-        "for m in pkgutil.walk_packages(suture.process.__path__, 'suture.process.'): importlib.import_module(m.name)\n"
-        "print([m for m in set(sys.modules) - before if 'site-packages' in (getattr(sys.modules[m], '__file__', '') or '')])"
+        "import importlib, pkgutil, sys; import suture.process\nbefore = set(sys.modules)\n"
+        "for m in pkgutil.walk_packages(suture.process.__path__, 'suture.process.'): "
+        "importlib.import_module(m.name)\nprint([m for m in set(sys.modules) - before if 'site-packages' in "
+        "(getattr(sys.modules[m], '__file__', '') or '')])"
     )
     done = subprocess.run([sys.executable, "-I", "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"

@@ -40,7 +40,8 @@ def process() -> Iterator[int]:
 
 
 def reborn(pid: int) -> int:
-    """A new process under the number of one that has ended. proc_sys_kernel(5), ns_last_pid; others may fork in between."""
+    """A new process under the number of one that has ended. proc_sys_kernel(5), ns_last_pid; others may fork in
+    between."""
     for _ in range(200):
         LAST_PID.write_text(str(pid - 1))
         new = sleeper()

@@ -1,4 +1,5 @@
-"""The traps of applying: what processes do and are while a patch goes in. Each program judges itself and answers on its stdout."""
+"""The traps of applying: what processes do and are while a patch goes in. Each program judges itself and answers on its
+stdout."""
 
 from __future__ import annotations
 
@@ -191,7 +192,8 @@ print(n, total)
 
 def test_a_stopped_process_is_patched_and_stays_stopped(start: Start, build: Any, eventually: Any) -> None:
     program, patch = build(
-        "static void *w(void *a) { for (;;) rounds++; } int main(void) { pthread_t t; pthread_create(&t, 0, w, 0); answer(); }"
+        "static void *w(void *a) { for (;;) rounds++; } int main(void) { pthread_t t; pthread_create(&t, 0, w, 0); "
+        "answer(); }"
     )
     target = start(program)
     assert target.ask() == OLD_ANSWER
@@ -222,7 +224,8 @@ def test_a_frozen_process_is_busy_stays_frozen_and_is_patched_once_it_thaws(
     start: Start, build: Any, freezer: Path, eventually: Any
 ) -> None:
     program, patch = build(
-        "static void *w(void *a) { for (;;) rounds++; } int main(void) { pthread_t t; pthread_create(&t, 0, w, 0); answer(); }"
+        "static void *w(void *a) { for (;;) rounds++; } int main(void) { pthread_t t; pthread_create(&t, 0, w, 0); "
+        "answer(); }"
     )
     target = start(program)
     assert target.ask() == OLD_ANSWER
@@ -387,7 +390,8 @@ def test_the_file_may_be_deleted_or_replaced(
     copy = tmp_path / "libanswer.so"
     shutil.copy(library, copy)
     source = (
-        "#include <stdio.h>\n#include <stdlib.h>\nint answer(int), second(int), third(int); int main(void) { char l[64]; setvbuf(stdout, 0, _IOLBF, 0);"
+        "#include <stdio.h>\n#include <stdlib.h>\nint answer(int), second(int), third(int); int main(void) { char "
+        "l[64]; setvbuf(stdout, 0, _IOLBF, 0);"
         + ('while (fgets(l, 64, stdin)) { int x = atoi(l); printf("%d %d %d\\n", answer(x), second(x), third(x)); } }')
     )
     target = start(gcc(tmp_path / "asks", source, str(copy)))

@@ -160,7 +160,10 @@ def test_each_file_keeps_its_own_change_whatever_stands_before_it(
 
 
 def test_a_symbolic_link_is_told_apart_from_a_file() -> None:
-    text = "diff --git a/l.h b/l.h\nnew file mode 120000\nindex 0..1\n--- /dev/null\n+++ b/l.h\n@@ -0,0 +1 @@\n+/etc/shadow\n"
+    text = (
+        "diff --git a/l.h b/l.h\nnew file mode 120000\nindex 0..1\n--- /dev/null\n+++ b/l.h\n@@ -0,0 +1 @@\n"
+        "+/etc/shadow\n"
+    )
     changed = "diff --git a/l.h b/l.h\nindex 1..2 120000\n--- a/l.h\n+++ b/l.h\n@@ -1 +1 @@\n-a\n+/etc/shadow\n"
     assert [f.is_link for f in (*parse(text + ONE, "fix").files, *parse(changed + ONE, "fix").files)] == [
         True,

@@ -25,8 +25,8 @@ def etc(folder: Path, **files: str) -> Path:
 
 def test_deb822_sources_give_both_archives_and_the_keyring(tmp_path: Path) -> None:
     text = (
-        "Types: deb\n# a comment\nURIs: http://a.example/debian/\nSuites: bookworm bookworm-updates\nSigned-By: /k.gpg\n\n"
-        "Types: deb\nURIs: http://s.example/sec\nSuites: bookworm-security\n"
+        "Types: deb\n# a comment\nURIs: http://a.example/debian/\nSuites: bookworm bookworm-updates\n"
+        "Signed-By: /k.gpg\n\nTypes: deb\nURIs: http://s.example/sec\nSuites: bookworm-security\n"
     )
     (folder := etc(tmp_path)).joinpath("sources.list.d/debian.sources").write_text(text)
     found = mirror.find(folder)

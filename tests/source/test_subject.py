@@ -26,7 +26,8 @@ HASH = "0123456789" * 4
         ("Title\n\nThis fixes CVE-2025-1111 (similar to CVE-2025-2222).\n", {"1111"}),
         ("Title\n\nSee CVE-2025-1111 for the same mistake elsewhere.\n", set()),
         ("Title\n\nCVE-2025-1111\n", {"1111"}),
-        (f"commit {HASH}\nAuthor: a\nDate:   b\n\n    x: no overflow (CVE-2025-1111)\n\n    Needed for CVE-2025-2222.\n", {"1111"}),
+        (f"commit {HASH}\nAuthor: a\nDate:   b\n\n    x: no overflow (CVE-2025-1111)\n\n"
+            "    Needed for CVE-2025-2222.\n", {"1111"}),
         (f"From {HASH} Mon\nFrom: a\nSubject: one CVE-2025-1111\n---\n x.c | 2 +-\n", {"1111"}),
         ("# HG changeset patch\n# User a\nCVE-2025-1111 x: check\n", {"1111"}),
         ("", set()),

@@ -1,4 +1,5 @@
-"""Packages from elsewhere that only some verbs need, as extras of the installation; and the error when one is missing."""
+"""Packages from elsewhere that only some verbs need, as extras of the installation; and the error when one is
+missing."""
 
 from __future__ import annotations
 

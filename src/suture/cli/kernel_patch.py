@@ -20,8 +20,9 @@ def print_kernel_patch(patch: KernelPatch, every_line: bool, proof: bool) -> Non
     size = sum(s.size for u in m.units for s in u.sections)
     compared = sum(s.compared for u in m.units for s in u.sections)
     print(
-        f"proof     {len(m.units)} unit{'s' * (len(m.units) != 1)} found whole: {size} bytes of code, {compared} compared equal; "
-        f"{sum(len(u.agreed_symbols) for u in m.units)} function names agree; {len(m.symbols)} symbols bound by livepatch"
+        f"proof     {len(m.units)} unit{'s' * (len(m.units) != 1)} found whole: {size} bytes of code, {compared} "
+        f"compared equal; {sum(len(u.agreed_symbols) for u in m.units)} function names agree; {len(m.symbols)} "
+        "symbols bound by livepatch"
     )
     if m.replace:
         print("replace   takes the place of all earlier patches in one step")

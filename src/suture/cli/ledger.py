@@ -14,7 +14,8 @@ _ORDER = (Fate.MISSING, Fate.PATCHED, Fate.ELSEWHERE, Fate.SAME, Fate.NO_CODE)
 
 
 def fix_lines(fixes: Sequence[FixFact], file: str, whole: bool) -> list[str]:
-    """All ledgers of a patch for `file` (a binary, or the kernel). `whole`: every account with its line numbers and functions."""
+    """All ledgers of a patch for `file` (a binary, or the kernel). `whole`: every account with its line numbers and
+    functions."""
     shown: list[str] = []
     for fix in fixes:
         shown.append(f"fix {fix.name}: {_total(fix.ledger)}")
@@ -23,7 +24,8 @@ def fix_lines(fixes: Sequence[FixFact], file: str, whole: bool) -> list[str]:
 
 
 def cve_lines(fixes: Sequence[FixFact], file: str) -> list[str]:
-    """What is told of the CVEs that the fixes name: closed, closed together with other patches, not closed, or only named."""
+    """What is told of the CVEs that the fixes name: closed, closed together with other patches, not closed, or only
+    named."""
     found, told = closed(fixes), dict[str, list[str]]()
     for cve in sorted({c for f in fixes for c in f.cves}):
         if cve not in found:

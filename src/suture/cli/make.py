@@ -35,7 +35,8 @@ EXAMPLES = (
     "# a patch file for a library that the archive ships",
     "suture make --source libxml2=2.9.14+dfsg-1.3~deb12u4 --fix CVE-2025-6021.patch",
     "# a named patch of another version's quilt series",
-    "suture make --source libxml2=2.9.14+dfsg-1.3~deb12u4 --fix-from libxml2=2.9.14+dfsg-1.3~deb12u6:CVE-2025-6021.patch",
+    "suture make --source libxml2=2.9.14+dfsg-1.3~deb12u4 --fix-from "
+    "libxml2=2.9.14+dfsg-1.3~deb12u6:CVE-2025-6021.patch",
     "# all that changed up to another version, in one file",
     "suture make --source glibc=2.36-9+deb12u7 --to 2.36-9+deb12u14 --only posix/wordexp.c",
     "# for a library that a process runs, even if its file was replaced on disk",

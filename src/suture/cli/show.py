@@ -94,12 +94,13 @@ def _print_summary(patch: PatchFile, every_line: bool) -> None:
     size = sum(s.size for u in m.proof.units for s in u.sections)
     compared = sum(s.compared for u in m.proof.units for s in u.sections)
     print(
-        f"proof     {whole} of {units} unit{'s' * (units != 1)} found whole: {size} bytes of code, {compared} compared equal, "
-        f"the rest filled in by the linker; {sum(len(u.agreed_symbols) for u in m.proof.units)} exported symbols agree; "
-        f"{len(m.proof.symbols)} addresses implied"
+        f"proof     {whole} of {units} unit{'s' * (units != 1)} found whole: {size} bytes of code, {compared} "
+        f"compared equal, the rest filled in by the linker; {sum(len(u.agreed_symbols) for u in m.proof.units)} "
+        f"exported symbols agree; {len(m.proof.symbols)} addresses implied"
     )
     print(
-        f"verdict   {'all of the fix is in this patch' if m.is_complete else 'PARTIAL: part of the fix is missing, see below'}"
+        "verdict   "
+        f"{'all of the fix is in this patch' if m.is_complete else 'PARTIAL: part of the fix is missing, see below'}"
     )
     print(f"grade     {m.grade.value}")
     for one in m.verdict.review:

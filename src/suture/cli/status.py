@@ -100,7 +100,8 @@ def _print_kernel(kernel: Kernel, found: KernelStatus) -> None:
 
 
 def _print_for_gdb(path: Path, pids: Sequence[int]) -> int:
-    """One line for each place where a process has the patch: gdb takes names and call frame information from the patch file."""
+    """One line for each place where a process has the patch: gdb takes names and call frame information from the patch
+    file."""
     from suture.patch.file import read_patch
     from suture.patch.link import lay_out
     from suture.process.memory.maps import read_maps

@@ -76,7 +76,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--queue",
         default="",
         metavar="URL",
-        help="a PostgreSQL that builders share, postgresql://USER@HOST/DATABASE (default: SQLite in the --output folder)",
+        help="a PostgreSQL that builders share, postgresql://USER@HOST/DATABASE (default: SQLite in the --output "
+        "folder)",
     )
     parser.add_argument(
         "--name",

@@ -1,7 +1,7 @@
 """What each file that fixes change is to a tree: which units read it, before or after, or why none has to.
 
-Units are found by what the compiler says, never by a file's name or folder. A name decides one thing: whether a file that no unit
-reads may be what code is generated or built from.
+Units are found by what the compiler says, never by a file's name or folder. A name decides one thing: whether a file
+that no unit reads may be what code is generated or built from.
 """
 
 from __future__ import annotations
@@ -33,13 +33,16 @@ _UNREAD = {
 RECORD_WHOLE = (
     "record the whole build after a clean: make clean, then suture record -- make; and take the binary that it links"
 )
-_RECORD = "if the binary is built from it, record the whole build after a clean (suture record -- make); else it is safe to leave it out"
+_RECORD = (
+    "if the binary is built from it, record the whole build after a clean (suture record -- make); else it is safe "
+    "to leave it out"
+)
 
 
 @dataclass(frozen=True)
 class Affected:
-    """`post` is the tree with the fixes. Every changed path is in one of the four: `readers` (units that read it), `missing`
-    (can't be handled), `same` (proved to change nothing), `no_code`."""
+    """`post` is the tree with the fixes. Every changed path is in one of the four: `readers` (units that read it),
+    `missing` (can't be handled), `same` (proved to change nothing), `no_code`."""
 
     post: Tree
     readers: Mapping[str, tuple[Unit, ...]]
@@ -134,7 +137,8 @@ class _Search:
             self.readers[path] = units
 
     def _settle(self, path: str, parts: Sequence[FilePatch]) -> None:
-        """A file that no unit reads: what its name and the tree tell of it. Left open is what only generating anew can tell."""
+        """A file that no unit reads: what its name and the tree tell of it. Left open is what only generating anew can
+        tell."""
         kind = parts[0].kind
         if path.startswith("debian/patches/") and path != "debian/patches/series":
             reason = "it is a patch of the package's own series, which is not unpacked here"
@@ -148,7 +152,8 @@ class _Search:
             self.missing[path] = Refusal(_UNREAD[kind], remedy)
 
     def _generated(self, applied: Sequence[str], inputs: Sequence[str]) -> Generated | None:
-        """Configure and generate anew with the files that may be inputs; which of them made a difference nobody can tell."""
+        """Configure and generate anew with the files that may be inputs; which of them made a difference nobody can
+        tell."""
         self.progress(f"configuring and generating anew with {len(inputs)} changed file{'s' * (len(inputs) != 1)}")
         reason, found = "what is generated from it can't be made anew", None
         try:

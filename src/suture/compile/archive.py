@@ -1,4 +1,5 @@
-"""Objects and archives that lie in a built tree: which they are, what they hold, and of which compiled object one is a copy."""
+"""Objects and archives that lie in a built tree: which they are, what they hold, and of which compiled object one is a
+copy."""
 
 from __future__ import annotations
 
@@ -18,7 +19,8 @@ _EXTRACTED = ".lax/"  # libtool(1) puts what it takes out of an archive there, a
 
 
 def is_linked_in(path: Path) -> bool:
-    """Whether a linker takes what is in a file into its output: an object or an archive; for one that is gone its name tells."""
+    """Whether a linker takes what is in a file into its output: an object or an archive; for one that is gone its name
+    tells."""
     if not cache.is_plain(path):
         return not path.exists() and path.suffix in SUFFIXES
     with path.open("rb") as handle:
@@ -28,7 +30,8 @@ def is_linked_in(path: Path) -> bool:
 
 
 def members(path: Path) -> tuple[str, ...]:
-    """Names of the members of an archive without their folders, none for another file (ar(5); GNU writes long names into a member `//`)."""
+    """Names of the members of an archive without their folders, none for another file (ar(5); GNU writes long names
+    into a member `//`)."""
     if not cache.is_plain(path):
         return ()
     with path.open("rb") as handle:

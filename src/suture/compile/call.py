@@ -1,4 +1,5 @@
-"""One call of a compiler, linker or archiver: what it reads, what it makes, and the command of each source that it compiles."""
+"""One call of a compiler, linker or archiver: what it reads, what it makes, and the command of each source that it
+compiles."""
 
 from __future__ import annotations
 
@@ -34,7 +35,8 @@ class Call:
 
     @classmethod
     def of(cls, arguments: Sequence[str], responses: Mapping[str, str]) -> Call:
-        """`responses` are the contents of response files by the names that the call uses; one that is not there is no such file."""
+        """`responses` are the contents of response files by the names that the call uses; one that is not there is no
+        such file."""
         return cls(tuple(_expanded(arguments, responses, _NESTED)))
 
     @property
@@ -93,7 +95,8 @@ class Call:
         return tuple(word for at, word in enumerate(self.arguments) if at not in others)
 
     def object_of(self, source: Input) -> str:
-        """The object that a source becomes; that of a call which links at once has no name of its own and gets one here."""
+        """The object that a source becomes; that of a call which links at once has no name of its own and gets one
+        here."""
         stem = posixpath.splitext(posixpath.basename(source.path))[0]
         if not self.compiles_only:
             output = self.output or "a.out"
@@ -102,7 +105,8 @@ class Call:
 
     @property
     def libraries(self) -> tuple[tuple[str, ...], ...]:
-        """For each `-l` the files that it may mean, in the order in which the linker looks through the folders of `-L` (ld(1))."""
+        """For each `-l` the files that it may mean, in the order in which the linker looks through the folders of `-L`
+        (ld(1))."""
         folders = tuple(_values("-L", self.arguments))
         kinds = ("lib{}.a",) if "-static" in self.arguments else ("lib{}.so", "lib{}.a")
         return tuple(
@@ -137,7 +141,8 @@ def _expanded(arguments: Sequence[str], responses: Mapping[str, str], depth: int
 
 
 def words_of(text: str) -> list[str]:
-    """The arguments in a response file: any character after a backslash stands for itself, also within quotes (libiberty, buildargv)."""
+    """The arguments in a response file: any character after a backslash stands for itself, also within quotes
+    (libiberty, buildargv)."""
     found: list[str] = []
     for match in re.finditer(r"""(?:[^\s\\'"]|\\.|'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")+""", text, re.S):
         pieces = re.findall(r"""'((?:[^'\\]|\\.)*)'|"((?:[^"\\]|\\.)*)"|((?:[^\s\\'"]|\\.)+)""", match[0], re.S)

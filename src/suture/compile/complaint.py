@@ -1,7 +1,8 @@
 """What a compiler says of a unit that it rejects, without the lines of files that are none of the build's business.
 
-A fix may include whatever file it likes, and compilers quote the lines that they do not understand. Shown are those of the tree, of
-the toolchain's headers and of the folders that the unit's command names; of other files it is said where they were rejected.
+A fix may include whatever file it likes, and compilers quote the lines that they do not understand. Shown are those of
+the tree, of the toolchain's headers and of the folders that the unit's command names; of other files it is said where
+they were rejected.
 """
 
 from __future__ import annotations
@@ -23,8 +24,8 @@ _LEAD = re.compile(
 
 
 def told(output: str, directory: str, places: Collection[str]) -> str:
-    """`output` without what it quotes of files outside of `places` (absolute folders) and the toolchain's. `directory` is where the
-    compiler ran."""
+    """`output` without what it quotes of files outside of `places` (absolute folders) and the toolchain's. `directory`
+    is where the compiler ran."""
     return "\n".join(_kept(output.splitlines(), directory, (*places, *TOOLCHAIN)))
 
 

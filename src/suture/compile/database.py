@@ -1,6 +1,8 @@
-"""Compilation databases (compile_commands.json, as CMake, meson and bear write it): read, and written while a build runs.
+"""Compilation databases (compile_commands.json, as CMake, meson and bear write it): read, and written while a build
+runs.
 
-Which objects each binary was linked from is no part of that format; `suture record` writes it beside, in link_commands.json.
+Which objects each binary was linked from is no part of that format; `suture record` writes it beside, in
+link_commands.json.
 """
 
 from __future__ import annotations
@@ -37,8 +39,8 @@ class BadDatabase(SutureError):
 
 @dataclass(frozen=True)
 class Recorded:
-    """What a build was seen to do; `untold` are outputs that cannot be made again, in words; `uncompiled` is by binary what was linked into it
-    and not compiled."""
+    """What a build was seen to do; `untold` are outputs that cannot be made again, in words; `uncompiled` is by binary
+    what was linked into it and not compiled."""
 
     units: tuple[Unit, ...]
     untold: tuple[str, ...] = ()
@@ -47,7 +49,8 @@ class Recorded:
 
 @dataclass(frozen=True)
 class Held:
-    """What is told of a binary: the objects that it was linked from, and why there may be more, "" where that is all."""
+    """What is told of a binary: the objects that it was linked from, and why there may be more, "" where that is
+    all."""
 
     objects: frozenset[str]
     gap: str = ""
@@ -73,8 +76,8 @@ def find(tree: Path) -> Path:
 
 
 def source_root(tree: Path) -> Path:
-    """The folder of the sources that a tree's database names: the tree itself, or, for a folder that was built in alone, what CMake or meson
-    wrote down as the source, else the folder that all sources share."""
+    """The folder of the sources that a tree's database names: the tree itself, or, for a folder that was built in
+    alone, what CMake or meson wrote down as the source, else the folder that all sources share."""
     own = find(tree)
     told = _told_root(own.parent)
     sources = [os.path.normpath(os.path.join(row["directory"], row["file"])) for row in _rows(own)]
@@ -127,7 +130,8 @@ def _rows(path: Path) -> list[dict[str, Any]]:
 
 
 def held(tree: Path, root: Path, binary: Path, units: Sequence[Unit]) -> Held:
-    """What a binary was linked from, as the record of its build tells, or CMake's and meson's own; all units where nothing tells.
+    """What a binary was linked from, as the record of its build tells, or CMake's and meson's own; all units where
+    nothing tells.
 
     What is told is of this binary if the output that lay or lies there has its build-id, which a strip leaves as it is.
     """
@@ -211,15 +215,16 @@ def build(command: Sequence[str], tree: Path) -> Recorded:
 
 
 def _from_cmake(command: Sequence[str], root: Path) -> tuple[Unit, ...]:
-    """The units of a tree that CMake has configured before: it calls compilers by the absolute paths that it found then, and writes a database
-    itself when it is asked for one."""
+    """The units of a tree that CMake has configured before: it calls compilers by the absolute paths that it found
+    then, and writes a database itself when it is asked for one."""
     said = f"{' '.join(command)} called no compiler in {root} that could be recorded"
     caches = sorted({*root.glob("CMakeCache.txt"), *root.glob("*/CMakeCache.txt"), *root.glob("*/*/CMakeCache.txt")})
     if len(caches) != 1:
         raise NotFound(
             said,
-            "clean the tree first, so that all of it is compiled; a build that calls compilers by absolute paths must call them by "
-            "their names (make CC=gcc), or write the database itself (cmake -DCMAKE_EXPORT_COMPILE_COMMANDS=ON)",
+            "clean the tree first, so that all of it is compiled; a build that calls compilers by absolute paths "
+            "must call them by their names (make CC=gcc), or write the database itself (cmake "
+            "-DCMAKE_EXPORT_COMPILE_COMMANDS=ON)",
         )
     place = caches[0].parent
     run(["cmake", "-DCMAKE_EXPORT_COMPILE_COMMANDS=ON", str(place)], cwd=place)

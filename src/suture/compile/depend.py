@@ -34,7 +34,8 @@ _ANY = "*"  # an include whose name is a macro that is not a plain file name may
 
 
 class Dependencies:
-    """The include graph of a tree, read once from its files and kept beside it; `over` are folders of files that take their place."""
+    """The include graph of a tree, read once from its files and kept beside it; `over` are folders of files that take
+    their place."""
 
     def __init__(self, place: Path, files: Path, units: tuple[Unit, ...], over: tuple[Path, ...] = ()) -> None:
         self.place = place
@@ -77,7 +78,8 @@ class Dependencies:
         return found + [u for u, names in self._forced if (names & reached or _ANY in names) and u not in found]
 
     def names_of(self, path: str) -> set[str]:
-        """All paths under which the tree has a file: its own, and those through symbolic links to it or to a folder above it."""
+        """All paths under which the tree has a file: its own, and those through symbolic links to it or to a folder
+        above it."""
         found, todo = {path}, [path]
         while todo and len(found) < _MOST_NAMES:
             parts = todo.pop().split("/")
@@ -109,7 +111,8 @@ class Dependencies:
         return known
 
     def taken_in(self, path: str) -> bool:
-        """Whether some file of the tree names it in `.incbin`, of which the compiler's lists of dependencies do not tell."""
+        """Whether some file of the tree names it in `.incbin`, of which the compiler's lists of dependencies do not
+        tell."""
         return f"{_BYTES}{posixpath.basename(path)}" in self.includers
 
     @cached_property
@@ -126,7 +129,8 @@ class Dependencies:
         return {k: sorted(v) for k, v in sorted(found.items())}
 
     def _read_over(self, known: dict[str, list[str]]) -> dict[str, set[str]]:
-        """What changed files include. A macro in their place may mean any file, and so may one that they define anew."""
+        """What changed files include. A macro in their place may mean any file, and so may one that they define
+        anew."""
         found: dict[str, set[str]] = {}
         for folder in self.over:
             for name, includers in _named(folder).items():
@@ -137,7 +141,8 @@ class Dependencies:
         return found
 
     def _meanings(self, macros: Iterable[str]) -> dict[str, set[str]]:
-        """What each macro may stand for. One that the tree does not define names files of the system, which include none of the tree."""
+        """What each macro may stand for. One that the tree does not define names files of the system, which include
+        none of the tree."""
         found: dict[str, set[str]] = {m: set() for m in macros}
         if not found:
             return found
@@ -169,7 +174,8 @@ def _texts(folder: Path) -> Iterator[tuple[str, bytes]]:
 
 
 def _named(folder: Path) -> dict[str, set[str]]:
-    """For each base name that the files of a folder include, theirs; for macros in its place and for .incbin likewise."""
+    """For each base name that the files of a folder include, theirs; for macros in its place and for .incbin
+    likewise."""
     found: dict[str, set[str]] = {}
     for name, text in _texts(folder):
         for match in _INCLUDE.finditer(text):
@@ -221,6 +227,7 @@ def names(rule: str, unit: Unit, root: str, targets: Container[str]) -> bool:
 
 
 def listed(rule: str, unit: Unit, root: str) -> list[str]:
-    """The files of a make rule as `gcc -M` writes it, its target first; relative to the root where they are below it."""
+    """The files of a make rule as `gcc -M` writes it, its target first; relative to the root where they are below
+    it."""
     words = rule.replace("\\\n", " ").replace("\\ ", "\0").replace("\\#", "#").replace("$$", "$").split()
     return [relative(root, unit.directory, w.replace("\0", " ")) for w in words]

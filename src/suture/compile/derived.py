@@ -1,8 +1,8 @@
 """The recipe of a package that has none: what its own debian/rules does, recorded in one of two ways.
 
-`STAND_IN` configures for real and builds with stand-ins for the compilers, which takes seconds; a build that needs programs
-of its own to go on does not get through. `BUILD` builds the package once for real. Which of its links becomes which
-shipped file is found afterwards (`suture.make.pairing`), so such a recipe names no binary.
+`STAND_IN` configures for real and builds with stand-ins for the compilers, which takes seconds; a build that needs
+programs of its own to go on does not get through. `BUILD` builds the package once for real. Which of its links becomes
+which shipped file is found afterwards (`suture.make.pairing`), so such a recipe names no binary.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ class Way(Enum):
 
 
 def ways(source: SourceVersion) -> tuple[Way, ...]:
-    """The ways to try in turn. Only dh tells its steps before it takes them; any other debian/rules is run as a whole."""
+    """The ways to try in turn. Only dh tells its steps before it takes them; any other debian/rules is run as a
+    whole."""
     rules = source.tree / "debian" / "rules"
     text = rules.read_text(errors="surrogateescape") if rules.is_file() else ""
     uses_dh = re.search(r"^\t[@+-]*\s*(?:(?:\w+=\S*|\$\(\w+\))\s+)*dh\s+.*\$", text, re.M) is not None

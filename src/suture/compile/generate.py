@@ -1,7 +1,7 @@
 """What a fix to the inputs of generators comes to: the code is generated anew from the fixed source, and compared.
 
-Build files stay as they are, so the tree is configured as before; what differs then comes from the generators. Where their output
-is the same byte for byte, the change of their input means nothing to a running process.
+Build files stay as they are, so the tree is configured as before; what differs then comes from the generators. Where
+their output is the same byte for byte, the change of their input means nothing to a running process.
 """
 
 from __future__ import annotations
@@ -26,15 +26,17 @@ _CODE = frozenset(
 _LINKED = frozenset({".ld", ".map", ".ver", ".sym"})  # what the linker reads beside objects
 
 Remake = Callable[[Path, Path], Sequence[Unit]]
-"""Configures, generates and records the source in a folder (second) of the layer `upper` in a working folder (first); gives the units."""
+"""Configures, generates and records the source in a folder (second) of the layer `upper` in a working folder (first);
+gives the units."""
 
 
 @dataclass(frozen=True)
 class Generated:
-    """`layer` holds the generated code that came out differently, `files` its paths; paths are relative to the tree's root.
+    """`layer` holds the generated code that came out differently, `files` its paths; paths are relative to the tree's
+    root.
 
-    `gone` is code that is generated no more, `linked` what the linker reads and that differs; `commands` are the sources of units
-    that are compiled in another way, or not at all, or only now.
+    `gone` is code that is generated no more, `linked` what the linker reads and that differs; `commands` are the
+    sources of units that are compiled in another way, or not at all, or only now.
     """
 
     layer: Path
@@ -56,9 +58,9 @@ def generated(
 ) -> Generated:
     """What the generators make of `fix`, once for each fix and tree (`key`).
 
-    `source` is the unpacked source and `files` the configured tree on this host, `root` its place in the room, `units` those that
-    count, `built` the paths in the tree of files that the fix changes itself. Raises `Refused` for a hunk that does not apply, and
-    `CommandFailed` when a step of the build fails.
+    `source` is the unpacked source and `files` the configured tree on this host, `root` its place in the room, `units`
+    those that count, `built` the paths in the tree of files that the fix changes itself. Raises `Refused` for a hunk
+    that does not apply, and `CommandFailed` when a step of the build fails.
     """
     name = hashlib.sha256(f"generated {key} {fix.sha256}".encode()).hexdigest()[:32]
 

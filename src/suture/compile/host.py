@@ -1,14 +1,14 @@
 """A tree of a user's own, built on this host: compiled with its own compiler where it lies, without a clean room.
 
-Post is an overlay over the tree's folder in a private mount namespace, so paths are the same before and after the fix and the
-user's files are not touched. Without root the namespace is one of the user's own.
+Post is an overlay over the tree's folder in a private mount namespace, so paths are the same before and after the fix
+and the user's files are not touched. Without root the namespace is one of the user's own.
 
-What runs are the commands that the tree's compile_commands.json names, with sources of a fix: as the owner of the tree, in a sandbox that
-can write nothing but objects. A fix that makes a compiler run a program gains nothing by it.
+What runs are the commands that the tree's compile_commands.json names, with sources of a fix: as the owner of the tree,
+in a sandbox that can write nothing but objects. A fix that makes a compiler run a program gains nothing by it.
 
-What they read is what their user may read: for a tree that root owns that is nobody in particular (`BUILDER`), so that a fix that includes
-/etc/shadow gets what anybody would. Folders that keep others out (/root) are passed through to the tree and to what its commands name,
-and to nothing else in them. Of the environment they get what compilers ask for.
+What they read is what their user may read: for a tree that root owns that is nobody in particular (`BUILDER`), so that
+a fix that includes /etc/shadow gets what anybody would. Folders that keep others out (/root) are passed through to the
+tree and to what its commands name, and to nothing else in them. Of the environment they get what compilers ask for.
 """
 
 from __future__ import annotations
@@ -50,7 +50,8 @@ _PASSED = re.compile(
 class HostRoom:
     """The host itself, with layers over one folder of it, the uppermost first.
 
-    `uid` and `gid` are whom commands run as when root asks; for 0 it is `BUILDER`. `named` are other paths that commands name.
+    `uid` and `gid` are whom commands run as when root asks; for 0 it is `BUILDER`. `named` are other paths that
+    commands name.
     """
 
     root: str
@@ -64,7 +65,8 @@ class HostRoom:
         return replace(self, layers=(layer, *self.layers))
 
     def enter(self, script: str, *, outputs: Sequence[tuple[Path, str]] = ()) -> str:
-        """Run a shell script with the layers in place, in a sandbox: nothing of the host can be written to but `outputs`.
+        """Run a shell script with the layers in place, in a sandbox: nothing of the host can be written to but
+        `outputs`.
 
         Raises `CommandFailed`.
         """
@@ -125,7 +127,8 @@ def _shut_folders(paths: Sequence[str], uid: int, gid: int) -> dict[str, list[st
 
 
 def _outermost(paths: Sequence[str], root: str) -> list[str]:
-    """Paths of which none lies in another, nor twice; `root`, which has layers of its own, comes last if it is there."""
+    """Paths of which none lies in another, nor twice; `root`, which has layers of its own, comes last if it is
+    there."""
     outer = [p for p in dict.fromkeys(paths) if p != root and not any(p.startswith(f"{x}/") for x in paths)]
     return [*outer, root] if root in paths else outer
 
@@ -138,7 +141,8 @@ def _may_pass(folder: Path, uid: int, gid: int) -> bool:
 
 
 def _whose(root: Path, commands: Path) -> tuple[int, int]:
-    """User and group of a tree's compile commands: the owner of its folder, or of their file if the folder is root's; 0 if that is root's too."""
+    """User and group of a tree's compile commands: the owner of its folder, or of their file if the folder is root's; 0
+    if that is root's too."""
     uid = root.stat().st_uid or commands.stat().st_uid
     try:
         return uid, pwd.getpwuid(uid).pw_gid
@@ -149,8 +153,8 @@ def _whose(root: Path, commands: Path) -> tuple[int, int]:
 def open_tree(folder: Path, binary: Path) -> Tree:
     """A user's built tree with its compile_commands.json, for one binary that was linked from it.
 
-    Which of the units are in the binary is what the recorded build tells; where it tells nothing, the match does. `folder` is that of the sources or
-    one that was built in. Raises `NotFound` and `BadDatabase`.
+    Which of the units are in the binary is what the recorded build tells; where it tells nothing, the match does.
+    `folder` is that of the sources or one that was built in. Raises `NotFound` and `BadDatabase`.
     """
     given = folder.resolve()
     root = database.source_root(given)
@@ -159,7 +163,8 @@ def open_tree(folder: Path, binary: Path) -> Tree:
     own = next((x for x in (root, given) if cache.is_inside(cache.root(), x)), None)
     if own is not None:
         raise Unsupported(
-            f"{cache.root()}: Suture keeps what it makes there, within {own}, which must not change while it is compiled",
+            f"{cache.root()}: Suture keeps what it makes there, within {own}, which must not change while it is "
+            "compiled",
             "set SUTURE_CACHE to a folder outside of the tree",
         )
     units = database.read(given, root)
@@ -168,7 +173,8 @@ def open_tree(folder: Path, binary: Path) -> Tree:
             f"{root}: its compilation database names no source in it", "record it again: suture record -- make"
         )
     _check_program(binary)
-    # an untouched __TIME__ must not differ between before and after the fix (reproducible-builds.org, SOURCE_DATE_EPOCH)
+    # an untouched __TIME__ must not differ between before and after the fix (reproducible-builds.org,
+    # SOURCE_DATE_EPOCH)
     date = os.environ.get("SOURCE_DATE_EPOCH") or str(int(binary.stat().st_mtime))
     room = HostRoom(str(root), (), *_whose(root, database.find(given)), _named(root, given, units))
     _check_readable(root, units, room)
@@ -212,7 +218,8 @@ def _check_program(path: Path) -> None:
 
 
 def _named(root: Path, given: Path, units: Sequence[Unit]) -> tuple[str, ...]:
-    """What the commands of a tree name outside of it: folders of headers, files, where they run, and the compilers' own places."""
+    """What the commands of a tree name outside of it: folders of headers, files, where they run, and the compilers' own
+    places."""
     found = {str(given): None}
     for unit in units:
         found[unit.directory] = None

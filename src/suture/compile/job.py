@@ -60,7 +60,8 @@ class CompiledObject:
 
 @dataclass(frozen=True)
 class Job:
-    """One command of the compiler whose single output is wanted. `ending` are the arguments before the output's path."""
+    """One command of the compiler whose single output is wanted. `ending` are the arguments before the output's
+    path."""
 
     unit: Unit
     flags: tuple[str, ...]
@@ -82,8 +83,8 @@ def outputs(
 ) -> list[Path]:
     """The output file of each job, from the cache or made now, all missing ones in one entry of the room.
 
-    `root` is the tree's, whose lines an error may quote. Raises `CompileFailed` for all units of which a job fails; the outputs
-    of the other jobs are kept.
+    `root` is the tree's, whose lines an error may quote. Raises `CompileFailed` for all units of which a job fails; the
+    outputs of the other jobs are kept.
     """
     store = place or cache.root() / "object"
     paths = [store / key[:2] / key for key in (job.key(state) for job in jobs)]

@@ -12,7 +12,8 @@ from pathlib import Path
 from suture.compile.call import Call
 
 _SHARED = re.compile(r"\.so(\.[\d.]+)?$")
-# ninja manual, "Build statements" and "Lexical syntax": $ and a newline go on, $ and another character is that character
+# ninja manual, "Build statements" and "Lexical syntax": $ and a newline go on, $ and another character is that
+# character
 _STATEMENT = re.compile(r"^build ((?:[^:\n$]|\$.)+): (\S*LINKER\S*)((?:[^\n$]|\$.)*)$", re.M | re.S)
 
 

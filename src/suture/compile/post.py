@@ -15,8 +15,8 @@ from suture.source.fix import FilePatch, Fix
 
 
 def layer(key: str, files: Path, root: str, fix: Fix, built_path: Callable[[str], str]) -> Path:
-    """The layer of a fix over the tree named `key`, made once. `files` are the tree's files on this host, `root` its place in
-    the room.
+    """The layer of a fix over the tree named `key`, made once. `files` are the tree's files on this host, `root` its
+    place in the room.
 
     Raises `Refused` for a hunk that does not apply: offsets are allowed, fuzz is not.
     """
@@ -32,7 +32,8 @@ def layer(key: str, files: Path, root: str, fix: Fix, built_path: Callable[[str]
 
 
 def apply(part: FilePatch, files: Path, target: Path, path: str, name: str) -> None:
-    """Apply the change of one file: read from `files` (or from `target`, if it was changed before), written to `target`."""
+    """Apply the change of one file: read from `files` (or from `target`, if it was changed before), written to
+    `target`."""
     place = target / path
     if not cache.is_inside(place, target):
         raise Refused(f"{name}: {part.path}: a link leads out of the source", "check where the patch comes from")
@@ -58,7 +59,8 @@ def apply(part: FilePatch, files: Path, target: Path, path: str, name: str) -> N
         if _is_there(part, place):
             raise Refused(
                 f"{name}: {part.path}: the source has the change already",
-                "there is nothing to do for this file: leave it out with --only, or check that the version is the one that is shipped",
+                "there is nothing to do for this file: leave it out with --only, or check that the version is the "
+                "one that is shipped",
             ) from failed
         hunk = _first_failed(part, before)
         raise Refused(

@@ -29,7 +29,8 @@ class BadRecipe(SutureError):
 class ShippedBinary:
     """A file of a binary package, and the link output in the built tree that becomes it.
 
-    `output` is relative to the tree's root; `file` to that of the package. `suspends` are functions that a suspended coroutine stands in.
+    `output` is relative to the tree's root; `file` to that of the package. `suspends` are functions that a suspended
+    coroutine stands in.
     """
 
     package: str
@@ -45,7 +46,8 @@ class Recipe:
     The three scripts are POSIX shell, run in the tree's root with the variables that debian/rules exports.
     `versions` are pairs of a package, or of `src:` and a source package, and the version that the room gets of it.
     `moved` are pairs of a folder in the source and the folder of the built tree that holds the copy which is compiled.
-    `real` says that `record` builds with the compilers themselves instead of stand-ins. Without `binaries` it is a derived one.
+    `real` says that `record` builds with the compilers themselves instead of stand-ins. Without `binaries` it is a
+    derived one.
     """
 
     source: str

@@ -2,9 +2,10 @@
 
 Stand-ins for compilers and archivers are put in front of PATH. In a clean room they write down their arguments and only
 touch their outputs, so a whole package is recorded in seconds with any make system, libtool included (what libtool
-calls is recorded). For a tree of a user's own they write down and pass on. Questions to the compiler (`-E`, `-S`, `-M`, `-v` …)
-always go to the real one. The log is one file per process, records of NUL-terminated strings: the count of arguments,
-what was done, the directory, the program, the arguments. The content of a response file comes before the call that names it.
+calls is recorded). For a tree of a user's own they write down and pass on. Questions to the compiler (`-E`, `-S`, `-M`,
+`-v` …) always go to the real one. The log is one file per process, records of NUL-terminated strings: the count of
+arguments, what was done, the directory, the program, the arguments. The content of a response file comes before the
+call that names it.
 """
 
 from __future__ import annotations
@@ -47,7 +48,8 @@ _MARK, _PROGRAM = (
 )  # what the stand-ins write into objects and linked files
 _EMPTY = b"!<arch>\n"  # and into archives: one without members, which `nm` can read
 
-# dash keeps this at about a millisecond per call: no program is started, and $$ names a log file that nobody else writes.
+# dash keeps this at about a millisecond per call: no program is started, and $$ names a log file that nobody else
+# writes.
 _STAND_IN = r"""#!/bin/sh
 deep=0
 keep() {
@@ -128,8 +130,9 @@ case $mode in
 esac
 """
 
-# A build may run a program that it has just linked: a generator of sources. Its stand-in then makes the program for real, from the
-# commands that the stand-ins keep in what they write, in a folder of its own, so that the tree stays as it is, and runs it.
+# A build may run a program that it has just linked: a generator of sources. Its stand-in then makes the program for
+# real, from the commands that the stand-ins keep in what they write, in a folder of its own, so that the tree stays as
+# it is, and runs it.
 _REALIZE = r"""#!/bin/sh
 program=$1; shift
 case $program in /*) ;; *) program=$PWD/$program;; esac
@@ -241,7 +244,8 @@ _NINJA = '#!/bin/sh\nexec /usr/bin/ninja -k 0 "$@"\n'
 
 @dataclass(frozen=True)
 class Recording:
-    """What a build did: its TUs, and for each output of a link or archive its input files (all relative to the root)."""
+    """What a build did: its TUs, and for each output of a link or archive its input files (all relative to the
+    root)."""
 
     units: tuple[Unit, ...]
     links: Mapping[str, tuple[str, ...]]
@@ -270,8 +274,8 @@ class Recording:
         return frozenset(found)
 
     def uncompiled(self, output: str, files: Path) -> tuple[str, ...]:
-        """What an output in a real tree (`files`) is linked from and nothing was seen to compile: objects and archives of the tree, and members
-        of its archives. What lies outside is not the tree's."""
+        """What an output in a real tree (`files`) is linked from and nothing was seen to compile: objects and archives
+        of the tree, and members of its archives. What lies outside is not the tree's."""
         known = {u.object for u in self.units}
         found: set[str] = set()
         seen = set(known)
@@ -305,7 +309,8 @@ def install(folder: Path) -> None:
 
 
 def keep_going(folder: Path) -> None:
-    """Write beside the stand-ins a ninja that does all it can when a step fails, and what makes a program for real that the build runs."""
+    """Write beside the stand-ins a ninja that does all it can when a step fails, and what makes a program for real that
+    the build runs."""
     for name, text in (("ninja", _NINJA), ("suture-realize", _REALIZE)):
         (folder / name).write_text(text)
         (folder / name).chmod(0o755)

@@ -1,8 +1,8 @@
 """Clean rooms: a file tree put together of overlay layers, entered in namespaces that end with the command.
 
-A room's base is a chroot of one Debian release (apt and build-essential); over it lies a layer with one source package's
-declared build dependencies, over that a configured tree, over that the files of a fix. Layers are made once and never
-change; what a command writes goes to a layer of its own or is thrown away. No mount outlives the command.
+A room's base is a chroot of one Debian release (apt and build-essential); over it lies a layer with one source
+package's declared build dependencies, over that a configured tree, over that the files of a fix. Layers are made once
+and never change; what a command writes goes to a layer of its own or is thrown away. No mount outlives the command.
 """
 
 from __future__ import annotations
@@ -31,12 +31,14 @@ INSIDE = "/run/suture"
 """Folder in a room that holds what belongs to the running command alone (a tmpfs)."""
 
 _OVERLAY = "redirect_dir=off,metacopy=off,index=off"
-# What the indexes list and the archive has no more (security updates that a newer one has pushed out) counts as not there.
+# What the indexes list and the archive has no more (security updates that a newer one has pushed out) counts as not
+# there.
 _PIN = "Package: /./\nPin: version *{version}\nPin-Priority: -1\n\n"
 _GONE = re.compile(r"^E: Failed to fetch \S+/[^/_\s]+_([^/_\s]+)_[a-z0-9]+\.deb\s+404\b", re.M)
 
 # mmdebstrap mounts /proc and /sys into what it makes. It does so in namespaces of its own, which end with us: a killed
-# maker leaves no mount behind into which the next one would walk. `mount` is for hosts that share /; a chroot refuses it.
+# maker leaves no mount behind into which the next one would walk. `mount` is for hosts that share /; a chroot refuses
+# it.
 _APART = (
     *("setpriv", "--pdeathsig=KILL"),
     *("unshare", "--mount", "--propagation=unchanged", "--pid", "--fork", "--kill-child", "--mount-proc"),
@@ -44,7 +46,8 @@ _APART = (
 )
 
 BUILDER = 65530
-"""User and group that run package code in a room; Debian keeps the number free (policy 9.2.2: 65000 to 65533 are reserved)."""
+"""User and group that run package code in a room; Debian keeps the number free (policy 9.2.2: 65000 to 65533 are
+reserved)."""
 
 
 class Rights(Enum):
@@ -86,10 +89,10 @@ class Room:
     ) -> str:
         """Run a POSIX shell script in the room, in a sandbox (`suture.compile.sandbox`); its standard output.
 
-        What it writes goes to the folder `keep` (a new layer; made here), or is thrown away. `binds` are pairs of a host
-        path and its place in the room, read-only but for an installation; `outputs` are folders of the host that it may write to,
-        which are given to `BUILDER`. The environment is `env` and nothing else, besides PATH, HOME and locale.
-        Raises `CommandFailed` with the end of the script's output, and `NeedsRoot`.
+        What it writes goes to the folder `keep` (a new layer; made here), or is thrown away. `binds` are pairs of a
+        host path and its place in the room, read-only but for an installation; `outputs` are folders of the host that
+        it may write to, which are given to `BUILDER`. The environment is `env` and nothing else, besides PATH, HOME and
+        locale. Raises `CommandFailed` with the end of the script's output, and `NeedsRoot`.
         """
         if os.geteuid() != 0:
             raise NeedsRoot
@@ -121,9 +124,11 @@ class Room:
         binds: Sequence[tuple[Path, str]] = (),
         before: str = "",
     ) -> None:
-        """Install packages of an archive by `apt-get WORDS`; the new layer is `keep`. Rooms share indexes and downloads.
+        """Install packages of an archive by `apt-get WORDS`; the new layer is `keep`. Rooms share indexes and
+        downloads.
 
-        Rooms are filled side by side: one downloads at a time, while others unpack. `before` is a script that runs first.
+        Rooms are filled side by side: one downloads at a time, while others unpack. `before` is a script that runs
+        first.
         """
         own = [
             (archive.lists, "/var/lib/apt/lists"),
@@ -191,15 +196,17 @@ class NoSandbox(SutureError):
 
 
 def carry_out(order: Order, script: str) -> str:
-    """The standard output of an order that runs a script. Raises `CommandFailed` with the script as its command, and `NoSandbox`."""
+    """The standard output of an order that runs a script. Raises `CommandFailed` with the script as its command, and
+    `NoSandbox`."""
     try:
         return run(order.argv())
     except CommandFailed as failed:
         if failed.status == FAILED and NO_SANDBOX in failed.output:
             raise NoSandbox(
                 failed.output.strip(),
-                "allow namespaces (as another user than root: sysctl user.max_user_namespaces, kernel.unprivileged_userns_clone, "
-                "kernel.apparmor_restrict_unprivileged_userns), or run the command as root of the host",
+                "allow namespaces (as another user than root: sysctl user.max_user_namespaces, "
+                "kernel.unprivileged_userns_clone, kernel.apparmor_restrict_unprivileged_userns), or run the "
+                "command as root of the host",
             ) from failed
         raise CommandFailed(["sh", "-euc", script], None, failed.status, failed.output) from failed
 

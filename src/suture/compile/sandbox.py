@@ -1,12 +1,15 @@
-"""A sandbox: a command runs in namespaces of its own, with the mounts it is given, without rights and without a network.
+"""A sandbox: a command runs in namespaces of its own, with the mounts it is given, without rights and without a
+network.
 
-What runs inside is the code of packages (debian/rules, configure, make) and compilers with flags that somebody else wrote. It sees
-no process of the host, no device, no terminal, no socket; it cannot gain rights; what it may write are the folders named in
-the order. There is no second way out of the mounts: a chroot without CAP_SYS_CHROOT is not left, and in a chroot no user
-namespace can be made (clone(2), CLONE_NEWUSER: EPERM). On the host's own file system every mount is read-only, and a user namespace made
-inside cannot change that (mount_namespaces(7): mounts of a more privileged namespace keep their flags).
+What runs inside is the code of packages (debian/rules, configure, make) and compilers with flags that somebody else
+wrote. It sees no process of the host, no device, no terminal, no socket; it cannot gain rights; what it may write are
+the folders named in the order. There is no second way out of the mounts: a chroot without CAP_SYS_CHROOT is not left,
+and in a chroot no user namespace can be made (clone(2), CLONE_NEWUSER: EPERM). On the host's own file system every
+mount is read-only, and a user namespace made inside cannot change that (mount_namespaces(7): mounts of a more
+privileged namespace keep their flags).
 
-This file is also the program that does it, run by `python -I -S` with the order as JSON; it imports the standard library only.
+This file is also the program that does it, run by `python -I -S` with the order as JSON; it imports the standard
+library only.
 """
 
 from __future__ import annotations
@@ -39,11 +42,13 @@ _PR_SET_PDEATHSIG, _PR_SET_SECCOMP, _PR_CAPBSET_READ, _PR_CAPBSET_DROP, _PR_SET_
 _SYS_KEYCTL, _KEYCTL_JOIN_SESSION_KEYRING = 250, 1
 _CAPABILITIES = 64  # more than any kernel has; PR_CAPBSET_READ fails for those that it does not know
 
-# capabilities(7). What dpkg needs in a chroot of its own: no CAP_MKNOD, CAP_SYS_CHROOT, CAP_DAC_READ_SEARCH (open_by_handle_at), CAP_SYS_ADMIN.
+# capabilities(7). What dpkg needs in a chroot of its own: no CAP_MKNOD, CAP_SYS_CHROOT, CAP_DAC_READ_SEARCH
+# (open_by_handle_at), CAP_SYS_ADMIN.
 INSTALLING = (0, 1, 3, 4, 5, 6, 7, 29, 31)
 """CAP_CHOWN, DAC_OVERRIDE, FOWNER, FSETID, KILL, SETGID, SETUID, AUDIT_WRITE, SETFCAP."""
 
-# socket() and io_uring_setup() are refused, and every call of another ABI (i386, x32) ends the process: seccomp(2), bpf(4).
+# socket() and io_uring_setup() are refused, and every call of another ABI (i386, x32) ends the process: seccomp(2),
+# bpf(4).
 _AUDIT_ARCH_X86_64, _X32, _EACCES = 0xC000003E, 0x40000000, 0x0005000D
 _NO_SOCKETS = (
     (0x20, 0, 0, 4),  # the architecture of the call
@@ -62,10 +67,12 @@ _NO_SOCKETS = (
 class Order:
     """What is to be made, and run in it.
 
-    `steps` are mounts in their order: `private` (nothing of ours is seen outside) and `private-or-not` (in a chroot that is no mount point the
-    kernel refuses it: mount(2), EINVAL), `tmpfs TARGET OPTIONS`, `overlay TARGET OPTIONS`, `proc TARGET`, `devices TARGET`, `folder TARGET`,
-    `own TARGET` (a folder for the command alone), `bind SOURCE TARGET` (read-only), `bind-rw SOURCE TARGET`, `freeze` (all mounts there are become
-    read-only), `alone FOLDER PATHS` (an empty folder takes the place of FOLDER, in which only PATHS are, as they were: everybody may pass). Sources of binds are taken before the first step. `root` is the folder that becomes `/`, "" for none.
+    `steps` are mounts in their order: `private` (nothing of ours is seen outside) and `private-or-not` (in a chroot
+    that is no mount point the kernel refuses it: mount(2), EINVAL), `tmpfs TARGET OPTIONS`, `overlay TARGET OPTIONS`,
+    `proc TARGET`, `devices TARGET`, `folder TARGET`, `own TARGET` (a folder for the command alone), `bind SOURCE
+    TARGET` (read-only), `bind-rw SOURCE TARGET`, `freeze` (all mounts there are become read-only), `alone FOLDER PATHS`
+    (an empty folder takes the place of FOLDER, in which only PATHS are, as they were: everybody may pass). Sources of
+    binds are taken before the first step. `root` is the folder that becomes `/`, "" for none.
     """
 
     steps: tuple[tuple[str, ...], ...]

@@ -1,7 +1,7 @@
 """A configured source tree in its clean room: its units, and objects compiled from it before and after a fix.
 
-A tree is prepared once per source version and recipe and then never changes. A fix is a layer over it at the same path, so
-pre and post differ in the fix and in nothing else.
+A tree is prepared once per source version and recipe and then never changes. A fix is a layer over it at the same path,
+so pre and post differ in the fix and in nothing else.
 """
 
 from __future__ import annotations
@@ -31,8 +31,9 @@ from suture.source.fix import Fix
 
 _FORMAT = 6  # of the facts beside a tree; a change makes trees anew
 
-# What dh does up to and with dh_auto_configure, and what it does then but for the tests, with the flags that it exports unless the
-# package has set them (dh(1)). CMake writes absolute paths of compilers into its build files, where no stand-in would be found.
+# What dh does up to and with dh_auto_configure, and what it does then but for the tests, with the flags that it exports
+# unless the package has set them (dh(1)). CMake writes absolute paths of compilers into its build files, where no
+# stand-in would be found.
 _PRELUDE = r"""
 dh_flags() {
   eval "$(dpkg-buildflags --export=sh | sed -E 's/^export ([A-Z_]+)=/[ -n "${\1+x}" ] || export \1=/')"
@@ -62,7 +63,8 @@ _STEP = "suture-step:\n\t@sh -eu {inside}/step.sh\n"
 
 @dataclass(frozen=True)
 class Output:
-    """What a build links: its path and the objects in it (relative to the root), its DT_SONAME, and whether it is a library that is loaded."""
+    """What a build links: its path and the objects in it (relative to the root), its DT_SONAME, and whether it is a
+    library that is loaded."""
 
     path: str
     soname: str
@@ -87,10 +89,10 @@ class Enterable(Protocol):
 class Tree:
     """A configured tree, or one with a fix over it (`post`).
 
-    `root` is the tree's absolute path inside the room; `files` its files on this host, without any fix; `place` a folder for
-    facts about it; `key` names its whole contents, fix included. `over` are folders on this host with the files that a fix changes,
-    the uppermost first. `gap` tells of code that is, or may be, in its binary and that no unit makes. `outputs` are all links of the build, where
-    no recipe tells which of them ship.
+    `root` is the tree's absolute path inside the room; `files` its files on this host, without any fix; `place` a
+    folder for facts about it; `key` names its whole contents, fix included. `over` are folders on this host with the
+    files that a fix changes, the uppermost first. `gap` tells of code that is, or may be, in its binary and that no
+    unit makes. `outputs` are all links of the build, where no recipe tells which of them ship.
     """
 
     name: str
@@ -141,7 +143,8 @@ class Tree:
         return self._dependencies.taken_in(self.built_path(path))
 
     def units_of(self, path: str) -> tuple[Unit, ...]:
-        """The units that a changed file affects: those that compile it, and those that include it, as `gcc -M` tells."""
+        """The units that a changed file affects: those that compile it, and those that include it, as `gcc -M`
+        tells."""
         targets = self.names_of(path)
         possible = {u.object: u for target in sorted(targets) for u in self._dependencies.candidates(target)}.values()
         sure = [u for u in possible if u.source in targets]
@@ -192,7 +195,8 @@ class Tree:
         return Tree(**{**fields, "key": key, "room": room, "over": over})
 
     def generated(self, fix: Fix) -> Generated | None:
-        """What generators make of a fix, at the price of a preparation; None for a tree that is not prepared from its source.
+        """What generators make of a fix, at the price of a preparation; None for a tree that is not prepared from its
+        source.
 
         Raises `Refused` for a hunk that does not apply, and `CommandFailed` when a step of the build fails.
         """
@@ -279,7 +283,8 @@ def _record(
     record.keep_going(tools)
     mode = record.PASS if recipe.real else record.STUB
     settings = {**env, **record.environment(f"{INSIDE}/log", mode, room.PATH, f"{INSIDE}/tools")}
-    # Programs that the build makes and runs are only touched here, so some of its rules fail; what counts is the record.
+    # Programs that the build makes and runs are only touched here, so some of its rules fail; what counts is the
+    # record.
     tolerant = f"(PATH={INSIDE}/tools:$PATH\n{recipe.record}\n) >{INSIDE}/outcome/record.log 2>&1 || true\n"
     outputs = [(log, f"{INSIDE}/log"), (outcome, f"{INSIDE}/outcome")]
     _step(own, folder, root, settings, tolerant, upper, [(tools, f"{INSIDE}/tools")], outputs)

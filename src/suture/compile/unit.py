@@ -53,8 +53,8 @@ class Variant(Enum):
     # with a description of its types, which a comparison needs whatever the build has
     SECTIONS = ("-ffunction-sections", "-fdata-sections", "-fmerge-constants", "-g2", "-gz=none")
     COMPARE = (*SECTIONS, "-g0", "-D__LINE__=7", "-w")  # line numbers do not count as a change
-    # code that knows of other functions no more than their prototypes: what they change and return, and what they are given (gcc(1));
-    # gcc before 11 has no modref
+    # code that knows of other functions no more than their prototypes: what they change and return, and what they are
+    # given (gcc(1)); gcc before 11 has no modref
     APART_OLD = (
         *SECTIONS, "-fno-ipa-pure-const", "-fno-ipa-vrp", "-fno-ipa-bit-cp", "-fno-ipa-cp", "-fno-ipa-reference",
         "-fno-ipa-reference-addressable",
@@ -62,7 +62,8 @@ class Variant(Enum):
     APART = (*APART_OLD, "-fno-ipa-modref")
 
     def flags_for(self, unit: Unit) -> tuple[str, ...]:
-        """The flags for one unit. Compilers describe a C++ class only where its key function is, unless they are told to; that changes no code."""
+        """The flags for one unit. Compilers describe a C++ class only where its key function is, unless they are told
+        to; that changes no code."""
         own: tuple[str, ...] = self.value
         if self is not Variant.SECTIONS or unit.language != "c++":
             return own
@@ -73,8 +74,8 @@ class Variant(Enum):
 class Unit:
     """One translation unit as the build compiles it.
 
-    `source` and `object` are relative to the tree's root, `directory` is where the compiler runs (absolute, in the room),
-    `argv` the compiler's recorded arguments, the compiler's name first.
+    `source` and `object` are relative to the tree's root, `directory` is where the compiler runs (absolute, in the
+    room), `argv` the compiler's recorded arguments, the compiler's name first.
     """
 
     source: str
@@ -85,8 +86,8 @@ class Unit:
 
     @property
     def command(self) -> tuple[str, ...]:
-        """`argv` without `-c`, the output and dependency options, and those for debug information, which change no code: what
-        the flags of a `Variant` and `-c -o`, `-E` or `-M` are added to."""
+        """`argv` without `-c`, the output and dependency options, and those for debug information, which change no
+        code: what the flags of a `Variant` and `-c -o`, `-E` or `-M` are added to."""
         kept: list[str] = []
         value_of = ""
         for argument in self.argv[1:]:

@@ -1,8 +1,8 @@
 """One update becomes live patches: planned, tried in rounds until what is left is whole, and written down.
 
-All fixes are tried together first, since most updates go in whole. A fix of which something is missing is left out, the rest is tried
-again, and so on: what remains is one patch for each binary, with fixes that are all complete. What was left out is then tried
-by itself, so that its reasons are its own.
+All fixes are tried together first, since most updates go in whole. A fix of which something is missing is left out, the
+rest is tried again, and so on: what remains is one patch for each binary, with fixes that are all complete. What was
+left out is then tried by itself, so that its reasons are its own.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ from suture.trial.trial import Candidate, try_patches
 
 
 def convert(update: Update, folder: Path, progress: Progress = silent, with_trial: bool = True) -> Conversion:
-    """Convert one update; patches go to `folder`, each tried before it stays there. What fails is part of the result: nothing is raised for one package but what is a
-    fault of this host (no root, no space)."""
+    """Convert one update; patches go to `folder`, each tried before it stays there. What fails is part of the result:
+    nothing is raised for one package but what is a fault of this host (no root, no space)."""
     clock = Clock()
     try:
         with clock.step("fetch"):
@@ -141,8 +141,8 @@ class _Attempt:
         return None, tuple(left[f.name] for f in self.fixes)
 
     def _wrong(self, going: Sequence[Fix], making: Making) -> dict[str, FixResult]:
-        """The fixes that have to go, of those of which something is missing. One such fix spoils the functions that others change
-        too, so each is judged by itself first."""
+        """The fixes that have to go, of those of which something is missing. One such fix spoils the functions that
+        others change too, so each is judged by itself first."""
         lacking = [f for f in going if not _is_whole(making, f)]
         if len(going) == 1:
             return {f.name: self._inside(making, f) for f in lacking}
@@ -229,7 +229,8 @@ class _Attempt:
 
 
 def _apply(fix: Fix, tree: Tree, over: Path) -> None:
-    """Apply a fix to the files in `over`, and where they are not there to copies of the tree's. Raises `Refused`, with nothing changed."""
+    """Apply a fix to the files in `over`, and where they are not there to copies of the tree's. Raises `Refused`, with
+    nothing changed."""
     paths = {tree.built_path(f.path) for f in fix.files}
     before = {p: (over / p).read_bytes() if (over / p).is_file() else None for p in paths}
     try:
@@ -245,7 +246,8 @@ def _apply(fix: Fix, tree: Tree, over: Path) -> None:
 
 
 def _is_whole(making: Making, fix: Fix) -> bool:
-    """Whether nothing of a fix is missing in any binary. What is refused with no patch to say so counts for every fix."""
+    """Whether nothing of a fix is missing in any binary. What is refused with no patch to say so counts for every
+    fix."""
     rows = [row for made in making.patches for row in made.manifest.fixes if row.name == fix.name]
     if not making.patches:
         return not making.refused

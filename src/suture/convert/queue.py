@@ -1,9 +1,10 @@
 """The durable queue of conversions: DBOS keeps it, in SQLite or in a PostgreSQL that several builders share.
 
-Each update is a workflow that is named after it, so that it is queued once, whoever sees it. A builder that dies leaves its
-workflows pending; it takes them up again when it comes back, and where builders share a database the others do as soon as
-they see that it is gone. They see it by a lock that the builder holds as long as it lives: a file's on one host, PostgreSQL's own
-advisory lock between hosts. What a conversion has made so far lies in the cache, so that a second try goes on and does not begin anew.
+Each update is a workflow that is named after it, so that it is queued once, whoever sees it. A builder that dies leaves
+its workflows pending; it takes them up again when it comes back, and where builders share a database the others do as
+soon as they see that it is gone. They see it by a lock that the builder holds as long as it lives: a file's on one
+host, PostgreSQL's own advisory lock between hosts. What a conversion has made so far lies in the cache, so that a
+second try goes on and does not begin anew.
 """
 
 from __future__ import annotations
@@ -113,7 +114,8 @@ def _key(builder: str) -> int:
 
 @contextmanager
 def builder(place: QueuePlace, name: str, jobs: int, progress: Progress = silent) -> Iterator[Builder]:
-    """A builder that works as long as the context lasts. `name` tells it from others of the same queue. Raises `QueueFailed`."""
+    """A builder that works as long as the context lasts. `name` tells it from others of the same queue. Raises
+    `QueueFailed`."""
     config: DBOSConfig = {
         "name": NAME,
         "system_database_url": place.url,

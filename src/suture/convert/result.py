@@ -29,7 +29,8 @@ class Closing(Enum):
 
 @dataclass(frozen=True)
 class FixResult:
-    """One fix. `functions` by binary for what is live; `reasons` why it is not; `review` what a person should look at in what is live."""
+    """One fix. `functions` by binary for what is live; `reasons` why it is not; `review` what a person should look at
+    in what is live."""
 
     name: str
     cves: tuple[str, ...]
@@ -51,8 +52,8 @@ class CveResult:
 
 @dataclass(frozen=True)
 class PatchResult:
-    """One patch file of the update. `trial` is what its trial came to (`suture.trial`), `tried` the commands that ran it, `detail` what the
-    trial says of one that did not pass."""
+    """One patch file of the update. `trial` is what its trial came to (`suture.trial`), `tried` the commands that ran
+    it, `detail` what the trial says of one that did not pass."""
 
     id: str
     file: str
@@ -85,7 +86,8 @@ class Conversion:
 def close(
     cves: Sequence[str], of_rest: Sequence[str], fixes: Sequence[FixResult], rest: Sequence[str]
 ) -> tuple[CveResult, ...]:
-    """What came of each CVE. One that no fix is for (`of_rest`) may be any of the changes called `rest`: it is closed where all are."""
+    """What came of each CVE. One that no fix is for (`of_rest`) may be any of the changes called `rest`: it is closed
+    where all are."""
     found = []
     for cve in sorted({*cves, *(c for f in fixes for c in f.cves)}):
         own = [f for f in fixes if cve in f.cves] or [f for f in fixes if f.name in rest and cve in of_rest]
@@ -110,7 +112,8 @@ def close(
 
 
 def after_trial(fix: FixResult, patches: Sequence[PatchResult]) -> FixResult:
-    """A fix once its patches were tried: it is not live where a trial failed, and a person looks at what could not be tried."""
+    """A fix once its patches were tried: it is not live where a trial failed, and a person looks at what could not be
+    tried."""
     own = [p for p in patches if p.binary in fix.functions]
     failed = [f"the trial of {p.binary} failed: {p.detail}" for p in own if p.trial == TrialOutcome.FAILED.value]
     if failed and fix.outcome is ConvertOutcome.LIVE:

@@ -1,5 +1,5 @@
-"""Conversions on disk: one folder for each update, with its patches and what came of it. The facts come last, so that a folder with
-them is whole."""
+"""Conversions on disk: one folder for each update, with its patches and what came of it. The facts come last, so that a
+folder with them is whole."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""One conversion in a process of its own: what a builder starts for each update. It ends with the builder, however that ends."""
+"""One conversion in a process of its own: what a builder starts for each update. It ends with the builder, however that
+ends."""
 
 from __future__ import annotations
 
@@ -15,7 +16,8 @@ from suture.source.update import Update
 
 @dataclass(frozen=True)
 class ToConvert:
-    """An update to be converted, as the queue keeps it. `again` says that it was converted before and is to be once more."""
+    """An update to be converted, as the queue keeps it. `again` says that it was converted before and is to be once
+    more."""
 
     source: str
     release: str

@@ -1,4 +1,5 @@
-"""An object compiled with -ffunction-sections -fdata-sections, cut into atoms: one section is one function part or one datum.
+"""An object compiled with -ffunction-sections -fdata-sections, cut into atoms: one section is one function part or one
+datum.
 
 References are kept as facts about their targets, so that two compiles can be compared and parts of one can be moved.
 """
@@ -34,7 +35,8 @@ class AtomKind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """A relocation of an atom. `section` is the target's section index in the same object, None for an external `symbol`.
+    """A relocation of an atom. `section` is the target's section index in the same object, None for an external
+    `symbol`.
 
     `value` is the target symbol's offset in its section (0 for externals), `addend` the relocation's own.
     """
@@ -71,9 +73,11 @@ class Atom:
         return self.kind in (AtomKind.CONST, AtomKind.RELRO, AtomKind.MERGED)
 
     def is_branch(self, ref: Reference) -> bool:
-        """Whether a reference of code is the target of a call or jump, not an operand; gas gives PC32 for local functions.
+        """Whether a reference of code is the target of a call or jump, not an operand; gas gives PC32 for local
+        functions.
 
-        The byte before a RIP-relative operand is a ModRM with mod 0 and rm 5 (Intel SDM 2.2.1.6), which no branch ends in.
+        The byte before a RIP-relative operand is a ModRM with mod 0 and rm 5 (Intel SDM 2.2.1.6), which no branch ends
+        in.
         """
         return (
             self.kind is AtomKind.CODE
@@ -99,7 +103,8 @@ class Atom:
 
     @property
     def is_vtable(self) -> bool:
-        """Whether it is a class's table of virtual functions, or one that constructors use (Itanium C++ ABI 2.5, 2.6)."""
+        """Whether it is a class's table of virtual functions, or one that constructors use (Itanium C++ ABI 2.5,
+        2.6)."""
         return self.label.startswith(("_ZTV", "_ZTT", "_ZTC"))
 
     @property
@@ -188,7 +193,8 @@ class AtomObject:
 
     @cached_property
     def pads(self) -> dict[int, int]:
-        """By index of the code section the bytes in front of its function, where gcc left room (-fpatchable-function-entry=N,M).
+        """By index of the code section the bytes in front of its function, where gcc left room
+        (-fpatchable-function-entry=N,M).
 
         They are none of the function's; an atom begins behind them.
         """
@@ -257,7 +263,8 @@ class AtomObject:
 
     @cached_property
     def pool_bounds(self) -> dict[int, list[int]]:
-        """For each unnamed constant section (switch tables, constant pools) the offsets that references point to, sorted."""
+        """For each unnamed constant section (switch tables, constant pools) the offsets that references point to,
+        sorted."""
         found: dict[int, set[int]] = {a.index: set() for a in self.atoms.values() if a.label == a.section.name}
         for atom in self.atoms.values():
             for ref in atom.references:
@@ -268,7 +275,8 @@ class AtomObject:
     def pointed(self, source: Atom, ref: Reference) -> int:
         """The offset in its target that a reference of `source` means.
 
-        A PC-relative field counts from the end of its instruction (Intel SDM 2.2.1.6), which an immediate moves away from its own.
+        A PC-relative field counts from the end of its instruction (Intel SDM 2.2.1.6), which an immediate moves away
+        from its own.
         """
         if not is_pc_relative(ref.r_type):
             return ref.value + ref.addend
@@ -276,7 +284,8 @@ class AtomObject:
         return max(0, ref.value + ref.addend + end - ref.offset)
 
     def instruction(self, code: Atom, ref: Reference) -> tuple[int, int]:
-        """Start and end of the instruction that a reference of code is in; of the field alone where the code does not decode."""
+        """Start and end of the instruction that a reference of code is in; of the field alone where the code does not
+        decode."""
         if code.index not in self._ends:
             engine = capstone.Cs(capstone.CS_ARCH_X86, capstone.CS_MODE_64)
             self._ends[code.index] = [0, *(at + size for at, size, _, _ in engine.disasm_lite(code.data, 0))]
@@ -285,11 +294,13 @@ class AtomObject:
         return (ends[n - 1], ends[n]) if n < len(ends) else (ref.offset, ref.offset + 4)
 
     def piece(self, pool: Atom, start: int) -> tuple[int, int]:
-        """The part (start, end) of an unnamed constant section from where a reference points up to where the next one does."""
+        """The part (start, end) of an unnamed constant section from where a reference points up to where the next one
+        does."""
         return start, next((b for b in self.pool_bounds[pool.index] if b > start), pool.size)
 
     def points_inside(self, source: Atom, ref: Reference) -> bool:
-        """Whether a datum's reference points into a function rather than at it: an entry of a switch table, a label's address."""
+        """Whether a datum's reference points into a function rather than at it: an entry of a switch table, a label's
+        address."""
         target = self.atoms.get(ref.section) if ref.section is not None else None
         if target is None or target.kind is not AtomKind.CODE or source.kind is AtomKind.CODE:
             return False
@@ -298,7 +309,8 @@ class AtomObject:
         return ref.value + ref.addend != 0
 
     def inner_targets(self, function: AtomFunction) -> frozenset[int]:
-        """Offsets in a function's hot part that other sections point to: switch table entries, labels, its cold part's jumps back.
+        """Offsets in a function's hot part that other sections point to: switch table entries, labels, its cold part's
+        jumps back.
 
         Its start is none of them: calls and pointers mean the function itself.
         """
@@ -324,7 +336,8 @@ class AtomObject:
         return atom.data
 
     def description(self, atom: Atom) -> object:
-        """What an atom describes, where that and not its name tells which it is in another compile; None for all others."""
+        """What an atom describes, where that and not its name tells which it is in another compile; None for all
+        others."""
         return None
 
     def string_at(self, section: int, offset: int) -> bytes:

@@ -20,10 +20,11 @@ NOT_FOUND = Refusal(
 
 @dataclass(frozen=True)
 class UnitChange:
-    """`source` is the unit's path in the tree; `pre` and `post` are compiled with sections; `match` places pre in the target; `unlike`
-    is why a function of pre is not there.
+    """`source` is the unit's path in the tree; `pre` and `post` are compiled with sections; `match` places pre in the
+    target; `unlike` is why a function of pre is not there.
 
-    `apart` gives pre and post compiled so that no function knows of another more than its prototype; None where the compiler cannot.
+    `apart` gives pre and post compiled so that no function knows of another more than its prototype; None where the
+    compiler cannot.
     """
 
     source: str
@@ -74,7 +75,8 @@ class UnitChange:
         return self.difference.new & self.post.functions.keys()
 
     def leads_inside(self, atom: Atom) -> bool:
-        """Whether a datum of post holds addresses of labels in functions that are replaced; those of pre are other places."""
+        """Whether a datum of post holds addresses of labels in functions that are replaced; those of pre are other
+        places."""
         for ref in atom.references:
             if self.post.points_inside(atom, ref) and ref.section is not None:
                 function = self.post.function_of.get(ref.section)

@@ -1,15 +1,16 @@
 """The -fipa-ra trap: a caller may rely on registers that its callee, as it knew it, leaves alone.
 
-gcc (from -O2, gcc/final.cc `collect_fn_hard_reg_usage`) tells callers in the same unit which call-clobbered registers a function
-really changes, calls included. After patching, an unreplaced function of the pre object may call a function of the post object,
-and a function of the post object may call one of the pre. Each direct call in that mixed world is checked: what the callee may
-change now, and could not when its caller was compiled, must not be live behind the call.
+gcc (from -O2, gcc/final.cc `collect_fn_hard_reg_usage`) tells callers in the same unit which call-clobbered registers a
+function really changes, calls included. After patching, an unreplaced function of the pre object may call a function of
+the post object, and a function of the post object may call one of the pre. Each direct call in that mixed world is
+checked: what the callee may change now, and could not when its caller was compiled, must not be live behind the call.
 
 With nothing replaced both worlds are one and the first set is empty, so code that gcc made never counts against itself.
 
-Where old frames may finish in old code, replaced functions of pre are callers too: they call what is new like all others. gcc also leaves
-the stack as it is, at 8 of 16 bytes, before a call of a function of the unit that needs no more (gcc/calls.cc,
-`preferred_incoming_stack_boundary`); a caller that is compiled anew aligns it for the new callee, an old frame does not.
+Where old frames may finish in old code, replaced functions of pre are callers too: they call what is new like all
+others. gcc also leaves the stack as it is, at 8 of 16 bytes, before a call of a function of the unit that needs no more
+(gcc/calls.cc, `preferred_incoming_stack_boundary`); a caller that is compiled anew aligns it for the new callee, an old
+frame does not.
 """
 
 from __future__ import annotations
@@ -44,8 +45,8 @@ class World(Enum):
 
 @dataclass(frozen=True)
 class Violation:
-    """A call behind which `registers` are live in `caller` and may be changed by `callee` as it will be; without registers one from an
-    old frame that may not align the stack as `callee` will need it.
+    """A call behind which `registers` are live in `caller` and may be changed by `callee` as it will be; without
+    registers one from an old frame that may not align the stack as `callee` will need it.
 
     `offset` is that of the call instruction in the caller's section `section` of its object.
     """
@@ -59,9 +60,15 @@ class Violation:
 
     def __str__(self) -> str:
         if not self.registers:
-            return f"{self.caller} ({self.world.value}) may call {self.callee} with a stack that is not aligned as it needs"
+            return (
+                f"{self.caller} ({self.world.value}) may call {self.callee} with a stack that is not aligned as it "
+                "needs"
+            )
         listed = ", ".join(self.registers)
-        return f"{self.caller} ({self.world.value}) relies on {listed} across its call of {self.callee}, which may change it"
+        return (
+            f"{self.caller} ({self.world.value}) relies on {listed} across its call of {self.callee}, which may "
+            "change it"
+        )
 
 
 def violations(
@@ -72,10 +79,12 @@ def violations(
     undiverted: frozenset[str] = frozenset(),
     old_frames: bool = False,
 ) -> tuple[Violation, ...]:
-    """All calls that break when the functions `replaced`, `undiverted` and `new` run from `post` and all others go on from `pre`.
+    """All calls that break when the functions `replaced`, `undiverted` and `new` run from `post` and all others go on
+    from `pre`.
 
-    `undiverted` are replaced, and only new code gets to their new code. `old_frames`: old code of what is replaced goes on too. Both objects are compiled with -ffunction-sections and -g. Names are symbol names. Order: callers of pre, then of post, each
-    in the order of their names.
+    `undiverted` are replaced, and only new code gets to their new code. `old_frames`: old code of what is replaced goes
+    on too. Both objects are compiled with -ffunction-sections and -g. Names are symbol names. Order: callers of pre,
+    then of post, each in the order of their names.
     """
     old, fixed = CodeUnit(pre), CodeUnit(post)
     compiled = {
@@ -133,7 +142,8 @@ def _check(
 def _unaligned(
     unit: CodeUnit, name: str, compiled: _Code, patched: _Code, affected: frozenset[str]
 ) -> Iterator[Violation]:
-    """Calls from an old frame that calls nothing outside the unit, so that it may align nothing, of what does so now or uses vectors."""
+    """Calls from an old frame that calls nothing outside the unit, so that it may align nothing, of what does so now or
+    uses vectors."""
     if compiled.may_need_alignment(name, unit, vectors=False):
         return
     for transfer in unit.transfers(name):
@@ -166,7 +176,8 @@ def _reaching(unit: CodeUnit, targets: frozenset[str]) -> frozenset[str]:
 
 
 class _Code:
-    """A world: for each function name, and the object that it is called from, the object whose code runs; None when that is neither."""
+    """A world: for each function name, and the object that it is called from, the object whose code runs; None when
+    that is neither."""
 
     def __init__(self, unit_of: Callable[[str, CodeUnit], CodeUnit | None]) -> None:
         self._unit_of = unit_of
@@ -174,14 +185,16 @@ class _Code:
         self._entered: dict[str, int] = {}
 
     def clobbered(self, name: str, caller: CodeUnit) -> int:
-        """Call-clobbered registers that calling `name` may change: its own instructions' and, through calls and jumps, all others'."""
+        """Call-clobbered registers that calling `name` may change: its own instructions' and, through calls and jumps,
+        all others'."""
         key = (name, id(caller))
         if key not in self._clobbered:
             self._clobbered[key] = self._changed_by(self._closure(name, caller))
         return self._clobbered[key]
 
     def may_need_alignment(self, name: str, caller: CodeUnit, vectors: bool) -> bool:
-        """Whether a call of `name` may get to code that calls what is not known here, or, with `vectors`, that uses vector registers."""
+        """Whether a call of `name` may get to code that calls what is not known here, or, with `vectors`, that uses
+        vector registers."""
         functions = self._closure(name, caller)
         if functions is None or any(unit.calls_unknown(n) for (n, _), unit in functions.items()):
             return True
@@ -254,7 +267,8 @@ class _Code:
         return Leaving(self._read_by(unit, symbol or (callee.name if callee else ""), callee), ALL)
 
     def _read_by(self, unit: CodeUnit, name: str, function: Function | None) -> int:
-        """Argument registers that a call of `name` reads: by its prototype, else by its code, else all that there are."""
+        """Argument registers that a call of `name` reads: by its prototype, else by its code, else all that there
+        are."""
         known = unit.prototypes.get(name)
         if known is not None and known.reads is not None:
             return known.reads

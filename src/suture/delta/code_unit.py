@@ -1,7 +1,7 @@
 """A compiled unit's functions with their calls, switch tables and instructions, as the register analysis needs them.
 
-The object is compiled with -ffunction-sections, so that every transfer between functions is a relocation. A section that holds
-more than one function (assembly in the source) is opaque: gcc knows nothing of its registers either.
+The object is compiled with -ffunction-sections, so that every transfer between functions is a relocation. A section
+that holds more than one function (assembly in the source) is opaque: gcc knows nothing of its registers either.
 """
 
 from __future__ import annotations
@@ -110,7 +110,8 @@ class CodeUnit:
 
     @cached_property
     def position_independent(self) -> bool | None:
-        """Compiled with -fPIC, so that a global function may be another one at run time; None when the object does not say."""
+        """Compiled with -fPIC, so that a global function may be another one at run time; None when the object does not
+        say."""
         for section in self.elf.sections:
             if section.name in (".debug_str", ".debug_line_str", ".debug_info"):
                 for producer in _PRODUCER.findall(self.elf.bytes_of(section)):
@@ -187,7 +188,8 @@ class CodeUnit:
         return step.section, step.offset + step.effect.relative
 
     def reads_table(self, step: FlowStep) -> bool:
-        """An indirect jump that surely goes through a table of this unit: `jmp *table(,%reg,8)`, or `add` to a register and `jmp` to it."""
+        """An indirect jump that surely goes through a table of this unit: `jmp *table(,%reg,8)`, or `add` to a register
+        and `jmp` to it."""
         row = self.field(step)
         if row is not None:
             return row.r_type == R.R_32S
@@ -216,8 +218,8 @@ class CodeUnit:
     def tables(self) -> Mapping[str, tuple[Place, ...]]:
         """For each function (first name) the targets of its switch tables: code addresses stored in data.
 
-        A table of distances holds `target - table`; its relocations count from the field, so the start of the table, which the
-        code names, is subtracted.
+        A table of distances holds `target - table`; its relocations count from the field, so the start of the table,
+        which the code names, is subtracted.
         """
         owner = self._span_owner
         starts = self._named_places

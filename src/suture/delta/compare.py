@@ -1,7 +1,7 @@
 """Which functions and data differ between *pre* and *post*, after references are reduced to what they mean.
 
-Strings and constants are compared by contents, switch tables with the function that owns them, everything else by the pair
-that it belongs to. Objects are those compiled with a constant `__LINE__`, so that moved lines make no difference.
+Strings and constants are compared by contents, switch tables with the function that owns them, everything else by the
+pair that it belongs to. Objects are those compiled with a constant `__LINE__`, so that moved lines make no difference.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from suture.elf.abi import field_width
 
 @dataclass(frozen=True)
 class Difference:
-    """Names of functions that differ, that are new, that are gone; labels of data whose contents differ or that are new."""
+    """Names of functions that differ, that are new, that are gone; labels of data whose contents differ or that are
+    new."""
 
     changed: frozenset[str]
     new: frozenset[str]
@@ -29,10 +30,12 @@ class Difference:
 
 
 def reconciled(quiet: Difference, full: Difference) -> Difference:
-    """`quiet`, of objects with a constant __LINE__, unless its names may mean other things in the objects that are patched from.
+    """`quiet`, of objects with a constant __LINE__, unless its names may mean other things in the objects that are
+    patched from.
 
-    Leaving noise out can only make a difference smaller. Where `quiet` names what `full`, the difference of those objects, does
-    not have, the compiler numbered or cloned differently, and `full` counts: it replaces more, and misses nothing.
+    Leaving noise out can only make a difference smaller. Where `quiet` names what `full`, the difference of those
+    objects, does not have, the compiler numbered or cloned differently, and `full` counts: it replaces more, and misses
+    nothing.
     """
     smaller = (
         quiet.changed <= full.changed

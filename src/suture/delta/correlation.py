@@ -22,7 +22,8 @@ def base_name(label: str) -> str:
 
 @dataclass
 class Pairs:
-    """`pre_of` maps section indices of post to those of pre; `ambiguous` lists post variables that several of pre could be."""
+    """`pre_of` maps section indices of post to those of pre; `ambiguous` lists post variables that several of pre could
+    be."""
 
     pre_of: dict[int, int] = field(default_factory=dict)
     post_of: dict[int, int] = field(default_factory=dict)
@@ -132,7 +133,8 @@ def _same_code(a: Atom, b: Atom) -> bool:
 
 
 def _pair_in_order(old: list[Atom], new: list[Atom], pairs: Pairs) -> None:
-    """Constants may pair in order, since a difference shows in the contents; variables may not: state would be mixed up."""
+    """Constants may pair in order, since a difference shows in the contents; variables may not: state would be mixed
+    up."""
     for a, b in zip(old, new, strict=False):
         if a.is_constant or a.kind is AtomKind.CODE:
             pairs.join(a.index, b.index)

@@ -1,7 +1,7 @@
 """Entries of .debug_info in a relocatable object, read fast: what types and prototypes need, and nothing else.
 
-DWARF 4 and 5, 32-bit format, little-endian (DWARF 5 standard, chapter 7). Only the attributes in `_WANTED` are kept; the rest is
-stepped over. Relocations are applied as the linker would, with every section at 0.
+DWARF 4 and 5, 32-bit format, little-endian (DWARF 5 standard, chapter 7). Only the attributes in `_WANTED` are kept;
+the rest is stepped over. Relocations are applied as the linker would, with every section at 0.
 """
 
 from __future__ import annotations
@@ -133,7 +133,8 @@ class _Abbreviation:
 
 
 class Dwarf:
-    """All entries of an object. With `bodies` false, what is nested in a function below its direct children is left out."""
+    """All entries of an object. With `bodies` false, what is nested in a function below its direct children is left
+    out."""
 
     def __init__(self, elf: ElfFile, *, bodies: bool = False) -> None:
         self._name = elf.name
@@ -359,7 +360,8 @@ def _relocated(elf: ElfFile, name: str) -> bytes:
 
 
 def _pieces(fields: list[tuple[int, int]]) -> Iterator[tuple[struct.Struct | None, tuple[tuple[int, int], ...]]]:
-    """Runs of fields of fixed size, each as one Struct that skips what is not wanted; a field of variable size stands alone."""
+    """Runs of fields of fixed size, each as one Struct that skips what is not wanted; a field of variable size stands
+    alone."""
     text, names = "<", []
     for name, form in fields:
         size = _FIXED.get(form)

@@ -12,9 +12,11 @@ from suture.refusal import RESTART, Refusal
 
 
 def run_already(change: UnitChange) -> dict[str, Refusal]:
-    """Replaced functions, by name in post, that ran when the program was loaded: constructors, initializers of C++ globals.
+    """Replaced functions, by name in post, that ran when the program was loaded: constructors, initializers of C++
+    globals.
 
-    New code in them never runs in this process. A constructor that something calls again is among them, for its first run stays.
+    New code in them never runs in this process. A constructor that something calls again is among them, for its first
+    run stays.
     """
     found: dict[str, Refusal] = {}
     roots = _constructors(change.pre)

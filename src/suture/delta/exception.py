@@ -1,6 +1,7 @@
 """Functions that a C++ exception, or the cleanup of a cancelled thread, may have to pass through.
 
-The C++ runtime must find the unwind tables of their new code in any process that gets it; for other functions it need not.
+The C++ runtime must find the unwind tables of their new code in any process that gets it; for other functions it need
+not.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from suture.delta.atom import AtomFunction, AtomObject
 
 
 def may_unwind(obj: AtomObject, function: AtomFunction, source: str) -> bool:
-    """Whether a function has handlers or cleanups of its own, or is C++ that exceptions are on for and calls something."""
+    """Whether a function has handlers or cleanups of its own, or is C++ that exceptions are on for and calls
+    something."""
     if obj.strange_frames or obj.tables_of(function):
         return True
     is_cxx = LANGUAGES.get(posixpath.splitext(source)[1]) == "c++"

@@ -1,7 +1,8 @@
 """Functions of one fix switch together: groups that have some of one fix become one.
 
-A fix may move work from one function to another that neither calls it nor shares data with it, as a free() or the taking of a lock:
-a call that begins in old code of one and goes on in new code of the other would do it twice, or not at all.
+A fix may move work from one function to another that neither calls it nor shares data with it, as a free() or the
+taking of a lock: a call that begins in old code of one and goes on in new code of the other would do it twice, or not
+at all.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""Unwind information of a compiled unit's code: for each code section its frames, with the handler tables that they name."""
+"""Unwind information of a compiled unit's code: for each code section its frames, with the handler tables that they
+name."""
 
 from __future__ import annotations
 

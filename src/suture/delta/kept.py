@@ -1,9 +1,10 @@
-"""Whether running code may have kept the address of a constant: who holds it goes on with the old contents, whatever a patch brings.
+"""Whether running code may have kept the address of a constant: who holds it goes on with the old contents, whatever a
+patch brings.
 
-Code that reads a constant in place, or through a register that leads nowhere else, keeps nothing. An address that is stored,
-passed, returned, or carried where this analysis does not follow, may be kept. For a table of functions that is enough: a call through an old
-one goes past the fix. A constant without code is refused where its address surely outlives a call, stored outside of the stack; what was
-only passed to a function or may have been returned is noted.
+Code that reads a constant in place, or through a register that leads nowhere else, keeps nothing. An address that is
+stored, passed, returned, or carried where this analysis does not follow, may be kept. For a table of functions that is
+enough: a call through an old one goes past the fix. A constant without code is refused where its address surely
+outlives a call, stored outside of the stack; what was only passed to a function or may have been returned is noted.
 """
 
 from __future__ import annotations
@@ -51,7 +52,8 @@ class ConstantChange(Protocol):
 
 
 def kept_constants(change: ConstantChange) -> dict[str, Refusal]:
-    """Changed constants with the addresses of functions that running code may have kept, and others that it has kept, by label in post."""
+    """Changed constants with the addresses of functions that running code may have kept, and others that it has kept,
+    by label in post."""
     found: dict[str, Refusal] = {}
     for new, old in change.pairs.pre_of.items():
         before, after = change.pre.atoms[old], change.post.atoms[new]
@@ -65,7 +67,8 @@ def kept_constants(change: ConstantChange) -> dict[str, Refusal]:
                 found[after.label] = _kept(after.label)
         elif Escape.STORED in ways:
             found[after.label] = Refusal(
-                f"the fix changes the constant {after.label}, whose address old code has stored; who reads it there reads the old contents",
+                f"the fix changes the constant {after.label}, whose address old code has stored; who reads it there "
+                "reads the old contents",
                 f"give the new constant in code that runs after the patch, or {RESTART}",
             )
     return found
@@ -73,7 +76,8 @@ def kept_constants(change: ConstantChange) -> dict[str, Refusal]:
 
 def _kept(label: str) -> Refusal:
     return Refusal(
-        f"the fix changes the constant {label}, which has addresses of functions; who was given its address calls the old ones",
+        f"the fix changes the constant {label}, which has addresses of functions; who was given its address calls "
+        "the old ones",
         f"give the new functions in code that runs after the patch, or {RESTART}",
     )
 
@@ -95,7 +99,8 @@ def _is_code(obj: AtomObject, atom: Atom, ref: Reference) -> bool:
 
 
 def escapes(obj: AtomObject, constant: Atom) -> frozenset[Escape]:
-    """How something in the unit may have the constant's address beyond a reading of its contents; empty where nothing has."""
+    """How something in the unit may have the constant's address beyond a reading of its contents; empty where nothing
+    has."""
     found: set[Escape] = set()
     for atom in obj.atoms.values():
         for ref in atom.references:

@@ -1,9 +1,10 @@
 """Types whose layout a fix changed, and functions whose prototype it changed, from the DWARF of the two objects.
 
-A changed layout misreads objects that exist already, unless none can. A cast leaves no trace in DWARF, so a type that is visible in
-the whole file may be used anywhere; only one that is declared inside a replaced function, and used there for nothing but local
-variables, lives no longer than a frame of it. Types that only one object defines are no change. Values are compared as laid
-out: typedefs, const and volatile are seen through, names of structures are not, since each is compared itself.
+A changed layout misreads objects that exist already, unless none can. A cast leaves no trace in DWARF, so a type that
+is visible in the whole file may be used anywhere; only one that is declared inside a replaced function, and used there
+for nothing but local variables, lives no longer than a frame of it. Types that only one object defines are no change.
+Values are compared as laid out: typedefs, const and volatile are seen through, names of structures are not, since each
+is compared itself.
 
 gcc only declares a C++ class whose key function is elsewhere, and then nothing is known of it here: compile with
 -femit-class-debug-always, which changes no code.
@@ -35,11 +36,13 @@ _IN_FRAME = frozenset({0x91, 0x93, *range(0x50, 0x90)})  # DW_OP_fbreg, piece, r
 
 @dataclass(frozen=True)
 class LayoutChange:
-    """A type that both objects define, differently. `file` and `line` are where post declares it, `what` says what changed.
+    """A type that both objects define, differently. `file` and `line` are where post declares it, `what` says what
+    changed.
 
-    `outlives`: an object of this type may exist when the patch is applied and be read by new code. `callbacks` are the members that
-    changed, where all of them are pointers to functions that stay where they are and take or give something else: objects that exist
-    hold as good an address as before, and only who calls, and what is called, must change together.
+    `outlives`: an object of this type may exist when the patch is applied and be read by new code. `callbacks` are the
+    members that changed, where all of them are pointers to functions that stay where they are and take or give
+    something else: objects that exist hold as good an address as before, and only who calls, and what is called, must
+    change together.
     """
 
     name: str
@@ -52,7 +55,8 @@ class LayoutChange:
 
 @dataclass(frozen=True)
 class SignatureChange:
-    """A global function whose parameters or result changed. `old` and `new` are its prototypes, `file` and `line` post's."""
+    """A global function whose parameters or result changed. `old` and `new` are its prototypes, `file` and `line`
+    post's."""
 
     name: str
     file: str
@@ -62,8 +66,8 @@ class SignatureChange:
 
 
 def describes_types(elf: ElfFile) -> bool:
-    """Whether an object has the debug information of its types: not in another file, not compressed, and not of level 1, which has
-    functions and variables without their types. Without it nothing differs, and anything may.
+    """Whether an object has the debug information of its types: not in another file, not compressed, and not of level
+    1, which has functions and variables without their types. Without it nothing differs, and anything may.
     """
     parts = [s for s in elf.sections if s.name == ".debug_info"]
     if len(parts) != 1 or parts[0].sh_flags & _SHF_COMPRESSED:
@@ -80,7 +84,8 @@ def describes_types(elf: ElfFile) -> bool:
 
 
 def changed_layouts(pre: ElfFile, post: ElfFile, replaced: frozenset[str] = frozenset()) -> tuple[LayoutChange, ...]:
-    """Structures, unions, classes and enumerations of both objects that differ, by scoped name. `replaced` are symbol names.
+    """Structures, unions, classes and enumerations of both objects that differ, by scoped name. `replaced` are symbol
+    names.
 
     An enumerator that only post has is no change: what exists keeps its meaning.
     """
@@ -108,8 +113,8 @@ def changed_layouts(pre: ElfFile, post: ElfFile, replaced: frozenset[str] = froz
 
 
 def changed_signatures(pre: ElfFile, post: ElfFile, local: bool = False) -> tuple[SignatureChange, ...]:
-    """Global functions that both objects define, with different prototypes: callers in other units were compiled for the old one.
-    With `local` also static ones."""
+    """Global functions that both objects define, with different prototypes: callers in other units were compiled for
+    the old one. With `local` also static ones."""
     old, new = Dwarf.of(pre), Dwarf.of(post)
     before, after = _signatures(old, local), _signatures(new, local)
     return tuple(
@@ -135,7 +140,8 @@ def _types(dwarf: Dwarf) -> dict[str, Die]:
 
 
 def _signatures(dwarf: Dwarf, local: bool) -> dict[str, tuple[str, Die]]:
-    """Prototype and entry of each global function that is defined, by symbol name; with `local` of each static one too."""
+    """Prototype and entry of each global function that is defined, by symbol name; with `local` of each static one
+    too."""
     text = Speller(dwarf)
     found: dict[str, tuple[str, Die]] = {}
     for die in dwarf.walk():
@@ -201,9 +207,11 @@ def _place(bits: int) -> str:
 
 
 def _may_outlive(dwarf: Dwarf, offset: int, replaced: frozenset[str]) -> bool:
-    """Whether an object of the type at `offset` may be met by other code than one run of a replaced function. All doubts say yes.
+    """Whether an object of the type at `offset` may be met by other code than one run of a replaced function. All
+    doubts say yes.
 
-    `dwarf` is that of pre with function bodies. An enumeration's values are kept in plain integers too, so it always may.
+    `dwarf` is that of pre with function bodies. An enumeration's values are kept in plain integers too, so it always
+    may.
     """
     die = dwarf.by_offset[offset]
     if die.tag == Tag.ENUM or not _is_inside(dwarf, die, replaced):

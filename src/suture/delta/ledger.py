@@ -1,7 +1,7 @@
 """The ledger of a fix: what became of each line that it changes. User space and the kernel keep the same one.
 
-A fix is complete only when nothing of it is missing, and only then does its patch close a CVE. Standard library only, since it
-is part of the manifest, which root reads.
+A fix is complete only when nothing of it is missing, and only then does its patch close a CVE. Standard library only,
+since it is part of the manifest, which root reads.
 """
 
 from __future__ import annotations
@@ -33,10 +33,11 @@ class Lines(NamedTuple):
 class Account:
     """What became of some changed lines of one file: `removed` of the file before the fix, `added` of the file with it.
 
-    `functions` of a PATCHED account are the replaced or new functions that carry the change, as the manifest calls them; of a
-    MISSING one those that the lines belong to and that are refused, where that is known. `units` is the number of units that read the file and were compiled before and after. `others` are other binaries whose code the
-    lines change too (all that they change, when ELSEWHERE). `reason` and `remedy` tell why lines are MISSING; of another fate
-    the reason may tell more, and there is no remedy.
+    `functions` of a PATCHED account are the replaced or new functions that carry the change, as the manifest calls
+    them; of a MISSING one those that the lines belong to and that are refused, where that is known. `units` is the
+    number of units that read the file and were compiled before and after. `others` are other binaries whose code the
+    lines change too (all that they change, when ELSEWHERE). `reason` and `remedy` tell why lines are MISSING; of
+    another fate the reason may tell more, and there is no remedy.
     """
 
     fate: Fate

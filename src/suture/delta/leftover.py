@@ -1,7 +1,7 @@
 """Old functions that the fix removes but that a running process may still reach.
 
-Nothing in post calls them, so the compiler was free to change what they call: a removed function that a table in memory still
-points to would call the new code with the old parameters.
+Nothing in post calls them, so the compiler was free to change what they call: a removed function that a table in memory
+still points to would call the new code with the old parameters.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from suture.refusal import RESTART, Refusal
 
 
 def callers_left(change: UnitChange) -> dict[str, Refusal]:
-    """Replaced functions (by their name in post) that a removed but reachable function calls, with the reason to refuse them."""
+    """Replaced functions (by their name in post) that a removed but reachable function calls, with the reason to refuse
+    them."""
     replaced_pre = {
         change.pre.function_of[index].name: name
         for name in change.replaced
@@ -27,7 +28,8 @@ def callers_left(change: UnitChange) -> dict[str, Refusal]:
                     found.setdefault(
                         replaced_pre[called.name],
                         Refusal(
-                            f"{gone.name}, which the fix removes, can still be reached in a running process and calls it as before",
+                            f"{gone.name}, which the fix removes, can still be reached in a running process and "
+                            "calls it as before",
                             f"keep {gone.name} in the fix, or {RESTART}",
                         ),
                     )

@@ -1,4 +1,5 @@
-"""Which functions hold code of which source lines: the line tables of a relocatable object (DWARF 4 and 5, section 6.2)."""
+"""Which functions hold code of which source lines: the line tables of a relocatable object (DWARF 4 and 5, section
+6.2)."""
 
 from __future__ import annotations
 
@@ -24,7 +25,8 @@ class LineTable:
 
     @cached_property
     def sections(self) -> Mapping[str, Mapping[int, frozenset[int]]]:
-        """By file as the object names it, and by line: the indexes of sections with code of that line, inlined code too."""
+        """By file as the object names it, and by line: the indexes of sections with code of that line, inlined code
+        too."""
         found: dict[str, dict[int, set[int]]] = {}
         try:
             for section, file, line in self._rows():
@@ -45,7 +47,8 @@ class LineTable:
         return {f: sorted(lines) for f, lines in found.items()}
 
     def around(self, file: str, line: int) -> frozenset[int]:
-        """Sections with code of the function that a line stands in: from where it is defined to its last line with code.
+        """Sections with code of the function that a line stands in: from where it is defined to its last line with
+        code.
 
         Empty for a line between functions, and where no code of the function is left.
         """
@@ -81,7 +84,8 @@ class LineTable:
 
 
 def _run(data: bytes, start: int, version: int, at: int, end: int) -> Iterator[tuple[int, int, int]]:
-    """(offset of the address that the sequence begins with, file number, line) of each row; addresses themselves are not needed."""
+    """(offset of the address that the sequence begins with, file number, line) of each row; addresses themselves are
+    not needed."""
     fixed = start + (12 if version >= 5 else 10)  # minimum_instruction_length
     fixed += 3 if version >= 4 else 2  # before version 4 there is no maximum_operations_per_instruction
     line_base, line_range, opcode_base = struct.unpack_from("<bBB", data, fixed)

@@ -1,8 +1,9 @@
-"""Which call-clobbered registers machine code reads, sets and holds live. Source of the register sets: x86-64 psABI, section 3.2.
+"""Which call-clobbered registers machine code reads, sets and holds live. Source of the register sets: x86-64 psABI,
+section 3.2.
 
-A set of registers is an int with one bit for each *unit*: nine general registers, the low 128 bits and the rest of each vector
-register, the mask registers, and x87/MMX as one. Flags, and registers that a callee preserves, are left out. What an
-instruction leaves partly as it was is neither read nor set: the unit stays as live as it is behind it.
+A set of registers is an int with one bit for each *unit*: nine general registers, the low 128 bits and the rest of each
+vector register, the mask registers, and x87/MMX as one. Flags, and registers that a callee preserves, are left out.
+What an instruction leaves partly as it was is neither read nor set: the unit stays as live as it is behind it.
 """
 
 from __future__ import annotations
@@ -81,7 +82,8 @@ class Flow(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Effect:
-    """What one instruction reads, sets whole and may change; `target` is its direct branch target, None for an indirect one."""
+    """What one instruction reads, sets whole and may change; `target` is its direct branch target, None for an indirect
+    one."""
 
     read: int
     set: int
@@ -101,7 +103,8 @@ class FlowStep:
 
 
 def decode(code: bytes, section: int, start: int) -> Iterator[FlowStep]:
-    """Linear sweep over bytes that stand at `start` of a section. Undecodable bytes end it with a STOP that changes everything."""
+    """Linear sweep over bytes that stand at `start` of a section. Undecodable bytes end it with a STOP that changes
+    everything."""
     at = 0
     for insn in _decoder().disasm(code, 0):
         at = insn.address + insn.size
@@ -124,7 +127,8 @@ def _detailed() -> capstone.Cs:
 
 @lru_cache(maxsize=1)
 def _units() -> Mapping[int, tuple[int, bool]]:
-    """For each capstone register: its units, and whether writing it sets them whole (a 32-bit write clears the upper half)."""
+    """For each capstone register: its units, and whether writing it sets them whole (a 32-bit write clears the upper
+    half)."""
     decoder = _decoder()
     found: dict[int, tuple[int, bool]] = {}
     for register in range(1, x86.X86_REG_ENDING):
@@ -226,7 +230,8 @@ Place = tuple[int, int]
 
 @dataclass(frozen=True)
 class Leaving:
-    """What control leaving the function at a step means: registers that it reads, and registers that hold nothing behind it."""
+    """What control leaving the function at a step means: registers that it reads, and registers that hold nothing
+    behind it."""
 
     read: int
     lost: int
@@ -240,8 +245,8 @@ def live_registers(
 ) -> tuple[dict[Place, int], dict[Place, int]]:
     """Registers live before and behind each step: the least solution of the usual backward equations.
 
-    `successors` gives where control goes within the function other than to the next step; `leaves` is asked for calls and jumps
-    and answers None when control stays inside; `at_return` is live at a return.
+    `successors` gives where control goes within the function other than to the next step; `leaves` is asked for calls
+    and jumps and answers None when control stays inside; `at_return` is live at a return.
     """
     place_of = {(s.section, s.offset): n for n, s in enumerate(steps)}
     count = len(steps)

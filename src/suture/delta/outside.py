@@ -1,4 +1,5 @@
-"""What a unit changes beside functions and data: initializers, other sections with a meaning to linker or loader, new symbols.
+"""What a unit changes beside functions and data: initializers, other sections with a meaning to linker or loader, new
+symbols.
 
 A live patch can't add these to what is loaded already, so whatever is not carried by its functions has to be named.
 """
@@ -24,7 +25,8 @@ _ORDINARY = (
 
 @dataclass(frozen=True)
 class Outside:
-    """One such change: the symbol or section, and why it can't be applied live. `exported`: a symbol that the patch may carry."""
+    """One such change: the symbol or section, and why it can't be applied live. `exported`: a symbol that the patch may
+    carry."""
 
     label: str
     reason: str
@@ -77,7 +79,10 @@ def _symbols(pre: AtomObject, post: AtomObject) -> Iterator[Outside]:
         for symbol in atom.symbols:
             if symbol.name not in known and symbol.type != SymbolType.SECTION and atom.is_exportable(symbol.name):
                 kind = "function" if atom.kind is AtomKind.CODE else "variable"
-                reason = f"the fix adds the global {kind} {symbol.name}, which nothing in this patch uses; no other binary would find it"
+                reason = (
+                    f"the fix adds the global {kind} {symbol.name}, which nothing in this patch uses; no other "
+                    "binary would find it"
+                )
                 yield Outside(symbol.name, reason, exported=True)
 
 

@@ -14,8 +14,8 @@ _TRANSPARENT = frozenset({Tag.TYPEDEF, Tag.CONST, Tag.VOLATILE, Tag.RESTRICT, Ta
 _FLOAT_ENCODINGS = frozenset({0x04})
 
 
-# Called by gcc itself, with no declaration (GCC internals, "Soft float library routines" and "Library calls"): arguments, all in
-# integer registers.
+# Called by gcc itself, with no declaration (GCC internals, "Soft float library routines" and "Library calls"):
+# arguments, all in integer registers.
 _IMPLICIT = {
     "memcpy": 3,
     "memmove": 3,
@@ -29,14 +29,16 @@ _IMPLICIT = {
 
 @dataclass(frozen=True)
 class Prototype:
-    """`returns`: registers that may hold the result. `reads`: registers that hold arguments; None when that cannot be told."""
+    """`returns`: registers that may hold the result. `reads`: registers that hold arguments; None when that cannot be
+    told."""
 
     returns: int
     reads: int | None
 
 
 def prototypes(elf: ElfFile) -> Mapping[str, Prototype]:
-    """For each function that the object's DWARF defines or declares. Of two different ones of a name, neither is told."""
+    """For each function that the object's DWARF defines or declares. Of two different ones of a name, neither is
+    told."""
     dwarf = Dwarf.of(elf)
     found: dict[str, Prototype | None] = {}
     for name, count in _IMPLICIT.items():

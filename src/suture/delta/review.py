@@ -1,10 +1,10 @@
-"""What a person should look at in a patch that passes all checks: changes that are right where the program starts anew, and may not be
-where half of an old state is met.
+"""What a person should look at in a patch that passes all checks: changes that are right where the program starts anew,
+and may not be where half of an old state is met.
 
-Old code took a lock, or a reference, before the switch, and new code gives it back after it, or the other way round: what is
-counted in pairs is looked at where the count of one function changes. A new call that may wait is looked at because the caller may hold a lock.
-The names are those of POSIX, glibc, OpenSSL, GLib, Qt, PostgreSQL, the kernel and of what follows their habits; a wrapper with
-another name is not recognised, so that this grade is a help and no proof.
+Old code took a lock, or a reference, before the switch, and new code gives it back after it, or the other way round:
+what is counted in pairs is looked at where the count of one function changes. A new call that may wait is looked at
+because the caller may hold a lock. The names are those of POSIX, glibc, OpenSSL, GLib, Qt, PostgreSQL, the kernel and
+of what follows their habits; a wrapper with another name is not recognised, so that this grade is a help and no proof.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Which functions go into a patch, in which groups, and which are refused with what reason.
 
-Groups: replaced functions that call one another, before or after the fix, or that share new or changed data, switch together.
-One refused member refuses its group; the other groups stand on their own. Then those of one fix become one (delta/family.py).
+Groups: replaced functions that call one another, before or after the fix, or that share new or changed data, switch
+together. One refused member refuses its group; the other groups stand on their own. Then those of one fix become one
+(delta/family.py).
 """
 
 from __future__ import annotations
@@ -60,7 +61,8 @@ class Rejected:
 
 
 class Selection:
-    """Decides over all changed units of one binary. Pure: `refusals` gives what other checks say of single functions."""
+    """Decides over all changed units of one binary. Pure: `refusals` gives what other checks say of single
+    functions."""
 
     def __init__(
         self, changes: Sequence[UnitChange], refusals: Mapping[Node, Refusal], undiverted: frozenset[Node]
@@ -113,7 +115,8 @@ class Selection:
         return self._new_data.get(name)
 
     def made_global(self, name: str) -> Datum | None:
-        """A function or variable that the fix makes global and leaves as it is: what other units now name was there before.
+        """A function or variable that the fix makes global and leaves as it is: what other units now name was there
+        before.
 
         Post's code of it was compiled for callers anywhere; when it is the code that runs, so was that.
         """
@@ -238,7 +241,8 @@ class Selection:
             )
         if target.label in change.difference.changed_variables:
             return Refusal(
-                f"the fix changes the initial value or size of the variable {target.label}, which is set already in a running process",
+                f"the fix changes the initial value or size of the variable {target.label}, which is set already in "
+                "a running process",
                 "give the new value in code that runs after the patch, or restart the program",
             )
         if change.leads_inside(target):
@@ -293,8 +297,9 @@ class Selection:
                     _join(parent, node, owner.setdefault(datum, node))
 
     def _join_dropped(self, members: set[Node], parent: dict[Node, Node]) -> None:
-        """Functions whose old code uses a variable that one of them no longer does: once no code of post reads it, the compiler leaves out
-        what other functions store there, and old code that goes on would read what nobody has stored."""
+        """Functions whose old code uses a variable that one of them no longer does: once no code of post reads it, the
+        compiler leaves out what other functions store there, and old code that goes on would read what nobody has
+        stored."""
         for u, change in enumerate(self.changes):
             users: dict[int, list[Node]] = defaultdict(list)
             dropped: set[int] = set()
@@ -340,7 +345,8 @@ class Selection:
 
 
 def only_called_by_replaced(change: UnitChange, name: str) -> bool:
-    """Whether an old function is reached by nothing but calls from functions that are replaced too, so that it needs no jump."""
+    """Whether an old function is reached by nothing but calls from functions that are replaced too, so that it needs no
+    jump."""
     old = old_function(change, name)
     if old is None or old.hot.is_global:
         return False

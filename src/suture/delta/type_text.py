@@ -1,7 +1,7 @@
 """Types spelled out, so that equal text means equal layout.
 
-Typedefs, const and volatile are seen through. A named structure is its name, because it is compared itself; an anonymous one is its
-typedef's name, or all of its members.
+Typedefs, const and volatile are seen through. A named structure is its name, because it is compared itself; an
+anonymous one is its typedef's name, or all of its members.
 """
 
 from __future__ import annotations
@@ -97,7 +97,8 @@ class Speller:
         return f"{size_of(die)} bytes: {members}"
 
     def members(self, die: Die) -> dict[str, Member]:
-        """Members by name; those without a name by their place in the order. Bases and the virtual table's pointer are members."""
+        """Members by name; those without a name by their place in the order. Bases and the virtual table's pointer are
+        members."""
         found: dict[str, Member] = {}
         for number, child in enumerate(c for c in die.children if c.tag in (Tag.MEMBER, Tag.INHERITANCE)):
             if At.EXTERNAL in child.attributes or At.DECLARATION in child.attributes:
@@ -139,7 +140,8 @@ def _count(subrange: Die) -> int | None:
 
 
 def _bit_offset(member: Die) -> int:
-    """Bits from the start of the structure (DWARF 5 section 5.7.6; DWARF 4 counts bit fields from the storage unit's top)."""
+    """Bits from the start of the structure (DWARF 5 section 5.7.6; DWARF 4 counts bit fields from the storage unit's
+    top)."""
     at = member.attributes.get(At.DATA_MEMBER_LOCATION, 0)
     if isinstance(at, bytes | str):
         return (

@@ -91,7 +91,8 @@ class Visibility(IntEnum):
 
 
 class R(IntEnum):
-    """Relocation types, psABI table 4.9, without the `R_X86_64_` prefix; `R_` stands before those that begin with a digit."""
+    """Relocation types, psABI table 4.9, without the `R_X86_64_` prefix; `R_` stands before those that begin with a
+    digit."""
 
     NONE = 0
     R_64 = 1

@@ -1,7 +1,8 @@
 """Call frame information (.eh_frame) as typed facts: which code each entry describes, with the places of its pointers.
 
-What a pointer means is left to the caller: in an object a relocation tells, in a linked file its value does. Sources: LSB core,
-exception frames; DWARF 5 section 6.4; psABI table 3.36. Entries of DWARF's 64-bit form do not occur and are refused.
+What a pointer means is left to the caller: in an object a relocation tells, in a linked file its value does. Sources:
+LSB core, exception frames; DWARF 5 section 6.4; psABI table 3.36. Entries of DWARF's 64-bit form do not occur and are
+refused.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ class Pointer:
     value: int
 
     def target(self, address: int) -> int:
-        """Where it points in a linked file whose section lies at `address`; the slot's place for an indirect one, 0 for none."""
+        """Where it points in a linked file whose section lies at `address`; the slot's place for an indirect one, 0 for
+        none."""
         if not self.value:
             return 0
         return self.value + (address + self.offset if self.encoding & 0x70 == _PC_RELATIVE else 0)
@@ -37,7 +39,8 @@ class Pointer:
 
 @dataclass(frozen=True, slots=True)
 class Common:
-    """A common information entry. `augmented`: entries tell how long their augmentation is; `is_signal`: a signal's frame."""
+    """A common information entry. `augmented`: entries tell how long their augmentation is; `is_signal`: a signal's
+    frame."""
 
     code_align: int
     data_align: int
@@ -52,7 +55,8 @@ class Common:
 
 @dataclass(frozen=True, slots=True)
 class FrameEntry:
-    """An entry for `size` bytes of code from `start` on; `table` is the pointer to its language-specific data, if it may have one."""
+    """An entry for `size` bytes of code from `start` on; `table` is the pointer to its language-specific data, if it
+    may have one."""
 
     offset: int
     common: Common

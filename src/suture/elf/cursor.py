@@ -1,4 +1,5 @@
-"""Numbers one behind the other, as call frame information writes them: little-endian integers, LEB128 (DWARF 5, 7.6) and text."""
+"""Numbers one behind the other, as call frame information writes them: little-endian integers, LEB128 (DWARF 5, 7.6)
+and text."""
 
 from __future__ import annotations
 

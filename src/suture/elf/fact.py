@@ -67,7 +67,8 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class Symbol:
-    """One symbol table entry. `version` is set for dynamic symbols that carry one; `hidden_version` for `name@version` (not `@@`)."""
+    """One symbol table entry. `version` is set for dynamic symbols that carry one; `hidden_version` for `name@version`
+    (not `@@`)."""
 
     index: int
     name: str

@@ -254,7 +254,8 @@ def build_id_in(notes: bytes) -> str | None:
 
 
 class _Names:
-    """The names of one string table, each decoded once, and together bounded: many symbols may point into one endless name."""
+    """The names of one string table, each decoded once, and together bounded: many symbols may point into one endless
+    name."""
 
     def __init__(self, data: bytes, file: str) -> None:
         self._data, self._file = data, file

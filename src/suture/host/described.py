@@ -77,8 +77,8 @@ def _named(fixes: Iterable[FixFact]) -> tuple[str, ...]:
 def spread_notes(fixes: Iterable[FixFact]) -> tuple[str, ...]:
     """What is told, when a patch is applied, of fixes that change other binaries too."""
     return tuple(
-        f"{fix.name} changes {', '.join(fix.ledger.others)} too: apply that patch as well, right after this one; until both"
-        " are in force, a process that has loaded both executes half of the fix"
+        f"{fix.name} changes {', '.join(fix.ledger.others)} too: apply that patch as well, right after this one; "
+        "until both are in force, a process that has loaded both executes half of the fix"
         for fix in fixes
         if fix.ledger.others
     )

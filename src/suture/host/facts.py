@@ -27,8 +27,8 @@ def this_host(root: Path = Path("/")) -> Host:
 
 
 def identity(machine_id: str) -> str:
-    """The host's id from its machine-id, which is not to be shown to others (machine-id(5)); made as sd_id128_get_machine_app_specific(3)
-    does. "" for none."""
+    """The host's id from its machine-id, which is not to be shown to others (machine-id(5)); made as
+    sd_id128_get_machine_app_specific(3) does. "" for none."""
     try:
         key = bytes.fromhex(machine_id)
     except ValueError:

@@ -1,4 +1,5 @@
-"""What a patch is put into: processes, or the running kernel. One interface, chosen by what a patch file is, not by its name."""
+"""What a patch is put into: processes, or the running kernel. One interface, chosen by what a patch file is, not by its
+name."""
 
 from __future__ import annotations
 
@@ -42,9 +43,9 @@ def refuse_for_kernel(*given: tuple[str, object, str]) -> None:
 
 @dataclass(frozen=True)
 class ApplyOptions:
-    """How a patch is applied. `timeout` in seconds, for all that is waited for; `jobs`: processes at a time, as many as there are
-    processor cores by default. What is accepted, and `replace`, are as `suture apply --help` says. `aside`: one process alone is
-    looked at from a child, which can be given up."""
+    """How a patch is applied. `timeout` in seconds, for all that is waited for; `jobs`: processes at a time, as many as
+    there are processor cores by default. What is accepted, and `replace`, are as `suture apply --help` says. `aside`:
+    one process alone is looked at from a child, which can be given up."""
 
     timeout: float = 10.0
     jobs: int | None = None
@@ -57,7 +58,8 @@ class ApplyOptions:
 
 
 class Recipient(Protocol):
-    """What a patch is put into and taken out of. `pids`: none means all processes that the patch is for, or that carry it.
+    """What a patch is put into and taken out of. `pids`: none means all processes that the patch is for, or that carry
+    it.
 
     Everything raises `SutureError` where nothing was done at all; what became of single processes is in the document.
     """
@@ -81,7 +83,8 @@ def read(path: Path, *, owned: bool = False) -> PatchFile | KernelPatch:
 
 
 def kind_of(data: bytes) -> PatchKind:
-    """What a patch is for, by its content. For what is no patch at all it says PROCESS, whose reader tells what is wrong."""
+    """What a patch is for, by its content. For what is no patch at all it says PROCESS, whose reader tells what is
+    wrong."""
     try:
         elf = ElfFile(data, "")
         if any(elf.section(name) is not None for name in _OF_MODULES):
@@ -103,7 +106,8 @@ def of_file(path: Path, *, owned: bool = False) -> Recipient:
 
 
 def named(word: str) -> Recipient:
-    """The target of a patch that is carried: its id, the module's name, or its file. Raises `NotFound`, and as `read` does."""
+    """The target of a patch that is carried: its id, the module's name, or its file. Raises `NotFound`, and as `read`
+    does."""
     from suture.host.kernel import RunningKernel
     from suture.host.processes import Processes
 

@@ -24,8 +24,8 @@ _PATTERNS = ("*.suture.o", "*.ko")
 
 
 def scan_host(folder: Path | None, *, only_open: bool = False) -> ScanReport:
-    """All processes and the kernel against the patch files of a folder; with `only_open` only what is not fixed in memory, or not for
-    long. Raises `NotFound` when there is no such folder."""
+    """All processes and the kernel against the patch files of a folder; with `only_open` only what is not fixed in
+    memory, or not for long. Raises `NotFound` when there is no such folder."""
     if folder is not None and not folder.is_dir():
         raise NotFound(f"{folder}: no such folder", "give a folder of .suture.o and .ko files")
     known, bad = read_folder(folder, _PATTERNS, read) if folder else ([], [])

@@ -30,9 +30,11 @@ def process(pid: int) -> Process:
 
 
 def belongs_to(text: str) -> tuple[str, str]:
-    """(systemd unit, container) from a process's control groups (/proc/PID/cgroup, cgroups(7)); "" for what it is not in.
+    """(systemd unit, container) from a process's control groups (/proc/PID/cgroup, cgroups(7)); "" for what it is not
+    in.
 
-    A container is known by the 64 digits that Docker, Podman, containerd and CRI-O call it by, or the name that LXC and systemd-nspawn do.
+    A container is known by the 64 digits that Docker, Podman, containerd and CRI-O call it by, or the name that LXC and
+    systemd-nspawn do.
     """
     paths = [row.split(":", 2)[2] for row in text.splitlines() if row.count(":") >= 2]
     path = max(paths, key=lambda p: (p.count("/"), len(p)), default="")[:_MOST]

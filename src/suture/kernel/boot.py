@@ -1,8 +1,9 @@
-"""Patches that are loaded again at boot, early and once: files by the kernel's build-id, systemd units, and the crash guard.
+"""Patches that are loaded again at boot, early and once: files by the kernel's build-id, systemd units, and the crash
+guard.
 
-Before a patch is loaded, a mark is written to disk that names this boot. It goes when the machine has run well for some minutes after the
-transition, or is shut down in good order. A mark of an earlier boot tells that the machine died while it was loading that patch or
-soon after: the patch is not tried again until a person says so.
+Before a patch is loaded, a mark is written to disk that names this boot. It goes when the machine has run well for some
+minutes after the transition, or is shut down in good order. A mark of an earlier boot tells that the machine died while
+it was loading that patch or soon after: the patch is not tried again until a person says so.
 """
 
 from __future__ import annotations
@@ -197,7 +198,8 @@ def _remove(path: Path) -> None:
 
 
 def main(words: list[str]) -> int:
-    """`load`, whose exit code is 0 when every kept patch is in force and that of the first that is not otherwise, or `settled`."""
+    """`load`, whose exit code is 0 when every kept patch is in force and that of the first that is not otherwise, or
+    `settled`."""
     if words == ["settled"]:
         settled()
         return ExitCode.OK

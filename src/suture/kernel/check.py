@@ -1,4 +1,5 @@
-"""Whether a patch fits the running kernel: everything that can be known before anything is loaded. Pure, but for `facts`."""
+"""Whether a patch fits the running kernel: everything that can be known before anything is loaded. Pure, but for
+`facts`."""
 
 from __future__ import annotations
 
@@ -29,7 +30,8 @@ class InTransition(SutureError):
 
 @dataclass(frozen=True)
 class KernelFacts:
-    """What the running kernel is. `lockdown` is none, integrity or confidentiality; `modules` build-ids of loaded ones."""
+    """What the running kernel is. `lockdown` is none, integrity or confidentiality; `modules` build-ids of loaded
+    ones."""
 
     release: str
     build_id: str
@@ -111,8 +113,10 @@ def check(patch: KernelPatch, here: KernelFacts, accept_loss: bool = False) -> t
     lost = losses(patch, here.patches)
     if lost and not accept_loss:
         raise Refused(
-            f"{manifest.module} takes the place of all earlier patches and would lose {'; '.join(x.text for x in lost)}",
-            "make it with these fixes too (suture make ... --fix FILE --replace), or say that they may go: --accept-loss",
+            f"{manifest.module} takes the place of all earlier patches and would lose "
+            f"{'; '.join(x.text for x in lost)}",
+            "make it with these fixes too (suture make ... --fix FILE --replace), or say that they may go: "
+            "--accept-loss",
             reason=Reason.LOSS,
         )
     for name, wanted in manifest.objects.items():

@@ -27,7 +27,8 @@ class LoadFailed(SutureError):
 
 @dataclass(frozen=True)
 class LoadedPatch:
-    """A livepatch module that the kernel has. `functions` are (object, name, position); `record` its read-only parameters.
+    """A livepatch module that the kernel has. `functions` are (object, name, position); `record` its read-only
+    parameters.
 
     `enabled` without `transition` means in force; a module that is loaded and in no list of the kernel is disabled.
     """

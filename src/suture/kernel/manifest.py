@@ -1,4 +1,5 @@
-"""What a kernel patch says of itself: the section `.suture.manifest` of the module, JSON with sorted keys. Standard library only."""
+"""What a kernel patch says of itself: the section `.suture.manifest` of the module, JSON with sorted keys. Standard
+library only."""
 
 from __future__ import annotations
 
@@ -27,7 +28,8 @@ _MODULE = re.compile(rf"[A-Za-z0-9_]{{1,{_LONGEST_NAME}}}")
 
 @dataclass(frozen=True)
 class KernelTarget:
-    """`release` is what `uname -r` says, `version` the source's; `build_id` vmlinux's GNU build-id (/sys/kernel/notes)."""
+    """`release` is what `uname -r` says, `version` the source's; `build_id` vmlinux's GNU build-id
+    (/sys/kernel/notes)."""
 
     release: str
     version: str
@@ -36,7 +38,8 @@ class KernelTarget:
 
 @dataclass(frozen=True)
 class KernelFunction:
-    """A replaced function: its object (vmlinux or a module), name, position among equal names, link-time address, size in bytes."""
+    """A replaced function: its object (vmlinux or a module), name, position among equal names, link-time address, size
+    in bytes."""
 
     object: str
     name: str
@@ -48,7 +51,8 @@ class KernelFunction:
 
 @dataclass(frozen=True)
 class KernelManifest:
-    """`module` is the kernel's name of the patch; `keep` why it can't be unloaded after use; `replace` that it takes the place of all others.
+    """`module` is the kernel's name of the patch; `keep` why it can't be unloaded after use; `replace` that it takes
+    the place of all others.
 
     `effective` is the version whose fixes are in; `objects` the build-ids of patched modules.
     """
@@ -85,7 +89,8 @@ class KernelManifest:
 
 @dataclass(frozen=True)
 class KernelPatch:
-    """A patch module's file. `id` is the first 16 hex digits of its SHA-256 without an appended signature; `build_id` the module's own."""
+    """A patch module's file. `id` is the first 16 hex digits of its SHA-256 without an appended signature; `build_id`
+    the module's own."""
 
     id: str
     manifest: KernelManifest
@@ -126,7 +131,8 @@ def parse_patch(data: bytes, name: str) -> KernelPatch:
 
 
 def unfilled(elf: ElfFile, manifest: KernelManifest) -> list[str]:
-    """Livepatch's relocation sections of objects that are not patched, which the kernel passes over in silence (klp_apply_section_relocs)."""
+    """Livepatch's relocation sections of objects that are not patched, which the kernel passes over in silence
+    (klp_apply_section_relocs)."""
     objects = {_AT_ONCE, *(f.object for f in manifest.functions)}
     names = [s.name for s in elf.sections if s.name.startswith(_KLP_RELA)]
     return [n for n in names if n.removeprefix(_KLP_RELA).split(".")[0] not in objects]

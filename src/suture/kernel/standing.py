@@ -1,7 +1,7 @@
 """Where the running kernel stands with the patches that are for it: what it executes now, and what the next boot would.
 
-The judgement is that of processes (`suture.report.standing`); here its facts are gathered: live patches in sysfs, the image that the
-boot loader takes, the patches that are kept for the next boot.
+The judgement is that of processes (`suture.report.standing`); here its facts are gathered: live patches in sysfs, the
+image that the boot loader takes, the patches that are kept for the next boot.
 """
 
 from __future__ import annotations
@@ -47,7 +47,8 @@ def scan(patches: Sequence[KernelPatch]) -> KernelRow | None:
 def row(
     patches: Sequence[KernelPatch], here: KernelFacts, version: str, modules: dict[str, str], then: NextBoot
 ) -> KernelRow | None:
-    """The row from the facts. `version` is that of the running kernel, `modules` are the build-ids of loaded patches by name."""
+    """The row from the facts. `version` is that of the running kernel, `modules` are the build-ids of loaded patches by
+    name."""
     mine = [p for p in patches if here.build_id and p.manifest.target.build_id == here.build_id]
     known = [_known(p, mine) for p in mine]
     carried = [_carried(p, mine, modules) for p in here.patches if p.enabled or p.transition]
@@ -100,7 +101,8 @@ def _disk(known: Sequence[Known], carried: Sequence[Carried], version: str, then
 
 
 def next_version(root: Path = Path("/")) -> str:
-    """The version of the image that the next boot takes: the one that /vmlinuz leads to, else the newest in /boot; "" without any."""
+    """The version of the image that the next boot takes: the one that /vmlinuz leads to, else the newest in /boot; ""
+    without any."""
     link = root / "vmlinuz"
     images = [link] if link.exists() else sorted((root / "boot").glob("vmlinuz-*"), key=lambda p: _natural(p.name))
     return image_version(images[-1]) if images else ""

@@ -1,4 +1,5 @@
-"""Applying and reverting a kernel patch: load, wait until every task has changed over, name those that have not, the way back."""
+"""Applying and reverting a kernel patch: load, wait until every task has changed over, name those that have not, the
+way back."""
 
 from __future__ import annotations
 
@@ -26,7 +27,8 @@ class Stalled(SutureError):
 
 @dataclass(frozen=True)
 class TransitionResult:
-    """`seconds` from loading to the end of the transition; `replaced` are older patches that this one took the place of."""
+    """`seconds` from loading to the end of the transition; `replaced` are older patches that this one took the place
+    of."""
 
     name: str
     outcome: KernelOutcome

@@ -1,9 +1,11 @@
-"""The first file system of the test machine: busybox, the few modules that it needs, and an agent on the second serial port.
+"""The first file system of the test machine: busybox, the few modules that it needs, and an agent on the second serial
+port.
 
-The agent reads one line per command (a number and the command in base64), runs it, and answers with status and output in base64.
-After start the host's own file system is mounted read-only at /host, so that Suture itself runs in the guest, in a chroot. A kernel
-without 9p has a part of it in the initrd. The guest has a /tmp and a /run of its own; what Suture is imported from is bound to
-folders below that /run before they cover the host's, since a checkout may lie in one of these.
+The agent reads one line per command (a number and the command in base64), runs it, and answers with status and output
+in base64. After start the host's own file system is mounted read-only at /host, so that Suture itself runs in the
+guest, in a chroot. A kernel without 9p has a part of it in the initrd. The guest has a /tmp and a /run of its own; what
+Suture is imported from is bound to folders below that /run before they cover the host's, since a checkout may lie in
+one of these.
 """
 
 from __future__ import annotations

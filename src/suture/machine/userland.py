@@ -1,4 +1,5 @@
-"""This host's Python and this Suture as files of an initrd, for kernels that cannot mount the host's file system (no 9p: cloud)."""
+"""This host's Python and this Suture as files of an initrd, for kernels that cannot mount the host's file system (no
+9p: cloud)."""
 
 from __future__ import annotations
 
@@ -32,7 +33,8 @@ Files = dict[str, tuple[int, bytes]]
 
 
 def userland(top: str) -> Files:
-    """(mode, contents) by path, all under the folder `top`: interpreter, its library, shared libraries, and Suture where it is here."""
+    """(mode, contents) by path, all under the folder `top`: interpreter, its library, shared libraries, and Suture
+    where it is here."""
     paths = {*_PROGRAMS, *_libraries(*_PROGRAMS), *_modules(), *_own()}
     found: Files = {f"{top}/{name}": (0o040755, b"") for name in _EMPTY}
     for path in sorted(paths):

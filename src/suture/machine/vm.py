@@ -1,7 +1,9 @@
-"""A test machine: the archive's kernel image under qemu, driven through a serial port. Never needed to make or apply a patch.
+"""A test machine: the archive's kernel image under qemu, driven through a serial port. Never needed to make or apply a
+patch.
 
-Hardware virtualisation is tried where there is any, and given up for emulation (TCG) when the guest does not come up with it. On a loaded
-host an emulated timer has too few ticks for the kernel's check of it, which ends in a panic: `no_timer_check` leaves the check out.
+Hardware virtualisation is tried where there is any, and given up for emulation (TCG) when the guest does not come up
+with it. On a loaded host an emulated timer has too few ticks for the kernel's check of it, which ends in a panic:
+`no_timer_check` leaves the check out.
 """
 
 from __future__ import annotations
@@ -43,8 +45,9 @@ class GuestAnswer:
 class Guest:
     """A running test machine; ended when the context is left. `share` is a folder of this host, in the guest at /share.
 
-    `shared` are files that are in that folder from the start; where the kernel has no 9p they are all that the guest sees of it.
-    `firmware` are the files of UEFI's code and variables, for a machine that starts by it and trusts the keys in these variables.
+    `shared` are files that are in that folder from the start; where the kernel has no 9p they are all that the guest
+    sees of it. `firmware` are the files of UEFI's code and variables, for a machine that starts by it and trusts the
+    keys in these variables.
     """
 
     def __init__(

@@ -1,8 +1,9 @@
 """The ledgers of one binary's patch: each changed line of each fix brought to account (delta/ledger.py).
 
-A line with code belongs to the functions that hold its code, in any unit that reads the file; one without, inside a function, to
-that function. Everything else (declarations, types, macros, comments) belongs to all functions that the file changes: it is in the
-patch only if all of them are. A line is the same only if every unit that reads its file was compiled before and after.
+A line with code belongs to the functions that hold its code, in any unit that reads the file; one without, inside a
+function, to that function. Everything else (declarations, types, macros, comments) belongs to all functions that the
+file changes: it is in the patch only if all of them are. A line is the same only if every unit that reads its file was
+compiled before and after.
 """
 
 from __future__ import annotations
@@ -47,8 +48,8 @@ class Compared:
 
 @dataclass(frozen=True)
 class Books:
-    """All that the ledgers of one binary are made from. `failed` are its units that were not matched, by object; `lines` are by
-    number of the fix and path."""
+    """All that the ledgers of one binary are made from. `failed` are its units that were not matched, by object;
+    `lines` are by number of the fix and path."""
 
     tree: Tree
     affected: Affected
@@ -64,7 +65,8 @@ class Books:
         carried: PatchContents,
         refused: Sequence[RefusedFunction],
     ) -> tuple[FixFact, ...]:
-        """The fixes with their ledgers, once it is known what went in and what was refused. `changes` are the matched units."""
+        """The fixes with their ledgers, once it is known what went in and what was refused. `changes` are the matched
+        units."""
         closing = _Closing(self, changes, carried, refused)
         ledgers = closing.backed([closing.ledger(n, f) for n, f in enumerate(fixes)])
         whole = [self._with_gaps(x) for x in ledgers]
@@ -78,8 +80,8 @@ class Books:
         return Ledger(tuple(f if f.path in no_code else replace(f, accounts=(*f.accounts, gap)) for f in ledger.files))
 
     def members(self, fixes: Sequence[Fix], changes: Sequence[UnitChange]) -> list[frozenset[tuple[str, str]]]:
-        """The functions that each fix changes, as (object, name in post). What a line is behind that holds no code may be any function
-        of the units that read it, so that they are of all fixes with such lines."""
+        """The functions that each fix changes, as (object, name in post). What a line is behind that holds no code may
+        be any function of the units that read it, so that they are of all fixes with such lines."""
         closing = _Closing(self, changes, PatchContents(frozenset(), frozenset()), ())
         return [closing.members(n, f) for n, f in enumerate(fixes)]
 
@@ -93,7 +95,8 @@ def fact_of(fix: Fix, ledger: Ledger) -> FixFact:
 def others_of(
     tree: Tree, compared: Mapping[str, Compared], units: Iterable[Unit], binary: Binary | None = None
 ) -> tuple[str, ...]:
-    """Names of the binaries of a tree, but `binary`, in which one of the units differs. A unit of none is named by its source."""
+    """Names of the binaries of a tree, but `binary`, in which one of the units differs. A unit of none is named by its
+    source."""
     sources = {u.object: u.source for u in units if not compared[u.object].is_same}
     differ = sources.keys()
     found = {posixpath.basename(b.file) for b in tree.binaries if b != binary and differ & b.objects}
@@ -113,8 +116,9 @@ class _Verdict:
 
 @dataclass(frozen=True)
 class _Unit:
-    """A matched unit by names of functions in post: what changed, what is new and used by nothing, what was lost; what no function
-    carries, by symbol or section (`named`); other refusals, and those of variables by side and line of their declaration (`data`)."""
+    """A matched unit by names of functions in post: what changed, what is new and used by nothing, what was lost; what
+    no function carries, by symbol or section (`named`); other refusals, and those of variables by side and line of
+    their declaration (`data`)."""
 
     change: UnitChange
     changed: frozenset[str]
@@ -189,7 +193,8 @@ class _Closing:
         return Ledger(tuple(FileAccount(path, tuple(self._accounts(number, path))) for path in paths))
 
     def backed(self, ledgers: Sequence[Ledger]) -> list[Ledger]:
-        """The ledgers, none of which is complete while a unit that reads its files has lost something of unknown lines."""
+        """The ledgers, none of which is complete while a unit that reads its files has lost something of unknown
+        lines."""
         readers = self.books.affected.readers
         paths: set[str] = set()
         for unit in (u for u in self.units.values() if u.problem is not None):
@@ -278,7 +283,8 @@ class _Closing:
         return [self.units[u.object] for u in mine if u.object in self.units]
 
     def _of_all(self, mine: Sequence[Unit]) -> _Verdict:
-        """Of a line without code outside of functions: it may be behind anything that changes in the units that read it."""
+        """Of a line without code outside of functions: it may be behind anything that changes in the units that read
+        it."""
         units = self._changed_units(mine)
         problem = next((u.problem for u in units if u.problem is not None), None)
         if problem is not None:

@@ -67,7 +67,8 @@ class Built:
 
 @dataclass(frozen=True)
 class PatchContents:
-    """What goes into a patch: `functions` as (object of the unit, name in post), `names` are all symbols that it uses."""
+    """What goes into a patch: `functions` as (object of the unit, name in post), `names` are all symbols that it
+    uses."""
 
     functions: frozenset[tuple[str, str]]
     names: frozenset[str]
@@ -94,12 +95,13 @@ def build(
     close: Close | None = None,
     members: Members | None = None,
 ) -> Built:
-    """Make the live patch of one binary. `changes` are its units that differ; they are taken in the order of their sources.
+    """Make the live patch of one binary. `changes` are its units that differ; they are taken in the order of their
+    sources.
 
-    `refused` is what was refused already and goes into the verdict; `request` is what `suture verify` needs to make it again.
-    With a reason under `relaxed` in it, old frames may finish in old code; with one under `apart`, functions of one fix may switch
-    at different times. `suspends` are functions that suspended coroutines stand in.
-    `close` brings every line of the fixes to account; without it they account for nothing. `members` tells functions of several fixes
+    `refused` is what was refused already and goes into the verdict; `request` is what `suture verify` needs to make it
+    again. With a reason under `relaxed` in it, old frames may finish in old code; with one under `apart`, functions of
+    one fix may switch at different times. `suspends` are functions that suspended coroutines stand in. `close` brings
+    every line of the fixes to account; without it they account for nothing. `members` tells functions of several fixes
     apart; without it all are of one.
     """
     ordered = tuple(sorted((_reconciled(c) for c in changes), key=lambda c: (c.source, c.object)))
@@ -215,7 +217,8 @@ class _Build:
                     self.refusals.setdefault(Node(u, name), refusal)
 
     def _all_callers_replaced(self, change: UnitChange, name: str) -> bool:
-        """Whether nothing in the running binary leads to a function but calls from old code of functions that are replaced.
+        """Whether nothing in the running binary leads to a function but calls from old code of functions that are
+        replaced.
 
         Those call it before the fix, so they are in its group, and switch with it or not at all.
         """
@@ -247,14 +250,20 @@ class _Build:
                 if not may_unwind(change.post, change.post.functions[name], change.source):
                     continue
                 if change.post.strange_frames:
-                    problem = f"an exception may have to pass through it, and its unwind tables are not understood: {change.post.strange_frames}"
+                    problem = (
+                        "an exception may have to pass through it, and its unwind tables are not understood: "
+                        f"{change.post.strange_frames}"
+                    )
                 elif _RUNTIMES & set(self.run.needed):
                     self.unwound.add(Node(u, name))
                     continue
                 elif self._has_no_runtime and not change.post.tables_of(change.post.functions[name]):
                     continue  # what passes comes from other binaries; where they have a runtime, it is told
                 else:
-                    problem = "an exception may have to pass through it, and the binary does not take the C++ runtime from a shared library"
+                    problem = (
+                        "an exception may have to pass through it, and the binary does not take the C++ runtime from "
+                        "a shared library"
+                    )
                 refusal = Refusal(problem, RESTART)
                 self.refusals.setdefault(Node(u, name), refusal)
 
@@ -404,7 +413,8 @@ class _Build:
         return old is not None and never_returns(bodies, bool(change.pre.inner_targets(old)))
 
     def _parts(self, group: Selected) -> Iterable[OldPart]:
-        """Cold parts, functions that need no jump, and functions that are gone: code that an old frame may still be in."""
+        """Cold parts, functions that need no jump, and functions that are gone: code that an old frame may still be
+        in."""
         found: dict[int, OldPart] = {}
         for node in group.replaced + group.new:
             change = self.changes[node.unit]
@@ -448,8 +458,8 @@ class _Build:
                     continue
                 if escapes(change.pre, before):
                     notes.append(
-                        f"{change.source}: new code uses a new copy of the constant {atom.label}; who was passed the address of the old one "
-                        "and kept it reads the old contents"
+                        f"{change.source}: new code uses a new copy of the constant {atom.label}; who was passed the "
+                        "address of the old one and kept it reads the old contents"
                     )
         for group in groups:
             for node in group.replaced:
@@ -470,7 +480,10 @@ class _Build:
             yield RefusedFunction(row.name, change.source, line, row.refusal.reason, row.refusal.remedy)
         for change in self.changes:
             for label in sorted(change.difference.changed_variables):
-                reason = f"the fix changes the initial value or size of the variable {label}, which a running process has set already"
+                reason = (
+                    f"the fix changes the initial value or size of the variable {label}, which a running process has "
+                    "set already"
+                )
                 yield RefusedFunction(
                     label,
                     change.source,
@@ -511,7 +524,8 @@ def _layout_problem(change: UnitChange) -> Refusal | None:
         return None
     first = layouts[0]
     return Refusal(
-        f"the fix changes the layout of {first.name} ({first.file}:{first.line}: {first.what}); objects that exist already would be misread",
+        f"the fix changes the layout of {first.name} ({first.file}:{first.line}: {first.what}); objects that exist "
+        "already would be misread",
         f"keep the layout in the fix (a shadow table beside it), or {RESTART}",
     )
 
@@ -530,8 +544,8 @@ def _vtable_problem(change: UnitChange) -> Refusal | None:
 def _clobber_problem(hit: Violation, by_old_frame: bool) -> Refusal:
     if not hit.registers:
         return Refusal(
-            f"a relaxed patch lets old frames of {hit.caller} go on, which may call {hit.callee} with a stack that is not aligned as "
-            "the new code needs it",
+            f"a relaxed patch lets old frames of {hit.caller} go on, which may call {hit.callee} with a stack that "
+            "is not aligned as the new code needs it",
             REMEDY,
         )
     registers = ", ".join(sorted(hit.registers))
@@ -543,6 +557,7 @@ def _clobber_problem(hit: Violation, by_old_frame: bool) -> Refusal:
 
 def _signature_problem(one: SignatureChange) -> Refusal:
     return Refusal(
-        f"the fix changes the parameters of {one.name} ({one.file}:{one.line}: {one.old} to {one.new}), which other code calls as before",
+        f"the fix changes the parameters of {one.name} ({one.file}:{one.line}: {one.old} to {one.new}), which other "
+        "code calls as before",
         f"give the new function another name in the fix, or {RESTART}",
     )

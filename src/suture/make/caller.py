@@ -1,7 +1,8 @@
 """Who refers to an address, in the whole shipped binary: what must be known before a function may take other arguments.
 
-A superset: every four bytes of code that would lead there if they were a displacement count, whether they are one or not.
-Left out are jumps with a displacement of one byte: those stay inside a compiled unit, whose new code is compared with the old.
+A superset: every four bytes of code that would lead there if they were a displacement count, whether they are one or
+not. Left out are jumps with a displacement of one byte: those stay inside a compiled unit, whose new code is compared
+with the old.
 """
 
 from __future__ import annotations
@@ -32,7 +33,8 @@ class ReferringField:
 def places_that_refer(run: Run, address: int) -> list[ReferringField] | None:
     """All fields, in code or filled in by the loader, that hold a link-time address or lead to it.
 
-    None where that can't be told: a binary that is not position-independent may hold the address as a plain number anywhere.
+    None where that can't be told: a binary that is not position-independent may hold the address as a plain number
+    anywhere.
     """
     if run.elf.e_type == abi.ET_EXEC:
         return None
@@ -54,7 +56,8 @@ def _leading(code: bytes, target: int) -> Iterator[int]:
         # of the field at shift + 4n, value + 4n is the same for all that lead to one place
         wanted = {target - shift - 4 - after for after in _AFTER}
         for n, value in enumerate(memoryview(code)[shift : shift + size].cast("i")):
-            # an operand that names the very next instruction would be the last of a function that runs on into this one: it is padding
+            # an operand that names the very next instruction would be the last of a function that runs on into this
+            # one: it is padding
             if value + 4 * n in wanted and (value or _is_branch(code, shift + 4 * n)):
                 yield shift + 4 * n
 

@@ -28,7 +28,8 @@ class WrongBinary(SutureError):
 def compare(patch: PatchFile, function: str, binary: Path | None) -> Iterator[str]:
     """Lines of the comparison of one function, or of all for `*`.
 
-    Raises `NotFound` for a function that the patch does not replace, `WrongBinary` for a foreign binary, and what the archive raises.
+    Raises `NotFound` for a function that the patch does not replace, `WrongBinary` for a foreign binary, and what the
+    archive raises.
     """
     rows = [f for f in patch.manifest.functions if function in ("*", f.name)]
     if not rows:

@@ -1,7 +1,9 @@
-"""The .eh_frame of a live patch: one entry for each stretch of new code, in one form whatever form the compiler gave it.
+"""The .eh_frame of a live patch: one entry for each stretch of new code, in one form whatever form the compiler gave
+it.
 
-All pointers count from their own place (DW_EH_PE_pcrel | sdata4), that to the personality routine through a slot, so that the
-tables need no relocation beyond those a patch may have. Sources: LSB core, exception frames; DWARF 5 section 6.4.1.
+All pointers count from their own place (DW_EH_PE_pcrel | sdata4), that to the personality routine through a slot, so
+that the tables need no relocation beyond those a patch may have. Sources: LSB core, exception frames; DWARF 5 section
+6.4.1.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""A symbol that a unit did not refer to before the fix: found by matching the unit that defines it, or in a library that provides it."""
+"""A symbol that a unit did not refer to before the fix: found by matching the unit that defines it, or in a library
+that provides it."""
 
 from __future__ import annotations
 
@@ -31,7 +32,8 @@ Beside = Callable[[], Sequence[Path]]
 class OtherUnits:
     """Looks through the units of one shipped binary; answers are kept.
 
-    `beside` gives the paths of the other shipped binaries of the package, asked when a module needs what its program exports.
+    `beside` gives the paths of the other shipped binaries of the package, asked when a module needs what its program
+    exports.
     """
 
     tree: Tree
@@ -70,7 +72,8 @@ class OtherUnits:
         return None
 
     def _check_import(self, name: str) -> None:
-        """That a library which the binary needs exports a name, or is one that cannot be looked at. Raises `Unresolvable`.
+        """That a library which the binary needs exports a name, or is one that cannot be looked at. Raises
+        `Unresolvable`.
 
         A name whose code the loader chooses (IFUNC) can be bound where the library's own calls show the choice.
         """
@@ -102,7 +105,8 @@ class OtherUnits:
 
     @cached_property
     def _programs(self) -> list[Run]:
-        """Programs of the package that give the binary what none of its libraries has: those that load it as a module."""
+        """Programs of the package that give the binary what none of its libraries has: those that load it as a
+        module."""
         if self.run.is_program:
             return []
         given = {name for run in self._libraries if run is not None for name in run.exports}

@@ -1,7 +1,7 @@
 """Functions that never return: main loops. A thread in one stays in its old code, however long one waits.
 
-Told from the code alone: no instruction returns or leaves the function for another, and one leads back to an earlier place. A
-function that only ends the program has no such way back and is none.
+Told from the code alone: no instruction returns or leaves the function for another, and one leads back to an earlier
+place. A function that only ends the program has no such way back and is none.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ import capstone
 
 
 def never_returns(bodies: Sequence[tuple[int, bytes]], has_switch: bool) -> bool:
-    """Whether a function, given as (address, code) of its parts, loops for ever. `has_switch`: its indirect jumps are those of a switch."""
+    """Whether a function, given as (address, code) of its parts, loops for ever. `has_switch`: its indirect jumps are
+    those of a switch."""
     inside = [range(address, address + len(code)) for address, code in bodies]
     disassembler = capstone.Cs(capstone.CS_ARCH_X86, capstone.CS_MODE_64)
     disassembler.detail = True

@@ -1,17 +1,19 @@
 """The entry of an old function: where its jump goes, and what the displaced instructions become elsewhere.
 
-The *original thunk* does what the overwritten bytes did, at another address, and goes on behind them. Only the function's own
-bytes are looked at here; that no thread stands inside them is the applier's business. Instruction formats: Intel SDM
-volume 2, chapter 2 and the pages of Jcc, JMP, CALL, LOOP.
+The *original thunk* does what the overwritten bytes did, at another address, and goes on behind them. Only the
+function's own bytes are looked at here; that no thread stands inside them is the applier's business. Instruction
+formats: Intel SDM volume 2, chapter 2 and the pages of Jcc, JMP, CALL, LOOP.
 
-The jump stands at the function's start (behind an endbr64) where its five bytes may be written in one go and nothing leads into them.
-Else it stands behind the first instructions that a new function can undo (`make/lead.py`). That keeps every rule of the switch:
-- A function that begins at the end of a page: the whole jump lies in the next one, so that it is one write, which is done or not done
-  when the applier dies.
-- A loop whose head lies in the first five bytes: the jump stands at the loop's head. Until the switch, and where a group stays busy, the old
-  code runs by way of the thunk; its branch back meets the jump and goes through stub and thunk again, which do what stood there. At
-  the switch no frame is in the old code, by the strict rule, and afterwards nothing begins it; a revert puts the bytes back when nobody is in
-  the new code. In relaxed mode an old frame would come to the new function in the middle of its work: refused.
+The jump stands at the function's start (behind an endbr64) where its five bytes may be written in one go and nothing
+leads into them. Else it stands behind the first instructions that a new function can undo (`make/lead.py`). That keeps
+every rule of the switch:
+- A function that begins at the end of a page: the whole jump lies in the next one, so that it is one write, which is
+  done or not done when the applier dies.
+- A loop whose head lies in the first five bytes: the jump stands at the loop's head. Until the switch, and where a
+  group stays busy, the old code runs by way of the thunk; its branch back meets the jump and goes through stub and
+  thunk again, which do what stood there. At the switch no frame is in the old code, by the strict rule, and afterwards
+  nothing begins it; a revert puts the bytes back when nobody is in the new code. In relaxed mode an old frame would
+  come to the new function in the middle of its work: refused.
 """
 
 from __future__ import annotations
@@ -48,9 +50,10 @@ _LEAVE = "leave this function out, or apply the fix by restarting with the fixed
 class Entry:
     """How to divert one function.
 
-    `entry` is the jump's offset in the function, `displaced` the bytes of whole instructions there (at least 5). `thunk` is
-    position-independent code; `relocations` have offsets into it and name symbols that are defined by `symbols` (link-time
-    addresses in the image). `undo` takes back what the instructions before the jump have done; the new function begins with it.
+    `entry` is the jump's offset in the function, `displaced` the bytes of whole instructions there (at least 5).
+    `thunk` is position-independent code; `relocations` have offsets into it and name symbols that are defined by
+    `symbols` (link-time addresses in the image). `undo` takes back what the instructions before the jump have done; the
+    new function begins with it.
     """
 
     entry: int
@@ -64,9 +67,9 @@ class Entry:
 def plan_entry(code: bytes, address: int, targets: Iterable[int] = (), relaxed: bool = False) -> Entry | Refusal:
     """Decide where the 5-byte jump goes in a function and make its original thunk.
 
-    `code` are all bytes of the function as linked, `address` its link-time address. `targets` are offsets of branch targets
-    that the code does not show: entries of switch tables, landing pads, and returns from its cold part. `relaxed`: old frames may
-    go on in the old code.
+    `code` are all bytes of the function as linked, `address` its link-time address. `targets` are offsets of branch
+    targets that the code does not show: entries of switch tables, landing pads, and returns from its cold part.
+    `relaxed`: old frames may go on in the old code.
     """
     start = len(ENDBR64) if code.startswith(ENDBR64) else 0
     shown = _references(code, address)
@@ -99,8 +102,8 @@ def _divert(
         )
     if (address + entry) // _PAGE != (address + end - 1) // _PAGE:
         return Refusal(
-            f"the entry at {address + entry:#x} straddles a page, its bytes cannot change at once, and what stands before the next "
-            "place for it cannot be undone",
+            f"the entry at {address + entry:#x} straddles a page, its bytes cannot change at once, and what stands "
+            "before the next place for it cannot be undone",
             _LEAVE,
         )
     if isinstance(shown, Refusal):
@@ -125,7 +128,8 @@ def _divert(
 
 @dataclass(frozen=True)
 class _References:
-    """Link-time addresses that a function's code names: `branches` by jumps, `addresses` by calls and RIP-relative operands."""
+    """Link-time addresses that a function's code names: `branches` by jumps, `addresses` by calls and RIP-relative
+    operands."""
 
     branches: frozenset[int]
     addresses: frozenset[int]
@@ -166,7 +170,8 @@ class _Thunk:
         self._ended = False
 
     def move(self, insn: capstone.CsInsn) -> Refusal | None:
-        """Append one displaced instruction. Behind an instruction that never goes on nothing is reached, so nothing is kept."""
+        """Append one displaced instruction. Behind an instruction that never goes on nothing is reached, so nothing is
+        kept."""
         if self._ended:
             return None
         name = insn.mnemonic.split()[-1]
@@ -191,8 +196,8 @@ class _Thunk:
             self._branch(b"\xe9", following)
 
     def _call(self, insn: capstone.CsInsn, direct: bool) -> None:
-        """Push the return address that the old code would have pushed and jump, so that no frame ever returns into the thunk:
-        unwinding and the stack check see the old function, whose call frame information is there."""
+        """Push the return address that the old code would have pushed and jump, so that no frame ever returns into the
+        thunk: unwinding and the stack check see the old function, whose call frame information is there."""
         self.calls = self._ended = True
         literal = len(self.code) + 2
         self.code += b"\xff\x35" + bytes(4)

@@ -1,9 +1,10 @@
 """An instruction that names a variable of another binary directly, made to reach it through a slot.
 
-Code of a program may be compiled as if the variable lay in the program: the linker makes a copy of it there (COPY relocation) for code that
-it links. A running program has no copy of what its old code did not use, and the variable itself is out of reach. So the
-instruction becomes a jump to a *detour* that takes the address from a slot, does the same with it, and jumps back. Flags stay as they are,
-and a register that has to be borrowed is kept below the red zone (x86-64 psABI, 3.2.2). Instruction formats: Intel SDM volume 2.
+Code of a program may be compiled as if the variable lay in the program: the linker makes a copy of it there (COPY
+relocation) for code that it links. A running program has no copy of what its old code did not use, and the variable
+itself is out of reach. So the instruction becomes a jump to a *detour* that takes the address from a slot, does the
+same with it, and jumps back. Flags stay as they are, and a register that has to be borrowed is kept below the red zone
+(x86-64 psABI, 3.2.2). Instruction formats: Intel SDM volume 2.
 """
 
 from __future__ import annotations

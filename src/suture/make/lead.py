@@ -1,8 +1,8 @@
 """Instructions at a function's start that are done before the jump to its new code, and the code that takes them back.
 
-What counts is the state that a caller may rely on at a call (x86-64 psABI, 3.2.1 and 3.5.7): the stack, the registers that a callee
-preserves, and those that hold arguments. Flags mean nothing; `al` bounds the number of vector registers that a variadic call uses, so
-8 is right for any call.
+What counts is the state that a caller may rely on at a call (x86-64 psABI, 3.2.1 and 3.5.7): the stack, the registers
+that a callee preserves, and those that hold arguments. Flags mean nothing; `al` bounds the number of vector registers
+that a variadic call uses, so 8 is right for any call.
 """
 
 from __future__ import annotations

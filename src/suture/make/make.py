@@ -1,7 +1,8 @@
 """Making: from a source version and a fix to one live patch per binary that the fix changes.
 
-The order of things: tree, fix over it, affected units compiled before and after with constant line numbers, those that differ
-compiled for matching and cutting, matched in the shipped binary, built. Each step is a room's; here they are only strung together.
+The order of things: tree, fix over it, affected units compiled before and after with constant line numbers, those that
+differ compiled for matching and cutting, matched in the shipped binary, built. Each step is a room's; here they are
+only strung together.
 """
 
 from __future__ import annotations
@@ -102,7 +103,8 @@ def make(
     progress: Progress = silent,
     beside: Beside = tuple,
 ) -> Making:
-    """Make the live patches of `fixes` for the `shipped` binaries of a tree; `beside` gives all binaries of its package.
+    """Make the live patches of `fixes` for the `shipped` binaries of a tree; `beside` gives all binaries of its
+    package.
 
     Raises `Refused` when nothing of the fix can become a live patch, `CompileFailed`, and what the tree raises.
     """
@@ -161,8 +163,8 @@ def _nothing(
     if not facts.readers and not facts.same:
         return Refused(f"{name}: changes documentation and tests only", "there is nothing to patch")
     return Refused(
-        f"{name}: changes no code of {f'{tree.name} {tree.version}'.strip()}: the units that read what it changes ({len(facts.units)}) are the same "
-        "before and after",
+        f"{name}: changes no code of {f'{tree.name} {tree.version}'.strip()}: the units that read what it changes "
+        f"({len(facts.units)}) are the same before and after",
         "check that the fix belongs to this version",
     )
 
@@ -170,7 +172,8 @@ def _nothing(
 def write(made: Made, folder: Path) -> Written:
     """Write a patch file; the folder never shows half of one.
 
-    Another fix, binary or way to make it has another name (`_name`), so that only an earlier making of the same gives way.
+    Another fix, binary or way to make it has another name (`_name`), so that only an earlier making of the same gives
+    way.
     """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / made.file_name
@@ -194,7 +197,8 @@ def _compare(tree: Tree, post: Tree, units: Sequence[Unit], progress: Progress) 
         found[unit.object] = Compared() if same else Compared(failure=Refusal(reason, RESTART))
     failed: dict[str, Compared] = {}
     pairs = _both(tree, post, others, Variant.COMPARE, failed)
-    # `__LINE__` in a name makes a constant one an error: there the lines count, and more functions than need be are replaced
+    # `__LINE__` in a name makes a constant one an error: there the lines count, and more functions than need be are
+    # replaced
     pairs |= _both(tree, post, [u for u in others if u not in pairs], Variant.SECTIONS, found)
     if not pairs and len(others) == 1 and len(units) == 1:
         post.compile([(others[0], Variant.SECTIONS)])  # raises with all that the compiler says
@@ -220,7 +224,8 @@ def _compare(tree: Tree, post: Tree, units: Sequence[Unit], progress: Progress) 
 def _both(
     tree: Tree, post: Tree, units: Sequence[Unit], variant: Variant, failed: dict[str, Compared]
 ) -> dict[Unit, tuple[Path, Path]]:
-    """Objects of one variant before and after, of the units that compile both times. Few units get all variants at once."""
+    """Objects of one variant before and after, of the units that compile both times. Few units get all variants at
+    once."""
     extra = tuple(v for v in (Variant.PLAIN, Variant.SECTIONS) if v is not variant) if len(units) <= _FEW else ()
     before = _compiled(tree, units, (variant, *extra), failed)
     after = _compiled(
@@ -357,7 +362,8 @@ class _Binary:
         return changes, failed
 
     def _compiled_apart(self, unit: Unit) -> tuple[AtomObject, AtomObject] | None:
-        """Pre and post of a unit whose functions know nothing of one another; None for a compiler that cannot do that."""
+        """Pre and post of a unit whose functions know nothing of one another; None for a compiler that cannot do
+        that."""
         for variant in (Variant.APART, Variant.APART_OLD):
             try:
                 made = [tree.compile([(unit, variant)])[0] for tree in (self.tree, self.facts.post)]
@@ -384,13 +390,15 @@ class _Binary:
 
 
 def suspending(run: Run, names: Sequence[str]) -> tuple[Suspending, ...]:
-    """Functions in which suspended coroutines stand, as the binary exports them; one that it does not export helps nobody."""
+    """Functions in which suspended coroutines stand, as the binary exports them; one that it does not export helps
+    nobody."""
     rows = [(n, s) for n in names for s in run.exports.get(n, ())[:1]]
     return tuple(Suspending(n, s.st_value, s.st_size) for n, s in rows)
 
 
 def _name(tree: Tree, fixes: Sequence[Fix], item: Shipped, request: Mapping[str, tuple[str, ...]]) -> str:
-    """A name that tells what the patch is of, with digits that are others for any other fix, binary or way to make it."""
+    """A name that tells what the patch is of, with digits that are others for any other fix, binary or way to make
+    it."""
     cves = sorted({c for f in fixes for c in f.cves})
     what = "+".join(cves) if 0 < len(cves) <= 3 else re.sub(r"\.(patch|diff)$", "", Path(fixes[0].name).name)
     ways = [x for k in ("relaxed", "apart", "cve") for x in (k, *request.get(k, ()))]

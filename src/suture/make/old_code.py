@@ -1,4 +1,5 @@
-"""The old function as a pattern, by which copies of it are found that other binaries hold: programs that were linked statically."""
+"""The old function as a pattern, by which copies of it are found that other binaries hold: programs that were linked
+statically."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Which link of a build became which shipped file, for packages that no recipe describes: by name, by SONAME, then by matching code."""
+"""Which link of a build became which shipped file, for packages that no recipe describes: by name, by SONAME, then by
+matching code."""
 
 from __future__ import annotations
 
@@ -48,8 +49,8 @@ class Pairing:
 
 
 def by_name(shape: Shape, outputs: Iterable[Output]) -> tuple[Output, ...]:
-    """The outputs that may have become a file, by what the link calls them: of the same kind, and of the same SONAME where the file has one,
-    else of the same name (libtool calls what it links before the installation `lt-NAME`)."""
+    """The outputs that may have become a file, by what the link calls them: of the same kind, and of the same SONAME
+    where the file has one, else of the same name (libtool calls what it links before the installation `lt-NAME`)."""
     kind = [o for o in outputs if o.is_shared is not shape.is_program]
     if shape.soname:
         named = tuple(o for o in kind if o.soname == shape.soname)
@@ -63,7 +64,8 @@ def pair(
     outputs: Sequence[Output],
     holds: Callable[[ShippedFile, Output], bool],
 ) -> Pairing:
-    """Pair files with outputs; `holds` tells whether a file holds an output's code, asked where names leave a choice or none."""
+    """Pair files with outputs; `holds` tells whether a file holds an output's code, asked where names leave a choice or
+    none."""
     found: list[tuple[ShippedFile, str]] = []
     left: list[ShippedFile] = []
     named = {file: by_name(shape, outputs) for file, shape in files}
@@ -83,8 +85,8 @@ def pair(
 
 
 def open_source(source: SourceVersion, archive: Archive, progress: Progress = silent) -> Tree:
-    """The tree of a source version, by its recipe, or by what its own rules do when it has none. Raises what `prepare` does, and
-    `NotFound` when the build links nothing that ships."""
+    """The tree of a source version, by its recipe, or by what its own rules do when it has none. Raises what `prepare`
+    does, and `NotFound` when the build links nothing that ships."""
     if has_recipe(source.name):
         return prepare(source, progress)
     files = shipped_files(source, archive)
@@ -149,7 +151,8 @@ def _paired(tree: Tree, files: Sequence[ShippedFile], way: Way, progress: Progre
 
 
 def _is_program(run: Run) -> bool:
-    """Whether a link without -shared made it: also a PIE without DF_1_PIE is one that names its loader (gABI, PT_INTERP)."""
+    """Whether a link without -shared made it: also a PIE without DF_1_PIE is one that names its loader (gABI,
+    PT_INTERP)."""
     return run.is_program or (run.elf.section(".interp") is not None and not run.soname)
 
 
@@ -175,7 +178,8 @@ def _largest(tree: Tree, objects: frozenset[str]) -> Iterator[Unit]:
 
 
 def _is_whole(tree: Tree, pairs: Pairing, progress: Progress) -> bool:
-    """Whether what a recording with stand-ins brought can be compiled: all sources are there, and some units of each kind compile."""
+    """Whether what a recording with stand-ins brought can be compiled: all sources are there, and some units of each
+    kind compile."""
     outputs = {o.path: o for o in tree.outputs}
     held = frozenset[str]().union(*(outputs[p].objects for _, p in pairs.pairs))
     units = [u for u in tree.units if u.object in held]

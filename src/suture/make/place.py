@@ -1,4 +1,5 @@
-"""New code and data laid out into the sections of a patch object, every reference turned into one that a host can resolve."""
+"""New code and data laid out into the sections of a patch object, every reference turned into one that a host can
+resolve."""
 
 from __future__ import annotations
 
@@ -195,7 +196,8 @@ class Placement:
             output.relocations.append(NewRelocation(base + ref.offset, ref.r_type, symbol, addend))
 
     def _go_round(self, unit: int, atom: Atom, ref: Reference, symbol: str) -> None:
-        """Reach what only a slot leads to, from an instruction that was compiled to name it directly. Raises `Unresolvable`."""
+        """Reach what only a slot leads to, from an instruction that was compiled to name it directly. Raises
+        `Unresolvable`."""
         start, end = self.selection.changes[unit].post.instruction(atom, ref)
         offset = ref.addend + end - ref.offset
         made = detour(atom.data[start:end], ref.offset - start, offset) if ref.r_type == R.PC32 else None
@@ -213,7 +215,8 @@ class Placement:
         ]
 
     def _is_foreign_entry(self, change: UnitChange, atom: Atom, ref: Reference, unit: int) -> bool:
-        """Whether it is an entry of a switch table in a shared pool whose function is not in the patch; nothing reads it."""
+        """Whether it is an entry of a switch table in a shared pool whose function is not in the patch; nothing reads
+        it."""
         if not (atom.is_pool and change.post.points_inside(atom, ref)) or ref.section is None:
             return False
         function = change.post.function_of.get(ref.section)

@@ -1,10 +1,12 @@
-"""What a patch may not do when old frames finish in old code: they go on calling, as before, what leads to new code by then.
+"""What a patch may not do when old frames finish in old code: they go on calling, as before, what leads to new code by
+then.
 
-In a strict patch such callers switch together with what they call. Registers that callers keep across calls are `delta.clobber`'s part.
+In a strict patch such callers switch together with what they call. Registers that callers keep across calls are
+`delta.clobber`'s part.
 
-gcc tells callers of a unit what their callees change and return (-fipa-modref, -fipa-pure-const, -fipa-reference), and callees what
-they are given (-fipa-vrp, -fipa-cp, -fipa-bit-cp). Old frames may rely on what was true of an old callee, and new code on what is true of
-new callers alone. Neither does where the code is the same compiled without all of that.
+gcc tells callers of a unit what their callees change and return (-fipa-modref, -fipa-pure-const, -fipa-reference), and
+callees what they are given (-fipa-vrp, -fipa-cp, -fipa-bit-cp). Old frames may rely on what was true of an old callee,
+and new code on what is true of new callers alone. Neither does where the code is the same compiled without all of that.
 """
 
 from __future__ import annotations
@@ -23,7 +25,8 @@ _VARIANTS = frozenset({"isra", "constprop", "part"})  # suffixes of gcc's clones
 
 
 def called_otherwise(change: UnitChange, names: Iterable[str]) -> dict[str, Refusal]:
-    """Those of the replaced functions `names` (in post) that old code cannot call in their new form, with the reason."""
+    """Those of the replaced functions `names` (in post) that old code cannot call in their new form, with the
+    reason."""
     found: dict[str, Refusal] = {}
     signatures = {s.name: s for s in changed_signatures(change.pre.elf, change.post.elf, local=True)}
     called = _called_by_old_code(change)
@@ -32,22 +35,23 @@ def called_otherwise(change: UnitChange, names: Iterable[str]) -> dict[str, Refu
         signature = signatures.get(name.split(".", 1)[0])
         if signature is not None:
             found[name] = Refusal(
-                f"the fix changes the parameters of {signature.name} ({signature.file}:{signature.line}: {signature.old} to {signature.new}), "
-                "which old frames, that a relaxed patch lets go on, call as before",
+                f"the fix changes the parameters of {signature.name} ({signature.file}:{signature.line}: "
+                f"{signature.old} to {signature.new}), which old frames, that a relaxed patch lets go on, call as "
+                "before",
                 REMEDY,
             )
         elif old is not None and old.name in called and _VARIANTS & {*name.split("."), *old.name.split(".")}:
             found[name] = Refusal(
-                f"{old.name} is a variant that gcc made for its callers, which the fix changes too; old frames of them, that a relaxed patch "
-                "lets go on, call it as before, and it may expect other parameters",
+                f"{old.name} is a variant that gcc made for its callers, which the fix changes too; old frames of "
+                "them, that a relaxed patch lets go on, call it as before, and it may expect other parameters",
                 REMEDY,
             )
     return found
 
 
 def told_of_one_another(change: UnitChange, names: Iterable[str]) -> dict[str, Refusal]:
-    """Those of the replaced functions `names` (in post) that old code leads to, where that or their new code may rely on what the
-    compiler knew of the other."""
+    """Those of the replaced functions `names` (in post) that old code leads to, where that or their new code may rely
+    on what the compiler knew of the other."""
     new_names = {old.name: n for n in names if (old := old_function(change, n)) is not None}
     leads = {f.name: {new_names[c] for c in _reached(change, f) if c in new_names} for f in _old_code(change)}
     if not any(leads.values()):
@@ -60,7 +64,8 @@ def told_of_one_another(change: UnitChange, names: Iterable[str]) -> dict[str, R
         for name in sorted(called - (new_same if caller in old_same else frozenset())):
             who = f"old frames of {caller}, that a relaxed patch lets go on,"
             reason = (
-                f"{who} were compiled with what the compiler knew of the functions that they call, which may not hold for the new {name}"
+                f"{who} were compiled with what the compiler knew of the functions that they call, which may not "
+                f"hold for the new {name}"
                 if caller not in old_same
                 else f"the new {name} was compiled with what the compiler knew of its callers, and {who} call it too"
             )
@@ -75,7 +80,8 @@ def _same(one: AtomObject, other: AtomObject) -> frozenset[str]:
 
 
 def _reached(change: UnitChange, function: AtomFunction) -> set[str]:
-    """Functions of pre that old code of one leads to by what it refers to, through others; itself where it calls itself."""
+    """Functions of pre that old code of one leads to by what it refers to, through others; itself where it calls
+    itself."""
     found: set[str] = set()
     todo = [function]
     while todo:

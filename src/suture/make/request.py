@@ -1,4 +1,5 @@
-"""What a person asks of `suture make`, and what it comes to: a tree, shipped binaries, fixes. Kept in the manifest for `verify`."""
+"""What a person asks of `suture make`, and what it comes to: a tree, shipped binaries, fixes. Kept in the manifest for
+`verify`."""
 
 from __future__ import annotations
 
@@ -31,9 +32,12 @@ class BadRequest(SutureError):
 
 @dataclass(frozen=True)
 class Request:
-    """Options of `suture make`. `source` is `NAME=VERSION`; `fixes` are texts of patches by name; `files` limits the binaries.
+    """Options of `suture make`. `source` is `NAME=VERSION`; `fixes` are texts of patches by name; `files` limits the
+    binaries.
 
-    `cves` are those that the person says the fix closes; `relaxed` the reason why old frames may finish in old code, "" for strict; `apart` the reason why functions of one fix may switch at different times, "" for together. `tree` and `binary` are paths of a tree of one's own and the binary built from it, instead of `source`.
+    `cves` are those that the person says the fix closes; `relaxed` the reason why old frames may finish in old code, ""
+    for strict; `apart` the reason why functions of one fix may switch at different times, "" for together. `tree` and
+    `binary` are paths of a tree of one's own and the binary built from it, instead of `source`.
     """
 
     source: str
@@ -87,7 +91,8 @@ class Request:
 
 @dataclass(frozen=True)
 class Ready:
-    """A request with everything that it names fetched and prepared; `beside` fetches all binaries of the package when asked."""
+    """A request with everything that it names fetched and prepared; `beside` fetches all binaries of the package when
+    asked."""
 
     tree: Tree
     shipped: tuple[Shipped, ...]
@@ -204,7 +209,8 @@ def _places(tree: Tree, archive: Archive, version: str) -> list[Path]:
 
 
 def _shipped(tree: Tree, archive: Archive, version: str, files: tuple[str, ...]) -> tuple[Shipped, ...]:
-    """The binaries called as in `files` (all without any), by the name that the recipe gives, else by that of the file behind it."""
+    """The binaries called as in `files` (all without any), by the name that the recipe gives, else by that of the file
+    behind it."""
     places = {b: b.file.replace("{multiarch}", _MULTIARCH) for b in tree.binaries}
     chosen = {b: p for b, p in places.items() if not files or {p, Path(p).name, f"/{p}"} & set(files)} or places
     found = []

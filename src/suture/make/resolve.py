@@ -18,7 +18,8 @@ _PLACES = 4  # places named per symbol in the proof; more add nothing that a rea
 
 @dataclass(frozen=True)
 class FoundSymbol:
-    """A symbol that another unit defines: link-time address, the place that implies it, and whether it chooses its code (IFUNC)."""
+    """A symbol that another unit defines: link-time address, the place that implies it, and whether it chooses its code
+    (IFUNC)."""
 
     address: int
     place: str
@@ -35,7 +36,8 @@ class Unresolvable(Exception):
 
 @dataclass
 class Resolver:
-    """Resolutions for one target binary, gathered by symbol name of the patch. `taken` are names that the patch defines itself."""
+    """Resolutions for one target binary, gathered by symbol name of the patch. `taken` are names that the patch defines
+    itself."""
 
     run: Run
     elsewhere: Elsewhere
@@ -52,8 +54,8 @@ class Resolver:
         return self._note(name, ImportedSymbol(SymbolKind.IMAGE, address), places)
 
     def chosen(self, name: str, resolver: int, r_type: int) -> str:
-        """A function of the binary that the loader chose (IFUNC), by what it noted for the binary's own calls; `resolver` is the
-        symbol's link-time address, where the code that chooses is. Raises `Unresolvable`."""
+        """A function of the binary that the loader chose (IFUNC), by what it noted for the binary's own calls;
+        `resolver` is the symbol's link-time address, where the code that chooses is. Raises `Unresolvable`."""
         places = self.run.chosen.get(resolver)
         if places is None:
             raise Unresolvable(unshown(name))

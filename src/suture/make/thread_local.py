@@ -1,7 +1,7 @@
 """Thread-local references of new code, rewritten to what the running binary uses (psABI chapter 4.11: GD, LD, IE, LE).
 
-New code never gets a slot of its own: it uses the slot that the unit's running code uses, or the constant offset that the
-linker put there.
+New code never gets a slot of its own: it uses the slot that the unit's running code uses, or the constant offset that
+the linker put there.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ _LOAD_FS0 = bytes.fromhex("64488b042500000000")  # mov %fs:0, %rax
 
 @dataclass(frozen=True)
 class Edit:
-    """`writes` are (offset in the atom, bytes). References before `skip_until` belong to the rewritten sequence. `slot` is the
-    link-time address of the slot that the field now refers to by PC32, under the patch's `symbol`."""
+    """`writes` are (offset in the atom, bytes). References before `skip_until` belong to the rewritten sequence. `slot`
+    is the link-time address of the slot that the field now refers to by PC32, under the patch's `symbol`."""
 
     writes: tuple[tuple[int, bytes], ...]
     skip_until: int = -1

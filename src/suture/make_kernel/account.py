@@ -18,8 +18,8 @@ _HUNK = re.compile(r"^@@ -(\d+)(?:,\d+)? \+(\d+)(?:,\d+)? @@")
 
 @dataclass(frozen=True)
 class UnitResult:
-    """What a unit has of the fix: replaced functions as `OBJECT:NAME`, what it lacks in the kernel's tables, new exports, and changed
-    functions that never run (`idle`).
+    """What a unit has of the fix: replaced functions as `OBJECT:NAME`, what it lacks in the kernel's tables, new
+    exports, and changed functions that never run (`idle`).
 
     `same`: neither code nor data of it changes.
     """
@@ -116,7 +116,8 @@ def _account(
 
 
 def _lines(part: FilePatch, row: UnregisteredEntry) -> _Changed | None:
-    """The changed lines that an entry comes from: those with its name, in a macro's call; None when this file has none."""
+    """The changed lines that an entry comes from: those with its name, in a macro's call; None when this file has
+    none."""
     if not row.words:
         return None
     wanted = re.compile(

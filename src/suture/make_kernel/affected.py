@@ -1,8 +1,10 @@
-"""Which units a fix affects: C files that it changes, those that include them, and those that use what it changes in a header.
+"""Which units a fix affects: C files that it changes, those that include them, and those that use what it changes in a
+header.
 
-Who may include a file tells the tree's include graph, who does the compiler (`suture.make_kernel.include`). All that include a C file are
-taken. Of those that include a header, the units that write a name which the change touches, directly or through macros and inline
-functions of any header (`suture.make_kernel.declaration`); more than a person can look over are refused.
+Who may include a file tells the tree's include graph, who does the compiler (`suture.make_kernel.include`). All that
+include a C file are taken. Of those that include a header, the units that write a name which the change touches,
+directly or through macros and inline functions of any header (`suture.make_kernel.declaration`); more than a person can
+look over are refused.
 """
 
 from __future__ import annotations
@@ -54,8 +56,9 @@ _SEARCHED = ("arch/x86", "block", "certs", "crypto", "drivers", "fs", "include",
 
 @dataclass(frozen=True)
 class Readers:
-    """Who reads a changed file. `units` are sources of units that are compiled before and after; `outside` compiles of the file
-    that run outside the kernel's text, and are not; `reason` tells why no unit reads it, or why it is `left_out`.
+    """Who reads a changed file. `units` are sources of units that are compiled before and after; `outside` compiles of
+    the file that run outside the kernel's text, and are not; `reason` tells why no unit reads it, or why it is
+    `left_out`.
     """
 
     units: tuple[str, ...] = ()
@@ -70,7 +73,8 @@ ONLY_MODE = "only its mode changes"
 
 @dataclass(frozen=True)
 class KernelAffected:
-    """What is compiled, and who reads each changed file. All units of the kernel that write one of `names` are compiled."""
+    """What is compiled, and who reads each changed file. All units of the kernel that write one of `names` are
+    compiled."""
 
     units: tuple[KernelUnit, ...] = ()
     readers: Mapping[str, Readers] = field(default_factory=dict)
@@ -206,8 +210,9 @@ class _KernelSearch:
     def _closed(
         self, path: str, first: Touched, near: set[str]
     ) -> tuple[frozenset[str], frozenset[str], set[str], set[str]]:
-        """All names that depend on a change, words that macros paste to one, headers that make everyone depend who includes them,
-        and those with types that may. `near` are the only files that count: what the units that may be affected may include.
+        """All names that depend on a change, words that macros paste to one, headers that make everyone depend who
+        includes them, and those with types that may. `near` are the only files that count: what the units that may be
+        affected may include.
         """
         everyone = {path} if first.everyone else set()
         layouts = {path} if first.layouts else set()
@@ -305,7 +310,8 @@ def _batches(paths: Sequence[str]) -> Iterator[list[str]]:
 
 
 def rules_are_the_same(tree: KernelTree, layer: Path) -> bool:
-    """Whether changed build rules compile the same objects with the same flags, and leave the configuration as it is."""
+    """Whether changed build rules compile the same objects with the same flags, and leave the configuration as it
+    is."""
     said = tree.room.with_layer(layer).enter(
         f"cp .config /tmp/before; {tree.make} olddefconfig >/dev/null; cmp -s .config /tmp/before || echo differs",
         directory=ROOT,

@@ -1,8 +1,8 @@
 """What a kernel is built of: each compile of the archive's configuration, as kbuild would run it.
 
-`make -n` tells all of them in under a minute without compiling anything: object, source, flags, and the modules that the object goes
-into. A unit that is not among them runs nowhere. What is compiled for another machine model than the kernel's own (the vdso,
-the EFI stub, purgatory, real mode) runs outside the kernel's text.
+`make -n` tells all of them in under a minute without compiling anything: object, source, flags, and the modules that
+the object goes into. A unit that is not among them runs nowhere. What is compiled for another machine model than the
+kernel's own (the vdso, the EFI stub, purgatory, real mode) runs outside the kernel's text.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ _FEWEST = 100  # objects of the smallest kernel that boots
 
 @dataclass(frozen=True)
 class Compile:
-    """One object. `modules` are the kernel's names of those that it goes into, none for vmlinux; `flags` begin with the compiler."""
+    """One object. `modules` are the kernel's names of those that it goes into, none for vmlinux; `flags` begin with the
+    compiler."""
 
     source: str
     object: str
@@ -54,7 +55,8 @@ class KernelBuild:
 
 
 def read(tree: KernelTree) -> KernelBuild:
-    """Asked of kbuild once per tree. Raises `CommandFailed`, and `Refused` when kbuild tells too little to be the whole."""
+    """Asked of kbuild once per tree. Raises `CommandFailed`, and `Refused` when kbuild tells too little to be the
+    whole."""
     place = cache.root() / "object" / "kernel" / tree.key[:16] / "built.json"
 
     def make(path: Path) -> None:

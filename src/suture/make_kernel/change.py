@@ -1,4 +1,5 @@
-"""What a fix changed in one unit: functions and data that differ, special entries included, and where the old ones run."""
+"""What a fix changed in one unit: functions and data that differ, special entries included, and where the old ones
+run."""
 
 from __future__ import annotations
 
@@ -16,7 +17,8 @@ from suture.make_kernel.special_section import SpecialSections, meaning
 
 @dataclass(frozen=True)
 class OtherCompiles:
-    """Where *post* was compiled otherwise than *pre* and what runs: how both differ compiled as what runs, and *pre* as *post* is."""
+    """Where *post* was compiled otherwise than *pre* and what runs: how both differ compiled as what runs, and *pre* as
+    *post* is."""
 
     plain: Difference
     pre: KernelObject
@@ -59,8 +61,9 @@ class KernelChange:
     def _chosen(self) -> tuple[frozenset[str], frozenset[str]]:
         """Functions to divert, and those that only come along.
 
-        The kernel's `inline` means notrace too, so a large static function that gcc did not inline can't be diverted. Its callers
-        can, where all that knows it are calls: they are replaced as if the fix had changed them, and take the new one along.
+        The kernel's `inline` means notrace too, so a large static function that gcc did not inline can't be diverted.
+        Its callers can, where all that knows it are calls: they are replaced as if the fix had changed them, and take
+        the new one along.
         """
         replaced = set((self.difference.changed & self.post.functions.keys()) - self.post.functions_once)
         along = set((self.difference.new & self.post.functions.keys()) - self.post.functions_once)
@@ -88,7 +91,8 @@ class KernelChange:
         return pre is not None and self.special_pre.traced(pre.index)
 
     def _callers(self, name: str) -> frozenset[str] | None:
-        """Functions that call a static one; None when anything else refers to it, or something that is not running code."""
+        """Functions that call a static one; None when anything else refers to it, or something that is not running
+        code."""
         hot = self.post.functions[name].hot
         found = set()
         for atom in self.post.atoms.values():
@@ -118,7 +122,8 @@ class KernelChange:
 
     @cached_property
     def idle(self) -> frozenset[str]:
-        """Changed or new functions that never run: they would remove what is built into vmlinux (__exit in linux/init.h)."""
+        """Changed or new functions that never run: they would remove what is built into vmlinux (__exit in
+        linux/init.h)."""
         if not self.image.is_vmlinux:
             return frozenset()
         changed = self.difference.changed | self.difference.new
@@ -132,7 +137,8 @@ class KernelChange:
         return self.pre.atoms[index] if index is not None else None
 
     def address_of(self, pre: Atom) -> int | None:
-        """Where an atom of pre runs: what fields of running code imply, else the only address that its name has in the image."""
+        """Where an atom of pre runs: what fields of running code imply, else the only address that its name has in the
+        image."""
         known = self.match.address_of(pre.index)
         if known is None:
             known = self.match.addresses.get(pre.label)

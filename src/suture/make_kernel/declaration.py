@@ -1,9 +1,10 @@
-"""What a change of a header declares otherwise, and what else in a header depends on it: names that a user of it must write.
+"""What a change of a header declares otherwise, and what else in a header depends on it: names that a user of it must
+write.
 
-A unit whose text writes none of the names, and includes nothing that does, compiles to the same code. A header's text is cut into
-*chunks*: one directive or one declaration. Where names do not bound who is affected (a changed condition, a macro called at the
-margin, which may define anything) `everyone` is said. Structures have no names here: whether their layout changes, the debug
-information of any unit that includes the header tells (`layouts`).
+A unit whose text writes none of the names, and includes nothing that does, compiles to the same code. A header's text
+is cut into *chunks*: one directive or one declaration. Where names do not bound who is affected (a changed condition, a
+macro called at the margin, which may define anything) `everyone` is said. Structures have no names here: whether their
+layout changes, the debug information of any unit that includes the header tells (`layouts`).
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ _WORD = re.compile(r"[A-Za-z_]\w*")
 _DEFINE = re.compile(r"\s*#\s*(?:define|undef)\s+(\w+)")
 _MACRO = re.compile(r"^[ \t]*#[ \t]*define[ \t]+\w+(\([^)]*\))?((?:[^\n\\]|\\\n|\\.)*)", re.MULTILINE)
 _HARMLESS = re.compile(r"\s*#\s*(?:include|error|warning|pragma\s+once|import|line)\b")
-"""Directives that make no code of those who include the header. `#line` is put there to keep the numbers (overlay.py)."""
+"""Directives that make no code of those who include the header. `#line` is put there to keep the numbers
+(overlay.py)."""
 _CONDITION = re.compile(r"\s*#\s*(if|ifdef|ifndef|elif|else|endif)\b")
 _TYPE = re.compile(r"(?:typedef\s+)?(struct|union|enum)\b[^{;()]*\{")
 _DECLARE = re.compile(r"DECLARE_(?!EVENT|TRACE)\w*\s*\(")
@@ -34,7 +36,8 @@ _ATTRIBUTES = re.compile(
 
 @dataclass(frozen=True)
 class Touched:
-    """`names` that changed or depend on what did; `everyone` who includes the header may be affected; a type's `layouts` may.
+    """`names` that changed or depend on what did; `everyone` who includes the header may be affected; a type's
+    `layouts` may.
 
     A name with a point before it is that of a member, written behind `.` or `->`.
     """
@@ -94,7 +97,8 @@ def _is_balanced(chunks: Sequence[str]) -> bool:
 
 
 def depending(text: str, names: Collection[str], parts: Collection[str] = ()) -> Touched:
-    """What of a header's text depends on `names`: macros and inline functions that write one, and what is built of those.
+    """What of a header's text depends on `names`: macros and inline functions that write one, and what is built of
+    those.
 
     `parts` are words that macros may paste to one of the names: they count where they are an argument.
     """
@@ -116,7 +120,8 @@ def writes(text: str, names: Collection[str], parts: Collection[str] = ()) -> bo
 
 
 def argument(parts: Collection[str]) -> str:
-    """A pattern (of grep too) for a line on which one of some words is an argument, alone between commas and parentheses."""
+    """A pattern (of grep too) for a line on which one of some words is an argument, alone between commas and
+    parentheses."""
     return rf"(^|[(,])[ \t]*({'|'.join(sorted(parts))})[ \t]*([,)]|$)"
 
 
@@ -132,7 +137,8 @@ def pasted(text: str) -> tuple[set[str], set[str]]:
 
 
 def pasted_from(names: Collection[str], before: Collection[str], behind: Collection[str]) -> frozenset[str]:
-    """Words that a macro may paste a name of: `x` of `in_x`, where one has `in_##`. `before`, `behind`: what stands next to `##`."""
+    """Words that a macro may paste a name of: `x` of `in_x`, where one has `in_##`. `before`, `behind`: what stands
+    next to `##`."""
     found: set[str] = set()
     for name in (n for n in names if not n.startswith(".")):
         for cut in range(1, len(name)):
@@ -255,7 +261,8 @@ def _enumerators(text: str) -> set[str]:
 
 
 def _called(text: str) -> set[str]:
-    """Identifiers before a parenthesis outside of all others: the function's own name, and attributes that are no keyword."""
+    """Identifiers before a parenthesis outside of all others: the function's own name, and attributes that are no
+    keyword."""
     found, depth, head = set(), 0, ""
     for char in text:
         if char in "{;" and depth == 0:

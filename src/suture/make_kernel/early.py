@@ -1,5 +1,5 @@
-"""Functions whose code a running kernel is done with though it is still there: initialisation calls that lie among other code, and
-what nothing but initialisation calls."""
+"""Functions whose code a running kernel is done with though it is still there: initialisation calls that lie among
+other code, and what nothing but initialisation calls."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ _MODULE = "init_module"  # module_init() gives the function this name too (inclu
 
 
 def run_already(change: KernelChange) -> frozenset[str]:
-    """Replaced functions, by name in post, that ran while the kernel or the module started: new code in them never runs.
+    """Replaced functions, by name in post, that ran while the kernel or the module started: new code in them never
+    runs.
 
     An initialisation call that something calls again is among them, for its first run stays.
     """

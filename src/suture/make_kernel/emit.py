@@ -1,7 +1,7 @@
 """The object of new code: included atoms and special entries of all units laid out in sections, with their relocations.
 
-Symbols of the running kernel appear as undefined `.klp.sym.*`; `suture.make_kernel.module` turns their relocations into livepatch's own
-after modpost has seen the module, because `ld -r` would join the sections again.
+Symbols of the running kernel appear as undefined `.klp.sym.*`; `suture.make_kernel.module` turns their relocations into
+livepatch's own after modpost has seen the module, because `ld -r` would join the sections again.
 """
 
 from __future__ import annotations
@@ -147,7 +147,8 @@ class _Emission:
         out.relocations.append(NewRelocation(offset, ref.r_type, symbol, addend))
 
     def _livepatched(self, unit: int, found: Livepatched) -> str:
-        """The kernel fills references in with the object that holds the code; it may be another than the symbol's (OBJECT:SYMBOL)."""
+        """The kernel fills references in with the object that holds the code; it may be another than the symbol's
+        (OBJECT:SYMBOL)."""
         user = self.changes[unit].image.name
         return found.symbol if found.object in (VMLINUX, user) else f"{user}:{found.symbol}"
 

@@ -1,6 +1,8 @@
-"""*run* for the kernel: vmlinux or one module as the archive ships it, as bytes at addresses, with names in the order of sympos.
+"""*run* for the kernel: vmlinux or one module as the archive ships it, as bytes at addresses, with names in the order
+of sympos.
 
-A module is laid out at addresses of our own choosing and its relocations are filled in, so that it is matched just as vmlinux is.
+A module is laid out at addresses of our own choosing and its relocations are filled in, so that it is matched just as
+vmlinux is.
 """
 
 from __future__ import annotations
@@ -40,8 +42,8 @@ class Region:
 class KernelImage:
     """`name` is what livepatch calls the object; `names` the addresses of each name in the order that sympos counts.
 
-    `externals` are symbols that a module takes from elsewhere, by the address that stands for them here; `shared` the addresses of
-    names that other units may refer to (not static ones).
+    `externals` are symbols that a module takes from elsewhere, by the address that stands for them here; `shared` the
+    addresses of names that other units may refer to (not static ones).
     """
 
     name: str

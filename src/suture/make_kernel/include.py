@@ -1,8 +1,9 @@
 """Which files of the kernel's tree may include which, by the text of their `#include` lines: more than do, never fewer.
 
-A name between quotes is the file beside the one that includes it, where there is one (gcc looks there first); else a name may mean
-every file whose path ends with it. A name that a macro holds is taken from `#define NAME <file>`. Headers that kbuild generated are
-part of the graph. What really includes a file, the compiler says (`-M`): it is asked of the units that may.
+A name between quotes is the file beside the one that includes it, where there is one (gcc looks there first); else a
+name may mean every file whose path ends with it. A name that a macro holds is taken from `#define NAME <file>`. Headers
+that kbuild generated are part of the graph. What really includes a file, the compiler says (`-M`): it is asked of the
+units that may.
 """
 
 from __future__ import annotations
@@ -87,7 +88,8 @@ def read(tree: KernelTree) -> Includes:
 
 
 def graph(rows: Iterable[tuple[str, str]], names: Collection[str]) -> dict[str, set[str]]:
-    """For each file who may include it. `rows` are pairs of a file and one of its lines, `names` all files there are."""
+    """For each file who may include it. `rows` are pairs of a file and one of its lines, `names` all files there
+    are."""
     ends: dict[str, list[str]] = defaultdict(list)
     for name in names:
         ends[posixpath.basename(name)].append(name)
@@ -124,8 +126,8 @@ def _files(root: Path) -> list[str]:
 
 
 def real(tree: KernelTree, units: Sequence[Compile]) -> dict[str, frozenset[str] | None]:
-    """The files that each unit includes, by its source, as the compiler says; None where it can't, because one of them is only
-    generated when the unit is compiled. Asked once for each unit.
+    """The files that each unit includes, by its source, as the compiler says; None where it can't, because one of them
+    is only generated when the unit is compiled. Asked once for each unit.
     """
     store = cache.root() / "object" / "kernel" / tree.key[:16] / "depends"
     store.mkdir(parents=True, exist_ok=True)

@@ -1,9 +1,9 @@
 """The kernel's own symbol table, read out of the image: names, addresses, and the order that `sympos` counts in.
 
-Source of the format: scripts/kallsyms.c of Linux 5.10, 6.1 and 6.12 (base-relative offsets with absolute per-CPU symbols; names
-packed with a table of 256 tokens; stable releases of 6.1 have sequence numbers between markers and tokens). Up to 6.3 offsets and base come
-before the names, later behind the tokens. The tables have no symbols of their own in a stripped image, so they are found by what they
-must look like.
+Source of the format: scripts/kallsyms.c of Linux 5.10, 6.1 and 6.12 (base-relative offsets with absolute per-CPU
+symbols; names packed with a table of 256 tokens; stable releases of 6.1 have sequence numbers between markers and
+tokens). Up to 6.3 offsets and base come before the names, later behind the tokens. The tables have no symbols of their
+own in a stripped image, so they are found by what they must look like.
 """
 
 from __future__ import annotations
@@ -49,7 +49,8 @@ class Kallsyms:
 
 
 def read(rodata: bytes, base: int, name: str) -> Kallsyms:
-    """The table in the read-only data of an image whose code begins at `base`. Raises `Unsupported` when there is none like it."""
+    """The table in the read-only data of an image whose code begins at `base`. Raises `Unsupported` when there is none
+    like it."""
     for hit in re.finditer(re.escape(struct.pack("<Q", base)), rodata):
         rows = _offsets_first(rodata, hit.start(), base) or _offsets_last(rodata, hit.start(), base)
         if rows:
@@ -60,7 +61,8 @@ def read(rodata: bytes, base: int, name: str) -> Kallsyms:
 
 
 def _offsets_first(data: bytes, at: int, base: int) -> list[KernelSymbol]:
-    """The table whose base stands at `at`: offsets before it, then count, names, markers, (sequence numbers,) tokens behind it."""
+    """The table whose base stands at `at`: offsets before it, then count, names, markers, (sequence numbers,) tokens
+    behind it."""
     count = struct.unpack_from("<I", data, at + 8)[0] if at + 16 < len(data) else 0
     head = at - (count * 4 + -count * 4 % 8)
     if not _LEAST < count < _MOST or head < 0:

@@ -99,7 +99,8 @@ def make(ready: KernelReady, progress: Progress = silent) -> KernelMaking:
 
 
 def _compile_post(ready: KernelReady, chosen: Sequence[unit.KernelUnit], layer: Path, key: str) -> list[Path]:
-    """Objects with the fix. What the compiler rejects is compiled again without `#line`, so that it quotes the lines of the fix."""
+    """Objects with the fix. What the compiler rejects is compiled again without `#line`, so that it quotes the lines of
+    the fix."""
     try:
         return unit.compile_sections(ready.tree, chosen, layer, key)
     except CompileFailed as error:
@@ -169,8 +170,8 @@ def _changes(
 def _followed(
     layouts: Mapping[int, tuple[LayoutChange, ...]], found: affected.KernelAffected
 ) -> tuple[dict[int, tuple[LayoutChange, ...]], tuple[str, ...]]:
-    """Changed types without those of which only callbacks take or give something else, where all files that write these members are
-    compiled: who calls and what is called changes in one transition. What is said of these.
+    """Changed types without those of which only callbacks take or give something else, where all files that write these
+    members are compiled: who calls and what is called changes in one transition. What is said of these.
     """
     left, notes = {}, dict[str, None]()
     for number, rows in layouts.items():
@@ -209,7 +210,8 @@ def _read_keys(
     lines: Mapping[int, DeclarationLines],
     wanting: Mapping[int, str],
 ) -> tuple[tuple[KernelChange, ...], dict[int, DeclarationLines], tuple[str, ...]]:
-    """Changes with new code that reads static keys, for units that want jump labels of modules: those can't be switched there."""
+    """Changes with new code that reads static keys, for units that want jump labels of modules: those can't be switched
+    there."""
     made, found, notes = list(changes), dict(lines), []
     for number, name in wanting.items():
         change = changes[number]

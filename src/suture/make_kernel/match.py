@@ -1,7 +1,9 @@
-"""Run-pre matching of one kernel unit: where its sections and functions run, and what its filled-in fields say of all names.
+"""Run-pre matching of one kernel unit: where its sections and functions run, and what its filled-in fields say of all
+names.
 
-The unit as the archive compiled it (*plain*) must be found whole and once; then each function of the unit compiled with sections is
-compared at its address, and every field implies the address of what it refers to. Contradicting fields are an error.
+The unit as the archive compiled it (*plain*) must be found whole and once; then each function of the unit compiled with
+sections is compared at its address, and every field implies the address of what it refers to. Contradicting fields are
+an error.
 """
 
 from __future__ import annotations
@@ -28,7 +30,8 @@ _WHOLE_SEARCH = 64  # bytes that a section needs for its only hit to mean someth
 
 @dataclass
 class KernelMatch:
-    """`addresses` are those of functions by name; `implied` those of everything by atom of *pre* or external name, with places."""
+    """`addresses` are those of functions by name; `implied` those of everything by atom of *pre* or external name, with
+    places."""
 
     unit: MatchedUnit
     addresses: dict[str, int] = field(default_factory=dict)
@@ -65,7 +68,8 @@ def _place_sections(
 ) -> tuple[dict[str, int], list[MatchedSection], set[str]]:
     """Address of each function of the unit, from whole sections that are found where kallsyms names their functions.
 
-    A section that is found at several places, as a small function that many units have, is the one that other sections refer to.
+    A section that is found at several places, as a small function that many units have, is the one that other sections
+    refer to.
     """
     placed: dict[str, int] = {}
     proof: list[MatchedSection] = []

@@ -29,7 +29,8 @@ class ModuleFailed(SutureError):
 
 
 def link(tree: KernelTree, name: str, main: str, patch: bytes, callbacks: str = "") -> bytes:
-    """The module as kbuild makes it out of the stub, the object of new code and a callbacks file; without debug information."""
+    """The module as kbuild makes it out of the stub, the object of new code and a callbacks file; without debug
+    information."""
 
     def work(folder: Path) -> bytes:
         (folder / "main.c").write_text(main)
@@ -40,8 +41,8 @@ def link(tree: KernelTree, name: str, main: str, patch: bytes, callbacks: str = 
             (folder / "callbacks.c").write_text(callbacks)
         script = (
             f"mkdir -p {PLACE}; cp -r {INSIDE}/module/. {PLACE}; \n"
-            f"if ! {tree.make_unit} KBUILD_MODPOST_WARN=1 M={PLACE} modules >{PLACE}/log 2>&1; then cat {PLACE}/log >&2; exit 1; fi\n"
-            f"strip --strip-debug -o {INSIDE}/module/out.ko {PLACE}/{name}.ko\n"
+            f"if ! {tree.make_unit} KBUILD_MODPOST_WARN=1 M={PLACE} modules >{PLACE}/log 2>&1; then cat {PLACE}/log "
+            f">&2; exit 1; fi\nstrip --strip-debug -o {INSIDE}/module/out.ko {PLACE}/{name}.ko\n"
         )
         tree.room.enter(script, outputs=[(folder, f"{INSIDE}/module")])
         return (folder / "out.ko").read_bytes()
@@ -52,9 +53,10 @@ def link(tree: KernelTree, name: str, main: str, patch: bytes, callbacks: str = 
 def finish(data: bytes, manifest: bytes, allowed: frozenset[str]) -> bytes:
     """Move relocations against `.klp.sym.*` into `.klp.rela.OBJECT.SECTION`, and add the manifest.
 
-    OBJECT is the one whose code holds the reference: the kernel applies the section when it patches that object. References to
-    symbols of vmlinux are all applied at once. Where it is not the symbol's own object, the symbol comes as `OBJECT:.klp.sym.*`.
-    Raises `ModuleFailed` when a symbol is undefined that is neither one of those nor in `allowed`.
+    OBJECT is the one whose code holds the reference: the kernel applies the section when it patches that object.
+    References to symbols of vmlinux are all applied at once. Where it is not the symbol's own object, the symbol comes
+    as `OBJECT:.klp.sym.*`. Raises `ModuleFailed` when a symbol is undefined that is neither one of those nor in
+    `allowed`.
     """
     elf = ElfFile(data, "the linked module")
     contents = [elf.bytes_of(s) for s in elf.sections]

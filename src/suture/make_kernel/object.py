@@ -1,8 +1,9 @@
 """A kernel object cut into atoms: functions, named data, pools of constants; and where each field of it points.
 
-Beside `suture.delta.atom`, which takes one section for one atom, sections with an explicit name (`.data.once`, `.text.unlikely`,
-`.data..percpu`) are cut at their symbols, and a field's true target is found by decoding its instruction, since an immediate
-behind a PC-relative field shifts the addend. Special sections (`suture.make_kernel.special_section`) and discarded ones are no atoms.
+Beside `suture.delta.atom`, which takes one section for one atom, sections with an explicit name (`.data.once`,
+`.text.unlikely`, `.data..percpu`) are cut at their symbols, and a field's true target is found by decoding its
+instruction, since an immediate behind a PC-relative field shifts the addend. Special sections
+(`suture.make_kernel.special_section`) and discarded ones are no atoms.
 """
 
 from __future__ import annotations
@@ -51,13 +52,15 @@ _MESSAGE_LINE, _MESSAGE_LINE_BITS = slice(32, 36), (1 << 18) - 1  # struct _ddeb
 LEFT = "section "
 """The name of a section that is no atom begins with this, where a reference leads there."""
 WRITTEN_OVER = f"{LEFT}.altinstr_aux"
-"""What a test of a CPU's feature jumps to before the alternatives are chosen (_static_cpu_has() in asm/cpufeature.h)."""
+"""What a test of a CPU's feature jumps to before the alternatives are chosen (_static_cpu_has() in
+asm/cpufeature.h)."""
 _SHIFT = 16
 
 
 @dataclass(frozen=True, slots=True)
 class KernelReference(Reference):
-    """`value` is where it points to in the target atom; `bias` what lies between the field and the place it counts from."""
+    """`value` is where it points to in the target atom; `bias` what lies between the field and the place it counts
+    from."""
 
     bias: int = 0
 
@@ -90,14 +93,16 @@ class KernelObject(AtomObject):
         return {i: replace(a, references=tuple(self._references(a, i))) for i, a in empty.items()}
 
     def compared_bytes(self, atom: Atom) -> bytes:
-        """Without the line number of a debug message: a fix moves it within its function, and the running message keeps its own."""
+        """Without the line number of a debug message: a fix moves it within its function, and the running message keeps
+        its own."""
         if atom.section.name != DEBUG_MESSAGES or atom.size < _MESSAGE_LINE.stop:
             return atom.data
         line = int.from_bytes(atom.data[_MESSAGE_LINE], "little") & ~_MESSAGE_LINE_BITS
         return atom.data[: _MESSAGE_LINE.start] + line.to_bytes(4, "little") + atom.data[_MESSAGE_LINE.stop :]
 
     def description(self, atom: Atom) -> object:
-        """A debug message by its module, function, file and format: it is numbered, and the numbers behind a new one move."""
+        """A debug message by its module, function, file and format: it is numbered, and the numbers behind a new one
+        move."""
         if atom.section.name != DEBUG_MESSAGES:
             return None
         return tuple(self._text(r) for r in atom.references if isinstance(r, KernelReference))

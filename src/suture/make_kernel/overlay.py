@@ -1,7 +1,8 @@
 """Post as a layer over the tree: the files of a fix, with line numbers of what it does not touch kept as they were.
 
-A fix moves the lines behind it, and `__LINE__` in WARN(), BUILD_BUG_ON() or debug messages would make functions differ that no one
-changed. A `#line` behind each change, where a declaration ends, sets the number back. It is a comment to everything else.
+A fix moves the lines behind it, and `__LINE__` in WARN(), BUILD_BUG_ON() or debug messages would make functions differ
+that no one changed. A `#line` behind each change, where a declaration ends, sets the number back. It is a comment to
+everything else.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ _END = re.compile(r"(\}|.*;|\s*\*/|#\s*endif.*|.*\))\s*(/\*.*\*/)?\s*$")
 
 
 def layer(tree: KernelTree, fixes: Sequence[Fix], keep_lines: bool = True) -> tuple[Path, str]:
-    """The layer of all fixes in their order, and the key of its contents. Raises `Refused` for a hunk that does not apply."""
+    """The layer of all fixes in their order, and the key of its contents. Raises `Refused` for a hunk that does not
+    apply."""
     words = [tree.key, *(f.sha256 for f in fixes), *([] if keep_lines else ["as it is"])]
     key = hashlib.sha256("\0".join(words).encode()).hexdigest()[:32]
 
@@ -44,7 +46,8 @@ def layer(tree: KernelTree, fixes: Sequence[Fix], keep_lines: bool = True) -> tu
 
 
 class Contents:
-    """What a layer changes, by file. Units that read the same changed files compile to the same, whatever else is in the layer."""
+    """What a layer changes, by file. Units that read the same changed files compile to the same, whatever else is in
+    the layer."""
 
     def __init__(self, tree: KernelTree, layer: Path, key: str) -> None:
         self._key = key
@@ -61,7 +64,8 @@ class Contents:
         self._has_new = any(not (tree.files / n).is_file() for n in self._digests)
 
     def key(self, files: Collection[str]) -> str:
-        """The key of what a unit compiles to that reads `files` without the layer; empty where it reads nothing of it."""
+        """The key of what a unit compiles to that reads `files` without the layer; empty where it reads nothing of
+        it."""
         mine = self._digests.keys() & set(files)
         if self._has_new or mine & self._including:
             return self._key
@@ -77,7 +81,8 @@ def _included(text: bytes) -> list[bytes]:
 
 
 def kept_lines(old: str, new: str, path: str) -> str:
-    """`new` with `#line` where its lines stand elsewhere than in `old`, at the first place behind each change where that is safe."""
+    """`new` with `#line` where its lines stand elsewhere than in `old`, at the first place behind each change where
+    that is safe."""
     before, after = old.split("\n"), new.split("\n")
     blocks = [
         (a1, b1, b2)

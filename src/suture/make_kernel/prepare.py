@@ -1,7 +1,7 @@
 """The kernel's source tree, made ready once per version: the archive's source, its configuration and symbol versions.
 
-It is a layer over the release's clean room, at the same path for all versions, so that objects do not tell where they were made.
-Nothing but the scripts and generated headers of `modules_prepare` is built.
+It is a layer over the release's clean room, at the same path for all versions, so that objects do not tell where they
+were made. Nothing but the scripts and generated headers of `modules_prepare` is built.
 """
 
 from __future__ import annotations
@@ -21,8 +21,9 @@ from suture.source import cache
 
 ROOT = "/build/reproducible-path/linux"
 _FORMAT = 2
-# Where the kernel is built for indirect branch tracking, the archive's objtool runs once over all of vmlinux or of a module. Here it runs
-# for each unit, as without: --ibt, which only collects places that the loader may seal, needs the whole (tools/objtool/builtin-check.c).
+# Where the kernel is built for indirect branch tracking, the archive's objtool runs once over all of vmlinux or of a
+# module. Here it runs for each unit, as without: --ibt, which only collects places that the loader may seal, needs the
+# whole (tools/objtool/builtin-check.c).
 _UNIT_OBJTOOL = "tools/objtool/for-a-unit"
 _UNIT_OBJTOOL_TEXT = """#!/bin/sh
 for a; do shift; [ "$a" = --ibt ] || set -- "$@" "$a"; done
@@ -32,7 +33,8 @@ exec "${0%/*}/objtool" "$@"
 
 @dataclass(frozen=True)
 class KernelTree:
-    """A prepared tree. `files` is the source on this host without what was generated, `key` names its contents and its room's."""
+    """A prepared tree. `files` is the source on this host without what was generated, `key` names its contents and its
+    room's."""
 
     target: ArchiveKernel
     room: Room
@@ -62,7 +64,8 @@ def _tracks_branches(target: ArchiveKernel) -> bool:
 
 
 def unpacked(target: ArchiveKernel, version: str, progress: Progress = silent) -> Path:
-    """The patched source of a version of the series, as the target's flavour has it, unpacked once; a layer that has it at `ROOT`."""
+    """The patched source of a version of the series, as the target's flavour has it, unpacked once; a layer that has it
+    at `ROOT`."""
 
     def make(folder: Path) -> None:
         progress(f"unpacking the source of linux {version}")
@@ -108,12 +111,11 @@ def prepare(target: ArchiveKernel, progress: Progress = silent) -> KernelTree:
         (inputs / "symvers").write_bytes(target.symvers.read_bytes())
         tree = KernelTree(target, below, files, key)
         script = (
-            f"cp {room.INSIDE}/inputs/config .config; cp {room.INSIDE}/inputs/symvers Module.symvers\n"
-            f"{tree.make} olddefconfig\n"
-            f"grep -v '^#' {room.INSIDE}/inputs/config >/tmp/wanted; grep -v '^#' .config >/tmp/got\n"
-            "diff /tmp/wanted /tmp/got || { echo 'olddefconfig changes the configuration: the tools differ'; exit 1; }\n"
-            f"{tree.make} -j2 modules_prepare\n"
-            f"printf %s {shlex.quote(objtool)} >{_UNIT_OBJTOOL}; chmod 755 {_UNIT_OBJTOOL}\n"
+            f"cp {room.INSIDE}/inputs/config .config; cp {room.INSIDE}/inputs/symvers Module.symvers\n{tree.make} "
+            f"olddefconfig\ngrep -v '^#' {room.INSIDE}/inputs/config >/tmp/wanted; grep -v '^#' .config >/tmp/got\n"
+            "diff /tmp/wanted /tmp/got || { echo 'olddefconfig changes the configuration: the tools differ'; exit "
+            f"1; }}\n{tree.make} -j2 modules_prepare\nprintf %s {shlex.quote(objtool)} >{_UNIT_OBJTOOL}; chmod 755 "
+            f"{_UNIT_OBJTOOL}\n"
         )
         below.enter(script, keep=folder, directory=ROOT, binds=[(inputs, f"{room.INSIDE}/inputs")])
 

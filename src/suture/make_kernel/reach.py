@@ -1,4 +1,5 @@
-"""Whether fixes are all of a later version: what that version changes beyond them must be nothing that this kernel is compiled from."""
+"""Whether fixes are all of a later version: what that version changes beyond them must be nothing that this kernel is
+compiled from."""
 
 from __future__ import annotations
 
@@ -18,7 +19,8 @@ _OTHER_LINES = re.compile(r"^[-+](?![-+])(?!(VERSION|PATCHLEVEL|SUBLEVEL|EXTRAVE
 
 
 def check(tree: KernelTree, fixes: Sequence[Fix], newer: Path, version: str, progress: Progress = silent) -> None:
-    """Raises `Refused` with the files of this kernel that the later version (`newer` is its source) changes and the fixes do not."""
+    """Raises `Refused` with the files of this kernel that the later version (`newer` is its source) changes and the
+    fixes do not."""
     progress(f"comparing with linux {version}")
     patched = overlay.layer(tree, fixes, keep_lines=False)[0] / ROOT.lstrip("/")
     rest = left_over(tree.files, patched, newer, version)
@@ -37,7 +39,8 @@ def check(tree: KernelTree, fixes: Sequence[Fix], newer: Path, version: str, pro
 
 
 def left_over(old: Path, patched: Path, newer: Path, version: str) -> tuple[FilePatch, ...]:
-    """Changes of files that differ between the patched tree (`patched` holds the files of `old` that the fixes change) and a later one.
+    """Changes of files that differ between the patched tree (`patched` holds the files of `old` that the fixes change)
+    and a later one.
 
     What the makefile says of its own version is no change.
     """

@@ -1,7 +1,8 @@
-"""What a fix changes in tables that the kernel reads once, when it starts or loads a module: a patch module can't put them right.
+"""What a fix changes in tables that the kernel reads once, when it starts or loads a module: a patch module can't put
+them right.
 
-Module parameters, exported symbols, initcalls, device aliases, tracepoints and the like are entries of sections of their own. New or
-changed ones are named, so that nothing is dropped without a word.
+Module parameters, exported symbols, initcalls, device aliases, tracepoints and the like are entries of sections of
+their own. New or changed ones are named, so that nothing is dropped without a word.
 """
 
 from __future__ import annotations
@@ -33,7 +34,8 @@ class UnregisteredEntry:
 
 
 def missing(change: KernelChange, included: Collection[int]) -> list[UnregisteredEntry]:
-    """Entries of one unit that post has and pre does not have so; `included` are atoms of post that are in the patch."""
+    """Entries of one unit that post has and pre does not have so; `included` are atoms of post that are in the
+    patch."""
     pre, post = change.pre, change.post
     found = [_entry(section, label) for section, label in sorted(_fresh(change, included))]
     for word, text in sorted(_info(post) - _info(pre)):
@@ -113,7 +115,8 @@ def _entry(section: str, label: str) -> UnregisteredEntry:
     if section.startswith("__param"):
         name = label.removeprefix("__param_")
         return UnregisteredEntry(
-            f"the module parameter {name}: the variable has its initial value, and there is no file in /sys/module for it",
+            f"the module parameter {name}: the variable has its initial value, and there is no file in /sys/module "
+            "for it",
             "change the value in the fix, or set the parameter after a restart with the fixed kernel", (name,),
         )  # fmt: skip
     if section.startswith(".initcall"):

@@ -21,8 +21,8 @@ _MOST_FILES = 300  # C files of a whole difference; each takes some seconds, twi
 class KernelRequest:
     """Options of `suture make` for a kernel. `fixes` are texts of patches by name, `callbacks` the text of a C file.
 
-    `source` is `linux=` and a version, or a release as `uname -r` prints it; `flavour` as the archive calls it, "" for the release's
-    own or amd64. `reaches` is a later version that the fixes are to be all of.
+    `source` is `linux=` and a version, or a release as `uname -r` prints it; `flavour` as the archive calls it, "" for
+    the release's own or amd64. `reaches` is a later version that the fixes are to be all of.
     """
 
     source: str
@@ -109,9 +109,10 @@ def ready(request: KernelRequest, progress: Progress = silent) -> KernelReady:
         files = sum(p.path.endswith(".c") for p in fixes[-1].files)
         if whole and files > _MOST_FILES:
             raise Refused(
-                f"{files} C files differ between linux {version} and {request.to}: too many to compile, compare and prove for one module",
-                "name the files of the fixes that are wanted with --only PATH (again for each), or give the fixes with --fix; "
-                "--replace makes one cumulative module of them",
+                f"{files} C files differ between linux {version} and {request.to}: too many to compile, compare and "
+                "prove for one module",
+                "name the files of the fixes that are wanted with --only PATH (again for each), or give the fixes "
+                "with --fix; --replace makes one cumulative module of them",
             )
     elif request.only:
         fixes = [f.only(request.only) for f in fixes]

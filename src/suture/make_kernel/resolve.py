@@ -1,7 +1,8 @@
 """How each thing that new code refers to is found: in the patch itself, by an export, or by livepatch's own symbols.
 
-`.klp.sym.OBJECT.NAME,POSITION` is resolved by the kernel when it loads the patch or the object (Documentation/livepatch/
-module-elf-format.rst); POSITION counts equal names in the order of kallsyms and must be proved, since loading proves nothing.
+`.klp.sym.OBJECT.NAME,POSITION` is resolved by the kernel when it loads the patch or the object
+(Documentation/livepatch/ module-elf-format.rst); POSITION counts equal names in the order of kallsyms and must be
+proved, since loading proves nothing.
 """
 
 from __future__ import annotations
@@ -223,13 +224,14 @@ class KernelResolver:
         return Refusal(f"nothing in the running kernel is called {name}", _TELL)
 
     def _export(self, unit: int, name: str) -> Exported | None:
-        """An export of vmlinux. Those of the patched module are livepatch symbols, else the patch would depend on it."""
+        """An export of vmlinux. Those of the patched module are livepatch symbols, else the patch would depend on
+        it."""
         owner, namespace = self.exports.owners.get(name, ("", ""))
         return Exported(name, namespace) if owner == VMLINUX else None
 
 
 def _is_of_messages(target: Atom) -> bool:
-    """Whether a variable only governs how often something is logged: the flags of WARN_ONCE() and its like, the state of
-    printk_ratelimited(), switches of debug messages. A fresh one may repeat a message once.
+    """Whether a variable only governs how often something is logged: the flags of WARN_ONCE() and its like, the state
+    of printk_ratelimited(), switches of debug messages. A fresh one may repeat a message once.
     """
     return target.section.name in (".data.once", DEBUG_MESSAGES) or base_name(target.label) == "_rs.#"

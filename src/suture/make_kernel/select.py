@@ -1,4 +1,5 @@
-"""Which atoms of all changed units go into the patch, how each of their references is found, and what is refused and why."""
+"""Which atoms of all changed units go into the patch, how each of their references is found, and what is refused and
+why."""
 
 from __future__ import annotations
 
@@ -48,7 +49,8 @@ class KernelSelection:
     refused: list[RefusedFunction] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     keys: dict[int, str] = field(default_factory=dict)
-    """Units whose new code wants a jump label of a module, with the key's name: compiled to read keys it may do without."""
+    """Units whose new code wants a jump label of a module, with the key's name: compiled to read keys it may do
+    without."""
 
 
 def select(
@@ -218,7 +220,8 @@ class _Selecting:
             self.result.entries.append((unit, entry))
 
     def _alternative(self, unit: int, atom: Atom, entry: SectionEntry) -> None:
-        """The loader writes alternatives before livepatch fills in what belongs to a module, which would write over them again."""
+        """The loader writes alternatives before livepatch fills in what belongs to a module, which would write over
+        them again."""
         if self.changes[unit].image.is_vmlinux:
             return
         inside = [r for r in atom.references if r.offset in entry.instructions]
@@ -236,13 +239,17 @@ class _Selecting:
         return entry.section == ALTERNATIVES and ref.offset == 4 and ref in entry.references
 
     def _key(self, unit: int, atom: Atom, entry: SectionEntry) -> bool:
-        """Whether an entry with a key goes in. Keys of modules are bound too late for the tables, which the loader reads first."""
+        """Whether an entry with a key goes in. Keys of modules are bound too late for the tables, which the loader
+        reads first."""
         assert entry.key is not None
         found = self.resolver.resolve(unit, atom, entry.key)
         name = self._user(unit, atom)
         if isinstance(found, Livepatched) and found.object != "vmlinux":
             if found.name.startswith(_TRACEPOINT):
-                note = f"{name}: the tracepoint {found.name.removeprefix(_TRACEPOINT)} of the module stays silent in new code"
+                note = (
+                    f"{name}: the tracepoint {found.name.removeprefix(_TRACEPOINT)} of the module stays silent in "
+                    "new code"
+                )
                 if note not in self.result.notes:
                     self.result.notes.append(note)
                 return False

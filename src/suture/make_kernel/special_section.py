@@ -1,8 +1,8 @@
 """Special sections: tables that the kernel keeps about places in code, one entry for each place.
 
-Only the entries of included functions go into a patch; two compiles of a function are equal only if their entries are, but for line
-numbers. Sources: arch/x86/include/asm/{alternative,bug,extable,jump_label,orc_types}.h, include/linux/static_call_types.h and
-tools/objtool/special.c of Linux 5.10, 6.1 and 6.12.
+Only the entries of included functions go into a patch; two compiles of a function are equal only if their entries are,
+but for line numbers. Sources: arch/x86/include/asm/{alternative,bug,extable,jump_label,orc_types}.h,
+include/linux/static_call_types.h and tools/objtool/special.c of Linux 5.10, 6.1 and 6.12.
 """
 
 from __future__ import annotations
@@ -103,7 +103,8 @@ class SpecialSections:
     def is_written_over(self, atom: int, offset: int) -> bool:
         """Whether an alternative for every CPU covers a byte of code: the loader chooses it before the code runs."""
         rows = [e for e in self.by_owner.get(atom, ()) if e.section == ALTERNATIVES]
-        # with flags the loader reads the old instruction first (ALT_FLAG_DIRECT_CALL), or means every other CPU (ALT_FLAG_NOT)
+        # with flags the loader reads the old instruction first (ALT_FLAG_DIRECT_CALL), or means every other CPU
+        # (ALT_FLAG_NOT)
         return any(offset in e.instructions and int.from_bytes(e.data[8:-2], "little") == _ALWAYS for e in rows)
 
     def _entries(self, section: Section) -> list[SectionEntry]:
@@ -168,7 +169,8 @@ class SpecialSections:
 
 
 def meaning(special: SpecialSections, atom: int, name: dict[int, str]) -> list[object]:
-    """What the entries about an atom say, in a form that two compiles can be compared by. `name` tells atoms apart by name."""
+    """What the entries about an atom say, in a form that two compiles can be compared by. `name` tells atoms apart by
+    name."""
     found: list[object] = []
     for entry in special.by_owner.get(atom, ()):
         if entry.section in _DERIVED:

@@ -1,7 +1,8 @@
-"""The C part of a patch module: which functions it replaces in which objects, its callbacks, and what it says of itself.
+"""The C part of a patch module: which functions it replaces in which objects, its callbacks, and what it says of
+itself.
 
-What it says of itself are read-only module parameters, so that `/sys/module/NAME/parameters` is the record of a loaded patch and
-`status` needs no file. The text is GPL-2.0, as a module of the kernel has to be.
+What it says of itself are read-only module parameters, so that `/sys/module/NAME/parameters` is the record of a loaded
+patch and `status` needs no file. The text is GPL-2.0, as a module of the kernel has to be.
 """
 
 from __future__ import annotations

@@ -1,6 +1,8 @@
-"""Which kernel a patch is for: a source version and flavour, the release that `uname -r` tells, and the archive's packages of it.
+"""Which kernel a patch is for: a source version and flavour, the release that `uname -r` tells, and the archive's
+packages of it.
 
-The recipe (src/suture/recipes/kernel/linux.toml) holds the names of packages and files; nothing but compressed modules is unpacked here.
+The recipe (src/suture/recipes/kernel/linux.toml) holds the names of packages and files; nothing but compressed modules
+is unpacked here.
 """
 
 from __future__ import annotations
@@ -31,7 +33,8 @@ _COMPILER = re.compile(r'^CONFIG_CC_VERSION_TEXT="(\S+) ', re.M)
 
 @dataclass(frozen=True)
 class KernelRecipe:
-    """Package and file names with `{series}` and `{release}` to be filled in; `build_depends` are installed over the base room."""
+    """Package and file names with `{series}` and `{release}` to be filled in; `build_depends` are installed over the
+    base room."""
 
     names: dict[str, str]
     build_depends: tuple[str, ...]
@@ -142,8 +145,8 @@ def load_recipe(where: Traversable | None = None) -> KernelRecipe:
 def find(wanted: str, progress: Progress = silent, flavour: str = "") -> ArchiveKernel:
     """The archive's kernel of a source version (`6.1.176-1`) and flavour, or of a release as `uname -r` prints it.
 
-    All releases of Debian are asked, the version's own or the host's first. Raises `NotFound` when none lists it, `Unsupported` for a flavour
-    that is not known.
+    All releases of Debian are asked, the version's own or the host's first. Raises `NotFound` when none lists it,
+    `Unsupported` for a flavour that is not known.
     """
     recipe, named = load_recipe(), _RELEASE.fullmatch(wanted)
     chosen = flavour or (named["flavour"] if named else FLAVOURS[0])

@@ -1,7 +1,8 @@
-"""One translation unit of the kernel: its compile command as kbuild has it, its objects before and after a fix, its module.
+"""One translation unit of the kernel: its compile command as kbuild has it, its objects before and after a fix, its
+module.
 
-kbuild tells the command once (`.NAME.o.cmd`); later compiles run that command, objtool included, without make. Post is compiled at
-the same path with the fix's files over the tree.
+kbuild tells the command once (`.NAME.o.cmd`); later compiles run that command, objtool included, without make. Post is
+compiled at the same path with the fix's files over the tree.
 """
 
 from __future__ import annotations
@@ -46,9 +47,11 @@ class NotBuilt(SutureError):
 
 @dataclass(frozen=True)
 class KernelUnit:
-    """`command` compiles it in the tree's root; `modules` are what the kernel calls those that it goes into, none for vmlinux.
+    """`command` compiles it in the tree's root; `modules` are what the kernel calls those that it goes into, none for
+    vmlinux.
 
-    `depends` are the files that it includes, relative to the tree's root; `made` holds those that kbuild made for it alone.
+    `depends` are the files that it includes, relative to the tree's root; `made` holds those that kbuild made for it
+    alone.
     """
 
     source: str
@@ -140,8 +143,9 @@ def _read(source: str, place: Path) -> KernelUnit | NotBuilt:
 def compile_sections(
     tree: KernelTree, chosen: Sequence[KernelUnit], layer: Path | None, key: str, read_keys: bool = False
 ) -> list[Path]:
-    """Objects of units with a section for each function and datum, in parallel; `layer` holds the files over the tree, `key` is its key.
-    They are kept by what each unit reads of the layer: of one that reads nothing of it, it is the object without the layer.
+    """Objects of units with a section for each function and datum, in parallel; `layer` holds the files over the tree,
+    `key` is its key. They are kept by what each unit reads of the layer: of one that reads nothing of it, it is the
+    object without the layer.
 
     With `read_keys`, static_branch_likely() and static_branch_unlikely() read their keys and need no jump label.
     Raises `CompileFailed` for all that fail; the objects of the others are kept.

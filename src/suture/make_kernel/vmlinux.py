@@ -1,7 +1,7 @@
 """The vmlinux inside a bzImage: an ELF file with sections and without symbols.
 
-Source of the layout: Documentation/x86/boot.rst (payload_offset, payload_length) and scripts/Makefile.lib (the compressors append
-the size of the contents, four bytes, little-endian).
+Source of the layout: Documentation/x86/boot.rst (payload_offset, payload_length) and scripts/Makefile.lib (the
+compressors append the size of the contents, four bytes, little-endian).
 """
 
 from __future__ import annotations

@@ -100,21 +100,24 @@ def _request(wish: Wish, texts: tuple[tuple[str, str], ...], progress: Progress)
 
 
 def _trusted(request: Request, path: Path, tree: Path | None, binary: Path | None) -> Request:
-    """The request of a manifest with the tree and binary that the user names. Raises `Refused` when the user names none."""
+    """The request of a manifest with the tree and binary that the user names. Raises `Refused` when the user names
+    none."""
     if not request.tree:
         if tree or binary:
             raise BadRequest("the patch was made from the archive's source", "leave out --tree and --binary")
         return request
     if not tree or not binary:
         raise Refused(
-            f"{path}: made from a tree of one's own ({request.tree}), whose compile commands are not run because a patch names it",
+            f"{path}: made from a tree of one's own ({request.tree}), whose compile commands are not run because a "
+            "patch names it",
             "if the tree is yours, name it: suture verify PATCH --tree DIR --binary FILE",
         )
     return replace(request, tree=str(tree.resolve()), binary=str(binary.resolve()))
 
 
 def _check_place(request: Request, path: Path, tree: Path | None, binary: Path | None) -> None:
-    """Raises `Refused` where a tree of one's own lies elsewhere than when the patch was made: paths go into code and manifest."""
+    """Raises `Refused` where a tree of one's own lies elsewhere than when the patch was made: paths go into code and
+    manifest."""
     if not tree or not binary:
         return
     given = (str(tree.resolve()), str(binary.resolve()))

@@ -44,8 +44,8 @@ class KernelWish:
 
 @dataclass(frozen=True)
 class Wish:
-    """What is to be made. One of `source` (NAME=VERSION), `subject` (pid:N, path:FILE) and `tree` (with its `binary`) tells for what; the
-    rest is as `suture make --help` says."""
+    """What is to be made. One of `source` (NAME=VERSION), `subject` (pid:N, path:FILE) and `tree` (with its `binary`)
+    tells for what; the rest is as `suture make --help` says."""
 
     source: str = ""
     subject: str = ""
@@ -68,8 +68,8 @@ class Wish:
 
 @dataclass(frozen=True)
 class MadePatches:
-    """What was made: the document, and for each of its patches the fixes with their ledgers. `refused` are parts of fixes in none, and
-    `problem` says it where a fix is refused as a whole."""
+    """What was made: the document, and for each of its patches the fixes with their ledgers. `refused` are parts of
+    fixes in none, and `problem` says it where a fix is refused as a whole."""
 
     document: MakeReport
     fixes: tuple[tuple[FixFact, ...], ...]
@@ -81,7 +81,8 @@ class Maker(Protocol):
     """Makes what was wished for; or a patch again, and compares. Both raise `SutureError` where nothing comes out."""
 
     def make(self, wish: Wish, output: Path, progress: Progress) -> MadePatches:
-        """Make patches and write them into the folder `output`. One that is refused as a whole is no error: it is told."""
+        """Make patches and write them into the folder `output`. One that is refused as a whole is no error: it is
+        told."""
 
     def verify(self, path: Path, tree: Path | None, binary: Path | None, progress: Progress) -> VerifyReport:
         """Make the patch again, of one's own tree when it was made of one. Raises `Differs`."""

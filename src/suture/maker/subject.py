@@ -1,4 +1,5 @@
-"""What `--for pid:N` and `--for path:FILE` mean: the source version that a process or a file was built from, and its file name."""
+"""What `--for pid:N` and `--for path:FILE` mean: the source version that a process or a file was built from, and its
+file name."""
 
 from __future__ import annotations
 
@@ -33,8 +34,9 @@ class NamedSource:
 
 
 def find(text: str, files: Sequence[str], sources: Sequence[str], progress: Progress) -> NamedSource:
-    """Identify a subject. For a process: the mapped file called as in `files` (`libz.so.1` means `libz.so.1.2.13` too), else the one whose source is among `sources`, else
-    its program. Raises `NotFound`, `BadSubject`, and what looking at a process raises.
+    """Identify a subject. For a process: the mapped file called as in `files` (`libz.so.1` means `libz.so.1.2.13` too),
+    else the one whose source is among `sources`, else its program. Raises `NotFound`, `BadSubject`, and what looking at
+    a process raises.
     """
     kind, _, what = text.partition(":")
     if kind == "path" and what:
@@ -64,8 +66,8 @@ class Mapped:
 def place(path: str, build_id: str | None, pid: int, above: str, same_files: bool) -> Mapped | None:
     """Where the file lies that /proc/PID/maps calls `path`, as one outside a chroot sees it (proc(5)).
 
-    `above` is the process's root as that outsider sees it. What the process mapped before it entered a chroot lies in this host's root,
-    if both see the same files (`same_files`); else there is no telling.
+    `above` is the process's root as that outsider sees it. What the process mapped before it entered a chroot lies in
+    this host's root, if both see the same files (`same_files`); else there is no telling.
     """
     name, prefix = path.removesuffix(" (deleted)"), above.rstrip("/") + "/"
     if name.startswith(prefix):
@@ -116,5 +118,6 @@ def _of_process(pid: int, files: Sequence[str], sources: Sequence[str], progress
 
 
 def _is_called(name: str, files: Sequence[str]) -> bool:
-    """Whether a mapped file goes by one of the names; what is mapped is the file behind the link that a library is known by."""
+    """Whether a mapped file goes by one of the names; what is mapped is the file behind the link that a library is
+    known by."""
     return any(name == wanted or name.startswith(f"{wanted}.") for wanted in files)

@@ -18,7 +18,8 @@ class Contradiction(SutureError):
         said = "; ".join(f"{value:#x} by {places[0]}" for value, places in sorted(values.items()))
         super().__init__(
             f"{unit}: contradicting values for {kind.value} of {symbol}: {said}",
-            "the source tree or compiler is not the one that the binary was built with; check version and build dependencies",
+            "the source tree or compiler is not the one that the binary was built with; check version and build "
+            "dependencies",
         )
 
 

@@ -1,6 +1,7 @@
 """Correlating one compiled unit with the shipped binary: where its sections are and what the filled-in fields imply.
 
-Whole sections first. Where a section as a whole is not found, its functions are looked for one by one, and the proof says so.
+Whole sections first. Where a section as a whole is not found, its functions are looked for one by one, and the proof
+says so.
 """
 
 from __future__ import annotations
@@ -25,10 +26,14 @@ _MIN_UNIQUE = (
 _MOST_HITS = 8
 _MOST_ASKED = 4  # names of one section that callers are asked for: each may take the compiling of several units
 
-_OF_THE_BINARY = "check that version, compiler, flags and build dependencies are those of the shipped binary, and that it holds this file"
+_OF_THE_BINARY = (
+    "check that version, compiler, flags and build dependencies are those of the shipped binary, and that it holds "
+    "this file"
+)
 
 Callers = Callable[[str], int | None]
-"""Where other units' code and data lead under a name, in the binary (link-time address); None where none of them shows it."""
+"""Where other units' code and data lead under a name, in the binary (link-time address); None where none of them shows
+it."""
 
 
 class NoMatch(SutureError):
@@ -64,7 +69,8 @@ class Match:
         return placed.address if placed else self.book.get(Kind.ADDRESS, name)
 
     def leads_to(self, name: str, run: Run) -> int | None:
-        """Where the unit's code and data lead under a name that it does not define; None where that is a PLT entry, or nothing."""
+        """Where the unit's code and data lead under a name that it does not define; None where that is a PLT entry, or
+        nothing."""
         found = self.book.get(Kind.CALL, name)
         found = self.book.get(Kind.ADDRESS, name) if found is None else found
         return None if found in run.plt else found
@@ -122,9 +128,10 @@ def correlate(
 ) -> Match:
     """Find a unit in the shipped binary.
 
-    `callers` is asked for what the unit's own bytes are too few to prove. `plain` is compiled with the archive's flags, `sectioned` also with -ffunction-sections -fdata-sections; the latter's
-    functions are compared at the addresses that the former gives, which resolves every reference of theirs.
-    Raises `NoMatch` when no section or function is found, `Contradiction` when places disagree.
+    `callers` is asked for what the unit's own bytes are too few to prove. `plain` is compiled with the archive's flags,
+    `sectioned` also with -ffunction-sections -fdata-sections; the latter's functions are compared at the addresses that
+    the former gives, which resolves every reference of theirs. Raises `NoMatch` when no section or function is found,
+    `Contradiction` when places disagree.
     """
     work = _Correlation(source, run, callers)
     one = _Object(plain, "plain")
@@ -203,7 +210,8 @@ class _Correlation:
                     yield value - symbol.st_value
 
     def _from_outside(self, obj: _Object, section: Section) -> Iterator[int]:
-        """Where callers say that a section is: the program's start for `main`, and other units for what they refer to."""
+        """Where callers say that a section is: the program's start for `main`, and other units for what they refer
+        to."""
         names = [s for s in obj.functions.get(section.index, ()) if s.bind == SymbolBind.GLOBAL]
         for symbol in sorted(names, key=lambda s: s.name != "main")[:_MOST_ASKED]:
             known = self.run.main if symbol.name == "main" else self.callers(symbol.name)
@@ -267,7 +275,8 @@ class _Correlation:
         self._note(obj, rows)
 
     def _place_functions(self, obj: _Object, section: Section) -> None:
-        """The fallback: functions of a section that is not found as a whole, where their exports or placed code say they are."""
+        """The fallback: functions of a section that is not found as a whole, where their exports or placed code say
+        they are."""
         for symbol in obj.functions.get(section.index, ()):
             end = symbol.st_value + symbol.st_size
             pattern = obj.pattern(section, symbol.st_value, end)
@@ -328,7 +337,8 @@ class _Correlation:
         return True
 
     def _address(self, symbol: Symbol, section: str = "") -> int | None:
-        """Where a function is known to be; `section` is the key of a section that holds it alone, which callers may imply."""
+        """Where a function is known to be; `section` is the key of a section that holds it alone, which callers may
+        imply."""
         placed = self.functions.get(symbol.name)
         if placed is not None:
             return placed.address
@@ -370,8 +380,9 @@ class _Correlation:
     def _name_pointed(self, obj: _Object) -> None:
         """What tables at known places point to: tables of functions name what no code of the unit refers to.
 
-        Of a table that units share (COMDAT, a C++ class's virtual functions) the linker has kept one; it is known by its global name,
-        and what it points to by theirs. It is another unit's, so it never contradicts what this unit's code says.
+        Of a table that units share (COMDAT, a C++ class's virtual functions) the linker has kept one; it is known by
+        its global name, and what it points to by theirs. It is another unit's, so it never contradicts what this unit's
+        code says.
         """
         for section in obj.elf.sections:
             rows = obj.relocations(section)
@@ -409,7 +420,8 @@ class _Correlation:
     def _implied(
         self, obj: _Object, section: Section, base: int, run: bytes, low: int = 0, high: int | None = None
     ) -> list[tuple[Kind, str, int, str]] | None:
-        """What the fields of a section placed at `base` imply: kind, name, value, place. None when one is no known edit.
+        """What the fields of a section placed at `base` imply: kind, name, value, place. None when one is no known
+        edit.
 
         `run` holds the shipped bytes of the section's range from `low` to `high`.
         """
@@ -427,7 +439,8 @@ class _Correlation:
     def _fields(
         self, obj: _Object, section: Section, base: int, run: bytes, low: int = 0, high: int | None = None
     ) -> Iterator[tuple[Relocation, Implied | None]]:
-        """Each relocation with what its field implies, None for no known edit; calls that another edit took with it are left out."""
+        """Each relocation with what its field implies, None for no known edit; calls that another edit took with it are
+        left out."""
         data = obj.elf.bytes_of(section)[low:high]
         skip_until = -1
         for row in obj.relocations(section):

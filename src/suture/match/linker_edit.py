@@ -1,7 +1,7 @@
 """What the x86-64 linker may do to a relocated field, and what the result implies.
 
-The one module of this room that depends on the architecture. Sources: psABI chapter 4.11 (TLS relaxation) and appendix B
-(GOTPCRELX), and what binutils 2.40 emits for them.
+The one module of this room that depends on the architecture. Sources: psABI chapter 4.11 (TLS relaxation) and appendix
+B (GOTPCRELX), and what binutils 2.40 emits for them.
 """
 
 from __future__ import annotations
@@ -60,8 +60,8 @@ def open_range(data: bytes, r_offset: int, r_type: int) -> tuple[int, int]:
 def implied(data: bytes, run: bytes, r_offset: int, r_type: int, addend: int, place: int) -> Implied | None:
     """Read back a relocation.
 
-    `data` and `run` are the section as compiled and as shipped (same length), `place` the link-time address of the field.
-    None: the bytes are no edit that is known for this relocation, so the code does not match.
+    `data` and `run` are the section as compiled and as shipped (same length), `place` the link-time address of the
+    field. None: the bytes are no edit that is known for this relocation, so the code does not match.
     """
     pc = place + _s32(run, r_offset) - addend if r_offset + 4 <= len(run) else 0
     if r_type == R.PC32:
@@ -91,7 +91,8 @@ def implied(data: bytes, run: bytes, r_offset: int, r_type: int, addend: int, pl
 
 
 def swallowed_until(data: bytes, run: bytes, r_offset: int, r_type: int) -> int:
-    """Offset up to which a relaxed TLSGD or TLSLD took the following call of __tls_get_addr with it; 0 when it did not."""
+    """Offset up to which a relaxed TLSGD or TLSLD took the following call of __tls_get_addr with it; 0 when it did
+    not."""
     relaxed = (r_type == R.TLSGD and run[r_offset - 4 : r_offset + 5] == _LOAD_FS0) or (
         r_type == R.TLSLD and run[r_offset - 3 : open_range(data, r_offset, r_type)[1]].endswith(_LOAD_FS0)
     )
@@ -125,7 +126,8 @@ def _got_load(data: bytes, run: bytes, at: int, r_type: int, place: int, pc: int
 
 
 def _to_immediate(prefix: bytes, modrm: int) -> Callable[[int, int], bytes]:
-    """The head of `op $imm32, %reg` for one that had `op mem, %reg`: the register moves from ModRM.reg to ModRM.rm, REX.R to REX.B."""
+    """The head of `op $imm32, %reg` for one that had `op mem, %reg`: the register moves from ModRM.reg to ModRM.rm,
+    REX.R to REX.B."""
     rex = bytes([prefix[0] & ~0x04 | prefix[0] >> 2 & 1]) if prefix else b""
     return lambda opcode, extension: rex + bytes([opcode, 0xC0 | extension << 3 | modrm >> 3 & 7])
 

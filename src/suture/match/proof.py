@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class MatchedSection:
-    """A code section of a compiled unit found at link-time `address`: `size` bytes, `compared` of them had to be equal."""
+    """A code section of a compiled unit found at link-time `address`: `size` bytes, `compared` of them had to be
+    equal."""
 
     name: str
     size: int

@@ -1,4 +1,5 @@
-"""*run*: the shipped binary as matching sees it: its code, its GOT, its PLT, its dynamic symbols. Stripped is normal."""
+"""*run*: the shipped binary as matching sees it: its code, its GOT, its PLT, its dynamic symbols. Stripped is
+normal."""
 
 from __future__ import annotations
 
@@ -42,10 +43,11 @@ class SlotKind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """A field that a dynamic relocation fills in. `value` is the addend (for RELATIVE the address) plus a defined symbol's value.
+    """A field that a dynamic relocation fills in. `value` is the addend (for RELATIVE the address) plus a defined
+    symbol's value.
 
-    `jump` and `got` tell a PLT's slot and a plain GOT slot from data of the program, which it may change as it likes. A slot that
-    an IFUNC's choice goes into has no symbol, and is told by its section.
+    `jump` and `got` tell a PLT's slot and a plain GOT slot from data of the program, which it may change as it likes. A
+    slot that an IFUNC's choice goes into has no symbol, and is told by its section.
     """
 
     address: int
@@ -203,8 +205,8 @@ class Run:
     def main(self) -> int | None:
         """Where the program's start says that `main` is; None for a library, and for a start that is not glibc's.
 
-        It loads %rdi with the address in the last instruction before it calls __libc_start_main (sysdeps/x86_64/start.S); the
-        linker may have made an immediate or a lea of it.
+        It loads %rdi with the address in the last instruction before it calls __libc_start_main
+        (sysdeps/x86_64/start.S); the linker may have made an immediate or a lea of it.
         """
         start = self.code_at(self.elf.e_entry, _START_SIZE) if self.is_program else None
         found = _START.search(start) if start is not None else None
@@ -281,13 +283,15 @@ class Run:
 
     @cached_property
     def is_symbolic(self) -> bool:
-        """Whether the loader binds references inside the binary to itself: a program, or DF_SYMBOLIC (gABI, dynamic section)."""
+        """Whether the loader binds references inside the binary to itself: a program, or DF_SYMBOLIC (gABI, dynamic
+        section)."""
         rows = dict(self._dynamic)
         return not rows or self.is_program or _DT_SYMBOLIC in rows or bool(rows.get(_DT_FLAGS, 0) & _DF_SYMBOLIC)
 
 
 def _relr(raw: bytes) -> list[int]:
-    """Addresses in a RELR table (gABI proposal as implemented by glibc 2.36: an address, then bitmaps of the 63 words after it)."""
+    """Addresses in a RELR table (gABI proposal as implemented by glibc 2.36: an address, then bitmaps of the 63 words
+    after it)."""
     found: list[int] = []
     base = 0
     for (word,) in struct.iter_unpack("<Q", raw[: len(raw) // 8 * 8]):

@@ -1,8 +1,8 @@
-"""What a host asks of a patch file before it changes anything by it: a plain file that only root could have written, whole, with a
-verdict and a proof, or a person who says that they do without.
+"""What a host asks of a patch file before it changes anything by it: a plain file that only root could have written,
+whole, with a verdict and a proof, or a person who says that they do without.
 
-The rule for the path is that of sshd's StrictModes: every folder and link on the way belongs to root or to who runs Suture, and nobody
-else may write there; in a folder with the sticky bit others cannot replace what is not theirs.
+The rule for the path is that of sshd's StrictModes: every folder and link on the way belongs to root or to who runs
+Suture, and nobody else may write there; in a folder with the sticky bit others cannot replace what is not theirs.
 """
 
 from __future__ import annotations
@@ -149,11 +149,13 @@ def admit(
     accept_partial: bool = False,
     accept_unproved: bool = False,
 ) -> None:
-    """Raises `Refused` for a patch without all of its fix or without a proof, unless that is accepted. `missing` are reasons."""
+    """Raises `Refused` for a patch without all of its fix or without a proof, unless that is accepted. `missing` are
+    reasons."""
     if not is_complete and not accept_partial:
         raise Refused(
             f"{name}: not all of the fix is in this patch{f' ({missing[0]})' if missing else ''}",
-            f"suture show {shlex.quote(name)} lists what is missing; to apply what the patch does hold, add --accept-partial",
+            f"suture show {shlex.quote(name)} lists what is missing; to apply what the patch does hold, add "
+            "--accept-partial",
             reason=Reason.PATCH_PARTIAL,
         )
     if not is_proved and not accept_unproved:

@@ -1,7 +1,7 @@
 """JSON from outside as frozen dataclasses: the one reader of manifests, those of processes and of the kernel.
 
-A dataclass is the schema: an object has a member for each of its fields and no other, and each value is what the field's type says.
-Nothing is converted, left out or made up. Standard library only.
+A dataclass is the schema: an object has a member for each of its fields and no other, and each value is what the
+field's type says. Nothing is converted, left out or made up. Standard library only.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from enum import Enum
 from typing import Any, NewType, TypeVar, get_args, get_origin, get_type_hints
 
 MOST_TEXT = 16384
-"""Characters of a name or a note, many times what any has. Texts of fixes are longer; the manifest as a whole has a bound too."""
+"""Characters of a name or a note, many times what any has. Texts of fixes are longer; the manifest as a whole has a
+bound too."""
 _SHOWN = 200
 
 Read = Callable[[Any], Any]

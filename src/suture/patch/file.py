@@ -29,7 +29,8 @@ _PAGE = 4096
 
 @dataclass(frozen=True, eq=False)
 class PatchFile:
-    """A checked live patch. `id` is the first 16 hex digits of the file's SHA-256. Two are equal when they are the same one."""
+    """A checked live patch. `id` is the first 16 hex digits of the file's SHA-256. Two are equal when they are the same
+    one."""
 
     id: str
     manifest: Manifest

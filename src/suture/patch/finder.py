@@ -1,10 +1,11 @@
 """The code and table through which a C++ runtime finds the unwind information of a live patch.
 
-libgcc's unwinder asks one exported function, `_Unwind_Find_FDE(pc, bases)`, for every frame. Its first instructions are diverted
-to a *finder* in a patch's memory: for a program counter of the patch it answers from the patch's own table, for all others it
-goes on to the next finder, and at last to the *continuation*, which holds the displaced instructions and leads back behind them.
-No lock is taken and no memory allocated. Sources: gcc libgcc/unwind-dw2-fde.h (`struct dwarf_eh_bases`, GCC_3.0 ABI); psABI 3.2.3
-(registers); Intel SDM volume 2. The assembly is in tests/patch/test_finder.py.
+libgcc's unwinder asks one exported function, `_Unwind_Find_FDE(pc, bases)`, for every frame. Its first instructions are
+diverted to a *finder* in a patch's memory: for a program counter of the patch it answers from the patch's own table,
+for all others it goes on to the next finder, and at last to the *continuation*, which holds the displaced instructions
+and leads back behind them. No lock is taken and no memory allocated. Sources: gcc libgcc/unwind-dw2-fde.h (`struct
+dwarf_eh_bases`, GCC_3.0 ABI); psABI 3.2.3 (registers); Intel SDM volume 2. The assembly is in
+tests/patch/test_finder.py.
 """
 
 from __future__ import annotations
@@ -69,8 +70,8 @@ def decode_rows(data: bytes) -> list[Described]:
 
 
 def encode_finder(at: int, limit: int, rows: int, number: int, following: int) -> bytes:
-    """The finder at distance `at` from the load address; `limit` is the size of the text, `rows` the distance of the table with
-    `number` rows, `following` that of the word with the next finder's address."""
+    """The finder at distance `at` from the load address; `limit` is the size of the text, `rows` the distance of the
+    table with `number` rows, `following` that of the word with the next finder's address."""
     code = bytearray(_CODE)
     struct.pack_into("<i", code, _BASE_AT, -(at + _BASE_AT + 4))
     struct.pack_into("<i", code, _LIMIT_AT, limit)
@@ -106,7 +107,8 @@ def displaced_by(continuation: bytes, start: int) -> bytes | None:
 
 
 def entry_of(code: bytes) -> tuple[int, int]:
-    """(offset, size) of the whole instructions that make room for a hook at the start of a function. Raises `Unmovable`.
+    """(offset, size) of the whole instructions that make room for a hook at the start of a function. Raises
+    `Unmovable`.
 
     Known are the instructions that gcc begins this function with, none of which depends on its address.
     """

@@ -2,8 +2,8 @@
 
 The format: docs/reference/patch-format.md.
 
-The text mapping holds the record, code, constants, unwind tables with their finder, switch stubs and import thunks; the data
-mapping, directly behind it, the switch bytes, GOT slots, `.data` and `.bss`. Relocation formulas: psABI table 4.9.
+The text mapping holds the record, code, constants, unwind tables with their finder, switch stubs and import thunks; the
+data mapping, directly behind it, the switch bytes, GOT slots, `.data` and `.bss`. Relocation formulas: psABI table 4.9.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ _MASK = (1 << 64) - 1
 
 @dataclass(frozen=True)
 class Unwinding:
-    """Offsets of the finder, its continuation, its table of `count` rows, and the word with the next finder's address."""
+    """Offsets of the finder, its continuation, its table of `count` rows, and the word with the next finder's
+    address."""
 
     section: Section
     finder: int
@@ -42,8 +43,8 @@ class Unwinding:
 
 @dataclass(frozen=True)
 class Runtime:
-    """The C++ runtime of one process: address of `_Unwind_Find_FDE`, offset and bytes of what a hook displaces, and the finder
-    that answers next after the patch's own, 0 for none."""
+    """The C++ runtime of one process: address of `_Unwind_Find_FDE`, offset and bytes of what a hook displaces, and the
+    finder that answers next after the patch's own, 0 for none."""
 
     function: int
     entry: int
@@ -55,8 +56,9 @@ class Runtime:
 class Layout:
     """Offsets from the load address; sizes are page multiples.
 
-    `code` and `code_size` cover all executable sections. `sections` by section index, `stubs` by the function's link-time address,
-    `switches` by the group's place in the manifest, `slots` and `thunks` by symbol index. `unwinding` for a patch with .eh_frame.
+    `code` and `code_size` cover all executable sections. `sections` by section index, `stubs` by the function's
+    link-time address, `switches` by the group's place in the manifest, `slots` and `thunks` by symbol index.
+    `unwinding` for a patch with .eh_frame.
     """
 
     text_size: int
@@ -77,9 +79,9 @@ class Layout:
 
 @dataclass(frozen=True)
 class Place:
-    """What a process decides: load address, the image's load bias, values of its GOT slots by link-time address, addresses of
-    imports by symbol name, and the bytes at each old function's entry by the function's link-time address. `runtime` is None where
-    no C++ runtime is to be told."""
+    """What a process decides: load address, the image's load bias, values of its GOT slots by link-time address,
+    addresses of imports by symbol name, and the bytes at each old function's entry by the function's link-time address.
+    `runtime` is None where no C++ runtime is to be told."""
 
     base: int
     bias: int

@@ -5,8 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 _MAIN_LOOP = "never returns (a main loop): "
-_REMEDY = "a thread in it stays in it: make the patch with --relaxed REASON if old code may go on there, or restart the program"
-_ONLY_RESTART = "a thread in it stays in it, and old code cannot go on there beside the new code, so --relaxed is no way out: restart the program"
+_REMEDY = (
+    "a thread in it stays in it: make the patch with --relaxed REASON if old code may go on there, or restart the "
+    "program"
+)
+_ONLY_RESTART = (
+    "a thread in it stays in it, and old code cannot go on there beside the new code, so --relaxed is no way out: "
+    "restart the program"
+)
 
 
 def endless_note(name: str, relaxed: bool, may_be_relaxed: bool = True) -> str:

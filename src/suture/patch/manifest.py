@@ -56,7 +56,8 @@ class Target:
 
 @dataclass(frozen=True)
 class NamedCve:
-    """A CVE that a fix names and does not claim, and why. `is_part`: the fix is for it, and is not all that closes it."""
+    """A CVE that a fix names and does not claim, and why. `is_part`: the fix is for it, and is not all that closes
+    it."""
 
     cve: str
     reason: str
@@ -79,11 +80,12 @@ class FixFact:
 
 @dataclass(frozen=True)
 class ReplacedFunction:
-    """An old function and what takes its place. Addresses are link-time, sizes in bytes; `new` and `orig` are symbols of the object.
+    """An old function and what takes its place. Addresses are link-time, sizes in bytes; `new` and `orig` are symbols
+    of the object.
 
     `endless`: the old function loops and has no way to return, as main loops do; a thread in it stays in it.
-    `code`: the old function as compiled, in hex digits, dots where the linker fills in: copies of it elsewhere are found by it. Empty
-    where the new code cannot be told from it.
+    `code`: the old function as compiled, in hex digits, dots where the linker fills in: copies of it elsewhere are
+    found by it. Empty where the new code cannot be told from it.
     """
 
     name: str
@@ -101,7 +103,8 @@ class ReplacedFunction:
 
 @dataclass(frozen=True)
 class OldPart:
-    """Old code that no jump diverts but that no thread may be inside when the group switches: cold parts, functions that are gone."""
+    """Old code that no jump diverts but that no thread may be inside when the group switches: cold parts, functions
+    that are gone."""
 
     name: str
     address: int
@@ -110,8 +113,8 @@ class OldPart:
 
 @dataclass(frozen=True)
 class Suspending:
-    """A function of the target in which a suspended coroutine stands: the last frame on its stack is this one's, saved by sigsetjmp
-    (`address` link-time)."""
+    """A function of the target in which a suspended coroutine stands: the last frame on its stack is this one's, saved
+    by sigsetjmp (`address` link-time)."""
 
     name: str
     address: int
@@ -150,7 +153,8 @@ class RefusedFunction:
 
 @dataclass(frozen=True)
 class Review:
-    """What a person should look at before a patch is applied without one: `kind` is `lock`, `reference`, `wait` or `start`."""
+    """What a person should look at before a patch is applied without one: `kind` is `lock`, `reference`, `wait` or
+    `start`."""
 
     kind: str
     function: str
@@ -181,7 +185,8 @@ class Manifest:
     """Everything that a live patch says about itself. `request` are the options of `suture make` that made it.
 
     `relaxed` is the reason why old frames may finish in old code, "" for a strict patch.
-    `exceptions`: one may have to pass through the new code, so a process must have a C++ runtime that can be told of it.
+    `exceptions`: one may have to pass through the new code, so a process must have a C++ runtime that can be told of
+    it.
     """
 
     name: str
@@ -242,7 +247,8 @@ class Manifest:
 
 
 def closed(fixes: Iterable[FixFact]) -> dict[str, tuple[str, ...]]:
-    """CVEs of which nothing is missing in any fix that is for them, each with the other binaries that have a part of their own.
+    """CVEs of which nothing is missing in any fix that is for them, each with the other binaries that have a part of
+    their own.
 
     Such a CVE is closed where the patches of these binaries are in force too.
     """

@@ -2,8 +2,8 @@
 
 Its form: docs/reference/patch-format.md, "In the process".
 
-`status` and `revert` need nothing else. Reading one means reading what a process may have written itself: all is bounded and
-typed here, and who uses it must still check the addresses against the process's maps.
+`status` and `revert` need nothing else. Reading one means reading what a process may have written itself: all is
+bounded and typed here, and who uses it must still check the addresses against the process's maps.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ class BadRecord(ValueError):
 class PlacedFunction:
     """A replaced function in one process; addresses are those of the process, sizes in bytes.
 
-    `old`..`old+size` is the old code, `original` its bytes at `entry` before the first change, `displaced` how many the thunk at
-    `orig` stands for.
+    `old`..`old+size` is the old code, `original` its bytes at `entry` before the first change, `displaced` how many the
+    thunk at `orig` stands for.
     """
 
     name: str
@@ -58,7 +58,8 @@ class PlacedFunction:
 
 @dataclass(frozen=True)
 class PlacedPart:
-    """Old code that no jump diverts but that no thread may be inside when the group switches: a cold part, a function that is gone."""
+    """Old code that no jump diverts but that no thread may be inside when the group switches: a cold part, a function
+    that is gone."""
 
     name: str
     old: int
@@ -77,7 +78,8 @@ class PlacedGroup:
 
 @dataclass(frozen=True)
 class RecordedFix:
-    """A fix by name, and the CVEs that the patch closes with it: none where a part is missing or another binary's patch is needed."""
+    """A fix by name, and the CVEs that the patch closes with it: none where a part is missing or another binary's patch
+    is needed."""
 
     name: str
     cves: tuple[str, ...]
@@ -85,8 +87,8 @@ class RecordedFix:
 
 @dataclass(frozen=True)
 class PlacedUnwinding:
-    """How a C++ runtime finds the patch's unwind tables (patch/finder.py): the finder and its continuation, the table of `count`
-    rows, the word that holds the next finder's address."""
+    """How a C++ runtime finds the patch's unwind tables (patch/finder.py): the finder and its continuation, the table
+    of `count` rows, the word that holds the next finder's address."""
 
     finder: int
     continuation: int
@@ -99,9 +101,10 @@ class PlacedUnwinding:
 class Record:
     """A patch placed in a process: `base` is where its text mapping starts, the data mapping follows after `text_size`.
 
-    `code`, `code_size` cover all code of the patch but stubs and thunks: new functions and what only they call. `suspends` are
-    functions of the image in which suspended coroutines stand; `relaxed` the reason for relaxed consistency, "" for none.
-    `unwinding` is None for a patch without unwind tables. `complete`: nothing of the fixes is missing in this binary.
+    `code`, `code_size` cover all code of the patch but stubs and thunks: new functions and what only they call.
+    `suspends` are functions of the image in which suspended coroutines stand; `relaxed` the reason for relaxed
+    consistency, "" for none. `unwinding` is None for a patch without unwind tables. `complete`: nothing of the fixes is
+    missing in this binary.
     """
 
     id: str
@@ -133,7 +136,8 @@ class Record:
         return tuple(sorted({c for fix in self.fixes for c in fix.cves}))
 
     def encode(self) -> bytes:
-        """Header and JSON. The length does not depend on the addresses, so that it can be laid out before they are known."""
+        """Header and JSON. The length does not depend on the addresses, so that it can be laid out before they are
+        known."""
         body = json.dumps(_plain(self), sort_keys=True, separators=(",", ":")).encode()
         return HEADER.pack(MAGIC, FORMAT, len(body)) + body
 

@@ -1,7 +1,7 @@
 """The end of a patch file: a digest of everything before it, so that no altered byte is ever placed in a process.
 
-It tells an accident or an altered copy from the file that was made, not one maker from another: who made a patch is told by the signed
-list that names the whole file's SHA-256 (docs/reference/patch-format.md, "The end of the file").
+It tells an accident or an altered copy from the file that was made, not one maker from another: who made a patch is
+told by the signed list that names the whole file's SHA-256 (docs/reference/patch-format.md, "The end of the file").
 """
 
 from __future__ import annotations

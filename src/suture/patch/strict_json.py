@@ -1,7 +1,8 @@
 """JSON that comes from outside, read strictly and within bounds.
 
-RFC 8259 leaves open what a name means that is given twice, so two readers of one text may see two things: it is refused here. So are
-numbers that are not whole, and a text with more bytes or values than its kind ever has, before anything is built from it.
+RFC 8259 leaves open what a name means that is given twice, so two readers of one text may see two things: it is refused
+here. So are numbers that are not whole, and a text with more bytes or values than its kind ever has, before anything is
+built from it.
 """
 
 from __future__ import annotations

@@ -33,8 +33,8 @@ def jump_target(address: int, code: bytes) -> int | None:
 
 @dataclass(frozen=True)
 class Stub:
-    """A switch stub: to `to` when the byte at `switch` is not 0, else to `origin`. Until a group is switched for the first
-    time the byte is UNUSED, and no entry leads to a stub that asks it."""
+    """A switch stub: to `to` when the byte at `switch` is not 0, else to `origin`. Until a group is switched for the
+    first time the byte is UNUSED, and no entry leads to a stub that asks it."""
 
     switch: int
     to: int

@@ -1,8 +1,8 @@
 """What looking at one process may cost: bytes and places of its memory, and processor time.
 
-A process lays out its memory as it likes: endless lists, thousands of files that look like programs. Each walk through it has bounds of
-its own; an allowance holds for all of them together, so that no process makes a look at all others slow. The usual one is for a look
-at one of many; who names a process (`suture apply PATCH PID`) gives it more.
+A process lays out its memory as it likes: endless lists, thousands of files that look like programs. Each walk through
+it has bounds of its own; an allowance holds for all of them together, so that no process makes a look at all others
+slow. The usual one is for a look at one of many; who names a process (`suture apply PATCH PID`) gives it more.
 """
 
 from __future__ import annotations
@@ -44,7 +44,8 @@ _current = _Current()
 def limited(
     pid: int, *, most_bytes: int = MOST_BYTES, most_reads: int = MOST_READS, seconds: float = MOST_SECONDS
 ) -> Iterator[None]:
-    """What is read in here is read of `pid`, and must stay within the allowance: else `Hostile` is raised. The inner of two holds."""
+    """What is read in here is read of `pid`, and must stay within the allowance: else `Hostile` is raised. The inner of
+    two holds."""
     before = _current.allowance
     _current.allowance = _Allowance(pid, most_bytes, most_reads, time.thread_time() + seconds)
     try:

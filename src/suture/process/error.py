@@ -42,7 +42,8 @@ class _Named(Protocol):
 
 @contextmanager
 def naming_its_end(process: _Named) -> Iterator[None]:
-    """Inside, where the process was found before, NoProcess says that it has ended meanwhile, unless it executes another program."""
+    """Inside, where the process was found before, NoProcess says that it has ended meanwhile, unless it executes
+    another program."""
     try:
         yield
     except NoProcess as problem:
@@ -51,7 +52,8 @@ def naming_its_end(process: _Named) -> Iterator[None]:
         raise NoProcess(
             process.pid,
             "has ended while Suture was at work on it, or right after",
-            "see in its log or core dump why it ended; if it was the patch, do not apply it again. What runs: suture scan",
+            "see in its log or core dump why it ended; if it was the patch, do not apply it again. What runs: suture "
+            "scan",
             reason=Reason.ENDED_DURING_WORK,
         ) from problem
 

@@ -1,8 +1,8 @@
 """One change in many processes: shared out among workers, each process on its own, whatever happens to the others.
 
-Workers are forked, because a tracer is one thread and Python runs one at a time. What threads are busy with must not hold up
-the rest: a first round waits for each process a moment only, a second one has the full time and more workers, which sleep
-mostly. Processes that start meanwhile are found by looking again until nobody is new.
+Workers are forked, because a tracer is one thread and Python runs one at a time. What threads are busy with must not
+hold up the rest: a first round waits for each process a moment only, a second one has the full time and more workers,
+which sleep mostly. Processes that start meanwhile are found by looking again until nobody is new.
 """
 
 from __future__ import annotations
@@ -57,10 +57,11 @@ Report = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Everywhere:
-    """What became of all processes that were found. `unread` could not be looked at; before their turn `ended` have ended and
-    `executed` have executed another program.
+    """What became of all processes that were found. `unread` could not be looked at; before their turn `ended` have
+    ended and `executed` have executed another program.
 
-    `passes` counts the looks at all processes that found a new one; times in seconds: of the first look, and all together.
+    `passes` counts the looks at all processes that found a new one; times in seconds: of the first look, and all
+    together.
     """
 
     outcomes: tuple[Outcome, ...]
@@ -135,8 +136,8 @@ def in_each(
 ) -> list[Outcome]:
     """Make a change in each of these processes; what came of it, in their order.
 
-    `timeout` is for all of them together: one whose turn comes when it is over is not waited for. A worker that does not come back
-    within it is killed.
+    `timeout` is for all of them together: one whose turn comes when it is over is not waited for. A worker that does
+    not come back within it is killed.
     """
     until = time.monotonic() + timeout
     jobs = jobs or len(os.sched_getaffinity(0))

@@ -1,7 +1,8 @@
 """One applier per process at a time. The lock is a file that the kernel unlocks when its holder ends, however it ends.
 
-The holder takes the file away before it unlocks it. Whoever has waited for it then holds a file without a name, sees that, and begins
-again with the one that has the name now. What appliers that were killed have left is taken away by the next one.
+The holder takes the file away before it unlocks it. Whoever has waited for it then holds a file without a name, sees
+that, and begins again with the one that has the name now. What appliers that were killed have left is taken away by the
+next one.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Files of /proc/PID (proc(5)): opened and read, with what is missing told as a process that is gone.
 
-A process, or the thread through which it is looked at, may end between any two of them; no other error may come of that.
+A process, or the thread through which it is looked at, may end between any two of them; no other error may come of
+that.
 """
 
 from __future__ import annotations
@@ -15,8 +16,9 @@ _MOST = 1 << 16
 
 
 def open_file(pid: int, name: str, denied: str = "", flags: int = os.O_RDONLY, folder: int | None = None) -> int:
-    """A descriptor of /proc/PID/`name`, looked for in the open directory `folder` when given, whose process or thread stays the
-    same (fs/proc/base.c keeps a struct pid for it). Raises NoProcess; NoPermission, with the words `denied` when given."""
+    """A descriptor of /proc/PID/`name`, looked for in the open directory `folder` when given, whose process or thread
+    stays the same (fs/proc/base.c keeps a struct pid for it). Raises NoProcess; NoPermission, with the words `denied`
+    when given."""
     try:
         return os.open(name if folder is not None else f"/proc/{pid}/{name}", flags | os.O_CLOEXEC, dir_fd=folder)
     except (FileNotFoundError, ProcessLookupError) as problem:

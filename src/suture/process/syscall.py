@@ -91,7 +91,8 @@ class Registers(ctypes.Structure):
 
 
 class RegisterRows:
-    """Room for the registers of `count` threads, one behind the other, made before a stop so that nothing is made in it."""
+    """Room for the registers of `count` threads, one behind the other, made before a stop so that nothing is made in
+    it."""
 
     def __init__(self, count: int) -> None:
         self._block = (ctypes.c_uint64 * (x86_64.WORDS * count))()
@@ -179,14 +180,16 @@ _bare = ctypes.PyDLL(None)
 _bare_slow = ctypes.CDLL(None)
 
 ptrace_fast = _bare.ptrace
-"""ptrace(2) for the pause: request, tid, and address and data as None, an int of 32 bits, or a c_void_p. -1 on failure, no errno."""
+"""ptrace(2) for the pause: request, tid, and address and data as None, an int of 32 bits, or a c_void_p. -1 on failure,
+no errno."""
 
 waitpid_fast = _bare_slow.waitpid
 """waitpid(2) for the pause: tid, a c_void_p to an int, options. -1 on failure, no errno."""
 
 
 def seize(tid: int, options: int = 0) -> None:
-    """PTRACE_SEIZE. Without the interpreter lock, because it waits for an execve under way (ptrace_attach takes cred_guard_mutex)."""
+    """PTRACE_SEIZE. Without the interpreter lock, because it waits for an execve under way (ptrace_attach takes
+    cred_guard_mutex)."""
     if _ptrace_slow(PTRACE_SEIZE, tid, None, options) == -1:
         raise _fail("ptrace")
 
@@ -270,7 +273,8 @@ def set_signal_mask(tid: int, mask: int) -> None:
 
 
 def get_rseq_area(tid: int) -> int:
-    """PTRACE_GET_RSEQ_CONFIGURATION (Linux 5.13): address of the thread's struct rseq, 0 for none or an older kernel."""
+    """PTRACE_GET_RSEQ_CONFIGURATION (Linux 5.13): address of the thread's struct rseq, 0 for none or an older
+    kernel."""
     buffer = ctypes.create_string_buffer(24)
     try:
         ptrace(PTRACE_GET_RSEQ_CONFIGURATION, tid, 24, ctypes.addressof(buffer))
@@ -282,8 +286,8 @@ def get_rseq_area(tid: int) -> int:
 
 
 def get_user_dispatch(tid: int) -> tuple[int, int, int] | None:
-    """PTRACE_GET_SYSCALL_USER_DISPATCH_CONFIG (Linux 6.4): of a thread that has Syscall User Dispatch on, the address of its selector
-    byte (0 for none), and start and length of the code whose calls go through. None when it is off.
+    """PTRACE_GET_SYSCALL_USER_DISPATCH_CONFIG (Linux 6.4): of a thread that has Syscall User Dispatch on, the address
+    of its selector byte (0 for none), and start and length of the code whose calls go through. None when it is off.
 
     Raises OSError: EIO on a kernel that has the feature (5.11) and not this request.
     """
@@ -294,8 +298,8 @@ def get_user_dispatch(tid: int) -> tuple[int, int, int] | None:
 
 
 def get_seccomp_filter(tid: int, index: int) -> list[tuple[int, int, int, int]]:
-    """PTRACE_SECCOMP_GET_FILTER: a filter's instructions (code, jt, jf, k), index 0 for the one that was installed last. Raises
-    FileNotFoundError beyond the first that was installed, else OSError (EACCES without CAP_SYS_ADMIN)."""
+    """PTRACE_SECCOMP_GET_FILTER: a filter's instructions (code, jt, jf, k), index 0 for the one that was installed
+    last. Raises FileNotFoundError beyond the first that was installed, else OSError (EACCES without CAP_SYS_ADMIN)."""
     count = ptrace(PTRACE_SECCOMP_GET_FILTER, tid, index, 0)
     buffer = ctypes.create_string_buffer(8 * count)
     ptrace(PTRACE_SECCOMP_GET_FILTER, tid, index, ctypes.addressof(buffer))
@@ -321,8 +325,8 @@ def waitpid(tid: int, block: bool = True) -> tuple[int, int]:
 def wake_after(seconds: float) -> Iterator[None]:
     """Inside, a blocking `waitpid` of this thread raises InterruptedError once the time is over.
 
-    A POSIX timer sends this thread a signal whose handler does nothing (getpid), repeatedly, so that a signal just before the
-    call is not lost. No Python handler is needed, so this works in any thread.
+    A POSIX timer sends this thread a signal whose handler does nothing (getpid), repeatedly, so that a signal just
+    before the call is not lost. No Python handler is needed, so this works in any thread.
     """
     install_wake_handler()
     event = _Sigevent(None, WAKE_SIGNAL, _SIGEV_THREAD_ID, _syscall(ctypes.c_long(x86_64.SYS_GETTID)))
@@ -397,7 +401,8 @@ _HELD_SIGNALS = _SIGNAL_SET.from_buffer_copy(
 
 @contextmanager
 def signals_held() -> Iterator[None]:
-    """Inside, this thread takes no signal but SIGKILL, SIGSTOP and the timer's: Ctrl-C waits until the target runs again."""
+    """Inside, this thread takes no signal but SIGKILL, SIGSTOP and the timer's: Ctrl-C waits until the target runs
+    again."""
     before = _SIGNAL_SET()  # Python's own function makes a set of 64 names of it, each time
     _quick.pthread_sigmask(signal.SIG_BLOCK, ctypes.byref(_HELD_SIGNALS), ctypes.byref(before))
     try:
@@ -418,8 +423,8 @@ def process_vm_readv(pid: int, address: int, size: int) -> bytes:
 
 
 def process_vm_readv_into(pid: int, base: int, ranges: array[int]) -> int:
-    """Read ranges (address, size, address, size, ... as an array of type Q) one behind the other to our address `base`, in
-    as few calls as can be. Returns the bytes read: short at the first range that is not wholly mapped."""
+    """Read ranges (address, size, address, size, ... as an array of type Q) one behind the other to our address `base`,
+    in as few calls as can be. Returns the bytes read: short at the first range that is not wholly mapped."""
     done = 0
     start = ranges.buffer_info()[0]
     count_of_ranges = len(ranges) // 2
@@ -447,8 +452,8 @@ def kcmp_same_memory(pid: int, other: int) -> bool:
 
 
 def kcmp_memory(pid: int, other: int) -> int | None:
-    """kcmp(2) KCMP_VM: 0 for the same memory, else -1 or 1 in an order that holds while both have theirs. None when one of
-    them has ended or may not be asked. Raises OSError (ENOSYS)."""
+    """kcmp(2) KCMP_VM: 0 for the same memory, else -1 or 1 in an order that holds while both have theirs. None when one
+    of them has ended or may not be asked. Raises OSError (ENOSYS)."""
     order: int = _kcmp(x86_64.SYS_KCMP, pid, other, KCMP_VM, 0, 0)
     if order >= 0:
         return _ORDER[order]
@@ -485,8 +490,8 @@ def is_there(pidfd: int) -> bool:
 
 
 def is_in_use(mem: int) -> bool:
-    """Whether a descriptor of /proc/PID/mem still leads to memory. It does not once every process that had this memory has ended or
-    executed another program; then reading gives nothing, and no error either (fs/proc/base.c, mem_rw)."""
+    """Whether a descriptor of /proc/PID/mem still leads to memory. It does not once every process that had this memory
+    has ended or executed another program; then reading gives nothing, and no error either (fs/proc/base.c, mem_rw)."""
     try:
         return os.pread(mem, 1, 0) != b""
     except OSError:  # nothing is mapped at 0, as usual
@@ -494,7 +499,8 @@ def is_in_use(mem: int) -> bool:
 
 
 def openat2(folder: int, path: bytes, flags: int, resolve: int) -> int:
-    """A descriptor, closed on exec, of what `path` means beneath an open folder. `resolve`: RESOLVE_* of linux/openat2.h."""
+    """A descriptor, closed on exec, of what `path` means beneath an open folder. `resolve`: RESOLVE_* of
+    linux/openat2.h."""
     how = (ctypes.c_uint64 * 3)(flags | os.O_CLOEXEC, 0, resolve)
     fd = int(_slow.syscall(_SYS_OPENAT2, folder, path, how, ctypes.sizeof(how)))
     if fd < 0:
@@ -502,14 +508,16 @@ def openat2(folder: int, path: bytes, flags: int, resolve: int) -> int:
     return fd
 
 
-# struct perf_event_attr and its flags (include/uapi/linux/perf_event.h): exclude_kernel, exclude_hv, remove_on_exec, sigtrap
+# struct perf_event_attr and its flags (include/uapi/linux/perf_event.h): exclude_kernel, exclude_hv, remove_on_exec,
+# sigtrap
 _PERF_TYPE_BREAKPOINT, _HW_BREAKPOINT_X, _PERF_FLAG_FD_CLOEXEC = 5, 4, 8
 _PERF_ATTR_SIZE = 128
 _PERF_FLAGS = 1 << 5 | 1 << 6 | 1 << 36 | 1 << 37
 
 
 def perf_breakpoint(tid: int, address: int) -> int:
-    """perf_event_open(2): a descriptor that as long as it is open stops a thread with SIGTRAP before it executes what is at `address`."""
+    """perf_event_open(2): a descriptor that as long as it is open stops a thread with SIGTRAP before it executes what
+    is at `address`."""
     attributes = struct.pack(
         "<IIQQQQQIIQQ",
         *(_PERF_TYPE_BREAKPOINT, _PERF_ATTR_SIZE, 0, 1, 0, 0, _PERF_FLAGS),

@@ -49,13 +49,14 @@ class Status:
 class Tracee:
     """A process, held so that no number in it can come to mean another one. A context manager.
 
-    Numbers are used again, so the process is held by a pidfd and by its folder in /proc, in which names are looked up: what has ended
-    is not found there, whoever bears its number now. What was read by number is right when the one that bore it is
-    still there afterwards: `check_same`.
+    Numbers are used again, so the process is held by a pidfd and by its folder in /proc, in which names are looked up:
+    what has ended is not found there, whoever bears its number now. What was read by number is right when the one that
+    bore it is still there afterwards: `check_same`.
 
     `via` is the thread whose number stands for the memory in system calls: a main thread that has ended, while others
-    live on, has none. `population` spares looking at all processes for each of many. `writes` opens `memory` at once, before anything
-    is read: what is found out is then true of what is written. Raises NoProcess (also for a zombie and a kernel thread) and NoPermission on opening.
+    live on, has none. `population` spares looking at all processes for each of many. `writes` opens `memory` at once,
+    before anything is read: what is found out is then true of what is written. Raises NoProcess (also for a zombie and
+    a kernel thread) and NoPermission on opening.
     """
 
     def __init__(self, pid: int, population: Sharers | None = None, writes: bool = False) -> None:
@@ -118,8 +119,8 @@ class Tracee:
 
     @property
     def memory(self) -> int:
-        """A descriptor of the process's memory for writing. It is that of the program that ran when it was first asked for: when
-        the process executes another one, it writes nowhere. Raises NoProcess, NoPermission."""
+        """A descriptor of the process's memory for writing. It is that of the program that ran when it was first asked
+        for: when the process executes another one, it writes nowhere. Raises NoProcess, NoPermission."""
         if self._memory < 0:
             self._memory = self._keep(
                 open_file(self.pid, "mem", "its memory may not be written", os.O_RDWR, self._thread)
@@ -127,8 +128,8 @@ class Tracee:
         return self._memory
 
     def check_same(self) -> None:
-        """Raises NoProcess when the process has ended or executes another program since `memory` was asked for, Busy when the
-        thread `via` has ended: all that was read by its number before is in doubt."""
+        """Raises NoProcess when the process has ended or executes another program since `memory` was asked for, Busy
+        when the thread `via` has ended: all that was read by its number before is in doubt."""
         if self._stat(self.folder).state in "ZX" and self.via == self.pid:
             self._living_thread()
             raise Busy(
@@ -150,7 +151,8 @@ class Tracee:
             raise executed(self.pid)
 
     def has_thread(self, tid: int) -> bool:
-        """Whether the number is one of its threads'. It stays so while the thread is our tracee, since we are told of its end."""
+        """Whether the number is one of its threads'. It stays so while the thread is our tracee, since we are told of
+        its end."""
         try:
             os.stat(f"task/{tid}", dir_fd=self.folder)
         except (FileNotFoundError, ProcessLookupError):
@@ -173,7 +175,8 @@ class Tracee:
             raise NoProcess(self.pid) from problem
 
     def descriptors(self, tid: int | None = None) -> list[tuple[int, str]]:
-        """Descriptors of a thread, of `via` when none is given, and what their links in /proc say. Raises NoProcess, Hostile."""
+        """Descriptors of a thread, of `via` when none is given, and what their links in /proc say. Raises NoProcess,
+        Hostile."""
         table = open_folder(self.pid, f"task/{tid or self.via}/fd", self.folder)
         try:
             names = self._listed(table)
@@ -269,7 +272,8 @@ def read_status(pid: int, tid: int | None = None) -> Status:
 
 
 def read_condition(pid: int, tid: int) -> tuple[str, bool]:
-    """State of a thread and whether it has a seccomp filter: what is asked of every thread of hundreds. Raises NoProcess."""
+    """State of a thread and whether it has a seccomp filter: what is asked of every thread of hundreds. Raises
+    NoProcess."""
     raw = read_file(pid, f"task/{tid}/status")
     at = raw.find(b"\nState:\t") + 8
     return chr(raw[at]), b"\nSeccomp:\t2\n" in raw

@@ -1,7 +1,8 @@
 """All that depends on the machine: registers, system call numbers, code bytes, the signal frame, restartable calls.
 
 Sources: arch/x86/include/uapi/asm/{ptrace-abi,sigcontext,ucontext}.h, arch/x86/entry/syscalls/syscall_64.tbl,
-arch/x86/kernel/{signal,signal_64}.c, arch/x86/kernel/fpu/signal.c, psABI 3.2.2 (red zone), signal(7), Intel SDM volume 2.
+arch/x86/kernel/{signal,signal_64}.c, arch/x86/kernel/fpu/signal.c, psABI 3.2.2 (red zone), signal(7), Intel SDM volume
+2.
 """
 
 from __future__ import annotations
@@ -94,9 +95,9 @@ EINTR = (1 << 64) - errno.EINTR
 RESTARTBLOCK = (1 << 64) - _ERESTART_RESTARTBLOCK
 """In rax: the kernel will have the thread call restart_syscall, which goes on with the rest of a sleep."""
 
-# Calls that return EINTR after a stop though no signal is handled: every place of Linux 6.1 that returns it for a signal that is
-# merely pending, without the fatal ones (docs/reference/interrupted-calls.md goes through them). Made again they find
-# everything as before.
+# Calls that return EINTR after a stop though no signal is handled: every place of Linux 6.1 that returns it for a
+# signal that is merely pending, without the fatal ones (docs/reference/interrupted-calls.md goes through them). Made
+# again they find everything as before.
 REPEATED_AFTER_EINTR = frozenset(
     {
         # sockets with a timeout (include/net/sock.h, sock_intr_errno), drivers and file systems in user space
@@ -132,7 +133,8 @@ REPEATED_AFTER_EINTR = frozenset(
         426,  # io_uring_enter
         427,  # io_uring_register
         441,  # epoll_pwait2
-        # a lock that another holds (net/unix/af_unix.c, kernel/module/main.c, kernel/events/core.c, fs/fsopen.c, fs/namespace.c)
+        # a lock that another holds (net/unix/af_unix.c, kernel/module/main.c, kernel/events/core.c, fs/fsopen.c,
+        # fs/namespace.c)
         49,  # bind
         54,  # setsockopt
         176,  # delete_module
@@ -145,20 +147,23 @@ REPEATED_AFTER_EINTR = frozenset(
     }
 )
 _SYS_IOCTL = 16
-# Requests of ioctl(2): TCSBRK and TCSBRKP (drivers/tty/tty_io.c), SECCOMP_IOCTL_NOTIF_RECV (kernel/seccomp.c). Others mean what their
-# driver says, as KVM_RUN, whose EINTR its callers wait for.
+# Requests of ioctl(2): TCSBRK and TCSBRKP (drivers/tty/tty_io.c), SECCOMP_IOCTL_NOTIF_RECV (kernel/seccomp.c). Others
+# mean what their driver says, as KVM_RUN, whose EINTR its callers wait for.
 _REPEATED_IOCTLS = frozenset({0x5409, 0x5425, 0xC0502100})
-# Calls that swap the signal mask while they wait: ppoll, pselect6, rt_sigsuspend, epoll_pwait, io_pgetevents, io_uring_enter, epoll_pwait2.
+# Calls that swap the signal mask while they wait: ppoll, pselect6, rt_sigsuspend, epoll_pwait, io_pgetevents,
+# io_uring_enter, epoll_pwait2.
 SWAPS_SIGNAL_MASK = frozenset({130, 270, 271, 281, 333, 426, 441})
 
-# Code to borrow. `syscall; ret`, and the signal return trampolines of glibc and musl: `mov $15, %rax; syscall`, `mov $15, %eax; syscall`.
+# Code to borrow. `syscall; ret`, and the signal return trampolines of glibc and musl: `mov $15, %rax; syscall`, `mov
+# $15, %eax; syscall`.
 SYSCALL_RET = b"\x0f\x05\xc3"
 SIGRETURN_SIZE = 9
 SIGRETURN = re.compile(rb"\x48\xc7\xc0\x0f\x00\x00\x00\x0f\x05|\xb8\x0f\x00\x00\x00\x0f\x05", re.DOTALL)
 
 
-# glibc's jmp_buf (sysdeps/x86_64/jmpbuf-offsets.h): rbx, rbp, r12..r15, rsp, pc. Pointers are mangled with a secret of the process
-# (sysdeps/unix/sysv/linux/x86_64/pointer_guard.h; tcbhead_t.pointer_guard): xor, then rotate left by 2 * 8 + 1.
+# glibc's jmp_buf (sysdeps/x86_64/jmpbuf-offsets.h): rbx, rbp, r12..r15, rsp, pc. Pointers are mangled with a secret of
+# the process (sysdeps/unix/sysv/linux/x86_64/pointer_guard.h; tcbhead_t.pointer_guard): xor, then rotate left by 2 * 8
+# + 1.
 POINTER_GUARD = 0x30
 JUMP_BUFFER_WORDS, JUMP_BUFFER_RSP = 8, 6
 _MANGLE_ROTATION = 17
@@ -214,7 +219,8 @@ def repeat_call_in(words: memoryview[int], at: int) -> None:
 
 
 def as_seen_by_sigreturn(registers: Registers) -> Registers:
-    """The registers to put into a signal frame: an interrupted call is repeated, since sigreturn forgets that there was one."""
+    """The registers to put into a signal frame: an interrupted call is repeated, since sigreturn forgets that there was
+    one."""
     copy = type(registers).from_buffer_copy(registers)
     if in_syscall(copy) and copy.rax in _RESTARTS:
         repeat_call(copy)
@@ -254,7 +260,8 @@ FRAME_SIZE = 8 + 8 + 8 + 24 + 256 + 8 + 128
 
 @dataclass(frozen=True)
 class SignalFrame:
-    """Bytes for the stack at `address`, where rsp must point for `ret` to enter the restorer. `low`..`top` is what they cover."""
+    """Bytes for the stack at `address`, where rsp must point for `ret` to enter the restorer. `low`..`top` is what they
+    cover."""
 
     address: int
     data: bytes

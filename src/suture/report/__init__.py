@@ -1,1 +1,2 @@
-"""The vocabulary of what is reported: where hosts, processes and holes stand, what was done, and why. Values only; opens and asks nothing."""
+"""The vocabulary of what is reported: where hosts, processes and holes stand, what was done, and why. Values only;
+opens and asks nothing."""

@@ -14,11 +14,12 @@ from suture.report.reason import Cause, Reason
 
 @dataclass(frozen=True)
 class ChangedProcess(Process):
-    """One process afterwards. `changed`: something was written. Pauses in microseconds, one for each stop, all threads together.
+    """One process afterwards. `changed`: something was written. Pauses in microseconds, one for each stop, all threads
+    together.
 
-    `replaced` are ids of patches whose place was taken, `lost` functions of theirs that run their original code now; `earlier` other
-    patches of these functions that are there after a revert, and not in force. `never_applied`: there was nothing to revert, as the
-    patch was placed and never in force.
+    `replaced` are ids of patches whose place was taken, `lost` functions of theirs that run their original code now;
+    `earlier` other patches of these functions that are there after a revert, and not in force. `never_applied`: there
+    was nothing to revert, as the patch was placed and never in force.
     """
 
     patch: str
@@ -45,7 +46,8 @@ class ChangedProcess(Process):
 
 @dataclass(frozen=True)
 class FailedProcess(Process):
-    """A process that was left as it was, and why. `exit_code` is what the command ends with when this is all that happened."""
+    """A process that was left as it was, and why. `exit_code` is what the command ends with when this is all that
+    happened."""
 
     error: str
     remedy: str
@@ -75,8 +77,8 @@ class EventKind(Enum):
 
 @dataclass(frozen=True)
 class Event:
-    """One thing that happened to a patch (its id; the module's name in the kernel) in a process (`pid`, `start_time` as in `Process`), or
-    in the kernel (pid 0). `causes` are reasons for what was not done."""
+    """One thing that happened to a patch (its id; the module's name in the kernel) in a process (`pid`, `start_time` as
+    in `Process`), or in the kernel (pid 0). `causes` are reasons for what was not done."""
 
     kind: EventKind
     patch: str

@@ -1,7 +1,7 @@
 """What `suture VERB --json` prints, what a host passes on and what is stored: one document for each verb.
 
-Each has `format`, `kind` and `tool` in front (`suture.report.encoding`). `FORMAT` goes up when a field goes away or means another thing; fields
-may be added without. docs/reference/report.md shows all of it.
+Each has `format`, `kind` and `tool` in front (`suture.report.encoding`). `FORMAT` goes up when a field goes away or
+means another thing; fields may be added without. docs/reference/report.md shows all of it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class Document:
-    """`time` is when it was made, in UTC (RFC 3339); `exit_code` is what the command ends with (docs/reference/exit-codes.md)."""
+    """`time` is when it was made, in UTC (RFC 3339); `exit_code` is what the command ends with
+    (docs/reference/exit-codes.md)."""
 
     kind: ClassVar[str] = ""
 
@@ -41,8 +42,8 @@ class OfHost(Document):
 
 @dataclass(frozen=True)
 class ScanReport(OfHost):
-    """`state` is the worst of all `holes`, none without a hole. `patches` are those that were compared with, `unreadable_patches` files
-    that could not be read. Processes without anything to say of are left out."""
+    """`state` is the worst of all `holes`, none without a hole. `patches` are those that were compared with,
+    `unreadable_patches` files that could not be read. Processes without anything to say of are left out."""
 
     kind: ClassVar[str] = "scan"
 
@@ -75,8 +76,9 @@ class StatusReport(OfHost):
 
 @dataclass(frozen=True)
 class ChangeReport(OfHost):
-    """`patch` is the id, of a kernel patch the module's name. Before their turn, `ended` have ended and `executed` have executed another
-    program (pids). `notes`: what to know where something was done. Seconds: of the first look at all processes, and all together; none where no processes were looked for."""
+    """`patch` is the id, of a kernel patch the module's name. Before their turn, `ended` have ended and `executed` have
+    executed another program (pids). `notes`: what to know where something was done. Seconds: of the first look at all
+    processes, and all together; none where no processes were looked for."""
 
     patch: str
     processes: tuple[ChangedProcess, ...]
@@ -162,8 +164,9 @@ class ReviewedPart:
 
 @dataclass(frozen=True)
 class MadePatch(Patch):
-    """A patch that was written to `path`. `replaced` is the id of the one that was there before. `safe`: nothing was refused; `grade` says
-    whether a person should look at it. `ledgers` tell what became of each changed line of each fix (docs/reference/patch-format.md)."""
+    """A patch that was written to `path`. `replaced` is the id of the one that was there before. `safe`: nothing was
+    refused; `grade` says whether a person should look at it. `ledgers` tell what became of each changed line of each
+    fix (docs/reference/patch-format.md)."""
 
     path: str
     replaced: str
@@ -207,8 +210,8 @@ class UnameReport(OfHost):
 
 @dataclass(frozen=True)
 class RecordReport(Document):
-    """A build whose compile commands were written to `path`. `untold`: what could not be recorded; `uncompiled`: objects by the binary that
-    they were linked into."""
+    """A build whose compile commands were written to `path`. `untold`: what could not be recorded; `uncompiled`:
+    objects by the binary that they were linked into."""
 
     kind: ClassVar[str] = "record"
 

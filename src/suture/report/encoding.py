@@ -1,5 +1,5 @@
-"""Documents as JSON and back. What is read has to be what the types say; fields that are not known are left out, as a newer version may
-have added them."""
+"""Documents as JSON and back. What is read has to be what the types say; fields that are not known are left out, as a
+newer version may have added them."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """A hole (a CVE) and how it stands: in one binary of a process, in the process, on the host. Pure.
 
-What stands for several is the worst of them. A hole is closed now in three states (`HoleState.is_closed`); the others are open to an attacker,
-or not known not to be.
+What stands for several is the worst of them. A hole is closed now in three states (`HoleState.is_closed`); the others
+are open to an attacker, or not known not to be.
 """
 
 from __future__ import annotations
@@ -34,7 +34,8 @@ _ORDER = tuple(HoleState)
 
 @dataclass(frozen=True)
 class Hole:
-    """One CVE. `patches`: ids of the patches that close it, or would. `elsewhere`: binaries that have a part of the fix of their own."""
+    """One CVE. `patches`: ids of the patches that close it, or would. `elsewhere`: binaries that have a part of the fix
+    of their own."""
 
     cve: str
     state: HoleState
@@ -90,7 +91,8 @@ def merged(rows: Iterable[Hole]) -> tuple[Hole, ...]:
 
 
 def in_process(rows: Sequence[tuple[str, Sequence[Hole]]], loaded: Iterable[str]) -> tuple[Hole, ...]:
-    """The holes of a process from those of its binaries, (file name, holes), where `loaded` are the names of all files that it has mapped.
+    """The holes of a process from those of its binaries, (file name, holes), where `loaded` are the names of all files
+    that it has mapped.
 
     Where a binary with a part of the fix is loaded and no row tells of it, it is not known whether the hole is closed.
     """
@@ -104,7 +106,8 @@ def in_process(rows: Sequence[tuple[str, Sequence[Hole]]], loaded: Iterable[str]
 
 
 def until_exec(found: Iterable[Hole]) -> tuple[Hole, ...]:
-    """The holes of a process that executes itself anew from a file that is not fixed: what is closed does not stay so."""
+    """The holes of a process that executes itself anew from a file that is not fixed: what is closed does not stay
+    so."""
     return tuple(replace(h, state=HoleState.OPEN) if h.state.is_closed else h for h in found)
 
 
@@ -114,8 +117,8 @@ def reopened(found: Iterable[Hole], cves: Collection[str], standing: Standing) -
 
 
 def on_host(of_each: Iterable[Sequence[Hole]], unread: int = 0) -> tuple[HostHole, ...]:
-    """The holes of a host from those of its processes and its kernel. `unread` processes could not be looked at: where all others are
-    closed, it is not known whether the host is."""
+    """The holes of a host from those of its processes and its kernel. `unread` processes could not be looked at: where
+    all others are closed, it is not known whether the host is."""
     counts: dict[str, Counter[HoleState]] = {}
     for found in of_each:
         for h in found:

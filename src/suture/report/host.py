@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Kernel:
-    """The running kernel. `version` is the source's; `effective` a version all of whose fixes are in, by live patches too; `fixes` and
-    `cves` are what live patches bring on top. `build_id` is vmlinux's, "" where sysfs does not show it."""
+    """The running kernel. `version` is the source's; `effective` a version all of whose fixes are in, by live patches
+    too; `fixes` and `cves` are what live patches bring on top. `build_id` is vmlinux's, "" where sysfs does not show
+    it."""
 
     release: str
     version: str
@@ -25,8 +26,8 @@ class Kernel:
 
 @dataclass(frozen=True)
 class Host:
-    """`id` stays the same until the system is installed anew, and tells nothing of /etc/machine-id, which it is made from; "" where there
-    is none. `boot_id` is another one after each boot."""
+    """`id` stays the same until the system is installed anew, and tells nothing of /etc/machine-id, which it is made
+    from; "" where there is none. `boot_id` is another one after each boot."""
 
     id: str
     name: str

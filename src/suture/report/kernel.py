@@ -17,7 +17,8 @@ class LivepatchedFunction:
 
 @dataclass(frozen=True)
 class LoadedModule:
-    """A livepatch module that the kernel has; `id` is "" for another maker's. `enabled` without `transition` means in force.
+    """A livepatch module that the kernel has; `id` is "" for another maker's. `enabled` without `transition` means in
+    force.
 
     `is_partial`: part of its fixes is missing.
     """
@@ -46,7 +47,8 @@ class HoldingTask:
 
 @dataclass(frozen=True)
 class AtBoot:
-    """A patch that is kept for the next boot of the kernel with `build_id`. `held_back`: the machine died with it, so it is not tried again."""
+    """A patch that is kept for the next boot of the kernel with `build_id`. `held_back`: the machine died with it, so
+    it is not tried again."""
 
     name: str
     build_id: str
@@ -74,7 +76,8 @@ class KernelOutcome(Enum):
 
 @dataclass(frozen=True)
 class ChangedKernel:
-    """`seconds` from loading to the end of the transition; `replaced` are older patches that this one took the place of."""
+    """`seconds` from loading to the end of the transition; `replaced` are older patches that this one took the place
+    of."""
 
     name: str
     outcome: KernelOutcome

@@ -46,14 +46,20 @@ def page() -> str:
 
 def _foot() -> list[str]:
     return [
-        "This page is written by `python -m suture.report.page`, the schema by `suture schema`; a test compares both with the code."
+        (
+            "This page is written by `python -m suture.report.page`, the schema by `suture schema`; a test compares both "
+            "with the code."
+        )
     ]
 
 
 def _reasons() -> Iterator[str]:
     yield "## Reasons"
     yield ""
-    yield "A reason is an identifier, a sentence for people (`text`) and what to do (`remedy`). The identifier stays when the sentence is"
+    yield (
+        "A reason is an identifier, a sentence for people (`text`) and what to do (`remedy`). The identifier stays "
+        "when the sentence is"
+    )
     yield "written anew. Its first word tells the kind:"
     yield ""
     yield "| first word | what it says |"

@@ -31,10 +31,12 @@ class PatchState(Enum):
 
 @dataclass(frozen=True)
 class Patch:
-    """A patch file. `file` is the binary that it is for, or `release` the kernel; `source` and `version` are the source package's.
+    """A patch file. `file` is the binary that it is for, or `release` the kernel; `source` and `version` are the source
+    package's.
 
-    `cves` are those that it closes by itself, `shared_cves` those that it closes where the patches of other binaries (named) are in force too,
-    `named_cves` all that its fixes are for. `complete`: nothing of its fixes is missing. `functions` of a kernel patch are OBJECT:NAME.
+    `cves` are those that it closes by itself, `shared_cves` those that it closes where the patches of other binaries
+    (named) are in force too, `named_cves` all that its fixes are for. `complete`: nothing of its fixes is missing.
+    `functions` of a kernel patch are OBJECT:NAME.
     """
 
     id: str
@@ -56,8 +58,8 @@ class Patch:
 
 @dataclass(frozen=True)
 class OldFrames:
-    """Frames of old functions: in how many threads, and how many on suspended stacks; `functions` names them, `endless` those that never
-    return. `unknown` says why it could not be told."""
+    """Frames of old functions: in how many threads, and how many on suspended stacks; `functions` names them, `endless`
+    those that never return. `unknown` says why it could not be told."""
 
     threads: int
     coroutines: int
@@ -89,9 +91,9 @@ class Earlier:
 
 @dataclass(frozen=True)
 class ReportedGroup:
-    """Functions that switch in one stop. `effective` is how the process behaves when `state` is interrupted, else the same. `why` says
-    what is in the way of what was wanted; `copy` is where the image starts that it belongs to, when the process has loaded several that
-    are the same, else 0."""
+    """Functions that switch in one stop. `effective` is how the process behaves when `state` is interrupted, else the
+    same. `why` says what is in the way of what was wanted; `copy` is where the image starts that it belongs to, when
+    the process has loaded several that are the same, else 0."""
 
     name: str
     functions: tuple[str, ...]
@@ -103,8 +105,9 @@ class ReportedGroup:
 
 @dataclass(frozen=True)
 class CarriedPatch:
-    """One patch in one process, as the process says. `file` is the binary that it changes, loaded with `bias`; its memory is `size` bytes at
-    `address`. `relaxed` is the reason why old frames may finish in old code, "" for a strict patch."""
+    """One patch in one process, as the process says. `file` is the binary that it changes, loaded with `bias`; its
+    memory is `size` bytes at `address`. `relaxed` is the reason why old frames may finish in old code, "" for a strict
+    patch."""
 
     id: str
     name: str

@@ -1,7 +1,8 @@
 """Why something was not done, or stands as it does: identifiers that stay the same when a sentence is written anew.
 
-The word before the dot tells what kind it is and how to go on; who does not know what comes after it acts by that word. Identifiers are
-kept for good: one may come, none changes its meaning, and one that is not given any more is not used for another thing.
+The word before the dot tells what kind it is and how to go on; who does not know what comes after it acts by that word.
+Identifiers are kept for good: one may come, none changes its meaning, and one that is not given any more is not used
+for another thing.
 """
 
 from __future__ import annotations

@@ -11,8 +11,9 @@ from suture.report.standing import Standing
 
 @dataclass(frozen=True)
 class Row:
-    """One process and one binary, loaded at `address`; `copies` is how often the process has loaded this build. `package`: as a patch
-    for the binary names it, "" where none is known. `patches` are ids of those that the process carries for it."""
+    """One process and one binary, loaded at `address`; `copies` is how often the process has loaded this build.
+    `package`: as a patch for the binary names it, "" where none is known. `patches` are ids of those that the process
+    carries for it."""
 
     pid: int
     command: str
@@ -39,8 +40,8 @@ class Row:
 
 @dataclass(frozen=True)
 class KernelRow:
-    """The running kernel against the patches of a folder. `next_boot` is the version of the image that the next boot takes, "" if
-    none is found (a container). `patches` are ids."""
+    """The running kernel against the patches of a folder. `next_boot` is the version of the image that the next boot
+    takes, "" if none is found (a container). `patches` are ids."""
 
     release: str
     version: str

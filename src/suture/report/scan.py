@@ -15,9 +15,9 @@ from suture.report.standing import Disk, Memory
 
 @dataclass(frozen=True)
 class ScannedBinary:
-    """A binary that a process has loaded, at `address`; `copies` is how often it has loaded this build. `package`: as a patch for it
-    names it, "" where none is known. `memory` is what runs, `disk` what the next start would run. `patches` are ids of those that the
-    process carries for it."""
+    """A binary that a process has loaded, at `address`; `copies` is how often it has loaded this build. `package`: as a
+    patch for it names it, "" where none is known. `memory` is what runs, `disk` what the next start would run.
+    `patches` are ids of those that the process carries for it."""
 
     file: str
     package: str
@@ -33,7 +33,8 @@ class ScannedBinary:
 
 @dataclass(frozen=True)
 class ScannedProcess(Process):
-    """A process with those of its binaries that there is something to say of. `state` is the worst of its holes, none without a hole."""
+    """A process with those of its binaries that there is something to say of. `state` is the worst of its holes, none
+    without a hole."""
 
     state: HoleState | None
     holes: tuple[Hole, ...]
@@ -42,7 +43,8 @@ class ScannedProcess(Process):
 
 @dataclass(frozen=True)
 class ScannedKernel:
-    """The running kernel. `next_boot` is the version of the image that the next boot takes, "" if none is found (a container)."""
+    """The running kernel. `next_boot` is the version of the image that the next boot takes, "" if none is found (a
+    container)."""
 
     release: str
     version: str

@@ -1,4 +1,5 @@
-"""Fixes that change several binaries: a process that has loaded more than one of them is fixed when each has its part. Pure."""
+"""Fixes that change several binaries: a process that has loaded more than one of them is fixed when each has its part.
+Pure."""
 
 from __future__ import annotations
 

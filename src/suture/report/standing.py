@@ -1,7 +1,7 @@
 """Where a process stands with one binary that it has loaded. Pure: facts go in, words and a verdict come out.
 
-Two things are kept apart. What the process executes now: fixed, in part, not at all, or only by its own word. And what the file
-will make it execute at its next start: a live patch is lost then, unless the file is fixed too.
+Two things are kept apart. What the process executes now: fixed, in part, not at all, or only by its own word. And what
+the file will make it execute at its next start: a live patch is lost then, unless the file is fixed too.
 """
 
 from __future__ import annotations
@@ -56,8 +56,9 @@ class Standing:
 
 @dataclass(frozen=True)
 class Known:
-    """A patch file that is for the binary. `cves`: what its fixes are for; `closes`: those of them of which it leaves nothing open in this
-    binary, each with the other binaries that have to be patched too. `left_out`: what its fixes change and it does not, in words."""
+    """A patch file that is for the binary. `cves`: what its fixes are for; `closes`: those of them of which it leaves
+    nothing open in this binary, each with the other binaries that have to be patched too. `left_out`: what its fixes
+    change and it does not, in words."""
 
     id: str
     name: str
@@ -69,9 +70,10 @@ class Known:
 
 @dataclass(frozen=True)
 class Carried:
-    """A patch in the process's memory. `is_whole`: all of it is in force, `state` says it in a word. `doubt`: why it is not what its
-    patch file writes, "" when it is that byte for byte, or when no such file is known. `old_frames`: who is still in old code, in words,
-    "" for nobody; then not all of what runs is fixed. `cves`: what it says that it closes."""
+    """A patch in the process's memory. `is_whole`: all of it is in force, `state` says it in a word. `doubt`: why it is
+    not what its patch file writes, "" when it is that byte for byte, or when no such file is known. `old_frames`: who
+    is still in old code, in words, "" for nobody; then not all of what runs is fixed. `cves`: what it says that it
+    closes."""
 
     id: str
     name: str
@@ -84,8 +86,8 @@ class Carried:
 
 @dataclass(frozen=True)
 class Judgement:
-    """`missing` are the patches that are not in force; `closed` those whose fixes are all that runs, with what those in force stand for;
-    `claimed` what patches say that no known file accounts for."""
+    """`missing` are the patches that are not in force; `closed` those whose fixes are all that runs, with what those in
+    force stand for; `claimed` what patches say that no known file accounts for."""
 
     memory: Memory
     missing: tuple[Known, ...]
@@ -97,7 +99,8 @@ class Judgement:
 def judge(known: Sequence[Known], carried: Sequence[Carried]) -> Judgement:
     """What a process executes of a binary, from the patches that are for it and those that the process carries for it.
 
-    A patch counts where its memory is what its file would have written. One whose file is not known counts for nothing, but is told.
+    A patch counts where its memory is what its file would have written. One whose file is not known counts for nothing,
+    but is told.
     """
     by_id = {k.id: k for k in known}
     proved = [c for c in carried if c.id in by_id and c.is_whole and not c.doubt]

@@ -78,8 +78,9 @@ def named_release(version: str) -> str | None:
 
 
 def release_of(name: str, version: str, progress: Progress = silent, otherwise: str | None = None) -> str:
-    """The release whose indexes list a version of a source package, the oldest of several, since a package that was carried over was
-    built there. An update that no index lists any more belongs to the release that it names, if that has the package.
+    """The release whose indexes list a version of a source package, the oldest of several, since a package that was
+    carried over was built there. An update that no index lists any more belongs to the release that it names, if that
+    has the package.
 
     A version that is nowhere to be found is taken for one of the release `otherwise`. Raises `NotFound`, and `BadName`.
     """
@@ -271,8 +272,8 @@ class Archive:
         return cache.item(place, make) / "root"
 
     def built_from(self, package: str, source_version: str) -> Path:
-        """The files of the binary package that was built from a source version; its own version differs when it was only rebuilt
-        (`+b1`). Raises `NotFound`."""
+        """The files of the binary package that was built from a source version; its own version differs when it was
+        only rebuilt (`+b1`). Raises `NotFound`."""
         _check_names(package, source_version)
         place, name = cache.root() / "binary" / package, cache.safe(source_version)
         if (place / name).exists():
@@ -325,8 +326,8 @@ class Archive:
         known = f"it lists {', '.join(listed)}" if listed else "it lists no version of it"
         return NotFound(
             f"{what} {version} does not arrive from the archive of {self.release} ({known})",
-            "choose a version that both the source and the binary indexes list, or set SUTURE_SNAPSHOT to the address of "
-            "an archive that still has it (main, then security)",
+            "choose a version that both the source and the binary indexes list, or set SUTURE_SNAPSHOT to the "
+            "address of an archive that still has it (main, then security)",
         )
 
 

@@ -1,7 +1,7 @@
 """The cache folder, and how an item comes into it: whole or not at all, made once however many ask at a time.
 
-An item is a file or folder that never changes once it has its name. It is made under another name and renamed, while a lock
-on a file beside it is held, so an interrupted make leaves nothing half-made and two makes do the work once.
+An item is a file or folder that never changes once it has its name. It is made under another name and renamed, while a
+lock on a file beside it is held, so an interrupted make leaves nothing half-made and two makes do the work once.
 """
 
 from __future__ import annotations
@@ -43,14 +43,16 @@ def root() -> Path:
 
 
 def safe(name: str) -> str:
-    """A version or name as one path component that overlayfs options can hold: no `:`, `,` or `/`, and neither `.` nor `..`."""
+    """A version or name as one path component that overlayfs options can hold: no `:`, `,` or `/`, and neither `.` nor
+    `..`."""
     if name in {"", ".", ".."}:
         return "%" + name.replace(".", "%2e")
     return name.replace("%", "%25").replace(":", "%3a").replace(",", "%2c").replace("/", "%2f")
 
 
 def is_plain(path: Path) -> bool:
-    """Whether a name that code of a package may have made is a file: no link to one of the host's, no pipe to wait for."""
+    """Whether a name that code of a package may have made is a file: no link to one of the host's, no pipe to wait
+    for."""
     return path.is_file() and not path.is_symlink()
 
 
@@ -100,8 +102,8 @@ def item(path: Path, make: Callable[[Path], None]) -> Path:
 
 @contextmanager
 def together(paths: Iterable[Path]) -> Iterator[None]:
-    """Hold the locks of several items that one job makes, other than those that `item` takes; whoever makes one of them meanwhile is
-    waited for. Ask again afterwards which are there.
+    """Hold the locks of several items that one job makes, other than those that `item` takes; whoever makes one of them
+    meanwhile is waited for. Ask again afterwards which are there.
     """
     with ExitStack() as held:
         for path in sorted(set(paths)):
@@ -117,7 +119,8 @@ def scratch(place: Path, use: Callable[[Path], _T]) -> _T:
 
 @contextmanager
 def scratch_folder(place: Path) -> Iterator[Path]:
-    """A new empty folder in `place` that is removed afterwards, and with it those that killed processes have left there.
+    """A new empty folder in `place` that is removed afterwards, and with it those that killed processes have left
+    there.
 
     Whoever uses a folder holds a lock on it, which the kernel lets go of when the process ends, however it ends.
     """

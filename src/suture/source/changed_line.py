@@ -1,7 +1,9 @@
-"""Where the lines that fixes change stand: removed lines in the tree before the fixes, added ones in the tree with all of them.
+"""Where the lines that fixes change stand: removed lines in the tree before the fixes, added ones in the tree with all
+of them.
 
-A hunk may apply some lines away from where it says, and one fix may move or change lines of another. So the hunks are applied
-here as patch(1) does, to numbers; where the outcome is not what the tree with the fixes has, the numbers are the patch's own.
+A hunk may apply some lines away from where it says, and one fix may move or change lines of another. So the hunks are
+applied here as patch(1) does, to numbers; where the outcome is not what the tree with the fixes has, the numbers are
+the patch's own.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Which CVEs fixes that are made together claim.
 
-A part of a fix claims its CVE when all the other parts are there, and then all of them have to be whole (delta/ledger.py); so does
-whatever else is named for a CVE that another of the fixes claims.
+A part of a fix claims its CVE when all the other parts are there, and then all of them have to be whole
+(delta/ledger.py); so does whatever else is named for a CVE that another of the fixes claims.
 """
 
 from __future__ import annotations

@@ -54,8 +54,9 @@ def siblings(source: SourceVersion, name: str, cve: str) -> tuple[str, ...]:
 
 
 def fixes_between(old: SourceVersion, new: SourceVersion) -> tuple[Fix, ...]:
-    """Everything that differs between two fully patched trees: by patch where the newer series only adds patches to the older one,
-    after a fix of what older patches that were changed make of the tree; else as one fix. Raises `Refused` when nothing differs."""
+    """Everything that differs between two fully patched trees: by patch where the newer series only adds patches to the
+    older one, after a fix of what older patches that were changed make of the tree; else as one fix. Raises `Refused`
+    when nothing differs."""
     whole = between(old, new)
     before, after = series(old), series(new)
     fixes = [from_series(new, p) for p in after[len(before) :]]
@@ -100,10 +101,11 @@ def _is_all(fixes: Sequence[Fix], whole: Fix, old: SourceVersion, new: SourceVer
 
 
 def between(old: SourceVersion, new: SourceVersion, only: Iterable[str] = ()) -> Fix:
-    """Everything that differs between two fully patched trees, narrowed to paths (a file, a folder, or a shell pattern).
+    """Everything that differs between two fully patched trees, narrowed to paths (a file, a folder, or a shell
+    pattern).
 
-    Files outside `only`, and debian/ itself, are left out. The changelog tells which CVEs the whole closes; of a part it tells
-    nothing, so that names none. Raises `Refused` when nothing differs.
+    Files outside `only`, and debian/ itself, are left out. The changelog tells which CVEs the whole closes; of a part
+    it tells nothing, so that names none. Raises `Refused` when nothing differs.
     """
     wanted = tuple(only)
     name = "-".join([f"{old.name}-{old.version}-to-{new.version}", *(Path(w).name for w in wanted)])
@@ -112,7 +114,8 @@ def between(old: SourceVersion, new: SourceVersion, only: Iterable[str] = ()) ->
 
 
 def tree_difference(old: Path, new: Path, name: str, wanted: tuple[str, ...] = ()) -> Fix:
-    """What differs between two trees under `wanted` (all of it if empty), as a fix of that name and no more. Raises `Refused` for nothing."""
+    """What differs between two trees under `wanted` (all of it if empty), as a fix of that name and no more. Raises
+    `Refused` for nothing."""
     paths = tuple(w for w in wanted if not any(c in w for c in "*?[")) if wanted else ()
     texts = [_diff(old, new, path) for path in paths] if paths and len(paths) == len(wanted) else [_diff(old, new, ".")]
     text = "".join(texts)

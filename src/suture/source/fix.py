@@ -182,8 +182,8 @@ def classify(path: str) -> PathKind:
 class FilePatch:
     """The change of one file: `text` is a unified diff with `a/PATH` and `b/PATH` as its names (strip 1).
 
-    It has no hunk where only a mode, a name or an empty file changes, and for a binary file. `source` is the path that a file is
-    moved or copied from. The text of a symbolic link (`is_link`) is where it leads to.
+    It has no hunk where only a mode, a name or an empty file changes, and for a binary file. `source` is the path that
+    a file is moved or copied from. The text of a symbolic link (`is_link`) is where it leads to.
     """
 
     path: str
@@ -211,8 +211,8 @@ class FilePatch:
 
 @dataclass(frozen=True)
 class Fix:
-    """A named fix: the changes of its files in order, the CVEs that it is for, those that it only names, and what `only` has
-    left out of it."""
+    """A named fix: the changes of its files in order, the CVEs that it is for, those that it only names, and what
+    `only` has left out of it."""
 
     name: str
     files: tuple[FilePatch, ...]
@@ -231,7 +231,8 @@ class Fix:
         return hashlib.sha256(self.text.encode(errors="surrogateescape")).hexdigest()
 
     def only(self, patterns: Iterable[str]) -> Fix:
-        """The part that changes files which match: a path, a folder, or a shell pattern. Raises `Refused` if none does."""
+        """The part that changes files which match: a path, a folder, or a shell pattern. Raises `Refused` if none
+        does."""
         wanted = tuple(patterns)
         kept = tuple(f for f in self.files if any(_matches(f.path, w) for w in wanted))
         if not kept:
@@ -318,7 +319,8 @@ def _diffs(lines: list[str], prose: list[str], name: str) -> Iterator[_Diff]:
             yield found
         elif only := _ONLY_IN.match(line.rstrip("\r\n")):
             raise Refused(
-                f"{name}: line {at + 1}: {only[1]}/{only[2]} is in one of the folders only, and the patch does not have it",
+                f"{name}: line {at + 1}: {only[1]}/{only[2]} is in one of the folders only, and the patch does not "
+                "have it",
                 "make the patch with `diff -ruN` or `git diff`, or remove the line if the file does not matter",
             )
         elif line.startswith("--- ") and at + 1 < len(lines) and lines[at + 1].startswith("+++ "):
@@ -375,7 +377,8 @@ def _git_header(lines: list[str], at: int) -> tuple[_Diff, int]:
 def _two_names(text: str, between: str) -> tuple[str, str]:
     """The old and the new name of a line that has both, which may be quoted and may hold what stands between them.
 
-    The names of a file that is not moved are the same behind their first folder; else the first place that leaves two names is taken.
+    The names of a file that is not moved are the same behind their first folder; else the first place that leaves two
+    names is taken.
     """
     places = [m.start() for m in re.finditer(re.escape(between), text)]
     pairs = [(_unquoted(text[:n]), _unquoted(text[n + len(between) :])) for n in places]
@@ -413,7 +416,8 @@ def _hunk_end(lines: list[str], at: int, old: int, new: int, name: str) -> int:
 def _named(line: str) -> str:
     """The file name of a `---` or `+++` line, without its time stamp.
 
-    A tab ends a name. Without one, patch(1) and git take what looks like a time away from the end; names may hold spaces.
+    A tab ends a name. Without one, patch(1) and git take what looks like a time away from the end; names may hold
+    spaces.
     """
     rest = line[4:].rstrip("\r\n")
     if rest.startswith('"'):

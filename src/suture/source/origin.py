@@ -42,9 +42,11 @@ def build_id_of(path: Path) -> str | None:
 
 
 def check_binary(path: Path) -> None:
-    """That a file can be looked into, and that processes which run it can be told by its build-id. Raises `Unsupported` and `Refused`.
+    """That a file can be looked into, and that processes which run it can be told by its build-id. Raises `Unsupported`
+    and `Refused`.
 
-    Linkers make 8 to 20 bytes (ld(1), lld, mold: --build-id); build systems may give any, and zeros where a rewriter wanted one.
+    Linkers make 8 to 20 bytes (ld(1), lld, mold: --build-id); build systems may give any, and zeros where a rewriter
+    wanted one.
     """
     if not ElfFile.read(path).sections:
         raise Unsupported(
@@ -73,8 +75,9 @@ def identify(
 ) -> Origin:
     """The origin of the binary at `path` (absolute, inside `root`), or of the one with `build_id` that lay there.
 
-    Of a root that is another than this host's, dpkg's records and the release are believed, and no address of an archive.
-    Raises `NotFound` when dpkg does not know the path, or when no version that the archive has carries the build-id.
+    Of a root that is another than this host's, dpkg's records and the release are believed, and no address of an
+    archive. Raises `NotFound` when dpkg does not know the path, or when no version that the archive has carries the
+    build-id.
     """
     if ".." in path.parts:
         raise NotFound(f"{path} is no path that a package installs", "give --source NAME=VERSION")
@@ -104,7 +107,8 @@ def identify(
 
 
 def codename(root: Path) -> str | None:
-    """The Debian release that the files of a root are of; None for another system, and for a file that is none (os-release(5))."""
+    """The Debian release that the files of a root are of; None for another system, and for a file that is none
+    (os-release(5))."""
     try:
         handle = os.open(root / "etc/os-release", os.O_RDONLY | os.O_NONBLOCK)
     except OSError:

@@ -27,8 +27,8 @@ class ShippedFile:
 
 
 def binary_packages(source: SourceVersion) -> tuple[str, ...]:
-    """Names of the packages with code for x86-64 that a source version builds (dsc(5), Package-List), sorted; those with debug
-    symbols and those for the installer are left out."""
+    """Names of the packages with code for x86-64 that a source version builds (dsc(5), Package-List), sorted; those
+    with debug symbols and those for the installer are left out."""
     text = source.dsc.read_text(errors="surrogateescape")
     found = re.search(r"^Format:", text, re.M)
     fields = Deb822(text[found.start() :] if found else text)
@@ -43,8 +43,8 @@ def binary_packages(source: SourceVersion) -> tuple[str, ...]:
 
 
 def shipped_files(source: SourceVersion, archive: Archive) -> tuple[ShippedFile, ...]:
-    """Every program and loadable library of the packages, links and copies by link left out. A package that the archive does not
-    have (built under a profile, or gone) is passed over; `NotFound` is raised when it has none of them."""
+    """Every program and loadable library of the packages, links and copies by link left out. A package that the archive
+    does not have (built under a profile, or gone) is passed over; `NotFound` is raised when it has none of them."""
     found: list[ShippedFile] = []
     missing: list[NotFound] = []
     names = binary_packages(source)

@@ -1,4 +1,5 @@
-"""What a newer version of a source package brings to an older one: its fixes, each as small as it can stand, with their CVEs."""
+"""What a newer version of a source package brings to an older one: its fixes, each as small as it can stand, with their
+CVEs."""
 
 from __future__ import annotations
 
@@ -19,11 +20,11 @@ _PATCH = ["--strip=1", "--force", "--fuzz=0", "--no-backup-if-mismatch", "--reje
 
 @dataclass(frozen=True)
 class Plan:
-    """The fixes in the order in which they apply. `patches` are those that come from a patch of the newer series, `rest` the single changes
-    of what differs beside them (a new upstream version, a patch that was rewritten).
+    """The fixes in the order in which they apply. `patches` are those that come from a patch of the newer series,
+    `rest` the single changes of what differs beside them (a new upstream version, a patch that was rewritten).
 
-    `cves` are all that the newer changelog names and the older does not; those that no patch of the series is for may be closed by any
-    of the rest.
+    `cves` are all that the newer changelog names and the older does not; those that no patch of the series is for may
+    be closed by any of the rest.
     """
 
     old: SourceVersion
@@ -74,7 +75,8 @@ def _added(old: SourceVersion, new: SourceVersion) -> tuple[str, ...]:
 def _applied(tree: Path, source: SourceVersion, name: str) -> Fix | None:
     """A patch of the series, applied to the tree; None for one that does not apply there, or holds no diff.
 
-    A patch that an older version had in another form is in the tree already, so it does not apply; what it brings beside that is rest.
+    A patch that an older version had in another form is in the tree already, so it does not apply; what it brings
+    beside that is rest.
     """
     try:
         fix = from_series(source, name)

@@ -1,8 +1,8 @@
 """A difference between two versions taken apart into single changes: hunks that belong together, over all files.
 
-Two hunks belong together when they change the same function, or share a name that the difference brings in or takes out. A function
-that is changed for two reasons stays one change. Files that are no code of any kind (documents, tests) are one change of their own,
-since they concern no binary.
+Two hunks belong together when they change the same function, or share a name that the difference brings in or takes
+out. A function that is changed for two reasons stays one change. Files that are no code of any kind (documents, tests)
+are one change of their own, since they concern no binary.
 """
 
 from __future__ import annotations
@@ -93,8 +93,8 @@ def _moving(texts: Iterable[tuple[str, str]]) -> frozenset[str]:
 
 
 def _functions(lines: Sequence[str]) -> list[tuple[int, int]]:
-    """First and last line (from 1) of each block whose closing brace stands in the first column, its head included: a body of a function or
-    of a type, whether its opening brace stands alone or at the end of the head."""
+    """First and last line (from 1) of each block whose closing brace stands in the first column, its head included: a
+    body of a function or of a type, whether its opening brace stands alone or at the end of the head."""
     found: list[tuple[int, int]] = []
     head = start = None
     for number, line in enumerate(lines, 1):
@@ -132,7 +132,8 @@ def _changed_words(hunk: str) -> frozenset[str]:
 
 
 def joined(keys: Sequence[Set[str]], most: int) -> list[list[int]]:
-    """Numbers of the sets that share a key, directly or by way of others, in order; a key that more than `most` share joins none."""
+    """Numbers of the sets that share a key, directly or by way of others, in order; a key that more than `most` share
+    joins none."""
     holders: dict[str, list[int]] = {}
     for number, own in enumerate(keys):
         for key in own:

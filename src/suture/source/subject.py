@@ -1,13 +1,13 @@
 """The CVEs that a fix is for, from what its patch says of itself.
 
-A patch names CVEs for many reasons: it may be like another's fix, mend a regression of one, or be needed before one. A number
-counts where the patch says what it is: in its file's name, its subject (git's, or DEP-3's Subject and Description), in the
-fields that name a bug (DEP-3 Bug, Bug-*, Origin; CVE, Security and Fixes as others write them), alone on a line, and in a
-sentence that says it fixes them. None counts where the patch says that it is less than the fix: one part, a mitigation, a test;
-of one of a series ([PATCH 1/3]) the file's name alone counts, and none of a name that is numbered as a part of several
-(CVE-2025-1111-1.patch), unless the others are there too (claim.py). A person who knows better says so with --cve. Numbers that do not
-count are kept with the reason.
-Sources: https://dep-team.pages.debian.net/deps/dep3/, git-format-patch(1).
+A patch names CVEs for many reasons: it may be like another's fix, mend a regression of one, or be needed before one. A
+number counts where the patch says what it is: in its file's name, its subject (git's, or DEP-3's Subject and
+Description), in the fields that name a bug (DEP-3 Bug, Bug-*, Origin; CVE, Security and Fixes as others write them),
+alone on a line, and in a sentence that says it fixes them. None counts where the patch says that it is less than the
+fix: one part, a mitigation, a test; of one of a series ([PATCH 1/3]) the file's name alone counts, and none of a name
+that is numbered as a part of several (CVE-2025-1111-1.patch), unless the others are there too (claim.py). A person who
+knows better says so with --cve. Numbers that do not count are kept with the reason. Sources:
+https://dep-team.pages.debian.net/deps/dep3/, git-format-patch(1).
 """
 
 from __future__ import annotations
@@ -26,14 +26,16 @@ _ALONE = re.compile(r"^[-*\s]*[(\[]?CVE-[\d-]+(?:(?:,|;|/|\s|and|&)+CVE-[\d-]+)*
 _LISTED = re.compile(r"^(?:\s|,|;|/|&|\(|and\b)*$")
 _ABOUT_ANOTHER = re.compile(
     r"\b(?:similar|like|unlike|related|introduc\w*|caus\w*|regress\w*|broke\w*|break\w*|since|after|before|see|cf|incomplete|"
-    r"follow[- ]?up|prerequisite|pre-?req\w*|prepar\w*|needed|required|instead|not|revert\w*|duplicate|compare|depends?)\b",
+    r"follow[- "
+    r"]?up|prerequisite|pre-?req\w*|prepar\w*|needed|required|instead|not|revert\w*|duplicate|compare|depends?)\b",
     re.IGNORECASE,
 )
 _NO_FIX = re.compile(
     r"[-_.](pre|prereq|tests?|dep|regression|part|partial|mitigations?|hardening|docs?|logging|follow-?up|revert)[-_.]?\d*$",
     re.IGNORECASE,
 )
-# a number or a letter right behind the last CVE, as distributions name the parts of a fix; not a version (CVE-2025-1111-2.36)
+# a number or a letter right behind the last CVE, as distributions name the parts of a fix; not a version
+# (CVE-2025-1111-2.36)
 _PART = re.compile(
     r"CVE-\d{4}-\d{4,}[-_.](?:part|patch|fix|p)?[-_.]?(?:(\d{1,4})(?:[-_.]?of[-_.]?(\d+))?(?=$|[-_])|([a-e])$)",
     re.IGNORECASE,
@@ -41,17 +43,22 @@ _PART = re.compile(
 # said of the patch in its title, or in the sentence that names the CVE
 _LESS = re.compile(
     r"\bpart(?:ially|ly)?\b|\bpartial (?:fix|mitigation|backport|solution|revert)\w*|\bmitigat\w*|\bharden\w*|\bwork-?arounds?\b|\b(?:almost|nearly|mostly|halfway|half)\b|\bhunks?\b|"
-    r"\bharder\b|\bmore difficult\b|\bleft (?:behind|out|open|over)\b|\bfollow[- ]?up\b|\b(?:remains?|still|stays?) \w+|"
-    r"\b(?:lower|lessen|reduc|limit|soften)\w* (?:the )?(?:impact|risk|severity|chance|likelihood|exposure|attack|damage)|"
-    r"\b(?:tr(?:y|ies)|attempts?) to (?:fix|close|address|stop|prevent)\b|\bfirst step\b|\b(?:may|might|should|could) (?:fix|help|close)\b|"
+    r"\bharder\b|\bmore difficult\b|\bleft (?:behind|out|open|over)\b|\bfollow[- ]?up\b|\b(?:remains?|still|stays?) "
+    r"\w+|"
+    r"\b(?:lower|lessen|reduc|limit|soften)\w* (?:the "
+    r")?(?:impact|risk|severity|chance|likelihood|exposure|attack|damage)|"
+    r"\b(?:tr(?:y|ies)|attempts?) to (?:fix|close|address|stop|prevent)\b|\bfirst "
+    r"step\b|\b(?:may|might|should|could) (?:fix|help|close)\b|"
     r"\b(?:WIP|RFC|draft|incomplete fix for)\b|\btests? (?:for|of|case)|\b(?:reproducer|documentation|changelog)\b|"
     r"^(?:\[[^\]]*\]\s*)*(?:[\w./-]+:\s+)*(?:add(?:s|ed)?\s+(?:a\s+)?)?(?:(?:regression|unit)\s+)?(?:tests?|logs?|logging|docs?|documents?|warns?)\b",
     re.IGNORECASE,
 )
 # said anywhere in it
 _UNFINISHED = re.compile(
-    r"\bpart \d+ (?:of|/) ?\d+|\bthis (?:patch |change )?reverts (?:it|the fix)\b|\bremains? (?:open|unfixed|vulnerable)|"
-    r"\bfollow[- ]?up (?:patch|fix|change) (?:is|will be) (?:needed|required)|\bhunks? (?:is|are|was|were) (?:left out|dropped|omitted)|"
+    r"\bpart \d+ (?:of|/) ?\d+|\bthis (?:patch |change )?reverts (?:it|the fix)\b|\bremains? "
+    r"(?:open|unfixed|vulnerable)|"
+    r"\bfollow[- ]?up (?:patch|fix|change) (?:is|will be) (?:needed|required)|\bhunks? (?:is|are|was|were) (?:left "
+    r"out|dropped|omitted)|"
     r"\b(?-i:TODO|FIXME)\b",
     re.IGNORECASE,
 )
@@ -60,7 +67,8 @@ _IS_LESS = "{} says of itself that it is less than the fix ({})"
 _OF_SERIES = re.compile(r"\[[^\]]*\b(\d+)/(\d+)\]")
 _COMMIT = re.compile(r"(?:From|commit) [0-9a-f]{40}\b")
 _FORGE = re.compile(
-    r"^(?:From [0-9a-f]{40}|commit [0-9a-f]{40}|index [0-9a-f]|diff |Index: |===|# (?:HG|User|Date|Node|Parent|Branch) )"
+    r"^(?:From [0-9a-f]{40}|commit [0-9a-f]{40}|index [0-9a-f]|diff |Index: |===|# "
+    r"(?:HG|User|Date|Node|Parent|Branch) )"
 )
 
 
@@ -68,8 +76,8 @@ _FORGE = re.compile(
 class Named:
     """A CVE that a patch names and does not claim, and why.
 
-    `is_part`: the patch is for it all the same, as less than the fix or one part of it. `number`: which part by its file's name,
-    0 for none; `count`: of how many, 0 where the name does not tell.
+    `is_part`: the patch is for it all the same, as less than the fix or one part of it. `number`: which part by its
+    file's name, 0 for none; `count`: of how many, 0 where the name does not tell.
     """
 
     cve: str
@@ -171,7 +179,8 @@ def _of_title(text: str) -> Iterator[str]:
 
 
 def _of_statements(text: str) -> Iterator[str]:
-    """CVEs alone on a line, and those that a sentence says are fixed: the first after the verb, and what is listed with it."""
+    """CVEs alone on a line, and those that a sentence says are fixed: the first after the verb, and what is listed with
+    it."""
     for line in text.split("\n"):
         if _ALONE.match(line):
             yield from CVE.findall(line)
@@ -193,9 +202,11 @@ def _sentences(text: str) -> list[str]:
 
 
 def _paragraphs(prose: Iterable[str]) -> Iterator[tuple[str, str]]:
-    """(field in lower case, text with its continuation lines); "" is the title of a text without fields, "body" other text.
+    """(field in lower case, text with its continuation lines); "" is the title of a text without fields, "body" other
+    text.
 
-    A field goes on in lines that begin with a blank; git's subject is folded so, and `git show` indents the whole message.
+    A field goes on in lines that begin with a blank; git's subject is folded so, and `git show` indents the whole
+    message.
     """
     field, rows, titled = "body", list[str](), False
     for raw in prose:

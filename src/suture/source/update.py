@@ -1,4 +1,5 @@
-"""Which source packages have a newer version in the archive than one that hosts run, from the archive's own signed indexes."""
+"""Which source packages have a newer version in the archive than one that hosts run, from the archive's own signed
+indexes."""
 
 from __future__ import annotations
 
@@ -28,14 +29,16 @@ class Update:
 
 @dataclass(frozen=True)
 class Wanted:
-    """A source package to watch, and the version that hosts run; without one, each older version that the indexes list."""
+    """A source package to watch, and the version that hosts run; without one, each older version that the indexes
+    list."""
 
     source: str
     version: str = ""
 
 
 def updates(wanted: Iterable[Wanted], release: str, progress: Progress = silent) -> tuple[Update, ...]:
-    """The updates of packages in a release, each from an older version to the newest. Raises `NotFound` for a package that it has not."""
+    """The updates of packages in a release, each from an older version to the newest. Raises `NotFound` for a package
+    that it has not."""
     archive = Archive(release, progress)
     return tuple(u for one in wanted for u in _updates(one, archive))
 
@@ -59,7 +62,8 @@ def ordered(versions: Iterable[str]) -> list[str]:
 
 
 def installed() -> tuple[Wanted, ...]:
-    """The source packages that this host has installed, with their versions. Raises `NotFound` on a host without dpkg."""
+    """The source packages that this host has installed, with their versions. Raises `NotFound` on a host without
+    dpkg."""
     try:
         text = run(["dpkg-query", "--show", f"--showformat={_INSTALLED}"])
     except (CommandFailed, FileNotFoundError) as failed:

@@ -53,9 +53,11 @@ class Seen:
 
 
 def judge(command: str, plain: Sequence[Seen], changed: Sequence[tuple[str, Seen | str]]) -> Case:
-    """What the runs with a patch show beside plain ones. A changed run is what was done and how it went, or why it could not be done.
+    """What the runs with a patch show beside plain ones. A changed run is what was done and how it went, or why it
+    could not be done.
 
-    Output counts where two plain runs agree in it; a command that ends by a signal or not at all when it is plain shows nothing.
+    Output counts where two plain runs agree in it; a command that ends by a signal or not at all when it is plain shows
+    nothing.
     """
     if any(p.status is None or p.status > 128 for p in plain) or len({p.status for p in plain}) != 1:
         return Case(command, TrialOutcome.NOT_RUN, "without the patch it does not end in the same way each time")

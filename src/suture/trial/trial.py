@@ -1,8 +1,10 @@
-"""Trying patches: the shipped binaries are started in a sandbox, held before `main`, patched, and let go; then patched and reverted.
+"""Trying patches: the shipped binaries are started in a sandbox, held before `main`, patched, and let go; then patched
+and reverted.
 
-The sandbox is the package's room with the shipped packages over it, so that each file is where it is installed. A library is loaded by a small
-program, and by every program of the package that needs it; a program is asked for its version and its help. What each command prints and
-how it ends is compared with two runs without the patch. The patch is applied from outside, by the command that hosts use.
+The sandbox is the package's room with the shipped packages over it, so that each file is where it is installed. A
+library is loaded by a small program, and by every program of the package that needs it; a program is asked for its
+version and its help. What each command prints and how it ends is compared with two runs without the patch. The patch is
+applied from outside, by the command that hosts use.
 """
 
 from __future__ import annotations
@@ -193,7 +195,8 @@ def _ended(place: Path, thread: threading.Thread) -> Seen:
 def _held(
     place: Path, thread: threading.Thread, one: Candidate, candidates: Sequence[Candidate], revert: bool
 ) -> Seen | str:
-    """Patch the process that waits at a place, let it go, and see what it comes to; else why it could not be patched."""
+    """Patch the process that waits at a place, let it go, and see what it comes to; else why it could not be
+    patched."""
     _wait(place.with_name(f"{place.name}.ready"), thread)
     pid = _waiting(f"{_OUT}/{place.name}")
     if pid is None:

@@ -1,4 +1,5 @@
-"""Where a patch's memory is made: what stands under a descriptor's number, or what a thread's number means, is not taken on trust."""
+"""Where a patch's memory is made: what stands under a descriptor's number, or what a thread's number means, is not
+taken on trust."""
 
 from __future__ import annotations
 

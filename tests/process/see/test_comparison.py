@@ -32,7 +32,8 @@ SLOT, IMPORTED, WORD = 0x7F00_0000_1230, 0x7F00_0000_4560, 0x7F00_0000_7890
 
 
 def made() -> PatchFile:
-    """f of 200 bytes at 0x2000 that calls an import, loads a slot, and has a constant with the address of another import in it."""
+    """f of 200 bytes at 0x2000 that calls an import, loads a slot, and has a constant with the address of another
+    import in it."""
     function = ReplacedFunction("f", 0x2000, 64, hashlib.sha256(OLD).hexdigest(), ENTRY, 5, "f", "f.orig")
     symbols = {
         "slot": ImportedSymbol(SymbolKind.SLOT, 0x5000),

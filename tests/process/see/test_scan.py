@@ -128,8 +128,8 @@ def test_a_copy_that_cannot_be_patched_is_told_and_the_others_are(
     )
     library = gcc(tmp_path / "libslow.so", source, "-fPIC", "-shared")
     patch = make_patch(tmp_path / "p", library, "int answer(int x) { return x * 5; }", {"answer": ["answer"]})
-    main = LOADS_AGAIN.replace("#include <string.h>", "#include <string.h>\n#include <pthread.h>\nstatic int (*slow)(int);"
-        "static void *work(void *a) { slow(9); return 0; }").replace('if (h) other = dlsym(h, "answer");',
+    main = LOADS_AGAIN.replace("#include <string.h>", "#include <string.h>\n#include <pthread.h>\nstatic int (*slow)(int);static void *work(void *a) { slow(9); "
+        "return 0; }").replace('if (h) other = dlsym(h, "answer");',
         'if (h) { pthread_t t; slow = other = dlsym(h, "answer"); pthread_create(&t, 0, work, 0); }')  # fmt: skip
     program = gcc(tmp_path / "again", main, str(library), f"-Wl,-rpath,{tmp_path}", "-pthread")
     target = start(program, library, library)
@@ -296,7 +296,10 @@ def test_a_process_that_lies_hides_none_of_its_siblings(
 def test_a_static_program_that_changes_its_code_hides_no_other_of_its_file(
     start: Start, gcc: Compile, make_patch: Make, tmp_path: Path
 ) -> None:
-    body = "long r = x; for (long n = 1; n < x; n++) { r = r * 31 + (r >> 3) + n * 5 - 77; r ^= r << 9; r += n % 7; } return r;"
+    body = (
+        "long r = x; for (long n = 1; n < x; n++) { r = r * 31 + (r >> 3) + n * 5 - 77; r ^= r << 9; r += n % 7; } "
+        "return r;"
+    )
     holder = gcc(tmp_path / "holder", f"""
     #include <stdio.h>
     __attribute__((noinline)) long f(long x) {{ {body} }}

@@ -1,4 +1,5 @@
-"""Stacks that no thread is on: coroutines that are suspended inside a function to be replaced, made as programs make them."""
+"""Stacks that no thread is on: coroutines that are suspended inside a function to be replaced, made as programs make
+them."""
 
 from __future__ import annotations
 

@@ -117,7 +117,8 @@ def test_an_address_inside_the_function_counts_and_that_of_the_function_does_not
     assert pointer.ask() == "1000"
 
 
-# what leads off the thread's own stack is not seen in the code: a handler changes the stack pointer that the signal's end restores
+# what leads off the thread's own stack is not seen in the code: a handler changes the stack pointer that the signal's
+# end restores
 BY_SIGNAL = r"""
 #include <signal.h>
 static char *own;
@@ -156,7 +157,8 @@ def test_a_thread_that_is_met_on_a_strange_stack_tells_that_there_may_be_others(
 def test_exceptions_that_were_caught_in_the_function_are_not_in_the_way(
     start: Start, make_patch: Any, tmp_path: Path
 ) -> None:
-    """The C++ runtime keeps the address of the landing pad in the exception, and it stays in the memory when that is freed."""
+    """The C++ runtime keeps the address of the landing pad in the exception, and it stays in the memory when that is
+    freed."""
     import subprocess
 
     source = tmp_path / "target.cc"

@@ -1,4 +1,5 @@
-"""Borrowing a thread writes nowhere but into room that is surely nobody's, also when the thread runs on a stack of a few KiB."""
+"""Borrowing a thread writes nowhere but into room that is surely nobody's, also when the thread runs on a stack of a
+few KiB."""
 
 from __future__ import annotations
 
@@ -101,7 +102,8 @@ def test_a_patch_goes_in_and_nothing_of_others_is_written(
 def test_a_stack_inside_the_threads_own_leaves_no_room(
     start: Callable[..., Any], built: tuple[Path, PatchFile], kind: str
 ) -> None:
-    """All of [stack] is in use, and what lies below the stack pointer is an array of the function that has set this up."""
+    """All of [stack] is in use, and what lies below the stack pointer is an array of the function that has set this
+    up."""
     program, patch = built
     target = start(program, *kind.split())
     target.ask()

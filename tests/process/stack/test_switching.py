@@ -13,18 +13,33 @@ from suture.process.stack.switching import may_switch_stacks
 
 Start = Callable[..., Any]
 ENDS = 'int main(int argc, char **argv) { char c; puts("up"); fflush(stdout); use(argc); read(0, &c, 1); return 0; }'
-HEAD = "#include <stdio.h>\n#include <stdlib.h>\n#include <string.h>\n#include <unistd.h>\n#include <setjmp.h>\n#include <signal.h>\n#include <ucontext.h>\n"
+HEAD = (
+    "#include <stdio.h>\n#include <stdlib.h>\n#include <string.h>\n#include <unistd.h>\n#include <setjmp.h>\n"
+    "#include <signal.h>\n#include <ucontext.h>\n"
+)
 NONE = {
     "plain": "static void use(int n) { }",
-    "array of variable length": 'static void use(int n) { for (int i = 0; i < n; i++) { char a[n * 16]; memset(a, i, sizeof a); __asm__ volatile("" :: "r"(a) : "memory"); } }',
-    "alloca": 'static void use(int n) { char *a = __builtin_alloca(n * 100); memset(a, 0, n); __asm__ volatile("" :: "r"(a) : "memory"); }',
-    "aligned": 'static void use(int n) { char a[64] __attribute__((aligned(64))); memset(a, n, 64); __asm__ volatile("" :: "r"(a) : "memory"); }',
+    "array of variable length": (
+        "static void use(int n) { for (int i = 0; i < n; i++) { char a[n * 16]; memset(a, i, sizeof a); __asm__ "
+        'volatile("" :: "r"(a) : "memory"); } }'
+    ),
+    "alloca": (
+        'static void use(int n) { char *a = __builtin_alloca(n * 100); memset(a, 0, n); __asm__ volatile("" :: '
+        '"r"(a) : "memory"); }'
+    ),
+    "aligned": (
+        'static void use(int n) { char a[64] __attribute__((aligned(64))); memset(a, n, 64); __asm__ volatile("" :: '
+        '"r"(a) : "memory"); }'
+    ),
     "longjmp": "static jmp_buf b; static void use(int n) { if (!setjmp(b) && n > 5) longjmp(b, 1); }",
     "copies of odd sizes": "static char x[99], y[99]; static void use(int n) { memcpy(x, y, n & 15); memmove(x + n, y, 7 + (n & 1)); }",
 }
 SOME = {
     "swapcontext": "static ucontext_t a, b; static void use(int n) { if (n > 5) swapcontext(&a, &b); }",
-    "signal stack": "static jmp_buf b; static void use(int n) { stack_t s = {0}; if (n > 5) { sigaltstack(&s, 0); longjmp(b, 1); } }",
+    "signal stack": (
+        "static jmp_buf b; static void use(int n) { stack_t s = {0}; if (n > 5) { sigaltstack(&s, 0); longjmp(b, 1); "
+        "} }"
+    ),
     "mov from memory": 'MOV("mov (%rsi), %rsp")',
     "mov from a field": 'MOV("mov 0x30(%rdi), %rsp")',
     "mov from a register": 'MOV("mov %rdi, %rsp")',
@@ -35,13 +50,16 @@ SOME = {
     "add": 'MOV("add %rcx, %rsp")',
 }
 MOV = (
-    '#define MOV(i) __asm__(".text\\n.globl leave_it\\n.type leave_it,@function\\nleave_it: push %rbx\\n" i "\\npop %rbx; ret\\n.size leave_it, .-leave_it\\n"); '
+    '#define MOV(i) __asm__(".text\\n.globl leave_it\\n.type leave_it,@function\\nleave_it: push %rbx\\n" i "\\n'
+    'pop %rbx; ret\\n.size leave_it, .-leave_it\\n"); '
     "void leave_it(void *, void *); static void use(int n) { if (n > 5) leave_it(0, 0); }\n"
 )
 
-# Assembly of a cipher, as libgcrypt's: its frame lies at r11 while rsp is aligned, which its unwind table says (or does not).
+# Assembly of a cipher, as libgcrypt's: its frame lies at r11 while rsp is aligned, which its unwind table says (or does
+# not).
 REALIGNED = (
-    '__asm__(".text\\n.globl cipher\\n.type cipher,@function\\ncipher: .cfi_startproc\\n{save}\\n{tells}\\nsub $0x180, %rsp; and $-32, %rsp\\n"'
+    '__asm__(".text\\n.globl cipher\\n.type cipher,@function\\ncipher: .cfi_startproc\\n{save}\\n{tells}\\n'
+    'sub $0x180, %rsp; and $-32, %rsp\\n"'
     ' "mov %rdi, (%rsp)\\n{back}\\n.cfi_def_cfa rsp, 8\\nret\\n.cfi_endproc\\n.size cipher, .-cipher\\n"); '
     "void cipher(void *); static void use(int n) {{ if (n > 5) cipher(0); }}\n"
 )

@@ -1,4 +1,5 @@
-"""Which thread is borrowed: one that ends, or goes deep into the kernel, just when it is wanted gives its place to the next."""
+"""Which thread is borrowed: one that ends, or goes deep into the kernel, just when it is wanted gives its place to the
+next."""
 
 from __future__ import annotations
 

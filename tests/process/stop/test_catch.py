@@ -22,7 +22,8 @@ from suture.process.tracee import Tracee, list_threads, read_stat, read_status
 
 Start = Callable[..., Any]
 
-# f works for `us` microseconds and is called again at once; the answer of its last call is in `last`, which the main thread prints
+# f works for `us` microseconds and is called again at once; the answer of its last call is in `last`, which the main
+# thread prints
 PROGRAM = r"""
 #include <pthread.h>
 #include <signal.h>

@@ -1,4 +1,5 @@
-"""What keeps a process from getting memory or from being stopped is named, with what lifts it; and nothing in the process has changed."""
+"""What keeps a process from getting memory or from being stopped is named, with what lifts it; and nothing in the
+process has changed."""
 
 from __future__ import annotations
 

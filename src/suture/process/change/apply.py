@@ -1,4 +1,5 @@
-"""Applying, replacing and reverting a live patch in one process: what to do is decided by `transition`, done by `place` and `switch`."""
+"""Applying, replacing and reverting a live patch in one process: what to do is decided by `transition`, done by `place`
+and `switch`."""
 
 from __future__ import annotations
 
@@ -68,8 +69,8 @@ _MOST_PLACES = 5  # a process that starts maps a library every millisecond or so
 
 @dataclass(frozen=True)
 class GroupResult:
-    """One group afterwards. `why` says who is in the way when it is not what was wanted; `copy` is where the image starts that it
-    belongs to, when the process has loaded several that are the same, else 0."""
+    """One group afterwards. `why` says who is in the way when it is not what was wanted; `copy` is where the image
+    starts that it belongs to, when the process has loaded several that are the same, else 0."""
 
     name: str
     state: State
@@ -81,7 +82,8 @@ class GroupResult:
 
 @dataclass(frozen=True)
 class Result:
-    """One process afterwards. `changed`: something was written. Pauses in microseconds, one for each stop, all threads together."""
+    """One process afterwards. `changed`: something was written. Pauses in microseconds, one for each stop, all threads
+    together."""
 
     pid: int
     patch: str
@@ -109,9 +111,11 @@ class Result:
 
 @dataclass(frozen=True)
 class Prepared:
-    """All that is known before anything in the process is touched: where the memory goes, what it holds, what would be written.
+    """All that is known before anything in the process is touched: where the memory goes, what it holds, what would be
+    written.
 
-    `existing` is the patch's memory of an earlier time, to be used again. `registration` makes its unwind tables known first.
+    `existing` is the patch's memory of an earlier time, to be used again. `registration` makes its unwind tables known
+    first.
     """
 
     image: Image
@@ -137,11 +141,13 @@ def apply(
     on_step: OnStep = no_step,
     population: Sharers | None = None,
 ) -> Result:
-    """Apply a patch, in each copy of the binary that the process has loaded. Groups whose functions stay in use are left out, and so
-    are copies that cannot be patched (`Result.exit_code` PARTIAL). `population` is for many processes in a row (`everywhere`).
+    """Apply a patch, in each copy of the binary that the process has loaded. Groups whose functions stay in use are
+    left out, and so are copies that cannot be patched (`Result.exit_code` PARTIAL). `population` is for many processes
+    in a row (`everywhere`).
 
     Raises Busy when nothing could be applied for that reason, WrongTarget, Refused (overlap with another patch without
-    `replace` or `supersedes`, functions of that patch lost without `accept_loss`, an open verdict), NoProcess, NoPermission, AlreadyTraced, Unsupported.
+    `replace` or `supersedes`, functions of that patch lost without `accept_loss`, an open verdict), NoProcess,
+    NoPermission, AlreadyTraced, Unsupported.
     """
     require_machine()
     deadline = time.monotonic() + timeout
@@ -157,7 +163,8 @@ def apply(
 
 @contextmanager
 def _to_be_changed(pid: int, timeout: float, population: Sharers | None) -> Iterator[Tracee]:
-    """A process that nobody else changes meanwhile; what stands in the way of its threads, and its end, are named in what is raised."""
+    """A process that nobody else changes meanwhile; what stands in the way of its threads, and its end, are named in
+    what is raised."""
     with (
         hurry(),
         Tracee(pid, population, writes=True) as tracee,
@@ -256,7 +263,8 @@ def _joined(
     groups_of: Callable[[Image], Sequence[Group | PlacedGroup]],
     otherwise: Callable[[Image], State],
 ) -> Result:
-    """One result for all copies of a binary in a process. A copy with a problem is in the state that `otherwise` tells."""
+    """One result for all copies of a binary in a process. A copy with a problem is in the state that `otherwise`
+    tells."""
     groups = [dataclasses.replace(g, copy=image.start) for image, r in results for g in r.groups]
     groups += [
         GroupResult(
@@ -402,7 +410,8 @@ def _runtime(
         return None
     if found is None and patch.manifest.exceptions:
         raise Refused(
-            f"pid {tracee.pid}: an exception may have to pass through the patch, and no C++ runtime is loaded that could be told",
+            f"pid {tracee.pid}: an exception may have to pass through the patch, and no C++ runtime is loaded that "
+            "could be told",
             RESTART,
             reason=Reason.NO_CXX_RUNTIME,
         )
@@ -418,10 +427,11 @@ def revert(
     on_step: OnStep = no_step,
     population: Sharers | None = None,
 ) -> Result:
-    """Give the old functions their own code back, or that of the patch `to`, which the process carries from an earlier time. The
-    patch's memory stays: a pointer into it may be anywhere.
+    """Give the old functions their own code back, or that of the patch `to`, which the process carries from an earlier
+    time. The patch's memory stays: a pointer into it may be anywhere.
 
-    Needs no patch file. Raises Refused when the patch is not there or another has taken its place, Busy as `apply` does.
+    Needs no patch file. Raises Refused when the patch is not there or another has taken its place, Busy as `apply`
+    does.
     """
     require_machine()
     started = time.monotonic()
@@ -500,7 +510,8 @@ def _carried(pid: int, identity: str, here: Sequence[Placed]) -> Placed:
 
 
 def _untouched(tracee: Tracee, record: Record, known: Table[int, Route | None]) -> tuple[tuple[int, bytes], ...]:
-    """The old code of a patch's functions, where it is in force. Raises WrongTarget when it is not what the patch was made for."""
+    """The old code of a patch's functions, where it is in force. Raises WrongTarget when it is not what the patch was
+    made for."""
     rows = []
     for f in record.functions:
         if (r := known.get(f.old)) is None or r.code != f.original:
@@ -632,8 +643,8 @@ def _is_for(record: Record, image: Image) -> bool:
 
 
 def _check_code(tracee: Tracee, patch: PatchFile, image: Image, here: Sequence[Placed]) -> dict[int, bytes]:
-    """Original bytes of each old function by link-time address: what is mapped, with the entries that other patches wrote undone.
-    Raises WrongTarget when the hash is not the manifest's."""
+    """Original bytes of each old function by link-time address: what is mapped, with the entries that other patches
+    wrote undone. Raises WrongTarget when the hash is not the manifest's."""
     bodies = {}
     for function in patch.manifest.functions:
         body = bytearray(memory.read(tracee.via, function.address + image.bias, function.size))
@@ -643,8 +654,8 @@ def _check_code(tracee: Tracee, patch: PatchFile, image: Image, here: Sequence[P
                     body[f.entry : f.entry + JUMP_SIZE] = f.original
         if hashlib.sha256(body).hexdigest() != function.sha256:
             raise WrongTarget(
-                f"pid {tracee.pid}: {function.name} at {function.address + image.bias:#x} is not the code that the patch"
-                f" was made for, although {image.path} has its build-id",
+                f"pid {tracee.pid}: {function.name} at {function.address + image.bias:#x} is not the code that the "
+                f"patch was made for, although {image.path} has its build-id",
                 "something else has changed this process, or it pretends: restart it with the fixed package",
                 reason=Reason.CODE_DIFFERS,
             )

@@ -14,7 +14,8 @@ from suture.report.reason import Reason
 
 
 def fitting_images(tracee: Tracee, maps: Maps, patch: PatchFile) -> list[Image]:
-    """The images to be patched: more than one where the binary is loaded again (dlmopen, the same bytes under another path).
+    """The images to be patched: more than one where the binary is loaded again (dlmopen, the same bytes under another
+    path).
 
     Raises WrongTarget when there is none, Unsupported for a 32-bit process.
     """
@@ -36,7 +37,8 @@ def fitting_images(tracee: Tracee, maps: Maps, patch: PatchFile) -> list[Image]:
     fitting = [i for i in found if all(_is_code(maps, i, f.address, f.size) for f in patch.manifest.functions)]
     if not fitting:
         raise WrongTarget(
-            f"pid {tracee.pid}: {found[0].path} claims build-id {target.build_id} but does not have all of its code loaded",
+            f"pid {tracee.pid}: {found[0].path} claims build-id {target.build_id} but does not have all of its code "
+            "loaded",
             "look at the process by hand; its image is not what it says",
             reason=Reason.CODE_MISSING,
         )
@@ -53,8 +55,8 @@ def refuse_shared(tracee: Tracee, maps: Maps, patch: PatchFile, image: Image) ->
         mapping = maps.at(f.address + image.bias)
         if mapping is not None and not mapping.private:
             raise Refused(
-                f"pid {tracee.pid}: {f.name} lies in a shared mapping of {mapping.path} at {mapping.start:#x}, where an entry"
-                " cannot be written without writing the file",
+                f"pid {tracee.pid}: {f.name} lies in a shared mapping of {mapping.path} at {mapping.start:#x}, where "
+                "an entry cannot be written without writing the file",
                 RESTART,
                 reason=Reason.SHARED_MAPPING,
             )

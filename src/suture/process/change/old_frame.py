@@ -18,7 +18,8 @@ _SECONDS = 0.1
 
 
 def old_frames(tracee: Tracee, record: Record) -> OldFrames:
-    """Look who is in code that a patch in force has replaced. Raises AlreadyTraced, NoProcess, NoPermission, Unsupported."""
+    """Look who is in code that a patch in force has replaced. Raises AlreadyTraced, NoProcess, NoPermission,
+    Unsupported."""
     ranges = tuple(_ranges(record))
     suspends = [range(s.old, s.old + s.size) for s in record.suspends]
     outcome = carry_out(tracee, [Transition((), 0, True, (), ranges)], [], timeout=_SECONDS, suspends=suspends)
@@ -40,7 +41,8 @@ def _ranges(record: Record) -> Iterable[Range]:
     for group in record.groups:
         leader: PlacedFunction = group.functions[0]
         for f in group.functions:
-            # the first byte is the function's address, which is stored in many places; the next ones are the jump to the new code
+            # the first byte is the function's address, which is stored in many places; the next ones are the jump to
+            # the new code
             yield Range(f.old + f.entry + f.displaced, f.old + f.size, 0, f.name)
             yield Range(f.orig, f.orig + f.orig_size, 0, f.name)
         for part in group.parts:

@@ -1,12 +1,13 @@
 """Memory for a patch inside a process: a sealed memfd, mapped read-execute and read-write by a borrowed thread.
 
-The memfd is made by the borrowed thread, since its mappings need a descriptor of its own. All else is done to it from outside: it is
-sized, filled and sealed through a descriptor of ours, so that no limit of the process's applies (RLIMIT_FSIZE) and no page is ever writable
-and executable. The data is mapped before the text: where text is, data is. What an applier that died has left is taken away first.
+The memfd is made by the borrowed thread, since its mappings need a descriptor of its own. All else is done to it from
+outside: it is sized, filled and sealed through a descriptor of ours, so that no limit of the process's applies
+(RLIMIT_FSIZE) and no page is ever writable and executable. The data is mapped before the text: where text is, data is.
+What an applier that died has left is taken away first.
 
 A number in a table of descriptors means what any thread that shares the table last made of it. So what stands under the
-number is held first without opening it, and is written only when it is a memfd of this patch's name that is still empty: nobody has
-anything to lose in such a file. What the process then has mapped must be that very file.
+number is held first without opening it, and is written only when it is a memfd of this patch's name that is still
+empty: nobody has anything to lose in such a file. What the process then has mapped must be that very file.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ from suture.process.stop.borrow import Borrowed, OnStep, borrow, no_step
 from suture.process.tracee import Tracee
 from suture.report.reason import Reason
 
-# MFD_NOEXEC_SEAL (Linux 6.3): the file cannot be executed, which is all that vm.memfd_noexec asks for; it can be mapped executable.
+# MFD_NOEXEC_SEAL (Linux 6.3): the file cannot be executed, which is all that vm.memfd_noexec asks for; it can be mapped
+# executable.
 _MFD_CLOEXEC, _MFD_ALLOW_SEALING, _MFD_NOEXEC_SEAL = 0x1, 0x2, 0x8
 _PROT_READ, _PROT_WRITE, _PROT_EXEC = 1, 2, 4
 _MAP_PRIVATE, _MAP_FIXED_NOREPLACE = 0x2, 0x100000
@@ -45,7 +47,8 @@ def place(
     on_step: OnStep = no_step,
     deadline: float = math.inf,
 ) -> None:
-    """Map `text` at `base` and `data` behind it. Raises what `borrow` raises; OSError when a call in the process fails."""
+    """Map `text` at `base` and `data` behind it. Raises what `borrow` raises; OSError when a call in the process
+    fails."""
     with borrow(tracee, maps, on_step, deadline) as thread:
         _close_left(thread, identity)
         for left in remains:

@@ -1,4 +1,5 @@
-"""One patch in the place of others: which it takes over from, what would be lost by it, and what a process could go back to."""
+"""One patch in the place of others: which it takes over from, what would be lost by it, and what a process could go
+back to."""
 
 from __future__ import annotations
 
@@ -33,8 +34,9 @@ def taken_over(
 ) -> list[Taken]:
     """Other patches in force that a patch (its id and manifest) takes over from. Raises Refused when it may not.
 
-    A patch gives way as a whole, since its functions were made to run together. What the new one does not replace goes back to the
-    original code: that is a loss, unless the new patch has all fixes of the old one, or names it as superseded.
+    A patch gives way as a whole, since its functions were made to run together. What the new one does not replace goes
+    back to the original code: that is a loss, unless the new patch has all fixes of the old one, or names it as
+    superseded.
     """
     supersedes = set(manifest.supersedes)
     taken = []
@@ -64,9 +66,11 @@ def taken_over(
             if lost and not named and not accept_loss and not _has_all_fixes(manifest, record):
                 fixes = ", ".join(" ".join((f.name, *f.cves)) for f in record.fixes)
                 raise Refused(
-                    f"pid {pid}: in place of {record.id} ({record.name}), this patch would take out its {', '.join(lost)}, which it "
-                    f"does not replace itself{f'; fixes of that patch: {fixes}' if fixes else ''}",
-                    "make one patch of all fixes (suture make --fix OLD --fix NEW), or say that they may go: --accept-loss",
+                    f"pid {pid}: in place of {record.id} ({record.name}), this patch would take out its "
+                    f"{', '.join(lost)}, which it does not replace "
+                    f"itself{f'; fixes of that patch: {fixes}' if fixes else ''}",
+                    "make one patch of all fixes (suture make --fix OLD --fix NEW), or say that they may go: "
+                    "--accept-loss",
                     reason=Reason.LOSS,
                 )
             taken.append(Taken(record, lost))

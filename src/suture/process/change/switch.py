@@ -1,7 +1,7 @@
 """Carrying out transitions: stop, look, write, resume; and again later for those whose functions are in use.
 
-The process is never held while waiting. A stop that finds a thread inside costs one short pause; the next comes after a growing
-delay.
+The process is never held while waiting. A stop that finds a thread inside costs one short pause; the next comes after a
+growing delay.
 """
 
 from __future__ import annotations
@@ -40,15 +40,15 @@ _STOPS_BEFORE_CATCHING = 5
 _CATCH_SECONDS = 1.0  # after which it is looked anew where the threads are
 _SMALLEST_STACK = 2048  # MINSIGSTKSZ
 _REMAINS = (
-    "try again; if the word stays there, make the patch with --relaxed REASON if old code may go on beside the new code, or"
-    " restart the program with the fixed package"
+    "try again; if the word stays there, make the patch with --relaxed REASON if old code may go on beside the new "
+    "code, or restart the program with the fixed package"
 )
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of some transitions. `waiting` gives for each that was not done why; `hits` who was in the way in the last
-    stop. Pauses in microseconds."""
+    """What came of some transitions. `waiting` gives for each that was not done why; `hits` who was in the way in the
+    last stop. Pauses in microseconds."""
 
     done: tuple[Transition, ...]
     waiting: tuple[tuple[Transition, Cause], ...]
@@ -82,9 +82,9 @@ def carry_out(
 ) -> Outcome:
     """Do all transitions that can be done within `timeout` seconds.
 
-    `bodies` are (address, bytes) of code that must still be there in the stop; `suspends` the functions that suspended coroutines
-    stand in. Raises WrongTarget when a body is not there any more, and what a `Seizure` raises; whatever is raised, each
-    transition is wholly done or not at all.
+    `bodies` are (address, bytes) of code that must still be there in the stop; `suspends` the functions that suspended
+    coroutines stand in. Raises WrongTarget when a body is not there any more, and what a `Seizure` raises; whatever is
+    raised, each transition is wholly done or not at all.
     """
     deadline = time.monotonic() + timeout
     snapshot = Snapshot()
@@ -215,8 +215,9 @@ def _one_stop(
     on_step: OnStep,
     held: Iterable[int] = (),
 ) -> tuple[list[list[Hit]], int, int, float, dict[int, Exit]]:
-    """One pause. Returns for each transition what is in its way (nothing: it is done), foreign stacks, threads, microseconds, and where
-    the threads that are in the way will be when they have left, if that is known of all. `held` are threads that stand still."""
+    """One pause. Returns for each transition what is in its way (nothing: it is done), foreign stacks, threads,
+    microseconds, and where the threads that are in the way will be when they have left, if that is known of all. `held`
+    are threads that stand still."""
     base = syscall.address_of(work.present)
     pid = tracee.via
     hits: list[list[Hit]] = [[] for _ in work.transitions]
@@ -270,9 +271,11 @@ def _one_stop(
 def _read_stacks(
     tracee: Tracee, seizure: Seizure, snapshot: Snapshot, stackmap: StackMap, forbidden: Forbidden, maps_fd: int
 ) -> tuple[int, bool]:
-    """Inside the stop: read all stacks; how many threads are on foreign ones, and whether one got there without a signal. Raises StackUnknown.
+    """Inside the stop: read all stacks; how many threads are on foreign ones, and whether one got there without a
+    signal. Raises StackUnknown.
 
-    The quick way needs no map. Where it does not fit, the map must be of this moment, and reading it takes a third of the pause.
+    The quick way needs no map. Where it does not fit, the map must be of this moment, and reading it takes a third of
+    the pause.
     """
     tids, registers = seizure.tids, seizure.registers
     stacks = stackmap.below_control_blocks(tracee.pid, tids, registers)
@@ -345,8 +348,8 @@ class _Doubts:
             self.exits[tid] = Exit(*found[inside[-1] + 1])
 
     def _may_be_a_stack(self, address: int, frames: Sequence[int]) -> bool:
-        """Whether a word that is no return address of the thread's may be one on a stack of its own: one that lies above the outermost
-        frame, or inside a frame with room for one, where the process may leave a stack."""
+        """Whether a word that is no return address of the thread's may be one on a stack of its own: one that lies
+        above the outermost frame, or inside a frame with room for one, where the process may leave a stack."""
         if address >= frames[-1]:
             return True
         at = bisect_right(frames, address)
@@ -384,7 +387,10 @@ def describe(tracee: Tracee, hits: Sequence[Hit], maps: Maps) -> str:
     words = [
         f"{_thread(tracee, tid)} is in {what}"
         if tid != ELSEWHERE
-        else f"the word at {address:#x}{_place(maps, address)} leads into {what} (a suspended stack, or what is left of one)"
+        else (
+            f"the word at {address:#x}{_place(maps, address)} leads into {what} (a suspended stack, or what is left "
+            "of one)"
+        )
         for (tid, what), address in list(seen.items())[:3]
     ]
     more = f" and {len(seen) - 3} more" if len(seen) > 3 else ""

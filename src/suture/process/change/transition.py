@@ -31,9 +31,11 @@ class Step:
 
 @dataclass(frozen=True)
 class Change:
-    """One old function on its way: addresses that callers reach before and after (the old function's own for the original code).
+    """One old function on its way: addresses that callers reach before and after (the old function's own for the
+    original code).
 
-    `now` are the bytes at its entry as planned for; `stub` is the switch stub that is used; `thunk` stands for the original code.
+    `now` are the bytes at its entry as planned for; `stub` is the switch stub that is used; `thunk` stands for the
+    original code.
     """
 
     name: str
@@ -58,7 +60,8 @@ class Change:
 class Transition:
     """Changes that happen together when the byte at `switch` goes from `low` (0 or 1) to the other value.
 
-    `groups` names them for people, `others` are the switches of all but the first, which are only marked as used; `forbidden` is where no thread may be (owner numbers are set by `number`).
+    `groups` names them for people, `others` are the switches of all but the first, which are only marked as used;
+    `forbidden` is where no thread may be (owner numbers are set by `number`).
     """
 
     groups: tuple[str, ...]
@@ -69,7 +72,8 @@ class Transition:
     others: tuple[int, ...] = ()
 
     def steps(self, read: Callable[[int, int], bytes]) -> list[Step]:
-        """All writes in order, the ones that would change nothing left out. `read` tells the present bytes of stubs and switch."""
+        """All writes in order, the ones that would change nothing left out. `read` tells the present bytes of stubs and
+        switch."""
         first, second = (b"\0", b"\1") if self.rising else (b"\1", b"\0")
         settle = [Step(c.entry, c.final(c.before), f"settle {c.name}") for c in self.changes if not c.is_final]
         moving = [c for c in self.changes if c.before != c.after]
@@ -107,14 +111,15 @@ class Aim:
 def plan(aim: Aim, routes: Mapping[int, Route | None], owners: Mapping[str, Record]) -> list[Transition]:
     """The transitions that lead to the aim; functions and groups that are there already are left out.
 
-    `routes` are by address of the old function, `owners` the records by id. Raises Refused for an entry that nobody knows, or
-    one that crosses a page.
+    `routes` are by address of the old function, `owners` the records by id. Raises Refused for an entry that nobody
+    knows, or one that crosses a page.
     """
     return [t for groups in _components(aim) if (t := _transition(aim, groups, routes, owners)) is not None]
 
 
 def settlement(routes: Mapping[int, Route | None], records: Iterable[Record]) -> Transition | None:
-    """What an applier that died has left, made final: each entry that goes through a stub leads where the stub leads now.
+    """What an applier that died has left, made final: each entry that goes through a stub leads where the stub leads
+    now.
 
     It changes nothing that callers see. None when there is nothing to do.
     """
@@ -225,8 +230,8 @@ def _check_page(f: PlacedFunction) -> None:
 
 
 def _forbidden(f: PlacedFunction, route: Route, owners: Mapping[str, Record]) -> Iterable[Range]:
-    """Where a thread would be inside the code that is left. The first byte of the old function is not inside: a word with its
-    address is a pointer, and a thread that stands there has not begun."""
+    """Where a thread would be inside the code that is left. The first byte of the old function is not inside: a word
+    with its address is a pointer, and a thread that stands there has not begun."""
     yield Range(f.stub, f.stub + STUB_SIZE, 0, f"{f.name} (switch stub)")
     strict = f.consistency is Consistency.STRICT
     displaced_end = f.old + f.entry + f.displaced
@@ -245,7 +250,8 @@ def _forbidden(f: PlacedFunction, route: Route, owners: Mapping[str, Record]) ->
 
 
 def _shared_code(owner: Record) -> Iterable[Range]:
-    """Code of a patch that is no replaced function: cold parts and new helpers, which any of its functions may be in."""
+    """Code of a patch that is no replaced function: cold parts and new helpers, which any of its functions may be
+    in."""
     at = owner.code
     spans = sorted((a, a + n) for f in owner.functions for a, n in ((f.new, f.new_size), (f.orig, f.orig_size)))
     for start, end in [*spans, (owner.code + owner.code_size,) * 2]:

@@ -1,8 +1,9 @@
 """Making the unwind tables of live patches known to the C++ runtime of a process.
 
-The runtime is libgcc's: one exported function finds the tables for a program counter. The first patch with tables diverts it to
-its finder (patch/finder.py); each later one goes into the chain behind the first, by one write of a word. Nothing is ever taken
-out: frames of a reverted patch may live on. So an applier may die between any two writes, and a fork inherits all of it.
+The runtime is libgcc's: one exported function finds the tables for a program counter. The first patch with tables
+diverts it to its finder (patch/finder.py); each later one goes into the chain behind the first, by one write of a word.
+Nothing is ever taken out: frames of a reverted patch may live on. So an applier may die between any two writes, and a
+fork inherits all of it.
 """
 
 from __future__ import annotations
@@ -31,8 +32,8 @@ _FIND, _RAISE = "_Unwind_Find_FDE", "_Unwind_RaiseException"
 class CxxRuntime:
     """The unwinder of one process.
 
-    A hook at `function` + `entry` displaces the instructions `displaced`; `chain` are the patches that it knows, in the order
-    in which they are asked.
+    A hook at `function` + `entry` displaces the instructions `displaced`; `chain` are the patches that it knows, in the
+    order in which they are asked.
     """
 
     function: int
@@ -48,15 +49,16 @@ class CxxRuntime:
 
 
 def find_runtime(tracee: Tracee, placed: Sequence[Placed], dynamic: int = 0) -> CxxRuntime | None:
-    """The unwinder that exceptions in an image use (`dynamic` is its dynamic section), None when there is none. Raises Refused for one
-    that can't be told."""
+    """The unwinder that exceptions in an image use (`dynamic` is its dynamic section), None when there is none. Raises
+    Refused for one that can't be told."""
     found = definitions(tracee, (_FIND, _RAISE), dynamic)
     if not found[_RAISE]:
         return None
     finds = [(owner, address) for owner, address in found[_FIND]]
     if len({address for _, address in finds}) != 1 or finds[0][0] != found[_RAISE][0][0]:
         raise Refused(
-            f"pid {tracee.pid}: exceptions do not go through libgcc's unwinder alone, so that new code cannot be made known",
+            f"pid {tracee.pid}: exceptions do not go through libgcc's unwinder alone, so that new code cannot be "
+            "made known",
             RESTART,
             reason=Reason.UNWINDER,
         )

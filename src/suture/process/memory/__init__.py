@@ -1,1 +1,2 @@
-"""What a process has mapped: its maps, images, loader, the bytes in its memory, and the patches placed there. Reads only."""
+"""What a process has mapped: its maps, images, loader, the bytes in its memory, and the patches placed there. Reads
+only."""

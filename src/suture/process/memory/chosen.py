@@ -1,9 +1,10 @@
 """The implementation that an IFUNC symbol has in a process, read from the fields that the loader filled in for others.
 
-Nothing of the process is run. The defining object's own calls go through IRELATIVE fields whose addend is the resolver (psABI);
-other objects have GOT fields with the symbol's name and version. A field counts when it points into code of the file that holds
-the resolver, or of the vDSO: a lazy one that no call has used points into its own object. Two that differ show nothing, and
-neither does a field that the program may have written to since: a variable with an IFUNC's address has an IRELATIVE field too.
+Nothing of the process is run. The defining object's own calls go through IRELATIVE fields whose addend is the resolver
+(psABI); other objects have GOT fields with the symbol's name and version. A field counts when it points into code of
+the file that holds the resolver, or of the vDSO: a lazy one that no call has used points into its own object. Two that
+differ show nothing, and neither does a field that the program may have written to since: a variable with an IFUNC's
+address has an IRELATIVE field too.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ from suture.process.tracee import Tracee
 def chosen(
     tracee: Tracee, maps: Maps, objects: Sequence[LoadedObject], owner: LoadedObject, name: bytes, resolver: int
 ) -> int | None:
-    """Address of what the resolver (an address in the process, defined by `owner`) has answered; None when no field shows it."""
+    """Address of what the resolver (an address in the process, defined by `owner`) has answered; None when no field
+    shows it."""
     home = maps.at(resolver)
     if home is None or not home.inode:
         return None

@@ -41,8 +41,9 @@ class Gadgets:
         )
 
 
-# Offsets in a mapping of a file, by what identifies both: libraries are the same in every process. An inode's number may come to
-# mean another file, so the bytes are looked at each time; that a file has none is not kept, since it could not be checked.
+# Offsets in a mapping of a file, by what identifies both: libraries are the same in every process. An inode's number
+# may come to mean another file, so the bytes are looked at each time; that a file has none is not kept, since it could
+# not be checked.
 _known: dict[tuple[bytes, int, int, int], tuple[int, tuple[int, ...]]] = {}
 
 
@@ -61,8 +62,8 @@ def find_gadgets(pid: int, maps: Maps) -> Gadgets:
 
 
 def gadgets_within(pid: int, start: int, size: int) -> Gadgets:
-    """Those whose `syscall` is followed by an instruction in this range, by which Syscall User Dispatch knows that a call may be made
-    (kernel/entry/syscall_user_dispatch.c)."""
+    """Those whose `syscall` is followed by an instruction in this range, by which Syscall User Dispatch knows that a
+    call may be made (kernel/entry/syscall_user_dispatch.c)."""
     code = memory.try_read(pid, start, min(size, _MOST_SEARCHED))
     call = code.find(x86_64.SYSCALL_RET)
     returns = tuple(start + m.start() for m in x86_64.SIGRETURN.finditer(code) if m.end() < len(code))

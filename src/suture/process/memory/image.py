@@ -1,8 +1,8 @@
 """ELF images that a process has loaded, with build-id and load bias, read from its memory alone.
 
-The file may be deleted, replaced, or out of sight in a container. What is read is the process's own, so every count is bounded
-and nothing is believed beyond it: a fake build-id is found out by the hash of the code. A file may be loaded several times; each
-is an image of its own. One that is mapped without being executable, as a debugger maps it, is none.
+The file may be deleted, replaced, or out of sight in a container. What is read is the process's own, so every count is
+bounded and nothing is believed beyond it: a fake build-id is found out by the hash of the code. A file may be loaded
+several times; each is an image of its own. One that is mapped without being executable, as a debugger maps it, is none.
 """
 
 from __future__ import annotations
@@ -35,7 +35,8 @@ _AT_PHENT, _PHENT_32 = 4, 32
 
 @dataclass(frozen=True)
 class Image:
-    """A mapped ELF64 x86-64 file. `start`..`end` covers its segments (addresses in the process); bias = address - link-time address."""
+    """A mapped ELF64 x86-64 file. `start`..`end` covers its segments (addresses in the process); bias = address -
+    link-time address."""
 
     path: str
     is_deleted: bool
@@ -54,8 +55,8 @@ class Image:
 
 @dataclass(frozen=True)
 class Look:
-    """The images of one process, and what proves that another process would give the same: digests of all bytes that they were read
-    from, which are the pages at `starts` and `more` (address, size)."""
+    """The images of one process, and what proves that another process would give the same: digests of all bytes that
+    they were read from, which are the pages at `starts` and `more` (address, size)."""
 
     images: tuple[Image, ...]
     starts: tuple[int, ...]
@@ -70,7 +71,8 @@ def images(pid: int, maps: Maps) -> list[Image]:
 
 
 def look(pid: int, maps: Maps, like: Look | None = None) -> Look:
-    """The images of a process. `like` is what a process with the very same maps gave: it holds where the bytes are the same too."""
+    """The images of a process. `like` is what a process with the very same maps gave: it holds where the bytes are the
+    same too."""
     if like is not None and _is_like(pid, like):
         return like
     rows = [m for m in maps.mappings if m.offset == 0 and m.readable and m.inode][:_MOST_IMAGES]
@@ -140,7 +142,8 @@ def frame_headers(pid: int, maps: Maps) -> list[tuple[int, int, int]]:
 
 
 def is_32_bit(pid: int) -> bool:
-    """Whether the program was started as 32-bit code: the kernel's auxiliary vector has fields of that size then (getauxval(3))."""
+    """Whether the program was started as 32-bit code: the kernel's auxiliary vector has fields of that size then
+    (getauxval(3))."""
     try:
         raw = read_file(pid, "auxv")
         long = read_auxv(pid)
@@ -151,7 +154,8 @@ def is_32_bit(pid: int) -> bool:
 
 
 def _first_pages(pid: int, starts: Sequence[int]) -> Iterator[bytes]:
-    """The pages at these addresses, empty where they cannot be read. Of very many, which are mostly data, only those of programs."""
+    """The pages at these addresses, empty where they cannot be read. Of very many, which are mostly data, only those of
+    programs."""
     if len(starts) <= syscall.IOV_MAX:
         yield from _pieces(pid, starts, PAGE)
         return
@@ -182,7 +186,8 @@ def _pieces(pid: int, starts: Sequence[int], size: int) -> Iterator[bytes]:
 
 
 def _table(page: bytes) -> tuple[int, int]:
-    """(offset, size) of the program headers that the first page of an ELF64 x86-64 image tells of; (0, 0) for anything else."""
+    """(offset, size) of the program headers that the first page of an ELF64 x86-64 image tells of; (0, 0) for anything
+    else."""
     if page[:4] != abi.ELFMAG or page[4] != abi.ELFCLASS64 or page[5] != abi.ELFDATA2LSB:
         return 0, 0
     header = EHDR.unpack_from(page)
@@ -210,8 +215,8 @@ def _table_elsewhere(reads: _Reads, mapping: Mapping, page: bytes) -> bytes:
 @dataclass(frozen=True)
 class _Outline:
     """What the headers say. Addresses are link-time addresses. `frames`: .eh_frame_hdr; `notes`: address, size, and the
-    build-id found in the page; `code`: start and end of executable segments; `again`: pages behind the first segment that begin in the first page of the file too, as
-    linkers without -z separate-code lay it out."""
+    build-id found in the page; `code`: start and end of executable segments; `again`: pages behind the first segment
+    that begin in the first page of the file too, as linkers without -z separate-code lay it out."""
 
     first: int
     low: int

@@ -1,4 +1,5 @@
-"""The objects that the dynamic loader of a process has loaded: its list, and their symbol and relocation tables, read from memory.
+"""The objects that the dynamic loader of a process has loaded: its list, and their symbol and relocation tables, read
+from memory.
 
 Sources: gABI chapter 5 (dynamic linking), glibc <link.h>, LSB symbol versioning, the GNU hash section as in glibc
 elf/dl-lookup.c. Every walk is bounded: all of it is the process's own memory.
@@ -47,7 +48,8 @@ class Definition:
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """A dynamic relocation: address of the field in the process, type (`R`), index of the symbol, addend. `of_plt`: in DT_JMPREL."""
+    """A dynamic relocation: address of the field in the process, type (`R`), index of the symbol, addend. `of_plt`: in
+    DT_JMPREL."""
 
     address: int
     type: int
@@ -154,7 +156,8 @@ class LoadedObject:
                 yield Field(offset + self.bias, info & 0xFFFFFFFF, info >> 32, addend, table == _DT_JMPREL)
 
     def asks_for(self, index: int, name: bytes) -> bytes | None:
-        """The version that the object's undefined symbol of this index asks for (empty: none); None when it has another name."""
+        """The version that the object's undefined symbol of this index asks for (empty: none); None when it has another
+        name."""
         raw = memory.try_read(self.pid, self.pointer(_DT_SYMTAB) + 24 * index, 24)
         if len(raw) < 24:
             return None
@@ -226,8 +229,9 @@ class LoadedObject:
 def loaded_objects(tracee: Tracee, dynamic: int = 0) -> list[LoadedObject]:
     """The loader's list, from AT_PHDR by way of PT_DYNAMIC, DT_DEBUG and r_debug.
 
-    With the address of an image's dynamic section: the list of the namespace that the image is in (dlmopen), if the loader tells of
-    more than the first: glibc from 2.35 on does, in struct r_debug_extended. Raises Refused, WrongTarget, Hostile.
+    With the address of an image's dynamic section: the list of the namespace that the image is in (dlmopen), if the
+    loader tells of more than the first: glibc from 2.35 on does, in struct r_debug_extended. Raises Refused,
+    WrongTarget, Hostile.
     """
     pid = tracee.via
     aux = read_auxv(pid)

@@ -1,7 +1,7 @@
 """What the dynamic loader of a process would bind a new reference to.
 
-The scope is that of a lazy binding from the patched image: the objects loaded at the start, preloaded ones included, in the
-loader's order, then the image and what it needs. Source: gABI chapter 5 (dynamic linking).
+The scope is that of a lazy binding from the patched image: the objects loaded at the start, preloaded ones included, in
+the loader's order, then the image and what it needs. Source: gABI chapter 5 (dynamic linking).
 """
 
 from __future__ import annotations
@@ -51,8 +51,8 @@ def find_imports(
             choice = chosen(tracee, maps, objects, owner, name, definition.address)
             if choice is None:
                 raise Refused(
-                    f"pid {tracee.pid}: the patch needs {shown}, which is chosen at run time (IFUNC), and nothing in the "
-                    "process shows the choice",
+                    f"pid {tracee.pid}: the patch needs {shown}, which is chosen at run time (IFUNC), and nothing in "
+                    "the process shows the choice",
                     REMEDY,
                     reason=Reason.IMPORT_CHOICE,
                 )
@@ -62,9 +62,11 @@ def find_imports(
 
 
 def definitions(tracee: Tracee, names: Sequence[str], dynamic: int) -> dict[str, list[tuple[int, int]]]:
-    """For each name all (dynamic section of the object, address) that define it, in the loader's order; none without a loader.
+    """For each name all (dynamic section of the object, address) that define it, in the loader's order; none without a
+    loader.
 
-    `dynamic` is the dynamic section of an image, whose namespace counts (dlmopen). Raises Refused when the loader does not tell of it.
+    `dynamic` is the dynamic section of an image, whose namespace counts (dlmopen). Raises Refused when the loader does
+    not tell of it.
     """
     try:
         objects = loaded_objects(tracee, dynamic)

@@ -1,6 +1,7 @@
 """The mappings of a process, from /proc/PID/maps (proc_pid_maps(5)): parsed once, with bounds; and where room is.
 
-The text comes from the kernel, but the names in it are the process's own choice. They are kept as data and never opened.
+The text comes from the kernel, but the names in it are the process's own choice. They are kept as data and never
+opened.
 """
 
 from __future__ import annotations
@@ -47,8 +48,8 @@ class Mapping:
 
     @property
     def path(self) -> str:
-        """The name for people. The kernel writes a line's end as an escape and nothing else (show_map_vma in fs/proc/task_mmu.c): what looks like
-        another one is part of the name, and must not turn it into another path."""
+        """The name for people. The kernel writes a line's end as an escape and nothing else (show_map_vma in
+        fs/proc/task_mmu.c): what looks like another one is part of the name, and must not turn it into another path."""
         raw = self.name.replace(b"\\012", b"\n")
         return raw.removesuffix(b" (deleted)").decode(errors="backslashreplace")
 
@@ -151,7 +152,8 @@ def read_maps(pid: int) -> Maps:
 
 
 def read_maps_among_all(pid: int) -> Maps:
-    """For a look at all processes: of one with very many mappings only those of files, of code and with a name are kept.
+    """For a look at all processes: of one with very many mappings only those of files, of code and with a name are
+    kept.
 
     Raises NoProcess, NoPermission, and Hostile for one with more of them than a look at all has time and memory for.
     """
@@ -166,8 +168,8 @@ def read_maps_among_all(pid: int) -> Maps:
 
 
 def choose_address(mappings: Iterable[Mapping], low: int, high: int, size: int) -> int | None:
-    """A free place for `size` bytes (page multiple), a page free on both sides, from where all of `low`..`high` is within
-    32 signed bits and the reverse; nearest to the image. None when there is none.
+    """A free place for `size` bytes (page multiple), a page free on both sides, from where all of `low`..`high` is
+    within 32 signed bits and the reverse; nearest to the image. None when there is none.
 
     First without the rooms above the brk heap and below the main stack, then with the heap's, at its far end. Without a
     [heap] the room above the image counts as heap: that is where the kernel puts brk.
@@ -182,7 +184,8 @@ def choose_address(mappings: Iterable[Mapping], low: int, high: int, size: int) 
         for start, end in [*taken, (_TOP, _TOP)]:
             bottom, top = max(floor + PAGE, first), min(start - PAGE - size, last)
             if bottom <= top:
-                # below the image its upper end is nearest, above it the lower end; beside the heap the far end is safest
+                # below the image its upper end is nearest, above it the lower end; beside the heap the far end is
+                # safest
                 near = top if top < low or not keep_heap else bottom
                 if best is None or abs(near - low) < abs(best - low):
                     best = near

@@ -1,4 +1,5 @@
-"""Reading and writing the memory of a process: bounded reads; writes through /proc/PID/mem, which may also write read-only private pages."""
+"""Reading and writing the memory of a process: bounded reads; writes through /proc/PID/mem, which may also write
+read-only private pages."""
 
 from __future__ import annotations
 
@@ -34,7 +35,8 @@ def read(pid: int, address: int, size: int) -> bytes:
 
 
 def try_read(pid: int, address: int, size: int) -> bytes:
-    """Up to `size` bytes; empty when nothing is there or the process is gone. Raises Hostile where a look costs too much."""
+    """Up to `size` bytes; empty when nothing is there or the process is gone. Raises Hostile where a look costs too
+    much."""
     if not 0 < size <= MOST_AT_ONCE or not 0 <= address < 1 << 63:
         return b""
     spend(size)

@@ -1,7 +1,8 @@
-"""Live patches that a process carries: found in its maps by their memfd's name, told by their record, and what is true of them now.
+"""Live patches that a process carries: found in its maps by their memfd's name, told by their record, and what is true
+of them now.
 
-What a patch's functions do is read from the entries of the old functions: a jump leads to a patch's function, or to a switch
-stub whose byte decides. Nothing is remembered anywhere else.
+What a patch's functions do is read from the entries of the old functions: a jump leads to a patch's function, or to a
+switch stub whose byte decides. Nothing is remembered anywhere else.
 """
 
 from __future__ import annotations
@@ -61,9 +62,11 @@ class State(Enum):
 
 @dataclass(frozen=True)
 class Route:
-    """Where calls of one old function lead: `target` is the address reached (the old function's own for the original code).
+    """Where calls of one old function lead: `target` is the address reached (the old function's own for the original
+    code).
 
-    `is_final`: the entry leads there without a switch stub. `owner` is the id of the patch whose function it is, "" for the original.
+    `is_final`: the entry leads there without a switch stub. `owner` is the id of the patch whose function it is, "" for
+    the original.
     """
 
     code: bytes

@@ -1,8 +1,9 @@
 """Looking at processes from a child, because a look may never return.
 
-A page of a process may lie in a file whose server does not answer (FUSE in a user namespace of its own, a network that is gone), and what
-waits for it can only be killed. So a scout, forked once, looks at one process after the other. When it is blocked, another goes on behind it; the
-blocked one has a little time left, as a slow disk may be all there is, and is then killed and its process named.
+A page of a process may lie in a file whose server does not answer (FUSE in a user namespace of its own, a network that
+is gone), and what waits for it can only be killed. So a scout, forked once, looks at one process after the other. When
+it is blocked, another goes on behind it; the blocked one has a little time left, as a slow disk may be all there is,
+and is then killed and its process named.
 """
 
 from __future__ import annotations
@@ -62,7 +63,8 @@ def blocked(pid: int) -> Told:
 
 
 class _Pipe:
-    """The reading end of a pipe that answers come through. (multiprocessing has one too; to import it takes longer than a scan.)"""
+    """The reading end of a pipe that answers come through. (multiprocessing has one too; to import it takes longer than
+    a scan.)"""
 
     def __init__(self, fd: int) -> None:
         self.fd = fd
@@ -106,7 +108,8 @@ class _Scout:
     is_lost: bool = False
 
     def end(self, seconds: float = 0.0) -> None:
-        """Kill the child, after this much time to end by itself. One that cannot even be killed is left to the kernel."""
+        """Kill the child, after this much time to end by itself. One that cannot even be killed is left to the
+        kernel."""
         os.close(self.line.fd)
         if not self._has_ended(seconds):
             os.kill(self.child, signal.SIGKILL)
@@ -164,7 +167,8 @@ def each(
 
 
 def alone(pid: int, work: Callable[[], T], seconds: float) -> T:
-    """The result of `work` on one process, done in a child that has this much time and a little more. Raises what it raises, as `Told`."""
+    """The result of `work` on one process, done in a child that has this much time and a little more. Raises what it
+    raises, as `Told`."""
     scout = _start([pid], lambda _: work())
     try:
         until = time.monotonic() + seconds + GRACE
@@ -184,7 +188,8 @@ def alone(pid: int, work: Callable[[], T], seconds: float) -> T:
 
 
 def named(pid: int, work: Callable[[], T]) -> T:
-    """The result of a look at one process that somebody has named, in a child and within what such a one may cost. Raises as `alone`."""
+    """The result of a look at one process that somebody has named, in a child and within what such a one may cost.
+    Raises as `alone`."""
 
     def look() -> T:
         with limited_by_name(pid):

@@ -1,8 +1,9 @@
 """A patch's memory in a process, compared with what its patch file would have written there.
 
-A process can write a record of its own making, or change the code behind a true one. So the patch is laid out and linked once more
-for the same place and compared byte for byte: record, code, constants, thunks. The switch stubs and their bytes are left to whoever
-reads the entries (`placed.routes`). Where imports are is for the process to say, as it is for all its other calls.
+A process can write a record of its own making, or change the code behind a true one. So the patch is laid out and
+linked once more for the same place and compared byte for byte: record, code, constants, thunks. The switch stubs and
+their bytes are left to whoever reads the entries (`placed.routes`). Where imports are is for the process to say, as it
+is for all its other calls.
 """
 
 from __future__ import annotations
@@ -61,8 +62,8 @@ def _is_old_code(pid: int, row: PlacedFunction | None, sha256: str) -> bool:
 
 
 def _values(pid: int, patch: PatchFile, layout: Layout, placed: Placed) -> tuple[dict[int, int], dict[str, int]]:
-    """GOT slots by link-time address and imports by name, as the patch's own slots hold them. Those without one, which only whole
-    words refer to, get an address that is as good as any."""
+    """GOT slots by link-time address and imports by name, as the patch's own slots hold them. Those without one, which
+    only whole words refer to, get an address that is as good as any."""
     base = placed.record.base
     slots = {s.address: base for s in patch.manifest.symbols.values() if s.kind is SymbolKind.SLOT}
     imports = {name: base for name, s in patch.manifest.symbols.items() if s.kind is SymbolKind.IMPORT}
@@ -82,8 +83,8 @@ def _values(pid: int, patch: PatchFile, layout: Layout, placed: Placed) -> tuple
 def _open(
     patch: PatchFile, layout: Layout, functions: tuple[PlacedFunction, ...], base: int
 ) -> Iterator[tuple[int, int]]:
-    """(offset, size) of what differs from process to process: stubs, how the finder goes on to the C++ runtime, and words of
-    constants that hold the address of an import."""
+    """(offset, size) of what differs from process to process: stubs, how the finder goes on to the C++ runtime, and
+    words of constants that hold the address of an import."""
     for f in functions:
         yield f.stub - base, STUB_SIZE
     if layout.unwinding is not None:

@@ -1,9 +1,10 @@
-"""Programs that were linked statically and so hold a copy of a library's code of their own, which no patch of the library reaches.
+"""Programs that were linked statically and so hold a copy of a library's code of their own, which no patch of the
+library reaches.
 
-Such a program has another build-id or none; what tells is the code itself: the old functions of a patch, compared byte for byte but
-for the fields that a linker fills in. A copy counts when at least one function with 64 compared bytes is there as a whole: nothing
-but the same source, compiled by the same compiler with the same flags, gives these bytes. Copies of another version of the library are
-not found by it.
+Such a program has another build-id or none; what tells is the code itself: the old functions of a patch, compared byte
+for byte but for the fields that a linker fills in. A copy counts when at least one function with 64 compared bytes is
+there as a whole: nothing but the same source, compiled by the same compiler with the same flags, gives these bytes.
+Copies of another version of the library are not found by it.
 """
 
 from __future__ import annotations
@@ -34,7 +35,8 @@ _MOST_PAGES = _MOST_CODE // PAGE
 
 @dataclass(frozen=True)
 class Copy:
-    """Old functions of a patch in another program: names with addresses in the process, and of how many that were looked for."""
+    """Old functions of a patch in another program: names with addresses in the process, and of how many that were
+    looked for."""
 
     patch: PatchFile
     functions: tuple[tuple[str, int], ...]
@@ -54,8 +56,8 @@ class Holder:
 class Copies:
     """Looks for the old code of patches in static programs.
 
-    Each file is searched once, by way of a process that executes what is in the file. One that has changed its code in memory is
-    searched by itself, and its answer says nothing of others.
+    Each file is searched once, by way of a process that executes what is in the file. One that has changed its code in
+    memory is searched by itself, and its answer says nothing of others.
     """
 
     def __init__(self, patches: Sequence[PatchFile]) -> None:
@@ -63,7 +65,8 @@ class Copies:
         self._known: dict[tuple[bytes, int, tuple[tuple[int, int, int], ...]], tuple[Copy, ...]] = {}
 
     def held_by(self, process: Found) -> Holder | None:
-        """None for a program with a dynamic loader, and for one that holds no copy. Raises NoProcess, NoPermission, Hostile."""
+        """None for a program with a dynamic loader, and for one that holds no copy. Raises NoProcess, NoPermission,
+        Hostile."""
         if not self._wanted:
             return None
         program = _static_program(process.via, process.maps)
@@ -150,7 +153,8 @@ def _is_as_in_file(pid: int, mapping: Mapping) -> bool:
 
 
 def _static_program(pid: int, maps: Maps) -> Mapping | None:
-    """The mapping with the entry point of a program that was started without a dynamic loader, as the kernel noted it."""
+    """The mapping with the entry point of a program that was started without a dynamic loader, as the kernel noted
+    it."""
     aux = read_auxv(pid)
     if aux.get(_AT_BASE, 0) or _AT_ENTRY not in aux:
         return None

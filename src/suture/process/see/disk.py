@@ -1,8 +1,8 @@
 """Build-ids of files on disk, looked up as a process would find them: what its next start would execute.
 
-Names, links and file systems are the process's choice. The look-up stays inside the process's root (openat2(2), Linux 5.6), only a
-regular file is opened, and of it only headers and notes are read. It is done in a child, because a file system may never answer
-(FUSE, a dead server): then the child is left behind, and the file counts as not read.
+Names, links and file systems are the process's choice. The look-up stays inside the process's root (openat2(2), Linux
+5.6), only a regular file is opened, and of it only headers and notes are read. It is done in a child, because a file
+system may never answer (FUSE, a dead server): then the child is left behind, and the file counts as not read.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Which processes have a binary loaded, by the build-id in their memory.
 
-Finding is hurried: on a loaded machine it would take a hundred times as long as its work, and what is not looked at is not known.
+Finding is hurried: on a loaded machine it would take a hundred times as long as its work, and what is not looked at is
+not known.
 """
 
 from __future__ import annotations
@@ -53,7 +54,8 @@ class Unread:
 
 @dataclass(frozen=True)
 class _Like:
-    """A process with the same maps and images as an earlier one, as forked workers have: much less to say than `Found`."""
+    """A process with the same maps and images as an earlier one, as forked workers have: much less to say than
+    `Found`."""
 
     pid: int
     via: int
@@ -67,7 +69,8 @@ class _Like:
 
 
 def every_process(known: Set[tuple[int, int]] = frozenset()) -> tuple[list[Found], list[Unread]]:
-    """All processes with their images; kernel threads, those that end meanwhile and `known` (pid, start time) are left out."""
+    """All processes with their images; kernel threads, those that end meanwhile and `known` (pid, start time) are left
+    out."""
     found: list[Found] = []
     unread: list[Unread] = []
     seen: dict[bytes, Look] = {}
@@ -95,7 +98,8 @@ def every_process(known: Set[tuple[int, int]] = frozenset()) -> tuple[list[Found
 
 
 def hurried(rows: Iterable[T]) -> Iterator[T]:
-    """These rows. Until the last is done with, or half a second has gone by, the caller has real-time priority where that is allowed.
+    """These rows. Until the last is done with, or half a second has gone by, the caller has real-time priority where
+    that is allowed.
 
     Children do not inherit it: who looks and who takes the answers each have their own.
     """
@@ -123,8 +127,8 @@ def _look(pid: int, seen: dict[bytes, Look]) -> Found | None:
 
 
 def through_living_thread(pid: int, read: Callable[[Tracee, Maps], T]) -> T | None:
-    """What `read` gives; None for a kernel thread and a process that has ended. Another thread is taken when the one that the process
-    is read through ends. Raises Hostile when that goes on, and what `read` raises."""
+    """What `read` gives; None for a kernel thread and a process that has ended. Another thread is taken when the one
+    that the process is read through ends. Raises Hostile when that goes on, and what `read` raises."""
     for _ in range(_TRIES):
         try:
             with Tracee(pid) as tracee, limited(pid):
@@ -139,7 +143,8 @@ def through_living_thread(pid: int, read: Callable[[Tracee, Maps], T]) -> T | No
 
 
 def _lives_without_main_thread(pid: int) -> bool:
-    """Whether the main thread has ended and another has not. (Ended ones may stand beside it, until their tracer has heard of them.)"""
+    """Whether the main thread has ended and another has not. (Ended ones may stand beside it, until their tracer has
+    heard of them.)"""
     try:
         return read_stat(pid).state in "ZX" and any(_is_alive(pid, tid) for tid in list_threads(pid))
     except NoProcess:

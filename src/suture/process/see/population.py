@@ -1,8 +1,9 @@
 """Which processes share their memory, asked for many processes in a row without asking each about each.
 
-`Population.sharers` answers what `Tracee.memory_sharers` does. The kernel can put memories in an order (kcmp(2)), so one sort
-tells who shares with whom at one moment. Memory comes to be shared by a birth alone, so later only those born since need to be
-asked about: their numbers follow the last that was given out (proc_loadavg(5)). When numbers may have gone round, it starts anew.
+`Population.sharers` answers what `Tracee.memory_sharers` does. The kernel can put memories in an order (kcmp(2)), so
+one sort tells who shares with whom at one moment. Memory comes to be shared by a birth alone, so later only those born
+since need to be asked about: their numbers follow the last that was given out (proc_loadavg(5)). When numbers may have
+gone round, it starts anew.
 """
 
 from __future__ import annotations
@@ -73,13 +74,16 @@ class Population:
 
 
 def _by_memory() -> list[tuple[int, ...]] | None:
-    """Processes that share their memory with another, together. None when execve and exits would not let the order settle."""
+    """Processes that share their memory with another, together. None when execve and exits would not let the order
+    settle."""
     for _ in range(4):
-        # an ended process has no memory, nor has a kernel thread; one that may not be asked about cannot be stopped either
+        # an ended process has no memory, nor has a kernel thread; one that may not be asked about cannot be stopped
+        # either
         askable = [p for p in list_processes() if syscall.kcmp_memory(p, p) == 0]
         ordered = sorted(askable, key=cmp_to_key(_compare))
         steps = [syscall.kcmp_memory(a, b) for a, b in pairwise(ordered)]
-        # one that called execve or ended meanwhile has misled the sort, or stands between two: so look past each neighbour too
+        # one that called execve or ended meanwhile has misled the sort, or stands between two: so look past each
+        # neighbour too
         beyond = (syscall.kcmp_memory(a, b) for a, b in zip(ordered, ordered[2:], strict=False))
         if all(s in (0, -1) for s in steps) and all(s in (0, -1) for s in beyond):
             groups = [[pid] for pid in ordered[:1]]

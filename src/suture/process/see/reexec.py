@@ -1,7 +1,8 @@
-"""Programs that execute their own file again while they run, so that what is fixed in their memory does not reach what they execute.
+"""Programs that execute their own file again while they run, so that what is fixed in their memory does not reach what
+they execute.
 
-Known are those whose manuals say so. Others are told by a child that has started from the same file and not by fork alone: the kernel
-gives each execve(2) places of its own (getauxval(3), AT_RANDOM), and a fork inherits its parent's.
+Known are those whose manuals say so. Others are told by a child that has started from the same file and not by fork
+alone: the kernel gives each execve(2) places of its own (getauxval(3), AT_RANDOM), and a fork inherits its parent's.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from suture.process.tracee import read_stat
 
 _AT_ENTRY = 9
 _KNOWN = {
-    # sshd.c: a listening server executes itself for each connection unless started with -r; from 9.8 on it executes sshd-session
+    # sshd.c: a listening server executes itself for each connection unless started with -r; from 9.8 on it executes
+    # sshd-session
     "sshd": "a listening sshd executes a program from disk for each connection",
 }
 

@@ -1,6 +1,8 @@
-"""What every process runs, against known patches and against what is installed on disk: the facts that `standing` judges.
+"""What every process runs, against known patches and against what is installed on disk: the facts that `standing`
+judges.
 
-A row is one process and one binary that it has loaded; a binary that is loaded twice has two, because each copy is patched by itself.
+A row is one process and one binary that it has loaded; a binary that is loaded twice has two, because each copy is
+patched by itself.
 """
 
 from __future__ import annotations
@@ -36,8 +38,8 @@ _MOST_COPIES = 16  # rows of one build-id in one process; more are counted
 
 @dataclass(frozen=True)
 class Scan:
-    """All rows, and the processes that could not be looked at: what they run is not known. `loaded`: for each process with a row, the
-    paths of all that it has mapped."""
+    """All rows, and the processes that could not be looked at: what they run is not known. `loaded`: for each process
+    with a row, the paths of all that it has mapped."""
 
     rows: tuple[Row, ...]
     unread: tuple[Unread, ...]
@@ -45,8 +47,8 @@ class Scan:
 
 
 def scan(patches: Sequence[PatchFile]) -> Scan:
-    """A row for each process and binary that a patch is for, that carries a patch, whose file was replaced on disk, or that
-    holds a copy of a library's old code."""
+    """A row for each process and binary that a patch is for, that carries a patch, whose file was replaced on disk, or
+    that holds a copy of a library's old code."""
     by_target: dict[str, list[PatchFile]] = {}
     for patch in patches:
         by_target.setdefault(patch.manifest.target.build_id, []).append(patch)
@@ -108,9 +110,9 @@ def _copies(process: Found, copies: Copies) -> list[Row]:
         names = ", ".join(f"{name} at {address:#x}" for name, address in copy.functions[:_NAMED])
         more = f" and {len(copy.functions) - _NAMED} more" if len(copy.functions) > _NAMED else ""
         why = (
-            f"linked statically, with a copy of {target.file}'s code of its own: {len(copy.functions)} of {copy.of} functions that "
-            f"{copy.patch.manifest.name} replaces ({names}{more}); that patch cannot reach them: rebuild the program, or make a "
-            "patch for it (suture make --tree)"
+            f"linked statically, with a copy of {target.file}'s code of its own: {len(copy.functions)} of {copy.of} "
+            f"functions that {copy.patch.manifest.name} replaces ({names}{more}); that patch cannot reach them: "
+            "rebuild the program, or make a patch for it (suture make --tree)"
         )
         causes = [Cause(Reason.STATIC_COPY, why)]
         if holder.is_deleted:

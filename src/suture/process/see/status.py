@@ -34,8 +34,8 @@ class GroupStatus:
 
 @dataclass(frozen=True)
 class PatchStatus:
-    """One patch in one process. `why` explains a state that is not plain; `bias` is that of the image that it changes, of which a
-    process may have several."""
+    """One patch in one process. `why` explains a state that is not plain; `bias` is that of the image that it changes,
+    of which a process may have several."""
 
     id: str
     name: str
@@ -66,7 +66,8 @@ class ProcessStatus:
 def status(pid: int) -> ProcessStatus:
     """The patches of one process. Raises NoProcess, NoPermission.
 
-    With a relaxed patch in force the process is stopped for a moment, to see who is still in old code; otherwise it is only read.
+    With a relaxed patch in force the process is stopped for a moment, to see who is still in old code; otherwise it is
+    only read.
     """
     with Tracee(pid) as tracee:
         maps = read_maps(tracee.via)

@@ -1,1 +1,2 @@
-"""The stacks of a process: frames, return addresses, where a stack lies, what sleeps on stacks of its own. Reads only."""
+"""The stacks of a process: frames, return addresses, where a stack lies, what sleeps on stacks of its own. Reads
+only."""

@@ -1,16 +1,18 @@
 """Stacks that no thread is on, found by their shape: suspended coroutines with a guard page. Searched in every stop.
 
-What counts as one: an anonymous, private mapping that can be written and not executed, with a guard page (no access) directly
-below it, of at most 64 MiB. Left out are a thread's own stack, a stack that an ended thread has left to the C library for the
-next one (its control block is still at the upper end, and no thread has it), and the arenas of malloc. Of the rest every page
-that the kernel has in memory or in swap is searched, word by word; when that is too much, the process is left as it is. Stacks without this
-shape are `elsewhere`'s.
+What counts as one: an anonymous, private mapping that can be written and not executed, with a guard page (no access)
+directly below it, of at most 64 MiB. Left out are a thread's own stack, a stack that an ended thread has left to the C
+library for the next one (its control block is still at the upper end, and no thread has it), and the arenas of malloc.
+Of the rest every page that the kernel has in memory or in swap is searched, word by word; when that is too much, the
+process is left as it is. Stacks without this shape are `elsewhere`'s.
 
-Remains of earlier calls are told from frames where the patch knows the functions in which the program's coroutines stand while they
-are suspended (`Record.suspends`, from the recipe: functions that leave a stack with sigsetjmp and siglongjmp). Then the saved
-registers of a suspended stack are looked up (`resting`): what lies below its stack pointer is dead, and the rest is unwound. That is
-believed only in a stop in which every thread is on its own stack, because only then each coroutine has left by such a function.
-Mappings of another size than those of stacks so found are left out then. Without that knowledge every word counts, and a coroutine that is kept for later use may be in the way until it is used again.
+Remains of earlier calls are told from frames where the patch knows the functions in which the program's coroutines
+stand while they are suspended (`Record.suspends`, from the recipe: functions that leave a stack with sigsetjmp and
+siglongjmp). Then the saved registers of a suspended stack are looked up (`resting`): what lies below its stack pointer
+is dead, and the rest is unwound. That is believed only in a stop in which every thread is on its own stack, because
+only then each coroutine has left by such a function. Mappings of another size than those of stacks so found are left
+out then. Without that knowledge every word counts, and a coroutine that is kept for later use may be in the way until
+it is used again.
 """
 
 from __future__ import annotations
@@ -46,7 +48,8 @@ _AT_RANDOM = 25
 
 @dataclass(frozen=True, slots=True)
 class Suspended:
-    """A mapping that may be a suspended stack. `block`: where a thread's control block stands at its upper end (0: none).
+    """A mapping that may be a suspended stack. `block`: where a thread's control block stands at its upper end (0:
+    none).
 
     `resting`: where the saved registers are, none when that is not known.
     """
@@ -124,8 +127,8 @@ class SuspendedStacks:
     def search(
         self, maps: Maps | None, tids: Sequence[int], registers: memoryview[int], forbidden: Forbidden, foreign: int
     ) -> list[Hit]:
-        """Inside the stop: forbidden addresses on all suspended stacks. `maps` are of this moment, None when they need not be known
-        (`needs_map`). `foreign` is how many threads are on stacks not their own.
+        """Inside the stop: forbidden addresses on all suspended stacks. `maps` are of this moment, None when they need
+        not be known (`needs_map`). `foreign` is how many threads are on stacks not their own.
 
         Raises StackUnknown when one cannot be read, or when there are too many.
         """
@@ -159,14 +162,16 @@ class SuspendedStacks:
         if (size := sum(pages[1::2])) > _MOST_RESIDENT:
             raise StackUnknown(
                 NO_THREAD,
-                f"may lie anywhere in {size >> 20} MiB, and no more than {_MOST_RESIDENT >> 20} MiB can be searched while the process stands still",
+                f"may lie anywhere in {size >> 20} MiB, and no more than {_MOST_RESIDENT >> 20} MiB can be searched "
+                "while the process stands still",
                 OTHER_WAYS,
             )
         hits = self._search(ranges + pages, forbidden)
         return self._without_remains(hits, saved, forbidden) if hits and saved else hits
 
     def needs_map(self) -> bool:
-        """Inside the stop: whether the mappings may have changed in a way that matters, as far as this can be told without reading them."""
+        """Inside the stop: whether the mappings may have changed in a way that matters, as far as this can be told
+        without reading them."""
         return any(not s.block for s in self._stacks) or self._size() != self._pages_in_all
 
     def learn(self) -> None:
@@ -185,7 +190,8 @@ class SuspendedStacks:
         return os.pread(self._statm, 64, 0).split(b" ", 1)[0]
 
     def _control_block(self, m: Mapping) -> int:
-        """Address of a thread's control block near the mapping's end: it holds its own address twice (tcbhead_t, sysdeps/x86_64/nptl/tls.h)."""
+        """Address of a thread's control block near the mapping's end: it holds its own address twice (tcbhead_t,
+        sysdeps/x86_64/nptl/tls.h)."""
         start = max(m.start, m.end - _CONTROL_BLOCK_ROOM)
         data = memory.try_read(self.pid, start, m.end - start)
         # words that point into the same 64 KiB as the block: few, so that the rest need not be looked at
@@ -201,15 +207,17 @@ class SuspendedStacks:
         return 0
 
     def _is_arena(self, m: Mapping) -> bool:
-        """struct _heap_info at the start of each heap of an arena (malloc/arena.c): its fourth word is the size that can be written."""
+        """struct _heap_info at the start of each heap of an arena (malloc/arena.c): its fourth word is the size that
+        can be written."""
         if m.start % _ARENA_ALIGNMENT:
             return False
         words = array("Q", memory.try_read(self.pid, m.start, 4 * _WORD))
         return len(words) == 4 and words[3] == m.end - m.start and 0 < words[2] <= words[3]
 
     def _without_threads(self, tids: Sequence[int], registers: memoryview[int]) -> list[Suspended]:
-        """Leave out what threads have as their own, and what ended threads have left. What lies above a thread's control block in the same
-        mapping is not the thread's. The main thread's stack is another; its control block stands in any memory."""
+        """Leave out what threads have as their own, and what ended threads have left. What lies above a thread's
+        control block in the same mapping is not the thread's. The main thread's stack is another; its control block
+        stands in any memory."""
         blocks = set(registers[x86_64.FS_BASE :: x86_64.WORDS])
         main = 0
         if self.pid in tids:
@@ -286,7 +294,8 @@ class SuspendedStacks:
 
 
 def _of_sizes(sizes: set[int], stacks: Sequence[Suspended]) -> list[Suspended]:
-    """Stacks of the sizes that a program makes. A larger mapping may be one that the kernel has merged with what lies above it."""
+    """Stacks of the sizes that a program makes. A larger mapping may be one that the kernel has merged with what lies
+    above it."""
     return [
         s if s.end - s.start in sizes else Suspended(s.start, s.start + max(sizes))
         for s in stacks
@@ -295,8 +304,8 @@ def _of_sizes(sizes: set[int], stacks: Sequence[Suspended]) -> list[Suspended]:
 
 
 def _first_secret(pid: int) -> int:
-    """glibc's pointer guard as the dynamic loader takes it from what the kernel gave (elf/rtld.c, _dl_setup_pointer_guard); 0 when that
-    cannot be read. In a stop the thread's own is taken."""
+    """glibc's pointer guard as the dynamic loader takes it from what the kernel gave (elf/rtld.c,
+    _dl_setup_pointer_guard); 0 when that cannot be read. In a stop the thread's own is taken."""
     try:
         place = read_auxv(pid).get(_AT_RANDOM, 0)
     except (NoProcess, NoPermission):

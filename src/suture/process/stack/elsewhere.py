@@ -1,14 +1,15 @@
-"""Suspended stacks that have no shape: in memory from malloc, in arrays, in plain mappings. Found by what any of them holds: the address in
-old code at which it will go on.
+"""Suspended stacks that have no shape: in memory from malloc, in arrays, in plain mappings. Found by what any of them
+holds: the address in old code at which it will go on.
 
-Searched is all private memory that can be written and is there, but for what `coroutine` searches and the main thread's stack. A word
-counts that lies inside forbidden code behind its first byte: no pointer to a function does, and whoever holds such a word
-means to go on there. Left out are landing pads in C++ exception objects, which stay in freed memory.
+Searched is all private memory that can be written and is there, but for what `coroutine` searches and the main thread's
+stack. A word counts that lies inside forbidden code behind its first byte: no pointer to a function does, and whoever
+holds such a word means to go on there. Left out are landing pads in C++ exception objects, which stay in freed memory.
 
-That is done where the code of the process can leave a stack at all (`switching`), or a thread was seen on another stack than its own: once
-before a stop, which spares a process the pause that would be in vain, and again in it. A process with more of such memory than
-can be searched in a stop is not patched, unless no call, from which a function would return there, lies in the forbidden code, as in the
-few bytes of an entry (a relaxed patch). Of memory that is shared with other processes nothing is searched.
+That is done where the code of the process can leave a stack at all (`switching`), or a thread was seen on another stack
+than its own: once before a stop, which spares a process the pause that would be in vain, and again in it. A process
+with more of such memory than can be searched in a stop is not patched, unless no call, from which a function would
+return there, lies in the forbidden code, as in the few bytes of an entry (a relaxed patch). Of memory that is shared
+with other processes nothing is searched.
 """
 
 from __future__ import annotations
@@ -54,8 +55,8 @@ class Elsewhere:
         self.may_switch = self._is_needed
 
     def search(self, maps: Maps, stacks: Collection[int], forbidden: Forbidden) -> list[Hit]:
-        """Words that lead into forbidden code. `stacks` are the starts of mappings that are searched as such. Raises StackUnknown when that
-        cannot be told."""
+        """Words that lead into forbidden code. `stacks` are the starts of mappings that are searched as such. Raises
+        StackUnknown when that cannot be told."""
         self.searched = 0
         if not self.may_switch:
             if self._is_needed and maps.raw != self._raw and _code(maps) != self._code:
@@ -67,7 +68,8 @@ class Elsewhere:
                 return []
             raise StackUnknown(
                 ELSEWHERE,
-                f"may lie anywhere in more than {_MOST_SPAN >> 30} GiB that are reserved, as by AddressSanitizer, and that is not searched",
+                f"may lie anywhere in more than {_MOST_SPAN >> 30} GiB that are reserved, as by AddressSanitizer, "
+                "and that is not searched",
                 OTHER_WAYS,
                 lasts=True,
             )
@@ -81,7 +83,8 @@ class Elsewhere:
                 return []
             raise StackUnknown(
                 ELSEWHERE,
-                f"may lie anywhere in {self.searched >> 20} MiB, and no more than {_MOST_BYTES >> 20} MiB can be searched while the process stands still",
+                f"may lie anywhere in {self.searched >> 20} MiB, and no more than {_MOST_BYTES >> 20} MiB can be "
+                "searched while the process stands still",
                 f"{OTHER_WAYS}; trying again helps only when the program has given memory back",
             )
         return [

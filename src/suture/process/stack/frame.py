@@ -1,7 +1,8 @@
-"""Call frame information of a running process: which rule finds the caller of a program counter, read from mapped memory.
+"""Call frame information of a running process: which rule finds the caller of a program counter, read from mapped
+memory.
 
-Sources: LSB core, exception frames (.eh_frame, .eh_frame_hdr); DWARF 5 sections 6.4 and 2.5; psABI figure 3.36 (register numbers).
-Everything is bounded: the tables are the process's own.
+Sources: LSB core, exception frames (.eh_frame, .eh_frame_hdr); DWARF 5 sections 6.4 and 2.5; psABI figure 3.36
+(register numbers). Everything is bounded: the tables are the process's own.
 """
 
 from __future__ import annotations
@@ -38,8 +39,8 @@ class Undescribed(NoFrame):
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """How a register's value in the caller is found: `kind` is offset, value_offset, register, expression, value_expression or
-    undefined."""
+    """How a register's value in the caller is found: `kind` is offset, value_offset, register, expression,
+    value_expression or undefined."""
 
     kind: str
     number: int = 0

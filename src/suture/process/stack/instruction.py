@@ -1,4 +1,5 @@
-"""How long x86-64 instructions are: enough to tell an instruction from bytes that only look like one (Intel SDM volume 2, appendix A)."""
+"""How long x86-64 instructions are: enough to tell an instruction from bytes that only look like one (Intel SDM volume
+2, appendix A)."""
 
 from __future__ import annotations
 
@@ -123,7 +124,8 @@ def _behind_address(code: bytes, at: int) -> int:
 
 
 def begins_at(code: bytes, start: int, wanted: int) -> bool:
-    """Whether an instruction begins at `wanted`, told by going from one at `start` to the next. True when that cannot be told."""
+    """Whether an instruction begins at `wanted`, told by going from one at `start` to the next. True when that cannot
+    be told."""
     at = start
     while at < wanted:
         size = length(code, at)

@@ -13,7 +13,8 @@ _MOST_ROWS = 1 << 20
 
 
 class PatchFrames:
-    """Call frame information of one placed patch, for our own unwinder. All of it is the process's own memory: bounded."""
+    """Call frame information of one placed patch, for our own unwinder. All of it is the process's own memory:
+    bounded."""
 
     def __init__(self, pid: int, record: Record) -> None:
         self.pid = pid

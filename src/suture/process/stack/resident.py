@@ -18,8 +18,8 @@ _WORD = 8
 _MOST_GAP = 1 << 20
 _MOST_PAGES = 1 << 17  # of which the kernel is asked at once
 _PIECE = 1 << 20  # searched at once: it stays in the processor's cache
-# Documentation/admin-guide/mm/pagemap.rst: bit 63 present, bit 62 swapped, bit 61 a page of a file or of shared memory, so never written
-# to in a private mapping
+# Documentation/admin-guide/mm/pagemap.rst: bit 63 present, bit 62 swapped, bit 61 a page of a file or of shared memory,
+# so never written to in a private mapping
 _IS_THERE = bytes(int(b & 0xC0 != 0 and b & 0x20 == 0) for b in range(256))
 _RUN = re.compile(b"\x01+")
 
@@ -37,8 +37,8 @@ class Resident:
         os.close(self._pagemap)
 
     def pages(self, spans: Sequence[tuple[int, int]]) -> list[array[int]]:
-        """(address, size, address, size, ...) of the pages of private memory that are there, for each span (start, end) of whole pages,
-        by rising address. One read for spans that lie close together. Raises StackUnknown."""
+        """(address, size, address, size, ...) of the pages of private memory that are there, for each span (start, end)
+        of whole pages, by rising address. One read for spans that lie close together. Raises StackUnknown."""
         found: list[array[int]] = []
         at = 0
         while at < len(spans):
@@ -66,7 +66,8 @@ class Resident:
         return b"".join(parts)
 
     def words(self, ranges: array[int], forbidden: Forbidden) -> Iterator[tuple[int, int]]:
-        """(address, value) of each word in `ranges` (address, size, ...) that a forbidden range may hold. Raises StackUnknown."""
+        """(address, value) of each word in `ranges` (address, size, ...) that a forbidden range may hold. Raises
+        StackUnknown."""
         for piece in _pieces(ranges):
             size = sum(piece[1::2])
             if syscall.process_vm_readv_into(self.pid, self._base, piece) != size:

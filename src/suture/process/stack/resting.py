@@ -1,8 +1,10 @@
-"""Where a suspended coroutine rests: the registers that sigsetjmp saved when it left its stack, found and read from outside.
+"""Where a suspended coroutine rests: the registers that sigsetjmp saved when it left its stack, found and read from
+outside.
 
-The structure with the jmp_buf is known by a pointer to it near the outermost end of the stack, where the coroutine's first function
-keeps what it was started with. Which functions leave a stack so is told by the patch (`Record.suspends`); a buffer counts only when
-its program counter is in one of them and its stack pointer on the stack. glibc's mangling is undone with the process's secret.
+The structure with the jmp_buf is known by a pointer to it near the outermost end of the stack, where the coroutine's
+first function keeps what it was started with. Which functions leave a stack so is told by the patch
+(`Record.suspends`); a buffer counts only when its program counter is in one of them and its stack pointer on the stack.
+glibc's mangling is undone with the process's secret.
 """
 
 from __future__ import annotations
@@ -43,8 +45,8 @@ class RestingPlaces:
         return bool(self._suspends)
 
     def find(self, start: int, end: int, guard: int) -> tuple[Resting, ...]:
-        """Before a stop: the places of a stack, with whatever they hold now. All coroutines of a program are made alike, so where the
-        last one was found is looked first."""
+        """Before a stop: the places of a stack, with whatever they hold now. All coroutines of a program are made
+        alike, so where the last one was found is looked first."""
         if self._usual is not None:
             slot = end - self._usual[0]
             pointer = int.from_bytes(memory.try_read(self.pid, slot, _WORD), "little")
@@ -71,7 +73,8 @@ class RestingPlaces:
         return tuple(found)
 
     def read(self, stacks: Sequence[tuple[int, int, tuple[Resting, ...]]], guard: int) -> list[list[dict[int, int]]]:
-        """Inside the stop: for each stack (start, end, places) the registers that were saved of it; none when it is not sure any more."""
+        """Inside the stop: for each stack (start, end, places) the registers that were saved of it; none when it is not
+        sure any more."""
         ranges = array("Q")
         for _, _, places in stacks:
             for r in places:

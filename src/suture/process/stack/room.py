@@ -1,8 +1,9 @@
 """Room for a signal frame in a thread's own stack that is nobody's.
 
-Below a stack pointer there need not be any: it may be in a coroutine of a few KiB, or on a tiny signal stack, with other data under it.
-Looked for instead are pages of the thread's own stack, below its stack pointer, in which nothing has ever been written but by us. Where the stack has none any more, the room below the stack pointer is taken, if unwinding proves that the
-thread is on its own stack: the outermost frame is the first one that the stack can have.
+Below a stack pointer there need not be any: it may be in a coroutine of a few KiB, or on a tiny signal stack, with
+other data under it. Looked for instead are pages of the thread's own stack, below its stack pointer, in which nothing
+has ever been written but by us. Where the stack has none any more, the room below the stack pointer is taken, if
+unwinding proves that the thread is on its own stack: the outermost frame is the first one that the stack can have.
 """
 
 from __future__ import annotations
@@ -33,8 +34,8 @@ _START_STACK = 25  # startstack, counted from the state (proc_pid_stat(5))
 
 @dataclass(frozen=True)
 class StackRoom:
-    """There is room below the red zone of a stack pointer `top`. `start`..`end` are the pages without content that it lies in, none when it
-    is below the thread's own stack pointer."""
+    """There is room below the red zone of a stack pointer `top`. `start`..`end` are the pages without content that it
+    lies in, none when it is below the thread's own stack pointer."""
 
     top: int
     start: int = 0
@@ -44,8 +45,8 @@ class StackRoom:
 def own_stack(pid: int, is_main: bool, fs_base: int, maps: Maps) -> tuple[int, int] | None:
     """(low, high) of the stack that a thread was started with, as far as it is mapped; None when that cannot be told.
 
-    The main thread's is [stack]. For others the control block tells it: base, size and guard size stand in a row (stackblock in
-    nptl/descr.h; map_base in musl's pthread_impl.h).
+    The main thread's is [stack]. For others the control block tells it: base, size and guard size stand in a row
+    (stackblock in nptl/descr.h; map_base in musl's pthread_impl.h).
     """
     if is_main:
         found = next((m for m in maps.mappings if m.name == b"[stack]"), None)

@@ -1,9 +1,10 @@
 """Is any thread inside a function, or going to return into it? A conservative look at every word of every stack.
 
-Any 8-aligned word between the stack pointer and the end of the stack that lies in a forbidden range counts, and so does the
-program counter. A stack ends where its thread's control block begins, or with its mapping where there is no such block above.
-Old words that mean nothing any more count too: that errs on the side of waiting. A thread on another stack than its own
-(alternate signal stack, coroutine) has both searched. Stacks that no thread is on at the moment are `coroutine`'s.
+Any 8-aligned word between the stack pointer and the end of the stack that lies in a forbidden range counts, and so does
+the program counter. A stack ends where its thread's control block begins, or with its mapping where there is no such
+block above. Old words that mean nothing any more count too: that errs on the side of waiting. A thread on another stack
+than its own (alternate signal stack, coroutine) has both searched. Stacks that no thread is on at the moment are
+`coroutine`'s.
 """
 
 from __future__ import annotations
@@ -38,7 +39,8 @@ ELSEWHERE = -1
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """Addresses `start`..`end` (end excluded) where no thread may be. `owner` tells whose it is, `what` names it for people.
+    """Addresses `start`..`end` (end excluded) where no thread may be. `owner` tells whose it is, `what` names it for
+    people.
 
     `holds_entries`: functions begin in it, so that a word with an address inside need not be a return address.
     """
@@ -61,9 +63,11 @@ class Hit:
 
 
 class Stacks:
-    """Pieces of stack to search, piece n of thread `tids[n]`; a thread may have several. `ranges` are address, size, address, size, ...
+    """Pieces of stack to search, piece n of thread `tids[n]`; a thread may have several. `ranges` are address, size,
+    address, size, ...
 
-    Flat, because a stop with 512 threads has no time for 512 objects. `foreign` are the threads that are on another stack than their own.
+    Flat, because a stop with 512 threads has no time for 512 objects. `foreign` are the threads that are on another
+    stack than their own.
     """
 
     def __init__(self, tids: Sequence[int], ranges: array[int], foreign: frozenset[int] = frozenset()) -> None:
@@ -100,8 +104,8 @@ class Stacks:
 
 
 class StackUnknown(Exception):
-    """A stack pointer that points into no mapping that could be a stack; `tid` has it. `lasts`: it will be so until the process
-    ends."""
+    """A stack pointer that points into no mapping that could be a stack; `tid` has it. `lasts`: it will be so until the
+    process ends."""
 
     def __init__(self, tid: int, why: str, remedy: str = "", lasts: bool = False) -> None:
         super().__init__(f"thread {tid} {why}")
@@ -147,8 +151,9 @@ class Forbidden:
 
 
 def _words(buffer: bytearray, size: int, needles: Sequence[_Needle]) -> Iterable[tuple[int, int]]:
-    """One byte of each word is enough to leave nearly all out: all bytes at its place, taken with one slice, are searched for one
-    value (memchr); the few words that it finds are looked at one by one. A loop over all words would cost 50 times this.
+    """One byte of each word is enough to leave nearly all out: all bytes at its place, taken with one slice, are
+    searched for one value (memchr); the few words that it finds are looked at one by one. A loop over all words would
+    cost 50 times this.
     """
     words = memoryview(buffer).cast("Q")
     for needle in needles:
@@ -180,14 +185,16 @@ def _needles(ranges: Sequence[Range]) -> list[_Needle]:
 
 
 def _needle(shift: int, block: int) -> _Needle:
-    # the lowest byte that all of the block share tells most, unless it is one of the values that small numbers have there
+    # the lowest byte that all of the block share tells most, unless it is one of the values that small numbers have
+    # there
     tail = block.to_bytes(_WORD, "little")[: _WORD - shift // 8]
     place = next((i for i, b in enumerate(tail) if b not in (0x00, 0xFF)), 0)
     return _Needle(shift, block, shift // 8 + place, tail[place])
 
 
 _spare: list[bytearray] = []
-"""The memory of a snapshot that is done with: for the next process, since making it ready is a good part of a short job."""
+"""The memory of a snapshot that is done with: for the next process, since making it ready is a good part of a short
+job."""
 
 
 class Snapshot:
@@ -255,8 +262,9 @@ class Snapshot:
     def signal_frames(
         self, tids: Sequence[int], registers: memoryview[int], forbidden: Forbidden
     ) -> list[tuple[int, int, bool]]:
-        """Threads that are in a signal handler, with the stack pointer that the handler's frame says they had, and whether the frame is on
-        the stack that the thread is on now. Old frames that mean nothing any more are among them."""
+        """Threads that are in a signal handler, with the stack pointer that the handler's frame says they had, and
+        whether the frame is on the stack that the thread is on now. Old frames that mean nothing any more are among
+        them."""
         stacks, words = self._stacks, memoryview(self._buffer).cast("Q")
         frames = [(stacks.piece_at(offset), offset) for offset in forbidden.signal_frames_in(self._buffer, stacks.size)]
         for tid, rip in zip(tids, registers[x86_64.RIP :: x86_64.WORDS], strict=True):
@@ -291,7 +299,8 @@ class Snapshot:
 
 
 class StackMap:
-    """Which mapping is whose stack: prepared before a stop, cheap inside it. The main thread's is [stack], wherever its control block is."""
+    """Which mapping is whose stack: prepared before a stop, cheap inside it. The main thread's is [stack], wherever its
+    control block is."""
 
     def __init__(self, maps: Maps) -> None:
         self.raw = maps.raw
@@ -305,12 +314,14 @@ class StackMap:
         return index if index >= 0 and address < self._ends[index] else -1
 
     def below_control_blocks(self, pid: int, tids: Sequence[int], registers: memoryview[int]) -> Stacks | None:
-        """The pieces when each thread is on its own stack; None when one is not, or may not be: then `stacks` finds out.
+        """The pieces when each thread is on its own stack; None when one is not, or may not be: then `stacks` finds
+        out.
 
-        A thread's control block (fs_base) stands at the upper end of its own stack, whoever made it (pthread_create(3) lays it there,
-        also with pthread_attr_setstack(3)), so all that the thread may return into is between stack pointer and block, whatever
-        has been mapped or unmapped since the map was read. The piece must be readable as a whole: a guard page between the two
-        tells that the pointer is on another stack. The main thread's stack ends where it ended before: it is never moved.
+        A thread's control block (fs_base) stands at the upper end of its own stack, whoever made it (pthread_create(3)
+        lays it there, also with pthread_attr_setstack(3)), so all that the thread may return into is between stack
+        pointer and block, whatever has been mapped or unmapped since the map was read. The piece must be readable as a
+        whole: a guard page between the two tells that the pointer is on another stack. The main thread's stack ends
+        where it ended before: it is never moved.
         """
         starts = [rsp & ~7 for rsp in registers[x86_64.RSP :: x86_64.WORDS]]
         sizes = [
@@ -329,8 +340,9 @@ class StackMap:
         return Stacks(tids, ranges)
 
     def interrupted(self, stacks: Stacks, frames: Iterable[tuple[int, int, bool]]) -> list[tuple[int, int, int]]:
-        """Pieces (thread, address, size) that were in use when signals came and that `stacks` do not hold: a handler may run
-        above them on the same stack. `frames` are those of `Snapshot.signal_frames`; a pointer that points nowhere is of an old one."""
+        """Pieces (thread, address, size) that were in use when signals came and that `stacks` do not hold: a handler
+        may run above them on the same stack. `frames` are those of `Snapshot.signal_frames`; a pointer that points
+        nowhere is of an old one."""
         pieces = []
         for tid, rsp in dict.fromkeys((tid, rsp) for tid, rsp, _ in frames):
             index = self._index(rsp)
@@ -356,8 +368,8 @@ class StackMap:
             home = self._main if self._main >= 0 and (tid == pid or index == self._main) else self._index(fs_base)
             if index != home:
                 foreign.add(tid)
-                # its own stack: where its thread control block is, or for the main thread [stack]; how much of it is in use
-                # cannot be known
+                # its own stack: where its thread control block is, or for the main thread [stack]; how much of it is in
+                # use cannot be known
                 if home >= 0:
                     owners.append(tid)
                     ranges.extend((self._starts[home], self._ends[home] - self._starts[home]))

@@ -1,15 +1,17 @@
 """Can the code of a process leave a stack and come back to it later? Told from the code itself, before a stop.
 
-A stack is left by an instruction that loads the stack pointer with something that is not of the present frame. Counted are `mov`,
-`lea`, `add` and `xchg` to rsp, but for what compilers make of their own frames: from rbp, from r10 after a realignment, from a
-register that is kept over calls and that a `mov %rsp` filled shortly before (arrays of variable length). Bytes that only look like such
-an instruction are told from one by going through the function from its beginning, which the unwind tables tell. Assembly of ciphers
-keeps its frame in other registers, which nothing but its unwind table tells: a `mov` from the register at which the frame lies, as
-the table has it there, is of the present frame.
+A stack is left by an instruction that loads the stack pointer with something that is not of the present frame. Counted
+are `mov`, `lea`, `add` and `xchg` to rsp, but for what compilers make of their own frames: from rbp, from r10 after a
+realignment, from a register that is kept over calls and that a `mov %rsp` filled shortly before (arrays of variable
+length). Bytes that only look like such an instruction are told from one by going through the function from its
+beginning, which the unwind tables tell. Assembly of ciphers keeps its frame in other registers, which nothing but its
+unwind table tells: a `mov` from the register at which the frame lies, as the table has it there, is of the present
+frame.
 
-The C library, the loader and the unwinder change the stack pointer for whoever calls them, and are not counted themselves. Who may call
-them so is told by names in an image's dynamic strings: makecontext(3), swapcontext(3), setcontext(3), and sigaltstack(2) beside longjmp(3),
-from which stacks can be made too. libcrypto leaves a stack only for an engine that calls ASYNC_pause_job(3). Code that is in no file counts.
+The C library, the loader and the unwinder change the stack pointer for whoever calls them, and are not counted
+themselves. Who may call them so is told by names in an image's dynamic strings: makecontext(3), swapcontext(3),
+setcontext(3), and sigaltstack(2) beside longjmp(3), from which stacks can be made too. libcrypto leaves a stack only
+for an engine that calls ASYNC_pause_job(3). Code that is in no file counts.
 """
 
 from __future__ import annotations
@@ -167,7 +169,8 @@ class _Images:
         return self._tables[header]
 
     def is_frame_at(self, address: int, register: int | None) -> bool:
-        """Whether the unwind table says that the frame lies at a register (DWARF number) when the instruction at an address is reached."""
+        """Whether the unwind table says that the frame lies at a register (DWARF number) when the instruction at an
+        address is reached."""
         table = self._table(address)
         if register is None or table is None:
             return False
@@ -198,7 +201,8 @@ def stack_pointer_loads(code: bytes) -> Iterator[int]:
 
 
 def _moved_from(code: bytes) -> int | None:
-    """The register (DWARF number: psABI figure 3.36) that a `mov` between registers fills rsp from; None for any other instruction."""
+    """The register (DWARF number: psABI figure 3.36) that a `mov` between registers fills rsp from; None for any other
+    instruction."""
     prefix, opcode, modrm = code
     if opcode == 0x89 and prefix & 0xFB == 0x48 and modrm & 0xC7 == 0xC4:
         high, low = prefix & 4, modrm >> 3 & 7

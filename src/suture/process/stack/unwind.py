@@ -1,7 +1,8 @@
 """Who called whom on a stopped thread's stack, to tell a return address from an old word that means nothing any more.
 
-Inside a stop only rows that are known already are used, which costs microseconds; rows that were missing are looked up once the
-process runs again, so that the next stop has them. A stack that cannot be unwound to its outermost frame proves nothing.
+Inside a stop only rows that are known already are used, which costs microseconds; rows that were missing are looked up
+once the process runs again, so that the next stop has them. A stack that cannot be unwound to its outermost frame
+proves nothing.
 """
 
 from __future__ import annotations
@@ -54,7 +55,8 @@ def frames(registers: Mapping[int, int], row_of: Callable[[int], FrameRow], word
             row = row_of(here[RA] if exact else here[RA] - 1)
         except Undescribed:
             if not exact and row_of(here[RA]).is_start:
-                # what no call can have left: makecontext(3) lets its function return to the first byte of one that has no caller
+                # what no call can have left: makecontext(3) lets its function return to the first byte of one that has
+                # no caller
                 return found
             raise
         above = caller(row, here, word)

@@ -1,14 +1,15 @@
 """Borrowing one thread of a process for a few system calls, so that it survives even if we are killed at any instant.
 
-Before its registers change, a signal frame with the original ones is written below the red zone of its stack, and its signals
-are blocked. Then every state in which we may die leads back through sigreturn by itself:
+Before its registers change, a signal frame with the original ones is written below the red zone of its stack, and its
+signals are blocked. Then every state in which we may die leads back through sigreturn by itself:
 
-- before a call, the thread stands at `syscall; ret` with rax = rt_sigreturn: alone, it loads the frame and goes on as before;
-- at the entry of that sigreturn the call's number is exchanged for ours: alone, it makes our call, returns into the restorer
-  (the frame's first word) and from there into sigreturn.
+- before a call, the thread stands at `syscall; ret` with rax = rt_sigreturn: alone, it loads the frame and goes on as
+  before;
+- at the entry of that sigreturn the call's number is exchanged for ours: alone, it makes our call, returns into the
+  restorer (the frame's first word) and from there into sigreturn.
 
-When all goes well, the registers are put back by ptrace in a stop of the same kind as the first, so that the kernel itself
-restarts an interrupted call (signal restarts, restart blocks).
+When all goes well, the registers are put back by ptrace in a stop of the same kind as the first, so that the kernel
+itself restarts an interrupted call (signal restarts, restart blocks).
 """
 
 from __future__ import annotations
@@ -93,8 +94,8 @@ class Borrowed:
         return self._frame - _SCRATCH
 
     def open_path(self, fd: int) -> int:
-        """What the thread has open under a number, held without opening it (O_PATH). The table is the thread's own: other threads
-        of the process may have another one, and such as share it may have changed it."""
+        """What the thread has open under a number, held without opening it (O_PATH). The table is the thread's own:
+        other threads of the process may have another one, and such as share it may have changed it."""
         return open_file(self.pid, f"task/{self.tid}/fd/{fd}", flags=os.O_PATH, folder=self.tracee.folder)
 
     def descriptors(self) -> list[tuple[int, str]]:
@@ -102,7 +103,8 @@ class Borrowed:
         return self.tracee.descriptors(self.tid)
 
     def call(self, name: str, number: int, *arguments: int) -> int:
-        """Make one system call and return its result. Raises OSError with the call's errno, NoProcess when the thread ends."""
+        """Make one system call and return its result. Raises OSError with the call's errno, NoProcess when the thread
+        ends."""
         self.rest()
         self._to_syscall_stop()
         registers = Registers.from_buffer_copy(self._at_rest)
@@ -138,7 +140,8 @@ class Borrowed:
 
 
 def wait_stop(pid: int, tid: int, seconds: float) -> int:
-    """Wait for a ptrace stop and return its wait status. Raises NoProcess when the thread ended, Busy when it takes too long."""
+    """Wait for a ptrace stop and return its wait status. Raises NoProcess when the thread ended, Busy when it takes too
+    long."""
     try:
         status = wait_while_ours(tid, seconds)
     except TimeoutError as problem:
@@ -154,7 +157,8 @@ def wait_stop(pid: int, tid: int, seconds: float) -> int:
 
 @contextmanager
 def borrow(tracee: Tracee, maps: Maps, on_step: OnStep = no_step, deadline: float = math.inf) -> Iterator[Borrowed]:
-    """Borrow a thread. Other threads run on. No call is waited for beyond `deadline` (time.monotonic). Raises NoProcess, NoPermission, AlreadyTraced, Busy, Unsupported."""
+    """Borrow a thread. Other threads run on. No call is waited for beyond `deadline` (time.monotonic). Raises
+    NoProcess, NoPermission, AlreadyTraced, Busy, Unsupported."""
     pid = tracee.pid
     if "shstk" in read_status(pid).features:
         raise Unsupported(
@@ -249,11 +253,12 @@ def _uninterruptible(tracee: Tracee) -> list[str]:
 
 
 def _write_frame(tracee: Tracee, tid: int, frame: SignalFrame) -> None:
-    """Write the frame, and prove that what was written is the memory of this very thread: a random number that is put below the
-    frame is read back through the thread. It stands still, so from then on its memory stays the same. Raises NoProcess.
+    """Write the frame, and prove that what was written is the memory of this very thread: a random number that is put
+    below the frame is read back through the thread. It stands still, so from then on its memory stays the same. Raises
+    NoProcess.
 
-    Everything that was found out about the memory before is then about the memory that the thread has, since a process never comes
-    back to one that it has left by execve.
+    Everything that was found out about the memory before is then about the memory that the thread has, since a process
+    never comes back to one that it has left by execve.
     """
     proof = os.urandom(16)
     start = frame.address - _SCRATCH
@@ -324,8 +329,9 @@ def _give_back(tracee: Tracee, tid: int, original: Registers | None, mask: int |
 
 
 def _back_to_signal_code(pid: int, tid: int) -> None:
-    """To a stop inside the kernel's signal code, where it looks at orig_rax once more. A call of ours that has not returned is interrupted:
-    its end is a stop too, and any stop takes the place of one that was asked for (kernel/signal.c, ptrace_stop)."""
+    """To a stop inside the kernel's signal code, where it looks at orig_rax once more. A call of ours that has not
+    returned is interrupted: its end is a stop too, and any stop takes the place of one that was asked for
+    (kernel/signal.c, ptrace_stop)."""
     stands = False
     with suppress(ProcessLookupError):
         syscall.get_registers(tid)
@@ -340,14 +346,16 @@ def _back_to_signal_code(pid: int, tid: int) -> None:
 
 
 def _dispatched(tid: int, gadgets: Gadgets) -> Gadgets | None:
-    """With what the thread can make calls in spite of Syscall User Dispatch, which turns those from other places than its own into SIGSYS
-    while its selector says so, before any tracer is asked. Kept with signals blocked, such a SIGSYS would kill. None when it cannot."""
+    """With what the thread can make calls in spite of Syscall User Dispatch, which turns those from other places than
+    its own into SIGSYS while its selector says so, before any tracer is asked. Kept with signals blocked, such a SIGSYS
+    would kill. None when it cannot."""
     try:
         dispatch = syscall.get_user_dispatch(tid)
     except OSError as problem:
         if problem.errno != errno.EIO:
             raise
-        # Linux 5.11 to 6.3 have it and do not tell. Without a handler of SIGSYS it is of no use; a seccomp filter is the other reason for one
+        # Linux 5.11 to 6.3 have it and do not tell. Without a handler of SIGSYS it is of no use; a seccomp filter is
+        # the other reason for one
         status = read_status(tid)
         return None if status.caught & 1 << (signal.SIGSYS - 1) and not status.seccomp else gadgets
     if dispatch is None:
@@ -379,7 +387,8 @@ def _suspend_seccomp(pid: int, tid: int) -> None:
 
 
 def _candidates_anew(tracee: Tracee, tried: list[str]) -> Iterator[int]:
-    """Threads to try, listed again while all of them had ended by the time that it was their turn (none is in `tried`)."""
+    """Threads to try, listed again while all of them had ended by the time that it was their turn (none is in
+    `tried`)."""
     for _ in range(_LISTINGS):
         yield from _candidates(tracee)
         if tried:

@@ -1,9 +1,11 @@
-"""Catching threads as they leave a function, for those that are nearly always inside: sampling would hardly ever find them outside.
+"""Catching threads as they leave a function, for those that are nearly always inside: sampling would hardly ever find
+them outside.
 
-Each gets a breakpoint of the processor at the address to which its outermost old frame returns. It is a perf event with `sigtrap`
-(perf_event_open(2), Linux 5.13), so it belongs to our descriptor: when we die, it is gone, which a breakpoint set with ptrace would not be.
-A thread that meets it takes a SIGTRAP, which we see first and keep from it. Should we die between the two, the signal would go on to the
-process; so it is made to ignore SIGTRAP meanwhile, by a borrowed call. What that can leave behind is a process that ignores SIGTRAP.
+Each gets a breakpoint of the processor at the address to which its outermost old frame returns. It is a perf event with
+`sigtrap` (perf_event_open(2), Linux 5.13), so it belongs to our descriptor: when we die, it is gone, which a breakpoint
+set with ptrace would not be. A thread that meets it takes a SIGTRAP, which we see first and keep from it. Should we die
+between the two, the signal would go on to the process; so it is made to ignore SIGTRAP meanwhile, by a borrowed call.
+What that can leave behind is a process that ignores SIGTRAP.
 """
 
 from __future__ import annotations
@@ -33,7 +35,8 @@ _ACTION = struct.Struct("<QQQQ")  # struct kernel_sigaction: handler, flags, res
 
 @dataclass(frozen=True)
 class Exit:
-    """Where a thread will be when it has left the outermost old frame: program counter, and the least that its stack pointer is then."""
+    """Where a thread will be when it has left the outermost old frame: program counter, and the least that its stack
+    pointer is then."""
 
     pc: int
     sp: int
@@ -41,8 +44,9 @@ class Exit:
 
 @contextmanager
 def caught(tracee: Tracee, exits: Mapping[int, Exit], seconds: float) -> Iterator[frozenset[int]]:
-    """Hold threads, by number, each at its exit; they stand still when all of them do at the same time, and inside they may be given to a `Seizure`.
-    None are held when that did not come about within `seconds`, or where this cannot be done."""
+    """Hold threads, by number, each at its exit; they stand still when all of them do at the same time, and inside they
+    may be given to a `Seizure`. None are held when that did not come about within `seconds`, or where this cannot be
+    done."""
     catch = Catch(tracee, exits)
     with ignoring_trap(tracee) as safe:
         try:
@@ -54,7 +58,8 @@ def caught(tracee: Tracee, exits: Mapping[int, Exit], seconds: float) -> Iterato
 
 
 class Catch:
-    """Attaches to threads and waits for each at its exit. `held` are those that stand there, with the time since when."""
+    """Attaches to threads and waits for each at its exit. `held` are those that stand there, with the time since
+    when."""
 
     def __init__(self, tracee: Tracee, exits: Mapping[int, Exit]) -> None:
         self._pid = tracee.pid

@@ -1,6 +1,8 @@
-"""Letting go of a tracee in whatever state it is. PTRACE_DETACH works only on a stopped one, so a running one is stopped first.
+"""Letting go of a tracee in whatever state it is. PTRACE_DETACH works only on a stopped one, so a running one is
+stopped first.
 
-A thread deep in the kernel does not stop; it is remembered and let go as soon as it has. When we end, the kernel lets all go.
+A thread deep in the kernel does not stop; it is remembered and let go as soon as it has. When we end, the kernel lets
+all go.
 """
 
 from __future__ import annotations
@@ -22,7 +24,8 @@ _lingering: set[int] = set()
 
 
 def is_ours(tid: int) -> bool:
-    """Whether this thread of ours is the tracer. After execve a main thread's number belongs to another thread, which is not traced."""
+    """Whether this thread of ours is the tracer. After execve a main thread's number belongs to another thread, which
+    is not traced."""
     try:
         return read_status(tid).tracer == threading.get_native_id()
     except NoProcess:
@@ -50,8 +53,8 @@ def wait_while_ours(tid: int, seconds: float) -> int | None:
 
 
 def detach_running(tid: int, seconds: float = 1.0) -> list[int]:
-    """Stop and let go; a call that this interrupts starts again, a signal is handed over. Returns children of its whose birth
-    the stop has reported: they are attached too."""
+    """Stop and let go; a call that this interrupts starts again, a signal is handed over. Returns children of its whose
+    birth the stop has reported: they are attached too."""
     syscall.ptrace_fast(syscall.PTRACE_INTERRUPT, tid, None, None)
     try:
         status = wait_while_ours(tid, seconds)
@@ -92,8 +95,9 @@ def detach_newborn(tid: int) -> None:
 def sweep(pids: Iterable[int]) -> None:
     """Let go of every thread of these processes that is still ours.
 
-    For when threads have ended or would not stop: the process may have called execve, and then a thread of ours lives on under
-    the main thread's number, and others may have been born attached. Two rounds must find nothing, because the number may change hands within one.
+    For when threads have ended or would not stop: the process may have called execve, and then a thread of ours lives
+    on under the main thread's number, and others may have been born attached. Two rounds must find nothing, because the
+    number may change hands within one.
     """
     deadline = time.monotonic() + 1.0
     clean = 0

@@ -1,7 +1,8 @@
-"""System calls that our stop has interrupted and that would not go on as if nothing had been: they are made to start again.
+"""System calls that our stop has interrupted and that would not go on as if nothing had been: they are made to start
+again.
 
-One kind would return EINTR for it. Another the kernel goes on with by a call of its own, restart_syscall, and where the thread's seccomp
-filters forbid that, it is made anew instead: a time that it waits for then begins anew too.
+One kind would return EINTR for it. Another the kernel goes on with by a call of its own, restart_syscall, and where the
+thread's seccomp filters forbid that, it is made anew instead: a time that it waits for then begins anew too.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ _IGNORED_BY_DEFAULT = sum(1 << (s - 1) for s in (signal.SIGCHLD, signal.SIGURG, 
 def repair_interrupted(tid: int, registers: Registers, status: int, filtered: bool | None = None) -> bool:
     """For a thread in the ptrace stop `status`: set `registers` back to repeat its call when only our stop made it end.
 
-    A signal that is to be handled keeps its EINTR. `filtered`: whether the thread may have a seccomp filter, looked up when not given.
-    Returns whether the registers changed; they are not written.
+    A signal that is to be handled keeps its EINTR. `filtered`: whether the thread may have a seccomp filter, looked up
+    when not given. Returns whether the registers changed; they are not written.
     """
     if not _would_end(tid, registers, filtered) or _is_handled(tid, status):
         return False

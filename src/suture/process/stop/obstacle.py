@@ -1,4 +1,5 @@
-"""What outside a process keeps it from being stopped or from getting memory for a patch: told by name, with what lifts it.
+"""What outside a process keeps it from being stopped or from getting memory for a patch: told by name, with what lifts
+it.
 
 Control groups (cgroups(7): versions 1 and 2), resource limits (getrlimit(2)), sysctls of vm, and children of vfork.
 """
@@ -62,7 +63,8 @@ def frozen(pid: int) -> Obstacle | None:
 
 
 def refuse_without_memory(tracee: Tracee, size: int) -> None:
-    """Raises Refused when the process's memory control group has not `size` bytes left: the kernel would kill one of its processes.
+    """Raises Refused when the process's memory control group has not `size` bytes left: the kernel would kill one of
+    its processes.
 
     What can be reclaimed counts as left: the page cache, and with enough swap everything.
     """
@@ -78,8 +80,8 @@ def refuse_without_memory(tracee: Tracee, size: int) -> None:
             left = limit - used + _reclaimable(group)
             if left < need and _meminfo("SwapFree") < need:
                 raise Refused(
-                    f"pid {tracee.pid}: its control group {group} has {max(left, 0) >> 10} KiB of memory left, the patch may need"
-                    f" {need >> 10}, and at the limit the kernel kills",
+                    f"pid {tracee.pid}: its control group {group} has {max(left, 0) >> 10} KiB of memory left, the "
+                    f"patch may need {need >> 10}, and at the limit the kernel kills",
                     f"raise the limit: echo {limit + 4 * need} > {group / most}",
                     reason=Reason.LIMIT_MEMORY,
                 )
@@ -94,8 +96,8 @@ def why_uninterruptible(pid: int, tid: int) -> str:
         # after vfork, until execve or exit, the parent waits and both have one memory (vfork(2))
         if os.path.exists(f"/proc/{child}"):
             return (
-                f"sleeps in the kernel until its child {child} has executed a program or ended (vfork), or for input or output,"
-                " and cannot be interrupted"
+                f"sleeps in the kernel until its child {child} has executed a program or ended (vfork), or for input "
+                "or output, and cannot be interrupted"
             )
     return "sleeps in the kernel and cannot be interrupted (vfork or input/output)"
 

@@ -1,7 +1,7 @@
 """What a thread's seccomp filters say of a system call (seccomp(2)): the filters are read and run here.
 
-The kernel itself makes one call that no program asks for: restart_syscall, to go on with a sleep that a stop has interrupted. A filter
-that does not know it kills the program, or makes the sleep fail. SIGSTOP would do the same.
+The kernel itself makes one call that no program asks for: restart_syscall, to go on with a sleep that a stop has
+interrupted. A filter that does not know it kills the program, or makes the sleep fail. SIGSTOP would do the same.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ _FROM_X, _FROM_A = 0x08, 0x10
 
 
 def allows(tid: int, registers: Registers, number: int) -> bool:
-    """Whether the filters of a stopped thread let it make the call `number` with the arguments in `registers`, itself and alone.
-    False when they cannot be read."""
+    """Whether the filters of a stopped thread let it make the call `number` with the arguments in `registers`, itself
+    and alone. False when they cannot be read."""
     data = _seccomp_data(registers, number)
     for index in range(_MOST_FILTERS):
         try:
@@ -47,8 +47,8 @@ def _seccomp_data(registers: Registers, number: int) -> bytes:
 
 
 def _run(program: Sequence[tuple[int, int, int, int]], data: bytes) -> int:
-    """Run a classic BPF program (code, jt, jf, k) as seccomp allows it (kernel/seccomp.c, seccomp_check_filter). 0, which kills,
-    for what it is not."""
+    """Run a classic BPF program (code, jt, jf, k) as seccomp allows it (kernel/seccomp.c, seccomp_check_filter). 0,
+    which kills, for what it is not."""
     a = x = at = 0
     memory = [0] * 16
     for _ in range(_MOST_STEPS):

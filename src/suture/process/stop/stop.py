@@ -1,8 +1,8 @@
 """Stopping every thread that can execute a process's memory, for as short as can be.
 
-`Seizure` attaches to all threads while they run; `stop` is the pause; leaving the context detaches. Threads and processes
-born meanwhile are attached by the kernel (PTRACE_O_TRACECLONE and so on) and join in. Signals that a stop meets are
-handed over at detach. Nothing of ours is left behind if we die: the kernel detaches, and the threads go on.
+`Seizure` attaches to all threads while they run; `stop` is the pause; leaving the context detaches. Threads and
+processes born meanwhile are attached by the kernel (PTRACE_O_TRACECLONE and so on) and join in. Signals that a stop
+meets are handed over at detach. Nothing of ours is left behind if we die: the kernel detaches, and the threads go on.
 """
 
 from __future__ import annotations
@@ -46,11 +46,11 @@ class NotStopped(Exception):
 
 
 class _Reaper(threading.Thread):
-    """Takes the exit of seized threads from the kernel while another is being seized. It rests during the pause, of which its
-    turns at the interpreter would be a part.
+    """Takes the exit of seized threads from the kernel while another is being seized. It rests during the pause, of
+    which its turns at the interpreter would be a part.
 
-    execve waits, holding a lock, until all other threads have ended and their tracer has taken notice; seizing waits for that
-    lock (ptrace(2), BUGS). With no one to take notice, all three would wait for ever.
+    execve waits, holding a lock, until all other threads have ended and their tracer has taken notice; seizing waits
+    for that lock (ptrace(2), BUGS). With no one to take notice, all three would wait for ever.
     """
 
     def __init__(self, pid: int) -> None:
@@ -64,14 +64,16 @@ class _Reaper(threading.Thread):
             if self.rests:
                 continue
             with suppress(NoProcess):
-                # also those that were born attached and that we have not heard of; the main thread's exit is its parent's
+                # also those that were born attached and that we have not heard of; the main thread's exit is its
+                # parent's
                 for tid in list_threads(self._pid):
                     with suppress(OSError):
                         if tid != self._pid:
                             self._take_exit(tid)
 
     def _take_exit(self, tid: int) -> None:
-        """A tracee's stops are reported even to those who ask for exits alone, so look first and leave them to the tracer."""
+        """A tracee's stops are reported even to those who ask for exits alone, so look first and leave them to the
+        tracer."""
         seen = os.waitid(os.P_PID, tid, os.WEXITED | os.WNOHANG | os.WNOWAIT | syscall.WALL)
         if seen is not None and seen.si_code in (os.CLD_EXITED, os.CLD_KILLED, os.CLD_DUMPED):
             os.waitid(os.P_PID, tid, os.WEXITED | os.WNOHANG | syscall.WALL)
@@ -85,8 +87,8 @@ class _Reaper(threading.Thread):
 class Seizure:
     """All threads of a process and of those that share its memory, seized and running. A context manager.
 
-    `held` are threads that are ours and stand still already. After `stop`, `tids` are the stopped threads and `registers` theirs in the same order: a flat view of 64-bit words,
-    x86_64.WORDS for each.
+    `held` are threads that are ours and stand still already. After `stop`, `tids` are the stopped threads and
+    `registers` theirs in the same order: a flat view of 64-bit words, x86_64.WORDS for each.
     """
 
     def __init__(self, tracee: Tracee, held: Iterable[int] = ()) -> None:
@@ -157,8 +159,8 @@ class Seizure:
                 self._collect_births()
 
     def _seize_sharers(self) -> None:
-        """Processes with the same memory. Looked for when all known threads are seized, whose children are ours from birth on; what
-        a sharer bore before it was seized is found by looking again."""
+        """Processes with the same memory. Looked for when all known threads are seized, whose children are ours from
+        birth on; what a sharer bore before it was seized is found by looking again."""
         while new := [pid for pid in self.tracee.memory_sharers() if pid not in self._processes]:
             for pid in new:
                 self._refuse_unstoppable(pid)
@@ -227,7 +229,8 @@ class Seizure:
                 self._end(tid)
 
     def _refuse_unstoppable(self, pid: int) -> None:
-        """A thread in uninterruptible sleep (a parent in vfork, or in a dead file system) cannot be stopped: do not try."""
+        """A thread in uninterruptible sleep (a parent in vfork, or in a dead file system) cannot be stopped: do not
+        try."""
         for tid in self._list(pid):
             try:
                 state, filtered = read_condition(pid, tid)
@@ -241,8 +244,8 @@ class Seizure:
         self._rows = syscall.RegisterRows(count + 64)
 
     def stop(self, seconds: float = 0.05) -> None:
-        """Stop all. On return nothing can run in the memory. Raises NotStopped, NoProcess, Unsupported; then everything runs
-        again once the context is left."""
+        """Stop all. On return nothing can run in the memory. Raises NotStopped, NoProcess, Unsupported; then everything
+        runs again once the context is left."""
         try:
             self._stop(seconds)
         except BaseException:
@@ -342,8 +345,9 @@ class Seizure:
     def _all_known(self) -> bool:
         """Whether the process has just as many threads as stand still here: then there is none that is not known.
 
-        The task folder has a link for each thread and two of its own (fs/proc/base.c, proc_task_getattr); one that has ended counts
-        until its tracer has taken notice, so that a count can only be too high. Listing 512 threads takes 50 times as long.
+        The task folder has a link for each thread and two of its own (fs/proc/base.c, proc_task_getattr); one that has
+        ended counts until its tracer has taken notice, so that a count can only be too high. Listing 512 threads takes
+        50 times as long.
         """
         if len(self._processes) > 1 or _RUNNING in self._status.values():
             return False

@@ -17,8 +17,8 @@ _PATCH = b"/memfd:suture:"
 
 
 def refuse_unsettled(tracee: Tracee, maps: Maps, seconds: float = _SECONDS) -> None:
-    """Raises NoProcess when the process executes another program since `tracee` was opened, Busy when the code that it has loaded
-    is not that of `maps` any more. Looks for a moment."""
+    """Raises NoProcess when the process executes another program since `tracee` was opened, Busy when the code that it
+    has loaded is not that of `maps` any more. Looks for a moment."""
     until = time.monotonic() + seconds
     while True:
         tracee.check_same()
