@@ -9,12 +9,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 _TEXT = """\
-A *fix* is a patch of the newer version's series, or a single change of what differs beside these: hunks that change one function or share a
-name that comes or goes. *Live* means that all of it is in the patches: *safe* may be
-applied without a person, *review* names what one should look at first (a lock, a reference or a wait that comes or goes). *No code* means that it changes no code of a shipped binary.
-*On disk only* means that it changes code and that some of that cannot be patched live. *Untried* means that the package could not be
-made ready. A CVE counts as closed live when every fix for it is; a CVE that the changelog names and no patch is for counts as
-closed when all changes beside the series are.
+A *fix* is a patch of the newer version's series, or a single change of what differs beside these: hunks that change one
+function or share a name that comes or goes. *Live* means that all of it is in the patches: *safe* may be applied
+without a person, *review* names what one should look at first (a lock, a reference or a wait that comes or goes). *No
+code* means that it changes no code of a shipped binary. *On disk only* means that it changes code and that some of that
+cannot be patched live. *Untried* means that the package could not be made ready. A CVE counts as closed live when every
+fix for it is; a CVE that the changelog names and no patch is for counts as closed when all changes beside the series
+are.
 """
 _COLUMNS = (
     "package",

@@ -17,9 +17,9 @@ _TAKES = {
     "a type's layout changes": "a person who writes the fix with shadow variables: objects of the old layout exist",
     "a constant table changes": "a callback that writes it: who has its address keeps the old one",
     "a variable's initial value changes": "a callback that sets it",
-    "does not compile without more of the difference": "the rest of a commit that reaches further than the rule takes in",
+    "does not compile without more of the difference": "the rest of a commit that goes further than the rule",
     "initialisation code changes": "a fix for what runs already: the code has run, or livepatch can't divert it",
-    "a function can't be diverted (notrace)": "another way to divert than the function tracer's: kernel/trace is compiled without it",
+    "a function can't be diverted (notrace)": "another way to divert: kernel/trace is compiled without the tracer's",
     "a header that many files use changes": "compiling more than 120 files, or a rule that takes in less",
 }
 """What stands against a class of refusals."""
@@ -42,32 +42,32 @@ def document(record: Record) -> str:
         *(["", _short(lacking_rows, record.data["wanted"], len(code), len(made))] if lacking_rows else []),
         "",
         (
-            f"Single changes of C files from linux {record.data['version']} to {record.data['to']}, chosen by a rule and "
-            "not by success:"
+            f"Single changes of C files from linux {record.data['version']} to {record.data['to']}, chosen by a rule "
+            "and not by success:"
         ),
         (
-            "the files of net, fs, mm, kernel, block, ipc, security, lib, crypto, io_uring and of the drivers' net, tty, "
-            "char, md, nvme and"
+            "the files of net, fs, mm, kernel, block, ipc, security, lib, crypto, io_uring and of the drivers' net, "
+            "tty, char, md, nvme and"
         ),
         (
-            "scsi that differ, in the order of the SHA-256 of their paths, those that this kernel has compiled. Sixteen "
-            "stable releases meet in"
+            "scsi that differ, in the order of the SHA-256 of their paths, those that this kernel has compiled. "
+            "Sixteen stable releases meet in"
         ),
         (
             "the difference of a file, so it is taken apart into hunks that belong together: they change the same "
             "function, or share a name"
         ),
         (
-            "that comes or goes (bench/kernel_change.py). Of each file the change whose text has the smallest SHA-256 is "
-            "tried. Where the"
+            "that comes or goes (bench/kernel_change.py). Of each file the change whose text has the smallest "
+            "SHA-256 is tried. Where the"
         ),
         (
-            "compiler or Suture misses a name, the change takes in what brings it: hunks of headers, functions of other "
-            "C files, changes of"
+            "compiler or Suture misses a name, the change takes in what brings it: hunks of headers, functions of "
+            "other C files, changes of"
         ),
         (
-            f"each file that the compiler rejects (bench/kernel_pool.py), at most {MOST_FOR_A_NAME} hunks for a name and "
-            f"{MOST} in all. Every changed line"
+            f"each file that the compiler rejects (bench/kernel_pool.py), at most {MOST_FOR_A_NAME} hunks for a name "
+            f"and {MOST} in all. Every changed line"
         ),
         "is accounted for (docs/how-to/kernel.md); *complete* means that none is missing.",
         "",
@@ -111,12 +111,12 @@ def document(record: Record) -> str:
     lines += [
         "",
         (
-            "*seconds*: from the fix to the module, the tree prepared. *transition*: seconds from loading to its end in "
-            "the guest under"
+            "*seconds*: from the fix to the module, the tree prepared. *transition*: seconds from loading to its "
+            "end in the guest under"
         ),
         (
-            "emulation. *keep*: disabled and left loaded, since the kernel may hold addresses of new code. *later*: the "
-            "module that is"
+            "emulation. *keep*: disabled and left loaded, since the kernel may hold addresses of new code. *later*: "
+            "the module that is"
         ),
         "patched did not load in the guest, so its functions would be replaced when it comes.",
     ]
@@ -131,8 +131,8 @@ def _engines(record: Record, measured: Sequence[dict[str, Any]]) -> list[str]:
         return []
     return [
         (
-            f"{len(older)} of the changes were measured by an earlier engine, and not again since (marked *): {refused} "
-            "of them it refused."
+            f"{len(older)} of the changes were measured by an earlier engine, and not again since (marked *): "
+            f"{refused} of them it refused."
         ),
         "",
     ]

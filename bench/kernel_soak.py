@@ -21,7 +21,8 @@ from suture.make_kernel.target import find
 _HERE = Path(__file__).resolve().parent
 _LOAD = """
 (while :; do /bin/true; sh -c :; done) >/dev/null 2>&1 &
-(mkdir -p /tmp/load; while :; do dd if=/dev/zero of=/tmp/load/a bs=64k count=16; cp /tmp/load/a /tmp/load/b; rm /tmp/load/*; done) >/dev/null 2>&1 &
+(mkdir -p /tmp/load; while :; do dd if=/dev/zero of=/tmp/load/a bs=64k count=16; cp /tmp/load/a /tmp/load/b;
+    rm /tmp/load/*; done) >/dev/null 2>&1 &
 (while :; do nc -l -p 7000 -e /bin/cat; done) >/dev/null 2>&1 &
 (while :; do echo hello | timeout 2 nc 127.0.0.1 7000; done) >/dev/null 2>&1 &
 (while :; do ping -c 1 127.0.0.1; done) >/dev/null 2>&1 &
@@ -37,7 +38,8 @@ for number in range(rounds):
     path, patch = patches[number % len(patches)]
     up = apply(path, patch, 120)
     down = revert(patch.manifest.module, 120)
-    print(json.dumps([patch.manifest.module, up.outcome.value, up.seconds, down.outcome.value, down.seconds]), flush=True)
+    print(json.dumps([patch.manifest.module, up.outcome.value,
+        up.seconds, down.outcome.value, down.seconds]), flush=True)
 """
 _BAD = (
     "BUG",

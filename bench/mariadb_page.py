@@ -56,8 +56,8 @@ def document(record: Mapping[str, Any]) -> str:
         *_table(("what", "value"), rows(data)),
         "",
         (
-            "The first apply and the first replace stop once more, to make the unwind tables known. A stop lasts as long "
-            "as it takes to get"
+            "The first apply and the first replace stop once more, to make the unwind tables known. A stop lasts as "
+            "long as it takes to get"
         ),
         (
             "hold of all threads, which depends on what else runs; docs/results/benchmarks.md has pauses on a quiet "
@@ -149,26 +149,30 @@ suture status
 suture revert ID
 ```
 
-A fix switches in one stop or not at all. The fixes below have three functions each through which nearly every query runs, and switch
-so under load. If `apply` ends with *busy* because some thread is always in one of many functions, `suture make --apart REASON` makes a patch
-whose functions switch as they are free. Use it only where each function's change stands alone (docs/explanation/applying.md, "Groups").
+A fix switches in one stop or not at all. The fixes below have three functions each through which nearly every query
+runs, and switch so under load. If `apply` ends with *busy* because some thread is always in one of many functions,
+`suture make --apart REASON` makes a patch whose functions switch as they are free. Use it only where each function's
+change stands alone (docs/explanation/applying.md, "Groups").
 
-The recipe (src/suture/recipes/mariadb.toml) configures as debian/rules does and builds nothing but the generators of headers; a fix costs the
-compilation of the files that it touches. Making the tree for the first time took 12 minutes on two cores that ten other processes
-wanted too (configure 5, generators 4, recording 1, the rest packages); that is done once per version. C++ code may throw, catch and clean up in replaced functions (docs/reference/patch-format.md, "The finder").
+The recipe (src/suture/recipes/mariadb.toml) configures as debian/rules does and builds nothing but the generators of
+headers; a fix costs the compilation of the files that it touches. Making the tree for the first time took 12 minutes on
+two cores that ten other processes wanted too (configure 5, generators 4, recording 1, the rest packages); that is done
+once per version. C++ code may throw, catch and clean up in replaced functions (docs/reference/patch-format.md, "The
+finder").
 """
 
 _REST = """\
 ## Which fixes
 
-The archive lists mariadb 10.11.19 and 11.8.9 and mariadb-10.5 10.5.29, but their sources do not arrive from it; of the sources that do
-(10.11.18, 10.5.23) no two belong to one series. So no fix between two versions of the archive could be tried: those above were
-written for the purpose. A patch file that applies to the source of the running version is all that is needed.
+The archive lists mariadb 10.11.19 and 11.8.9 and mariadb-10.5 10.5.29, but their sources do not arrive from it; of the
+sources that do (10.11.18, 10.5.23) no two belong to one series. So no fix between two versions of the archive could be
+tried: those above were written for the purpose. A patch file that applies to the source of the running version is all
+that is needed.
 
 ## A server of your own, MySQL
 
-Upstream's MySQL and MariaDB come from one code base and are built in the same way, with CMake and g++. For a server that was built
-from a tree which is still there (what of this has been tried is below):
+Upstream's MySQL and MariaDB come from one code base and are built in the same way, with CMake and g++. For a server
+that was built from a tree which is still there (what of this has been tried is below):
 
 ```
 cmake -S . -B build -DCMAKE_EXPORT_COMPILE_COMMANDS=ON && cmake --build build
@@ -177,16 +181,18 @@ suture make --tree . --binary build/runtime_output_directory/mysqld --fix hole.p
 
 The binary may be stripped. Compiler and flags must be those of the running server.
 
-For a server out of upstream's own packages a recipe needs a source package that `apt-get source` can fetch and the binary
-package; `[[binary]]` names package, file and link output. Packages that do not come from a Debian archive (rpm, tar) have no source
-that Suture could fetch by itself: unpack them, take the tree of the same release, configure it with the flags that the server
-reports, and use `--tree DIR --binary FILE`; the match says whether it is the same code, and the build-id in the patch ties it to that binary.
+For a server out of upstream's own packages a recipe needs a source package that `apt-get source` can fetch and the
+binary package; `[[binary]]` names package, file and link output. Packages that do not come from a Debian archive (rpm,
+tar) have no source that Suture could fetch by itself: unpack them, take the tree of the same release, configure it with
+the flags that the server reports, and use `--tree DIR --binary FILE`; the match says whether it is the same code, and
+the build-id in the patch ties it to that binary.
 
 | | tried |
 |---|---|
 | MariaDB 10.11.18 of the archive, amd64 | yes, this page |
 | MariaDB 10.5 and 11.8 | no: see above |
-| `--tree DIR --binary FILE` with a stripped C++ program built by CMake, with exceptions | yes, a small one by hand; no whole server |
+| `--tree DIR --binary FILE`: a stripped C++ program of CMake, with exceptions | a small one by hand; no whole server |
 | MySQL 8, deb or rpm | no: the archives hold no MySQL server |
-| gdb through patched frames | yes (docs/explanation/applying.md); perf by frame pointers, which mariadbd has: yes; perf by tables (`--call-graph dwarf`): ends at the frame |
+| gdb through patched frames | yes (docs/explanation/applying.md) |
+| perf through patched frames | by frame pointers, which mariadbd has: yes; by tables (`--call-graph dwarf`): no |
 """

@@ -215,7 +215,8 @@ def _by_command(words: Sequence[str]) -> float:
 
 
 COLUMNS = (
-    "threads", "load", "floor p50", "p99", "max", "real-time floor p50", "engine p50", "p99", "max", "ratio p50", "to real-time", "fresh p50", "seen p50", "p99", "max",
+    "threads", "load", "floor p50", "p99", "max", "real-time floor p50", "engine p50", "p99", "max",
+    "ratio p50", "to real-time", "fresh p50", "seen p50", "p99", "max",
     "seen floor p50", "more stops",
 )  # fmt: skip
 
@@ -228,7 +229,9 @@ def row(sample: dict[str, Any]) -> list[str]:
     fresh = f"{Spread.of(sample['fresh']).p50:.0f}"
     more = sum(n > 1 for n in sample["stops"])
     return [
-        str(sample["threads"]), sample["load"], *floor.cells(), f"{Spread.of(sample['realtime']).p50:.0f}", *engine.cells(), f"{ratio(sample['engine'], sample['floor']):.2f}",
+        str(sample["threads"]), sample["load"], *floor.cells(),
+        f"{Spread.of(sample['realtime']).p50:.0f}",
+        *engine.cells(), f"{ratio(sample['engine'], sample['floor']):.2f}",
         f"{ratio(sample['engine'], sample['realtime']):.2f}", fresh, *inside, f"{more} of {len(sample['stops'])}",
     ]  # fmt: skip
 

@@ -115,7 +115,8 @@ def _measure(server: Server, first: Path, whole: Path, args: argparse.Namespace)
     faults += [line for line in said.splitlines() if any(w in line for w in ("PANIC", "terminated by signal", "FATAL"))]
     origin = marks["before"][0]
     return {
-        "old": OLD, "clients": args.clients, "rate": args.rate, "rounds": args.rounds, "scale": _SCALE, "faults": faults,
+        "old": OLD, "clients": args.clients, "rate": args.rate,
+        "rounds": args.rounds, "scale": _SCALE, "faults": faults,
         "phases": {n: [a - origin, b - origin] for n, (a, b) in marks.items()},
         "latency": {n: _spread(transactions, a, b) for n, (a, b) in marks.items()},
         "timeline": _timeline(transactions, origin), "changes": changes, "transactions": len(transactions),

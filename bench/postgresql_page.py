@@ -19,39 +19,42 @@ _COLOURS = {"p50": "#1b6ca8", "p99": "#d98200", "max": "#a83232"}
 _SESSION = """\
 # PostgreSQL
 
-Written by `.venv/bin/python bench/postgresql_page.py` from the numbers of `bench/postgresql_fixes` and `bench/postgresql`. Not edited by hand.
+Written by `.venv/bin/python bench/postgresql_page.py` from the numbers of `bench/postgresql_fixes` and
+`bench/postgresql`. Not edited by hand.
 
-Postmaster, backends and background workers are one tree of processes that run one program. `suture apply PATCH` without a pid
-covers all of them, in every container; later connections are born of the postmaster and inherit the patch by fork.
+Postmaster, backends and background workers are one tree of processes that run one program. `suture apply PATCH` without
+a pid covers all of them, in every container; later connections are born of the postmaster and inherit the patch by
+fork.
 
 ## A session that can be repeated
 
 As root, with a cluster of postgresql-13 13.16-0+deb11u1 running (a chroot or container of bullseye will do):
 
 ```
-suture make --source postgresql-13=13.16-0+deb11u1 --to 13.23-0+deb11u4 --only src/backend/commands/statscmds.c --cve CVE-2025-12817
-suture apply postgresql-13-*-postgres.suture.o          # the whole cluster
-suture status                                           # each process with the patch
-suture scan --patches . --open                          # whom it is missing in
-suture revert postgresql-13-*-postgres.suture.o
+suture make --source postgresql-13=13.16-0+deb11u1 --to 13.23-0+deb11u4 --only src/backend/commands/statscmds.c --cve
+CVE-2025-12817 suture apply postgresql-13-*-postgres.suture.o          # the whole cluster suture status
+# each process with the patch suture scan --patches . --open                          # whom it is missing in suture
+revert postgresql-13-*-postgres.suture.o
 ```
 
-The first make prepares the tree (clean room, configure, headers, commands of all units; minutes), later ones take seconds.
-`bench/postgresql_fixes` does all of this by itself, cluster included.
+The first make prepares the tree (clean room, configure, headers, commands of all units; minutes), later ones take
+seconds. `bench/postgresql_fixes` does all of this by itself, cluster included.
 
-- **One fix, one stop**: in each process all functions of a fix switch together or not at all. Processes switch one after the other. With
-  `suture make --apart REASON` functions switch as they are free, where each function's change stands alone
-  (docs/explanation/applying.md, "Groups"). A patch that holds a part of its fix goes in only with `suture apply --accept-partial`.
-- **Modules** (`pgcrypto.so`, `ltree.so`, `refint.so`): a backend loads them when it first needs them, from the file. Backends that
-  have them are patched; one that loads the module later is not, unless the file is fixed or the module is in
-  `shared_preload_libraries`. `suture scan` shows them; run `suture apply` again.
-- **A standing connection** waits in its main loop (`PostgresMain`), as the postmaster does in `ServerLoop`: functions that do not return
-  are never free, so a fix of one of these, or of code that was inlined into one, is refused as busy, with its name (*startup-recursion*).
+- **One fix, one stop**: in each process all functions of a fix switch together or not at all. Processes switch one
+  after the other. With `suture make --apart REASON` functions switch as they are free, where each function's change
+  stands alone (docs/explanation/applying.md, "Groups"). A patch that holds a part of its fix goes in only with `suture
+  apply --accept-partial`.
+- **Modules** (`pgcrypto.so`, `ltree.so`, `refint.so`): a backend loads them when it first needs them, from the file.
+  Backends that have them are patched; one that loads the module later is not, unless the file is fixed or the module is
+  in `shared_preload_libraries`. `suture scan` shows them; run `suture apply` again.
+- **A standing connection** waits in its main loop (`PostgresMain`), as the postmaster does in `ServerLoop`: functions
+  that do not return are never free, so a fix of one of these, or of code that was inlined into one, is refused as busy,
+  with its name (*startup-recursion*).
 - **A module's fix may call a function of the server which the module did not call before** (*refint-injection*,
   *pgp-text-encoding*): the shipped `postgres` exports it, and in the process it is looked up as the loader would.
 - **Cached plans** were made by the old code. They are kept until they are invalid or the session ends.
-- A fix of a header that most files include (`builtins.h`) makes every one of them be compiled for comparison, some minutes. Put the
-  declaration into the files that need it, as bench/fixes/postgresql-13-CVE-2026-2003.patch does.
+- A fix of a header that most files include (`builtins.h`) makes every one of them be compiled for comparison, some
+  minutes. Put the declaration into the files that need it, as bench/fixes/postgresql-13-CVE-2026-2003.patch does.
 """
 
 

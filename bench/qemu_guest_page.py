@@ -11,8 +11,8 @@ from summary import Spread
 _PHASES = ("without patches", "patches come and go", "all patches in force")
 _STATES = ("without", "with", "reverted")
 _INTRODUCTION = """\
-A virtual machine cannot be moved or restarted for every hole in its emulator. A live patch goes into the running `qemu-system-x86_64`;
-the guest goes on.
+A virtual machine cannot be moved or restarted for every hole in its emulator. A live patch goes into the running
+`qemu-system-x86_64`; the guest goes on.
 
 ## A session to repeat
 
@@ -29,24 +29,28 @@ A real fix, for the machines of an older release:
 suture make --source qemu={old} --fix-from qemu={fixed}:{real}
 ```
 
-A fix switches in one stop or not at all: `sdhci_read` and `sdhci_write` of the last one change together. `suture make --apart REASON` lets
-functions switch as they are free, where each function's change stands alone (docs/explanation/applying.md, "Groups").
+A fix switches in one stop or not at all: `sdhci_read` and `sdhci_write` of the last one change together. `suture make
+--apart REASON` lets functions switch as they are free, where each function's change stands alone
+(docs/explanation/applying.md, "Groups").
 
-`bench/qemu_guest` does all that follows: it makes the patches, starts the guests and writes this page. The recipe (`src/suture/recipes/qemu.toml`)
-configures x86_64-softmmu alone; modules (`block-*.so`) and the other emulators are not in it.
+`bench/qemu_guest` does all that follows: it makes the patches, starts the guests and writes this page. The recipe
+(`src/suture/recipes/qemu.toml`) configures x86_64-softmmu alone; modules (`block-*.so`) and the other emulators are not
+in it.
 
 ## What happens to coroutines
 
-QEMU runs its block layer in coroutines, each with a stack of 1 MiB of its own, and keeps hundreds of them for later use. In each stop
-all that are suspended are looked at. The recipe says that they stand in `qemu_coroutine_switch`, so the registers that they saved are known,
-and words that earlier requests have left behind count for nothing (docs/explanation/applying.md, "What "inside" means"). A request that is under way in
-a function to be replaced keeps the patch waiting; a disk that is always busy with many requests at once may need more `--timeout`.
-Threads that execute translated code have no unwind tables there; words of replaced functions on such a thread's stack count.
+QEMU runs its block layer in coroutines, each with a stack of 1 MiB of its own, and keeps hundreds of them for later
+use. In each stop all that are suspended are looked at. The recipe says that they stand in `qemu_coroutine_switch`, so
+the registers that they saved are known, and words that earlier requests have left behind count for nothing
+(docs/explanation/applying.md, "What "inside" means"). A request that is under way in a function to be replaced keeps
+the patch waiting; a disk that is always busy with many requests at once may need more `--timeout`. Threads that execute
+translated code have no unwind tables there; words of replaced functions on such a thread's stack count.
 
 ## What is refused
 
-CVE-2024-7409 (NBD server), the fifth fix tried between the two versions: its patches add members to `struct QIOChannel`, `struct NBDClient` and
-`struct NBDServerData`, and objects that exist already would be misread. Restart with the fixed package.
+CVE-2024-7409 (NBD server), the fifth fix tried between the two versions: its patches add members to `struct
+QIOChannel`, `struct NBDClient` and `struct NBDServerData`, and objects that exist already would be misread. Restart
+with the fixed package.
 """
 
 
@@ -66,12 +70,12 @@ def document(record: Record) -> str:
         "## The guest",
         "",
         (
-            "Two processors, emulated (TCG), the archive's kernel; its init loops and sleeps 1 ms (the heartbeat), reads "
-            "and writes two qcow2"
+            "Two processors, emulated (TCG), the archive's kernel; its init loops and sleeps 1 ms (the heartbeat), "
+            "reads and writes two qcow2"
         ),
         (
-            "disks (lsi53c895a and virtio) with O_DIRECT and compares every word, and pings the host through e1000e and "
-            "virtio-net every 10 ms."
+            "disks (lsi53c895a and virtio) with O_DIRECT and compares every word, and pings the host through e1000e "
+            "and virtio-net every 10 ms."
         ),
         (
             "A gap is the longest time between two heartbeats, on the guest's clock, in each second. Emulation shares "

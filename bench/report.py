@@ -132,7 +132,8 @@ def _soak(record: Record) -> list[str]:
         *_table(("what", "value"), soak.rows(data)),
         "",
         *_goals([
-            ("no crash, no wrong or mixed answer, no lost signal, nothing left behind", none, "; ".join(data["faults"]) or "none"),
+            ("no crash, no wrong or mixed answer, no lost signal, nothing left behind",
+            none, "; ".join(data["faults"]) or "none"),
             ("1,000 rounds", data["rounds"] >= 1000, str(data["rounds"])),
         ]),
     ]  # fmt: skip

@@ -22,15 +22,16 @@ COLUMNS = (
 _TEXT = """\
 - *nothing*: the same clients, and nobody does anything: what the load and the machine do to them anyway.
 - *suture apply*: the command from its start to its end, with the pause of each process in it. No connection is touched.
-- *upgrade on the fly*: the newer library is in place; nginx gets USR2, starts a second master on the same sockets, and the first one
-  gets QUIT, which ends kept connections between two requests. A plain reload (HUP) would not do: the master keeps the old
-  library mapped, and its new workers are forks of it.
+- *upgrade on the fly*: the newer library is in place; nginx gets USR2, starts a second master on the same sockets, and
+  the first one gets QUIT, which ends kept connections between two requests. A plain reload (HUP) would not do: the
+  master keeps the old library mapped, and its new workers are forks of it.
 - *restart*: nginx gets QUIT, as Debian's unit does it, and is started anew with the newer library; PostgreSQL gets
   `pg_ctl restart --mode=fast`, from the same files. What systemd and dpkg themselves take comes on top.
 
-A client asks at fixed moments. When its connection is gone it makes a new one at once and asks again; *failed* is a request that had
-no answer then either. *Nobody is answered for* is the longest time without any answer to any client. A restart costs more than
-this table shows where caches are warm, sessions hold state, or long transactions run: all of that begins anew.
+A client asks at fixed moments. When its connection is gone it makes a new one at once and asks again; *failed* is a
+request that had no answer then either. *Nobody is answered for* is the longest time without any answer to any client. A
+restart costs more than this table shows where caches are warm, sessions hold state, or long transactions run: all of
+that begins anew.
 """
 
 
@@ -68,8 +69,8 @@ def document(record: Mapping[str, Any]) -> str:
         "in bench/results/restart.json.",
         "",
         (
-            f"{data['rounds']} rounds of all ways in turn, {data['clients']} clients with {data['rate']:.0f} requests a "
-            "second each."
+            f"{data['rounds']} rounds of all ways in turn, {data['clients']} clients with {data['rate']:.0f} "
+            "requests a second each."
         ),
         "",
         *_table(COLUMNS, rows(data)),

@@ -208,7 +208,8 @@ def _server(
     faults += [f"{service.name}: {b}" for b in rounds.busy]
     return {
         "name": service.name, "processes": len(pids), "clients": args.clients, "rounds": args.rounds,
-        "phases": [asdict(p) for p in phases], "whole": asdict(Phase.of("all", 0.0, time.monotonic(), load.connections)),
+        "phases": [asdict(p) for p in phases], "whole": asdict(Phase.of("all",
+        0.0, time.monotonic(), load.connections)),
         "pauses_us": rounds.pauses_us, "faults": faults, "idle": idle,
     }  # fmt: skip
 

@@ -19,12 +19,13 @@ suture status
 suture revert ID
 ```
 
-`--accept-partial`: a part of the difference is refused (the last section), and a patch that does not hold all of its fix goes in
-only when somebody says so. `--apart`: a fix is one group by default, which switches in one stop or not at all, and all that changed between
-two versions is one fix when their series of patches do not tell the fixes apart. One thread that waits in one of the functions would then keep all
-of them out. With `--apart` functions that call one another or share changed data still switch together, all others as
-they are free. It is right where each function's change stands alone, so read the difference first; `suture show` prints the reason
-that was given (docs/explanation/applying.md, "Groups")."""
+`--accept-partial`: a part of the difference is refused (the last section), and a patch that does not hold all of its
+fix goes in only when somebody says so. `--apart`: a fix is one group by default, which switches in one stop or not at
+all, and all that changed between two versions is one fix when their series of patches do not tell the fixes apart. One
+thread that waits in one of the functions would then keep all of them out. With `--apart` functions that call one
+another or share changed data still switch together, all others as they are free. It is right where each function's
+change stands alone, so read the difference first; `suture show` prints the reason that was given
+(docs/explanation/applying.md, "Groups")."""
 
 
 def document(record: Record) -> str:
@@ -38,8 +39,8 @@ def document(record: Record) -> str:
         "bench/results/whole_way.json.",
         "",
         (
-            "Everything that changed between the two versions of the archive as one live patch per library. Between them "
-            "the"
+            "Everything that changed between the two versions of the archive as one live patch per library. Between "
+            "them the"
         ),
         "source was reformatted as a whole; only functions whose code differs once line numbers are left out count.",
         "",

@@ -20,8 +20,8 @@ def main(words: Sequence[str] | None = None) -> int:
     """Exit code 1 when a row failed (a refusal is no failure), 2 for a name that there is not."""
     parser = argparse.ArgumentParser(
         prog="bench/coverage",
-        description="Makes, applies and reverts live patches for real fixes and asks a trigger each time. Without names it "
-        "takes all fixes and writes docs/results/coverage.md; with names it only prints.",
+        description="Makes, applies and reverts live patches for real fixes and asks a trigger each time. Without "
+        "names it takes all fixes and writes docs/results/coverage.md; with names it only prints.",
     )
     parser.add_argument("names", nargs="*", metavar="NAME", help="a fix of coverage/fixes, without .toml")
     parser.add_argument(

@@ -60,24 +60,24 @@ def _head(rows: Sequence[Row], command: str) -> list[str]:
         summary(rows),
         "",
         (
-            "Each row is a real fix for a binary as the archive ships it. *Before*, *after* and *after revert* are what "
-            "the same"
+            "Each row is a real fix for a binary as the archive ships it. *Before*, *after* and *after revert* are "
+            "what the same"
         ),
         (
             "process answers, without a restart: before the live patch, with it, and after it was taken out again. The "
             "triggers"
         ),
         (
-            "are in coverage/triggers; a trigger enters its hole in a fork of the patched process, so *ends by SIGSEGV* "
-            "is the end"
+            "are in coverage/triggers; a trigger enters its hole in a fork of the patched process, so *ends by "
+            "SIGSEGV* is the end"
         ),
         (
             "of that fork. A row without a trigger shows that each function's entry was a jump into the patch, as a "
             "disassembler"
         ),
         (
-            "reads the process's memory, and that the old bytes came back. *make* is the time of `suture make` when the "
-            "source"
+            "reads the process's memory, and that the old bytes came back. *make* is the time of `suture make` when "
+            "the source"
         ),
         (
             "tree is prepared. *Closed by the patch* is what the ledgers of the patches claim: each line that the fix "

@@ -13,7 +13,8 @@ import pytest
 _FILE = Path(__file__).resolve().parents[2] / "bench" / "kernel_change.py"
 FILLER = "\n".join(f"static int filler_{{}}_{n};" for n in range(8)) + "\n"
 OLD = (
-    "int one(int x)\n{\n\tint y = x;\n\n" + "\tstep(y);\n" * 8 + "\treturn y;\n}\n" + FILLER.format(1, 1, 1, 1, 1, 1, 1, 1)
+    "int one(int x)\n{\n\tint y = x;\n\n" + "\tstep(y);\n" * 8 + "\treturn y;\n}\n" + FILLER.format(1,
+    1, 1, 1, 1, 1, 1, 1)
     + "int two(int x)\n{\n\treturn x;\n}\n" + FILLER.format(2, 2, 2, 2, 2, 2, 2, 2)
     + "int three(int x)\n{\n\treturn x * 3;\n}\n"
 )  # fmt: skip

@@ -128,7 +128,8 @@ def test_what_defines_a_name(module: ModuleType, line: str) -> None:
         ("invalid use of undefined type [struct nfs_net]", ["nfs_net"]),
         ("too few arguments to function [lookup]", ["lookup"]),
         ("too many arguments to function [expr->ops->validate]", ["validate"]),
-        ("initialization of [int (*)(int)] from incompatible pointer type [int (*)(void)]", ["validate", "nft_validate"]),
+        ("initialization of [int (*)(int)] from incompatible pointer type [int (*)(void)]",
+        ["validate", "nft_validate"]),
     ],
 )  # fmt: skip
 def test_what_the_compiler_misses(module: ModuleType, said: str, names: list[str]) -> None:

@@ -69,7 +69,8 @@ def test_a_call_is_timed_in_each_state_of_the_patch(tmp_path: Path) -> None:
 def test_the_page_tells_which_goals_are_met_and_which_are_not(tmp_path: Path) -> None:
     machine = {"processor": "p", "cores": 2, "virtual": True, "kernel": "6", "python": "3", "load": 0.0}
     sample = {
-        "threads": 32, "load": "idle", "engine": [900.0], "floor": [500.0], "realtime": [300.0], "engine_inside": [800.0],
+        "threads": 32, "load": "idle", "engine": [900.0],
+        "floor": [500.0], "realtime": [300.0], "engine_inside": [800.0],
         "floor_inside": [400.0], "stops": [1], "floor_parts": [], "stack_bytes": 1, "fresh": [950.0],
     }  # fmt: skip
     record = {

@@ -46,7 +46,7 @@ FILES = {
     "again.c": "#define own again\n#include \"own.c\"\n",
     "README": "words\n",
     "other.c": "int other(void) { return 1; }\n",
-    "tool.c": ("#include <stdio.h>\n#include \"shape.h\"\nint main(int c, char **v) { return printf(\"tool %d\\n\", c + "
+    "tool.c": ("#include <stdio.h>\n#include \"shape.h\"\nint main(int c, char **v) { return printf(\"tool %d\\n\", c + "  # noqa: E501
         "EXTRA); }\n"),
     "Makefile": ("all: libl.so tool\ntool: tool.o\n\tgcc -Wl,--build-id -o tool tool.o\n"
         "libl.so: l.o own.o again.o\n\tgcc -shared -Wl,--build-id -o libl.so l.o own.o again.o\n"
@@ -294,7 +294,8 @@ def test_what_is_left_out_with_only_is_missing(project: Project) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "word"),
     [
-        ("int quiet(", "__attribute__((constructor)) static void first(void) { printf(\"first\\n\"); }\nint quiet(", "constructors"),
+        ("int quiet(", "__attribute__((constructor)) static void first(void) { printf(\"first\\n\"); }\nint quiet(",
+        "constructors"),
         ("int quiet(", "int added(int n) { return printf(\"added %d\\n\", n); }\nint quiet(", "added"),
         ("int quiet(", "int added = 7;\nint quiet(", "added"),
         ("int quiet(", "int other_name(int) __attribute__((alias(\"guard\")));\nint quiet(", "other_name"),

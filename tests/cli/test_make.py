@@ -53,7 +53,8 @@ SERVER = """
 /* caf\xe9: not UTF-8 */
 __attribute__((noinline)) static long allowed(long x) { return x <= LIMIT ? x * 2 : -1; }
 __attribute__((noinline)) long handle(const char *line) { long x = atol(line); return allowed(x) + 1000; }
-int main(void) { char l[64]; setvbuf(stdout, 0, _IOLBF, 0); while (fgets(l, 64, stdin)) printf("%ld\\n", handle(l)); return 0; }
+int main(void) { char l[64]; setvbuf(stdout, 0, _IOLBF, 0); while (fgets(l, 64, stdin)) printf("%ld\\n", handle(l));
+    return 0; }
 """
 
 
@@ -166,7 +167,8 @@ FLAGS = """
 #include <stdio.h>
 #include <string.h>
 unsigned long zlibCompileFlags(void);
-int main(void) { char l[64]; setvbuf(stdout, 0, _IOLBF, 0); while (fgets(l, 64, stdin)) printf("%lx\\n", zlibCompileFlags()); return 0; }
+int main(void) { char l[64]; setvbuf(stdout, 0, _IOLBF, 0);
+    while (fgets(l, 64, stdin)) printf("%lx\\n", zlibCompileFlags()); return 0; }
 """
 # In a mount namespace of its own /mnt is the made-up file system of a machine whose dpkg has upgraded the library.
 UPGRADED = """

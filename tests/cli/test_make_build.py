@@ -24,7 +24,8 @@ FIX = """--- a/rec.c
  #include <string.h>
  static int seen;
 -int rec_read(char *to, const char *from, unsigned len) { seen++; memcpy(to, from, len); return seen + to[3]; }
-+int rec_read(char *to, const char *from, unsigned len) { seen++; if (len > 60) len = 60; memcpy(to, from, len); return seen + to[3]; }
++int rec_read(char *to, const char *from, unsigned len) { seen++; if (len > 60) len = 60; memcpy(to, from, len);
+    return seen + to[3]; }
 """
 
 
@@ -118,7 +119,8 @@ def test_a_binary_without_section_headers_is_told_so(tree: Path) -> None:
 
 @pytest.mark.parametrize(
     ("flag", "what"),
-    [("-Wl,--build-id=none", "no build-id"), ("-Wl,--build-id=0x0000000000000000", "others may have too"), ("-Wl,--build-id=0xabcdef", "3 bytes")],
+    [("-Wl,--build-id=none", "no build-id"), ("-Wl,--build-id=0x0000000000000000",
+    "others may have too"), ("-Wl,--build-id=0xabcdef", "3 bytes")],
 )  # fmt: skip
 def test_a_binary_without_a_usable_build_id_gets_no_patch(tree: Path, flag: str, what: str) -> None:
     built(tree, ldflags=flag)

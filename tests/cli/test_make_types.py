@@ -21,7 +21,8 @@ HEADER = "struct rec { unsigned len; char data[60]; };\nint rec_read(struct rec 
 SOURCE = """
 #include <string.h>
 #include "rec.h"
-int rec_read(struct rec *r, const char *from, unsigned len) { r->len = len; memcpy(r->data, from, 8); return r->data[3]; }
+int rec_read(struct rec *r, const char *from, unsigned len) { r->len = len; memcpy(r->data, from, 8);
+    return r->data[3]; }
 """
 GROWN = """--- a/rec.h
 +++ b/rec.h
@@ -32,7 +33,8 @@ GROWN = """--- a/rec.h
 """
 FLAGS = (
     "", "-g", "-g0", "-g -g0", "-g1", "-ggdb1", "-g3", "-g -gsplit-dwarf", "-g -gz", "-gz=zlib -g1",
-    "-g -gdwarf-2 -gstrict-dwarf", "-g -fdebug-types-section", "-g -Wa,--compress-debug-sections", "-g -gno-record-gcc-switches",
+    "-g -gdwarf-2 -gstrict-dwarf", "-g -fdebug-types-section",
+    "-g -Wa,--compress-debug-sections", "-g -gno-record-gcc-switches",
 )  # fmt: skip
 
 

@@ -54,7 +54,8 @@ def test_a_response_file_may_name_another_and_one_that_is_gone_stays_a_word() ->
 
 @pytest.mark.parametrize(
     "text",
-    ["-DX=ab", "'-DX=a b'", '-DX="a b"', "-DX=a\\ b", '-DX=\\"ab\\"', "-DX='\"a b\"'", "'-DX=a\\'b c\\'d'", '"-DX=a\\\\b"', "-D'X=a'b"],
+    ["-DX=ab", "'-DX=a b'", '-DX="a b"', "-DX=a\\ b", '-DX=\\"ab\\"', "-DX='\"a b\"'", "'-DX=a\\'b c\\'d'",
+    '"-DX=a\\\\b"', "-D'X=a'b"],
 )  # fmt: skip
 def test_words_are_those_that_gcc_reads(text: str, tmp_path: Path) -> None:
     (tmp_path / "response").write_text(f"-P\n {text}\t-w\n")

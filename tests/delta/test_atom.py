@@ -15,12 +15,14 @@ from tests.delta.compiled import object_of, unit
 
 C = """
 extern int outside(int); extern int far;
-static int state = 3; int shown; static const int table[4] = {1, 2, 3, 4}; const char *const named[] = {"one", "two"}; __thread int local = 1;
+static int state = 3; int shown; static const int table[4] = {1, 2, 3, 4};
+    const char *const named[] = {"one", "two"}; __thread int local = 1;
 static int zeroed[100]; extern int hidden_var __attribute__((visibility("hidden"))); int hidden_var = 4;
 __attribute__((noinline)) static int helper(int x) { __asm__(""); return x * 3 + state + zeroed[x & 7]; }
 __attribute__((cold, noinline)) static int rare(int x) { state = x; zeroed[1] = x; return outside(x); }
 int f(int x) { if (__builtin_expect(x < 0, 0)) return rare(rare(x)) + far; return helper(x) + local; }
-int g(int x) { switch (x) { case 0: return outside(1); case 1: return helper(4); case 2: return outside(7); case 3: return helper(2); case 4: return outside(8); case 5: return helper(9); } return table[x & 3]; }
+int g(int x) { switch (x) { case 0: return outside(1); case 1: return helper(4); case 2: return outside(7);
+    case 3: return helper(2); case 4: return outside(8); case 5: return helper(9); } return table[x & 3]; }
 double h(double d) { return d * 1.5 + outside((long)named[(int)d]); }
 int alias(int) __attribute__((alias("g")));
 int chosen(int) __attribute__((ifunc("choose"))); static void *choose(void) { return g; }

@@ -141,7 +141,8 @@ N long hash(const char *s) { TRASH long h = 5; while (*s) h = h * 33 + *s++; ret
 N double half(double x) { TRASH counter++; return x * 0.5; }
 N void tail(int x) { TRASH counter += 3; store(x); }
 N int depth(int n) { TRASH return n <= 0 ? counter : 1 + depth(n - 2); }
-N int pick(int n) { TRASH switch (n) { case 0: return 9; case 1: return counter; case 2: return n * counter; case 3: return 7;
+N int pick(int n) { TRASH switch (n) { case 0: return 9; case 1: return counter; case 2: return n * counter;
+    case 3: return 7;
   case 4: return data[2]; case 5: return 55; case 6: return counter / 3; default: return 1; } }
 #define C __attribute__((noinline))
 C long c_add(long a, long b, long c, long d) { add(a); return a + 3*b + 5*c + 7*d; }
@@ -153,18 +154,20 @@ C long c_hash(const char *s, long a, long b) { long h = hash(s); return h * a + 
 C double c_half(double a, double b, double c) { return half(a) * b + c; }
 C long c_tail(long a, long b) { tail(a); return a + b; }
 C long c_depth(long a, long b, long c) { return depth(a) + b * c; }
-C long c_pick(int a, long b, long c) { long r = pick(a); switch (a) { case 0: return b + r; case 1: return c; case 2: return b * c + r; case 3: return b - c;
+C long c_pick(int a, long b, long c) { long r = pick(a); switch (a) { case 0: return b + r; case 1: return c;
+    case 2: return b * c + r; case 3: return b - c;
   case 4: return r; case 5: return c * 9; case 6: return b / 3; default: return b + c + r; } }
 C int c_library(void *to, const void *from, long n) { add(1); memcpy(to, from, n); return counter; }
 C int c_quiet(int a) { add(a); store(2); return 5; }
 long run(void) {
   long r = 0; char b[16];
-  for (long i = 1; i < 40; i++) r = r * 31 + c_add(i, 2, 3, 4) + c_store(i, 5, 6) + c_next(i, i & 7) + c_peek(i, 3) + c_check(i, i + 1, 9)
+  for (long i = 1; i < 40; i++) r = r * 31 + c_add(i, 2, 3, 4) + c_store(i, 5, 6) + c_next(i, i & 7) + c_peek(i,
+      3) + c_check(i, i + 1, 9)
      + c_hash("suture", i, 4) + (long)c_half(i, 3.0, 4.0) + c_tail(i, 8) + c_depth(i, 3, 5) + c_pick(i & 7, i, 11)
      + c_library(b, "0123456789abcdef" + (i & 7), 8) + b[2] + c_quiet(i);
   return r;
 }
-"""
+"""  # noqa: E501
 CALLEES = ["add", "store", "store_next", "peek", "check", "hash", "half", "tail", "depth", "pick"]
 
 

@@ -104,7 +104,8 @@ def test_static_locals_of_one_name_pair_by_the_place_that_unchanged_code_has_for
 
 
 DATA = """
-static int state = 3, zeroed; int shown = 5; static const int table[2] = {1, 2}; const char *const names[] = {"one", "two"};
+static int state = 3, zeroed; int shown = 5; static const int table[2] = {1, 2};
+    const char *const names[] = {"one", "two"};
 __thread int local = 1; struct pair { int *a; long b; }; struct pair both = {&shown, 4};
 int f(int x) { state += x; zeroed = x; return table[x & 1] + state + local; }
 """

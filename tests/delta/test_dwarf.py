@@ -20,11 +20,13 @@ C = """
 #include <stddef.h>
 enum colour { RED = -3, GREEN = 70000 };
 typedef struct { int a : 3; unsigned b : 5; const volatile char *p; } packed;
-struct node { struct node *next; int v[4][5]; union { long l; double d; }; void (*hook)(struct node *, ...); int rest[]; };
+struct node { struct node *next; int v[4][5]; union { long l; double d; }; void (*hook)(struct node *, ...);
+    int rest[]; };
 static inline int helper(int x) { int y = x * 3; { int z = y; return z + x; } }
 extern int outside(const struct node *restrict, packed);
 static int local; size_t big; _Atomic int counter; const char text[] = "x";
-int f(struct node *n, int x) { for (int i = 0; i < x; i++) { int k = helper(i); n->v[0][1] += k; } return outside(n, (packed){1}); }
+int f(struct node *n, int x) { for (int i = 0; i < x; i++) { int k = helper(i); n->v[0][1] += k; }
+    return outside(n, (packed){1}); }
 int g(double d, ...) { struct inside { char c; } s = {1}; { long deep = s.c; local += deep; } return d; }
 """
 CXX = """

@@ -6,7 +6,8 @@ from suture.delta.exception import may_unwind
 from tests.delta.compiled import unit
 
 CXX = """
-extern "C" { int outside(int); int calls(int x) { return outside(x) + 1; } int quiet(int x) { return x * 3; } int tail(int x) { return outside(x); }
+extern "C" { int outside(int); int calls(int x) { return outside(x) + 1; } int quiet(int x) { return x * 3; }
+    int tail(int x) { return outside(x); }
 int rare(int x) { if (__builtin_expect(x < 0, 0)) { outside(x); __builtin_trap(); } return x; } }
 struct M { ~M() { outside(7); } };
 extern "C" int cleans(int x) { M m; return outside(x) + 1; }

@@ -177,7 +177,8 @@ def test_only_a_type_inside_a_replaced_function_and_in_its_frame_does_not_outliv
 def test_types_of_cxx_are_named_by_their_full_scope(tmp_path: Path) -> None:
     source = """
     namespace a { namespace b { struct Base { virtual ~Base(); int x; };
-    class Thing : public Base { public: MEMBER static int shared; template <class T> T get(T t) { return t; } long y; }; } }
+    class Thing : public Base { public: MEMBER static int shared; template <class T> T get(T t) { return t; } long y;
+        }; } }
     int use(a::b::Thing *t) { return t->get(3) + t->x + t->y; }
     """
     found = changes(

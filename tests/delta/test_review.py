@@ -64,11 +64,15 @@ def test_what_was_inlined_counts_where_it_is(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "kind"),
     [
-        ("pthread_mutex_lock", "lock"), ("CRYPTO_THREAD_write_lock", "lock"), ("LWLockAcquire", "lock"), ("g_mutex_unlock", "lock"),
-        ("sem_wait", "lock"), ("xmlMutexUnlock", "lock"), ("_raw_spin_lock_irqsave", "lock"), ("rcu_read_unlock", "lock"),
-        ("EVP_PKEY_up_ref", "reference"), ("g_object_unref", "reference"), ("Py_IncRef", "reference"), ("of_node_put", "reference"),
+        ("pthread_mutex_lock", "lock"), ("CRYPTO_THREAD_write_lock",
+        "lock"), ("LWLockAcquire", "lock"), ("g_mutex_unlock", "lock"),
+        ("sem_wait", "lock"), ("xmlMutexUnlock", "lock"), ("_raw_spin_lock_irqsave", "lock"), ("rcu_read_unlock",
+        "lock"),
+        ("EVP_PKEY_up_ref", "reference"), ("g_object_unref",
+        "reference"), ("Py_IncRef", "reference"), ("of_node_put", "reference"),
         ("pthread_cond_wait", "wait"), ("poll", "wait"), ("pthread_create", "start"),
-        ("block_size", ""), ("xmlUnlink", ""), ("prefetch", ""), ("clock_gettime", ""), ("reflect", ""), ("blocked", ""), ("memcpy", ""),
+        ("block_size", ""), ("xmlUnlink", ""), ("prefetch", ""), ("clock_gettime", ""), ("reflect", ""), ("blocked",
+        ""), ("memcpy", ""),
     ],
 )  # fmt: skip
 def test_names_are_told_by_their_words(name: str, kind: str) -> None:

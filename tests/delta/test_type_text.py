@@ -13,10 +13,14 @@ C = """
 enum colour { RED = -3, GREEN = 70000 };
 typedef struct { int a : 3; unsigned b : 5; long c : 40; char d; } packed;
 typedef const int number;
-struct node { struct node *next; number v[4][5]; union { long l; double d; }; void (*hook)(struct node *, ...); int rest[]; };
-packed v1; volatile number *v2; struct node *v3; enum colour v4; const packed v5[3]; int (*v6)(void); void *v7; struct { int x; } v8;
-union { int i; char c[7]; } v9; struct opaque *v10; double (*v11[2])(char, packed *); enum { A, B = 7 } v12; long double v13; _Atomic int v14;
-struct { struct { short s; } in; int : 4; int f : 4; } v15; int *restrict v16; int v17[]; struct list { struct list *l; struct list (*f)(struct list); } v18;
+struct node { struct node *next; number v[4][5]; union { long l; double d; }; void (*hook)(struct node *, ...);
+    int rest[]; };
+packed v1; volatile number *v2; struct node *v3; enum colour v4; const packed v5[3]; int (*v6)(void); void *v7;
+    struct { int x; } v8;
+union { int i; char c[7]; } v9; struct opaque *v10; double (*v11[2])(char, packed *); enum { A, B = 7 } v12;
+    long double v13; _Atomic int v14;
+struct { struct { short s; } in; int : 4; int f : 4; } v15; int *restrict v16; int v17[]; struct list {
+    struct list *l; struct list (*f)(struct list); } v18;
 int use(struct node *n) { return n->v[0][0]; }
 """
 SPELLED = {
@@ -102,10 +106,12 @@ def test_enumerators_are_told_by_name() -> None:
 
 
 CXX = """
-namespace space { struct Base { virtual int m(int); static int shared; int x; }; namespace { struct Hidden { int h; } hidden; } }
+namespace space { struct Base { virtual int m(int); static int shared; int x; }; namespace { struct Hidden { int h; }
+    hidden; } }
 struct Derived : space::Base { struct Inner { long l; } in; int Base::*p; int (Base::*q)(int); };
 struct Lower : virtual space::Base { int low; };
-int take(Derived &d, int &&r, decltype(nullptr) n) { struct Local { int z; } l = {1}; return d.x + l.z + space::hidden.h; }
+int take(Derived &d, int &&r, decltype(nullptr) n) { struct Local { int z; } l = {1};
+    return d.x + l.z + space::hidden.h; }
 Derived derived; Lower lower;
 """
 

@@ -171,7 +171,8 @@ def test_a_build_id_is_found_among_other_notes(files: list[Path]) -> None:
 
 
 MANY = """
-int one(void) { return 1; } int old(void) { return 2; } int two(void) { return 3; } __asm__(".symver old,both@V1\\n.symver two,both@@V2");
+int one(void) { return 1; } int old(void) { return 2; } int two(void) { return 3; }
+    __asm__(".symver old,both@V1\\n.symver two,both@@V2");
 extern char **environ; int puts(const char *); double pow(double, double); int pthread_kill(long, int);
 long use(double d) { puts(*environ); pthread_kill(0, 0); return pow(d, d); }
 """

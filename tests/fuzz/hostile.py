@@ -101,7 +101,8 @@ int main(void) {
   char b[8192];
   for (int i = 0; i < 500; i++) {
     char name[64]; sprintf(name, "suture:%016x", i); int f = memfd_create(name, 0);
-    unsigned n = 4000; memset(b, 0, sizeof b); memcpy(b, "SUTUREREC\0\1\0", 12); memcpy(b + 12, &n, 4); memset(b + 16, '[', 4000);
+    unsigned n = 4000; memset(b, 0, sizeof b); memcpy(b, "SUTUREREC\0\1\0", 12); memcpy(b + 12, &n, 4);
+        memset(b + 16, '[', 4000);
     write(f, b, 8192);
     char *p = mmap(0, 8192, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     mmap(p, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_FIXED, f, 0);
@@ -163,7 +164,8 @@ int main(int c, char **v) {
 int main(void) {
   own_folder(); prctl(PR_SET_NAME, "x\033[31m\n(1)", 0, 0, 0);
   FILE *self = fopen("/proc/self/exe", "rb"); char *b = malloc(1 << 20); size_t n = fread(b, 1, 1 << 20, self);
-  const char *all[] = {"a\033]0;T\a\033[31m.so", "b\nfake 1 root /usr/lib/libssl.so.3 deadbeef fixed in memory", "d\342\200\256gnp.so", "c\\057..\\057x"};
+  const char *all[] = {"a\033]0;T\a\033[31m.so", "b\nfake 1 root /usr/lib/libssl.so.3 deadbeef fixed in memory",
+      "d\342\200\256gnp.so", "c\\057..\\057x"};
   for (int i = 0; i < 4; i++) {
     int f = open(all[i], O_RDWR | O_CREAT, 0755); write(f, b, n); close(f); f = open(all[i], O_RDONLY);
     mmap(0, n, PROT_READ | PROT_EXEC, MAP_PRIVATE, f, 0); unlink(all[i]);
@@ -173,7 +175,8 @@ int main(void) {
 """,
     # the first thread has ended, and the others come and go
     "headless": r"""
-static void *work(void *a) { pthread_t t; usleep(20000); pthread_create(&t, 0, work, 0); pthread_detach(t); usleep(20000); return 0; }
+static void *work(void *a) { pthread_t t; usleep(20000); pthread_create(&t, 0, work, 0); pthread_detach(t);
+    usleep(20000); return 0; }
 int main(void) {
   pthread_t t; puts("up"); fflush(stdout); pthread_create(&t, 0, work, 0); pthread_detach(t); pthread_exit(0);
 }

@@ -15,9 +15,11 @@ from suture.error import Unsupported
 from suture.patch.file import MANIFEST_SECTION
 from suture.patch.record import HEADER
 
-_NUMBERS = (0, 1, 2, 3, 4, 5, 7, 8, 16, 24, 255, 256, 4095, 4096, 65535, 65536, (1 << 31) - 1, 1 << 31, 1 << 32, (1 << 47) - 1,
+_NUMBERS = (0, 1, 2, 3, 4, 5, 7, 8, 16, 24, 255, 256, 4095, 4096, 65535, 65536, (1 << 31) - 1,
+1 << 31, 1 << 32, (1 << 47) - 1,
             1 << 47, (1 << 63) - 1, 1 << 63, (1 << 64) - 1)  # fmt: skip
-_ODD: tuple[Any, ...] = (*_NUMBERS, -1, 1 << 64, -(1 << 63), 10**30, 1.5, 1e308, True, False, None, "", "A", "../../etc/passwd", "\x1b]0;x\x07",
+_ODD: tuple[Any, ...] = (*_NUMBERS, -1, 1 << 64, -(1 << 63), 10**30, 1.5, 1e308, True, False, None,
+"", "A", "../../etc/passwd", "\x1b]0;x\x07",
         "a" * 20_000, "\ud800", "\0", "\u202e", [], {}, [[]], {"a": 1}, ["x"] * 500, "00" * 3000)  # fmt: skip
 _EHDR = (
     ("<H", 16),

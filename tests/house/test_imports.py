@@ -39,7 +39,8 @@ MAY_IMPORT = {
     "process": {"elf", "match", "patch", "report"},
     "kernel": {"command", "elf", "match", "patch", "process", "report"},
     "host": {"elf", "patch", "process", "kernel", "report"},
-    "cli": {"convert", "command", "progress", "source", "compile", "delta", "patch", "make", "process", "kernel", "report", "host", "maker"},
+    "cli": {"convert", "command", "progress", "source", "compile", "delta", "patch", "make", "process",
+    "kernel", "report", "host", "maker"},
 }  # fmt: skip
 
 # The folders of a running process, from the lowest: each imports from those before it.

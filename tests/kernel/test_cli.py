@@ -107,7 +107,8 @@ def test_every_option_of_make_for_a_kernel_reaches_the_request(
     monkeypatch.setattr(request, "ready", ready)
     (tmp_path / "c").write_text("int callback;\n")
     given = {
-        "--fix": str(tmp_path / "c"), "--to": "6.1.190-1", "--only": "net", "--cve": "CVE-2099-0001", "--flavour": "rt-amd64",
+        "--fix": str(tmp_path / "c"), "--to": "6.1.190-1",
+        "--only": "net", "--cve": "CVE-2099-0001", "--flavour": "rt-amd64",
         "--reaches": "6.1.191-1", "--callbacks": str(tmp_path / "c"), "--replace": None,
     }  # fmt: skip
     words = [w for pair in given.items() for w in pair if w is not None]
@@ -116,7 +117,8 @@ def test_every_option_of_make_for_a_kernel_reaches_the_request(
     )
     (one,) = asked
     assert one == request.KernelRequest(
-        "linux=6.1.176-1", (("c", "int callback;\n"),), "6.1.190-1", ("net",), ("CVE-2099-0001",), "int callback;\n", True,
+        "linux=6.1.176-1", (("c", "int callback;\n"),), "6.1.190-1", ("net",), ("CVE-2099-0001",), "int callback;\n",
+        True,
         "rt-amd64", "6.1.191-1",
     )  # fmt: skip
     parser, _ = build_parser("make")

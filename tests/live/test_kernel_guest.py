@@ -213,7 +213,8 @@ libc = ctypes.CDLL(None, use_errno=True)
 os.makedirs("/tmp/seen", exist_ok=True)
 open("/tmp/seen/suture-hidden", "w").close(); open("/tmp/seen/plain", "w").close()
 folder = os.open("/tmp/seen", os.O_RDONLY)
-fault = errno.errorcode.get(ctypes.get_errno()) if libc.syscall(217, folder, ctypes.c_void_p(4096), 4096) == -1 else "written"
+fault = errno.errorcode.get(ctypes.get_errno()) if libc.syscall(217,
+    folder, ctypes.c_void_p(4096), 4096) == -1 else "written"
 mode = errno.errorcode.get(ctypes.get_errno()) if libc.prctl(26, 77, 0, 0, 0) else "set"
 child = os.fork()
 if not child:

@@ -44,7 +44,8 @@ def suture(where, *words):
     return done.returncode, json.loads(done.stdout)
 
 found = {"help": subprocess.run(["/opt/host/bin/suture", "--help"], capture_output=True, text=True).stdout}
-found["unable"] = suture("host", "make", "--for", f"pid:{target.pid}", "--file", "libz.so.1", "--fix", "/root/zlib.patch")
+found["unable"] = suture("host", "make", "--for", f"pid:{target.pid}", "--file", "libz.so.1", "--fix",
+    "/root/zlib.patch")
 status, made = suture("maker", "make", "--for", f"pid:{target.pid}", "--file", "libz.so.1", "--fix", "/root/zlib.patch",
                       "--output", "/root/patches")
 assert status == 0, made
@@ -59,7 +60,7 @@ found["reverted"] = ask()
 found["pid"], found["id"] = target.pid, patch["id"]
 target.kill()
 print("FOUND" + json.dumps(found))
-"""
+"""  # noqa: E501
 
 
 def documented(heading: str) -> list[str]:

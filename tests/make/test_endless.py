@@ -12,7 +12,8 @@ from suture.make.endless import never_returns
 SOURCE = """
 extern int step(int); extern void stop(void) __attribute__((noreturn)); extern int (*table[])(int);
 void loop(void) { for (;;) step(1); }
-void loop_with_switch(int x) { for (;;) { switch (step(x)) { case 0: step(10); break; case 1: step(21); break; case 2: step(32); break;
+void loop_with_switch(int x) { for (;;) { switch (step(x)) { case 0: step(10); break; case 1: step(21); break;
+    case 2: step(32); break;
   case 3: step(43); break; case 4: step(54); break; case 5: x = step(65); break; } } }
 int counts(int n) { int s = 0; for (int i = 0; i < n; i++) s += step(i); return s; }
 void ends(int x) { step(x); stop(); }

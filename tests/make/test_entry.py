@@ -36,7 +36,8 @@ places = (a for n in range(1, 1 << 9) for a in (top + (n << 21), (bias & ~4095) 
 room = next(a for a in places if libc.mmap(a, 1 << 20, 7, 0x100022, -1, 0) == a)
 end, done = room, []
 for symbol in elf.symbols if divert else ():
-    if symbol.type != 2 or not symbol.has_section or symbol.name.startswith(("_", "selftest", "deregister", "register", "frame_dummy")):
+    if symbol.type != 2 or not symbol.has_section or symbol.name.startswith(("_",
+        "selftest", "deregister", "register", "frame_dummy")):
         continue
     code = elf.read_at(symbol.st_value, symbol.st_size)
     plan = plan_entry(code, symbol.st_value)
@@ -86,12 +87,14 @@ SHAPES = """
 #include <stdlib.h>
 #define N __attribute__((noinline, noclone)) static
 typedef unsigned long u;
-static volatile int flag = 3; static long table[8] = {1, 2, 3, 4, 5, 6, 7, 8}; static u total; static float scale = 1.5f;
+static volatile int flag = 3; static long table[8] = {1, 2, 3, 4, 5, 6, 7, 8}; static u total;
+    static float scale = 1.5f;
 static u (*volatile hook)(u);
 N u set(u x) { flag = 7; total += x; return flag; }
 N u compare(u x) { if (flag == 3) return x + 1; return x * 3; }
 N u early(u x) { if (!x) return 17; return table[x & 7] + early(x - 1); }
-N u sw(u x) { switch (x % 9) { case 0: return 3; case 1: return x; case 2: return x * x; case 3: return total; case 4: return 77;
+N u sw(u x) { switch (x % 9) { case 0: return 3; case 1: return x; case 2: return x * x; case 3: return total;
+    case 4: return 77;
   case 5: return x ^ 0x55; case 6: return x + total; case 7: return 9; default: return ~x; } }
 N u loop(const char *s) { u h = 5381; while (*s) h = h * 33 + (unsigned char)*s++; return h; }
 N u tail(u x) { return sw(x + 1); }
@@ -106,10 +109,11 @@ N u calls(void) { u a = loop("one"); return a + loop("two") + set(3); }
 unsigned long long selftest(void) {
   u r = 1; hook = sw;
   for (u i = 0; i < 50; i++) r = r * 31 + set(i) + compare(i) + early(i & 15) + sw(i) + loop("suture") + tail(i) + indirect(i)
-    + tail_indirect(i) + library("1234") + fp(i) + many(i,2,3,4,5,6,7,8) + tls_like(i) + frame(i) + calls(), flag = i & 3;
+    + tail_indirect(i) + library("1234") + fp(i) + many(i,2,3,4,5,6,7,8) + tls_like(i) + frame(i) + calls(),
+        flag = i & 3;
   return r;
 }
-"""
+"""  # noqa: E501
 
 
 @pytest.mark.parametrize(
@@ -163,8 +167,8 @@ def assembly() -> str:
         lines += [
             f".type f{number}, @function; .p2align 5",
             (
-                f"f{number}: {first}; {second}; lea 3(%rax,%rdx), %rax; 9: lea 1(%rax,%rax), %rax; add word(%rip), %rax; "
-                "ret"
+                f"f{number}: {first}; {second}; lea 3(%rax,%rdx), %rax; 9: lea 1(%rax,%rax), %rax; add word(%rip), "
+                "%rax; ret"
             ),
             f".size f{number}, . - f{number}",
         ]
@@ -192,7 +196,8 @@ def test_an_exception_unwinds_through_a_call_that_was_displaced(tmp_path: Path) 
     static volatile int sink;
     extern "C" __attribute__((noinline)) void thrower(int x) { if (x & 1) throw x; sink++; }
     extern "C" __attribute__((noinline)) void middle(int x) { thrower(x); sink++; thrower(x + 1); sink++; }
-    extern "C" unsigned long long selftest() { int r = 0; for (int i = 0; i < 8; i++) try { middle(i); } catch (int x) { r += x; } return r * 100 + sink; }
+    extern "C" unsigned long long selftest() { int r = 0; for (int i = 0; i < 8; i++) try { middle(i); }
+        catch (int x) { r += x; } return r * 100 + sink; }
     """
     library = build(tmp_path, "t.cc", source, "-O2", "-Wl,-Bsymbolic", "-fno-stack-protector")
     plain, diverted, names = results(library)

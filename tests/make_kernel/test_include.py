@@ -5,7 +5,8 @@ from __future__ import annotations
 from suture.make_kernel.include import Includes, _depends, graph
 
 NAMES = {
-    "kernel/build.c", "kernel/rt.c", "kernel/other.c", "fs/own.c", "fs/own.h", "net/own.h", "net/user.c", "include/linux/big.h",
+    "kernel/build.c", "kernel/rt.c", "kernel/other.c", "fs/own.c", "fs/own.h", "net/own.h", "net/user.c",
+    "include/linux/big.h",
     "include/linux/compiler_types.h", "fs/xfs/libxfs/deep.h", "fs/xfs/log.c", "arch/x86/include/asm/big.h", "fs/unit.c",
 }  # fmt: skip
 ROWS = [

@@ -93,7 +93,7 @@ def test_a_module_that_is_patched_is_not_depended_on(tmp_path: Path) -> None:
 
 
 def test_new_static_data_and_functions_come_along(tmp_path: Path) -> None:
-    new = BASE.replace("noinline int entry", "static int count; noinline static int more(int a) { return a + count++; }\nnoinline int entry").replace("hidden(a) * 13", "hidden(more(a)) * 13")  # fmt: skip
+    new = BASE.replace("noinline int entry", "static int count; noinline static int more(int a) { return a + count++; }\nnoinline int entry").replace("hidden(a) * 13", "hidden(more(a)) * 13")  # fmt: skip  # noqa: E501
     one = change(tmp_path, new)
     made = ElfFile(emit((one,), selected(one)))
     assert {"count", "more"} <= {s.name for s in made.symbols if s.is_defined}
@@ -262,7 +262,7 @@ noinline int labelled(int a)
 yes:
 \treturn hidden(a) * 5;
 }
-"""
+"""  # noqa: E501
 
 
 def test_a_jump_label_of_vmlinux_is_copied_and_one_of_a_module_is_refused(tmp_path: Path) -> None:
@@ -287,7 +287,7 @@ struct key { long a, b; } key_here;
 #endif
 noinline int keyed(int a) { return enabled() ? hidden(a) * 5 : hidden(a) * 3; }
 noinline int likewise(int a) { return enabled() ? outside(a) * 7 : outside(a) * 11; }
-"""
+"""  # noqa: E501
 
 
 def _reading(tmp_path: Path, old: str, new: str) -> KernelChange:
@@ -327,7 +327,7 @@ noinline int patched(int a)
 \t\t".popsection");
 \treturn outside(a) + 9;
 }
-"""
+"""  # noqa: E501
 
 
 def test_an_alternative_that_changes_makes_its_function_differ_and_goes_in(tmp_path: Path) -> None:

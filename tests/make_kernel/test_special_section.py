@@ -42,7 +42,8 @@ def replaced(tmp_path: Path, old: str, new: str) -> list[str]:
 
 _GUARDED = (
     _PREFIX
-    + """\tasm goto("1: mov (%0), %%eax\\n.pushsection __ex_table,\\"a\\"\\n.balign 4\\n.long 1b - ., %l[bad] - ., TYPE\\n.popsection"
+    + """\tasm goto("1: mov (%0), %%eax\\n.pushsection __ex_table,\\"a\\"\\n.balign 4\\n.long 1b - .,
+        %l[bad] - ., TYPE\\n.popsection"
 \t\t: : "r"(&things) : "eax", "memory" : bad);
 \treturn outside(a) * 3;
 bad:
@@ -75,7 +76,7 @@ _WARNING = (
 \t\t\t: : "i"("unit.c"));
 \treturn outside(a) * 3;
 }
-"""
+"""  # noqa: E501
 )
 
 
@@ -105,7 +106,7 @@ _PARAVIRT = (
 \treturn outside(a) * 3;
 }
 void *calls[2] = { &things, &things };
-"""
+"""  # noqa: E501
 )
 
 
@@ -140,7 +141,7 @@ _STATIC_CALL = (
 \t\t: "=a"(sum) : "i"(&call_here) : "memory", "rcx", "rdx", "rsi", "rdi", "r8", "r9", "r10", "r11");
 \treturn sum * 3 + a;
 }
-"""
+"""  # noqa: E501
 )
 
 
@@ -169,7 +170,7 @@ yes:
 no:
 \treturn outside(a) * 4;
 }
-"""
+"""  # noqa: E501
 )
 
 
@@ -223,7 +224,7 @@ _ALTERNATIVE_CALL = (
 \t\t: "=a"(sum) : "D"(a) : "memory", "rcx", "rdx", "rsi", "r8", "r9", "r10", "r11");
 \treturn sum * 3;
 }
-"""
+"""  # noqa: E501
 )
 
 
@@ -259,7 +260,8 @@ def test_rows_for_the_unwinder_come_along_for_new_code_alone(tmp_path: Path) -> 
 
 
 _MESSAGE = """
-struct message { const char *module, *function, *file, *format; unsigned line : 18, class : 6, flags : 8; long key[2]; };
+struct message { const char *module, *function, *file, *format; unsigned line : 18, class : 6, flags : 8;
+    long key[2]; };
 noinline int placed(int a)
 {
 \tstatic struct message __attribute__((section("__dyndbg"), used)) __UNIQUE_ID_ddebugNUMBER =

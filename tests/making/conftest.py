@@ -144,7 +144,8 @@ class Package:
         link = "g++" if any(u.endswith(".cc") for u in own) else "gcc"
         rest = [] if library else [str(caller)]
         run(
-            [link, *self.shape.ldflags, "-Wl,--build-id", *map(str, objects), *rest, *self.ldflags, "-o", str(self.unstripped)],
+            [link, *self.shape.ldflags, "-Wl,--build-id",
+            *map(str, objects), *rest, *self.ldflags, "-o", str(self.unstripped)],
             check=True, cwd=self.tree,
         )  # fmt: skip
         run(["strip", "-o", str(self.shipped), str(self.unstripped)], check=True)

@@ -30,7 +30,8 @@ def test_an_import_that_the_binary_never_had_is_bound_as_the_loader_would(
 #define _GNU_SOURCE
 #include <stdlib.h>
 #include <string.h>
-long parse(long x) { char b[] = "12,30"; char *rest; char *a = strtok_r(b, ",", &rest); char *c = strtok_r(0, ",", &rest);
+long parse(long x) { char b[] = "12,30"; char *rest; char *a = strtok_r(b, ",", &rest);
+    char *c = strtok_r(0, ",", &rest);
   return atol(a) + atol(c) + x; }
 """
         + PADDING
@@ -395,7 +396,8 @@ def test_a_function_that_the_fix_makes_an_ifunc_or_adds_as_one_is_refused(packag
 
 CHOSEN_BY_LIBC = {
     "time": ("#include <time.h>\n", "time(0) > 1000000000"),
-    "gettimeofday": ("#include <sys/time.h>\nstatic struct timeval v;\n", "gettimeofday(&v, 0) == 0 && v.tv_sec > 1000000000"),
+    "gettimeofday": ("#include <sys/time.h>\nstatic struct timeval v;\n",
+    "gettimeofday(&v, 0) == 0 && v.tv_sec > 1000000000"),
     "strchr": ("#include <string.h>\n", '*strchr("abc", (int)x + 97)== 98'),
     "memcpy": ("#include <string.h>\nstatic char b[9];\n", "((char *)memcpy(b, (char *)&x, 8))[0] == 1"),
     "wcslen": ("#include <wchar.h>\n", 'wcslen(L"abc" + x) == 2'),

@@ -29,11 +29,14 @@ def test_an_added_string_that_shifts_all_others_changes_only_its_function(packag
 SWITCHES = """
 #include <stdlib.h>
 static long n;
-long left(long x) { switch (x) { case 0: n++; return n; case 1: return abs(-4); case 2: return x * 3; case 3: n += 2; return 8 - n;
+long left(long x) { switch (x) { case 0: n++; return n; case 1: return abs(-4); case 2: return x * 3; case 3: n += 2;
+    return 8 - n;
   case 4: return 15; case 5: return x ^ n; } return -1; }
-long right(long x) { switch (x) { case 0: n--; return 7; case 1: return abs(-5); case 2: return x * 4; case 3: n = 0; return 9;
+long right(long x) { switch (x) { case 0: n--; return 7; case 1: return abs(-5); case 2: return x * 4; case 3: n = 0;
+    return 9;
   case 4: return 25; case 5: return x & n; } return -2; }
-long last(long x) { switch (x) { case 0: n -= 7; return 17; case 1: return abs(-6); case 2: return x * 5; case 3: n = 1; return 19;
+long last(long x) { switch (x) { case 0: n -= 7; return 17; case 1: return abs(-6); case 2: return x * 5;
+    case 3: n = 1; return 19;
   case 4: return 35; case 5: return x | n; } return -3; }
 """
 

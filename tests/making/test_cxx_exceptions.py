@@ -47,7 +47,8 @@ extern "C" long caught(long x) {
   catch (const std::exception &e) { return e.what()[0]; }
 }
 extern "C" long outer(long x) {
-  try { return caught(x) + deeper(x); } catch (const std::exception &e) { return e.what()[4]; } catch (...) { return -1; }
+  try { return caught(x) + deeper(x); } catch (const std::exception &e) { return e.what()[4]; } catch (...) {
+      return -1; }
 }
 extern "C" long sum(long) { return destroyed; }
 """

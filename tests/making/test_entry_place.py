@@ -61,7 +61,8 @@ def test_the_jump_stands_behind_what_can_be_undone(
 
 
 GROUPS = [
-    (LOOP.replace("sum + x;", "sum + x + 1;"), (LOOP_FIX, ("+ x + 1;", "+ x + 2000;"), ("add(x);", "add(x) + 5000;")), 10, 7063),
+    (LOOP.replace("sum + x;", "sum + x + 1;"), (LOOP_FIX, ("+ x + 1;", "+ x + 2000;"), ("add(x);",
+    "add(x) + 5000;")), 10, 7063),
     (CROSSING, (CROSSING_FIX, ("+ 100; return", "+ 200; return")), 109, 212),
 ]  # fmt: skip
 

@@ -44,7 +44,8 @@ SPLIT = """
 #include <stdio.h>
 #include <string.h>
 static long total;
-__attribute__((noinline)) static void log_it(long x) { char b[64]; snprintf(b, sizeof b, "%ld", x); total += strlen(b); }
+__attribute__((noinline)) static void log_it(long x) { char b[64]; snprintf(b, sizeof b, "%ld", x);
+    total += strlen(b); }
 static long work(long *p, long x) {
   log_it(x); log_it(x + 1); log_it(x * 3);
   for (int n = 0; n < 4; n++) { p[n] += x * n; log_it(p[n]); }

@@ -16,13 +16,15 @@ APART = {"apart": ("the functions have nothing to do with one another",)}
 UNITS = {
     "a.c": """
 long b_step(long);
-__attribute__((noinline)) static long same_name(long x) { long r = 0; for (int n = 0; n < 4; n++) r = r * 5 + x; return r; }
+__attribute__((noinline)) static long same_name(long x) { long r = 0; for (int n = 0; n < 4; n++) r = r * 5 + x;
+    return r; }
 long a_entry(long x) { return same_name(x) + b_step(x); }
 long alone(long x) { return x * 7 + 1; }
 """,
     "b.c": """
 static long memory = 2;
-__attribute__((noinline)) static long same_name(long x) { long r = 9; for (int n = 0; n < 3; n++) r = r * 4 - x + memory; return r; }
+__attribute__((noinline)) static long same_name(long x) { long r = 9; for (int n = 0; n < 3;
+    n++) r = r * 4 - x + memory; return r; }
 long b_step(long x) { return same_name(x) - 1; }
 long apart(long x) { return x * 9 + memory; }
 """,
@@ -123,7 +125,8 @@ def test_a_hidden_function_that_the_unit_did_not_use_before_is_found_in_the_unit
         "a.c": "long a(long x) { return x + 1; }\n",
         "b.c": """
 long table[8] __attribute__((visibility("hidden"))) = {5, 6, 7};
-__attribute__((visibility("hidden"))) long check(long x) { long r = 1; for (long n = 0; n < x; n++) r = r * 2 + table[n & 3]; return r; }
+__attribute__((visibility("hidden"))) long check(long x) { long r = 1; for (long n = 0; n < x;
+    n++) r = r * 2 + table[n & 3]; return r; }
 long b(long x) { return check(x) + table[1]; }
 """,
     }

@@ -67,20 +67,24 @@ MANY = """
 #include <stdio.h>
 #include <string.h>
 static jmp_buf place;
-static long sum(int n, ...) { va_list a; va_start(a, n); long r = 0; while (n--) r += va_arg(a, long); va_end(a); return r; }
+static long sum(int n, ...) { va_list a; va_start(a, n); long r = 0; while (n--) r += va_arg(a, long); va_end(a);
+    return r; }
 __attribute__((noinline)) static long deep(long x) { if (x > 3) longjmp(place, 7); return x; }
 long jumps(long x) { volatile long v = x; int r = setjmp(place); if (r) return r * 100 + v; return deep(x) + 1; }
 long varied(long x) { return sum(3, x, x * 2, 4L) + sum(1, x); }
 double half(double x) { return x * 0.5; }
 long floats(long x) { char b[40]; snprintf(b, sizeof b, "%.2f %.1f", half(x), x * 1.25); return strlen(b) + b[0]; }
-long frame(long x) { char b[70000]; memset(b, x, sizeof b); for (int n = 0; n < 70000; n += 4096) b[n] ^= 3; return b[100] + b[4096] + b[69999]; }
+long frame(long x) { char b[70000]; memset(b, x, sizeof b); for (int n = 0; n < 70000; n += 4096) b[n] ^= 3;
+    return b[100] + b[4096] + b[69999]; }
 """
 
 
 def test_variable_arguments_long_jumps_floats_and_large_frames_work_in_new_code(package: Any) -> None:
     fixed = (
-        MANY.replace("r * 100 + v", "r * 200 + v").replace("longjmp(place, 7)", "longjmp(place, 8)").replace("4L)", "5L)")
-        .replace("x * 0.5", "x * 0.25").replace("x * 1.25", "x * 1.75").replace("b[n] ^= 3", "b[n] ^= 1").replace("r += va_arg", "r += 1 + va_arg")
+        MANY.replace("r * 100 + v", "r * 200 + v").replace("longjmp(place, 7)",
+        "longjmp(place, 8)").replace("4L)", "5L)")
+        .replace("x * 0.5", "x * 0.25").replace("x * 1.25",
+        "x * 1.75").replace("b[n] ^= 3", "b[n] ^= 1").replace("r += va_arg", "r += 1 + va_arg")
     )  # fmt: skip
     made = package(MANY, fixed, "jumps varied floats frame")
     patch = made.patch()

@@ -12,7 +12,8 @@ SOURCE = """
 #include <string.h>
 static long a, b, c;
 static const char *const words[] = {"one", "two", "three"};
-long f(long x) { switch (x) { case 0: a++; return 1; case 1: return b; case 2: return strlen(words[1]); case 3: c = 4; return 5; case 4: return 77; } return a; }
+long f(long x) { switch (x) { case 0: a++; return 1; case 1: return b; case 2: return strlen(words[1]);
+    case 3: c = 4; return 5; case 4: return 77; } return a; }
 long g(long x) { return strlen(words[x]) + a; }
 long h(long x) { return f(x) + g(x) + b; }
 """
@@ -33,8 +34,10 @@ read = lambda stage, variant: ElfFile.read(folder / stage / f"a.c.{variant}.o")
 run = Run.read(folder / "libshipped.so")
 delta = difference(AtomObject(read("pre", "COMPARE")), AtomObject(read("post", "COMPARE")))
 match = correlate("a.c", "a.c.o", read("pre", "PLAIN"), read("pre", "SECTIONS"), run)
-change = UnitChange("a.c", "a.c.o", AtomObject(read("pre", "SECTIONS")), AtomObject(read("post", "SECTIONS")), delta, match)
-built = build("p-1", Target(run.elf.build_id, "libshipped.so", "p", "p", "1", "x86_64"), [change], run, [], lambda name: None, {}, {})
+change = UnitChange("a.c", "a.c.o", AtomObject(read("pre", "SECTIONS")), AtomObject(read("post", "SECTIONS")),
+    delta, match)
+built = build("p-1", Target(run.elf.build_id, "libshipped.so", "p", "p", "1", "x86_64"), [change],
+    run, [], lambda name: None, {}, {})
 print(hashlib.sha256(built.data).hexdigest())
 """
 

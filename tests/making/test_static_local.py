@@ -86,7 +86,8 @@ static long length(const char *s) { return strlen(s); }
 long before(long x) { return length(__func__) * 100 + x; }
 long long_named_function(long x) { return length(__func__) * 100 + x; }
 long state(long x) {
-  switch (x) { case 1: return 10; case 2: return 400; case 3: return 22; case 4: return 93; case 5: return 1234; case 6: return 77; }
+  switch (x) { case 1: return 10; case 2: return 400; case 3: return 22; case 4: return 93; case 5: return 1234;
+      case 6: return 77; }
   return -1;
 }
 """

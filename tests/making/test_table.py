@@ -24,7 +24,8 @@ TABLE = """
 HIDDEN long first_maker(long); HIDDEN long second_maker(long); HIDDEN long third_maker(long);
 struct row { const char *name; long (*make)(long); };
 static const struct row rows[] = { {"first", first_maker}, {"second", second_maker}, {0, 0} };
-__attribute__((noinline)) static const struct row *all(long x) { __asm__ volatile("" : "+r"(x)); return x < 0 ? 0 : rows; }
+__attribute__((noinline)) static const struct row *all(long x) { __asm__ volatile("" : "+r"(x));
+    return x < 0 ? 0 : rows; }
 long sum(long x) { long r = 0; for (const struct row *p = all(x); p && p->name; p++) r += p->make(x); return r; }
 """
 

@@ -21,7 +21,8 @@ long deep(long x) { hidden += x; return hidden; }
 long pair(long x) { calls += x; zeroed += calls; return zeroed; }
 """
 FIXED = (
-    SOURCE.replace("return calls; }", "return calls * 10; }").replace("zeroed + shown + calls", "zeroed + shown * 2 + calls")
+    SOURCE.replace("return calls; }", "return calls * 10; }").replace("zeroed + shown + calls",
+    "zeroed + shown * 2 + calls")
     .replace("room[0]++", "room[0] += 2").replace("return hidden", "return hidden + 1000")
 )  # fmt: skip
 CASES = [

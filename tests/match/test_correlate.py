@@ -21,7 +21,8 @@ UNIT = """
 extern long outside(long);
 static long state = 3, zeroed;
 static const long table[] = {5, 9, 14, 2};
-__attribute__((noinline)) static long inner(long x) { long r = state; for (long n = 0; n < x; n++) r = r * 7 + table[n & 3]; return r; }
+__attribute__((noinline)) static long inner(long x) { long r = state; for (long n = 0; n < x;
+    n++) r = r * 7 + table[n & 3]; return r; }
 __attribute__((noinline)) static long second(long x) { zeroed += inner(x) ^ 0x1234567; return zeroed * 3 + outside(x); }
 long entry(long x) { if (x < 0) x = getppid(); return inner(x + 1) + second(x) * 11; }
 long other(long x) { state += x; return inner(state) - 77 * x; }
@@ -153,8 +154,10 @@ def test_a_few_bytes_are_no_proof_unless_an_export_says_whose_they_are(package: 
 
 LOOKALIKE = """
 extern long outside%(n)d(long) __attribute__((visibility("hidden")));
-__attribute__((cold, noinline, visibility("hidden"))) long cold%(n)d(long x) { long r = x * 77; while (x-- > 0) r = r * 5 + outside%(n)d(r); return r; }
-__attribute__((visibility("hidden"))) long warm%(n)d(long x) { long r = %(n)d; while (x-- > 0) r = r * 31 + outside%(n)d(x) * 9; return r; }
+__attribute__((cold, noinline, visibility("hidden"))) long cold%(n)d(long x) { long r = x * 77;
+    while (x-- > 0) r = r * 5 + outside%(n)d(r); return r; }
+__attribute__((visibility("hidden"))) long warm%(n)d(long x) { long r = %(n)d;
+    while (x-- > 0) r = r * 31 + outside%(n)d(x) * 9; return r; }
 """
 
 

@@ -44,9 +44,11 @@ SOURCE = """
 #include <stdio.h>
 extern int outside(int); extern int far_data; static __thread int mine; extern __thread int theirs;
 static int seven(int x) { return x + 7; }
-int shown = 5; static int zeroed[9]; int (*table[])(int) = {seven, outside}; int *pointer = &far_data; char *words[] = {"one", "two"};
+int shown = 5; static int zeroed[9]; int (*table[])(int) = {seven, outside}; int *pointer = &far_data;
+    char *words[] = {"one", "two"};
 __attribute__((visibility("hidden"))) int hidden(int x) { return x * 3; }
-int f(int x) { mine += x; theirs += x; zeroed[x] = x; return outside(x) + far_data + (int)strtol("7", 0, 10) + shown + mine + hidden(x) + table[0](x); }
+int f(int x) { mine += x; theirs += x; zeroed[x] = x; return outside(x) + far_data + (int)strtol("7", 0,
+    10) + shown + mine + hidden(x) + table[0](x); }
 static int a(void) { return 1; } static void *choose(void) { return a; }
 int chosen(void) __attribute__((ifunc("choose"))); int calls_chosen(void) { return chosen(); }
 """

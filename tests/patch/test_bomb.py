@@ -81,7 +81,8 @@ BOMBS: dict[str, Callable[[], bytearray]] = {
     "memory without end": memory_without_end,
     "60,000 empty groups": manifest(replace(MANIFEST, groups=(*MANIFEST.groups, *EMPTY)).to_json()),
     "more functions than any": manifest(
-        replace(MANIFEST, groups=tuple(Group(f"g{n}", (replace(FUNCTION, address=4096 + 64 * n),)) for n in range(MOST_FUNCTIONS + 1))).to_json()
+        replace(MANIFEST, groups=tuple(Group(f"g{n}",
+        (replace(FUNCTION, address=4096 + 64 * n),)) for n in range(MOST_FUNCTIONS + 1))).to_json()
     ),
     "deep": manifest(b"[" * 1_000_000),
     "deep objects": manifest(b'{"a":' * 1_000_000),

@@ -106,7 +106,8 @@ def test_overwritten_words_cost_an_error_and_no_more() -> None:
 @pytest.mark.parametrize(
     "data",
     [
-        patch(CODE | SectionFlag.WRITE), patch(SectionFlag.ALLOC), patch(bss=1 << 60), patch(align=1 << 20), patch(align=24),
+        patch(CODE | SectionFlag.WRITE), patch(SectionFlag.ALLOC),
+        patch(bss=1 << 60), patch(align=1 << 20), patch(align=24),
         b"", b"\x7fELF", b"not a patch at all" * 10,
     ],
     ids=["writable code", "code that is none", "huge", "far alignment", "odd alignment", "empty", "magic", "text"],
@@ -116,8 +117,10 @@ def test_a_patch_that_breaks_the_format_is_refused(data: bytes) -> None:
         parse_patch(data, "test")
 
 
-@pytest.mark.parametrize("raw", [b"[" * 100000, b"{}", b"[]", b"null", b"\xff", MANIFEST.to_json().replace(b'"lib.so"', b'"\\ud800"'),
-                                 MANIFEST.to_json().replace(b"4096", b"-1"), MANIFEST.to_json().replace(b"4096", b"1e99")])  # fmt: skip
+@pytest.mark.parametrize("raw", [b"[" * 100000,
+b"{}", b"[]", b"null", b"\xff", MANIFEST.to_json().replace(b'"lib.so"', b'"\\ud800"'),
+                                 MANIFEST.to_json().replace(b"4096", b"-1"),
+                                 MANIFEST.to_json().replace(b"4096", b"1e99")])  # fmt: skip
 def test_a_manifest_that_is_none_is_refused(raw: bytes) -> None:
     with pytest.raises(BadPatch):
         parse_manifest(raw, "test")

@@ -27,7 +27,8 @@ def test_a_plain_value_is_read_as_it_was_written(value: Any) -> None:
 @pytest.mark.parametrize(
     "raw",
     [
-        b'{"a":1,"a":1}', b'{"x":{"a":1,"b":2,"a":3}}', b"1.5", b"1e3", b"[1e400]", b"NaN", b"[-Infinity]", b"1" * 30, b'"\xff"',
+        b'{"a":1,"a":1}', b'{"x":{"a":1,"b":2,"a":3}}', b"1.5", b"1e3", b"[1e400]", b"NaN", b"[-Infinity]",
+        b"1" * 30, b'"\xff"',
         b"[" * 100_000, b'{"a":' * 50_000, b"", b"{} x", b"\xef\xbb\xbf{}", '{"a":1}'.encode("utf-16"),
     ],
 )  # fmt: skip

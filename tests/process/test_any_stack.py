@@ -52,7 +52,8 @@ __attribute__((noinline)) static void resume(void) {
 __attribute__((noinline)) static void away(void) { at_home ? resume() : yield(); }
 __attribute__((noinline)) int f(int x) { if (x < 0) { away(); __asm__ volatile(""); } return x * 3 + 1; }
 /* so that nothing is left of f's frame */
-__attribute__((noinline)) static void scrub(void) { char deep[8192]; memset(deep, 0, sizeof deep); __asm__ volatile("" :: "r"(deep) : "memory"); }
+__attribute__((noinline)) static void scrub(void) { char deep[8192]; memset(deep, 0, sizeof deep);
+    __asm__ volatile("" :: "r"(deep) : "memory"); }
 static void loop(void) {
   char line[64];
   while (fgets(line, sizeof line, stdin)) {
@@ -114,7 +115,7 @@ int main(int argc, char **argv) {
   if (argc > 3 && strchr(argv[3], 't')) { pthread_create(&t, 0, start, 0); for (;;) pause(); }
   start(0);
 }
-"""
+"""  # noqa: E501
 NEW = "int f(int x) { return 1000; }"
 STAYS = 'void away(void); int f(int x) { if (x < 0) { away(); __asm__ volatile(""); } return %d; }'
 WAYS = {"ucontext": "u", "hand": "h", "setjmp": "s"}
@@ -247,8 +248,10 @@ __attribute__((noinline)) void f(void) {
   if (version() != before) mixed++;
   __atomic_add_fetch(&done, 1, 5);
 }
-__attribute__((noinline)) static void scrub(void) { char deep[8192]; memset(deep, 0, sizeof deep); __asm__ volatile("" :: "r"(deep) : "memory"); }
-static void body(void) { for (;;) { struct crowd *c = own(); c->inside[c->now] = 1; f(); c = own(); c->inside[c->now] = 0; scrub(); yield(); } }
+__attribute__((noinline)) static void scrub(void) { char deep[8192]; memset(deep, 0, sizeof deep);
+    __asm__ volatile("" :: "r"(deep) : "memory"); }
+static void body(void) { for (;;) { struct crowd *c = own(); c->inside[c->now] = 1; f(); c = own();
+    c->inside[c->now] = 0; scrub(); yield(); } }
 static void resume(struct crowd *c, int i) { c->now = i; hand_switch(&c->home, c->sp[i]); }
 static void *crowd(void *a) {
   struct crowd *c = mine = calloc(1, sizeof *c); c->seed = (long)a;
@@ -268,7 +271,7 @@ int main(void) {
   for (long n = 1; n <= 2; n++) pthread_create(&t, 0, crowd, (void *)n);
   while (fgets(line, sizeof line, stdin)) printf("%d %ld %ld\n", version(), mixed, done);
 }
-"""
+"""  # noqa: E501
 NEWER = r"""
 struct crowd; extern volatile long mixed, done; void yield(void);
 __attribute__((noinline)) int version(void) { __asm__ volatile(""); return 2; }

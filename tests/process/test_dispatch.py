@@ -48,9 +48,10 @@ int main(int n, char **v) {
   syscall(SYS_rt_sigaction, SIGSYS, &a, 0, 8);
   if (prctl(59, 1, gate_start, gate_end - gate_start, &selector)) return 1;
   selector = atoi(v[1]);
-  while (gate(SYS_read, 0, (long)line, sizeof line) > 0) gate(SYS_write, 1, (long)line, sprintf(line, "%d %d\n", f(7), caught));
+  while (gate(SYS_read, 0, (long)line, sizeof line) > 0) gate(SYS_write,
+      1, (long)line, sprintf(line, "%d %d\n", f(7), caught));
 }
-"""
+"""  # noqa: E501
 RETURN = r'" mov $15,%eax\n syscall\n nop\n"'
 
 
@@ -137,7 +138,8 @@ int main(int n, char **v) {
   char line[64];
   struct sock_filter f_[] = {
     BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
-    BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_restart_syscall, 4, 0), BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_write, 4, 0),
+    BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_restart_syscall, 4, 0), BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_write,
+        4, 0),
     BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_read, 3, 0), BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_nanosleep, 2, 0),
     BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),
     BPF_STMT(BPF_RET | BPF_K, strtoul(v[1], 0, 0)), BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW)};
@@ -148,7 +150,8 @@ int main(int n, char **v) {
   while (!up) usleep(1000);
   prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
   if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 1, &p)) return 1;
-  while (read(0, line, sizeof line) > 0) write(1, line, sprintf(line, "%d %d %d %d\n", f(7), caught, failed, woken > 0));
+  while (read(0, line, sizeof line) > 0) write(1, line, sprintf(line, "%d %d %d %d\n", f(7), caught,
+      failed, woken > 0));
 }
 """
 KILL, TRAP, ERRNO, ALLOW = "0x80000000", "0x00030000", "0x00050001", "0x7fff0000"

@@ -141,7 +141,8 @@ def test_processes_that_start_meanwhile_are_found_by_looking_again(start: Start,
 
 def test_children_of_patched_parents_are_told_as_patched_already(start: Start, build: Any) -> None:
     program, patch = build(r"""
-    int main(void) { setvbuf(stdout, 0, _IOLBF, 0); char l[64]; while (fgets(l, 64, stdin)) { if (!fork()) for (;;) pause(); printf("%d\n", f(7)); } }""")
+    int main(void) { setvbuf(stdout, 0, _IOLBF, 0); char l[64]; while (fgets(l, 64, stdin)) {
+        if (!fork()) for (;;) pause(); printf("%d\n", f(7)); } }""")
     target = start(program)
     apply(target.pid, patch)
     assert target.ask() == "1000"
@@ -181,7 +182,8 @@ def test_a_defect_in_one_process_is_told_and_the_others_go_on(start: Start, buil
 def test_a_busy_process_holds_up_no_other(start: Start, gcc: Compile, make_patch: Make, tmp_path: Path) -> None:
     program = gcc(tmp_path / "target", HEAD + r"""
     __attribute__((noinline)) int h(int x) { if (x) sleep(100); __asm__ volatile(""); return x; }
-    int main(int c, char **v) { setvbuf(stdout, 0, _IOLBF, 0); puts("up"); h(c > 1); answer(); }""", "-static", "-w")  # fmt: skip
+    int main(int c, char **v) { setvbuf(stdout, 0, _IOLBF, 0); puts("up"); h(c > 1); answer();
+        }""", "-static", "-w")  # fmt: skip
     patch = make_patch(tmp_path, program, "int h(int x) { return 5; }", {"h": ["h"]})
     busy = [start(program, "busy") for _ in range(4)]
     free = [start(program) for _ in range(4)]
@@ -281,14 +283,18 @@ def test_init_of_a_pid_namespace_survives(start: Start, build: Any, eventually: 
 
 def test_all_hardening_at_once(start: Start, build: Any) -> None:
     program, patch = build(r"""
-    int main(void) { setvbuf(stdout, 0, _IOLBF, 0); puts("up"); prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
+    int main(void) { setvbuf(stdout, 0, _IOLBF, 0); puts("up"); prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+        prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
       if (prctl(65 /* PR_SET_MDWE */, 1, 0, 0, 0)) return 3;
       if (prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &(struct sock_fprog){8, (struct sock_filter[]){
         BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
         BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_read, 4, 0), BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_write, 3, 0),
-        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_rt_sigreturn, 2, 0), BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_exit_group, 1, 0),
-        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS), BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW), BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW)}})) return 1;
-      char c; static char out[64]; while (read(0, &c, 1) == 1) { int k = snprintf(out, 64, "%d\n", f(7)); write(1, out, k); } }""")
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_rt_sigreturn,
+            2, 0), BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_exit_group, 1, 0),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),
+            BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW), BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW)}})) return 1;
+      char c; static char out[64]; while (read(0, &c, 1) == 1) { int k = snprintf(out, 64, "%d\n", f(7));
+          write(1, out, k); } }""")
     target = start(program)
     assert target.line() == "up" and target.ask() == "22"
     (outcome,) = apply_everywhere(patch).outcomes
@@ -326,7 +332,8 @@ def test_who_shares_memory_is_known_before_and_after_a_birth(start: Start, build
     program, _ = build(r"""
     static int sharer(void *a) { for (;;) pause(); }
     int main(void) { char l[64]; setvbuf(stdout, 0, _IOLBF, 0);
-      while (fgets(l, 64, stdin)) { char *s = malloc(65536); printf("%d\n", clone(sharer, s + 65536, CLONE_VM | SIGCHLD, 0)); } }""")
+      while (fgets(l, 64, stdin)) { char *s = malloc(65536);
+          printf("%d\n", clone(sharer, s + 65536, CLONE_VM | SIGCHLD, 0)); } }""")
     target, alone = start(program), start(program)
     first = int(target.ask())
     population = Population()

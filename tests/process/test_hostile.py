@@ -54,7 +54,7 @@ int main(int c, char **v) {
   for (int i = 0; i < atoi(v[3]); i++) mmap(0, 4096, i & 1 ? PROT_READ : PROT_READ | PROT_WRITE, MAP_PRIVATE, odd, 0);
   puts("up"); fflush(stdout); pause();
 }
-"""
+"""  # noqa: E501
 
 
 @pytest.fixture(params=[3000])
@@ -134,16 +134,18 @@ int main(void) {
   Elf64_Sym *t = (void *)(b + (1 << 20));
   for (int i = 0; i < 70000; i++) t[i] = (Elf64_Sym){.st_name = 16, .st_info = 0x12, .st_shndx = 1, .st_value = 1};
   strcpy(b + (4 << 20) + 16, "getppie"); strcpy(b + (4 << 20) + 5, "libx");
-  Elf64_Dyn d[] = {{DT_STRTAB, {(long)b + (4 << 20)}}, {DT_SYMTAB, {(long)t}}, {DT_GNU_HASH, {(long)g}}, {DT_NEEDED, {5}}, {DT_NULL}};
+  Elf64_Dyn d[] = {{DT_STRTAB, {(long)b + (4 << 20)}}, {DT_SYMTAB, {(long)t}}, {DT_GNU_HASH, {(long)g}}, {DT_NEEDED,
+      {5}}, {DT_NULL}};
   struct link_map *n = calloc(4002, sizeof *n);
-  for (int i = 0; i < 4000; i++) n[i] = (struct link_map){.l_ld = memcpy(b + (5 << 20) + 4096 * (i == 3999), d, sizeof d), .l_next = n + i + 1};
+  for (int i = 0; i < 4000; i++) n[i] = (struct link_map){.l_ld = memcpy(b + (5 << 20) + 4096 * (i == 3999),
+      d, sizeof d), .l_next = n + i + 1};
   n[3999].l_ld[3].d_tag = DT_SONAME; /* the first needs the last, so that all between are in its scope */
   n[4000] = (struct link_map){.l_addr = lib->l_addr, .l_ld = lib->l_ld};
   r->r_map = n;
   puts("up"); fflush(stdout);
   for (;;) syscall(SYS_pause);
 }
-"""
+"""  # noqa: E501
 
 
 def test_a_false_list_of_what_is_loaded_costs_a_moment(

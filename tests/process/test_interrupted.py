@@ -90,43 +90,58 @@ static int full_socket(void) {
   while (send(s, junk, sizeof junk, MSG_DONTWAIT) > 0) ;
   return s;
 }
-static int epfd(void) { int e = epoll_create1(0); struct epoll_event v = {.events = EPOLLIN}; epoll_ctl(e, EPOLL_CTL_ADD, pipe_end(), &v); return e; }
+static int epfd(void) { int e = epoll_create1(0); struct epoll_event v = {.events = EPOLLIN};
+    epoll_ctl(e, EPOLL_CTL_ADD, pipe_end(), &v); return e; }
 static struct epoll_event ev;
 static char buf[64], big[60000];
 static struct pollfd pfd(void) { struct pollfd p = {.fd = pipe_end(), .events = POLLIN}; return p; }
 static long c_nanosleep(void) { return nanosleep(&minute, 0); }
-static long c_clock_absolute(void) { struct timespec t = {until(), 0}; return -clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &t, 0); }
+static long c_clock_absolute(void) { struct timespec t = {until(), 0};
+    return -clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &t, 0); }
 static long c_pause(void) { return pause(); }
 static long c_poll(void) { struct pollfd p = pfd(); return poll(&p, 1, 60000); }
 static long c_ppoll(void) { struct pollfd p = pfd(); return ppoll(&p, 1, &minute, &usr); }
-static long c_select(void) { fd_set s; FD_ZERO(&s); int p = pipe_end(); FD_SET(p, &s); struct timeval t = minute_v; return select(p + 1, &s, 0, 0, &t); }
-static long c_pselect(void) { fd_set s; FD_ZERO(&s); int p = pipe_end(); FD_SET(p, &s); return pselect(p + 1, &s, 0, 0, &minute, &usr); }
+static long c_select(void) { fd_set s; FD_ZERO(&s); int p = pipe_end(); FD_SET(p, &s); struct timeval t = minute_v;
+    return select(p + 1, &s, 0, 0, &t); }
+static long c_pselect(void) { fd_set s; FD_ZERO(&s); int p = pipe_end(); FD_SET(p, &s);
+    return pselect(p + 1, &s, 0, 0, &minute, &usr); }
 static long c_epoll_wait(void) { return epoll_wait(epfd(), &ev, 1, 60000); }
 static long c_epoll_pwait(void) { return epoll_pwait(epfd(), &ev, 1, 60000, &usr); }
 static long c_epoll_pwait2(void) { return syscall(441, epfd(), &ev, 1, &minute, &usr, 8); }
 static long c_read_pipe(void) { return read(pipe_end(), buf, 1); }
 static long c_read_socket(void) { return read(quiet_socket(), buf, 1); }
 static long c_recv(void) { return recv(quiet_socket(), buf, 1, 0); }
-static long c_recvmsg(void) { struct iovec v = {buf, 1}; struct msghdr m = {.msg_iov = &v, .msg_iovlen = 1}; return recvmsg(udp(), &m, 0); }
-static long c_recvmmsg(void) { struct iovec v = {buf, 1}; struct mmsghdr m = {.msg_hdr = {.msg_iov = &v, .msg_iovlen = 1}}; return recvmmsg(udp(), &m, 1, 0, 0); }
+static long c_recvmsg(void) { struct iovec v = {buf, 1}; struct msghdr m = {.msg_iov = &v, .msg_iovlen = 1};
+    return recvmsg(udp(), &m, 0); }
+static long c_recvmmsg(void) { struct iovec v = {buf, 1};
+    struct mmsghdr m = {.msg_hdr = {.msg_iov = &v, .msg_iovlen = 1}}; return recvmmsg(udp(), &m, 1, 0, 0); }
 static long c_send(void) { return send(full_socket(), buf, 64, 0); }
 static long c_write_socket(void) { return write(full_socket(), buf, 64); }
 static long c_accept(void) { return accept(listening(), 0, 0); }
-static long c_semop(void) { struct sembuf b = {0, -1, 0}; int id = semget(IPC_PRIVATE, 1, 0600); long r = semop(id, &b, 1); return r; }
-static long c_semtimedop(void) { struct sembuf b = {0, -1, 0}; int id = semget(IPC_PRIVATE, 1, 0600); return semtimedop(id, &b, 1, &minute); }
+static long c_semop(void) { struct sembuf b = {0, -1, 0}; int id = semget(IPC_PRIVATE, 1, 0600);
+    long r = semop(id, &b, 1); return r; }
+static long c_semtimedop(void) { struct sembuf b = {0, -1, 0}; int id = semget(IPC_PRIVATE, 1, 0600);
+    return semtimedop(id, &b, 1, &minute); }
 static long c_msgrcv(void) { struct { long t; char c[8]; } m; return msgrcv(msgget(IPC_PRIVATE, 0600), &m, 8, 0, 0); }
-static long c_mq(void) { struct mq_attr a = {.mq_maxmsg = 1, .mq_msgsize = 8}; mqd_t q = mq_open("/suture_test", O_RDWR | O_CREAT, 0600, &a); mq_unlink("/suture_test"); struct timespec t = {time(0) + 60, 0}; return q < 0 ? pause() : mq_timedreceive(q, buf, 8, 0, &t); }
+static long c_mq(void) { struct mq_attr a = {.mq_maxmsg = 1, .mq_msgsize = 8};
+    mqd_t q = mq_open("/suture_test", O_RDWR | O_CREAT, 0600, &a); mq_unlink("/suture_test");
+    struct timespec t = {time(0) + 60, 0}; return q < 0 ? pause() : mq_timedreceive(q, buf, 8, 0, &t); }
 static long c_sigtimedwait(void) { return sigtimedwait(&usr, 0, &minute); }
 static long c_sigwaitinfo(void) { return sigwaitinfo(&usr, 0); }
 static long c_sigsuspend(void) { return sigsuspend(&usr); }
 static long c_wait(void) { int s; pid_t p = fork(); if (!p) { for (;;) pause(); } return waitpid(p, &s, 0); }
 static long c_eventfd(void) { return read(eventfd(0, 0), buf, 8); }
-static long c_timerfd(void) { int t = timerfd_create(CLOCK_MONOTONIC, 0); struct itimerspec s = {.it_value = {60, 0}}; timerfd_settime(t, 0, &s, 0); return read(t, buf, 8); }
-static long c_inotify(void) { int i = inotify_init(); inotify_add_watch(i, "/proc", IN_CREATE); return read(i, buf, 64); }
+static long c_timerfd(void) { int t = timerfd_create(CLOCK_MONOTONIC, 0);
+    struct itimerspec s = {.it_value = {60, 0}}; timerfd_settime(t, 0, &s, 0); return read(t, buf, 8); }
+static long c_inotify(void) { int i = inotify_init(); inotify_add_watch(i, "/proc", IN_CREATE);
+    return read(i, buf, 64); }
 static long c_futex(void) { static int word; return syscall(SYS_futex, &word, FUTEX_WAIT, 0, &minute, 0, 0); }
-static long c_cond(void) { pthread_mutex_t m = PTHREAD_MUTEX_INITIALIZER; pthread_cond_t c = PTHREAD_COND_INITIALIZER; pthread_mutex_lock(&m); return pthread_cond_wait(&c, &m); }
-static long c_lock(void) { char n[] = "/tmp/suture_lock_XXXXXX"; int a = mkstemp(n), b = open(n, O_RDWR); unlink(n); flock(a, LOCK_EX); return flock(b, LOCK_EX); }
-static long c_io_getevents(void) { aio_context_t c = 0; syscall(SYS_io_setup, 4, &c); struct io_event e; return syscall(SYS_io_getevents, c, 1, 1, &e, &minute); }
+static long c_cond(void) { pthread_mutex_t m = PTHREAD_MUTEX_INITIALIZER;
+    pthread_cond_t c = PTHREAD_COND_INITIALIZER; pthread_mutex_lock(&m); return pthread_cond_wait(&c, &m); }
+static long c_lock(void) { char n[] = "/tmp/suture_lock_XXXXXX"; int a = mkstemp(n), b = open(n, O_RDWR); unlink(n);
+    flock(a, LOCK_EX); return flock(b, LOCK_EX); }
+static long c_io_getevents(void) { aio_context_t c = 0; syscall(SYS_io_setup, 4, &c); struct io_event e;
+    return syscall(SYS_io_getevents, c, 1, 1, &e, &minute); }
 static struct iovec one = {buf, 1}, many = {big, sizeof big};
 static struct msghdr out = {.msg_iov = &many, .msg_iovlen = 1};
 static long c_readv(void) { return readv(quiet_socket(), &one, 1); }
@@ -135,9 +150,11 @@ static long c_preadv2(void) { return preadv2(quiet_socket(), &one, 1, -1, 0); }
 static long c_pwritev2(void) { return pwritev2(full_socket(), &many, 1, -1, 0); }
 static long c_sendmsg(void) { return sendmsg(full_socket(), &out, 0); }
 static long c_sendmmsg(void) { struct mmsghdr m = {.msg_hdr = out}; return sendmmsg(full_socket(), &m, 1, 0); }
-static long c_sendfile(void) { off_t o = 0; return sendfile(full_socket(), open("/proc/self/exe", O_RDONLY), &o, 9000); }
+static long c_sendfile(void) { off_t o = 0; return sendfile(full_socket(), open("/proc/self/exe",
+    O_RDONLY), &o, 9000); }
 static long c_splice_in(void) { int p[2]; pipe(p); return splice(quiet_socket(), 0, p[1], 0, 100, 0); }
-static long c_splice_out(void) { int p[2]; pipe(p); write(p[1], big, 4096); return splice(p[0], 0, full_socket(), 0, 4096, 0); }
+static long c_splice_out(void) { int p[2]; pipe(p); write(p[1], big, 4096);
+    return splice(p[0], 0, full_socket(), 0, 4096, 0); }
 static long c_tee(void) { int p[2], q[2]; pipe(p); pipe(q); return tee(p[0], q[1], 100, 0); }
 static long c_accept4(void) { return accept4(listening(), 0, 0, 0); }
 static long c_connect(void) {
@@ -155,17 +172,26 @@ static long c_connect(void) {
   setsockopt(s, SOL_SOCKET, SO_SNDTIMEO, &minute_v, sizeof minute_v);
   return connect(s, (void *)&a, n);
 }
-static long c_io_pgetevents(void) { aio_context_t c = 0; syscall(SYS_io_setup, 4, &c); struct io_event e; return syscall(333, c, 1, 1, &e, &minute, 0); }
-static long c_io_uring_enter(void) { struct io_uring_params p = {0}; int d = syscall(425, 4, &p); return d < 0 ? pause() : syscall(426, d, 0, 1, IORING_ENTER_GETEVENTS, 0, 0); }
-static long c_futex_waitv(void) { static unsigned word; struct { unsigned long val, addr; unsigned flags, res; } w = {0, (unsigned long)&word, 2, 0}; return syscall(449, &w, 1, 0, 0, 0) < 0 && errno == ENOSYS ? pause() : -1; }
-static long c_futex_pi(void) { static int word; word = getpid(); return syscall(SYS_futex, &word, FUTEX_LOCK_PI, 0, 0, 0, 0); }
-static long c_record_lock(void) { char n[] = "/tmp/suture_lock_XXXXXX"; int a = mkstemp(n), b = open(n, O_RDWR); unlink(n); struct flock k = {F_WRLCK, SEEK_SET, 0, 0, 0}; fcntl(a, F_OFD_SETLK, &k); return fcntl(b, F_OFD_SETLKW, &k); }
-static long c_open_fifo(void) { char n[64]; sprintf(n, "/tmp/suture_fifo_%d", getpid()); mkfifo(n, 0600); return open(n, O_RDONLY); }
-static long c_waitid(void) { siginfo_t i; pid_t p = fork(); if (!p) { for (;;) pause(); } return waitid(P_PID, p, &i, WEXITED); }
+static long c_io_pgetevents(void) { aio_context_t c = 0; syscall(SYS_io_setup, 4, &c); struct io_event e;
+    return syscall(333, c, 1, 1, &e, &minute, 0); }
+static long c_io_uring_enter(void) { struct io_uring_params p = {0}; int d = syscall(425, 4, &p);
+    return d < 0 ? pause() : syscall(426, d, 0, 1, IORING_ENTER_GETEVENTS, 0, 0); }
+static long c_futex_waitv(void) { static unsigned word; struct { unsigned long val, addr; unsigned flags, res; }
+    w = {0, (unsigned long)&word, 2, 0}; return syscall(449, &w, 1, 0, 0, 0) < 0 && errno == ENOSYS ? pause() : -1; }
+static long c_futex_pi(void) { static int word; word = getpid(); return syscall(SYS_futex, &word, FUTEX_LOCK_PI, 0,
+    0, 0, 0); }
+static long c_record_lock(void) { char n[] = "/tmp/suture_lock_XXXXXX"; int a = mkstemp(n), b = open(n, O_RDWR);
+    unlink(n); struct flock k = {F_WRLCK, SEEK_SET, 0, 0, 0}; fcntl(a, F_OFD_SETLK, &k);
+    return fcntl(b, F_OFD_SETLKW, &k); }
+static long c_open_fifo(void) { char n[64]; sprintf(n, "/tmp/suture_fifo_%d", getpid()); mkfifo(n, 0600);
+    return open(n, O_RDONLY); }
+static long c_waitid(void) { siginfo_t i; pid_t p = fork(); if (!p) { for (;;) pause(); }
+    return waitid(P_PID, p, &i, WEXITED); }
 static long c_clock_relative(void) { return -clock_nanosleep(CLOCK_MONOTONIC, 0, &minute, 0); }
 static long c_supervisor(void) {
   struct sock_filter f[] = {BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
-    BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, 1000, 0, 1), BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_USER_NOTIF), BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW)};
+    BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, 1000, 0, 1), BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_USER_NOTIF),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW)};
   struct sock_fprog p = {4, f};
   struct seccomp_notif n = {0};
   int d = syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_NEW_LISTENER, &p);
@@ -201,7 +227,8 @@ int main(void) {
   while (fgets(line, sizeof line, stdin)) {
     if (line[0] == 't') for (int i = 0; i < N; i++) printf("%s=%ld ", calls[i].name, calls[i].tid);
     printf("%d:", f(7));
-    for (int i = 0; i < N; i++) if (calls[i].result != 777) printf(" %s returned %ld errno %ld", calls[i].name, calls[i].result, calls[i].error);
+    for (int i = 0; i < N; i++) if (calls[i].result != 777) printf(" %s returned %ld errno %ld",
+        calls[i].name, calls[i].result, calls[i].error);
     puts("");
   }
 }
@@ -284,6 +311,7 @@ def test_a_thread_whose_borrower_is_killed_goes_back_to_its_call(
     assert target.ask() == "22:"
     for name, tid in threads_of(target).items():
         state = Path(f"/proc/{target.pid}/task/{tid}/status").read_text()
-        assert "SigBlk:\t0000000000000800" in state or name in ("ppoll", "pselect", "epoll_pwait", "epoll_pwait2", "sigsuspend",
-                                                               "sigtimedwait", "sigwaitinfo"), (name, state)  # fmt: skip
+        assert "SigBlk:\t0000000000000800" in state or name in ("ppoll",
+        "pselect", "epoll_pwait", "epoll_pwait2", "sigsuspend",
+                                                               "sigtimedwait", "sigwaitinfo"), (name, state)  # fmt: skip  # noqa: E501
         assert int(state.split("SigBlk:\t")[1].split()[0], 16) in (0x800, 0), name

@@ -154,7 +154,8 @@ def test_revert_may_be_killed_after_every_step(
 def test_replace_may_be_killed_after_every_step(
     start: Callable[..., Any], worker: Path, make_patch: Callable[..., PatchFile], tmp_path: Path
 ) -> None:
-    first = make_patch(tmp_path, worker, "int f(int x) { return x * 3 + 1; } int g(int x) { return 71; }", {"a": ["f", "g"]},
+    first = make_patch(tmp_path, worker, "int f(int x) { return x * 3 + 1; } int g(int x) { return 71; }",
+    {"a": ["f", "g"]},
                        name="a")  # fmt: skip
     second = make_patch(tmp_path, worker, NEW, GROUPS, name="b", supersedes=("a",))
     target = start(worker)

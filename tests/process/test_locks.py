@@ -73,7 +73,8 @@ def there_and_back(target: Any, patch: PatchFile) -> None:
     assert target.ask() == "22" and target.alive()
 
 
-@pytest.mark.parametrize("new", ["int f(int x) { return 1000; }", "int atoi(const char *); int f(int x) { return atoi(\"1000\"); }"],
+@pytest.mark.parametrize("new", ["int f(int x) { return 1000; }",
+"int atoi(const char *); int f(int x) { return atoi(\"1000\"); }"],
                          ids=["alone", "import"])  # fmt: skip
 def test_a_lock_of_malloc_that_is_held_for_ever(
     gcc: Compile, make_patch: Make, start: Start, tmp_path: Path, new: str

@@ -34,7 +34,8 @@ PROGRAM = r"""
 static int fd[2];
 static volatile int turns;
 /* inside until somebody writes to the pipe */
-__attribute__((noinline)) int f(int x) { char c; if (x < 0) { read(fd[0], &c, 1); __asm__ volatile(""); } return x * 3 + 1; }
+__attribute__((noinline)) int f(int x) { char c; if (x < 0) { read(fd[0], &c, 1); __asm__ volatile(""); }
+    return x * 3 + 1; }
 __attribute__((noinline)) void forever(void) { for (;;) { turns++; usleep(1000); } }
 static void *waits(void *a) { printf("%d\n", f(-7)); return 0; }
 static void *loops(void *a) { forever(); return 0; }

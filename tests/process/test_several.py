@@ -117,7 +117,8 @@ WAITS = r"""
 #include <unistd.h>
 static int gate[2];
 __attribute__((noinline)) int f(int x) { __asm__ volatile(""); return x * 3 + 1; }
-__attribute__((noinline)) int deep(int x) { char c; if (read(gate[0], &c, 1) != 1) return 0; __asm__ volatile(""); return x + 1; }
+__attribute__((noinline)) int deep(int x) { char c; if (read(gate[0], &c, 1) != 1) return 0; __asm__ volatile("");
+    return x + 1; }
 static void *inside(void *a) { return (void *)(long)deep(3); }
 int main(void) {
   char line[64]; pthread_t t; void *r;
@@ -180,7 +181,8 @@ def test_old_words_on_a_stack_are_told_from_return_addresses(
         #include <unistd.h>
         __attribute__((noinline)) int f(int x) { __asm__ volatile(""); return x * 3 + 1; }
         extern char middle[];
-        __attribute__((noinline)) int h(int x) { __asm__ volatile("middle: .globl middle"); int v = f(x); __asm__ volatile("" : "+r"(v)); return v + 1; }
+        __attribute__((noinline)) int h(int x) { __asm__ volatile("middle: .globl middle"); int v = f(x);
+            __asm__ volatile("" : "+r"(v)); return v + 1; }
         int main(void) { volatile unsigned long words[8]; setvbuf(stdout, 0, _IOLBF, 0); char line[64];
           for (int i = 0; i < 8; i++) words[i] = (unsigned long)middle + 3;
           while (fgets(line, 64, stdin)) printf("%d\n", h(1)); return (int)words[2]; }""", "-w")  # fmt: skip

@@ -191,7 +191,8 @@ def test_the_rseq_area_is_where_the_c_library_registered_it(
     #include <stdio.h>
     #include <stddef.h>
     extern const ptrdiff_t __rseq_offset; extern const unsigned __rseq_size;
-    int main(void) { printf("%lx\n", __rseq_size ? (long)((char *)__builtin_thread_pointer() + __rseq_offset) : 0); fflush(stdout); getchar(); }"""
+    int main(void) { printf("%lx\n", __rseq_size ? (long)((char *)__builtin_thread_pointer() + __rseq_offset) : 0);
+        fflush(stdout); getchar(); }"""
     program = gcc(tmp_path / "rseq", source)
     for env in ({}, {"GLIBC_TUNABLES": "glibc.pthread.rseq=0"}):
         target = start(program, env=env)

@@ -87,7 +87,7 @@ def test_threads_that_are_born_and_end_all_the_time(start: Start, build: Any) ->
     static void *brief(void *a) { check(); return 0; }
     static void *storm(void *a) { for (;;) { pthread_t t[8]; for (int i = 0; i < 8; i++) if (pthread_create(t + i, 0, brief, 0)) wrong++;
       for (int i = 0; i < 8; i++) pthread_join(t[i], 0); } }
-    int main(void) { pthread_t t; for (int i = 0; i < 3; i++) pthread_create(&t, 0, storm, 0); answer(); }""")
+    int main(void) { pthread_t t; for (int i = 0; i < 3; i++) pthread_create(&t, 0, storm, 0); answer(); }""")  # noqa: E501
     target = start(program)
     rounds(target, patch, 40)
 
@@ -96,7 +96,7 @@ def test_children_of_vfork_share_the_memory_and_are_stopped_too(start: Start, bu
     program, patch = build(r"""
     static void *spawner(void *a) { char *v[] = {"/bin/true", 0}; for (;;) { pid_t p = vfork();
       if (!p) { for (int i = 0; i < 2000; i++) check(); execv(v[0], v); _exit(1); } int s; waitpid(p, &s, 0); if (s) wrong++; } }
-    int main(void) { pthread_t t; pthread_create(&t, 0, spawner, 0); answer(); }""")
+    int main(void) { pthread_t t; pthread_create(&t, 0, spawner, 0); answer(); }""")  # noqa: E501
     target = start(program)
     rounds(target, patch, 25)
 
@@ -116,7 +116,7 @@ def test_a_parent_held_in_vfork_means_busy_and_later_works(start: Start, build: 
 def test_a_process_that_shares_the_memory_without_being_a_thread_is_stopped_too(start: Start, build: Any) -> None:
     program, patch = build(r"""
     static int sharer(void *a) { for (;;) { check(); extra = 0; } }
-    int main(void) { char *s = malloc(65536); clone(sharer, s + 65536, CLONE_VM | CLONE_FILES | SIGCHLD, 0); answer(); }""")
+    int main(void) { char *s = malloc(65536); clone(sharer, s + 65536, CLONE_VM | CLONE_FILES | SIGCHLD, 0); answer(); }""")  # noqa: E501
     target = start(program)
     rounds(target, patch, 25)
 
@@ -142,7 +142,7 @@ def test_forks_while_a_patch_goes_in_and_out(start: Start, build: Any) -> None:
     program, patch = build(r"""
     static void *forker(void *a) { for (;;) { pid_t p = fork(); if (!p) { int v = f(7), w = f(7); _exit(v != w || (v != 22 && v != 1000)); }
       int s; waitpid(p, &s, 0); if (s) wrong++; } }
-    int main(void) { pthread_t t; pthread_create(&t, 0, forker, 0); answer(); }""")
+    int main(void) { pthread_t t; pthread_create(&t, 0, forker, 0); answer(); }""")  # noqa: E501
     target = start(program)
     rounds(target, patch, 25)
 
@@ -155,7 +155,7 @@ def test_no_signal_is_lost_and_none_comes_twice(start: Start, build: Any) -> Non
     int main(void) { struct sigaction s = {.sa_sigaction = handler, .sa_flags = SA_SIGINFO | SA_RESTART}; sigaction(SIGRTMIN + 1, &s, 0);
       pthread_t t; for (int i = 0; i < 3; i++) pthread_create(&t, 0, worker, 0);
       char line[64]; setvbuf(stdout, 0, _IOLBF, 0); puts("up");
-      while (fgets(line, 64, stdin)) printf("%ld %ld %ld\n", got, sum, wrong); }""")
+      while (fgets(line, 64, stdin)) printf("%ld %ld %ld\n", got, sum, wrong); }""")  # noqa: E501
     target = start(program)
     assert target.line() == "up"
     sent = 0
@@ -291,7 +291,7 @@ def test_seccomp_in_kill_mode(start: Start, build: Any) -> None:
         p[n++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW); }
       p[n++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS);
       struct sock_fprog g = {n, p}; prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); if (prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &g)) return 1;
-      char c; static char out[64]; while (read(0, &c, 1) == 1) { int k = snprintf(out, 64, "%d 0 0\n", f(7)); write(1, out, k); } }""")
+      char c; static char out[64]; while (read(0, &c, 1) == 1) { int k = snprintf(out, 64, "%d 0 0\n", f(7)); write(1, out, k); } }""")  # noqa: E501
     target = start(program)
     assert target.line() == "up"
     assert target.ask() == OLD_ANSWER
@@ -317,7 +317,7 @@ def test_seccomp_in_kill_mode_with_a_killed_applier(start: Start, build: Any, at
         BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_read, 4, 0), BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_write, 3, 0),
         BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_rt_sigreturn, 2, 0), BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_exit_group, 1, 0),
         BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS), BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW), BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW)}})) return 1;
-      char c; static char out[64]; while (read(0, &c, 1) == 1) { int k = snprintf(out, 64, "%d 0 0\n", f(7)); write(1, out, k); } }""")
+      char c; static char out[64]; while (read(0, &c, 1) == 1) { int k = snprintf(out, 64, "%d 0 0\n", f(7)); write(1, out, k); } }""")  # noqa: E501
     target = start(program)
     assert target.line() == "up"
     child = os.fork()
@@ -332,7 +332,7 @@ def test_seccomp_in_kill_mode_with_a_killed_applier(start: Start, build: Any, at
 
 def test_memory_deny_write_execute(start: Start, build: Any) -> None:
     program, patch = build(r"""
-    int main(void) { if (prctl(65, 1, 0, 0, 0)) return 3; if (mmap(0, 4096, 7, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) != MAP_FAILED) return 4; answer(); }""")
+    int main(void) { if (prctl(65, 1, 0, 0, 0)) return 3; if (mmap(0, 4096, 7, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) != MAP_FAILED) return 4; answer(); }""")  # noqa: E501
     target = start(program)
     rounds(target, patch, 3)
 
@@ -409,7 +409,7 @@ def test_dlclose_and_dlopen_move_the_target(
     int main(int c, char **v) { char line[64]; setvbuf(stdout, 0, _IOLBF, 0); void *h = dlopen(v[1], RTLD_NOW);
       while (fgets(line, 64, stdin)) { if (line[0] == 'm') { dlclose(h); mmap(0, 1 << 20, 1, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
           mmap((void *)((long)main & ~0xfffL) - (1 << 24), 4096, 1, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0); h = dlopen(v[1], RTLD_NOW); }
-        if (line[0] == 'c') { dlclose(h); puts("closed"); continue; } int (*a)(int) = dlsym(h, "answer"); printf("%d\n", a(2)); } }""", "-w")  # fmt: skip
+        if (line[0] == 'c') { dlclose(h); puts("closed"); continue; } int (*a)(int) = dlsym(h, "answer"); printf("%d\n", a(2)); } }""", "-w")  # fmt: skip  # noqa: E501
     target = start(program, library)
     assert target.ask() == "7"
     apply(target.pid, patch)
@@ -428,7 +428,7 @@ def test_dlclose_and_dlopen_move_the_target(
 def test_execve_during_the_work_leaves_the_new_program_alone(start: Start, build: Any) -> None:
     program, patch = build(r"""
     static void *other(void *a) { usleep(20000); char *v[] = {a, 0}; execv(a, v); return 0; }
-    int main(int c, char **v) { pthread_t t; for (int i = 0; i < 4; i++) pthread_create(&t, 0, other, v[0]); for (;;) { check(); if (wrong) return 1; } }""")
+    int main(int c, char **v) { pthread_t t; for (int i = 0; i < 4; i++) pthread_create(&t, 0, other, v[0]); for (;;) { check(); if (wrong) return 1; } }""")  # noqa: E501
     target = start(program)
     begin = time.monotonic()
     done = 0
@@ -456,7 +456,7 @@ def still_traced(pid: int) -> list[int]:
 
 def test_the_main_thread_may_have_ended(start: Start, build: Any, eventually: Any) -> None:
     program, patch = build(r"""
-    static void *w(void *a) { answer(); exit(0); } int main(void) { pthread_t t; pthread_create(&t, 0, w, 0); pthread_exit(0); }""")
+    static void *w(void *a) { answer(); exit(0); } int main(void) { pthread_t t; pthread_create(&t, 0, w, 0); pthread_exit(0); }""")  # noqa: E501
     target = start(program)
     eventually(lambda: state_of(target.pid) == "Z")
     rounds(target, patch, 3)
@@ -541,7 +541,7 @@ def test_a_coroutine_on_its_own_stack_counts_as_inside(start: Start, build: Any)
     __attribute__((noinline)) static void scrub(void) { char deep[4096]; memset(deep, 0, sizeof deep); __asm__ volatile("" :: "r"(deep) : "memory"); }
     static void run(void) { h(); scrub(); swapcontext(&away, &home); }
     int main(void) { setvbuf(stdout, 0, _IONBF, 0); setvbuf(stdin, 0, _IONBF, 0); getcontext(&away); away.uc_stack.ss_sp = stack; away.uc_stack.ss_size = sizeof stack; makecontext(&away, run, 0);
-      swapcontext(&home, &away); puts("out"); char c; while (read(0, &c, 1) == 1) { if (c == '\n') printf("%d\n", h == 0); } }""",
+      swapcontext(&home, &away); puts("out"); char c; while (read(0, &c, 1) == 1) { if (c == '\n') printf("%d\n", h == 0); } }""",  # noqa: E501
         "int h(void) { return 5; }", {"h": ["h"]})  # fmt: skip
     target = start(program)
     target.process.stdin.write(b"x")
@@ -556,7 +556,7 @@ def test_a_handler_on_the_alternate_stack_does_not_hide_who_is_inside(start: Sta
     static void handler(int s) { puts("handler"); while (!leave) { struct timespec t = {0, 1000000}; nanosleep(&t, 0); char c; if (fcntl(0, F_GETFL) >= 0 && read(0, &c, 1) == 1 && c == 'l') leave = 1; } }
     __attribute__((noinline)) int h(void) { kill(getpid(), SIGUSR1); __asm__ volatile(""); return leave; }
     int main(void) { setvbuf(stdout, 0, _IOLBF, 0); stack_t s = {alt, 0, sizeof alt}; sigaltstack(&s, 0); struct sigaction a = {.sa_handler = handler, .sa_flags = SA_ONSTACK}; sigaction(SIGUSR1, &a, 0);
-      h(); puts("out"); pause(); }""", "int h(void) { return 5; }", {"h": ["h"]})  # fmt: skip
+      h(); puts("out"); pause(); }""", "int h(void) { return 5; }", {"h": ["h"]})  # fmt: skip  # noqa: E501
     target = start(program)
     assert target.line() == "handler"
     busy_until_it_has_left(target, patch)
@@ -577,7 +577,7 @@ def test_a_handler_does_not_hide_a_function_that_it_interrupted_further_down(
     static void *body(void *unused) { PLACE stack_t s = {alt, 0, sizeof alt}; sigaltstack(&s, 0); struct sigaction a = {.sa_handler = handler, .sa_flags = SA_ONSTACK}; sigaction(SIGUSR1, &a, 0);
       __asm__ volatile("" :: "r"(alt) : "memory"); h(); puts("out"); for (;;) pause(); return unused; }
     int main(void) { setvbuf(stdout, 0, _IOLBF, 0); pthread_t t; if (THREAD) { pthread_create(&t, 0, body, 0); for (;;) pause(); } body(0); }
-    """.replace("PLACE", place).replace("THREAD", str(int(thread))), "int h(void) { return 5; }", {"h": ["h"]})  # fmt: skip
+    """.replace("PLACE", place).replace("THREAD", str(int(thread))), "int h(void) { return 5; }", {"h": ["h"]})  # fmt: skip  # noqa: E501
     target = start(program)
     assert target.line() == "handler"
     busy_until_it_has_left(target, patch)

@@ -60,7 +60,8 @@ def test_the_schema_is_one() -> None:
 
 @pytest.mark.parametrize(
     "change",
-    [{"reason": 5}, {"exit_code": "3"}, {"exit_code": True}, {"time": None}, {"format": 2}, {"kind": "scan"}, {"remedy": ["x"]}],
+    [{"reason": 5}, {"exit_code": "3"}, {"exit_code": True},
+    {"time": None}, {"format": 2}, {"kind": "scan"}, {"remedy": ["x"]}],
     ids=str,
 )  # fmt: skip
 def test_what_is_no_document_fits_no_schema_and_is_not_read(change: dict[str, Any]) -> None:

@@ -61,7 +61,8 @@ def test_a_version_that_no_release_lists_is_not_guessed(asked: list[str]) -> Non
 
 @pytest.mark.parametrize(
     ("name", "version"),
-    [("../x", "1"), ("-oAPT::x", "1"), ("a/b", "1"), ("", "1"), ("zlib", "../1"), ("zlib", "-1"), ("zlib", "1/2"), ("zlib", "%2f")],
+    [("../x", "1"), ("-oAPT::x", "1"), ("a/b", "1"), ("", "1"), ("zlib", "../1"), ("zlib", "-1"),
+    ("zlib", "1/2"), ("zlib", "%2f")],
 )  # fmt: skip
 def test_no_path_and_no_option_is_a_package_or_a_version(asked: list[str], name: str, version: str) -> None:
     for ask in (release_of, Archive("bookworm").source, Archive("bookworm").binary, Archive("bookworm").built_from):

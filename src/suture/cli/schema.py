@@ -9,7 +9,8 @@ from suture.error import ExitCode
 from suture.report.schema import schema
 
 HELP = """\
-Print the JSON schema (draft 2020-12) of the documents that all other verbs print with --json. docs/reference/report.md explains them."""
+Print the JSON schema (draft 2020-12) of the documents that all other verbs print with --json. docs/reference/report.md
+explains them."""
 EXAMPLES = ("suture schema >report.schema.json",)
 EXIT_CODES = (ExitCode.OK,)
 

@@ -26,7 +26,7 @@ _UNREAD = {
     PathKind.SOURCE: "no unit of the recorded build compiles or includes it",
     PathKind.HEADER: "no unit of the recorded build includes it",
     PathKind.ASSEMBLY: "no unit of the recorded build assembles or includes it",
-    PathKind.GENERATED: "no unit reads it, and it may be the input of a generator; what that generates is not made anew",
+    PathKind.GENERATED: "no unit reads it, and it may be the input of a generator; what that makes is not made anew",
     PathKind.BUILD: "it is a build file; a different build is not a live patch",
     PathKind.OTHER: "no unit reads it, and it is of a kind that is not known to be no code",
 }

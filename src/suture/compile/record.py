@@ -73,7 +73,8 @@ for a do
   case $a in
     -c) mode=compile;;
     -Wl,-Map,*) map=${a#-Wl,-Map,};;
-    -Wl,--verbose|-E|-S|-M|-MM|-fsyntax-only|--version|-v|-V|-\#\#\#|-print-*|--print-*|-dump*|--help*) mode=ask; break;;
+    -Wl,--verbose|-E|-S|-M|-MM|-fsyntax-only|--version|-v|-V|-\#\#\#|-print-*|--print-*|-dump*|--help*) mode=ask;
+        break;;
     -o) want=out;;
     -o*) out=${a#-o};;
     -MF) want=dep;;
@@ -122,7 +123,8 @@ case $mode in
     out=${out:-a.out}
     {
       printf '#!/bin/sh\n# suture-program\n'
-      printf '[ -x "$SUTURE_RECORD_TOOLS/suture-realize" ] && exec "$SUTURE_RECORD_TOOLS/suture-realize" "$0" "$@"\nexit 1\n:'
+      printf '[ -x "$SUTURE_RECORD_TOOLS/suture-realize" ] && '
+      printf 'exec "$SUTURE_RECORD_TOOLS/suture-realize" "$0" "$@"\nexit 1\n:'
       words "$PWD" "$name" "$@"
       echo
     } >"$out"

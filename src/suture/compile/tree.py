@@ -50,7 +50,8 @@ dh_build() {
   sed -i '/dh_auto_test/d' "$INSIDE/dh.sh"
   find . -name CMakeCache.txt | while read -r cache; do
     find "${cache%/*}" '(' -name build.make -o -name link.txt -o -name build.ninja -o -name '*_link.txt' ')' -print0 |
-      xargs -0r sed -i -E 's#(^|[ =])/usr/bin/((x86_64-linux-gnu-)?(cc|c\+\+|gcc|g\+\+|clang|clang\+\+|gcc-ar|ar|gcc-ranlib|ranlib)(-[0-9]+)?)( |$)#\1\2\6#g'
+      xargs -0r sed -i -E 's#(^|[ =])/usr/bin/((x86_64-linux-gnu-)?'\
+'(cc|c\+\+|gcc|g\+\+|clang|clang\+\+|gcc-ar|ar|gcc-ranlib|ranlib)(-[0-9]+)?)( |$)#\1\2\6#g'
   done
   MAKEFLAGS="-k $MAKEFLAGS"; export MAKEFLAGS; unset MAKELEVEL MFLAGS
   set +e

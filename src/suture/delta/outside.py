@@ -18,7 +18,8 @@ from suture.refusal import RESTART
 INITIALIZERS = (".init_array", ".preinit_array", ".ctors")
 _FINALIZERS = (".fini_array", ".dtors")
 _ORDINARY = (
-    ".text", ".rodata", ".data", ".bss", ".tdata", ".tbss", ".lrodata", ".ldata", ".lbss", ".gcc_except_table", ".eh_frame", ".note",
+    ".text", ".rodata", ".data", ".bss", ".tdata", ".tbss", ".lrodata", ".ldata", ".lbss", ".gcc_except_table",
+    ".eh_frame", ".note",
     ".stapsdt", "__patchable_function_entries",
 )  # fmt: skip
 

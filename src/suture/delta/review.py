@@ -43,9 +43,12 @@ _REFERENCE_NAMES = re.compile(
     r"_up_ref$|^Py_(?:Inc|Dec)Ref$|^(?:of_node|dev|sock|fd|net|pid|module)_?(?:get|put|hold)$|(?:^|_)(?:hold|put)_net$|^dev_hold$|^f(?:get|put)$"
 )
 _WAITS = frozenset({
-    "sleep", "usleep", "nanosleep", "clock_nanosleep", "poll", "ppoll", "select", "pselect", "epoll_wait", "wait", "waitpid", "wait4",
-    "pthread_cond_wait", "pthread_cond_timedwait", "pthread_join", "accept", "accept4", "connect", "recv", "recvfrom", "recvmsg", "fsync",
-    "fdatasync", "msleep", "schedule", "schedule_timeout", "wait_for_completion", "cond_resched", "might_sleep", "synchronize_rcu",
+    "sleep", "usleep", "nanosleep", "clock_nanosleep", "poll", "ppoll", "select", "pselect", "epoll_wait",
+    "wait", "waitpid", "wait4",
+    "pthread_cond_wait", "pthread_cond_timedwait", "pthread_join", "accept", "accept4", "connect", "recv",
+    "recvfrom", "recvmsg", "fsync",
+    "fdatasync", "msleep", "schedule", "schedule_timeout", "wait_for_completion", "cond_resched", "might_sleep",
+    "synchronize_rcu",
     "flush_work", "cancel_work_sync", "del_timer_sync",
 })  # fmt: skip
 _STARTS = frozenset(

@@ -14,7 +14,8 @@ from suture.elf.cursor import Cursor
 
 OMITTED = 0xFF
 _PC_RELATIVE, _INDIRECT = 0x10, 0x80
-_SIZES = {0x00: (8, False), 0x02: (2, False), 0x03: (4, False), 0x04: (8, False), 0x0A: (2, True), 0x0B: (4, True), 0x0C: (8, True)}  # fmt: skip
+_SIZES = {0x00: (8, False), 0x02: (2, False), 0x03: (4, False), 0x04: (8, False), 0x0A: (2, True), 0x0B: (4, True),
+          0x0C: (8, True)}  # fmt: skip
 
 
 class BadCallFrame(ValueError):

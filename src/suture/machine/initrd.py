@@ -43,7 +43,8 @@ for m in $(cat /modules); do insmod "/lib/$m" || echo "insmod $m failed"; done
 ifconfig lo 127.0.0.1 up
 grep -qw 9p /proc/filesystems && mount -t 9p -o trans=virtio,version=9p2000.L,msize=262144,cache=loose,ro root /host
 mkdir /run; mount -t tmpfs run /run; mkdir /run/import; n=0
-while read -r f; do mkdir /run/import/$n; [ ! -d "/host$f" ] || mount --bind "/host$f" /run/import/$n; n=$((n+1)); done </imported
+while read -r f; do mkdir /run/import/$n; [ ! -d "/host$f" ] || mount --bind "/host$f" /run/import/$n; n=$((n+1));
+    done </imported
 for d in proc sys dev tmp; do mount --bind /$d /host/$d; done
 mount --bind /sys/kernel/debug /host/sys/kernel/debug; mount --bind /sys/kernel/security /host/sys/kernel/security
 mount --bind /dev/pts /host/dev/pts; mount --bind /dev/shm /host/dev/shm; mount --rbind /run /host/run

@@ -120,9 +120,8 @@ def _lines(part: FilePatch, row: UnregisteredEntry) -> _Changed | None:
     none."""
     if not row.words:
         return None
-    wanted = re.compile(
-        rf"\b[A-Z_a-z]\w*\s*\(.*\b(?:{'|'.join(map(re.escape, row.words))})\b|\b(?:{'|'.join(map(re.escape, row.words))})\b.*[;=]"
-    )
+    words = "|".join(map(re.escape, row.words))
+    wanted = re.compile(rf"\b[A-Z_a-z]\w*\s*\(.*\b(?:{words})\b|\b(?:{words})\b.*[;=]")
     whole = changed_lines(part)
     found = _Changed(*({n: t for n, t in side.items() if wanted.search(t)} for side in (whole.removed, whole.added)))
     calls = _Changed(

@@ -50,7 +50,8 @@ _RULES = re.compile(r"(?:.*/)?(?:Makefile|Kbuild|Kconfig)[^/]*$")
 _ARCH = re.compile(r"arch/(?!x86/)")
 _HAS_RUN = ("arch/x86/boot/", "drivers/firmware/efi/libstub/")
 """What runs before the kernel does, and not again."""
-_SEARCHED = ("arch/x86", "block", "certs", "crypto", "drivers", "fs", "include", "init", "io_uring", "ipc", "kernel", "lib", "mm",
+_SEARCHED = ("arch/x86", "block", "certs", "crypto", "drivers", "fs", "include", "init", "io_uring",
+             "ipc", "kernel", "lib", "mm",
              "net", "security", "sound", "virt", "tools/lib/bpf")  # fmt: skip
 
 

@@ -114,7 +114,8 @@ def graph(rows: Iterable[tuple[str, str]], names: Collection[str]) -> dict[str, 
 
 
 def _lines(root: Path) -> list[tuple[str, str]]:
-    said = run(["grep", "--recursive", "--extended-regexp", "--text", "--only-matching", "--null", "--exclude-dir=Documentation",
+    said = run(["grep", "--recursive", "--extended-regexp",
+                "--text", "--only-matching", "--null", "--exclude-dir=Documentation",
                 _LINE, "."], cwd=root, accept=frozenset({0, 1}))  # fmt: skip
     rows = [x.partition("\0") for x in said.split("\n") if "\0" in x]
     return [(name.removeprefix("./"), line) for name, _, line in rows]

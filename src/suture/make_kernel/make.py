@@ -180,7 +180,8 @@ def _followed(
         ]
         left[number] = tuple(r for r in rows if r not in fit)
         notes |= {
-            f"{r.name}: modules from elsewhere that have {', '.join(r.callbacks)} were compiled for other parameters": None
+            f"{r.name}: modules from elsewhere that have {', '.join(r.callbacks)} were compiled for other "
+            "parameters": None
             for r in fit
         }
     return left, tuple(notes)

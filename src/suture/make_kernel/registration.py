@@ -18,8 +18,10 @@ from suture.make_kernel.object import ONCE, PERCPU, KernelObject, is_special, ru
 from suture.refusal import RESTART_KERNEL
 
 # Sections whose atoms go into a patch as code or data, or are refused by name where they change.
-_ORDINARY = (".text", ".data", ".bss", ".rodata", ".ref.", ".noinstr", ".entry.", ".cpuidle", ".kprobes", ".sched", ".irqentry",
-             ".softirqentry", ".spinlock", ".altinstr", "__dyndbg", ".printk_index", "printk_index", "__bug_table")  # fmt: skip
+_ORDINARY = (".text", ".data", ".bss", ".rodata", ".ref.", ".noinstr", ".entry.", ".cpuidle", ".kprobes",
+              ".sched", ".irqentry",
+             ".softirqentry", ".spinlock", ".altinstr", "__dyndbg", ".printk_index", "printk_index",
+              "__bug_table")  # fmt: skip
 _KEPT_READ_ONLY = ".data..ro_after_init"
 _INFO = re.compile(rb"(?:[\w]+\.)?(alias|firmware|softdep|import_ns)=(.*)", re.DOTALL)
 

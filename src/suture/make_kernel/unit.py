@@ -30,7 +30,8 @@ from suture.source import cache
 SECTIONS = ("-ffunction-sections", "-fdata-sections")
 _READ_KEYS = """\
 /* SPDX-License-Identifier: GPL-2.0 */
-/* A test of a static key reads the key: -1 while it is being switched on (static_key_count() in kernel/jump_label.c). */
+/* A test of a static key reads the key: -1 while it is being switched on (static_key_count() in
+ * kernel/jump_label.c). */
 #include <linux/jump_label.h>
 #undef static_branch_likely
 #undef static_branch_unlikely

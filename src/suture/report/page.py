@@ -15,22 +15,23 @@ from suture.report.schema import described, schema
 _HEAD = f"""\
 # Reports
 
-Every verb prints one JSON document with `--json`. It is what a host passes on and what is stored. This page lists all of
-it; `suture schema` prints the JSON schema, which is also in [report.schema.json](report.schema.json).
+Every verb prints one JSON document with `--json`. It is what a host passes on and what is stored. This page lists all
+of it; `suture schema` prints the JSON schema, which is also in [report.schema.json](report.schema.json).
 
-The format is {FORMAT}. It goes up when a field goes away or means another thing. A newer version may add fields, and values where a set of
-values is listed: a reader leaves out what it does not know.
+The format is {FORMAT}. It goes up when a field goes away or means another thing. A newer version may add fields, and
+values where a set of values is listed: a reader leaves out what it does not know.
 
 ## How a hole stands
 
-A hole is a CVE. It has a state in each binary of a process, in the process and on the host; what stands for several is the worst of them.
+A hole is a CVE. It has a state in each binary of a process, in the process and on the host; what stands for several is
+the worst of them.
 
 | state | closed now | what it says |
 |---|---|---|
 """
 _STATES = {
     HoleState.OPEN: "the old code runs, and a restart does not change that",
-    HoleState.FIXED_ON_DISK: "the old code runs; the file on disk is another build that no patch is for, so a restart closes it",
+    HoleState.FIXED_ON_DISK: "the old code runs; the file on disk is a build without a patch, so a restart closes it",
     HoleState.UNKNOWN: "a patch says so and nothing proves it, or something could not be looked at",
     HoleState.MITIGATED: "open, and kept from being used by other means than a fix; no verb reports that by itself",
     HoleState.LOST_AT_NEXT_START: "a patch is in force and proved; the file on disk is not fixed",
@@ -47,8 +48,8 @@ def page() -> str:
 def _foot() -> list[str]:
     return [
         (
-            "This page is written by `python -m suture.report.page`, the schema by `suture schema`; a test compares both "
-            "with the code."
+            "This page is written by `python -m suture.report.page`, the schema by `suture schema`; a test compares "
+            "both with the code."
         )
     ]
 

@@ -26,8 +26,8 @@ _ALONE = re.compile(r"^[-*\s]*[(\[]?CVE-[\d-]+(?:(?:,|;|/|\s|and|&)+CVE-[\d-]+)*
 _LISTED = re.compile(r"^(?:\s|,|;|/|&|\(|and\b)*$")
 _ABOUT_ANOTHER = re.compile(
     r"\b(?:similar|like|unlike|related|introduc\w*|caus\w*|regress\w*|broke\w*|break\w*|since|after|before|see|cf|incomplete|"
-    r"follow[- "
-    r"]?up|prerequisite|pre-?req\w*|prepar\w*|needed|required|instead|not|revert\w*|duplicate|compare|depends?)\b",
+    r"follow[- ]?up|prerequisite|pre-?req\w*|prepar\w*|needed|required|"
+    r"instead|not|revert\w*|duplicate|compare|depends?)\b",
     re.IGNORECASE,
 )
 _NO_FIX = re.compile(
@@ -42,24 +42,23 @@ _PART = re.compile(
 )
 # said of the patch in its title, or in the sentence that names the CVE
 _LESS = re.compile(
-    r"\bpart(?:ially|ly)?\b|\bpartial (?:fix|mitigation|backport|solution|revert)\w*|\bmitigat\w*|\bharden\w*|\bwork-?arounds?\b|\b(?:almost|nearly|mostly|halfway|half)\b|\bhunks?\b|"
-    r"\bharder\b|\bmore difficult\b|\bleft (?:behind|out|open|over)\b|\bfollow[- ]?up\b|\b(?:remains?|still|stays?) "
-    r"\w+|"
-    r"\b(?:lower|lessen|reduc|limit|soften)\w* (?:the "
-    r")?(?:impact|risk|severity|chance|likelihood|exposure|attack|damage)|"
-    r"\b(?:tr(?:y|ies)|attempts?) to (?:fix|close|address|stop|prevent)\b|\bfirst "
-    r"step\b|\b(?:may|might|should|could) (?:fix|help|close)\b|"
-    r"\b(?:WIP|RFC|draft|incomplete fix for)\b|\btests? (?:for|of|case)|\b(?:reproducer|documentation|changelog)\b|"
-    r"^(?:\[[^\]]*\]\s*)*(?:[\w./-]+:\s+)*(?:add(?:s|ed)?\s+(?:a\s+)?)?(?:(?:regression|unit)\s+)?(?:tests?|logs?|logging|docs?|documents?|warns?)\b",
+    r"\bpart(?:ially|ly)?\b|\bpartial (?:fix|mitigation|backport|solution|revert)\w*|\bmitigat\w*|\bharden\w*|"
+    r"\bwork-?arounds?\b|\b(?:almost|nearly|mostly|halfway|half)\b|\bhunks?\b|\bharder\b|\bmore difficult\b|"
+    r"\bleft (?:behind|out|open|over)\b|\bfollow[- ]?up\b|\b(?:remains?|still|stays?) \w+|"
+    r"\b(?:lower|lessen|reduc|limit|soften)\w* (?:the )?(?:impact|risk|severity|chance|likelihood|exposure|attack|"
+    r"damage)|\b(?:tr(?:y|ies)|attempts?) to (?:fix|close|address|stop|prevent)\b|\bfirst step\b|"
+    r"\b(?:may|might|should|could) (?:fix|help|close)\b|\b(?:WIP|RFC|draft|incomplete fix for)\b|"
+    r"\btests? (?:for|of|case)|\b(?:reproducer|documentation|changelog)\b|"
+    r"^(?:\[[^\]]*\]\s*)*(?:[\w./-]+:\s+)*(?:add(?:s|ed)?\s+(?:a\s+)?)?(?:(?:regression|unit)\s+)?(?:tests?|logs?|"
+    r"logging|docs?|documents?|warns?)\b",
     re.IGNORECASE,
 )
 # said anywhere in it
 _UNFINISHED = re.compile(
-    r"\bpart \d+ (?:of|/) ?\d+|\bthis (?:patch |change )?reverts (?:it|the fix)\b|\bremains? "
-    r"(?:open|unfixed|vulnerable)|"
-    r"\bfollow[- ]?up (?:patch|fix|change) (?:is|will be) (?:needed|required)|\bhunks? (?:is|are|was|were) (?:left "
-    r"out|dropped|omitted)|"
-    r"\b(?-i:TODO|FIXME)\b",
+    r"\bpart \d+ (?:of|/) ?\d+|\bthis (?:patch |change )?reverts (?:it|the fix)\b|"
+    r"\bremains? (?:open|unfixed|vulnerable)|"
+    r"\bfollow[- ]?up (?:patch|fix|change) (?:is|will be) (?:needed|required)|"
+    r"\bhunks? (?:is|are|was|were) (?:left out|dropped|omitted)|\b(?-i:TODO|FIXME)\b",
     re.IGNORECASE,
 )
 _MOST_QUOTED = 60

@@ -111,7 +111,8 @@ def test_every_byte_counts_that_the_file_alone_decides(process: Process) -> None
     text, constants = section(".text"), section(".rodata")
     stub = LAYOUT.stubs[0x2000]
     open_ = {*range(stub, stub + 32), *range(constants + 8, constants + 16)}
-    for at in {0, 5, text, text + 8, text + 12, text + 255, section(".text.orig"), constants, constants + 7, constants + 16, constants + 24,
+    for at in {0, 5, text, text + 8, text + 12, text + 255, section(".text.orig"), constants, constants + 7,
+    constants + 16, constants + 24,
                stub - 1, stub + 32, *LAYOUT.thunks.values(), LAYOUT.text_size - 1}:  # fmt: skip
         assert at not in open_
         process.flip(at)

@@ -128,7 +128,8 @@ def test_a_copy_that_cannot_be_patched_is_told_and_the_others_are(
     )
     library = gcc(tmp_path / "libslow.so", source, "-fPIC", "-shared")
     patch = make_patch(tmp_path / "p", library, "int answer(int x) { return x * 5; }", {"answer": ["answer"]})
-    main = LOADS_AGAIN.replace("#include <string.h>", "#include <string.h>\n#include <pthread.h>\nstatic int (*slow)(int);static void *work(void *a) { slow(9); "
+    main = LOADS_AGAIN.replace("#include <string.h>",
+    "#include <string.h>\n#include <pthread.h>\nstatic int (*slow)(int);static void *work(void *a) { slow(9); "
         "return 0; }").replace('if (h) other = dlsym(h, "answer");',
         'if (h) { pthread_t t; slow = other = dlsym(h, "answer"); pthread_create(&t, 0, work, 0); }')  # fmt: skip
     program = gcc(tmp_path / "again", main, str(library), f"-Wl,-rpath,{tmp_path}", "-pthread")
@@ -193,11 +194,14 @@ int main(int c, char **v) {
   char bytes[11]; for (int i = 0; i < 5; i++) sprintf(bytes + 2 * i, "%02x", (unsigned char)at[i]);
   sprintf(group, "{\"name\":\"answer\",\"switch\":\"%#018lx\",\"parts\":[],\"functions\":[{\"name\":\"answer\",\"old\":\"%#018lx\",\"size\":%s,"
     "\"sha256\":\"%s\",\"entry\":0,\"displaced\":5,\"original\":\"%s\",\"new\":\"%#018lx\",\"new_size\":18,\"orig\":\"%#018lx\",\"orig_size\":16,"
-    "\"stub\":\"%#018lx\",\"consistency\":\"strict\",\"endless\":false}]}", data, (uintptr_t)at, v[5], v[4], bytes, code, code + 32, code + 64);
-  if (!strcmp(v[1], "empty")) sprintf(group + strlen(group), ",{\"name\":\"e\",\"switch\":\"%#018lx\",\"parts\":[],\"functions\":[]}", data);
+    "\"stub\":\"%#018lx\",\"consistency\":\"strict\",\"endless\":false}]}",
+        data, (uintptr_t)at, v[5], v[4], bytes, code, code + 32, code + 64);
+  if (!strcmp(v[1], "empty")) sprintf(group + strlen(group),
+      ",{\"name\":\"e\",\"switch\":\"%#018lx\",\"parts\":[],\"functions\":[]}", data);
   int n = sprintf(json, "{\"id\":\"%s\",\"name\":\"answer\",\"build_id\":\"%s\",\"file\":\"libanswer.so\",\"package\":\"\",\"version\":\"\",\"fixes\":[],"
     "\"notes\":[],\"base\":\"%#018lx\",\"text_size\":\"%#018x\",\"data_size\":\"%#018x\",\"code\":\"%#018lx\",\"code_size\":\"%#018x\",\"bias\":\"%#018lx\","
-    "\"groups\":[%s],\"suspends\":[],\"relaxed\":\"\",\"unwinding\":null}", v[2], v[3], base, 12288, 4096, code, 256, map->l_addr, group);
+    "\"groups\":[%s],\"suspends\":[],\"relaxed\":\"\",\"unwinding\":null}",
+        v[2], v[3], base, 12288, 4096, code, 256, map->l_addr, group);
   sprintf(name, "suture:%s", v[2]);
   int fd = memfd_create(name, 0); ftruncate(fd, 16384);
   uint16_t format = 1; uint32_t length = n;
@@ -209,7 +213,7 @@ int main(int c, char **v) {
   mprotect(page, 8192, 7); at[0] = 0xe9; memcpy(at + 1, &by, 4); mprotect(page, 8192, 5);
   printf("%d\n", answer(2)); fflush(stdout); pause();
 }
-"""
+"""  # noqa: E501
 
 
 @pytest.mark.parametrize("mode", ["fixed", "empty"])
@@ -303,7 +307,8 @@ def test_a_static_program_that_changes_its_code_hides_no_other_of_its_file(
     holder = gcc(tmp_path / "holder", f"""
     #include <stdio.h>
     __attribute__((noinline)) long f(long x) {{ {body} }}
-    int main(int c, char **v) {{ char l[9]; setvbuf(stdout, 0, _IOLBF, 0); puts("up"); fgets(l, 9, stdin); return f(c); }}""", "-static")  # fmt: skip
+    int main(int c, char **v) {{ char l[9]; setvbuf(stdout, 0, _IOLBF, 0); puts("up"); fgets(l, 9, stdin);
+        return f(c); }}""", "-static")  # fmt: skip
     library = gcc(tmp_path / "libf.so", f"long f(long x) {{ {body} }}", "-fPIC", "-shared")
     patch = make_patch(tmp_path / "p", library, "long f(long x) { return x; }", {"f": ["f"]}, code=True)
     liar, honest = start(holder), start(holder)
@@ -388,7 +393,8 @@ def test_a_file_that_is_mapped_to_be_read_is_not_loaded(
     #include <stdio.h>
     #include <sys/mman.h>
     #include <unistd.h>
-    int main(int c, char **v) { mmap(0, 16384, PROT_READ, MAP_PRIVATE, open(v[1], O_RDONLY), 0); puts("up"); fflush(stdout); pause(); }"""
+    int main(int c, char **v) { mmap(0, 16384, PROT_READ, MAP_PRIVATE, open(v[1], O_RDONLY), 0); puts("up");
+        fflush(stdout); pause(); }"""
     target = start(gcc(tmp_path / "reader", source, "-static"), library)
     assert target.line() == "up"
     assert target.pid not in find(patch.manifest.target.build_id)
@@ -498,7 +504,8 @@ def test_a_process_that_executes_another_program_before_its_turn_is_told_so(
     __attribute__((noinline)) int f(int x) { __asm__ volatile(""); return x * 3 + 1; }
     static char *other;
     static void go(int s) { execl(other, other, NULL); }
-    int main(int c, char **v) { other = v[1]; signal(SIGUSR1, go); puts("up"); fflush(stdout); for (;;) pause(); return f(c); }"""
+    int main(int c, char **v) { other = v[1]; signal(SIGUSR1, go); puts("up"); fflush(stdout); for (;;) pause();
+        return f(c); }"""
     program = gcc(tmp_path / "first", source, "-w")
     other = gcc(
         tmp_path / "other",

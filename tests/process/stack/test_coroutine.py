@@ -57,7 +57,8 @@ SETJMP = (
 struct co { void (*entry)(void); sigjmp_buf env; } *co;
 union { void *p; int i[2]; } argument;
 static sigjmp_buf home;
-__attribute__((noinline)) void co_switch(sigjmp_buf *from, sigjmp_buf *to) { if (!sigsetjmp(*from, 0)) siglongjmp(*to, 1); }
+__attribute__((noinline)) void co_switch(sigjmp_buf *from, sigjmp_buf *to) {
+    if (!sigsetjmp(*from, 0)) siglongjmp(*to, 1); }
 static void yield(void) { co_switch(&co->env, &home); }
 __attribute__((noinline)) int f(int x) { if (x < 0) { yield(); __asm__ volatile(""); } return x * 3 + 1; }
 /* deep enough that what the coroutine does later does not write over what f has left */
@@ -168,7 +169,8 @@ def test_remains_count_while_a_thread_is_on_another_stack_than_its_own(start: St
         SETJMP
         + r"""
     static void wait(void) { for (;;) pause(); }
-    static void *away(void *a) { static ucontext_t uc, old; getcontext(&uc); uc.uc_stack.ss_sp = new_stack(); uc.uc_stack.ss_size = SIZE;
+    static void *away(void *a) { static ucontext_t uc, old; getcontext(&uc); uc.uc_stack.ss_sp = new_stack();
+        uc.uc_stack.ss_size = SIZE;
       uc.uc_link = &old; makecontext(&uc, wait, 0); swapcontext(&old, &uc); }
     """
         + MAIN.replace("start();", "start(); pthread_t t; pthread_create(&t, 0, away, 0);"),
@@ -188,7 +190,8 @@ def test_stacks_that_ended_threads_have_left_are_not_in_the_way(
         + r"""
     __attribute__((noinline)) void g(void) { usleep(1); }
     __attribute__((noinline)) int f(int x) { g(); __asm__ volatile(""); return x * 3 + 1; }
-    static void *thread(void *a) { char pad[80 * (long)a]; __asm__ volatile("" :: "r"(pad) : "memory"); f(1); return 0; }
+    static void *thread(void *a) { char pad[80 * (long)a]; __asm__ volatile("" :: "r"(pad) : "memory"); f(1);
+        return 0; }
     int main(void) { char line[64]; setvbuf(stdout, 0, _IOLBF, 0); enum { N = 16 };
       pthread_t t[N]; for (long i = 0; i < N; i++) pthread_create(t + i, 0, thread, (void *)(i + 1));
       for (int i = 0; i < N; i++) pthread_join(t[i], 0);

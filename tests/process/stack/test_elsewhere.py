@@ -39,13 +39,15 @@ NEW = "int f(int x) { return 1000; }"
 MAPPED = r"""
 __attribute__((noinline)) int g(int x) { __asm__ volatile("" : "+r"(x)); return x; }
 __attribute__((noinline)) int f(int x) { return g(x * 3) + 1; }
-static void prepare(long mib) { char *p = mmap(0, mib << 20, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0); memset(p, 7, mib << 20); }
+static void prepare(long mib) { char *p = mmap(0, mib << 20, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
+    -1, 0); memset(p, 7, mib << 20); }
 """
 # the word at `kept` in memory from malloc is what an argument says: f's address and a number of bytes
 KEPT = r"""
 __attribute__((noinline)) int g(int x) { __asm__ volatile("" : "+r"(x)); return x; }
 __attribute__((noinline)) int f(int x) { return g(x * 3) + 1; }
-static void prepare(long distance) { char **kept = malloc(4096); kept[40] = (char *)f + distance; __asm__ volatile("" :: "r"(kept) : "memory"); }
+static void prepare(long distance) { char **kept = malloc(4096); kept[40] = (char *)f + distance;
+    __asm__ volatile("" :: "r"(kept) : "memory"); }
 """
 
 
@@ -136,7 +138,8 @@ static void on(int n, siginfo_t *i, void *context) {
   c->uc_mcontext.gregs[REG_RIP] = (long)(stack == own ? body : ask);
 }
 static void rest(void) { raise(SIGUSR1); }
-static void prepare(long n) { own = malloc(1 << 16); struct sigaction a = {0}; a.sa_sigaction = on; a.sa_flags = SA_SIGINFO; sigaction(SIGUSR1, &a, 0); if (n) raise(SIGUSR1); }
+static void prepare(long n) { own = malloc(1 << 16); struct sigaction a = {0}; a.sa_sigaction = on;
+    a.sa_flags = SA_SIGINFO; sigaction(SIGUSR1, &a, 0); if (n) raise(SIGUSR1); }
 """
 
 

@@ -33,7 +33,8 @@ enum { BELOW = 64 * 1024 };
 static unsigned char *area;
 static int damaged(void) { int n = 0; for (int i = 0; i < BELOW; i++) n += area[i] != 0xA5; return n; }
 /* without stdio, which would need more room than there is */
-static int number(char *to, int v) { char t[12]; int n = 0, k = 0; do t[n++] = '0' + v % 10; while (v /= 10); while (n) to[k++] = t[--n]; return k; }
+static int number(char *to, int v) { char t[12]; int n = 0, k = 0; do t[n++] = '0' + v % 10; while (v /= 10);
+    while (n) to[k++] = t[--n]; return k; }
 static void loop(void) {
   static char b[64];
   char c;
@@ -55,8 +56,10 @@ static void off(unsigned char *memory, int stack, int by_signal) {
   makecontext(&c, loop, 0); swapcontext(&back, &c);
 }
 static unsigned char array[BELOW + 65536];
-static void deep(int n) { char pad[4096]; memset(pad, n, sizeof pad); __asm__ volatile("" :: "r"(pad) : "memory"); if (n) deep(n - 1); __asm__ volatile(""); }
-static void *thread(void *a) { unsigned char here[BELOW + 16384]; if (*(char *)a == 't') off(here, 16384, 0); loop(); return 0; }
+static void deep(int n) { char pad[4096]; memset(pad, n, sizeof pad); __asm__ volatile("" :: "r"(pad) : "memory");
+    if (n) deep(n - 1); __asm__ volatile(""); }
+static void *thread(void *a) { unsigned char here[BELOW + 16384]; if (*(char *)a == 't') off(here, 16384, 0); loop();
+    return 0; }
 int main(int argc, char **argv) {
   int stack = argc > 2 ? atoi(argv[2]) : 0;
   unsigned char here[BELOW + 65536] __attribute__((aligned(16)));

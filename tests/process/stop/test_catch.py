@@ -32,15 +32,19 @@ PROGRAM = r"""
 #include <time.h>
 #include <unistd.h>
 static volatile int last, how; static volatile long calls;
-static void burn(long us) { struct timespec a, b; clock_gettime(CLOCK_MONOTONIC, &a); do clock_gettime(CLOCK_MONOTONIC, &b); while ((b.tv_sec - a.tv_sec) * 1000000 + (b.tv_nsec - a.tv_nsec) / 1000 < us); }
-__attribute__((noinline)) int f(int x) { if (how == 'r' && x) f(x - 1); if (how == 's') usleep(3000); else burn(2000); __asm__ volatile(""); return x * 3 + 1; }
+static void burn(long us) { struct timespec a, b; clock_gettime(CLOCK_MONOTONIC, &a);
+    do clock_gettime(CLOCK_MONOTONIC, &b);
+    while ((b.tv_sec - a.tv_sec) * 1000000 + (b.tv_nsec - a.tv_nsec) / 1000 < us); }
+__attribute__((noinline)) int f(int x) { if (how == 'r' && x) f(x - 1); if (how == 's') usleep(3000);
+    else burn(2000); __asm__ volatile(""); return x * 3 + 1; }
 static void *worker(void *a) { for (;;) { int v = f(2); __asm__ volatile("" : "+r"(v)); last = v; calls++; } return a; }
 int main(int argc, char **argv) {
   char line[64]; pthread_t t; setvbuf(stdout, 0, _IOLBF, 0);
   how = argv[1][0];
   if (how == 'h') signal(SIGTRAP, exit);
   for (int i = atoi(argv[2]); i; i--) pthread_create(&t, 0, worker, 0);
-  while (fgets(line, sizeof line, stdin)) { long before = calls; while (calls < before + 20) usleep(1000); printf("%d\n", last); }
+  while (fgets(line, sizeof line, stdin)) { long before = calls; while (calls < before + 20) usleep(1000);
+      printf("%d\n", last); }
 }
 """
 

@@ -35,7 +35,8 @@ int main(int n, char **v) {
   char line[64];
   setvbuf(stdout, 0, _IOLBF, 0);
   while (fgets(line, sizeof line, stdin)) {
-    if (line[0] == 'm') { long i = 0; while (mmap(0, 4096, ++i & 1 ? PROT_READ : PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) != MAP_FAILED) ; }
+    if (line[0] == 'm') { long i = 0; while (mmap(0,
+        4096, ++i & 1 ? PROT_READ : PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) != MAP_FAILED) ; }
     if (line[0] == 'o') while (open("/dev/null", O_RDONLY) >= 0) ;
     printf("%d\n", f(7));
   }

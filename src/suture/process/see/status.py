@@ -114,8 +114,10 @@ def states_of(
     for r in remains:
         found.append(
             PatchStatus(
-                r.id, "", State.INTERRUPTED if not r.mapping.executable else State.DAMAGED, "", "", "", "", (), (), (), (),
-                r.mapping.start, r.mapping.end - r.mapping.start, 0, Cause(Reason.REMAINS, f"no whole patch: {r.why}; nothing leads to it"),
+                r.id, "", State.INTERRUPTED if not r.mapping.executable else State.DAMAGED,
+                "", "", "", "", (), (), (), (),
+                r.mapping.start, r.mapping.end - r.mapping.start,
+                0, Cause(Reason.REMAINS, f"no whole patch: {r.why}; nothing leads to it"),
             )
         )  # fmt: skip
     return found

@@ -33,7 +33,8 @@ _NEAR = 8192  # how far before its restoring the stack pointer may have been kep
 _MOST_FILES = 4096
 _LONGEST = 15
 _RUNTIME = re.compile(
-    rb"/(?:ld-linux-x86-64\.so\.2|ld-musl-x86_64\.so\.1|libc\.so\.6|libc-2\.[0-9]+\.so|ld-2\.[0-9]+\.so|libgcc_s\.so\.1)(?: \(deleted\))?\Z"
+    rb"/(?:ld-linux-x86-64\.so\.2|ld-musl-x86_64\.so\.1|libc\.so\.6|libc-2\.[0-9]+\.so|ld-2\.[0-9]+\.so|"
+    rb"libgcc_s\.so\.1)(?: \(deleted\))?\Z"
 )
 _CRYPTO = re.compile(rb"/libcrypto\.so\.[0-9.]+(?: \(deleted\))?\Z")
 _SSL = re.compile(rb"/libssl\.so\.[0-9.]+(?: \(deleted\))?\Z")
