@@ -68,3 +68,10 @@ def test_the_cold_part_counts_too() -> None:
         "__attribute__((cold)) int never(int); int rare(int x) { if (x == 77) { never(x); return never(x + 1); } ",
     )
     assert told("rare", text=text)
+
+
+def test_what_only_calculates_calls_nothing() -> None:
+    text = CXX.replace(
+        "int quiet(int x) {", 'int quiet(int x) { __asm__("addl $5, %0; bswap %0; xorl $3, %0" : "+r"(x));'
+    )
+    assert not told("quiet", text=text)

@@ -126,3 +126,36 @@ def test_tokens_are_found_by_those_of_the_digits_and_proved_by_their_index() -> 
     )
     assert kallsyms._tokens(raw[: found.end - 2] + b"zz", 0) is None
     assert kallsyms._tokens(raw, found.start + 200) is None
+
+
+def test_all_markers_count() -> None:
+    good = table(rows(1100))
+    names = good.index(struct.pack("<Q", BASE)) + 16
+    end = kallsyms._places(good, names, 1100)[-1][1]
+    start = end + -end % 8
+    assert struct.unpack_from("<I", good, start)[0] == 0
+    for n in range(5):
+        broken = bytearray(good)
+        broken[start + 4 * n] ^= 1
+        assert kallsyms._places(bytes(broken), names, 1100) == [], n
+    # right ones that stand further behind are none
+    far = good[:end] + bytes(24) + good[start : start + 20] + good[start + 20 :]
+    assert kallsyms._places(far, names, 1100) == []
+
+
+def test_a_number_before_the_tokens_that_only_looks_like_the_count_is_passed_over() -> None:
+    symbols = rows(1100)
+    raw = table(symbols, False)
+    tokens = kallsyms._tokens(raw, 0)
+    assert tokens is not None
+    place = tokens.start + -tokens.start % 8
+    decoy = raw[: tokens.start].ljust(place, b"\0") + struct.pack("<Q", 1100) + raw[tokens.start :]
+    assert read(decoy, BASE, "x").rows == tuple(symbols)
+
+
+def test_a_table_of_tokens_may_be_the_first_thing() -> None:
+    raw = table(rows(1100))
+    found = kallsyms._tokens(raw, 0)
+    assert found is not None
+    first = kallsyms._tokens(raw[found.start :], 0)
+    assert first is not None and (first.texts, first.start, first.end) == (TOKENS, 0, found.end - found.start)

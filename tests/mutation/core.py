@@ -12,20 +12,22 @@ SOURCE = ROOT / "src" / "suture"
 @dataclass(frozen=True)
 class Part:
     """A module of the core. `functions`: the pure ones of a module that also does things; empty: the whole module.
-    `arguments` for pytest leave out what is slow and decides nothing."""
+    `arguments` for pytest leave out what is slow and decides nothing. `beside`: a test of several modules that is this
+    one's too."""
 
     module: str
     functions: frozenset[str] = frozenset()
     arguments: tuple[str, ...] = ()
+    beside: str = ""
 
     @property
     def path(self) -> Path:
         return SOURCE / (self.module.replace(".", "/") + ".py")
 
     @property
-    def test(self) -> str:
-        """The mirrored test, relative to the root of the repository."""
-        return mirror(self.module)
+    def tests(self) -> tuple[str, ...]:
+        """The mirrored test and the other one, as far as they are there, relative to the root of the repository."""
+        return tuple(t for t in (mirror(self.module), self.beside) if (ROOT / t).is_file())
 
 
 def mirror(module: str) -> str:
@@ -43,13 +45,17 @@ def _of(room: str, names: str) -> list[Part]:
     return [Part(f"{room}.{name}") for name in names.split()]
 
 
+_REPORTED = "change document host kernel patch process row scan"
+"""Facts that documents are made of."""
+
 CORE = [
     *_of("process.change", "transition replacement old_frame"),
     Part("process.change.switch", frozenset({"_by_owner", "_Doubts", "_changed", "describe"})),
     Part("process.change.fitting", frozenset()),
     *_of("process.stack", "stack frame unwind instruction switching"),
     *_of("process.see", "comparison"),
-    *_room("report"),
+    *_room("report", *_REPORTED.split()),
+    *(Part(f"report.{name}", beside="tests/report/test_encoding.py") for name in _REPORTED.split()),
     *_of("process.stop", "seccomp interrupted"),
     *_of("make", "entry indirect lead place resolve caller endless eh_frame thread_local relaxed"),
     *_room("match", "linker_edit"),

@@ -1,7 +1,7 @@
 """Mutants of a module: copies of its source, each with one operator, number or condition changed, by cosmic-ray.
 
-Left out is what cannot behave differently: annotations, which are never evaluated, and the arguments of a dataclass's
-decorator, which mypy checks.
+Left out is what cannot behave differently: annotations, which are never evaluated, the arguments of a dataclass's
+decorator, which mypy checks, and comparison by value in place of by identity, which is used for enums, types and None.
 """
 
 from __future__ import annotations
@@ -46,7 +46,10 @@ class Mutant:
         """The changed line, before and after."""
         after, before = self.code(source).splitlines(), source.splitlines()
         at = next(i for i, (a, b) in enumerate(zip(before, [*after, ""], strict=False)) if a.strip() != b.strip())
-        return before[at].strip(), after[at].strip() if len(after) == len(before) else "(removed)"
+        if len(after) == len(before):
+            return before[at].strip(), after[at].strip()
+        gone = next(line.strip() for line in before[at:] if line.strip())
+        return gone, f"({gone} is gone)"
 
 
 def places(source: str, functions: frozenset[str] = frozenset()) -> dict[Position, list[Mutant]]:
@@ -82,10 +85,10 @@ def chosen(source: str, seed: int, most: int, functions: frozenset[str] = frozen
 
 
 def _is_left_out(operator: str) -> bool:
-    """Comparing by identity in place of by value differs by chance of the interpreter alone."""
-    return operator in _NEED_ARGUMENTS or (
-        operator.endswith(("_Is", "_IsNot")) and "_Is_" not in operator and "_IsNot_" not in operator
-    )
+    """Comparing by identity in place of by value differs by chance of the interpreter alone; the other way round, for
+    what is compared by identity here, not at all."""
+    by_chance = operator.endswith(("_Is", "_IsNot")) and "_Is_" not in operator and "_IsNot_" not in operator
+    return operator in _NEED_ARGUMENTS or by_chance or operator.endswith(("_Is_Eq", "_IsNot_NotEq"))
 
 
 def _rank(seed: int, line: str, column: int, operator: str) -> str:

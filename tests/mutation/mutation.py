@@ -59,9 +59,9 @@ def _try_all(part: Part, seed: int, one_in: int, memory: Memory) -> Outcome:
     mutants = chosen(source, seed, max(LEAST, whole // one_in), part.functions)
     if not mutants:
         return Outcome(part.module, 0, 0, 0, ())
-    if not (ROOT / part.test).exists():
+    if not part.tests:
         return Outcome(part.module, whole, len(mutants), 0, _survivors(source, mutants), "no test")
-    tests = (ROOT / part.test).read_text()
+    tests = "".join((ROOT / t).read_text() for t in part.tests)
     left = [m for m in mutants if memory.is_killed(part.module, source, tests, m) is None]
     for mutant, code in _tried(part, left) if left else ():
         memory.note(part.module, source, tests, mutant, code != 0)
@@ -73,7 +73,7 @@ def _tried(part: Part, mutants: list[Mutant]) -> Iterator[tuple[Mutant, int]]:
     """Each mutant with the exit code of the module's tests."""
     job = {
         "module": part.module,
-        "tests": [part.test],
+        "tests": list(part.tests),
         "arguments": list(part.arguments),
         "mutants": [(m.operator, m.occurrence, m.place) for m in mutants],
     }
@@ -89,7 +89,7 @@ def _tried(part: Part, mutants: list[Mutant]) -> Iterator[tuple[Mutant, int]]:
                 rows += 1
                 yield mutants[row["number"]], row["code"]
     if rows != len(mutants):
-        raise SystemExit(f"{part.module}: its tests fail without a mutant: pytest {part.test}")
+        raise SystemExit(f"{part.module}: its tests fail without a mutant: pytest {' '.join(part.tests)}")
 
 
 def _survivors(source: str, mutants: Iterable[Mutant]) -> tuple[Survivor, ...]:

@@ -41,19 +41,20 @@ def reasons() -> dict[tuple[str, str], str]:
     return {(module, line): why for module, rows in table.items() for line, why in rows.items()}
 
 
-_INTRODUCTION = """A mutant is a copy of a module in which one operator, number or condition is wrong. A test kills it when it
-fails. A mutant that survives shows a line that the tests do not check, or a change that makes no difference."""  # noqa: E501
+_INTRODUCTION = """A mutant is a copy of a module in which one operator, number or condition is wrong. A test kills it
+when it fails. A mutant that survives shows a line that the tests do not check, or a change that makes no difference."""
 _RULES = (
     """The operators are those of cosmic-ray. Each mutant runs against the tests of its own module alone
-    (`tests/delta/test_atom.py` for `delta/atom.py`),
-        in a fork, with a limit of processor time. A mutant that exceeds it counts
-    as killed.""",
-    """Each place that can be changed gives at most one mutant. A hash of the seed, the line's text and the operator chooses it,
-    so that a change elsewhere does not change the choice.""",  # noqa: E501
-    """A mutant that was killed is not tried again while its function stays the same; a survivor is, when the tests change. `--anew`
-    tries all.""",  # noqa: E501
-    """Left out: comparison by identity in place of by value, which differs by chance of the interpreter; annotations, which Python never evaluates here, and the arguments of `@dataclass`, which mypy checks. Of modules
-    that also do things, only the functions that `tests/mutation/core.py` names are changed.""",  # noqa: E501
+    (`tests/delta/test_atom.py` for `delta/atom.py`), in a fork, with a limit of processor time. A mutant that exceeds
+    it counts as killed.""",
+    """Each place that can be changed gives at most one mutant. A hash of the seed, the line's text and the operator
+    chooses it, so that a change elsewhere does not change the choice.""",
+    """A mutant that was killed is not tried again while its function stays the same; a survivor is, when the tests
+    change. `--anew` tries all.""",
+    """Left out: comparison by identity in place of by value, which differs by chance of the interpreter, and by value
+    in place of by identity, which enums, types and None do not notice; annotations, which Python never evaluates here,
+    and the arguments of `@dataclass`, which mypy checks. Of modules that also do things, only the functions that
+    `tests/mutation/core.py` names are changed.""",
     """All survivors are listed. `tests/mutation/reasons.toml` holds the reasons.""",
 )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 import subprocess
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,8 +13,9 @@ import pytest
 from suture.elf.abi import R, SectionFlag, SectionType, SymbolType
 from suture.elf.file import ElfFile
 from suture.elf.object_writer import NewRelocation, NewSection, NewSymbol, write_object
+from suture.patch import finder
 from suture.patch.file import PatchFile, parse_patch
-from suture.patch.link import Place, lay_out, link
+from suture.patch.link import Place, Runtime, lay_out, link
 from suture.patch.manifest import (
     BadPatch,
     Group,
@@ -25,9 +27,9 @@ from suture.patch.manifest import (
     SymbolKind,
     Target,
 )
-from suture.patch.record import PlacedPart
+from suture.patch.record import PlacedPart, PlacedUnwinding
 from suture.patch.seal import seal
-from suture.patch.x86_64 import PAGE, Stub, decode_stub, encode_stub, jump, jump_target
+from suture.patch.x86_64 import PAGE, STUB_SIZE, Stub, decode_stub, encode_stub, jump, jump_target
 
 BASE, BIAS = 0x7F1000000000, 0x7F1000100000
 AX, A, WA = SectionFlag.ALLOC | SectionFlag.EXECINSTR, SectionFlag.ALLOC, SectionFlag.ALLOC | SectionFlag.WRITE
@@ -38,7 +40,9 @@ SYMBOLS = {
 }
 
 
-def patch_of(relocations: list[NewRelocation], data: list[NewRelocation] = []) -> PatchFile:  # noqa: B006
+def patch_of(
+    relocations: list[NewRelocation], data: Sequence[NewRelocation] = (), more: Sequence[NewSection] = ()
+) -> PatchFile:
     manifest = Manifest(
         "test", Target("aa", "lib.so", "p", "s", "1", "x86_64"), (),
         (Group("g", (ReplacedFunction("f", 0x2000, 64, "00", 0, 5, "f", "f.orig"),)),), SYMBOLS,
@@ -50,6 +54,7 @@ def patch_of(relocations: list[NewRelocation], data: list[NewRelocation] = []) -
         NewSection(".data", WA, bytes(64), 8, relocations=data),
         NewSection(".bss", WA, b"", 32, SectionType.NOBITS, 5000),
         NewSection(".suture.manifest", 0, manifest.to_json()),
+        *more,
     ]
     symbols = [
         NewSymbol("f", ".text", 0, 200, SymbolType.FUNC),
@@ -253,12 +258,137 @@ def test_fields_reach_so_far_and_no_further() -> None:
 def test_old_parts_and_functions_that_suspend_are_moved_by_the_bias() -> None:
     patch = patch_of([])
     manifest = replace(
-        patch.manifest, suspends=(Suspending("s", 0x3000, 48),),
+        patch.manifest, suspends=(Suspending("s", 0x3001, 48),),
         groups=tuple(replace(g, parts=(OldPart("cold", 0x4000, 24),)) for g in patch.manifest.groups),
     )  # fmt: skip
     other = replace(patch, manifest=manifest)
     record = link(other, lay_out(other), PLACE).record
-    assert record.suspends == (PlacedPart("s", BIAS + 0x3000, 48),)
+    assert record.suspends == (PlacedPart("s", BIAS + 0x3001, 48),)
     assert record.groups[0].parts == (PlacedPart("cold", BIAS + 0x4000, 24),)
     low = link(other, lay_out(other), replace(PLACE, bias=-0x1000 % (1 << 64))).record
-    assert low.suspends[0].old == 0x2000 and low.functions[0].old == 0x1000 and low.groups[0].parts[0].old == 0x3000
+    assert low.suspends[0].old == 0x2001 and low.functions[0].old == 0x1000 and low.groups[0].parts[0].old == 0x3000
+
+
+def call_frames(*sizes: tuple[int, int]) -> bytes:
+    """An .eh_frame with one common entry and one for each (size, addend of the start); LSB core, exception frames."""
+    data = struct.pack("<II", 16, 0) + b"\1zR\0\1\x78\x10\1\x1b" + bytes(3)
+    for size, _ in sizes:
+        data += struct.pack("<IIiI", 16, len(data) + 4, 0, size) + bytes(4)
+    return data
+
+
+def unwound(*rows: tuple[str, int, int]) -> PatchFile:
+    """A patch whose unwind tables describe (symbol, offset in it, size)."""
+    frames = call_frames(*((size, offset) for _, offset, size in rows))
+    starts = [NewRelocation(20 + 20 * n + 8, R.PC32, name, offset) for n, (name, offset, _) in enumerate(rows)]
+    return patch_of([], more=[NewSection(".eh_frame", A, frames, 8, relocations=starts)])
+
+
+RUNTIME = Runtime(0x7E0000010000, 4, b"\x41\x57\x41\x56\x41\x55\x41\x54\x55\x53\x48\x81\xec\xf8\0\0\0", 0)
+
+
+def test_the_finder_its_continuation_and_its_table_lie_one_behind_the_other_in_the_text() -> None:
+    patch = unwound(("f.orig", 0, 16), ("f", 0, 100), ("f", 100, 100))
+    layout = lay_out(patch)
+    made = layout.unwinding
+    assert made is not None and made.section.name == ".eh_frame" and made.count == 3
+    assert made.finder % 32 == 0 and made.finder >= max(layout.stubs.values()) + STUB_SIZE
+    assert made.continuation == made.finder + finder.FINDER_SIZE
+    assert made.rows == made.continuation + finder.CONTINUATION_SIZE
+    assert made.rows + 3 * finder.ROW.size <= layout.text_size
+    assert layout.text_size < made.following < layout.size and made.following % 8 == 0
+    assert made.following not in (*layout.switches, *layout.slots.values())
+    assert (
+        lay_out(patch_of([])).unwinding is None
+        and link(patch_of([]), lay_out(patch_of([])), PLACE).record.unwinding is None
+    )
+
+
+def test_the_table_of_a_finder_that_needs_more_pages_fits_into_the_text() -> None:
+    rows = [("f", n, 1) for n in range(200)] + [("f.orig", n, 1) for n in range(16)]
+    patch = unwound(*rows)
+    layout = lay_out(patch)
+    made = layout.unwinding
+    assert made is not None and made.rows + len(rows) * finder.ROW.size <= layout.text_size
+    text = link(patch, layout, PLACE).text
+    found = finder.decode_rows(text[made.rows :][: len(rows) * finder.ROW.size])
+    assert [r.end - r.start for r in found] == [1] * len(rows) and found == sorted(found, key=lambda r: r.start)
+
+
+def test_a_runtime_is_asked_to_go_on_where_its_function_was_diverted() -> None:
+    patch = unwound(("f.orig", 0, 16), ("f", 0, 200))
+    layout = lay_out(patch)
+    made = layout.unwinding
+    assert made is not None
+    frames, f, orig = (layout.sections[n] for n in (section_number(patch, ".eh_frame"), 1, 2))
+    for following, wanted in ((0, BASE + made.continuation), (0x7D0000001000, 0x7D0000001000)):
+        linked = link(patch, layout, replace(PLACE, runtime=replace(RUNTIME, following=following)))
+        whole = linked.text + linked.data
+        code = whole[made.continuation :][: finder.CONTINUATION_SIZE]
+        behind = RUNTIME.function + RUNTIME.entry + len(RUNTIME.displaced)
+        assert code == finder.encode_continuation(RUNTIME.displaced, behind)
+        assert finder.displaced_by(code, RUNTIME.function + RUNTIME.entry) == RUNTIME.displaced
+        assert struct.unpack_from("<Q", whole, made.following)[0] == wanted
+        assert whole[made.finder :][: finder.FINDER_SIZE] == finder.encode_finder(
+            made.finder, layout.text_size, made.rows, 2, made.following
+        )
+        described = finder.decode_rows(whole[made.rows :][: 2 * finder.ROW.size])
+        assert described == [
+            finder.Described(f, f + 200, frames + 40),
+            finder.Described(orig, orig + 16, frames + 20),
+        ]
+        assert linked.record.unwinding == PlacedUnwinding(
+            BASE + made.finder, BASE + made.continuation, BASE + made.rows, BASE + made.following, 2
+        )
+
+
+def test_without_a_runtime_the_finder_goes_nowhere() -> None:
+    patch = unwound(("f", 0, 200))
+    layout = lay_out(patch)
+    made = layout.unwinding
+    assert made is not None
+    linked = link(patch, layout, PLACE)
+    whole = linked.text + linked.data
+    assert whole[made.continuation :][: finder.CONTINUATION_SIZE] == b"\xcc" * finder.CONTINUATION_SIZE
+    assert whole[made.following :][:8] == bytes(8)
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [("f", 0, 200), ("f", 199, 1)],  # twice
+        [("f", 0, 100), ("f", 50, 100)],
+        [("constant", 0, 8)],  # no code
+        [("f.orig", 0, 17)],  # behind the last code
+        [("f", -1, 8)],  # before the first
+        [("variable", 0, 8)],
+    ],
+    ids=str,
+)
+def test_unwind_tables_that_describe_something_else_than_the_code_are_refused(rows: list[tuple[str, int, int]]) -> None:
+    patch = unwound(*rows)
+    with pytest.raises(BadPatch, match=r"\.eh_frame describes what is none of its code, or some twice"):
+        link(patch, lay_out(patch), PLACE)
+
+
+def test_unwind_tables_that_are_none_are_refused() -> None:
+    patch = patch_of([], more=[NewSection(".eh_frame", A, b"\4\0\0\0\4\0\0\0", 8)])
+    with pytest.raises(BadPatch, match=r"\.eh_frame: no common entry"):
+        lay_out(patch)
+    still = unwound(("f", 0, 0))
+    with pytest.raises(BadPatch, match=r"\.eh_frame: an entry for no code"):
+        link(still, lay_out(still), PLACE)
+
+
+def section_number(patch: PatchFile, name: str) -> int:
+    return next(s.index for s in patch.sections if s.name == name)
+
+
+def test_addresses_wrap_at_the_end_of_memory_and_keep_every_bit() -> None:
+    patch = patch_of([], [NewRelocation(0, R.R_64, "image", 1), NewRelocation(16, R.R_64, "image", -0x1235)])
+    layout = lay_out(patch)
+    low = replace(PLACE, bias=-0x1233 % (1 << 64))
+    linked = link(patch, layout, low)
+    data = layout.sections[section_number(patch, ".data")] - layout.text_size
+    assert struct.unpack_from("<Q", linked.data, data)[0] == 2
+    assert struct.unpack_from("<Q", linked.data, data + 16)[0] == (1 << 64) - 0x1234

@@ -229,3 +229,15 @@ def test_ranges_of_lines_neither_touch_nor_overlap(rows: list[list[int]], good: 
     else:
         with pytest.raises(BadPatch, match="no range of lines"):
             parse_manifest(raw, "p")
+
+
+def test_a_manifest_has_so_many_bytes_and_values_and_no_more() -> None:
+    most_bytes, most_values = 16 << 20, 2 << 20
+    for raw, why in (
+        (b" " * most_bytes, "Expecting value"),
+        (b" " * (most_bytes + 1), "bytes of JSON, more than 16777216"),
+        (b"[" + b"," * (most_values - 1), "Expecting value"),
+        (b"[" + b"," * most_values, "more than 2097152 values"),
+    ):
+        with pytest.raises(BadPatch, match=why):
+            parse_manifest(raw, "p")

@@ -146,3 +146,10 @@ def test_numbers_are_those_that_an_address_a_size_or_a_bias_can_be() -> None:
         found = told("bias", hex(raw))
         assert found is not None and found.bias == bias
     assert told("bias", hex(1 << 64)) is None and told("bias", "-0x1") is None
+
+
+def test_a_record_has_so_many_values_and_no_more() -> None:
+    for values, why in ((1 << 18, "JSONDecodeError"), ((1 << 18) + 1, "ValueError")):
+        body = b"[" + b"," * (values - 1)
+        with pytest.raises(BadRecord, match=f"malformed: {why}"):
+            decode(HEADER.pack(MAGIC, FORMAT, len(body)) + body)

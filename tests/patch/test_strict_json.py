@@ -45,3 +45,15 @@ def test_a_text_with_too_many_bytes_or_values_is_refused_before_anything_is_buil
             loads(many, most_bytes, most_values)
     assert tracemalloc.get_traced_memory()[1] < 1 << 20
     tracemalloc.stop()
+
+
+def test_commas_lists_and_objects_count_as_values() -> None:
+    raw = b'[1,2,{"a":[]},{}]'
+    assert loads(raw, len(raw), 7) == [1, 2, {"a": []}, {}]
+    with pytest.raises(ValueError, match="more than 6 values"):
+        loads(raw, len(raw), 6)
+    with pytest.raises(ValueError, match=f"{len(raw)} bytes of JSON, more than {len(raw) - 1}"):
+        loads(raw, len(raw) - 1, 7)
+    assert loads(b"-18446744073709551616", 99, 9) == -(1 << 64)
+    with pytest.raises(ValueError, match="a number of 22 digits"):
+        loads(b"1" * 22, 99, 9)

@@ -31,7 +31,7 @@ class LineTable:
         try:
             for section, file, line in self._rows():
                 found.setdefault(file, {}).setdefault(line, set()).add(section)
-        except (IndexError, struct.error, KeyError) as problem:
+        except (IndexError, KeyError, ValueError, ZeroDivisionError, struct.error) as problem:
             raise BadElf(self._elf.name, f".debug_line is malformed ({problem!r})") from problem
         return {f: {n: frozenset(s) for n, s in lines.items()} for f, lines in found.items()}
 

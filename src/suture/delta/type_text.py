@@ -121,8 +121,8 @@ class Speller:
             return 0
         if die.tag == Tag.ARRAY and At.BYTE_SIZE not in die.attributes:
             total = self.size(self._dwarf.reference(die))
-            for child in die.children:
-                total *= (_count(child) or 0) if child.tag == Tag.SUBRANGE else 1
+            for dimension in (c for c in die.children if c.tag == Tag.SUBRANGE):
+                total *= _count(dimension) or 0
             return total
         return size_of(die)
 

@@ -121,9 +121,7 @@ def _marked(data: bytes, names: int, places: Sequence[tuple[int, int]], end: int
     """Whether the markers behind the names say where every 256th name begins."""
     ends = [names, *(p[1] for p in places)]
     expected = [ends[n] - names for n in range(0, len(places), 256)]
-    return data[end : end + 16].find(struct.pack("<II", *expected[:2])) >= 0 and (
-        struct.pack(f"<{len(expected)}I", *expected) in data[end : end + 16 + 4 * len(expected)]
-    )
+    return struct.pack(f"<{len(expected)}I", *expected) in data[end : end + 8 + 4 * len(expected)]
 
 
 @dataclass(frozen=True)

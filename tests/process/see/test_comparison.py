@@ -28,6 +28,8 @@ AX, A, WA = SectionFlag.ALLOC | SectionFlag.EXECINSTR, SectionFlag.ALLOC, Sectio
 OLD = bytes(range(64))
 ENTRY = 4
 NOWHERE = Mapping(0, 0, True, False, True, False, 0, b"", 0, b"")
+WORDS = [8, *(8 + (1 << n) for n in range(5, 13))]
+"""Where constants hold the address of an import."""
 SLOT, IMPORTED, WORD = 0x7F00_0000_1230, 0x7F00_0000_4560, 0x7F00_0000_7890
 
 
@@ -44,11 +46,11 @@ def made() -> PatchFile:
     target = Target("aa", "lib.so", "p", "s", "1", "x86_64")
     manifest = Manifest("test", target, (), (Group("g", (function,)),), symbols)
     calls = [NewRelocation(8, R.PLT32, "called", -4), NewRelocation(16, R.GOTPCREL, "slot", -4)]
-    constants = [NewRelocation(8, R.R_64, "word", 0), NewRelocation(16, R.R_64, "image", 0)]
+    constants = [*(NewRelocation(at, R.R_64, "word", 0) for at in WORDS), NewRelocation(16, R.R_64, "image", 0)]
     sections = [
         NewSection(".text", AX, b"\x90" * 256, 16, relocations=calls),
         NewSection(".text.orig", AX, b"\x90" * 16, 16),
-        NewSection(".rodata", A, bytes(range(32)), 8, relocations=constants),
+        NewSection(".rodata", A, bytes(range(256)) * 17, 8, relocations=constants),
         NewSection(".data", WA, bytes(64), 8),
         NewSection(".suture.manifest", 0, manifest.to_json()),
     ]
@@ -124,7 +126,8 @@ def test_every_byte_counts_that_the_file_alone_decides(process: Process) -> None
 def test_stubs_and_words_of_imports_are_left_to_others(process: Process) -> None:
     stub, constants = LAYOUT.stubs[0x2000], section(".rodata")
     process.put(stub, b"\xcc" * 32)
-    process.put(constants + 8, struct.pack("<Q", 0x1111_2222_3333))
+    for at in WORDS:
+        process.put(constants + at, struct.pack("<Q", 0x1111_2222_3333))
     assert process.told() == ""
 
 

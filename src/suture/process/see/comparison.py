@@ -37,7 +37,7 @@ def doubt(pid: int, patch: PatchFile, placed: Placed) -> str:
         if wrong:
             return f"{wrong} was not the code that the patch is for"
         original = {address: f.original for address, f in rows.items()}
-        slots, imports = _values(pid, patch, layout, placed)
+        slots, imports = _anywhere(patch, record.base)
         linked = link(patch, layout, Place(record.base, record.bias, slots, imports, original))
     except SutureError as problem:
         return problem.what
@@ -61,23 +61,12 @@ def _is_old_code(pid: int, row: PlacedFunction | None, sha256: str) -> bool:
     return len(body) == row.size and hashlib.sha256(body).hexdigest() == sha256
 
 
-def _values(pid: int, patch: PatchFile, layout: Layout, placed: Placed) -> tuple[dict[int, int], dict[str, int]]:
-    """GOT slots by link-time address and imports by name, as the patch's own slots hold them. Those without one, which
-    only whole words refer to, get an address that is as good as any."""
-    base = placed.record.base
-    slots = {s.address: base for s in patch.manifest.symbols.values() if s.kind is SymbolKind.SLOT}
-    imports = {name: base for name, s in patch.manifest.symbols.items() if s.kind is SymbolKind.IMPORT}
-    for index, at in layout.slots.items():
-        symbol = patch.object.symbols[index]
-        known = None if symbol.is_defined else patch.manifest.symbols[symbol.name]
-        if known is None or known.kind is SymbolKind.IMAGE:
-            continue
-        value = int.from_bytes(memory.read(pid, base + at, 8), "little")
-        if known.kind is SymbolKind.SLOT:
-            slots[known.address] = value
-        else:
-            imports[symbol.name] = value
-    return slots, imports
+def _anywhere(patch: PatchFile, base: int) -> tuple[dict[int, int], dict[str, int]]:
+    """GOT slots by link-time address and imports by name, with an address that is as good as any: what the process has
+    there goes into slots of the patch, which are data, and into words that are left open."""
+    symbols = patch.manifest.symbols
+    slots = {s.address: base for s in symbols.values() if s.kind is SymbolKind.SLOT}
+    return slots, {name: base for name, s in symbols.items() if s.kind is SymbolKind.IMPORT}
 
 
 def _open(
