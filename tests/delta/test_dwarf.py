@@ -8,11 +8,9 @@ import struct
 import pytest
 from elftools.dwarf import enums
 from elftools.elf.elffile import ELFFile
-from hypothesis import given
-from hypothesis import strategies as st
 
-from suture.delta import dwarf
-from suture.delta.dwarf import At, Die, Dwarf, Tag, line_headers, sleb, uleb
+from suture.delta.die import At, Die, Tag, Value
+from suture.delta.dwarf import Dwarf
 from suture.elf.file import BadElf, ElfFile
 from tests.delta.compiled import object_of
 
@@ -141,23 +139,6 @@ def test_file_names_are_those_of_another_reader(case: tuple[str, str, str]) -> N
     assert any(n.endswith("stddef.h") for n in names)
 
 
-def test_tables_of_lines_stand_one_behind_the_other() -> None:
-    data = object_of(C, "-gdwarf-5")
-    raw = dwarf._raw(ElfFile(data), ".debug_line")
-    ((start, version, program, end),) = line_headers(raw)
-    assert (start, version, end) == (0, 5, len(raw)) and 20 < program < end
-    both = list(line_headers(raw + raw))
-    assert both[1] == (len(raw), 5, len(raw) + program, 2 * len(raw))
-    four = dwarf._raw(ElfFile(object_of(C, "-gdwarf-4")), ".debug_line")
-    ((_, version, program, end),) = line_headers(four)
-    assert (version, end) == (4, len(four)) and struct.unpack_from("<I", four, 6)[0] == program - 10
-    for wrong in (1, 6):
-        with pytest.raises(BadElf, match=f"version {wrong}"):
-            list(line_headers(raw[:4] + struct.pack("<H", wrong) + raw[6:]))
-    with pytest.raises(BadElf):
-        list(line_headers(struct.pack("<IH", 0xFFFFFFFF, 5) + raw))
-
-
 def test_what_cannot_be_read_is_an_error() -> None:
     data = object_of(C, "-gdwarf-5")
     elf = ElfFile(data, "a.o")
@@ -183,49 +164,6 @@ def test_an_object_is_read_once_while_it_is_in_use() -> None:
     assert list(Dwarf(ElfFile(object_of("int x;", "-g0"))).walk()) == []
 
 
-def test_numbers_are_those_of_the_standard() -> None:
-    tags = {
-        "ARRAY": "array_type",
-        "CLASS": "class_type",
-        "ENUM": "enumeration_type",
-        "PARAMETER": "formal_parameter",
-        "POINTER": "pointer_type",
-        "REFERENCE": "reference_type",
-        "STRUCT": "structure_type",
-        "UNION": "union_type",
-        "INLINED": "inlined_subroutine",
-        "PTR_TO_MEMBER": "ptr_to_member_type",
-        "SUBRANGE": "subrange_type",
-        "BASE": "base_type",
-        "CONST": "const_type",
-        "VOLATILE": "volatile_type",
-        "RESTRICT": "restrict_type",
-        "RVALUE_REFERENCE": "rvalue_reference_type",
-        "ATOMIC": "atomic_type",
-    }
-    assert {t.name: enums.ENUM_DW_TAG["DW_TAG_" + tags.get(t.name, t.name.lower())] for t in Tag} == {
-        t.name: int(t) for t in Tag
-    }
-    assert {a.name: enums.ENUM_DW_AT["DW_AT_" + a.name.lower()] for a in At} == {a.name: int(a) for a in At}
-
-
-def leb(value: int, signed: bool) -> bytes:
-    out = bytearray()
-    while True:
-        byte, value = value & 0x7F, value >> 7
-        if (value == 0 and not (signed and byte & 0x40)) or (signed and value == -1 and byte & 0x40):
-            return bytes([*out, byte])
-        out.append(byte | 0x80)
-
-
-@given(st.integers(0, 1 << 70), st.integers(-(1 << 62), 1 << 62), st.binary(max_size=3))
-def test_numbers_of_variable_length(unsigned: int, signed: int, before: bytes) -> None:
-    raw = before + leb(unsigned, False)
-    assert uleb(raw + b"\xff", len(before)) == (unsigned, len(raw))
-    raw = before + leb(signed, True)
-    assert sleb(raw + b"\xff", len(before)) == (signed, len(raw))
-
-
 @pytest.mark.parametrize(
     ("form", "raw", "value"),
     [
@@ -244,48 +182,12 @@ def test_numbers_of_variable_length(unsigned: int, signed: int, before: bytes) -
 def test_each_form_of_variable_size(form: int, raw: bytes, value: object) -> None:
     d = Dwarf(ElfFile(object_of("int x;", "-g0")))
     d._info = b"zz" + raw + b"rest\0"
-    found: dict[int, dwarf.Value] = {}
+    found: dict[int, Value] = {}
     assert d._variable((At.NAME, form), 2, 100, found) == 2 + len(raw)
     assert found == {At.NAME: value}
     assert d._variable((0, form), 2, 100, found) == 2 + len(raw) and found == {At.NAME: value}
     with pytest.raises(BadElf, match="form 0x99"):
         d._variable((At.NAME, 0x99), 2, 100, found)
-
-
-def test_each_form_of_fixed_size() -> None:
-    """DWARF 5, table 7.6 with section 7.5.6."""
-    sizes = {
-        0x01: 8,
-        0x05: 2,
-        0x06: 4,
-        0x07: 8,
-        0x0B: 1,
-        0x0C: 1,
-        0x0E: 4,
-        0x10: 4,
-        0x11: 1,
-        0x12: 2,
-        0x13: 4,
-        0x14: 8,
-        0x17: 4,
-        0x1C: 4,
-        0x1D: 4,
-        0x1E: 16,
-        0x1F: 4,
-        0x20: 8,
-        0x25: 1,
-        0x26: 2,
-        0x27: 3,
-        0x28: 4,
-    }
-    assert {f: struct.calcsize("<" + s) for f, s in dwarf._FIXED.items()} == sizes
-    (row,) = dwarf._pieces([(At.NAME, 0x0B), (0x99, 0x06), (At.TYPE, 0x13)])
-    assert row[0] is not None and row[0].size == 9 and row[1] == ((At.NAME, 0x0B), (At.TYPE, 0x13))
-    assert [names for _, names in dwarf._pieces([(At.NAME, 0x08), (0x99, 0x0F), (At.TYPE, 0x13)])] == [
-        ((At.NAME, 0x08),),
-        ((0, 0x0F),),
-        ((At.TYPE, 0x13),),
-    ]
 
 
 def units(*kinds: int, version: int = 5, code: bytes = b"\x01") -> Dwarf:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from suture.delta.dwarf import Die, Dwarf, Tag
+from suture.delta.die import Die, Tag
+from suture.delta.dwarf import Dwarf
 from suture.delta.type_text import Member, Speller, enumerators, scope_of, size_of
 from suture.elf.file import ElfFile
 from tests.delta.compiled import object_of

@@ -35,6 +35,7 @@ INSTEAD = {
     "compile/tree.py": "tests/compile/test_archive_objects.py",
     "convert/store.py": "tests/convert/test_conversion.py",
     "convert/worker.py": COMMAND + "tests/live/test_watch.py",
+    "delta/form.py": "tests/delta/test_abbreviation.py",
     "error.py": "tests/cli/test_exit_code.py",
     "host/described.py": "tests/host/test_verbs.py",
     "host/kernel.py": COMMAND + "tests/kernel/test_cli.py",

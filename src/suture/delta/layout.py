@@ -15,7 +15,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from suture.delta.dwarf import At, Die, Dwarf, Tag
+from suture.delta.die import At, Die, Tag
+from suture.delta.dwarf import Dwarf
 from suture.delta.type_text import (
     AGGREGATES,
     DEFINED,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from suture.delta.dwarf import Dwarf, Tag
+from suture.delta.die import Tag
+from suture.delta.dwarf import Dwarf
 from suture.elf.file import ElfFile
 
 _KINDS = frozenset({Tag.SUBPROGRAM, Tag.VARIABLE})

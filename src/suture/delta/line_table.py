@@ -8,7 +8,10 @@ import struct
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 
-from suture.delta.dwarf import At, Dwarf, Tag, line_headers, sleb, uleb
+from suture.delta.die import At, Tag
+from suture.delta.dwarf import Dwarf
+from suture.delta.leb128 import sleb, uleb
+from suture.delta.line_header import line_headers
 from suture.elf.abi import R
 from suture.elf.file import BadElf, ElfFile
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from suture.delta.dwarf import At, Die, Dwarf, Tag
+from suture.delta.die import At, Die, Tag
+from suture.delta.dwarf import Dwarf
 from suture.delta.liveness import INTEGER_ARGUMENTS, RAX, RETURN_REGISTERS, VECTOR_ARGUMENTS
 from suture.elf.file import ElfFile
 

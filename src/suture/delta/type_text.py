@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from suture.delta.dwarf import At, Die, Dwarf, Tag
+from suture.delta.die import At, Die, Tag
+from suture.delta.dwarf import Dwarf
 
 AGGREGATES = frozenset({Tag.STRUCT, Tag.UNION, Tag.CLASS})
 DEFINED = AGGREGATES | {Tag.ENUM}

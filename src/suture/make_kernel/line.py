@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from functools import cached_property
 
-from suture.delta.dwarf import At, Dwarf, Tag
+from suture.delta.die import At, Tag
+from suture.delta.dwarf import Dwarf
 from suture.elf.file import ElfFile
 from suture.make_kernel.prepare import ROOT
 
