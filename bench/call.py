@@ -19,7 +19,8 @@ from target import Library, NotMeasured, ask, started
 
 from suture.cli.output import print_json, print_table
 from suture.patch.file import read_patch
-from suture.process.change.apply import apply, revert
+from suture.process.change.apply import apply
+from suture.process.change.revert import revert
 
 STATES = ("unpatched", "patched", "reverted")
 _ANSWERS = {"unpatched": 4, "patched": 6, "reverted": 4}

@@ -31,7 +31,8 @@ from target import Library, NotMeasured
 
 from suture.cli.output import print_json, print_table
 from suture.patch.file import read_patch
-from suture.process.change.apply import apply, revert
+from suture.process.change.apply import apply
+from suture.process.change.revert import revert
 from suture.process.see.find import find
 
 COLUMNS = ("run", "seconds", "to find them, s", "CPU, s", "CPU for each, ms", "pause p50, us", "p99", "max")

@@ -36,7 +36,7 @@ from suture.make_kernel.resolve import Exports, KernelResolver
 from suture.make_kernel.select import select
 from suture.make_kernel.special_section import SpecialSections
 from suture.make_kernel.target import find
-from suture.match.correlate import NoMatch
+from suture.match.match import NoMatch
 
 _ASKED = 40  # files that kbuild is asked for at once
 _NONE: frozenset[str] = frozenset()

@@ -28,7 +28,9 @@ from target import NotMeasured
 
 from suture.cli.output import print_json, print_table
 from suture.patch.file import PatchFile, read_patch
-from suture.process.change.apply import Result, apply, revert
+from suture.process.change.apply import apply
+from suture.process.change.result import Result
+from suture.process.change.revert import revert
 
 VERSION = "1:10.11.18-0+deb12u1"
 _HERE = Path(__file__).resolve().parent

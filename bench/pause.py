@@ -29,7 +29,9 @@ from suture.cli.exit_code import INTERRUPTED
 from suture.cli.output import print_json
 from suture.command import run
 from suture.patch.file import PatchFile, read_patch
-from suture.process.change.apply import Result, apply, revert
+from suture.process.change.apply import apply
+from suture.process.change.result import Result
+from suture.process.change.revert import revert
 
 _COUNTS = (1, 8, 32, 128, 512)
 _GAPS = 65536

@@ -28,7 +28,8 @@ from target import NotMeasured
 from suture.cli.output import print_json, print_table
 from suture.error import ExitCode, Refused, SutureError
 from suture.patch.file import PatchFile, read_patch
-from suture.process.change.apply import apply, revert
+from suture.process.change.apply import apply
+from suture.process.change.revert import revert
 from suture.process.everywhere import Change, in_each
 from suture.process.see.find import find
 

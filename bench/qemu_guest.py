@@ -26,7 +26,8 @@ from qemu_guest_page import document
 
 from suture.error import SutureError
 from suture.patch.file import PatchFile, read_patch
-from suture.process.change.apply import apply, revert
+from suture.process.change.apply import apply
+from suture.process.change.revert import revert
 
 _HERE = Path(__file__).resolve().parent
 _PAGE = _HERE.parent / "docs/results/qemu.md"

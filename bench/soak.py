@@ -24,7 +24,9 @@ from target import Library, NotMeasured, Shared, read_patches, started
 
 from suture.cli.output import print_json, print_table
 from suture.patch.file import PatchFile
-from suture.process.change.apply import Result, apply, revert
+from suture.process.change.apply import apply
+from suture.process.change.result import Result
+from suture.process.change.revert import revert
 
 _FIELDS = ("stop", "seen_1", "seen_2", "seen_3", "mixed", "wrong", "sent", "handled", "born", "finished")
 _END_SECONDS = 30.0

@@ -31,7 +31,9 @@ from whole_way_page import document
 
 from suture.error import ExitCode, SutureError
 from suture.patch.file import PatchFile, read_patch
-from suture.process.change.apply import Result, apply, revert
+from suture.process.change.apply import apply
+from suture.process.change.result import Result
+from suture.process.change.revert import revert
 from suture.process.error import Busy
 from suture.process.memory.placed import State
 from suture.process.see.find import find

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from suture.compile import record
+from suture.compile import record, stand_in
 from suture.compile.record import Recording
 
 MAKEFILE = """
@@ -42,15 +42,15 @@ def recorded(root: Path, mode: str) -> Recording:
     tools, log = root.parent / "tools", root.parent / "log"
     for folder in (tools, log):
         folder.mkdir()
-    record.install(tools)
+    stand_in.install(tools)
     path = "/usr/bin:/bin"
-    env = {"PATH": f"{tools}:{path}", **record.environment(str(log), mode, path)}
+    env = {"PATH": f"{tools}:{path}", **stand_in.environment(str(log), mode, path)}
     subprocess.run(["make", "-j2", "all"], cwd=root, env=env, check=True, capture_output=True)
     return record.read(log, str(root), root)
 
 
 def test_units_have_their_directory_and_exact_arguments(tree: Path) -> None:
-    units = {u.source: u for u in recorded(tree, record.STUB).units}
+    units = {u.source: u for u in recorded(tree, stand_in.STUB).units}
     assert set(units) == {"a.c", "sub/b.c"}
     assert units["a.c"].argv[1] == '-DQ="a b"'
     assert units["sub/b.c"].directory == str(tree / "sub")
@@ -58,11 +58,11 @@ def test_units_have_their_directory_and_exact_arguments(tree: Path) -> None:
 
 
 def test_objects_are_followed_through_archives_and_renames_into_what_is_linked(tree: Path) -> None:
-    assert recorded(tree, record.STUB).objects_of_pattern("pro*") == {"objs/a.o", "b.o"}
+    assert recorded(tree, stand_in.STUB).objects_of_pattern("pro*") == {"objs/a.o", "b.o"}
 
 
 def test_stubs_compile_nothing_but_generate_headers_and_are_cleaned_away(tree: Path) -> None:
-    recording = recorded(tree, record.STUB)
+    recording = recorded(tree, stand_in.STUB)
     assert (tree / "b.o").read_bytes().startswith(b"suture-object ")
     assert (tree / "gen.h").exists()
     record.clean(recording, tree)
@@ -71,7 +71,7 @@ def test_stubs_compile_nothing_but_generate_headers_and_are_cleaned_away(tree: P
 
 
 def test_passing_on_builds_for_real_and_records_the_same(tree: Path) -> None:
-    recording = recorded(tree, record.PASS)
+    recording = recorded(tree, stand_in.PASS)
     assert (tree / "b.o").read_bytes()[:4] == b"\x7fELF"
     assert {u.source for u in recording.units} == {"a.c", "sub/b.c"}
     assert subprocess.run([tree / "prog"], check=False).returncode == 4
@@ -82,7 +82,7 @@ def test_a_library_that_is_loaded_is_taken_before_an_archive_of_the_same_name(tr
     shared = "gcc -shared -o libb.so.1.2 b.o; ln -sf libb.so.1.2 libb.so; ar rcs libb.a b.o"
     text = MAKEFILE.replace("\tar rcs lib.a b.o", f"\tar rcs lib.a b.o; {shared}")
     (tree / "Makefile").write_text(text.replace("a.lo lib.a -lm", "a.lo -L. -lb"))
-    recording = recorded(tree, record.STUB)
+    recording = recorded(tree, stand_in.STUB)
     assert recording.objects_of("libb.so.1.2") == {"b.o"} == recording.objects_of("libb.a")
     assert recording.objects_of("prog") == {"objs/a.o"}
 
@@ -127,9 +127,9 @@ def test_a_program_that_the_build_makes_and_runs_is_made_for_real_when_it_is_run
     tools, log, path = tmp_path / "tools", tmp_path / "log", "/usr/bin:/bin"
     for folder in (tools, log):
         folder.mkdir()
-    record.install(tools)
-    record.keep_going(tools)
-    env = {"PATH": f"{tools}:{path}", **record.environment(str(log), record.STUB, path, str(tools))}
+    stand_in.install(tools)
+    stand_in.keep_going(tools)
+    env = {"PATH": f"{tools}:{path}", **stand_in.environment(str(log), stand_in.STUB, path, str(tools))}
     subprocess.run(["make", "all"], cwd=root, env=env, check=True, capture_output=True)
     assert (root / "made.h").read_text() == "// it's\n#define MADE 84\n"
     recording = record.read(log, str(root), root)

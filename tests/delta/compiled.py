@@ -15,8 +15,8 @@ from suture.delta.change import UnitChange
 from suture.delta.compare import difference
 from suture.elf.file import ElfFile
 from suture.match.book import Book
-from suture.match.correlate import Match
 from suture.match.linker_edit import Kind
+from suture.match.match import Match
 from suture.match.proof import MatchedUnit
 
 FLAGS = ("-O2", "-fPIC", "-ffunction-sections", "-fdata-sections", "-fcf-protection=none", "-w")

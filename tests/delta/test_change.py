@@ -6,8 +6,8 @@ from dataclasses import replace
 
 from suture.delta.change import UnitChange
 from suture.match.book import Book
-from suture.match.correlate import MatchedFunction
 from suture.match.linker_edit import Kind
+from suture.match.match import MatchedFunction
 from tests.delta.compiled import STEP, changed
 
 N = "__attribute__((noinline)) "

@@ -13,7 +13,7 @@ from suture.elf.file import ElfFile
 from suture.make_kernel.image import KernelImage, Region
 from suture.make_kernel.match import KernelMatch, match
 from suture.make_kernel.object import KernelObject
-from suture.match.correlate import NoMatch
+from suture.match.match import NoMatch
 
 _FLAGS = ("-O2", "-mcmodel=kernel", "-fno-pic", "-fno-asynchronous-unwind-tables", "-fcf-protection=none", "-c")
 _BODY = """

@@ -28,11 +28,13 @@ from suture.elf.file import ElfFile
 from suture.error import ExitCode
 from suture.make.build import Built, build
 from suture.make.resolve import FoundSymbol
-from suture.match.correlate import Match, NoMatch, correlate
+from suture.match.correlate import correlate
+from suture.match.match import Match, NoMatch
 from suture.match.run import Run
 from suture.patch.file import PatchFile, parse_patch
 from suture.patch.manifest import FixFact, Manifest, RefusedFunction, ReplacedFunction, Target
-from suture.process.change.apply import apply, revert
+from suture.process.change.apply import apply
+from suture.process.change.revert import revert
 
 CALLER = """
 #include <stdio.h>

@@ -17,7 +17,8 @@ from suture.error import ExitCode, Refused
 from suture.patch.file import PatchFile
 from suture.patch.finder import encode_hook
 from suture.patch.record import Record
-from suture.process.change.apply import apply, revert
+from suture.process.change.apply import apply
+from suture.process.change.revert import revert
 from suture.process.change.unwind_table import find_runtime
 from suture.process.memory import memory
 from suture.process.memory.maps import read_maps

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from suture.process.change.apply import apply, revert
+from suture.process.change.apply import apply
+from suture.process.change.revert import revert
 from suture.process.memory.placed import State
 from suture.process.see.status import status
 from tests.killed import killed_after

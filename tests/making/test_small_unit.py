@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from suture.elf.file import ElfFile
-from suture.match.correlate import NoMatch, correlate
+from suture.match.correlate import correlate
+from suture.match.match import NoMatch
 from suture.match.run import Run
 
 PADDING = (

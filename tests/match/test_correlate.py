@@ -12,8 +12,9 @@ import pytest
 from suture.compile.unit import Variant
 from suture.elf.file import ElfFile
 from suture.match.book import Contradiction
-from suture.match.correlate import Match, NoMatch, correlate
+from suture.match.correlate import correlate
 from suture.match.linker_edit import Kind
+from suture.match.match import Match, NoMatch
 from suture.match.run import Run
 
 UNIT = """

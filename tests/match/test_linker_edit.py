@@ -10,8 +10,9 @@ import pytest
 
 from suture.elf.abi import R
 from suture.elf.file import ElfFile
-from suture.match.correlate import Match, correlate
+from suture.match.correlate import correlate
 from suture.match.linker_edit import Implied, Kind, implied, open_range, swallowed_until
+from suture.match.match import Match
 from suture.match.run import Run
 
 PLACE, FIELD = 0x401000, 8

@@ -49,7 +49,7 @@ _REPORTED = "change document host kernel patch process row scan"
 """Facts that documents are made of."""
 
 CORE = [
-    *_of("process.change", "transition replacement old_frame"),
+    *_of("process.change", "transition replacement old_frame result"),
     Part("process.change.switch", frozenset({"_by_owner", "_Doubts", "_changed", "describe"})),
     Part("process.change.fitting", frozenset()),
     *_of("process.stack", "stack frame unwind instruction switching"),

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from suture.patch.file import PatchFile
-from suture.process.change.apply import apply, revert
+from suture.process.change.apply import apply
+from suture.process.change.revert import revert
 from suture.process.error import Busy
 
 Start = Callable[..., Any]

@@ -14,7 +14,8 @@ import pytest
 from suture.error import Unsupported
 from suture.patch.file import PatchFile
 from suture.process import syscall
-from suture.process.change.apply import apply, revert
+from suture.process.change.apply import apply
+from suture.process.change.revert import revert
 from suture.process.memory.maps import read_maps
 from suture.process.stop import borrow as borrowing
 from suture.process.stop import seccomp

@@ -18,7 +18,9 @@ import pytest
 from suture.error import ExitCode, Unsupported
 from suture.patch.file import PatchFile
 from suture.process import everywhere
-from suture.process.change.apply import Result, apply, revert
+from suture.process.change.apply import apply
+from suture.process.change.result import Result
+from suture.process.change.revert import revert
 from suture.process.error import Busy
 from suture.process.everywhere import Failure, Outcome, apply_everywhere, in_each
 from suture.process.memory.placed import State

@@ -14,7 +14,8 @@ from suture.error import ExitCode, SutureError
 from suture.patch.file import PatchFile
 from suture.patch.manifest import OldPart, Suspending, Verdict
 from suture.process import allowance
-from suture.process.change.apply import apply, revert
+from suture.process.change.apply import apply
+from suture.process.change.revert import revert
 from suture.process.memory.maps import Maps, read_maps
 from suture.process.memory.placed import State, find_placed
 from suture.process.see.find import find

@@ -13,10 +13,12 @@ import pytest
 
 from suture.patch.file import PatchFile
 from suture.process import x86_64
-from suture.process.change.apply import apply, revert
+from suture.process.change.apply import apply
+from suture.process.change.revert import revert
+from suture.process.error import NotStopped
 from suture.process.memory.maps import read_maps
 from suture.process.stop import borrow as borrowing
-from suture.process.stop.stop import NotStopped, Seizure
+from suture.process.stop.stop import Seizure
 from suture.process.tracee import Tracee
 
 BLOCKED = r"""

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from suture.patch.file import PatchFile
-from suture.process.change.apply import apply, revert
+from suture.process.change.apply import apply
+from suture.process.change.revert import revert
 from suture.process.memory.placed import State
 from suture.process.see.status import status
 from tests.killed import applying, killed_after

@@ -15,7 +15,8 @@ from suture.cli.main import main
 from suture.error import ExitCode
 from suture.patch.file import PatchFile
 from suture.patch.main_loop import endless_note
-from suture.process.change.apply import apply, revert
+from suture.process.change.apply import apply
+from suture.process.change.revert import revert
 from suture.process.error import Busy, NoProcess
 from suture.process.memory.placed import State
 from suture.process.see.scan import scan

@@ -14,7 +14,8 @@ import pytest
 from suture.cli.main import main
 from suture.error import ExitCode, Refused
 from suture.patch.file import PatchFile
-from suture.process.change.apply import apply, revert
+from suture.process.change.apply import apply
+from suture.process.change.revert import revert
 from suture.process.error import Busy
 from suture.process.memory.placed import State
 from suture.process.see.status import status

@@ -20,7 +20,8 @@ import pytest
 from suture.error import SutureError
 from suture.patch.file import PatchFile
 from suture.process import syscall
-from suture.process.change.apply import apply, revert
+from suture.process.change.apply import apply
+from suture.process.change.revert import revert
 from suture.process.error import AlreadyTraced, Busy, NoPermission, NoProcess, WrongTarget
 from suture.process.memory.placed import State
 from suture.process.see.find import find

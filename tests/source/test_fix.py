@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from suture.error import Refused
-from suture.source.fix import PathKind, classify, parse, read
+from suture.source.fix import parse, read
 
 ONE = "--- a/lib/x.c\n+++ b/lib/x.c\n@@ -1,2 +1,2 @@\n-old\n+new\n same\n"
 
@@ -215,34 +215,6 @@ def test_form_feeds_and_foreign_bytes_and_carriage_returns_survive(tmp_path: Pat
 def test_any_text_is_parsed_or_refused(text: str) -> None:
     with contextlib.suppress(Refused):
         parse("--- a/x.c\n+++ b/x.c\n@@ -1 +1 @@\n" + text, "fix")
-
-
-@pytest.mark.parametrize(
-    ("path", "kind"),
-    [
-        ("crypto/x509/v3_addr.c", PathKind.SOURCE),
-        ("include/libxml/tree.h", PathKind.HEADER),
-        ("sysdeps/x86_64/memcpy.S", PathKind.ASSEMBLY),
-        ("include/openssl/x509.h.in", PathKind.GENERATED),
-        ("src/backend/parser/gram.y", PathKind.GENERATED),
-        ("Makefile.am", PathKind.BUILD),
-        ("debian/rules", PathKind.BUILD),
-        ("debian/changelog", PathKind.IGNORED),
-        ("debian/patches/series", PathKind.IGNORED),
-        ("stdlib/tst-qsort.c", PathKind.IGNORED),
-        ("test/evp_test.c", PathKind.IGNORED),
-        ("CHANGES.md", PathKind.IGNORED),
-        ("data/table.bin", PathKind.OTHER),
-        ("crypto/err/openssl.txt", PathKind.GENERATED),
-        ("src/backend/utils/errcodes.txt", PathKind.GENERATED),
-        ("gdb-xml/i386-core.xml", PathKind.GENERATED),
-        ("doc/notes.txt", PathKind.IGNORED),
-        ("contrib/x/sql/x.sql", PathKind.IGNORED),
-        ("MAINTAINERS", PathKind.IGNORED),
-    ],
-)
-def test_a_path_has_a_kind(path: str, kind: PathKind) -> None:
-    assert classify(path) is kind
 
 
 def test_only_narrows_by_file_folder_and_pattern_and_refuses_nothing_left() -> None:

@@ -16,7 +16,8 @@ from suture.compile.unit import Unit
 from suture.error import Refused
 from suture.progress import Progress, silent
 from suture.refusal import RESTART, Refusal
-from suture.source.fix import CODE, FilePatch, Fix, PathKind
+from suture.source.fix import FilePatch, Fix
+from suture.source.path_kind import CODE, PathKind
 
 _WHOLE = "make the patch without --only"
 _NO_CODE = "a document, a test or a changelog: no unit reads it"

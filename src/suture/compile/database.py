@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from suture.command import run
-from suture.compile import record
+from suture.compile import record, stand_in
 from suture.compile.call import Call
 from suture.compile.linked import links_in
 from suture.compile.record import relative
@@ -184,9 +184,9 @@ def build(command: Sequence[str], tree: Path) -> Recorded:
         tools, log = Path(name, "tools"), Path(name, "log")
         tools.mkdir()
         log.mkdir()
-        record.install(tools)
+        stand_in.install(tools)
         path = os.environ.get("PATH", os.defpath)
-        run(command, cwd=root, env={"PATH": f"{tools}:{path}", **record.environment(str(log), record.PASS, path)})
+        run(command, cwd=root, env={"PATH": f"{tools}:{path}", **stand_in.environment(str(log), stand_in.PASS, path)})
         recording = record.read(log, str(root), root)
     if not recording.units:
         return Recorded(_from_cmake(command, root), recording.untold)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from suture.command import run
-from suture.compile import depend, job, post, record, room
+from suture.compile import depend, job, post, record, room, stand_in
 from suture.compile.generate import Generated, generated
 from suture.compile.job import CompiledObject, Job
 from suture.compile.recipe import Recipe
@@ -280,10 +280,10 @@ def _record(
     tools, log, outcome = folder / "tools", folder / "log", folder / "outcome"
     for place in (tools, log, outcome):
         place.mkdir()
-    record.install(tools)
-    record.keep_going(tools)
-    mode = record.PASS if recipe.real else record.STUB
-    settings = {**env, **record.environment(f"{INSIDE}/log", mode, room.PATH, f"{INSIDE}/tools")}
+    stand_in.install(tools)
+    stand_in.keep_going(tools)
+    mode = stand_in.PASS if recipe.real else stand_in.STUB
+    settings = {**env, **stand_in.environment(f"{INSIDE}/log", mode, room.PATH, f"{INSIDE}/tools")}
     # Programs that the build makes and runs are only touched here, so some of its rules fail; what counts is the
     # record.
     tolerant = f"(PATH={INSIDE}/tools:$PATH\n{recipe.record}\n) >{INSIDE}/outcome/record.log 2>&1 || true\n"

@@ -1,4 +1,4 @@
-"""Abbreviations of .debug_abbrev: which attributes an entry has, in which forms, cut into pieces that are read at once."""
+"""Abbreviations of .debug_abbrev: which attributes an entry has and in which forms, cut into pieces read at once."""
 
 from __future__ import annotations
 

@@ -9,8 +9,8 @@ from functools import cached_property
 from suture.delta.atom import Atom, AtomKind, AtomObject
 from suture.delta.compare import Difference
 from suture.delta.correlation import Pairs, pair_atoms
-from suture.match.correlate import Match
 from suture.match.linker_edit import Kind
+from suture.match.match import Match
 from suture.refusal import Refusal
 
 NOT_FOUND = Refusal(

@@ -1,4 +1,4 @@
-"""One entry of .debug_info, and the tags and attributes that are looked at, under names of the standard (DWARF 5, 7.5)."""
+"""One entry of .debug_info, and the tags and attributes that are looked at, under their names (DWARF 5, 7.5)."""
 
 from __future__ import annotations
 

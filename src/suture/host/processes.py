@@ -15,8 +15,11 @@ from suture.host.recipient import ApplyOptions, Count, uncounted
 from suture.patch.admission import admit
 from suture.patch.file import PatchFile
 from suture.patch.main_loop import endless_notes
-from suture.process.change.apply import Prepared, Result, apply, prepare, revert
+from suture.process.change.apply import apply
 from suture.process.change.fitting import fitting_images
+from suture.process.change.prepared import Prepared, prepare
+from suture.process.change.result import Result
+from suture.process.change.revert import revert
 from suture.process.everywhere import Everywhere, Failure, Outcome, apply_everywhere, in_each
 from suture.process.memory.maps import read_maps
 from suture.process.see.aside import alone, named

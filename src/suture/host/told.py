@@ -15,7 +15,7 @@ from suture.report.reason import Cause, Reason
 if TYPE_CHECKING:  # to look at a process takes little of what changing one does, and the command is to answer at once
     from suture.kernel.livepatch import LoadedPatch
     from suture.kernel.transition import TransitionResult
-    from suture.process.change.apply import GroupResult, Result
+    from suture.process.change.result import GroupResult, Result
     from suture.process.everywhere import Failure
     from suture.process.see.find import Unread
     from suture.process.see.status import PatchStatus, ProcessStatus

@@ -23,7 +23,7 @@ from suture.delta.ledger import Account, Fate, FileAccount, Ledger, ranges
 from suture.delta.line import line_of
 from suture.delta.line_table import LineTable
 from suture.delta.outside import Outside
-from suture.make.build import PatchContents
+from suture.make.statement import PatchContents
 from suture.patch.manifest import FixFact, NamedCve, RefusedFunction
 from suture.refusal import RESTART, Refusal
 from suture.source.changed_line import ChangedLines

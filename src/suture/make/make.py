@@ -34,7 +34,8 @@ from suture.make.account import Books, Compared, others_of
 from suture.make.build import Built, build
 from suture.make.elsewhere import Beside, OtherUnits
 from suture.match.book import Contradiction
-from suture.match.correlate import NoMatch, correlate
+from suture.match.correlate import correlate
+from suture.match.match import NoMatch
 from suture.match.run import Run
 from suture.patch.file import SUFFIX, parse_patch
 from suture.patch.manifest import FixFact, Manifest, RefusedFunction, Suspending, Target

@@ -18,7 +18,8 @@ from suture.elf.file import ElfFile
 from suture.error import NotFound
 from suture.make.elsewhere import OtherUnits
 from suture.match.book import Contradiction
-from suture.match.correlate import NoMatch, correlate
+from suture.match.correlate import correlate
+from suture.match.match import NoMatch
 from suture.match.run import Run
 from suture.progress import Progress, silent
 from suture.source import cache

@@ -19,7 +19,7 @@ from suture.elf.fact import Section, Symbol
 from suture.elf.file import ElfFile
 from suture.make_kernel.image import KernelImage
 from suture.make_kernel.object import LEFT, ONCE, KernelObject, KernelReference, is_special, is_weak
-from suture.match.correlate import NoMatch
+from suture.match.match import NoMatch
 from suture.match.pattern import Pattern
 from suture.match.proof import MatchedSection, MatchedUnit
 

@@ -7,18 +7,18 @@ says so.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from functools import cached_property
 
-from suture.elf.abi import R, SectionType, SymbolBind, SymbolType
-from suture.elf.fact import Relocation, Section, Symbol
+from suture.elf.abi import R, SymbolBind, SymbolType
+from suture.elf.fact import Section, Symbol
 from suture.elf.file import ElfFile
-from suture.error import ExitCode, SutureError
 from suture.match.book import Book
-from suture.match.linker_edit import Implied, Kind, implied, open_range, swallowed_until
+from suture.match.compiled import TaggedObject, is_own
+from suture.match.linker_edit import Implied, Kind
+from suture.match.match import Match, MatchedFunction, NoMatch
 from suture.match.pattern import Pattern
 from suture.match.proof import MatchedSection, MatchedUnit
-from suture.match.run import Run, Slot, SlotKind
+from suture.match.reading import Reading
+from suture.match.run import Run
 
 _MIN_UNIQUE = (
     24  # bytes that must agree before one hit counts as proof: fixed ones, and fields that lead to what they name
@@ -26,101 +26,9 @@ _MIN_UNIQUE = (
 _MOST_HITS = 8
 _MOST_ASKED = 4  # names of one section that callers are asked for: each may take the compiling of several units
 
-_OF_THE_BINARY = (
-    "check that version, compiler, flags and build dependencies are those of the shipped binary, and that it holds "
-    "this file"
-)
-
 Callers = Callable[[str], int | None]
 """Where other units' code and data lead under a name, in the binary (link-time address); None where none of them shows
 it."""
-
-
-class NoMatch(SutureError):
-    """The code just compiled is not the code that runs."""
-
-    exit_code = ExitCode.NO_MATCH
-
-    def __init__(self, unit: str, binary: str, reason: str, remedy: str = _OF_THE_BINARY) -> None:
-        super().__init__(f"{unit}: not found in {binary}: {reason}", remedy)
-
-
-@dataclass(frozen=True)
-class MatchedFunction:
-    """A function of the unit and where it runs: link-time address, size in bytes."""
-
-    name: str
-    address: int
-    size: int
-
-
-@dataclass
-class Match:
-    """One unit found in one binary."""
-
-    unit: MatchedUnit
-    book: Book
-    functions: dict[str, MatchedFunction] = field(default_factory=dict)
-    verified: frozenset[str] = frozenset()
-
-    def address_of(self, name: str) -> int | None:
-        """Link-time address of a function or variable that the unit defines or refers to directly."""
-        placed = self.functions.get(name)
-        return placed.address if placed else self.book.get(Kind.ADDRESS, name)
-
-    def leads_to(self, name: str, run: Run) -> int | None:
-        """Where the unit's code and data lead under a name that it does not define; None where that is a PLT entry, or
-        nothing."""
-        found = self.book.get(Kind.CALL, name)
-        found = self.book.get(Kind.ADDRESS, name) if found is None else found
-        return None if found in run.plt else found
-
-
-class _Object:
-    """One object file of the unit under a tag, since section numbers differ between its compiles."""
-
-    def __init__(self, elf: ElfFile, tag: str) -> None:
-        self.elf = elf
-        self.tag = tag
-
-    @cached_property
-    def code(self) -> tuple[Section, ...]:
-        return tuple(
-            s for s in self.elf.sections if s.is_code and s.is_alloc and s.sh_size and s.sh_type == SectionType.PROGBITS
-        )
-
-    @cached_property
-    def functions(self) -> dict[int, tuple[Symbol, ...]]:
-        """Function symbols by section index, in address order."""
-        found: dict[int, list[Symbol]] = {}
-        for symbol in self.elf.symbols:
-            if symbol.has_section and symbol.st_size and symbol.type in (SymbolType.FUNC, SymbolType.GNU_IFUNC):
-                found.setdefault(symbol.st_shndx, []).append(symbol)
-        return {i: tuple(sorted(rows, key=lambda s: (s.st_value, s.st_size))) for i, rows in found.items()}
-
-    def relocations(self, section: Section) -> tuple[Relocation, ...]:
-        return self.elf.relocations_by_section.get(section.index, ())
-
-    def pattern(self, section: Section, low: int = 0, high: int | None = None) -> Pattern:
-        data = self.elf.bytes_of(section)
-        end = len(data) if high is None else high
-        ranges = (open_range(data, r.r_offset, r.r_type) for r in self.relocations(section))
-        return Pattern.of(data[low:end], ((a - low, b - low) for a, b in ranges if b > low and a < end))
-
-    def key(self, symbol: Symbol) -> tuple[str, int]:
-        """Name under which a reference is noted, and what to subtract from the implied value to get the named thing's.
-
-        Local symbols are noted by their section's base, except in merged sections, whose pieces move independently.
-        """
-        if not symbol.has_section or symbol.bind != SymbolBind.LOCAL:
-            return symbol.name, 0
-        section = self.elf.sections[symbol.st_shndx]
-        if section.is_merge:
-            return f"{self.tag}:{section.name}#{section.index}+{symbol.st_value:#x}", 0
-        return self.base_key(section), symbol.st_value
-
-    def base_key(self, section: Section) -> str:
-        return f"{self.tag}:{section.name}#{section.index}"
 
 
 def correlate(
@@ -134,12 +42,12 @@ def correlate(
     `Contradiction` when places disagree.
     """
     work = _Correlation(source, run, callers)
-    one = _Object(plain, "plain")
+    one = TaggedObject(plain, "plain")
     work.place_sections(one)
     if not work.placed:
         raise NoMatch(source, run.elf.name, work.reason or "none of its functions is there")
     if sectioned is not None:
-        work.verify_functions(_Object(sectioned, "sectioned"))
+        work.verify_functions(TaggedObject(sectioned, "sectioned"))
     work.book.check()
     unit = MatchedUnit(source, obj, work.whole, tuple(work.placed), tuple(sorted(work.agreed)))
     return Match(unit, work.book, work.functions, frozenset(work.verified))
@@ -150,6 +58,7 @@ class _Correlation:
         self.run = run
         self.callers = callers
         self.book = Book(source)
+        self.reading = Reading(source, run)
         self.placed: list[MatchedSection] = []
         self.functions: dict[str, MatchedFunction] = {}
         self.verified: set[str] = set()
@@ -157,7 +66,7 @@ class _Correlation:
         self.whole = True
         self.reason = ""
 
-    def place_sections(self, obj: _Object) -> None:
+    def place_sections(self, obj: TaggedObject) -> None:
         """Locate each code section: at exported symbols, by its only hit, or where placed code says it is."""
         left = [s for s in obj.code if not s.in_group]
         progress = True
@@ -173,7 +82,7 @@ class _Correlation:
             self.whole = False
             self._place_functions(obj, section)
 
-    def _locate(self, obj: _Object, section: Section) -> int | None:
+    def _locate(self, obj: TaggedObject, section: Section) -> int | None:
         pattern = obj.pattern(section)
         for base in self._candidates(obj, section):
             if self._fits(obj, section, pattern, base):
@@ -197,7 +106,7 @@ class _Correlation:
         self.reason = f"{section.name} ({section.sh_size} bytes) {found}"
         return None
 
-    def _candidates(self, obj: _Object, section: Section) -> Iterator[int]:
+    def _candidates(self, obj: TaggedObject, section: Section) -> Iterator[int]:
         known = self.book.get(Kind.ADDRESS, obj.base_key(section))
         if known is not None:
             yield known
@@ -209,7 +118,7 @@ class _Correlation:
                 if value is not None:
                     yield value - symbol.st_value
 
-    def _from_outside(self, obj: _Object, section: Section) -> Iterator[int]:
+    def _from_outside(self, obj: TaggedObject, section: Section) -> Iterator[int]:
         """Where callers say that a section is: the program's start for `main`, and other units for what they refer
         to."""
         names = [s for s in obj.functions.get(section.index, ()) if s.bind == SymbolBind.GLOBAL]
@@ -218,43 +127,43 @@ class _Correlation:
             if known is not None:
                 yield known - symbol.st_value
 
-    def _named(self, obj: _Object, section: Section, base: int) -> int:
+    def _named(self, obj: TaggedObject, section: Section, base: int) -> int:
         """Bytes of fields that lead to a slot of the name that the code refers to, or back into the section itself."""
         run = self.run.code_at(base, section.sh_size)
         assert run is not None  # `_fits` held
         count = 0
-        for row, found in self._fields(obj, section, base, run):
+        for row, found in self.reading.fields(obj, section, base, run):
             symbol = obj.elf.symbols[row.symbol]
             slot = self.run.slots.get(self.run.plt.get(found.value, found.value)) if found else None
-            count += 4 * ((slot is not None and slot.symbol == symbol.name != "") or _is_own(symbol, section))
+            count += 4 * ((slot is not None and slot.symbol == symbol.name != "") or is_own(symbol, section))
         return count
 
-    def _fits(self, obj: _Object, section: Section, pattern: Pattern, base: int) -> bool:
+    def _fits(self, obj: TaggedObject, section: Section, pattern: Pattern, base: int) -> bool:
         """Bytes agree, every field is a known linker edit, and nothing known is contradicted."""
         run = self.run.code_at(base, section.sh_size)
         if run is None or not pattern.matches(run, 0):
             return False
-        rows = self._implied(obj, section, base, run)
+        rows = self.reading.implied(obj, section, base, run)
         return (
             rows is not None
             and self.book.agrees((k, n, v) for k, n, v, _ in rows)
             and self._exports_agree(obj, section, base)
         )
 
-    def _leads_back(self, obj: _Object, section: Section, base: int) -> bool:
+    def _leads_back(self, obj: TaggedObject, section: Section, base: int) -> bool:
         """Whether what the section's code says of itself is true of the place, which fits."""
         run = self.run.code_at(base, section.sh_size)
         return run is not None and all(
             found is None
             or found.kind not in (Kind.ADDRESS, Kind.CALL)
             or found.value in self.run.plt
-            or not _is_own(symbol, section)
+            or not is_own(symbol, section)
             or found.value == base + symbol.st_value
-            for row, found in self._fields(obj, section, base, run)
+            for row, found in self.reading.fields(obj, section, base, run)
             for symbol in (obj.elf.symbols[row.symbol],)
         )
 
-    def _exports_agree(self, obj: _Object, section: Section, base: int) -> bool:
+    def _exports_agree(self, obj: TaggedObject, section: Section, base: int) -> bool:
         for symbol in obj.functions.get(section.index, ()):
             exports = self.run.exports.get(symbol.name)
             if symbol.bind == SymbolBind.LOCAL or not exports:
@@ -263,10 +172,10 @@ class _Correlation:
                 return False
         return True
 
-    def _place(self, obj: _Object, section: Section, base: int) -> None:
+    def _place(self, obj: TaggedObject, section: Section, base: int) -> None:
         pattern = obj.pattern(section)
         run = self.run.code_at(base, section.sh_size)
-        rows = self._implied(obj, section, base, run) if run is not None else None
+        rows = self.reading.implied(obj, section, base, run) if run is not None else None
         assert rows is not None  # `_fits` held
         self.placed.append(MatchedSection(section.name, section.sh_size, pattern.compared, base))
         self.book.add(Kind.ADDRESS, obj.base_key(section), base, f"{self.book.unit} {section.name} found")
@@ -274,7 +183,7 @@ class _Correlation:
             self._name(symbol, base + symbol.st_value)
         self._note(obj, rows)
 
-    def _place_functions(self, obj: _Object, section: Section) -> None:
+    def _place_functions(self, obj: TaggedObject, section: Section) -> None:
         """The fallback: functions of a section that is not found as a whole, where their exports or placed code say
         they are."""
         for symbol in obj.functions.get(section.index, ()):
@@ -287,14 +196,14 @@ class _Correlation:
             run = self.run.code_at(known, symbol.st_size)
             if run is None or not pattern.matches(run, 0):
                 continue
-            rows = self._implied(obj, section, known - symbol.st_value, run, symbol.st_value, end)
+            rows = self.reading.implied(obj, section, known - symbol.st_value, run, symbol.st_value, end)
             if rows is None or not self.book.agrees((k, n, v) for k, n, v, _ in rows):
                 continue
             self.placed.append(MatchedSection(f"{section.name}:{symbol.name}", symbol.st_size, pattern.compared, known))
             self._name(symbol, known)
             self._note(obj, rows)
 
-    def verify_functions(self, obj: _Object) -> None:
+    def verify_functions(self, obj: TaggedObject) -> None:
         """Compare each separately compiled function at its address and note all that it implies.
 
         What one implies may place others, so this goes on until nothing more is found.
@@ -304,7 +213,7 @@ class _Correlation:
         self._name_pointed(obj)
         self._verify_each(obj, left)
 
-    def _verify_each(self, obj: _Object, left: list[Section]) -> list[Section]:
+    def _verify_each(self, obj: TaggedObject, left: list[Section]) -> list[Section]:
         """Those sections that are not found."""
         progress = True
         while left and progress:
@@ -315,14 +224,14 @@ class _Correlation:
                     progress = True
         return left
 
-    def _verify(self, obj: _Object, section: Section, symbol: Symbol) -> bool:
+    def _verify(self, obj: TaggedObject, section: Section, symbol: Symbol) -> bool:
         address = self._address(symbol, obj.base_key(section))
         base = address - symbol.st_value if address is not None else None
         pattern = obj.pattern(section)
         if base is None or not self._fits(obj, section, pattern, base):
             return False
         run = self.run.code_at(base, section.sh_size)
-        rows = self._implied(obj, section, base, run) if run is not None else None
+        rows = self.reading.implied(obj, section, base, run) if run is not None else None
         if rows is None:
             return False
         symbols = obj.functions.get(section.index, ())
@@ -361,7 +270,7 @@ class _Correlation:
         ):
             self.agreed.add(symbol.name)
 
-    def _name_variables(self, obj: _Object) -> None:
+    def _name_variables(self, obj: TaggedObject) -> None:
         """Named data from the bases of its sections."""
         for symbol in obj.elf.symbols:
             if (
@@ -377,7 +286,7 @@ class _Correlation:
                 place = self.book.places(Kind.ADDRESS, obj.base_key(section))[0]
                 self.book.add(Kind.ADDRESS, symbol.name, base + symbol.st_value, place)
 
-    def _name_pointed(self, obj: _Object) -> None:
+    def _name_pointed(self, obj: TaggedObject) -> None:
         """What tables at known places point to: tables of functions name what no code of the unit refers to.
 
         Of a table that units share (COMDAT, a C++ class's virtual functions) the linker has kept one; it is known by
@@ -402,102 +311,17 @@ class _Correlation:
                     continue
                 place = f"{self.book.unit} {section.name}+{row.r_offset:#x}"
                 found = Implied(Kind.ADDRESS, pointed - row.r_addend)
-                noted = self._read(obj, symbol, found, place) or []
+                noted = self.reading.noted(obj, symbol, found, place) or []
                 if not section.in_group or self.book.agrees((k, n, v) for k, n, v, _ in noted):
                     self._note(obj, noted)
 
-    def _table(self, obj: _Object, section: Section) -> int | None:
+    def _table(self, obj: TaggedObject, section: Section) -> int | None:
         if not section.in_group:
             return self.book.get(Kind.ADDRESS, obj.base_key(section))
         names = [s for s in obj.elf.symbols if s.st_shndx == section.index and s.bind != SymbolBind.LOCAL]
         found = ((s, self.book.get(Kind.ADDRESS, s.name)) for s in names)
         return next((value - s.st_value for s, value in found if value is not None), None)
 
-    def _note(self, obj: _Object, rows: list[tuple[Kind, str, int, str]]) -> None:
+    def _note(self, obj: TaggedObject, rows: list[tuple[Kind, str, int, str]]) -> None:
         for kind, name, value, place in rows:
             self.book.add(kind, name, value, place)
-
-    def _implied(
-        self, obj: _Object, section: Section, base: int, run: bytes, low: int = 0, high: int | None = None
-    ) -> list[tuple[Kind, str, int, str]] | None:
-        """What the fields of a section placed at `base` imply: kind, name, value, place. None when one is no known
-        edit.
-
-        `run` holds the shipped bytes of the section's range from `low` to `high`.
-        """
-        rows: list[tuple[Kind, str, int, str]] = []
-        for row, found in self._fields(obj, section, base, run, low, high):
-            if found is None:
-                return None
-            place = f"{self.book.unit} {section.name}+{row.r_offset:#x}"
-            noted = self._read(obj, obj.elf.symbols[row.symbol], found, place)
-            if noted is None:
-                return None
-            rows.extend(noted)
-        return rows
-
-    def _fields(
-        self, obj: _Object, section: Section, base: int, run: bytes, low: int = 0, high: int | None = None
-    ) -> Iterator[tuple[Relocation, Implied | None]]:
-        """Each relocation with what its field implies, None for no known edit; calls that another edit took with it are
-        left out."""
-        data = obj.elf.bytes_of(section)[low:high]
-        skip_until = -1
-        for row in obj.relocations(section):
-            at = row.r_offset - low
-            if row.r_offset < low or (high is not None and row.r_offset >= high) or at < skip_until:
-                continue
-            yield row, implied(data, run, at, row.r_type, row.r_addend, base + row.r_offset)
-            skip_until = max(skip_until, swallowed_until(data, run, at, row.r_type))
-
-    def _read(
-        self, obj: _Object, symbol: Symbol, found: Implied, place: str
-    ) -> list[tuple[Kind, str, int, str]] | None:
-        if symbol.type == SymbolType.SECTION and symbol.has_section and obj.elf.sections[symbol.st_shndx].is_merge:
-            return []  # its pieces move independently, and which one is meant does not show
-        name, offset = obj.key(symbol)
-        kind, value = found.kind, found.value - offset
-        if kind is Kind.LOCAL_MODULE_SLOT:
-            return [(kind, "", found.value, place)]
-        if kind is Kind.ADDRESS or kind is Kind.CALL:
-            slot = self.run.slots.get(self.run.plt.get(found.value, -1))
-            if slot is not None and kind is Kind.CALL:
-                return [(kind, name, value, place)] if _names(slot, symbol) else None
-            if slot is not None and symbol.type == SymbolType.GNU_IFUNC:
-                return []  # its PLT entry stands for its address, and where the code that chooses is does not show
-            if symbol.bind == SymbolBind.LOCAL and symbol.has_section:
-                kind = Kind.ADDRESS
-            if (
-                kind is Kind.ADDRESS
-                and symbol.has_section
-                and obj.elf.sections[symbol.st_shndx].in_group
-                and symbol.bind == SymbolBind.LOCAL
-            ):
-                return []  # another unit's copy of a COMDAT may stand there
-            return [(kind, name, value, place)]
-        if kind is Kind.SLOT:
-            slot = self.run.slots.get(found.value)
-            rows = [(Kind.SLOT, name, found.value, place)]
-            if slot is None or slot.kind is SlotKind.INDIRECT:
-                return rows
-            if slot.kind is SlotKind.RELATIVE:
-                rows.append((Kind.ADDRESS, name, slot.value - offset, place + " through its slot"))
-            elif not _names(slot, symbol):
-                return None
-            return rows
-        return [(kind, symbol.name or name, found.value, place)]
-
-
-def _is_own(symbol: Symbol, section: Section) -> bool:
-    """Whether a symbol lies in the section, and no other definition can take its place."""
-    strong = symbol.bind in (SymbolBind.LOCAL, SymbolBind.GLOBAL) and symbol.type != SymbolType.GNU_IFUNC
-    return symbol.st_shndx == section.index and strong and not section.in_group
-
-
-def _names(slot: Slot, symbol: Symbol) -> bool:
-    """Whether a slot's symbol is the one that the code refers to; a slot without a name says nothing.
-
-    A reference that was bound with .symver is called NAME@VERSION in the object.
-    """
-    name, _, version = symbol.name.partition("@")
-    return not slot.symbol or not name or (slot.symbol == name and (not version or slot.version == version.lstrip("@")))

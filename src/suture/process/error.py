@@ -117,3 +117,12 @@ class NotCarried(Refused):
     """The process does not carry the patch that is to be reverted."""
 
     exit_code = ExitCode.NO_PROCESS
+
+
+class NotStopped(Exception):
+    """A thread did not stop in time, or the set of threads would not settle; `tid` is one of them. Try again later."""
+
+    def __init__(self, tid: int, why: str) -> None:
+        super().__init__(f"thread {tid} {why}")
+        self.tid = tid
+        self.why = why

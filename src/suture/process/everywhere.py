@@ -17,8 +17,9 @@ from multiprocessing.connection import Connection, Pipe, wait
 
 from suture.error import ExitCode, SutureError
 from suture.patch.file import PatchFile
-from suture.process.change.apply import Result, apply
+from suture.process.change.apply import apply
 from suture.process.change.fitting import NotLoaded
+from suture.process.change.result import Result
 from suture.process.see.aside import GRACE, is_blocked
 from suture.process.see.find import Unread, every_process
 from suture.process.see.population import Population

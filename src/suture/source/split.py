@@ -11,7 +11,8 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass, replace
 
-from suture.source.fix import CODE, FilePatch, Fix, PathKind
+from suture.source.fix import FilePatch, Fix
+from suture.source.path_kind import CODE, PathKind
 
 _HUNK = re.compile(r"^@@ -(\d+)(?:,(\d+))? \+\d+(?:,\d+)? @@.*\n", re.MULTILINE)
 _WORD = re.compile(r"[A-Za-z_]\w{2,}")

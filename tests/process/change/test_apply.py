@@ -10,8 +10,9 @@ import pytest
 
 from suture.error import ExitCode
 from suture.patch.file import PatchFile
-from suture.process.change import apply as applying
-from suture.process.change.apply import apply, revert
+from suture.process.change import prepared
+from suture.process.change.apply import apply
+from suture.process.change.revert import revert
 from suture.process.error import Busy
 from suture.process.memory.maps import choose_address
 from suture.process.memory.placed import State
@@ -53,7 +54,7 @@ def test_a_place_that_the_process_takes_meanwhile_is_given_up_for_another(
     def late(mappings: Any, low: int, high: int, size: int) -> int | None:
         return occupied(mappings, low, high) if next(taken, False) else choose(mappings, low, high, size)
 
-    monkeypatch.setattr(applying, "choose_address", late)
+    monkeypatch.setattr(prepared, "choose_address", late)
     assert apply(target.pid, patch).exit_code is ExitCode.OK
     assert target.ask("2") == "10 110 9"
     assert status(target.pid).patches[0].state is State.APPLIED
@@ -64,7 +65,7 @@ def test_a_process_that_takes_every_place_is_busy_and_goes_on(
 ) -> None:
     target = start(program)
     assert target.ask("2") == "7 107 9"  # it has started
-    monkeypatch.setattr(applying, "choose_address", lambda mappings, low, high, size: occupied(mappings, low, high))
+    monkeypatch.setattr(prepared, "choose_address", lambda mappings, low, high, size: occupied(mappings, low, high))
     with pytest.raises(Busy, match="something else is mapped"):
         apply(target.pid, patch)
     assert target.ask("2") == "7 107 9" and not status(target.pid).patches

@@ -14,7 +14,8 @@ import pytest
 
 from suture.error import Refused
 from suture.patch.file import PatchFile
-from suture.process.change.apply import apply, revert
+from suture.process.change.apply import apply
+from suture.process.change.revert import revert
 from suture.process.error import Busy, Hostile, NoProcess
 from suture.process.memory.maps import read_maps
 from suture.process.memory.placed import find_placed

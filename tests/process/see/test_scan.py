@@ -22,7 +22,8 @@ from suture.error import ExitCode, Refused
 from suture.patch.file import PatchFile
 from suture.patch.manifest import RefusedFunction, Verdict
 from suture.process import syscall
-from suture.process.change.apply import apply, revert
+from suture.process.change.apply import apply
+from suture.process.change.revert import revert
 from suture.process.error import WrongTarget
 from suture.process.everywhere import apply_everywhere
 from suture.process.memory.image import images

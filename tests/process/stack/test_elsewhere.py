@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from suture.error import Unsupported
-from suture.process.change.apply import apply, revert
+from suture.process.change.apply import apply
+from suture.process.change.revert import revert
 from suture.process.error import Busy
 from suture.process.memory.maps import Maps, read_maps
 from suture.process.stack.elsewhere import spans

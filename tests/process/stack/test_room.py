@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from suture.patch.file import PatchFile
-from suture.process.change.apply import apply, revert
+from suture.process.change.apply import apply
+from suture.process.change.revert import revert
 from suture.process.error import Busy
 from suture.process.memory.maps import read_maps
 from suture.process.stop.borrow import borrow

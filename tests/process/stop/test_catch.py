@@ -14,7 +14,8 @@ import pytest
 from suture.elf.file import ElfFile
 from suture.patch.file import PatchFile
 from suture.process.change import switch
-from suture.process.change.apply import apply, revert
+from suture.process.change.apply import apply
+from suture.process.change.revert import revert
 from suture.process.error import Busy
 from suture.process.memory.maps import read_maps
 from suture.process.stop.catch import Catch, Exit, ignoring_trap

@@ -18,7 +18,8 @@ import pytest
 from suture.error import Refused
 from suture.patch.file import PatchFile
 from suture.process import proc
-from suture.process.change.apply import apply, revert
+from suture.process.change.apply import apply
+from suture.process.change.revert import revert
 from suture.process.error import Busy, CallFailed
 from suture.process.stop import obstacle
 from suture.process.tracee import Tracee

@@ -8,7 +8,8 @@ from typing import Any
 
 from suture.error import ExitCode, SutureError
 from suture.patch.file import PatchFile
-from suture.process.change.apply import apply, revert
+from suture.process.change.apply import apply
+from suture.process.change.revert import revert
 
 TRANSIENT = (ExitCode.NO_PROCESS, ExitCode.BUSY)
 EXECUTES = r"""

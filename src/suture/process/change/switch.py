@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 
 from suture.process import syscall, x86_64
 from suture.process.change.transition import Step, Transition
-from suture.process.error import WrongTarget
+from suture.process.error import NotStopped, WrongTarget
 from suture.process.memory.gadget import find_gadgets
 from suture.process.memory.maps import Maps, open_maps, read_raw
 from suture.process.memory.placed import reader
@@ -29,7 +29,7 @@ from suture.process.stack.stack import ELSEWHERE, NO_THREAD, Forbidden, Hit, Sna
 from suture.process.stack.unwind import Unwinder, frames, thread_registers
 from suture.process.stop.borrow import OnStep, no_step
 from suture.process.stop.catch import MOST_THREADS, Exit, caught
-from suture.process.stop.stop import NotStopped, Seizure
+from suture.process.stop.stop import Seizure
 from suture.process.tracee import Tracee, command_name
 from suture.process.urgency import keep_to_hurry
 from suture.report.reason import Cause, Reason

@@ -9,79 +9,29 @@ from __future__ import annotations
 
 import errno
 import os
-import signal
 import threading
 import time
 from collections.abc import Iterable
 from contextlib import suppress
 from types import TracebackType
 
-from suture.error import Unsupported
-from suture.process import syscall, x86_64
-from suture.process.error import AlreadyTraced, NoProcess
+from suture.process import syscall
+from suture.process.error import AlreadyTraced, NoProcess, NotStopped
 from suture.process.lending import start_alike
 from suture.process.proc import open_folder
 from suture.process.stop.borrow import refusal
 from suture.process.stop.detach import detach_newborn, detach_running, is_ours, release_lingering, sweep
 from suture.process.stop.interrupted import repair_interrupted
 from suture.process.stop.obstacle import why_uninterruptible
+from suture.process.stop.reaper import Reaper
+from suture.process.stop.registers import STOPPED, ThreadRegisters
 from suture.process.tracee import MOST_THREADS, Tracee, list_threads, read_condition, read_stat
 from suture.process.urgency import Urgency, lending
-from suture.refusal import RESTART
 from suture.report.reason import Reason
 
 _OPTIONS = syscall.PTRACE_O_TRACECLONE | syscall.PTRACE_O_TRACEFORK | syscall.PTRACE_O_TRACEVFORK
 _BIRTHS = frozenset({syscall.PTRACE_EVENT_CLONE, syscall.PTRACE_EVENT_FORK, syscall.PTRACE_EVENT_VFORK})
 _RUNNING = 0
-_STOPPED = syscall.PTRACE_EVENT_STOP << 16 | signal.SIGTRAP << 8 | 0x7F
-
-
-class NotStopped(Exception):
-    """A thread did not stop in time, or the set of threads would not settle; `tid` is one of them. Try again later."""
-
-    def __init__(self, tid: int, why: str) -> None:
-        super().__init__(f"thread {tid} {why}")
-        self.tid = tid
-        self.why = why
-
-
-class _Reaper(threading.Thread):
-    """Takes the exit of seized threads from the kernel while another is being seized. It rests during the pause, of
-    which its turns at the interpreter would be a part.
-
-    execve waits, holding a lock, until all other threads have ended and their tracer has taken notice; seizing waits
-    for that lock (ptrace(2), BUGS). With no one to take notice, all three would wait for ever.
-    """
-
-    def __init__(self, pid: int) -> None:
-        super().__init__(daemon=True)
-        self._pid = pid
-        self._over = threading.Event()
-        self.rests = False
-
-    def run(self) -> None:
-        while not self._over.wait(0.02):
-            if self.rests:
-                continue
-            with suppress(NoProcess):
-                # also those that were born attached and that we have not heard of; the main thread's exit is its
-                # parent's
-                for tid in list_threads(self._pid):
-                    with suppress(OSError):
-                        if tid != self._pid:
-                            self._take_exit(tid)
-
-    def _take_exit(self, tid: int) -> None:
-        """A tracee's stops are reported even to those who ask for exits alone, so look first and leave them to the
-        tracer."""
-        seen = os.waitid(os.P_PID, tid, os.WEXITED | os.WNOHANG | os.WNOWAIT | syscall.WALL)
-        if seen is not None and seen.si_code in (os.CLD_EXITED, os.CLD_KILLED, os.CLD_DUMPED):
-            os.waitid(os.P_PID, tid, os.WEXITED | os.WNOHANG | syscall.WALL)
-
-    def end(self) -> None:
-        self._over.set()
-        if self.ident is not None:
-            self.join()
 
 
 class Seizure:
@@ -97,7 +47,7 @@ class Seizure:
         self.registers = memoryview(b"").cast("Q")
         self.paused_at = 0
         self.paused_ns = 0
-        self._status: dict[int, int] = dict.fromkeys(held, _STOPPED)
+        self._status: dict[int, int] = dict.fromkeys(held, STOPPED)
         self._strangers: set[int] = set()
         self._processes = [tracee.pid]
         self._stopping = False
@@ -108,14 +58,14 @@ class Seizure:
         self._tasks_fd = -1
 
     def __enter__(self) -> Seizure:
-        self._reaper = _Reaper(self.tracee.pid)
+        self._reaper = Reaper(self.tracee.pid)
         try:
             release_lingering()
             self._tasks_fd = open_folder(self.tracee.pid, "task", self.tracee.folder)
             self._refuse_unstoppable(self.tracee.pid)
             self._seize_all()
             self._seize_sharers()
-            self._make_room(len(self._status))
+            self._rows = ThreadRegisters(self.tracee.pid, len(self._status))
         except BaseException:
             self._leave()
             raise
@@ -240,9 +190,6 @@ class Seizure:
             if state == "D":
                 raise NotStopped(tid, why_uninterruptible(pid, tid))
 
-    def _make_room(self, count: int) -> None:
-        self._rows = syscall.RegisterRows(count + 64)
-
     def stop(self, seconds: float = 0.05) -> None:
         """Stop all. On return nothing can run in the memory. Raises NotStopped, NoProcess, Unsupported; then everything
         runs again once the context is left."""
@@ -267,15 +214,16 @@ class Seizure:
             for tid in waiting:
                 if wait(tid, at, wall) != tid:
                     self._wait(tid, births)
-                elif cell.value == _STOPPED:
-                    known[tid] = _STOPPED
+                elif cell.value == STOPPED:
+                    known[tid] = STOPPED
                 else:
                     self._take(tid, cell.value, births)
             self._join_newborn(births)
         self.tids = list(self._status)
         if not self.tids:
             raise NoProcess(self.tracee.pid, "ended during the work", reason=Reason.ENDED_DURING_WORK)
-        self._read_registers()
+        self.registers = self._rows.read(self.tids)
+        self._rows.repair(self.tids, self.registers, self._status, len(self._processes) == 1, self._filtered)
 
     def _repair_stopped(self) -> None:
         """After a stop that was not had: those that did stop have been interrupted all the same."""
@@ -384,53 +332,6 @@ class Seizure:
             self._processes.append(child)
         self._status[child] = _RUNNING
 
-    def _read_registers(self) -> None:
-        count = len(self.tids)
-        if count > len(self._rows):
-            self._make_room(count)
-        ptrace, getregs = syscall.ptrace_fast, syscall.PTRACE_GETREGS
-        failed = 0
-        for tid, row in zip(self.tids, self._rows.places, strict=False):
-            failed |= ptrace(getregs, tid, None, row)
-        if failed:
-            raise NotStopped(self.tracee.pid, "lost a thread while it was stopped")
-        self.registers = self._rows.words(count)
-        if set(self.registers[x86_64.CS :: x86_64.WORDS]) != {x86_64.USER_CODE_SEGMENT}:
-            raise Unsupported(
-                f"pid {self.tracee.pid}: runs 32-bit code",
-                RESTART,
-                reason=Reason.BITS_32,
-            )
-        ends = frozenset({x86_64.EINTR, x86_64.RESTARTBLOCK} if self._filtered else {x86_64.EINTR})
-        interrupted = [i for i, rax in enumerate(self.registers[x86_64.RAX :: x86_64.WORDS]) if rax in ends]
-        if interrupted:
-            self._repair(interrupted)
-
-    def _repair(self, indexes: list[int]) -> None:
-        # at once, not at detach: it then holds even if we are killed
-        words, status = self.registers, self._status
-        if len(self._processes) == 1 and not syscall.has_pending(self.tids[indexes[0]], shared=True):
-            ptrace, rows, (peek, arguments, room) = syscall.ptrace_fast, self._rows.places, syscall.PEEK_OWN
-            slow = []
-            for index in indexes:
-                tid, at = self.tids[index], index * x86_64.WORDS
-                if words[at + x86_64.RAX] != x86_64.EINTR:
-                    slow.append(index)
-                    continue
-                if not x86_64.is_repeated_after_eintr(words[at + x86_64.ORIG_RAX], words[at + x86_64.RSI]):
-                    continue
-                if status[tid] != _STOPPED or ptrace(peek, tid, arguments, room):
-                    slow.append(index)
-                    continue
-                x86_64.repeat_call_in(words, at)
-                if ptrace(syscall.PTRACE_SETREGS, tid, None, rows[index]):
-                    raise NotStopped(tid, "was lost while it was stopped")
-            indexes = slow
-        for index in indexes:
-            own = self._rows.row(index)
-            if repair_interrupted(self.tids[index], own, status[self.tids[index]], self._filtered):
-                syscall.set_registers(self.tids[index], own)
-
     def _detach_all(self) -> None:
         """Let everything go: pending signals handed over, group stops left in force."""
         ptrace, detach = syscall.ptrace_fast, syscall.PTRACE_DETACH
@@ -438,7 +339,7 @@ class Seizure:
         self._irregular |= any(status == _RUNNING or status >> 16 in _BIRTHS for status in self._status.values())
         running = [tid for tid, status in self._status.items() if status == _RUNNING]
         for tid, status in self._status.items():
-            if status == _STOPPED:
+            if status == STOPPED:
                 failed |= ptrace(detach, tid, None, None)
             elif status != _RUNNING:
                 failed |= ptrace(detach, tid, None, status >> 8 & 0x7F if status >> 16 == 0 else None)
