@@ -8,12 +8,17 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from suture.process import x86_64
 from suture.process.lending import MOST_LENT, PRIORITY, Lending, start_alike
+from suture.process.stop.stop import Seizure
+from suture.process.tracee import Tracee
+from suture.process.urgency import hurry, urgent
 
 ORDINARY = 20 + os.getpriority(os.PRIO_PROCESS, 0)
 LENT = -1 - PRIORITY  # proc_pid_stat(5), (18) priority: minus one more for real-time
@@ -29,25 +34,110 @@ def busy() -> Iterator[subprocess.Popen[bytes]]:
         process.wait()
 
 
+@contextmanager
+def computing(folder: Path, threads: int) -> Iterator[int]:
+    """A process with so many threads that compute."""
+    source = """#include <pthread.h>
+static void *compute(void *a) { volatile unsigned long x = 0; for (;;) x++; }
+int main(void) { pthread_t t; for (int i = 1; i < THREADS; i++) pthread_create(&t, 0, compute, 0); compute(0); }"""
+    (folder / "computing.c").write_text(source)
+    command = ["gcc", "-O2", "-pthread", f"-DTHREADS={threads}", "-o", "computing", "computing.c"]
+    subprocess.run(command, cwd=folder, check=True)
+    process = subprocess.Popen([folder / "computing"])
+    try:
+        while len(os.listdir(f"/proc/{process.pid}/task")) < threads:
+            time.sleep(0.01)
+        yield process.pid
+    finally:
+        process.kill()
+        process.wait()
+
+
+@contextmanager
+def watched(pid: int) -> Iterator[None]:
+    """Kill it after half a minute, with a priority above all: a machine that stands still ends no test."""
+    guard = subprocess.Popen(["chrt", "-f", "50", "sh", "-c", f"sleep 30; kill -9 {pid}"], start_new_session=True)
+    try:
+        yield
+        assert guard.poll() is None, "took half a minute"
+    finally:
+        os.killpg(guard.pid, signal.SIGKILL)
+        guard.wait()
+
+
+def threads() -> int:
+    """Of this process, with those that Python knows nothing of."""
+    return len(os.listdir("/proc/self/task"))
+
+
 def priority(tid: int) -> int:
     raw = Path(f"/proc/{tid}/stat").read_bytes()
     return int(raw[raw.rindex(b")") + 2 :].split()[15])
 
 
-def test_a_thread_has_it_until_it_is_taken_back_again_and_again(busy: Any) -> None:
+def test_a_thread_has_it_until_it_is_taken_back_again_and_again(busy: Any, eventually: Any) -> None:
     lending = Lending()
     try:
         for _ in range(20):
             lending.begin((busy.pid,))
-            assert priority(busy.pid) == LENT
+            eventually(lambda: priority(busy.pid) == LENT)
+            assert lending.lent == 1
             assert os.sched_getscheduler(busy.pid) == os.SCHED_OTHER, "its own scheduling is not touched"
             lending.end()
-            deadline = time.monotonic() + 5
-            while priority(busy.pid) != ORDINARY:
-                assert time.monotonic() < deadline
+            assert priority(busy.pid) >= 0, "not real-time any more, at once: the lender need not run for that"
+            assert lending.lent == 0
+            eventually(lambda: priority(busy.pid) == ORDINARY)
     finally:
         lending.close()
-    assert threading.active_count() == 1
+    assert threads() == 1
+
+
+def test_it_is_taken_back_from_threads_that_have_every_processor(tmp_path: Path) -> None:
+    """They have the lender's priority and compute: the lender gets no processor to end its wait with."""
+    with computing(tmp_path, 4 * (os.cpu_count() or 1)) as pid, watched(pid), urgent():
+        tids = [int(t) for t in os.listdir(f"/proc/{pid}/task")]
+        lending = Lending(len(tids))
+        begin = time.monotonic()
+        for _ in range(10):
+            lending.begin(tids)
+            time.sleep(0.01)
+            lending.end()
+            assert all(priority(tid) >= 0 for tid in tids), "no real-time priority is left"
+        lending.close()
+        assert time.monotonic() - begin < 10
+
+
+def test_a_process_that_computes_in_all_its_threads_is_stopped_in_a_hurry_again_and_again(tmp_path: Path) -> None:
+    """When lenders needed the interpreter one such stop took eight seconds, and the machine stood still meanwhile."""
+    with computing(tmp_path, 4 * (os.cpu_count() or 1)) as pid, watched(pid):
+        longest = 0.0
+        for _ in range(50):
+            begin = time.monotonic()
+            with hurry(), Tracee(pid) as tracee, Seizure(tracee) as seizure:
+                seizure.stop(2.0)
+                assert not any(priority(tid) == LENT for tid in seizure.tids), "taken back before they are let go"
+            longest = max(longest, time.monotonic() - begin)
+        assert longest < 2
+
+
+def test_who_is_killed_leaves_nobody_with_real_time_priority(tmp_path: Path, eventually: Any) -> None:
+    with computing(tmp_path, 2 * (os.cpu_count() or 1) + 1) as pid, watched(pid):
+        for n in range(30):
+            if not (child := os.fork()):
+                while True:
+                    with hurry(), Tracee(pid) as tracee, Seizure(tracee) as seizure:
+                        seizure.stop(2.0)
+            time.sleep(0.05 + n * 0.003)
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+            eventually(lambda: all(priority(int(t)) >= 0 for t in os.listdir(f"/proc/{pid}/task")))
+
+
+def test_the_code_of_lenders_is_what_its_source_says(tmp_path: Path) -> None:
+    (tmp_path / "lender.s").write_text(x86_64.LENDER_SOURCE)
+    subprocess.run(["as", "-o", "lender.o", "lender.s"], cwd=tmp_path, check=True)
+    subprocess.run(["objcopy", "-O", "binary", "-j", ".text", "lender.o", "lender"], cwd=tmp_path, check=True)
+    assert (tmp_path / "lender").read_bytes() == x86_64.LENDER
 
 
 def test_it_ends_with_the_lender_however_that_ends(busy: Any, eventually: Any) -> None:
@@ -71,13 +161,24 @@ def test_one_that_ends_meanwhile_or_is_not_there_costs_nothing(busy: Any) -> Non
     busy.kill()
     busy.wait()
     lending.end()
-    for _ in range(5):
+    for _ in range(100):  # more than there is room for at a time
         lending.begin((busy.pid,))
         lending.end()
-    lending.begin((os.getpid(),))
-    assert priority(os.getpid()) == LENT
     lending.close()
     assert time.monotonic() - begin < 2
+    assert threads() == 1
+
+
+def test_where_it_is_not_allowed_nothing_is_lent(busy: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(argument: int, priority: int) -> int:
+        raise PermissionError
+
+    monkeypatch.setattr("suture.process.syscall.start_bare", refuse)
+    lending = Lending()
+    lending.begin((busy.pid,))
+    lending.end()
+    assert priority(busy.pid) == ORDINARY
+    lending.close()
 
 
 def test_too_many_are_lent_nothing(busy: Any) -> None:

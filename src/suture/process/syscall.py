@@ -13,6 +13,7 @@ import mmap
 import os
 import signal
 import struct
+import time
 from array import array
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -350,28 +351,58 @@ def wake_after(seconds: float) -> Iterator[None]:
 
 
 # linux/futex.h
-_FUTEX_LOCK_PI, _FUTEX_UNLOCK_PI = 6, 7
+_FUTEX_WAKE = 1
 FUTEX_WAITERS = 0x80000000
 
 
-def futex_lock_pi(word: mmap.mmap) -> None:
-    """FUTEX_LOCK_PI on the first word of shared memory: until it is zero and a `WAKE_SIGNAL` has come, or its holder
-    has ended. Who the word says to hold it has the caller's priority meanwhile. Raises OSError (ESRCH, EPERM for a
-    kernel thread)."""
-    install_wake_handler()
-    _futex(word, _FUTEX_LOCK_PI)
+def futex_wake(address: int) -> None:
+    """FUTEX_WAKE of all who wait for a word of shared memory."""
+    number, most = ctypes.c_long(x86_64.SYS_FUTEX), ctypes.c_long(0x7FFFFFFF)
+    _syscall(number, ctypes.c_void_p(address), ctypes.c_long(_FUTEX_WAKE), most, None, None, ctypes.c_long(0))
 
 
-def futex_unlock_pi(word: mmap.mmap) -> None:
-    """FUTEX_UNLOCK_PI. Raises OSError (EPERM when it is not held)."""
-    _futex(word, _FUTEX_UNLOCK_PI)
+_bare_code: mmap.mmap | None = None
+_BARE_STACK = 65536  # for the frame of a signal with all of the processor's state
+_PTHREAD_EXPLICIT_SCHED = 1
 
 
-def _futex(word: mmap.mmap, operation: int) -> None:
-    address = ctypes.addressof(ctypes.c_uint32.from_buffer(word))
-    number, zero = ctypes.c_long(x86_64.SYS_FUTEX), ctypes.c_long(0)
-    if _slow.syscall(number, ctypes.c_void_p(address), ctypes.c_long(operation), zero, None, None, zero) == -1:
-        raise _fail("futex")
+def start_bare(argument: int, priority: int) -> int:
+    """A thread with SCHED_FIFO that executes x86_64.LENDER and never has the interpreter, so that nobody who needs the
+    interpreter ever waits for it. Its number in `join_bare`. Raises OSError where that is not allowed
+    (pthread_create(3), mprotect(2))."""
+    global _bare_code  # noqa: PLW0603  the same few bytes for all threads
+    if _bare_code is None:
+        install_wake_handler()
+        code = mmap.mmap(-1, mmap.PAGESIZE, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        code[: len(x86_64.LENDER)] = x86_64.LENDER
+        place = ctypes.c_void_p(address_of(code))
+        if _quick.mprotect(place, ctypes.c_size_t(mmap.PAGESIZE), mmap.PROT_READ | mmap.PROT_EXEC):
+            raise _fail("mprotect")
+        _bare_code = code
+    attributes, parameter, thread = (ctypes.c_uint64 * 8)(), ctypes.c_int(priority), ctypes.c_ulong()
+    at = ctypes.byref(attributes)
+    _quick.pthread_attr_init(at)
+    _quick.pthread_attr_setstacksize(at, ctypes.c_size_t(_BARE_STACK))
+    _quick.pthread_attr_setinheritsched(at, _PTHREAD_EXPLICIT_SCHED)
+    _quick.pthread_attr_setschedpolicy(at, os.SCHED_FIFO)
+    _quick.pthread_attr_setschedparam(at, ctypes.byref(parameter))
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (s for s in signal.valid_signals() if s != WAKE_SIGNAL))
+    try:
+        code_at, data = ctypes.c_void_p(address_of(_bare_code)), ctypes.c_void_p(argument)
+        error = _quick.pthread_create(ctypes.byref(thread), at, code_at, data)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        _quick.pthread_attr_destroy(at)
+    if error:
+        raise OSError(error, f"pthread_create: {os.strerror(error)}")
+    return thread.value
+
+
+def join_bare(thread: int, seconds: float) -> bool:
+    """Whether a thread of `start_bare` ended within `seconds` (pthread_timedjoin_np(3)). Its number is void then."""
+    until = time.time() + seconds
+    when = (ctypes.c_long * 2)(int(until), int(until % 1 * 1e9))
+    return bool(_slow.pthread_timedjoin_np(ctypes.c_ulong(thread), None, ctypes.byref(when)) == 0)
 
 
 def tgkill(pid: int, tid: int, sig: int) -> None:

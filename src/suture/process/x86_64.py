@@ -44,6 +44,45 @@ SYS_MEMFD_CREATE = 319
 SYS_DELETE_MODULE = 176
 SYS_FINIT_MODULE = 313
 
+# What a thread of lending.py executes, which is given the address of three words: lock, command, its own number.
+LENDER_SOURCE = """
+    endbr64
+    push %rbx
+    mov %rdi, %rbx
+    mov $186, %eax
+    syscall
+    mov %eax, 8(%rbx)
+0:  cmpl $0, 4(%rbx)
+    jne 1f
+    xor %edx, %edx
+    call 3f
+    jmp 0b
+1:  mov $202, %eax
+    mov %rbx, %rdi
+    mov $6, %esi
+    xor %edx, %edx
+    xor %r10d, %r10d
+    syscall
+2:  cmpl $1, 4(%rbx)
+    jne 4f
+    mov $1, %edx
+    call 3f
+    jmp 2b
+3:  mov $202, %eax
+    lea 4(%rbx), %rdi
+    xor %esi, %esi
+    xor %r10d, %r10d
+    syscall
+    ret
+4:  xor %eax, %eax
+    pop %rbx
+    ret
+"""
+LENDER = bytes.fromhex(
+    "f30f1efa534889fbb8ba0000000f05894308837b0400750931d2e828000000ebf1b8ca0000004889dfbe0600000031d2"
+    "4531d20f05837b0401751dba01000000e802000000ebeeb8ca000000488d7b0431f64531d20f05c331c05bc3"
+)
+
 REGISTER_NAMES = [
     "r15",
     "r14",

@@ -25,6 +25,7 @@ from contextlib import contextmanager, suppress
 from suture.error import SutureError, Unsupported
 from suture.process import syscall, x86_64
 from suture.process.error import AlreadyTraced, Busy, CallFailed, NoPermission, NoProcess, executed
+from suture.process.lending import Lending
 from suture.process.memory import memory
 from suture.process.memory.gadget import Gadgets, find_gadgets, gadgets_within
 from suture.process.memory.maps import Maps
@@ -183,9 +184,8 @@ def borrow(tracee: Tracee, maps: Maps, on_step: OnStep = no_step, deadline: floa
             if not tracee.has_thread(tid):  # its number was another's by then
                 continue
             on_step("borrow: seized")
-            hurried.begin((tid,))
             try:
-                status = _stop(pid, tid)
+                status = _stop(pid, tid, hurried)
             except (NoProcess, ProcessLookupError):  # a thread of short life: the next one
                 continue
             except Busy:
@@ -226,8 +226,7 @@ def borrow(tracee: Tracee, maps: Maps, on_step: OnStep = no_step, deadline: floa
             yield borrowed
             return
         finally:
-            _give_back(tracee, tid, original, mask, used)
-            hurried.end()
+            _give_back(tracee, tid, original, mask, used, hurried)
             on_step("borrow: given back")
     tracee.check_same()
     if dispatched and dispatched == len(tried):
@@ -297,9 +296,11 @@ def refusal(pid: int, tid: int) -> AlreadyTraced | NoPermission | None:
     return None
 
 
-def _stop(pid: int, tid: int) -> int:
+def _stop(pid: int, tid: int, hurried: Lending) -> int:
     """Interrupt, and deliver signals met on the way, until the thread is in an event stop."""
+    hurried.prepare(1)
     syscall.interrupt(tid)
+    hurried.begin((tid,))
     while True:
         status = wait_stop(pid, tid, _STOP_SECONDS)
         if status >> 16 == syscall.PTRACE_EVENT_STOP:
@@ -307,20 +308,31 @@ def _stop(pid: int, tid: int) -> int:
         syscall.cont(tid, os.WSTOPSIG(status) if status >> 16 == 0 else 0)
 
 
-def _give_back(tracee: Tracee, tid: int, original: Registers | None, mask: int | None, used: StackRoom | None) -> None:
-    """Registers, signal mask, a mark where the frame was, detach. A thread that has ended meanwhile needs nothing."""
+def _give_back(
+    tracee: Tracee,
+    tid: int,
+    original: Registers | None,
+    mask: int | None,
+    used: StackRoom | None,
+    hurried: Lending,
+) -> None:
+    """Registers, signal mask, a mark where the frame was, what it was lent, detach. A thread that has ended meanwhile
+    needs nothing."""
     pid = tracee.pid
-    with suppress(ProcessLookupError, NoProcess, Busy):
-        if mask is not None and original is not None:
-            _back_to_signal_code(pid, tid)
-            syscall.set_signal_mask(tid, mask)
-            if x86_64.swaps_mask(original):
-                x86_64.repeat_call(original)
-        if original is not None:
-            syscall.set_registers(tid, original)
-            if used is not None and used.start:
-                with suppress(SutureError):  # pages that are not known again cost nothing but the pages
-                    _mark(tracee, used)
+    try:
+        with suppress(ProcessLookupError, NoProcess, Busy):
+            if mask is not None and original is not None:
+                _back_to_signal_code(pid, tid)
+                syscall.set_signal_mask(tid, mask)
+                if x86_64.swaps_mask(original):
+                    x86_64.repeat_call(original)
+            if original is not None:
+                syscall.set_registers(tid, original)
+                if used is not None and used.start:
+                    with suppress(SutureError):  # pages that are not known again cost nothing but the pages
+                        _mark(tracee, used)
+    finally:
+        hurried.end()
     try:
         syscall.detach(tid)
     except ProcessLookupError:  # it runs, or has ended

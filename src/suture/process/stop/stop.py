@@ -82,7 +82,6 @@ class Seizure:
             if self._irregular:
                 sweep(self._processes)
         finally:
-            self._lending.end()
             self._reaper.end()
             if self._tasks_fd >= 0:
                 os.close(self._tasks_fd)
@@ -202,23 +201,27 @@ class Seizure:
     def _stop(self, seconds: float) -> None:
         ptrace, interrupt = syscall.ptrace_fast, syscall.PTRACE_INTERRUPT
         waiting = [tid for tid, status in self._status.items() if status == _RUNNING]
-        self._lending.begin(waiting)
+        self._lending.prepare(len(waiting))
         with syscall.wake_after(seconds + len(waiting) * 2e-4):
             self._stopping = self._reaper.rests = True
             self._urgency.begin()
             self.paused_at = time.perf_counter_ns()
             for tid in waiting:
                 ptrace(interrupt, tid, None, None)
+            self._lending.begin(waiting)
             births: list[int] = []
             wait, (cell, at), wall, known = syscall.waitpid_fast, syscall.status_cell(), syscall.WALL, self._status
-            for tid in waiting:
-                if wait(tid, at, wall) != tid:
-                    self._wait(tid, births)
-                elif cell.value == STOPPED:
-                    known[tid] = STOPPED
-                else:
-                    self._take(tid, cell.value, births)
-            self._join_newborn(births)
+            try:
+                for tid in waiting:
+                    if wait(tid, at, wall) != tid:
+                        self._wait(tid, births)
+                    elif cell.value == STOPPED:
+                        known[tid] = STOPPED
+                    else:
+                        self._take(tid, cell.value, births)
+                self._join_newborn(births)
+            finally:
+                self._lending.end()
         self.tids = list(self._status)
         if not self.tids:
             raise NoProcess(self.tracee.pid, "ended during the work", reason=Reason.ENDED_DURING_WORK)
@@ -346,7 +349,6 @@ class Seizure:
         if self._stopping:
             self.paused_ns = time.perf_counter_ns() - self.paused_at
             self._urgency.end()
-            self._lending.end()
             self._reaper.rests = False
         # one that was let go may already have called execve, which kills those that were still stopped
         self._irregular |= failed != 0
