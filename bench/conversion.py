@@ -19,19 +19,24 @@ import time
 import urllib.error
 import urllib.request
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 from conversion_page import document
 from facts import RESULTS, Record, Start
 
 from suture.convert import worker
+from suture.convert.conversion import unfinished
+from suture.convert.result import Conversion
 from suture.convert.store import as_json, load
 from suture.convert.worker import ToConvert
-from suture.source import mirror
+from suture.error import SutureError
+from suture.source import cache, mirror
 from suture.source.archive import Archive
 from suture.source.update import Update, ordered
 
@@ -40,84 +45,135 @@ PAGE = ROOT / "docs/results/conversion.md"
 RELEASES = ("bullseye", "bookworm", "trixie")
 _KERNEL = frozenset({"linux", "linux-signed-amd64"})  # has a way of its own: docs/results/coverage-kernel.md
 _PATIENCE = 20.0
+_FRESH = 24 * 3600.0
+_ASKED_AT_A_TIME = 8
+
+Pair = tuple[str, str, str, str]
+"""Source, release, old version, new version."""
 
 
 @dataclass(frozen=True)
 class Listed:
-    """A version of a source package in the indexes, and the addresses of its files."""
+    """A version of a source package in the indexes: the addresses of its files, and those of the packages built from it."""
 
     source: str
     version: str
     files: tuple[str, ...]
+    built: tuple[str, ...] = ()
 
 
 def listed(release: str) -> dict[str, list[Listed]]:
     """All versions of the source packages with code for x86-64 that a release lists, by name."""
-    places = mirror.find()
     found: dict[str, list[Listed]] = defaultdict(list)
-    for path in sorted(Archive(release).lists.glob("*_Sources")):
-        base = places.security if f"{release}-security" in path.name else places.main
-        for block in path.read_text(errors="replace").split("\n\n"):
-            fields = dict(re.findall(r"^([A-Z][\w-]*): (.*)$", block, re.M))
-            if "Package" not in fields or fields.get("Architecture", "all").split() == ["all"]:
-                continue
-            names = re.findall(r"^ [0-9a-f]{64} \d+ (\S+)$", block, re.M)
-            one = Listed(
-                fields["Package"], fields["Version"], tuple(f"{base}/{fields['Directory']}/{n}" for n in names)
-            )
-            found[one.source].append(one)
+    built = _built(release)
+    for base, fields, block in _blocks(release, "Sources"):
+        if fields.get("Architecture", "all").split() == ["all"]:
+            continue
+        names = re.findall(r"^ [0-9a-f]{64} \d+ (\S+)$", block, re.M)
+        files = tuple(f"{base}/{fields['Directory']}/{n}" for n in names)
+        name, version = fields["Package"], fields["Version"]
+        found[name].append(Listed(name, version, files, tuple(built[name, version])))
     return found
 
 
-def arrives(one: Listed) -> bool:
-    """Whether the archive has every file of a source; a 404 is common for security updates that a newer one pushed
-    out."""
-    for file in one.files:
-        request = urllib.request.Request(file.replace("+", "%2b"), method="HEAD")
+def _built(release: str) -> dict[tuple[str, str], list[str]]:
+    """Addresses of the packages with code that were built from each source version."""
+    found: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for base, fields, _ in _blocks(release, "Packages"):
+        if fields.get("Architecture") == "all":
+            continue
+        name, _, version = fields.get("Source", fields["Package"]).partition(" ")
+        found[name, version.strip("()") or fields["Version"]].append(f"{base}/{fields['Filename']}")
+    return found
+
+
+def _blocks(release: str, kind: str) -> Iterator[tuple[str, dict[str, str], str]]:
+    """The archive's address, the fields and the text of each block of a release's indexes."""
+    places = mirror.find()
+    for path in sorted(Archive(release).lists.glob(f"*_{kind}")):
+        base = places.security if f"{release}-security" in path.name else places.main
+        for block in path.read_text(errors="replace").split("\n\n"):
+            fields = dict(re.findall(r"^([A-Z][\w-]*): (.*)$", block, re.M))
+            if "Package" in fields:
+                yield base, fields, block
+
+
+class Arrivals:
+    """Which addresses the archive answers, asked once a day; a 404 is common for security updates that a newer one pushed out."""
+
+    def __init__(self, place: Path) -> None:
+        self.place = place
+        fresh = place.exists() and time.time() - place.stat().st_mtime < _FRESH
+        self.known: dict[str, bool] = json.loads(place.read_text()) if fresh else {}
+
+    def has(self, address: str) -> bool:
+        if address not in self.known:
+            try:
+                self.known[address] = self._ask(address)
+            except (urllib.error.URLError, TimeoutError, ConnectionError):
+                return False  # no answer, which another time may bring
+        return self.known[address]
+
+    @staticmethod
+    def _ask(address: str) -> bool:
+        request = urllib.request.Request(address.replace("+", "%2b"), method="HEAD")
         try:
             with urllib.request.urlopen(request, timeout=_PATIENCE):
-                pass
-        except (urllib.error.URLError, TimeoutError):
-            return False
-    return True
+                return True
+        except urllib.error.HTTPError as answer:
+            if answer.code in (403, 404, 410):
+                return False
+            raise
+
+    def keep(self) -> None:
+        self.place.parent.mkdir(parents=True, exist_ok=True)
+        self.place.write_text(json.dumps(self.known))
 
 
-def pairs(release: str) -> Iterator[tuple[str, str, str, str]]:
-    """(source, release, old, new) of each update that arrives: the newest version that does, and the newest before
-    it."""
-    several = {
-        n: rows for n, rows in listed(release).items() if len({r.version for r in rows}) > 1 and n not in _KERNEL
-    }
-    flat = [row for rows in several.values() for row in rows]
-    with ThreadPoolExecutor(8) as pool:
-        here = {row for row, there in zip(flat, pool.map(arrives, flat), strict=True) if there}
-    for name, rows in sorted(several.items()):
-        versions = ordered({r.version for r in rows if r in here})
-        if len(versions) > 1:
-            yield name, release, versions[-2], versions[-1]
+def pairs(rows: Mapping[str, Sequence[Listed]], release: str, has: Callable[[str], bool]) -> Iterator[Pair]:
+    """Each update that arrives: from a version with source and binaries to the next with a source."""
+    several = {n: r for n, r in rows.items() if len({x.version for x in r}) > 1 and n not in _KERNEL}
+    flat = [x for r in several.values() for x in r]
+    with ThreadPoolExecutor(_ASKED_AT_A_TIME) as pool:
+        here = {x for x, there in zip(flat, pool.map(lambda x: all(map(has, x.files)), flat), strict=True) if there}
+        old = {x for x, there in zip(here, pool.map(lambda x: any(map(has, x.built)), here), strict=True) if there}
+    for name, own in sorted(several.items()):
+        versions = ordered({x.version for x in own if x in here})
+        begins = {x.version for x in own if x in old}
+        for before, after in pairwise(versions):
+            if before in begins:
+                yield name, release, before, after
 
 
-def chosen(releases: Sequence[str]) -> list[tuple[str, str, str, str]]:
-    found = [p for release in releases for p in pairs(release)]
-    return sorted(found, key=lambda p: (hashlib.sha256(p[0].encode()).hexdigest(), p[1]))
+def chosen(releases: Sequence[str]) -> list[Pair]:
+    arrivals = Arrivals(cache.root() / "bench" / "arrivals.json")
+    found = [p for release in releases for p in pairs(listed(release), release, arrivals.has)]
+    arrivals.keep()
+    return sorted(found, key=lambda p: hashlib.sha256(p[0].encode()).hexdigest())
 
 
-def converted(update: tuple[str, str, str, str], limit: float) -> dict[str, Any]:
+def converted(update: Pair, limit: float) -> dict[str, Any]:
     """What came of one update. One that takes longer than the limit, or ends in another way, is a row too."""
     start = time.monotonic()
-    with tempfile.TemporaryDirectory() as folder:
+    log = cache.root() / "bench" / "conversion" / cache.safe(" ".join(update))
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as folder, log.open("w") as said:
         try:
-            done = subprocess.run(worker.command(ToConvert(*update, output=folder)), check=False, timeout=limit)
+            command = worker.command(ToConvert(*update, output=folder))
+            done = subprocess.run(command, check=False, timeout=limit, stderr=said)
             row = as_json(load(Update(*update), Path(folder))) if done.returncode == 0 else None
             problem = "" if row else f"ended with {done.returncode}"
         except subprocess.TimeoutExpired:
             row, problem = None, f"took longer than {limit / 60:.0f} minutes"
-    name, release, old, new = update
-    facts = row or {
-        "source": name, "release": release, "old": old, "new": new, "way": "", "fixes": [], "cves": [], "patches": [],
-        "seconds": {}, "problem": problem,
-    }  # fmt: skip
-    return {**facts, "total": time.monotonic() - start}
+    return {**(row or _given_up(update, problem)), "total": time.monotonic() - start}
+
+
+def _given_up(update: Pair, problem: str) -> dict[str, Any]:
+    """An update that came to no end; its CVEs count as not closed."""
+    try:
+        return as_json(unfinished(Update(*update), problem))
+    except SutureError as gone:
+        return as_json(Conversion(*update, "", (), (), (), {}, f"{problem}; {gone.what}"))
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -136,6 +192,8 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--redo-failed", action="store_true", help="with --resume: try those again that could not be made ready"
     )
+    parser.add_argument("--redo", action="append", default=[], metavar="NAME", help="with --resume: this package again")
+    parser.add_argument("--jobs", type=int, default=1, help="how many updates at a time (1)")
     parser.add_argument(
         "--only-kept", action="store_true", help="write the page from what is measured, and measure nothing"
     )
@@ -151,24 +209,29 @@ def main(words: Sequence[str] | None = None) -> int:
         return 0 if record else 1
     rows = [*known["rows"]]
     updates = [u for u in chosen(args.release or RELEASES) if u[0] not in args.leave_out][: args.count]
-    if args.redo_failed:
-        rows = [r for r in rows if not r["problem"]]
+    rows = [r for r in rows if not (args.redo_failed and r["problem"]) and r["source"] not in args.redo]
     done = {(r["source"], r["release"], r["old"], r["new"]) for r in rows}
     waiting = [u for u in updates if u not in done]
-    _keep(start, rows, waiting, args.leave_out)
-    for number, update in enumerate(waiting, 1):
-        print(f"conversion: {number} of {len(waiting)}: {' '.join(update)}", file=sys.stderr, flush=True)
-        rows.append(converted(update, args.limit))
-        _keep(start, rows, waiting[number:], args.leave_out)
-    _keep(start, rows, [], args.leave_out)
+    _keep(start, rows, waiting, args)
+    left, lock = list(waiting), Lock()
+
+    def one(update: Pair) -> None:
+        print(f"conversion: {' '.join(update)}; {len(left)} to go", file=sys.stderr, flush=True)
+        row = converted(update, args.limit)
+        with lock:
+            rows.append(row)
+            left.remove(update)
+            _keep(start, rows, left, args)
+
+    with ThreadPoolExecutor(args.jobs) as pool:
+        for running in [pool.submit(one, update) for update in waiting]:
+            running.result()
     return 0
 
 
-def _keep(
-    start: Start, rows: Sequence[Mapping[str, Any]], waiting: Sequence[Sequence[str]], left: Sequence[str]
-) -> None:
-    record = start.finish({"rows": rows, "waiting": [list(w) for w in waiting], "left_out": list(left)})
-    record.write(RESULTS)
+def _keep(start: Start, rows: Sequence[Mapping[str, Any]], waiting: Sequence[Pair], args: argparse.Namespace) -> None:
+    facts = {"rows": rows, "waiting": [list(w) for w in waiting], "left_out": args.leave_out, "limit": args.limit}
+    start.finish(facts).write(RESULTS)
     PAGE.write_text(document(json.loads((RESULTS / "conversion.json").read_text())))
 
 

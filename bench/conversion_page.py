@@ -13,9 +13,10 @@ A *fix* is a patch of the newer version's series, or a single change of what dif
 function or share a name that comes or goes. *Live* means that all of it is in the patches: *safe* may be applied
 without a person, *review* names what one should look at first (a lock, a reference or a wait that comes or goes). *No
 code* means that it changes no code of a shipped binary. *On disk only* means that it changes code and that some of that
-cannot be patched live. *Untried* means that the package could not be made ready. A CVE counts as closed live when every
-fix for it is; a CVE that the changelog names and no patch is for counts as closed when all changes beside the series
-are.
+cannot be patched live. *Untried* means that the package could not be made ready, or that its update took longer than
+the limit. A CVE counts as closed live when every fix for it is; a CVE that the changelog names and no patch is for
+counts as closed when all changes beside the series are. *Unknown* is one that the changelog names where nothing differs
+beside the series.
 """
 _COLUMNS = (
     "package",
@@ -44,7 +45,7 @@ def document(record: Mapping[str, Any]) -> str:
     cves = [c for r in rows for c in r["cves"]]
     counted = [c for c in cves if c["closing"] != "needs no live patch"]
     live = [c for c in counted if c["closing"] == "closed live"]
-    share = f"{100 * len(live) / len(counted):.0f}%" if counted else "none"
+    ended = [c for c in counted if c["closing"] != "not tried"]
     waiting = data["waiting"]
     lines = [
         "# Updates of the archive, converted",
@@ -52,9 +53,13 @@ def document(record: Mapping[str, Any]) -> str:
         f"Written by `{record['command']}` on {record['started']} ({machine['cores']} cores, load {machine['load']} "
         "at the start). Not edited by hand; raw numbers in bench/results/conversion.json.",
         "",
-        f"**{len(live)} of {len(counted)} CVE fixes ({share}) were closed live without a human hand**, in "
+        f"**{len(live)} of {len(counted)} CVE fixes ({_share(live, counted)}) were closed live without a human hand**, in "
         f"{len(rows)} updates of {len({r['source'] for r in rows})} source packages. {len(cves) - len(counted)} more "
         "CVEs need no live patch: their fixes change no code of a shipped binary.",
+        "",
+        f"Of the {len(counted)}, {len(counted) - len(ended)} were not tried: their package could not be made ready, or the "
+        f"update took longer than the limit{_limit(data)}. Of those that were tried, {_share(live, ended)} were closed "
+        "live.",
         "",
         *(
             [
@@ -78,9 +83,9 @@ def document(record: Mapping[str, Any]) -> str:
             else []
         ),
         *([f"Left out by hand: {', '.join(data['left_out'])}.", ""] if data.get("left_out") else []),
-        "Every update is taken whose sources arrive, old and new, in the three releases with their security "
-        "archives; the order is that of the SHA-256 of the packages' names. No package was given a recipe for the "
-        "purpose.",
+        "Every update is taken that arrives in the three releases with their security archives: from each version "
+        "that the indexes list and whose source and binaries the archive still has to the next one. The order is that "
+        "of the SHA-256 of the packages' names. No package was given a recipe for the purpose.",
         "",
         _TEXT,
         *_table(("what came of it", "fixes", "CVEs"), list(_outcomes(fixes, cves))),
@@ -100,16 +105,25 @@ def document(record: Mapping[str, Any]) -> str:
     return "\n".join(lines).rstrip() + "\n"
 
 
+def _share(some: Sequence[object], whole: Sequence[object]) -> str:
+    return f"{100 * len(some) / len(whole):.0f}%" if whole else "none"
+
+
+def _limit(data: Mapping[str, Any]) -> str:
+    return f" of {data['limit'] / 60:.0f} minutes" if data.get("limit") else ""
+
+
 def _outcomes(fixes: Sequence[Mapping[str, Any]], cves: Sequence[Mapping[str, Any]]) -> Iterable[Sequence[str]]:
     of_fixes, of_cves = Counter(f["outcome"] for f in fixes), Counter(c["closing"] for c in cves)
     names = {
         "live": "closed live",
         "no code": "needs no live patch",
         "on disk only": "closed on disk only",
-        "untried": "unknown",
+        "untried": "not tried",
+        "": "unknown",
     }
     for fix, cve in names.items():
-        yield f"{fix} / {cve}", str(of_fixes[fix]), str(of_cves[cve])
+        yield f"{fix} / {cve}" if fix else cve, str(of_fixes[fix]), str(of_cves[cve])
 
 
 def _reasons(rows: Sequence[Mapping[str, Any]]) -> Iterable[Sequence[str]]:

@@ -40,3 +40,11 @@ def test_each_way_is_a_recipe_that_names_no_binary(tmp_path: Path, way: Way) -> 
     made = recipe(source(tmp_path, ""), way)
     assert made.binaries == () and made.record
     assert made.real is (way is not Way.STAND_IN)
+
+
+def test_recorded_commands_that_did_not_do_are_not_tried_again(tmp_path: Path) -> None:
+    assert ways(source(tmp_path, "%:\n\tdh $@\n"), real=True) == (Way.BUILD,)
+
+
+def test_what_is_always_built_for_real_is_tried_all_the_same(tmp_path: Path) -> None:
+    assert ways(source(tmp_path, "build:\n\tmake\n"), real=True) == (Way.RULES,)

@@ -120,6 +120,40 @@ def test_what_is_refused_without_a_patch_to_say_so_counts(monkeypatch: pytest.Mo
     assert making is None and results["one"].reasons == ("assembly changes",)
 
 
+def test_a_unit_that_recorded_commands_do_not_make_has_the_package_built_for_real(
+    monkeypatch: pytest.MonkeyPatch, folder: Path
+) -> None:
+    world, asked = World(monkeypatch, folder), []
+    recorded, built = (
+        SimpleNamespace(tree=SimpleNamespace(**vars(world.tree), recipe=recipe, source="s"), shipped=(), beside=tuple)
+        for recipe in (SimpleNamespace(is_stand_in=True), SimpleNamespace(is_stand_in=False))
+    )
+
+    def make(tree: Any, shipped: Any, fixes: Sequence[Fix], *rest: Any) -> Making:
+        lacking = ("a.c",) if tree.recipe.is_stand_in else ()
+        return replace(world.make(tree, shipped, fixes, *rest), unmade=lacking)
+
+    def ready_for(source: Any, archive: Any, progress: Any, real: bool) -> Any:
+        asked.append(real)
+        return built
+
+    monkeypatch.setattr(conversion, "make", make)
+    monkeypatch.setattr(conversion, "ready_for", ready_for)
+    fixes: Any = (UPDATE, recorded, None, (fix("one", "a.c"),), lambda text: None)
+    prepared, (making, results) = conversion._made(*fixes)
+    assert prepared is built and asked == [True] and making is not None
+    assert results[0].outcome is ConvertOutcome.LIVE and len(world.rounds) == 2
+
+
+def test_a_unit_that_a_real_build_does_not_make_either_is_a_reason(
+    monkeypatch: pytest.MonkeyPatch, folder: Path
+) -> None:
+    world = World(monkeypatch, folder, ["one"])
+    monkeypatch.setattr(conversion, "make", lambda *a: replace(world.make(*a), unmade=("a.c",)))
+    making, results = world.convert(fix("one", "a.c"))
+    assert making is None and results["one"].outcome is ConvertOutcome.DISK
+
+
 def test_a_conversion_is_read_as_it_was_kept(tmp_path: Path) -> None:
     fixes = (FixResult("f", ("CVE-2026-1111",), ConvertOutcome.DISK, {}, ("why",), ()),)
     cves = (CveResult("CVE-2026-1111", Closing.DISK, ("f",), ("why",)),)

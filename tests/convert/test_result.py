@@ -22,7 +22,8 @@ def fix(name: str, outcome: ConvertOutcome, *cves: str, reason: str = "") -> Fix
         ((ConvertOutcome.LIVE, ConvertOutcome.NO_CODE), Closing.LIVE),
         ((ConvertOutcome.NO_CODE,), Closing.NO_CODE),
         ((ConvertOutcome.LIVE, ConvertOutcome.DISK), Closing.DISK),
-        ((ConvertOutcome.UNTRIED,), Closing.DISK),
+        ((ConvertOutcome.UNTRIED,), Closing.UNTRIED),
+        ((ConvertOutcome.UNTRIED, ConvertOutcome.DISK), Closing.DISK),
     ],
 )
 def test_a_cve_is_closed_live_only_when_every_fix_for_it_is(

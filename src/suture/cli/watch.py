@@ -33,8 +33,8 @@ fixes that can be applied whole. A package needs no recipe.
 Suture tries each patch before it keeps it. It starts the shipped binary in a sandbox and runs it patched, and
 then patched and reverted. The binary must do what it does without the patch.
 
-For each CVE the pass says what came of it: closed live, closed on disk only and why, needs no live patch, or
-unknown. Patches and facts (conversion.json) are in DIR/SOURCE/OLD-to-NEW; an update that is there already is
+For each CVE the pass says what came of it: closed live, closed on disk only and why, needs no live patch, not
+tried, or unknown. Patches and facts (conversion.json) are in DIR/SOURCE/OLD-to-NEW; an update that is there already is
 not made again.
 
 The queue of work is durable. After a kill at any moment the next run goes on, and builders that share a

@@ -24,13 +24,14 @@ class Way(Enum):
     RULES = '[build]\nconfigure = ":"\nreal = true\nrecord = "debian/rules build-arch || debian/rules build"\n'
 
 
-def ways(source: SourceVersion) -> tuple[Way, ...]:
-    """The ways to try in turn. Only dh tells its steps before it takes them; any other debian/rules is run as a
-    whole."""
+def ways(source: SourceVersion, real: bool = False) -> tuple[Way, ...]:
+    """The ways to try in turn, without stand-ins where `real`. Only dh tells its steps before it takes them; any other
+    debian/rules is run as a whole."""
     rules = source.tree / "debian" / "rules"
     text = rules.read_text(errors="surrogateescape") if rules.is_file() else ""
     uses_dh = re.search(r"^\t[@+-]*\s*(?:(?:\w+=\S*|\$\(\w+\))\s+)*dh\s+.*\$", text, re.M) is not None
-    return (Way.STAND_IN, Way.BUILD) if uses_dh else (Way.RULES,)
+    found = (Way.STAND_IN, Way.BUILD) if uses_dh else (Way.RULES,)
+    return found[1:] if real and uses_dh else found
 
 
 def recipe(source: SourceVersion, way: Way) -> Recipe:

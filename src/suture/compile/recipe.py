@@ -66,6 +66,11 @@ class Recipe:
         """How the commands become known, in a few words."""
         return f"{'recipe' if self.binaries else 'its own rules'}, {'built once' if self.real else 'recorded'}"
 
+    @property
+    def is_stand_in(self) -> bool:
+        """Whether it is a derived one whose record makes nothing, so that a real build may bring more."""
+        return not self.binaries and not self.real
+
     def built_path(self, path: str) -> str:
         """Where the file that a fix calls `path` lies in the tree that is compiled."""
         for source, built in self.moved:

@@ -16,14 +16,24 @@ from pathlib import Path
 from suture.compile.job import CompileFailed
 from suture.compile.post import apply
 from suture.compile.tree import Tree
-from suture.convert.result import Conversion, ConvertOutcome, FixResult, PatchResult, after_trial, close
+from suture.convert.result import (
+    Closing,
+    Conversion,
+    ConvertOutcome,
+    CveResult,
+    FixResult,
+    PatchResult,
+    after_trial,
+    close,
+)
 from suture.delta.ledger import Fate
 from suture.elf.file import ElfFile
 from suture.error import Refused, SutureError
 from suture.make.make import Made, Making, make, write
 from suture.make.request import Ready, Request, ready_for
 from suture.progress import Clock, Progress, silent
-from suture.source.archive import archive_for
+from suture.source.archive import Archive, archive_for
+from suture.source.difference import cves_between
 from suture.source.fix import Fix
 from suture.source.plan import Plan, plan
 from suture.source.update import Update
@@ -51,8 +61,7 @@ def convert(update: Update, folder: Path, progress: Progress = silent, with_tria
     except SutureError as problem:
         return _untried(update, problem, clock.seconds, found)
     with clock.step("make"):
-        attempt = _Attempt(update, prepared, found.fixes, progress)
-        making, results = attempt.run()
+        prepared, (making, results) = _made(update, prepared, archive, found.fixes, progress)
     patches = tuple(_written(m, folder) for m in making.patches) if making else ()
     if with_trial and patches:
         with clock.step("trial"):
@@ -61,6 +70,32 @@ def convert(update: Update, folder: Path, progress: Progress = silent, with_tria
     cves = close(found.cves, found.of_rest, results, [f.name for f in found.rest])
     way = prepared.tree.recipe.way if prepared.tree.recipe else ""
     return Conversion(update.source, update.release, update.old, update.new, way, results, cves, patches, clock.seconds)
+
+
+_Results = tuple[Making | None, tuple[FixResult, ...]]
+
+
+class _Unmade(Exception):
+    """A unit does not compile as it was shipped."""
+
+
+def _made(
+    update: Update, prepared: Ready, archive: Archive, fixes: Sequence[Fix], progress: Progress
+) -> tuple[Ready, _Results]:
+    """What came of all fixes, and of which tree: where recorded commands did not bring all that a unit needs, of one
+    that was built once for real."""
+    recipe, source = prepared.tree.recipe, prepared.tree.source
+    is_stand_in = recipe is not None and recipe.is_stand_in
+    try:
+        return prepared, _Attempt(update, prepared, fixes, progress, is_stand_in).run()
+    except _Unmade as unmade:
+        progress(f"{update.source}: {unmade} does not compile from the recorded commands; building it once for real")
+    try:
+        assert source is not None
+        prepared = ready_for(source, archive, progress, real=True)
+    except SutureError as problem:
+        progress(f"{update.source}: {problem.what}")
+    return prepared, _Attempt(update, prepared, fixes, progress).run()
 
 
 def _written(made: Made, folder: Path) -> PatchResult:
@@ -95,6 +130,14 @@ def planned(update: Update, progress: Progress = silent) -> Conversion:
     return Conversion(update.source, update.release, update.old, update.new, "", fixes, cves, (), clock.seconds)
 
 
+def unfinished(update: Update, problem: str) -> Conversion:
+    """An update that was given up, with the CVEs that its changelog names. Raises `NotFound` when its sources do not arrive."""
+    old = archive_for(update.source, update.old).source(update.source, update.old)
+    new = archive_for(update.source, update.new).source(update.source, update.new)
+    cves = tuple(CveResult(c, Closing.UNTRIED, (), (problem,)) for c in cves_between(old, new))
+    return Conversion(update.source, update.release, update.old, update.new, "", (), cves, (), {}, problem)
+
+
 def _untried(
     update: Update, problem: SutureError, seconds: Mapping[str, float], found: Plan | None = None
 ) -> Conversion:
@@ -114,12 +157,13 @@ class _Attempt:
     prepared: Ready
     fixes: Sequence[Fix]
     progress: Progress
+    is_stand_in: bool = False  # a tree that holds more can be had, so a unit that does not compile ends the attempt
 
     @cached_property
     def _paths(self) -> dict[str, frozenset[str]]:
         return {f.name: frozenset(p.path for p in f.files) for f in self.fixes}
 
-    def run(self) -> tuple[Making | None, tuple[FixResult, ...]]:
+    def run(self) -> _Results:
         """The making of all fixes that are whole, None where none is, and what came of each fix."""
         left: dict[str, FixResult] = {}
         going = list(self.fixes)
@@ -178,7 +222,7 @@ class _Attempt:
 
     def _make(self, fixes: Sequence[Fix]) -> Making | SutureError:
         try:
-            return make(
+            found = make(
                 self.prepared.tree,
                 self.prepared.shipped,
                 fixes,
@@ -188,6 +232,9 @@ class _Attempt:
             )
         except (Refused, CompileFailed, SutureError) as problem:
             return problem
+        if found.unmade and self.is_stand_in:
+            raise _Unmade(found.unmade[0])
+        return found
 
     def _request(self, fixes: Sequence[Fix]) -> Request:
         """What makes the same patch again: the fixes as texts."""

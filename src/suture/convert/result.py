@@ -24,6 +24,7 @@ class Closing(Enum):
     LIVE = "closed live"  # every fix for it is live
     DISK = "closed on disk only"
     NO_CODE = "needs no live patch"  # its fixes change no code that a process runs from a shipped binary
+    UNTRIED = "not tried"  # the package could not be made ready, so nothing of its fixes was tried
     UNKNOWN = "unknown"  # the changelog names it, and nothing tells which change is for it
 
 
@@ -105,8 +106,10 @@ def close(
             closing = Closing.NO_CODE
         elif outcomes <= {ConvertOutcome.LIVE, ConvertOutcome.NO_CODE}:
             closing = Closing.LIVE
-        else:
+        elif ConvertOutcome.DISK in outcomes:
             closing = Closing.DISK
+        else:
+            closing = Closing.UNTRIED
         found.append(CveResult(cve, closing, tuple(f.name for f in own), reasons))
     return tuple(found)
 

@@ -37,6 +37,11 @@ def command(order: ToConvert) -> list[str]:
     return ["setpriv", "--pdeathsig", "KILL", sys.executable, "-m", "suture.convert.worker", json.dumps(asdict(order))]
 
 
+def _say(text: str) -> None:
+    """A line for whoever reads the worker's standard error: what it does now."""
+    print(text, file=sys.stderr, flush=True)
+
+
 def main(words: list[str]) -> int:
     """Convert one update and keep what came of it; for one that is done it does nothing."""
     order = ToConvert(**json.loads(words[0]))
@@ -44,7 +49,7 @@ def main(words: list[str]) -> int:
     os.umask(0o022)  # package code and compilers run as another user, and read what is written here
     if order.again or not is_done(order.update, output):
         folder = folder_of(order.update, output)
-        keep(convert(order.update, folder, with_trial=order.with_trial), folder)
+        keep(convert(order.update, folder, _say, with_trial=order.with_trial), folder)
     return 0
 
 

@@ -35,11 +35,15 @@ _NO_CODE_LINES = "declarations, types, macros or comments"
 
 @dataclass(frozen=True)
 class Compared:
-    """What came of compiling one unit before and after: a difference, or a failure. Neither: it is the same."""
+    """What came of compiling one unit before and after: a difference, or a failure. Neither: it is the same.
+
+    `unmade`: it failed as it was shipped, so that the tree lacks something.
+    """
 
     difference: Difference | None = None
     failure: Refusal | None = None
     outside: tuple[Outside, ...] = ()
+    unmade: bool = False
 
     @property
     def is_same(self) -> bool:

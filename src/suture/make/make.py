@@ -45,6 +45,10 @@ from suture.source.changed_line import ChangedLines, changed_lines
 from suture.source.fix import Fix
 
 _FEW = 12  # units up to which all variants are compiled in one go, since most of them will be needed
+_INCOMPLETE = (
+    "the tree lacks what only a whole build makes: build and record it again, or write a recipe with real = true "
+    "(docs/reference/recipes.md)"
+)
 _NO_TYPES = Refusal(
     "its object has no type information, so a structure that the fix changes would not be seen",
     "let the recorded compiler take -g2: a wrapper or a specs file must not take it away",
@@ -76,11 +80,15 @@ class Made:
 
 @dataclass(frozen=True)
 class Making:
-    """All patches of one making, everything that was refused, and seconds by step."""
+    """All patches of one making, everything that was refused, and seconds by step.
+
+    `unmade` are sources of units that do not compile as they were shipped: the tree lacks something.
+    """
 
     patches: tuple[Made, ...]
     refused: tuple[RefusedFunction, ...]
     seconds: Mapping[str, float]
+    unmade: tuple[str, ...] = ()
 
     @property
     def is_complete(self) -> bool:
@@ -135,7 +143,8 @@ def make(
     everything += gap
     if not made and not everything:
         raise _nothing(tree, facts, compared, shipped, fixes)
-    return Making(tuple(made), tuple(dict.fromkeys(everything)), clock.seconds)
+    unmade = tuple(sorted({u.source for u in units if compared[u.object].unmade}))
+    return Making(tuple(made), tuple(dict.fromkeys(everything)), clock.seconds, unmade)
 
 
 def _unsaid(built: Built) -> Iterator[RefusedFunction]:
@@ -201,7 +210,7 @@ def _compare(tree: Tree, post: Tree, units: Sequence[Unit], progress: Progress) 
     # `__LINE__` in a name makes a constant one an error: there the lines count, and more functions than need be are
     # replaced
     pairs |= _both(tree, post, [u for u in others if u not in pairs], Variant.SECTIONS, found)
-    if not pairs and len(others) == 1 and len(units) == 1:
+    if not pairs and len(others) == 1 and len(units) == 1 and not found[others[0].object].unmade:
         post.compile([(others[0], Variant.SECTIONS)])  # raises with all that the compiler says
     for unit, (old, new) in pairs.items():
         before, after = old.read_bytes(), new.read_bytes()
@@ -229,6 +238,8 @@ def _both(
     once."""
     extra = tuple(v for v in (Variant.PLAIN, Variant.SECTIONS) if v is not variant) if len(units) <= _FEW else ()
     before = _compiled(tree, units, (variant, *extra), failed)
+    for unit in (u for u in units if u not in before):
+        failed[unit.object] = _as_shipped(failed[unit.object])
     after = _compiled(
         post, [u for u in units if u in before], (variant, *(v for v in extra if v is Variant.SECTIONS)), failed
     )
@@ -239,6 +250,12 @@ def _rejected(unit: RejectedUnit) -> Refusal:
     lines = unit.output.strip().splitlines()
     message = next((x for x in lines if "error" in x), lines[0] if lines else "")
     return Refusal(f"the compiler rejects it: {message}", "correct the fix, or leave it out with --only")
+
+
+def _as_shipped(one: Compared) -> Compared:
+    """The failure of a unit that has no fix yet."""
+    reason = one.failure.reason if one.failure else ""
+    return Compared(failure=Refusal(f"as it was shipped, {reason}", _INCOMPLETE), unmade=True)
 
 
 def _compiled(

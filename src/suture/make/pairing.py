@@ -85,14 +85,15 @@ def pair(
     return Pairing(tuple(found), tuple(left))
 
 
-def open_source(source: SourceVersion, archive: Archive, progress: Progress = silent) -> Tree:
+def open_source(source: SourceVersion, archive: Archive, progress: Progress = silent, real: bool = False) -> Tree:
     """The tree of a source version, by its recipe, or by what its own rules do when it has none. Raises what `prepare`
-    does, and `NotFound` when the build links nothing that ships."""
+    does, and `NotFound` when the build links nothing that ships. `real`: recorded commands alone turned out not to do.
+    """
     if has_recipe(source.name):
         return prepare(source, progress)
     files = shipped_files(source, archive)
     best: tuple[Tree, Pairing] | None = None
-    for way in derived.ways(source):
+    for way in derived.ways(source, real):
         tree = prepare(source, progress, derived.recipe(source, way))
         pairs = _paired(tree, files, way, progress)
         if best is None or len(pairs.pairs) > len(best[1].pairs):

@@ -1,0 +1,49 @@
+"""Which updates arrive, and what the page says of those that came to no end."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from pathlib import Path
+from typing import Any
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(REPOSITORY / "bench"))
+conversion: Any = importlib.import_module("conversion")
+page: Any = importlib.import_module("conversion_page")
+
+
+def listed(version: str) -> Any:
+    return conversion.Listed("x", version, (f"x_{version}.dsc",), (f"libx_{version}.deb",))
+
+
+def found(versions: list[str], gone: set[str]) -> list[tuple[str, str]]:
+    rows = {"x": [listed(v) for v in versions]}
+    return [(old, new) for _, _, old, new in conversion.pairs(rows, "bookworm", lambda a: a not in gone)]
+
+
+def test_each_version_leads_to_the_next_that_arrives() -> None:
+    assert found(["1-1", "1-2", "1-10"], set()) == [("1-1", "1-2"), ("1-2", "1-10")]
+    assert found(["1-1", "1-2", "1-10"], {"x_1-2.dsc"}) == [("1-1", "1-10")]
+
+
+def test_a_version_without_binaries_is_where_no_update_begins_but_one_may_end() -> None:
+    assert found(["1-1", "1-2", "1-3"], {"libx_1-2.deb"}) == [("1-1", "1-2")]
+
+
+def test_one_version_is_no_update() -> None:
+    assert found(["1-1"], set()) == []
+
+
+def test_what_was_not_tried_counts_as_not_closed() -> None:
+    def row(source: str, *closings: str) -> dict[str, Any]:
+        cves = [{"cve": f"CVE-2026-{n}", "closing": c} for n, c in enumerate(closings)]
+        facts = {"source": source, "release": "bookworm", "old": "1", "new": "2", "way": "", "fixes": []}
+        return {**facts, "cves": cves, "patches": [], "seconds": {}, "problem": "", "total": 1.0}
+
+    rows = [row("a", "closed live", "closed on disk only", "needs no live patch"), row("b", "not tried", "not tried")]
+    data = {"rows": rows, "waiting": [], "left_out": [], "limit": 900.0}
+    text = page.document({"command": "c", "started": "s", "machine": {"cores": 2, "load": 0}, "data": data})
+    assert "**1 of 4 CVE fixes (25%) were closed live" in text
+    assert "Of the 4, 2 were not tried" in text and "50% were closed live" in text
+    assert "the limit of 15 minutes" in text
