@@ -71,3 +71,23 @@ def test_a_patch_that_was_rewritten_brings_what_is_new_in_it(tmp_path: Path) -> 
 def test_nothing_that_differs_is_refused(tmp_path: Path) -> None:
     with pytest.raises(Refused):
         plan(source(tmp_path, "1-1", CODE, {}), source(tmp_path, "1-2", CODE, {}))
+
+
+def test_a_patch_that_applies_with_fuzz_is_a_fix_with_its_cves_that_applies_exactly(tmp_path: Path) -> None:
+    elsewhere = CODE.replace("int first(int a)\n", "int first(int a) /* newer */\n")
+    patch = "Description: close it (CVE-2026-1111)\n" + diff(elsewhere, elsewhere.replace("a + 1", "a + 2"))
+    old = source(tmp_path, "1-1", CODE, {})
+    new = source(tmp_path, "1-2", elsewhere.replace("a + 1", "a + 2"), {"fix.patch": patch}, "fix CVE-2026-1111")
+    found = plan(old, new)
+    assert [(f.name, f.cves) for f in found.patches] == [("fix.patch", ("CVE-2026-1111",))]
+    assert "/* newer */" not in found.patches[0].text and found.of_rest == ()
+
+
+def test_a_patch_that_the_tree_has_in_another_form_is_not_applied_a_second_time_with_fuzz(tmp_path: Path) -> None:
+    lines = ["int f;\n", "int g;\n", "a();\n", "a();\n", "int h;\n", "int i;\n"]
+    there = "".join([*lines[:3], "b(1);\n", "a();\n", *lines[3:]])
+    patch = diff("".join(lines), "".join([*lines[:3], "b();\n", *lines[3:]]))
+    old = source(tmp_path, "1-1", there, {})
+    new = source(tmp_path, "1-2", there + "\nint z;\n", {"fix.patch": patch})
+    found = plan(old, new)
+    assert found.patches == () and len(found.rest) == 1

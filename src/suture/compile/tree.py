@@ -48,14 +48,17 @@ dh_build() {
   DH_NO_ACT=1 debian/rules build-arch | grep '^   ' >"$INSIDE/dh.sh"
   if grep -q dh_auto_configure "$INSIDE/dh.sh"; then sed -i '1,/dh_auto_configure/d' "$INSIDE/dh.sh"; fi
   sed -i '/dh_auto_test/d' "$INSIDE/dh.sh"
-  find . -name CMakeCache.txt | while read -r cache; do
-    find "${cache%/*}" '(' -name build.make -o -name link.txt -o -name build.ninja -o -name '*_link.txt' ')' -print0 |
-      xargs -0r sed -i -E 's#(^|[ =])/usr/bin/((x86_64-linux-gnu-)?'\
-'(cc|c\+\+|gcc|g\+\+|clang|clang\+\+|gcc-ar|ar|gcc-ranlib|ranlib)(-[0-9]+)?)( |$)#\1\2\6#g'
-  done
+  call_by_name
   MAKEFLAGS="-k $MAKEFLAGS"; export MAKEFLAGS; unset MAKELEVEL MFLAGS
   set +e
   . "$INSIDE/dh.sh"
+}
+call_by_name() {
+  find . -name CMakeCache.txt | while read -r cache; do
+    find "${cache%/*}" '(' -name build.make -o -name link.txt -o -name build.ninja -o -name '*_link.txt' ')' -print0 |
+      xargs -0r sed -i -E 's#(^|[[:space:]=])/usr/bin/((x86_64-linux-gnu-)?'\
+'(cc|c\+\+|gcc|g\+\+|clang|clang\+\+|gcc-ar|ar|gcc-ranlib|ranlib)(-[0-9]+)?)( |$)#\1\2\6#g'
+  done
 }
 """
 

@@ -3,9 +3,10 @@ CVEs."""
 
 from __future__ import annotations
 
+import shutil
 import tempfile
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from suture.command import CommandFailed, run
@@ -15,7 +16,7 @@ from suture.source.difference import cves_between, from_series, series, tree_dif
 from suture.source.fix import Fix
 from suture.source.split import single_changes
 
-_PATCH = ["--strip=1", "--force", "--fuzz=0", "--no-backup-if-mismatch", "--reject-file=-", "--quiet"]
+_PATCH = ["--strip=1", "--force", "--no-backup-if-mismatch", "--reject-file=-", "--quiet"]
 
 
 @dataclass(frozen=True)
@@ -72,20 +73,59 @@ def _added(old: SourceVersion, new: SourceVersion) -> tuple[str, ...]:
     return tuple(name for name in series(new) if content(new, name) not in known)
 
 
-def _applied(tree: Path, source: SourceVersion, name: str) -> Fix | None:
-    """A patch of the series, applied to the tree; None for one that does not apply there, or holds no diff.
+def _applied(tree: Path, new: SourceVersion, name: str) -> Fix | None:
+    """A patch of the newer series, applied to the tree; None for one that does not apply there, or holds no diff.
 
-    A patch that an older version had in another form is in the tree already, so it does not apply; what it brings
-    beside that is rest.
+    A patch that an older version had in another form is in the tree already, so it does not apply; what it brings beside
+    that is rest. One that only applies with fuzz is taken as what it makes of the tree, if that is nearer to the newer one.
     """
     try:
-        fix = from_series(source, name)
+        fix = from_series(new, name)
         text = "".join(f.text for f in fix.files if f.has_hunks).encode(errors="surrogateescape")
-        run(["patch", *_PATCH, "--dry-run"], cwd=tree, stdin=text)
-        run(["patch", *_PATCH], cwd=tree, stdin=text)
-    except (CommandFailed, Refused):
+    except Refused:
         return None
+    try:
+        run(["patch", *_PATCH, "--fuzz=0", "--dry-run"], cwd=tree, stdin=text)
+        run(["patch", *_PATCH, "--fuzz=0"], cwd=tree, stdin=text)
+    except CommandFailed:
+        return _fuzzed(tree, new.tree, fix, text)
     return fix
+
+
+def _fuzzed(tree: Path, newer: Path, fix: Fix, text: bytes) -> Fix | None:
+    """A patch applied with fuzz, as a fix that applies exactly; None where it does not apply, or leads away from `newer`."""
+    paths = sorted({f.path for f in fix.files})
+    with tempfile.TemporaryDirectory(prefix="suture-fuzz-") as folder:
+        before, after, wanted = (Path(folder, x) for x in ("before", "after", "wanted"))
+        for root, place in ((tree, before), (tree, after), (newer, wanted)):
+            _copy(root, place, paths)
+        try:
+            run(["patch", *_PATCH, "--fuzz=2"], cwd=after, stdin=text)
+            made = tree_difference(before, after, fix.name)
+        except (CommandFailed, Refused):
+            return None
+        if _distance(after, wanted) >= _distance(before, wanted):
+            return None
+        for path in (p for p in paths if (after / p).is_file()):
+            (tree / path).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(after / path, tree / path)
+    return replace(fix, files=made.files)
+
+
+def _copy(root: Path, place: Path, paths: Sequence[str]) -> None:
+    place.mkdir()
+    for path in (p for p in paths if (root / p).is_file() and not (root / p).is_symlink()):
+        (place / path).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(root / path, place / path)
+
+
+def _distance(one: Path, other: Path) -> int:
+    """How many lines differ between two folders."""
+    try:
+        fix = tree_difference(one, other, "distance")
+    except Refused:
+        return 0
+    return sum(line[:1] in ("+", "-") for f in fix.files for line in f.text.splitlines()[2:])
 
 
 def _reader(tree: Path) -> Callable[[str], str | None]:
