@@ -28,7 +28,7 @@ def patch(at: int, old: str, new: str, path: str = "lib/x.c") -> str:
 
 
 def over(files: Path, text: str) -> Path:
-    return layer("key", files, "/build/x", parse(text, "fix"), lambda p: p) / "build/x"
+    return layer("key", files, "/build/x", parse(text, "fix"), lambda p: (p,)) / "build/x"
 
 
 def test_a_fix_becomes_a_layer_and_the_tree_stays_as_it_is(files: Path) -> None:
@@ -95,5 +95,13 @@ def test_a_copied_source_is_patched_where_it_is_compiled(files: Path) -> None:
     (files / "built").mkdir()
     (files / "built/x.c").write_text((files / "lib/x.c").read_text())
     fix: Fix = parse(patch(4, "line 5", "fixed"), "fix")
-    made = layer("key", files, "/build/x", fix, lambda p: p.replace("lib/", "built/"))
+    made = layer("key", files, "/build/x", fix, lambda p: (p.replace("lib/", "built/"),))
     assert "fixed" in (made / "build/x/built/x.c").read_text()
+
+
+def test_a_fix_reaches_the_copies_of_a_file(files: Path) -> None:
+    (files / "copy").mkdir()
+    (files / "copy/x.c").write_text((files / "lib/x.c").read_text())
+    fix = parse(patch(4, "line 5", "fixed"), "fix")
+    made = layer("key", files, "/build/x", fix, lambda p: (p, "copy/x.c")) / "build/x"
+    assert all((made / p).read_text().splitlines()[4] == "fixed" for p in ("lib/x.c", "copy/x.c"))

@@ -46,7 +46,7 @@ class World:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, folder: Path, wrong: Sequence[str] = ()) -> None:
         self.rounds: list[list[str]] = []
         self.wrong = wrong
-        self.tree = SimpleNamespace(files=folder, built_path=lambda p: p)
+        self.tree = SimpleNamespace(files=folder, places_of=lambda p: (p,))
         monkeypatch.setattr(conversion, "make", self.make)
 
     def make(self, tree: Any, shipped: Any, fixes: Sequence[Fix], *_: Any) -> Making:

@@ -20,7 +20,7 @@ from suture.compile.unit import Unit
 from suture.source import cache
 from suture.source.fix import Fix
 
-_CODE = frozenset(
+CODE_SUFFIXES = frozenset(
     {".c", ".cc", ".cpp", ".cxx", ".h", ".hh", ".hpp", ".hxx", ".inc", ".inl", ".def", ".tbl", ".y", ".l", ".s", ".S"}
 )
 _LINKED = frozenset({".ld", ".map", ".ver", ".sym"})  # what the linker reads beside objects
@@ -91,7 +91,7 @@ def _compare(before: Path, after: Path, layer: Path, built: frozenset[str]) -> M
     layer.mkdir(parents=True)
     old, new = set(_code(before)) - built, set(_code(after)) - built
     changed = [n for n in sorted(new) if n not in old or (before / n).read_bytes() != (after / n).read_bytes()]
-    code = [n for n in changed if PurePosixPath(n).suffix in _CODE]
+    code = [n for n in changed if PurePosixPath(n).suffix in CODE_SUFFIXES]
     for path in code:
         (layer / path).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(after / path, layer / path)
@@ -103,7 +103,7 @@ def _code(folder: Path) -> Iterator[str]:
         folders[:] = [x for x in folders if x not in {".pc", ".git", "debian"}]
         for name in names:
             path = Path(place, name)
-            if path.suffix in _CODE | _LINKED and path.is_file() and cache.is_inside(path, folder):
+            if path.suffix in CODE_SUFFIXES | _LINKED and path.is_file() and cache.is_inside(path, folder):
                 yield str(path.relative_to(folder))
 
 

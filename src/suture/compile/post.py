@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from suture.command import CommandFailed, run
@@ -14,7 +14,7 @@ from suture.source import cache
 from suture.source.fix import FilePatch, Fix
 
 
-def layer(key: str, files: Path, root: str, fix: Fix, built_path: Callable[[str], str]) -> Path:
+def layer(key: str, files: Path, root: str, fix: Fix, places: Callable[[str], Iterable[str]]) -> Path:
     """The layer of a fix over the tree named `key`, made once. `files` are the tree's files on this host, `root` its
     place in the room.
 
@@ -26,7 +26,8 @@ def layer(key: str, files: Path, root: str, fix: Fix, built_path: Callable[[str]
         target = folder / root.lstrip("/")
         target.mkdir(parents=True)
         for part in fix.files:
-            apply(part, files, target, built_path(part.path), fix.name)
+            for path in places(part.path):
+                apply(part, files, target, path, fix.name)
 
     return cache.item(cache.root() / "post" / name, make)
 

@@ -10,13 +10,13 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
 from suture.command import run
-from suture.compile import depend, job, post, record, room, stand_in
+from suture.compile import copied, depend, job, post, record, room, stand_in
 from suture.compile.generate import Generated, generated
 from suture.compile.job import CompiledObject, Job
 from suture.compile.recipe import Recipe
@@ -96,7 +96,8 @@ class Tree:
     `root` is the tree's absolute path inside the room; `files` its files on this host, without any fix; `place` a
     folder for facts about it; `key` names its whole contents, fix included. `over` are folders on this host with the
     files that a fix changes, the uppermost first. `gap` tells of code that is, or may be, in its binary and that no
-    unit makes. `outputs` are all links of the build, where no recipe tells which of them ship.
+    unit makes. `outputs` are all links of the build, where no recipe tells which of them ship. `copies` are, by path in the source, the places to
+    which the build copies a file before it compiles it.
     """
 
     name: str
@@ -116,6 +117,7 @@ class Tree:
     over: tuple[Path, ...] = ()
     gap: str = ""
     outputs: tuple[Output, ...] = ()
+    copies: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     @cached_property
     def _dependencies(self) -> depend.Dependencies:
@@ -127,6 +129,10 @@ class Tree:
             if path.startswith(source + "/"):
                 return built + path[len(source) :]
         return path
+
+    def places_of(self, path: str) -> tuple[str, ...]:
+        """Where the tree that is compiled has the file that the source calls `path`: its own place, and those of its copies."""
+        return tuple(dict.fromkeys((self.built_path(path), *copied.copies_of(path, self.copies))))
 
     def has(self, path: str) -> bool:
         """Whether the source has a file of this path."""
@@ -140,11 +146,11 @@ class Tree:
 
     def names_of(self, path: str) -> set[str]:
         """All paths of a file in the tree that is compiled, those through links among them."""
-        return self._dependencies.names_of(self.built_path(path))
+        return {name for place in self.places_of(path) for name in self._dependencies.names_of(place)}
 
     def takes_in(self, path: str) -> bool:
         """Whether assembly in the tree takes the bytes of a file in, of which `units_of` can't tell."""
-        return self._dependencies.taken_in(self.built_path(path))
+        return any(self._dependencies.taken_in(place) for place in self.places_of(path))
 
     def units_of(self, path: str) -> tuple[Unit, ...]:
         """The units that a changed file affects: those that compile it, and those that include it, as `gcc -M`
@@ -186,7 +192,7 @@ class Tree:
 
         Raises `Refused` naming the file and hunk that do not apply.
         """
-        layer = post.layer(self.key, self.files, self.root, fix, self.built_path)
+        layer = post.layer(self.key, self.files, self.root, fix, self.places_of)
         state, layers = f"{self.key} {fix.sha256}", [layer]
         if generators is not None and generators.files:
             state, layers = f"{state} {generators.layer.parent.name}", [layer, generators.layer]
@@ -214,7 +220,7 @@ class Tree:
             held = {o for pattern in patterns for o in recording.objects_of_pattern(pattern)}
             return [u for u in recording.units if u.object in held]
 
-        built = frozenset(self.built_path(f.path) for f in fix.files)
+        built = frozenset(place for f in fix.files for place in self.places_of(f.path))
         return generated(self.key, source.tree, self.files, self.root, self.units, fix, built, remake)
 
     def compile(self, jobs: Sequence[tuple[Unit, Variant]]) -> list[CompiledObject]:
@@ -252,6 +258,7 @@ def _make(folder: Path, source: SourceVersion, recipe: Recipe, own: Room, progre
     room.give((upper / root.lstrip("/")).parent)
     recording = _configure(folder, root, source, recipe, own, progress)
     facts = _facts(source, recipe, root, own, recording, _environment(source))
+    facts["copies"] = copied.copies(source.tree, upper / root.lstrip("/"))
     (folder / "facts.json").write_text(json.dumps(facts, separators=(",", ":")))
 
 
@@ -390,6 +397,7 @@ def _open(index: Path, source: SourceVersion, recipe: Recipe) -> Tree:
         moved=recipe.moved,
         source=source,
         recipe=recipe,
+        copies=facts.get("copies", {}),
         outputs=tuple(Output(o[0], o[1], o[2], frozenset(o[3])) for o in facts["outputs"]),
     )
 

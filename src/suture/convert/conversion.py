@@ -278,12 +278,13 @@ class _Attempt:
 def _apply(fix: Fix, tree: Tree, over: Path) -> None:
     """Apply a fix to the files in `over`, and where they are not there to copies of the tree's. Raises `Refused`, with
     nothing changed."""
-    paths = {tree.built_path(f.path) for f in fix.files}
+    paths = {place for f in fix.files for place in tree.places_of(f.path)}
     before = {p: (over / p).read_bytes() if (over / p).is_file() else None for p in paths}
     try:
         for part in fix.files:
             if part.changes and not part.deletes:
-                apply(part, tree.files, over, tree.built_path(part.path), fix.name)
+                for place in tree.places_of(part.path):
+                    apply(part, tree.files, over, place, fix.name)
     except Refused:
         for path, data in before.items():
             (over / path).unlink(missing_ok=True)
