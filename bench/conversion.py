@@ -54,7 +54,7 @@ Pair = tuple[str, str, str, str]
 
 @dataclass(frozen=True)
 class Listed:
-    """A version of a source package in the indexes: the addresses of its files, and those of the packages built from it."""
+    """A version of a source package in the indexes: addresses of its files, and of the packages built from it."""
 
     source: str
     version: str
@@ -99,7 +99,7 @@ def _blocks(release: str, kind: str) -> Iterator[tuple[str, dict[str, str], str]
 
 
 class Arrivals:
-    """Which addresses the archive answers, asked once a day; a 404 is common for security updates that a newer one pushed out."""
+    """Which addresses the archive answers, asked once a day; a 404 is common for updates that a newer one pushed out."""
 
     def __init__(self, place: Path) -> None:
         self.place = place

@@ -13,8 +13,8 @@ from suture.source import cache
 def copies(source: Path, built: Path) -> dict[str, list[str]]:
     """For each file of the unpacked source the files of the configured tree `built` that are copies of it, by path.
 
-    A copy has the name and the bytes of the file, and is not in the source. Of several files that it may be a copy of, the
-    one counts whose path ends most like its own; it is of none where that leaves a choice, since nothing then tells which.
+    A copy has the name and the bytes of the file, and is not in the source. Of several files that it may be a copy of,
+    the one counts whose path ends most like its own; it is of none where that leaves a choice, since nothing then tells.
     """
     originals: dict[str, list[str]] = {}
     for path in _files(source):
@@ -35,7 +35,7 @@ def copies(source: Path, built: Path) -> dict[str, list[str]]:
 
 
 def copies_of(path: str, known: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
-    """The copies of a file, or where those of a file that a fix adds would be: beside the copies of the others in its folder."""
+    """The copies of a file; those of a file that a fix adds would be beside the copies of others in its folder."""
     if path in known:
         return tuple(known[path])
     folder, name = PurePosixPath(path).parent, PurePosixPath(path).name

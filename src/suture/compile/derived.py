@@ -17,7 +17,10 @@ from suture.source.archive import SourceVersion
 class Way(Enum):
     """How the commands of a build become known; the text is kept with the tree, so that a change makes trees anew."""
 
-    STAND_IN = '# generators are made for real when they run, and CMake calls compilers by name\n[build]\nconfigure = "dh_configure"\nrecord = "dh_build"\n'
+    STAND_IN = (
+        "# generators are made for real when they run, and CMake calls compilers by name\n"
+        '[build]\nconfigure = "dh_configure"\nrecord = "dh_build"\n'
+    )
     BUILD = '# as above\n[build]\nconfigure = "dh_configure"\nrecord = "dh_build"\nreal = true\n'
     RULES = '[build]\nconfigure = ":"\nreal = true\nrecord = "debian/rules build-arch || debian/rules build"\n'
 

@@ -96,8 +96,8 @@ class Tree:
     `root` is the tree's absolute path inside the room; `files` its files on this host, without any fix; `place` a
     folder for facts about it; `key` names its whole contents, fix included. `over` are folders on this host with the
     files that a fix changes, the uppermost first. `gap` tells of code that is, or may be, in its binary and that no
-    unit makes. `outputs` are all links of the build, where no recipe tells which of them ship. `copies` are, by path in the source, the places to
-    which the build copies a file before it compiles it.
+    unit makes. `outputs` are all links of the build, where no recipe tells which of them ship. `copies` are, by path in
+    the source, the places to which the build copies a file before it compiles it.
     """
 
     name: str
@@ -131,7 +131,7 @@ class Tree:
         return path
 
     def places_of(self, path: str) -> tuple[str, ...]:
-        """Where the tree that is compiled has the file that the source calls `path`: its own place, and those of its copies."""
+        """Where the tree that is compiled has the file that the source calls `path`, its copies included."""
         return tuple(dict.fromkeys((self.built_path(path), *copied.copies_of(path, self.copies))))
 
     def has(self, path: str) -> bool:

@@ -131,7 +131,7 @@ def planned(update: Update, progress: Progress = silent) -> Conversion:
 
 
 def unfinished(update: Update, problem: str) -> Conversion:
-    """An update that was given up, with the CVEs that its changelog names. Raises `NotFound` when its sources do not arrive."""
+    """An update that was given up, with the CVEs that its changelog names. Raises `NotFound` without its sources."""
     old = archive_for(update.source, update.old).source(update.source, update.old)
     new = archive_for(update.source, update.new).source(update.source, update.new)
     cves = tuple(CveResult(c, Closing.UNTRIED, (), (problem,)) for c in cves_between(old, new))

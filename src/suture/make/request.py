@@ -133,7 +133,8 @@ def ready(request: Request, progress: Progress = silent) -> Ready:
 
 
 def ready_for(source: SourceVersion, archive: Archive, progress: Progress = silent, real: bool = False) -> Ready:
-    """A source version with its tree and all its shipped binaries, for fixes that are still to be named; `real` as `open_source` has it."""
+    """A source version with its tree and all its shipped binaries, for fixes that are still to be named; `real` as
+    `open_source` has it."""
     tree = open_source(source, archive, progress, real)
     return Ready(tree, _shipped(tree, archive, source.version, ()), (), lambda: _places(tree, archive, source.version))
 

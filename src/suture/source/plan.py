@@ -76,8 +76,8 @@ def _added(old: SourceVersion, new: SourceVersion) -> tuple[str, ...]:
 def _applied(tree: Path, new: SourceVersion, name: str) -> Fix | None:
     """A patch of the newer series, applied to the tree; None for one that does not apply there, or holds no diff.
 
-    A patch that an older version had in another form is in the tree already, so it does not apply; what it brings beside
-    that is rest. One that only applies with fuzz is taken as what it makes of the tree, if that is nearer to the newer one.
+    A patch that an older version had in another form is in the tree already, so it does not apply; what it brings
+    beside that is rest. One that applies with fuzz alone is what it makes of the tree, if that is nearer to the newer.
     """
     try:
         fix = from_series(new, name)
@@ -93,7 +93,7 @@ def _applied(tree: Path, new: SourceVersion, name: str) -> Fix | None:
 
 
 def _fuzzed(tree: Path, newer: Path, fix: Fix, text: bytes) -> Fix | None:
-    """A patch applied with fuzz, as a fix that applies exactly; None where it does not apply, or leads away from `newer`."""
+    """A patch applied with fuzz, as a fix that applies exactly; None where it does not, or leads away from `newer`."""
     paths = sorted({f.path for f in fix.files})
     with tempfile.TemporaryDirectory(prefix="suture-fuzz-") as folder:
         before, after, wanted = (Path(folder, x) for x in ("before", "after", "wanted"))
