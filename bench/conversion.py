@@ -99,7 +99,7 @@ def _blocks(release: str, kind: str) -> Iterator[tuple[str, dict[str, str], str]
 
 
 class Arrivals:
-    """Which addresses the archive answers, asked once a day; a 404 is common for updates that a newer one pushed out."""
+    """Which addresses the archive answers, asked once a day; a 404 is common for what a newer one pushed out."""
 
     def __init__(self, place: Path) -> None:
         self.place = place

@@ -54,12 +54,12 @@ def document(record: Mapping[str, Any]) -> str:
         "at the start). Not edited by hand; raw numbers in bench/results/conversion.json.",
         "",
         f"**{len(live)} of {len(counted)} CVE fixes ({_share(live, counted)}) were closed live without a human hand**, "
-        f"in {len(rows)} updates of {len({r['source'] for r in rows})} source packages. {len(cves) - len(counted)} more "
-        "CVEs need no live patch: their fixes change no code of a shipped binary.",
+        f"in {len(rows)} updates of {len({r['source'] for r in rows})} source packages. "
+        f"{len(cves) - len(counted)} more CVEs need no live patch: their fixes change no code of a shipped binary.",
         "",
         f"Of the {len(counted)}, {len(counted) - len(ended)} were not tried: their package could not be made ready, or "
-        f"the update took longer than the limit{_limit(data)}. Of those that were tried, {_share(live, ended)} were closed "
-        "live.",
+        f"the update took longer than the limit{_limit(data)}. Of those that were tried, {_share(live, ended)} were "
+        "closed live.",
         "",
         *(
             [

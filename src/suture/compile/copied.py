@@ -14,7 +14,7 @@ def copies(source: Path, built: Path) -> dict[str, list[str]]:
     """For each file of the unpacked source the files of the configured tree `built` that are copies of it, by path.
 
     A copy has the name and the bytes of the file, and is not in the source. Of several files that it may be a copy of,
-    the one counts whose path ends most like its own; it is of none where that leaves a choice, since nothing then tells.
+    the one counts whose path ends most like its own; it is of none where that leaves a choice, for nothing tells.
     """
     originals: dict[str, list[str]] = {}
     for path in _files(source):
