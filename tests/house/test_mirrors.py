@@ -32,7 +32,6 @@ INSTEAD = {
     "compile/job.py": "tests/compile/test_host.py",
     "compile/linked.py": COMMAND + "tests/cli/test_record.py",
     "compile/lto.py": COMMAND + "tests/cli/test_make_build.py",
-    "compile/tree.py": "tests/compile/test_archive_objects.py",
     "convert/store.py": "tests/convert/test_conversion.py",
     "convert/worker.py": COMMAND + "tests/live/test_watch.py",
     "delta/form.py": "tests/delta/test_abbreviation.py",
