@@ -257,3 +257,33 @@ def test_a_replaced_caller_counts_where_its_old_frames_go_on(tmp_path: Path) -> 
     # nothing leads old code to the new code of one that is not diverted
     assert violations(pre, post, frozenset({"serve"}), frozenset(), frozenset({"check"}), old_frames=True) == ()
     assert violations(pre, pre, both, frozenset(), old_frames=True) == ()
+
+
+RECURSIVE = """
+extern int usleep(unsigned);
+static volatile long turns;
+__attribute__((noinline)) static long walk(long x)
+{
+  long a = turns * 7;
+  if (x > 0) a += walk(x - 1) * 3;
+  turns = a;
+  return a + x;
+}
+long f(long x) { return walk(x) + 2; }
+"""
+
+
+def test_an_old_frame_that_calls_itself_calls_the_new_code(tmp_path: Path) -> None:
+    """The old code calls nothing else, so gcc lets it call itself with a stack at 8 of 16 bytes; what usleep needs is
+    16. The call has no relocation, since it stays in its section."""
+    pre = compile_object(tmp_path, RECURSIVE, "pre", "-O2", "-fno-optimize-sibling-calls")
+    post = RECURSIVE.replace("if (x > 0)", "if (x > 99) usleep(3); if (x > 0)")
+    fixed = compile_object(tmp_path, post, "post", "-O2", "-fno-optimize-sibling-calls")
+    both = frozenset({"walk", "f"})
+    assert violations(pre, fixed, both, frozenset()) == ()
+    found = violations(pre, fixed, both, frozenset(), old_frames=True)
+    assert ("walk", "walk", ()) in {(v.caller, v.callee, v.registers) for v in found}
+    (row,) = (v for v in found if v.caller == "walk")
+    section = pre.section(row.section)
+    assert section is not None and pre.bytes_of(section)[row.offset - 1] == 0xE8
+    assert violations(pre, pre, both, frozenset(), old_frames=True) == ()

@@ -4,14 +4,14 @@ would do."""
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
 from suture.elf.abi import R, SymbolType
-from suture.make.resolve import FoundSymbol, Resolver
+from suture.make.resolve import FoundSymbol, Resolver, Unresolvable
 from suture.match.book import Book, Contradiction
 from suture.match.linker_edit import Kind
 from suture.match.run import Run, Slot, SlotKind
@@ -41,6 +41,7 @@ class Facts:
     plt: dict[int, int] = field(default_factory=dict)
     exports: dict[str, tuple[Any, ...]] = field(default_factory=dict)
     is_symbolic: bool = False
+    chosen: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
 
 
 @dataclass
@@ -191,3 +192,61 @@ def test_the_proof_names_places_of_used_symbols_and_counts_what_it_leaves_out() 
     (row,) = resolver.proof
     assert (row.name, row.address) == ("f", 0x9000)
     assert row.implied_by[:4] == ("a.c .text+0x9000",) * 4 and row.implied_by[4:] == ("and 3 more places",)
+
+
+def test_so_many_places_are_named_as_a_reader_would_check() -> None:
+    for number, more in ((4, ()), (5, ("and 1 more places",))):
+        resolver = Resolver(cast(Run, Facts()), Elsewhere())
+        resolver.external(unit(*((Kind.ADDRESS, "f", 0x9000) for _ in range(number))), "f", R.PC32)
+        assert resolver.proof[0].implied_by == ("a.c .text+0x9000",) * 4 + more
+
+
+CHOSEN = Facts({"f": ()}, {0x1010: 0x5000, 0x1020: 0x7008, 0x1030: 0x7000}, chosen={0xA000: (0x7000, 0x7008)})
+
+
+def test_what_the_loader_chose_is_called_by_its_plt_entry_and_read_from_its_slot() -> None:
+    for r_type in (R.PLT32, *FIXED):
+        resolver = Resolver(cast(Run, CHOSEN), Elsewhere())
+        assert resolver.chosen("f", 0xA000, r_type) == "f@plt" and resolver.symbols == {
+            "f@plt": ImportedSymbol(IMAGE, 0x1020)
+        }
+    for r_type in (R.R_64, R.GOTPCREL, R.GOTPCRELX, R.REX_GOTPCRELX):
+        resolver = Resolver(cast(Run, CHOSEN), Elsewhere())
+        assert resolver.chosen("f", 0xA000, r_type) == "f@got" and resolver.symbols == {
+            "f@got": ImportedSymbol(SLOT, 0x7000)
+        }
+    without = replace(CHOSEN, plt={0x1010: 0x5000})
+    assert Resolver(cast(Run, without), Elsewhere()).chosen("f", 0xA000, R.PLT32) == "f@got"
+
+
+def test_a_choice_that_nothing_shows_is_refused() -> None:
+    with pytest.raises(
+        Unresolvable, match=r"needs f, whose code the loader chooses \(IFUNC\), and nothing in a process shows"
+    ):
+        Resolver(cast(Run, CHOSEN), Elsewhere()).chosen("f", 0xB000, R.PLT32)
+
+
+def test_a_function_that_the_binary_exports_and_the_loader_chooses_is_never_taken_for_its_code() -> None:
+    def told(r_type: int, symbolic: bool, chosen: Mapping[int, tuple[int, ...]]) -> ImportedSymbol | str:
+        one = SimpleNamespace(st_value=0xA000, version="", hidden_version=False, type=SymbolType.GNU_IFUNC)
+        facts = Facts(plt={0x1020: 0x7000}, exports={"f": (one,)}, is_symbolic=symbolic, chosen=chosen)
+        try:
+            return resolved(facts, unit(), r_type)
+        except Unresolvable:
+            return "refused"
+
+    shown = {0xA000: (0x7000,)}
+    # bound to itself
+    assert told(R.PLT32, True, shown) == ImportedSymbol(IMAGE, 0x1020)
+    assert told(R.R_64, True, shown) == ImportedSymbol(SLOT, 0x7000)
+    assert told(R.PLT32, True, {}) == "refused"
+    # another may take its place, whose choice the loader notes when it binds the import
+    assert told(R.PLT32, False, shown) == ImportedSymbol(IMPORT, 0, "f", "")
+    assert told(R.PC32, False, shown) == ImportedSymbol(IMAGE, 0x1020)
+    assert told(R.PLT32, False, {}) == "refused"
+
+
+def test_names_tell_a_plt_entry_from_the_function() -> None:
+    for plt, name in (({0x1020: 0x7000}, "f@plt"), ({}, "f")):
+        resolver = Resolver(cast(Run, Facts(plt=plt)), Elsewhere())
+        assert resolver.external(unit((Kind.CALL, "f", 0x1020)), "f", R.PLT32) == name

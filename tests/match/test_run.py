@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from suture.elf.file import BadElf
+from suture.elf.file import BadElf, ElfFile
+from suture.elf.object_writer import NewSection, write_object
 from suture.error import Unsupported
 from suture.match.run import Run, SlotKind, _relr
 
@@ -235,3 +236,70 @@ def test_what_kind_of_file_it_is(made: Path) -> None:
     }
     assert Run.read(made / "liba.so").needed == ("libo.so", "libc.so.6", "ld-linux-x86-64.so.2")
     assert Run.read(made / "static").needed == ()
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_every_jump_of_a_plt_through_a_slot_is_an_entry(made: Path, name: str) -> None:
+    run = Run.read(made / name)
+    plts = [s for s in run.elf.sections if s.name.startswith(".plt")]
+    shown = set()
+    for line in tool("objdump", "-d", made / name).splitlines():
+        found = re.match(r"\s*([0-9a-f]+):.*jmp +\*0x[0-9a-f]+\(%rip\) +# ([0-9a-f]+) ", line)
+        if found and any(s.sh_addr <= int(found[1], 16) < s.sh_addr + s.sh_size for s in plts):
+            shown.add(int(found[2], 16))
+    assert set(run.plt.values()) == shown & run.slots.keys() and (len(run.plt) > 1 or name == "static")
+
+
+def test_main_may_lie_before_the_start(made: Path, tmp_path: Path) -> None:
+    for shape in ("-pie", "-no-pie"):
+        argv = [
+            "gcc",
+            "-O2",
+            shape,
+            "-fPIE" if shape == "-pie" else "-fno-pie",
+            "m.c",
+            "a.c",
+            "o.c",
+            "-o",
+            tmp_path / "main",
+        ]
+        subprocess.run(argv, check=True, cwd=made)
+        known = addresses(tmp_path / "main")
+        assert known["main"] < known["_start"], "gcc puts main into .text.startup"
+        assert Run.read(tmp_path / "main").main == known["main"]
+
+
+def dynamic(*rows: tuple[int, int], more: bytes = b"") -> Run:
+    """A file whose dynamic section has these entries, and no name for anything."""
+    data = b"".join(struct.pack("<QQ", *row) for row in rows) + more
+    return Run(ElfFile(write_object([NewSection(".dynamic", 3, data, 8)], [])))
+
+
+@pytest.mark.parametrize(
+    ("rows", "is_symbolic", "is_program"),
+    [
+        ([(21, 0), (16, 0)], True, False),
+        ([(21, 0), (30, 2)], True, False),
+        ([(21, 0), (30, 8)], False, False),
+        ([(30, 0), (31, 2)], False, False),
+        ([(21, 0), (0x6FFFFFFB, 0x08000001)], True, True),
+        ([(21, 0), (0x6FFFFFFB, 1)], False, False),
+        ([], True, False),
+    ],
+)
+def test_flags_of_the_dynamic_section(rows: list[tuple[int, int]], is_symbolic: bool, is_program: bool) -> None:
+    for more in (b"", b"1234567"):
+        run = dynamic(*rows, more=more)
+        assert (run.is_symbolic, run.is_program) == (is_symbolic, is_program)
+
+
+def test_a_relocation_against_a_symbol_that_is_not_there_names_none(made: Path) -> None:
+    data = bytearray((made / "liba.so").read_bytes())
+    elf = ElfFile(bytes(data))
+    section = elf.section(".rela.plt")
+    assert section is not None
+    offset, info, addend = struct.unpack_from("<QQq", data, section.sh_offset)
+    for number, name in ((len(elf.dynamic_symbols) - 1, elf.dynamic_symbols[-1].name), (len(elf.dynamic_symbols), "")):
+        struct.pack_into("<QQq", data, section.sh_offset, offset, number << 32 | info & 0xFFFFFFFF, addend)
+        slot = Run(ElfFile(bytes(data))).slots[offset]
+        assert (slot.symbol, slot.jump) == (name, True)

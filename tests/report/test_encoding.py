@@ -95,3 +95,10 @@ def test_values_of_a_document_cannot_be_changed() -> None:
     assert all(is_dataclass(d) and d.__dataclass_params__.frozen for d in DOCUMENTS)  # type: ignore[attr-defined]
     assert replace(ERROR, error="other") != ERROR
     assert {ApplyReport.kind, VerifyReport.kind} == {"apply", "verify"}
+
+
+def test_a_value_that_is_not_known_is_told_and_no_more_of_it_than_a_line() -> None:
+    for value, told in (("x" * 80, "x" * 80), ("x" * 81, "x" * 80)):
+        with pytest.raises(NoDocument) as raised:
+            decode({**as_json(ERROR), "reason": value})
+        assert str(raised.value) == f"error.reason: {told!r} is not known"

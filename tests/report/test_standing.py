@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from suture.report.reason import Reason
 from suture.report.standing import Carried, Disk, Known, Memory, Standing, judge
 
 A = Known("a" * 16, "fix-a", ("CVE-2099-0001",))
@@ -55,3 +56,17 @@ def test_memory_and_disk_are_kept_apart() -> None:
     assert not Standing(Memory.FIXED, Disk.REPLACED).is_lost_at_next_start
     assert not Standing(Memory.FIXED, Disk.OPEN).is_open
     assert Standing(Memory.UNTIL_EXEC, Disk.OPEN).is_open
+
+
+def test_each_patch_is_told_once_with_the_reason_that_it_has() -> None:
+    def told(known: list[Known], carried: list[Carried]) -> list[Reason]:
+        return [c.reason for c in judge(known, carried).causes]
+
+    assert told([A], [HAS_A]) == [Reason.IN_FORCE]
+    assert told([A], []) == [Reason.NOT_APPLIED]
+    assert told([A], [replace(HAS_A, doubt="it pretends")]) == [Reason.DOUBTED]
+    assert told([A], [replace(HAS_A, is_whole=False)]) == [Reason.HALF]
+    assert told([A], [replace(HAS_A, is_whole=False, doubt="it pretends")]) == [Reason.DOUBTED]
+    assert told([A], [replace(HAS_A, old_frames="1 thread in f")]) == [Reason.IN_FORCE, Reason.OLD_FRAMES]
+    # of what no file is known for, nothing more is said than that
+    assert told([B], [replace(HAS_A, doubt="it pretends")]) == [Reason.CLAIMED, Reason.NOT_APPLIED]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import bisect
 import re
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -127,7 +127,8 @@ class CodeUnit:
         return function.preemptible and self.position_independent is not False
 
     def transfers(self, name: str) -> tuple[Transfer, ...]:
-        """Direct calls and jumps to other functions, from the relocations alone."""
+        """Direct calls and jumps to other functions, from the relocations alone, and calls of itself, which may have
+        none."""
         function = self.functions[name]
         if function.name not in self._transfers:
             found = []
@@ -143,8 +144,22 @@ class CodeUnit:
                     if callee is None or callee is not function or before == 0xE8:
                         target = callee.name if callee else self.elf.symbols[row.symbol].name
                         found.append(Transfer((span.section, row.r_offset), before == 0xE8, target, callee is not None))
+            found += [
+                Transfer((function.spans[0].section, at), True, function.name, True) for at in self._own_calls(function)
+            ]
             self._transfers[function.name] = tuple(found)
         return self._transfers[function.name]
+
+    def _own_calls(self, function: Function) -> Iterator[int]:
+        """Fields of calls of a function's beginning in the same section, which the assembler fills in where no other
+        definition may take its place."""
+        span = function.spans[0]
+        code = self._code(span.section)
+        at = code.find(b"\xe8", span.start, span.end - 4)
+        while at >= 0:
+            if at + 5 + int.from_bytes(code[at + 1 : at + 5], "little", signed=True) == span.start:
+                yield at + 1
+            at = code.find(b"\xe8", at + 1, span.end - 4)
 
     def steps(self, name: str) -> tuple[FlowStep, ...]:
         """All instructions of a function, cold part included."""

@@ -17,6 +17,7 @@ from suture.delta.atom import AtomFunction, AtomObject
 from suture.delta.change import UnitChange
 from suture.delta.compare import difference
 from suture.delta.layout import changed_signatures
+from suture.delta.liveness import decode
 from suture.delta.selection import old_function
 from suture.refusal import RESTART, Refusal
 
@@ -92,24 +93,32 @@ def _reached(change: UnitChange, function: AtomFunction) -> set[str]:
 
 
 def _referred(change: UnitChange, function: AtomFunction) -> set[str]:
-    return {
+    """Functions of pre that the code of one refers to; itself where a call or jump leads to its beginning."""
+    found = {
         target.name
         for atom in function.atoms
         for r in atom.references
         if r.section is not None and (target := change.pre.function_of.get(r.section)) is not None
-        if target.name != function.name or (atom.is_branch(r) and not change.pre.points_inside(atom, r))
     }
+    return found - {function.name} | ({function.name} if _leads_to_itself(function) else set())
+
+
+def _leads_to_itself(function: AtomFunction) -> bool:
+    """Told by a relocation, or by the code alone where the assembler has filled in the distance."""
+    hot = function.hot
+    return any(
+        r.section == hot.index and atom.is_branch(r) and r.value + r.addend == -4
+        for atom in function.atoms
+        for r in atom.references
+    ) or any(
+        step.effect.relative is not None and step.offset + step.effect.relative == 0
+        for step in decode(hot.data, hot.index, 0)
+    )
 
 
 def _called_by_old_code(change: UnitChange) -> frozenset[str]:
     """Functions of pre that replaced or removed functions refer to."""
-    return frozenset(
-        change.pre.function_of[r.section].name
-        for f in _old_code(change)
-        for atom in f.atoms
-        for r in atom.references
-        if r.section in change.pre.function_of
-    )
+    return frozenset(name for f in _old_code(change) for name in _referred(change, f))
 
 
 def _old_code(change: UnitChange) -> list[AtomFunction]:
