@@ -28,6 +28,7 @@ class ExitCode(IntEnum):
     NO_MATCH = 11  # the compiled code is not the code that runs
     COMMAND = 12  # another program failed; the message has its command line
     UNSUPPORTED = 13  # this architecture, kernel or file kind is not handled
+    UNTRUSTED = 14  # what a feed hands out is expired, older than before, or not what its keys have signed
 
 
 _BY_EXIT_CODE = {
@@ -43,6 +44,7 @@ _BY_EXIT_CODE = {
     ExitCode.NO_MATCH: Reason.NO_MATCH,
     ExitCode.COMMAND: Reason.COMMAND,
     ExitCode.UNSUPPORTED: Reason.UNSUPPORTED,
+    ExitCode.UNTRUSTED: Reason.FEED,
 }
 
 

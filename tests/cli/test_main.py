@@ -163,14 +163,21 @@ def test_every_verb_listed_is_there_and_explains_itself(capsys: pytest.CaptureFi
         assert module.HELP.strip() in text
         assert len(module.EXAMPLES) > 0, f"{verb.name} has no examples"
         assert "exit codes:" in text
+        for name, action in getattr(module, "ACTIONS", {}).items():
+            with pytest.raises(SystemExit) as end:
+                cli.main([verb.name, name, "--help"])
+            text = capsys.readouterr().out
+            assert end.value.code == 0 and action.HELP.strip() in text and "exit codes:" in text and action.EXAMPLES
 
 
 def test_every_example_names_options_that_exist() -> None:
     for verb in cli.available():
         parser, module = cli.build_parser(verb.name)
         assert module is not None
-        known = {option for option in _child(parser, verb.name)._option_string_actions}
-        for line in module.EXAMPLES:
+        own = _child(parser, verb.name)
+        actions = getattr(module, "ACTIONS", {})
+        known = {o for p in (own, *(_child(own, a) for a in actions)) for o in p._option_string_actions}
+        for line in (*module.EXAMPLES, *(e for a in actions.values() for e in a.EXAMPLES)):
             used = {word.split("=")[0] for word in line.split("#")[0].split(" -- ")[0].split() if word.startswith("--")}
             assert used <= known, f"{verb.name}: {line}"
 

@@ -34,7 +34,12 @@ def parser_of(verb: str) -> argparse.ArgumentParser:
 
 @cache
 def options_of(verb: str) -> frozenset[str]:
-    return frozenset(parser_of(verb)._option_string_actions)
+    """Of a verb and of all its actions."""
+    parsers = [parser_of(verb)]
+    for action in parsers[0]._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            parsers += action.choices.values()
+    return frozenset().union(*(p._option_string_actions for p in parsers))
 
 
 @cache
@@ -93,7 +98,8 @@ def test_every_command_in_the_documents_has_options_that_exist(page: Path) -> No
 def test_every_example_of_a_verb_is_a_command_line_that_it_takes(verb: str) -> None:
     _, module = build_parser(verb)
     assert module is not None
-    for line in module.EXAMPLES:
+    actions = getattr(module, "ACTIONS", {}).values()
+    for line in (*module.EXAMPLES, *(example for action in actions for example in action.EXAMPLES)):
         for command in line.split("&&"):
             words = shlex.split(re.split(r"[|>]", re.sub(r"\$\([^)]*\)", "X", command))[0], comments=True)
             words = words[1:] if words[:1] == ["sudo"] else words

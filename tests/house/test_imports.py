@@ -38,8 +38,9 @@ MAY_IMPORT = {
     "machine": {"command", "source", "make_kernel"},
     "process": {"elf", "match", "patch", "report"},
     "kernel": {"command", "elf", "match", "patch", "process", "report"},
+    "feed": {"patch", "progress", "report"},
     "host": {"elf", "patch", "process", "kernel", "report"},
-    "cli": {"convert", "command", "progress", "source", "compile", "delta", "patch", "make", "process",
+    "cli": {"feed", "convert", "command", "progress", "source", "compile", "delta", "patch", "make", "process",
     "kernel", "report", "host", "maker"},
 }  # fmt: skip
 

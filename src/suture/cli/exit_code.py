@@ -24,6 +24,7 @@ MEANING: dict[ExitCode, str] = {
     ExitCode.NO_MATCH: "the compiled code does not match the code that runs",
     ExitCode.COMMAND: "another program failed; the message shows its command line",
     ExitCode.UNSUPPORTED: "Suture does not support this architecture, kernel or kind of file",
+    ExitCode.UNTRUSTED: "what a feed hands out is expired, older than before, or not what its keys have signed",
 }
 
 # Not in the enum, because no error carries them: the shell's convention of 128 + signal number.

@@ -8,7 +8,7 @@ import sys
 from suture import __version__
 from suture.error import ExitCode, SutureError
 
-EXTRA_OF = {"capstone": "make", "debian": "make"}
+EXTRA_OF = {"capstone": "make", "debian": "make", "tuf": "feed", "securesystemslib": "feed", "cryptography": "feed"}
 """The extra in pyproject.toml that brings a module, for the modules that ours import at their top."""
 
 

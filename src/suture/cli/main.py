@@ -8,6 +8,8 @@ A verb is one module of this package that has
 - `arguments(parser)`: adds its options;
 - `run(args) -> int`: does the work and returns an exit code. `args.json` and `args.debug` are always there.
 
+A verb with several actions has `ACTIONS` too, by name: modules of the same kind, each with a `SUMMARY` for the list.
+
 `run` prints its result to stdout through `suture.cli.output` and lets every `SutureError` pass: it is caught here.
 """
 
@@ -16,7 +18,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -47,6 +49,7 @@ class Verb:
 VERBS = (
     Verb("scan", "list processes: what they run, what is fixed in memory, on disk, or neither"),
     Verb("watch", "turn updates of the archive into live patches by themselves"),
+    Verb("feed", "publish live patches, signed, and fetch them"),
     Verb("make", "make live patches from the source of a fix"),
     Verb("show", "print what a live patch replaces, its verdict and its proof"),
     Verb("verify", "make a live patch again and compare"),
@@ -126,11 +129,25 @@ def build_parser(chosen: str | None) -> tuple[argparse.ArgumentParser, VerbModul
         # __import__ rather than importlib.import_module: the same, without importing more at start-up.
         __import__(verb.module)
         module = cast(VerbModule, sys.modules[verb.module])
-        child.description = module.HELP.strip()
-        child.epilog = _epilog(module)
-        _common_options(child)
-        module.arguments(child)
+        _describe(child, module)
     return parser, module
+
+
+def _describe(parser: argparse.ArgumentParser, module: VerbModule) -> None:
+    """Give a parser what a module says: of a verb, and of each of its actions."""
+    parser.description = module.HELP.strip()
+    parser.epilog = _epilog(module)
+    _common_options(parser)
+    module.arguments(parser)
+    actions: Mapping[str, Any] = getattr(module, "ACTIONS", {})
+    if not actions:
+        return
+    children = parser.add_subparsers(
+        dest="action", metavar="ACTION", title="actions", required=True, parser_class=Parser
+    )
+    for name, action in actions.items():
+        child = children.add_parser(name, help=action.SUMMARY, formatter_class=argparse.RawDescriptionHelpFormatter)
+        _describe(child, action)
 
 
 def _print_error(error: SutureError, as_json: bool) -> int:

@@ -48,7 +48,12 @@ def keep(conversion: Conversion, folder: Path) -> Path:
 
 def load(update: Update, output: Path) -> Conversion:
     """What came of an update that was converted before. Raises OSError where it was not."""
-    raw = json.loads((folder_of(update, output) / FACTS).read_text())
+    return read(folder_of(update, output))
+
+
+def read(folder: Path) -> Conversion:
+    """What came of the update whose facts lie in a folder. Raises OSError where none do."""
+    raw = json.loads((folder / FACTS).read_text())
     raw.pop("format")
     return Conversion(
         **{

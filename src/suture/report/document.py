@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from suture.report.change import ChangedProcess, Event, FailedProcess
+from suture.report.feed import FeedRole, FetchedPatch, Offer
 from suture.report.hole import HoleState, HostHole
 from suture.report.host import Host
 from suture.report.kernel import ChangedKernel, KernelPlan, KernelStatus
@@ -231,6 +232,50 @@ class WatchReport(Document):
 
 
 @dataclass(frozen=True)
+class FeedReport(Document):
+    """What an `action` of `suture feed` did in `folder`, for the one who keeps the feed. `version` is that of the
+    state that is published, `roles` how the keys stand, `signed` the roles that were signed anew. `added` and
+    `withdrawn` are patches that were staged, published, listed or carried; `left_out` those that were not taken,
+    `problems` what is wrong with what is published."""
+
+    kind: ClassVar[str] = "feed"
+
+    action: str
+    folder: str
+    version: int
+    roles: tuple[FeedRole, ...]
+    signed: tuple[str, ...]
+    added: tuple[Offer, ...]
+    withdrawn: tuple[Offer, ...]
+    left_out: tuple[Cause, ...]
+    problems: tuple[Cause, ...]
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class FetchReport(Document):
+    """What `suture feed fetch` got from `url`, whose state has this `version` and may be believed until `expires`.
+    `patches` are in force on the `channel`, `waiting` not yet, `withdrawn` no more; all of them for the binaries that
+    were asked for. `set_aside` are files that were moved away because they are not in force. `files` and `bytes` were
+    downloaded."""
+
+    kind: ClassVar[str] = "fetch"
+
+    url: str
+    version: int
+    expires: str
+    channel: str
+    patches: tuple[FetchedPatch, ...]
+    waiting: tuple[Offer, ...]
+    withdrawn: tuple[Offer, ...]
+    set_aside: tuple[str, ...]
+    unread: tuple[UnreadProcess, ...]
+    files: int
+    bytes: int
+    seconds: float
+
+
+@dataclass(frozen=True)
 class ErrorReport(Document):
     """A command that ended with an error, and did nothing that it does not tell of."""
 
@@ -253,5 +298,7 @@ DOCUMENTS: tuple[type[Document], ...] = (
     UnameReport,
     RecordReport,
     WatchReport,
+    FeedReport,
+    FetchReport,
     ErrorReport,
 )

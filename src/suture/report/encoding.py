@@ -7,11 +7,12 @@ import dataclasses
 import types
 from collections.abc import Mapping
 from enum import Enum
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from suture import __version__
 from suture.report.document import DOCUMENTS, FORMAT, Document
 
+T = TypeVar("T")
 _BY_KIND = {d.kind: d for d in DOCUMENTS}
 
 
@@ -45,6 +46,12 @@ def decode(read: Any) -> Document:
         raise NoDocument("no document of this format")
     found = _object(_BY_KIND[read["kind"]], read, str(read["kind"]))
     assert isinstance(found, Document)
+    return found
+
+
+def of_type(kind: type[T], read: Any, where: str) -> T:
+    """A dataclass of this vocabulary from what `json.loads` gave, named `where` in errors. Raises `NoDocument`."""
+    found: T = _object(kind, read, where)
     return found
 
 

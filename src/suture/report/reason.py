@@ -28,6 +28,7 @@ class Reason(StrEnum):
     NO_MATCH = "no-match"
     COMMAND = "command"
     UNSUPPORTED = "unsupported"
+    FEED = "feed"
     MEMORY = "memory"
     DISK = "disk"
 
@@ -86,6 +87,9 @@ class Reason(StrEnum):
     MODULE_REJECTED = "refused.module-rejected"
     MODULE_IN_USE = "refused.module-in-use"
 
+    NOT_SAFE = "refused.patch-not-safe"
+    WITHDRAWN = "refused.patch-withdrawn"
+
     ENDED = "gone.ended"
     ENDED_DURING_WORK = "gone.ended-during-work"
     EXECUTED = "gone.executed-another-program"
@@ -119,6 +123,14 @@ class Reason(StrEnum):
     PATCH_ALTERED = "patch.altered"
     PATCH_DIFFERS = "patch.differs-when-made-again"
     PATCH_FOREIGN = "patch.foreign"
+
+    FEED_EXPIRED = "feed.expired"
+    FEED_ROLLED_BACK = "feed.rolled-back"
+    FEED_SIGNATURE = "feed.not-signed"
+    FEED_ALTERED = "feed.altered"
+    FEED_TOO_LONG = "feed.too-long"
+
+    FEED_UNREACHABLE = "missing.feed"
 
     KILLED = "defect.worker-killed"
 

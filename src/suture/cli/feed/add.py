@@ -1,0 +1,169 @@
+"""`suture feed add`: patches for the next publication, from files or from what `suture watch` keeps."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from suture.cli.feed import option
+from suture.cli.feed.told import report, tell
+from suture.cli.output import progress
+from suture.error import BadOption, ExitCode, Refused, SutureError
+from suture.report.feed import OfferState, Product
+from suture.report.reason import Reason
+
+if TYPE_CHECKING:
+    from suture.feed.change import AddedPatch
+    from suture.feed.repository import Published, Repository
+    from suture.feed.settings import Settings
+    from suture.report.feed import Offer
+
+SUMMARY = "stage patches for the next publication"
+HELP = """\
+Stage live patches for the next `suture feed publish`: files, or all that `suture watch` has made (--store). Only what
+keeps to the format of patches is taken. The grade comes from the patch, the result of its trial from the store.
+
+A patch that is not graded safe, or that no trial has passed, is left out unless you say --accept review; one with a
+part of its fix missing needs --accept refused. Hosts are told the grade and the trial with the patch."""
+EXAMPLES = (
+    "# all that is new in what `suture watch` keeps; from cron together with publish",
+    "suture feed add --feed feed --store /var/lib/suture/patches",
+    "# a file, looked at by a person, to every channel at once",
+    "suture feed add patches/openssl-libcrypto.suture.o --feed feed --accept review --channel delayed",
+)
+EXIT_CODES = (ExitCode.OK, ExitCode.USAGE, ExitCode.REFUSED, ExitCode.PARTIAL, ExitCode.BAD_PATCH, ExitCode.NOT_FOUND)
+
+
+@dataclass(frozen=True)
+class _Given:
+    """A patch file, and what its maker's records say of it."""
+
+    path: Path
+    trial: str = ""
+    review: tuple[str, ...] = ()
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("patch", type=Path, nargs="*", metavar="PATCH", help="live patch files")
+    option.add_feed(parser)
+    parser.add_argument("--store", type=Path, metavar="DIR", help="the --output folder of suture watch")
+    parser.add_argument("--product", choices=[p.value for p in Product], help="the product (default: by feed.toml)")
+    parser.add_argument(
+        "--channel",
+        default="",
+        metavar="NAME",
+        help="the slowest channel that gets it at once (default: each after its delay)",
+    )
+    parser.add_argument(
+        "--accept", choices=("review", "refused"), help="take patches that a person should look at, or partial ones too"
+    )
+    parser.add_argument(
+        "--replaces", action="append", default=[], metavar="ID", help="the id of a patch whose place it takes"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    feed = option.repository(args)
+    settings = feed.settings()
+    if not args.patch and not args.store:
+        raise BadOption("no patch to add", "name patch files, or give --store DIR")
+    if args.channel and args.channel not in settings.channels:
+        raise BadOption(
+            f"no channel {args.channel}", f"give one of {', '.join(settings.channels)}, as feed.toml has them"
+        )
+    with feed.locked(), progress(args) as step:
+        state = feed.published()
+        given = [_Given(p) for p in args.patch] + (_kept(args.store) if args.store else [])
+        taken, left = [], []
+        for n, one in enumerate(given, 1):
+            step(f"reading patch {n} of {len(given)}")
+            try:
+                found = _offer(args, one, settings)
+                if not (args.store and _is_known(feed, state, found[0])):
+                    taken.append(_staged(args, feed, state, *found))
+            except SutureError as problem:
+                if not args.store:
+                    raise
+                left.append(problem.cause)
+    code = ExitCode.PARTIAL if left else ExitCode.OK
+    offers = tuple(a.offer for a in taken)
+    said = f"staged {len(taken)} patches; they come into force with: suture feed publish"
+    return tell(args, report("add", args.feed, code, added=offers, left_out=left), said)
+
+
+def _kept(store: Path) -> list[_Given]:
+    """All patches of a store of `suture watch`."""
+    from suture.convert import store as conversions
+
+    found = []
+    for folder in sorted(p.parent for p in store.rglob(conversions.FACTS)):
+        facts = conversions.read(folder)
+        for patch in facts.patches:
+            path = folder / Path(patch.path).name
+            if path.is_file():
+                review = tuple(r for f in facts.fixes if patch.binary in f.functions for r in f.review)
+                found.append(_Given(path, patch.trial, review))
+    return found
+
+
+def _offer(args: argparse.Namespace, given: _Given, settings: Settings) -> tuple[Offer, bytes]:
+    """Raises `BadPatch` and as reading a file does."""
+    from suture.feed.offer import offer_of
+    from suture.host.described import described
+    from suture.host.recipient import read
+    from suture.kernel.manifest import KernelPatch
+
+    patch = read(given.path)
+    data = patch.data if isinstance(patch, KernelPatch) else patch.object.data
+    about = described(patch)
+    if isinstance(patch, KernelPatch):
+        grade = "review" if patch.manifest.is_complete else "refused"  # nobody has graded it
+    else:
+        grade = patch.manifest.grade.value
+    product = Product(args.product) if args.product else settings.product(about.kind, about.source, about.file)
+    return offer_of(
+        about, data, product, grade=grade, trial=given.trial, review=given.review, replaces=args.replaces
+    ), data
+
+
+def _is_known(feed: Repository, state: Published | None, offer: Offer) -> bool:
+    """Whether the feed has it, whatever it says of it, or is about to have it."""
+    from suture.feed.change import file_of
+
+    return file_of(feed, offer.patch).exists() or _published(state, offer) is not None
+
+
+def _published(state: Published | None, offer: Offer) -> Offer | None:
+    from suture.feed.inspection import statement_of
+
+    said = statement_of(state, offer.product, offer.build_id) if state else None
+    return next((o for o in said.offers if o.patch == offer.patch), None) if said else None
+
+
+def _staged(
+    args: argparse.Namespace, feed: Repository, state: Published | None, offer: Offer, data: bytes
+) -> AddedPatch:
+    """Raises `Refused`."""
+    from suture.feed.change import AddedPatch, stage_patch
+    from suture.feed.offer import doubt
+
+    why = doubt(offer)
+    needed = "refused" if offer.grade == "refused" else "review"
+    if why and args.accept not in (needed, "refused"):
+        raise Refused(
+            f"{offer.patch} {offer.name} ({offer.binary}): {why}",
+            f"look at it with suture show; to publish it all the same, name its file and add --accept {needed}",
+            reason=Reason.NOT_SAFE,
+        )
+    before = _published(state, offer)
+    if before is not None and before.state is not OfferState.OFFERED:
+        raise Refused(
+            f"{offer.patch} {offer.name} ({offer.binary}): was withdrawn ({before.reason})",
+            f"suture feed withdraw {offer.patch} --again --reason TEXT offers it again",
+            reason=Reason.WITHDRAWN,
+        )
+    added = AddedPatch(offer, args.channel)
+    stage_patch(feed, added, data)
+    return added

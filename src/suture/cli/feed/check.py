@@ -1,0 +1,44 @@
+"""`suture feed check`: whether a feed is whole, signed and not expired."""
+
+from __future__ import annotations
+
+import argparse
+
+from suture.cli.feed import option
+from suture.cli.feed.told import report, tell
+from suture.cli.output import progress
+from suture.error import ExitCode
+
+SUMMARY = "look at all that is published: whole, signed, not expired"
+HELP = """\
+Look at every role, statement and patch of a feed as it is served: whether it is there, what its keys have signed, and
+not expired. Suture changes nothing."""
+EXAMPLES = ("suture feed check --feed feed", "# all patches", "suture feed check --feed feed --list")
+EXIT_CODES = (ExitCode.OK, ExitCode.USAGE, ExitCode.NOT_FOUND, ExitCode.UNTRUSTED)
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    option.add_feed(parser)
+    parser.add_argument("--list", action="store_true", help="list all patches, withdrawn ones too")
+
+
+def run(args: argparse.Namespace) -> int:
+    from suture.feed import inspection
+    from suture.report.feed import OfferState
+
+    feed = option.repository(args)
+    state = feed.published()
+    if state is None:
+        return tell(args, report("check", args.feed), "nothing is published")
+    with progress(args) as step:
+        found = inspection.inspect(state, progress=step)
+    problems = (*found.problems, *inspection.expiring(state, option.time()))
+    gone = tuple(o for o in found.offers if o.state is not OfferState.OFFERED)
+    code = ExitCode.UNTRUSTED if problems else ExitCode.OK
+    said = f"version {state.timestamp.signed.version}: {len(found.offers)} patches, {len(gone)} of them withdrawn"
+    offers = tuple(o for o in found.offers if o not in gone)
+    document = report(
+        "check", args.feed, code, version=state.timestamp.signed.version, problems=problems,
+        added=offers if args.list else (), withdrawn=gone if args.list else (),
+    )  # fmt: skip
+    return tell(args, document, said)

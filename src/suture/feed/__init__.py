@@ -1,0 +1,1 @@
+"""Signed publication and verified download of patches (The Update Framework)."""
