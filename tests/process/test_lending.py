@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 
 from suture.process import x86_64
-from suture.process.lending import MOST_LENT, PRIORITY, Lending, start_alike
+from suture.process.lending import PRIORITY, Lending, start_alike
 from suture.process.stop.stop import Seizure
 from suture.process.tracee import Tracee
-from suture.process.urgency import hurry, urgent
+from suture.process.urgency import hurry
 
 ORDINARY = 20 + os.getpriority(os.PRIO_PROCESS, 0)
 LENT = -1 - PRIORITY  # proc_pid_stat(5), (18) priority: minus one more for real-time
@@ -65,6 +65,12 @@ def watched(pid: int) -> Iterator[None]:
         guard.wait()
 
 
+def lends(lending: Lending, *tids: int) -> bool:
+    """Whether it does now."""
+    lending.begin(tids)
+    return lending.lent > 0
+
+
 def threads() -> int:
     """Of this process, with those that Python knows nothing of."""
     return len(os.listdir("/proc/self/task"))
@@ -77,14 +83,14 @@ def priority(tid: int) -> int:
 
 def test_a_thread_has_it_until_it_is_taken_back_again_and_again(busy: Any, eventually: Any) -> None:
     lending = Lending()
+    lending.prepare()
     try:
         for _ in range(20):
-            lending.begin((busy.pid,))
+            eventually(lambda: lends(lending, busy.pid))
             eventually(lambda: priority(busy.pid) == LENT)
             assert lending.lent == 1
             assert os.sched_getscheduler(busy.pid) == os.SCHED_OTHER, "its own scheduling is not touched"
-            lending.end()
-            assert priority(busy.pid) >= 0, "not real-time any more, at once: the lender need not run for that"
+            lending.end_all()
             assert lending.lent == 0
             eventually(lambda: priority(busy.pid) == ORDINARY)
     finally:
@@ -92,19 +98,29 @@ def test_a_thread_has_it_until_it_is_taken_back_again_and_again(busy: Any, event
     assert threads() == 1
 
 
-def test_it_is_taken_back_from_threads_that_have_every_processor(tmp_path: Path) -> None:
-    """They have the lender's priority and compute: the lender gets no processor to end its wait with."""
-    with computing(tmp_path, 4 * (os.cpu_count() or 1)) as pid, watched(pid), urgent():
+def test_one_processor_is_left(tmp_path: Path, eventually: Any) -> None:
+    """Who has it and computes has the lender's priority: without a processor of its own the lender could not end."""
+    processors = os.cpu_count() or 1
+    with computing(tmp_path, 4 * processors) as pid, watched(pid):
         tids = [int(t) for t in os.listdir(f"/proc/{pid}/task")]
-        lending = Lending(len(tids))
-        begin = time.monotonic()
-        for _ in range(10):
-            lending.begin(tids)
+        lending, other = Lending(), Lending()
+        lending.prepare()
+        other.prepare()
+        for _ in range(5):
+            eventually(lambda: lends(lending, *tids))
             time.sleep(0.01)
-            lending.end()
-            assert all(priority(tid) >= 0 for tid in tids), "no real-time priority is left"
+            assert lending.lent == sum(priority(tid) == LENT for tid in tids) == min(processors - 1, 8)
+            other.begin(tids[::-1])
+            assert other.lent == 0, "another lends at this moment"
+            lending.end_all()
+            eventually(lambda: all(priority(tid) == ORDINARY for tid in tids))
+            eventually(lambda: lending.release() or lends(other, tids[0]))
+            other.end_all()
+            eventually(lambda: other.release() or lends(lending, tids[0]))
+            lending.end_all()
         lending.close()
-        assert time.monotonic() - begin < 10
+        other.close()
+    assert threads() == 1
 
 
 def test_a_process_that_computes_in_all_its_threads_is_stopped_in_a_hurry_again_and_again(tmp_path: Path) -> None:
@@ -143,7 +159,10 @@ def test_the_code_of_lenders_is_what_its_source_says(tmp_path: Path) -> None:
 def test_it_ends_with_the_lender_however_that_ends(busy: Any, eventually: Any) -> None:
     lender = os.fork()
     if not lender:
-        Lending().begin((busy.pid,))
+        lending = Lending()
+        lending.prepare()
+        while not lends(lending, busy.pid):
+            time.sleep(0.001)
         time.sleep(60)
         os._exit(1)
     try:
@@ -156,14 +175,15 @@ def test_it_ends_with_the_lender_however_that_ends(busy: Any, eventually: Any) -
 
 def test_one_that_ends_meanwhile_or_is_not_there_costs_nothing(busy: Any) -> None:
     lending = Lending()
+    lending.prepare()
     begin = time.monotonic()
     lending.begin((busy.pid,))
     busy.kill()
     busy.wait()
-    lending.end()
-    for _ in range(100):  # more than there is room for at a time
+    lending.end_all()
+    for _ in range(100):
         lending.begin((busy.pid,))
-        lending.end()
+        lending.end_all()
     lending.close()
     assert time.monotonic() - begin < 2
     assert threads() == 1
@@ -175,17 +195,20 @@ def test_where_it_is_not_allowed_nothing_is_lent(busy: Any, monkeypatch: pytest.
 
     monkeypatch.setattr("suture.process.syscall.start_bare", refuse)
     lending = Lending()
+    lending.prepare()
     lending.begin((busy.pid,))
-    lending.end()
-    assert priority(busy.pid) == ORDINARY
+    assert (lending.lent, priority(busy.pid)) == (0, ORDINARY)
+    lending.end_all()
     lending.close()
 
 
-def test_too_many_are_lent_nothing(busy: Any) -> None:
+def test_with_one_processor_nothing_is_lent(busy: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0})
     lending = Lending()
-    lending.begin([busy.pid] * (MOST_LENT + 1))
+    lending.prepare()
+    lending.begin((busy.pid,))
+    assert (lending.lent, threads()) == (0, 1)
     lending.close()
-    assert priority(busy.pid) == ORDINARY
 
 
 def test_a_thread_is_started_with_the_priority_of_who_starts_it() -> None:

@@ -32,7 +32,7 @@ def _folder() -> Path:
     return Path(runtime) / "suture" if runtime else Path.home() / ".cache/suture/lock"
 
 
-def _own_folder() -> Path:
+def own_folder() -> Path:
     folder = _folder()
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -57,7 +57,7 @@ def _own_folder() -> Path:
 @contextmanager
 def locked(tracee: Tracee, seconds: float) -> Iterator[None]:
     """Hold the lock of one process; wait up to `seconds` for it. Raises Busy, Refused."""
-    folder = _own_folder()
+    folder = own_folder()
     _sweep(folder)
     path = folder / f"{tracee.pid}-{tracee.start_time}{_SUFFIX}"
     deadline = time.monotonic() + seconds

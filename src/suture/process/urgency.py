@@ -104,7 +104,7 @@ def hurry() -> Iterator[None]:
 def lending() -> Lending:
     """To lend priority to others with, in a hurry; else nothing is lent."""
     now = _current.hurry
-    return now.lending if now is not None and now.urgency.is_on else Lending(0)
+    return now.lending if now is not None and now.urgency.is_on else Lending(most=0)
 
 
 def keep_to_hurry(now: float | None = None) -> None:

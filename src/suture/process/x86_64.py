@@ -44,7 +44,8 @@ SYS_MEMFD_CREATE = 319
 SYS_DELETE_MODULE = 176
 SYS_FINIT_MODULE = 313
 
-# What a thread of lending.py executes, which is given the address of three words: lock, command, its own number.
+# What a thread of lending.py executes. It is given the address of four words: a lock, an order (0 rest, 1 wait for the
+# lock, 2 end), its own number, and whether it rests.
 LENDER_SOURCE = """
     endbr64
     push %rbx
@@ -52,8 +53,12 @@ LENDER_SOURCE = """
     mov $186, %eax
     syscall
     mov %eax, 8(%rbx)
-0:  cmpl $0, 4(%rbx)
-    jne 1f
+0:  mov 4(%rbx), %eax
+    cmp $1, %eax
+    je 1f
+    cmp $2, %eax
+    je 4f
+    movl $1, 12(%rbx)
     xor %edx, %edx
     call 3f
     jmp 0b
@@ -64,7 +69,7 @@ LENDER_SOURCE = """
     xor %r10d, %r10d
     syscall
 2:  cmpl $1, 4(%rbx)
-    jne 4f
+    jne 0b
     mov $1, %edx
     call 3f
     jmp 2b
@@ -79,8 +84,9 @@ LENDER_SOURCE = """
     ret
 """
 LENDER = bytes.fromhex(
-    "f30f1efa534889fbb8ba0000000f05894308837b0400750931d2e828000000ebf1b8ca0000004889dfbe0600000031d2"
-    "4531d20f05837b0401751dba01000000e802000000ebeeb8ca000000488d7b0431f64531d20f05c331c05bc3"
+    "f30f1efa534889fbb8ba0000000f058943088b430483f801741583f8027447c7430c0100000031d2e828000000ebe3b8"
+    "ca0000004889dfbe0600000031d24531d20f05837b040175c9ba01000000e802000000ebeeb8ca000000488d7b0431f6"
+    "4531d20f05c331c05bc3"
 )
 
 REGISTER_NAMES = [

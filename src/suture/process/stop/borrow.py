@@ -227,6 +227,7 @@ def borrow(tracee: Tracee, maps: Maps, on_step: OnStep = no_step, deadline: floa
             return
         finally:
             _give_back(tracee, tid, original, mask, used, hurried)
+            hurried.release()
             on_step("borrow: given back")
     tracee.check_same()
     if dispatched and dispatched == len(tried):
@@ -298,7 +299,7 @@ def refusal(pid: int, tid: int) -> AlreadyTraced | NoPermission | None:
 
 def _stop(pid: int, tid: int, hurried: Lending) -> int:
     """Interrupt, and deliver signals met on the way, until the thread is in an event stop."""
-    hurried.prepare(1)
+    hurried.prepare()
     syscall.interrupt(tid)
     hurried.begin((tid,))
     while True:
@@ -332,7 +333,7 @@ def _give_back(
                     with suppress(SutureError):  # pages that are not known again cost nothing but the pages
                         _mark(tracee, used)
     finally:
-        hurried.end()
+        hurried.end_all()
     try:
         syscall.detach(tid)
     except ProcessLookupError:  # it runs, or has ended

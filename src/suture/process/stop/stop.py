@@ -82,6 +82,7 @@ class Seizure:
             if self._irregular:
                 sweep(self._processes)
         finally:
+            self._lending.release()
             self._reaper.end()
             if self._tasks_fd >= 0:
                 os.close(self._tasks_fd)
@@ -201,19 +202,25 @@ class Seizure:
     def _stop(self, seconds: float) -> None:
         ptrace, interrupt = syscall.ptrace_fast, syscall.PTRACE_INTERRUPT
         waiting = [tid for tid, status in self._status.items() if status == _RUNNING]
-        self._lending.prepare(len(waiting))
+        lending, lends = self._lending, self._lending.most > 0
+        lending.prepare()
         with syscall.wake_after(seconds + len(waiting) * 2e-4):
             self._stopping = self._reaper.rests = True
             self._urgency.begin()
             self.paused_at = time.perf_counter_ns()
             for tid in waiting:
                 ptrace(interrupt, tid, None, None)
-            self._lending.begin(waiting)
             births: list[int] = []
             wait, (cell, at), wall, known = syscall.waitpid_fast, syscall.status_cell(), syscall.WALL, self._status
             try:
-                for tid in waiting:
-                    if wait(tid, at, wall) != tid:
+                for index, tid in enumerate(waiting):
+                    got = wait(tid, at, wall | os.WNOHANG) if lends else 0
+                    if not got:
+                        lending.begin(waiting[index : index + lending.most])
+                        got = wait(tid, at, wall)
+                    if lends:
+                        lending.end(tid)
+                    if got != tid:
                         self._wait(tid, births)
                     elif cell.value == STOPPED:
                         known[tid] = STOPPED
@@ -221,7 +228,7 @@ class Seizure:
                         self._take(tid, cell.value, births)
                 self._join_newborn(births)
             finally:
-                self._lending.end()
+                lending.end_all()
         self.tids = list(self._status)
         if not self.tids:
             raise NoProcess(self.tracee.pid, "ended during the work", reason=Reason.ENDED_DURING_WORK)
