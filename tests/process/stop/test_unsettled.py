@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,14 @@ int main(int c, char **v) {
 """
 
 
+@contextmanager
+def suppressed(told: list[SutureError]) -> Iterator[None]:
+    try:
+        yield
+    except SutureError as problem:
+        told.append(problem)
+
+
 def test_a_process_that_executes_all_the_time_is_told_so_and_to_try_again(
     start: Callable[..., Any],
     gcc: Callable[..., Path],
@@ -39,14 +48,10 @@ def test_a_process_that_executes_all_the_time_is_told_so_and_to_try_again(
     deadline = time.monotonic() + 60
     while len(told) < 20 or not any("try again" in p.remedy and "files are fixed" in p.remedy for p in told):
         assert time.monotonic() < deadline, [(p.what, p.remedy) for p in told]
-        for attempt in (
-            lambda: apply(target.pid, patch, timeout=0.2).exit_code,
-            lambda: revert(target.pid, patch.id, timeout=0.2).exit_code,
-        ):
-            try:
-                assert attempt() is ExitCode.OK
-            except SutureError as problem:
-                told.append(problem)
+        with suppressed(told):
+            assert apply(target.pid, patch, timeout=0.2).exit_code is ExitCode.OK
+        with suppressed(told):
+            assert revert(target.pid, patch.id, timeout=0.2).exit_code is ExitCode.OK
     wrong = [(p.what, p.remedy) for p in told if p.exit_code not in TRANSIENT]
     assert not wrong
     assert target.alive()
