@@ -258,3 +258,37 @@ def test_callbacks_alone_are_told_from_other_members(tmp_path: Path) -> None:
         changes(tmp_path, BASE, BASE.replace("void (*hook)(struct node *, int)", "struct node *hook"))[0].callbacks
         == ()
     )
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "renames"),
+    [
+        ("GREEN = 5", "VERDANT = 5", (("GREEN", "VERDANT"),)),
+        ("GREEN = 5, BLUE", "VERDANT = 5, AZURE, WHITE", (("GREEN", "VERDANT"), ("BLUE", "AZURE"))),
+        ("GREEN = 5", "VERDANT = 4, BLUE = 6", ()),
+        ("GREEN = 5, BLUE }", "BLUE = 6 }", ()),
+        ("GREEN = 5", "VERDANT = 5, EMERALD = 5", ()),
+        ("word count;", "word total;", (("count", "total"),)),
+        ("word count;", "long total;", ()),
+        ("const char *name;", "const char *count;", ()),
+        ("short x, y;", "short y, x;", ()),
+        ("word count;", "word total; word more;", ()),
+    ],
+)
+def test_other_names_for_the_same_places_and_values_are_told_from_other_changes(
+    tmp_path: Path, old: str, new: str, renames: tuple[tuple[str, str], ...]
+) -> None:
+    source = BASE.replace("int use(", "int own(").replace(old, new)
+    if "*count" in new:
+        source = source.replace("word count;", "word name;")
+    before = BASE.replace("int use(", "int own(").replace("GREEN = 5, BLUE }", "GREEN = 5, BLUE = 6 }")
+    source = source.replace("VERDANT = 4, BLUE = 6, BLUE", "VERDANT = 4, BLUE = 6")
+    found = changes(tmp_path, before, source)
+    assert [c.renames for c in found] == [renames]
+
+
+def test_of_many_differences_the_first_are_told(tmp_path: Path) -> None:
+    members = "".join(f"int m{n}; " for n in range(30))
+    (found,) = changes(tmp_path, f"struct s {{ {members} }} s;", f"struct s {{ long l; {members} }} s;")
+    assert found.what.startswith("size 120 -> 128; member l added at offset 0; member m0 moved")
+    assert found.what.endswith(" (and 26 more)") and len(found.what) < 300

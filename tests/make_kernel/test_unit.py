@@ -77,3 +77,12 @@ def test_callbacks_with_other_parameters_are_left_to_the_transition_where_all_th
     assert make._followed({0: (local,)}, KernelAffected())[0] == {0: ()}, (
         "who includes a C file is compiled in any case"
     )
+
+
+def test_a_type_of_which_only_names_change_is_the_same_where_each_use_is_renamed() -> None:
+    row = LayoutChange("enum op", "include/net/op.h", 3, "enumerator A removed", True, renames=(("A", "B"),))
+    size = LayoutChange("struct other", "include/net/ops.h", 9, "size 4 -> 8", True)
+    left, notes = make._renamed({0: (row, size), 1: (row,)}, [("use(A);\n", "use(B);\n")])
+    assert left == {0: (size,), 1: ()} and notes == ("enum op: A is called B, and means the same",)
+    left, notes = make._renamed({0: (row, size)}, [("use(A);\n", "use(B, 1);\n")])
+    assert left == {0: (row, size)} and notes == ()

@@ -13,6 +13,7 @@ gcc only declares a C++ class whose key function is elsewhere, and then nothing 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from suture.delta.die import At, Die, Tag
@@ -32,6 +33,7 @@ from suture.elf.file import ElfFile
 
 _INHERITS_USE = TRANSPARENT | {Tag.ARRAY}
 _SHF_COMPRESSED = 0x800  # gABI, sh_flags
+_MOST_TOLD = 6  # differences of one type that are spelled out
 _IN_FRAME = frozenset({0x91, 0x93, *range(0x50, 0x90)})  # DW_OP_fbreg, piece, reg0-31, breg0-31
 
 
@@ -43,7 +45,9 @@ class LayoutChange:
     `outlives`: an object of this type may exist when the patch is applied and be read by new code. `callbacks` are the
     members that changed, where all of them are pointers to functions that stay where they are and take or give
     something else: objects that exist hold as good an address as before, and only who calls, and what is called, must
-    change together.
+    change together. `renames` are pairs of an old and a new name, where nothing but names of members or enumerators
+    differs: each place or value has as many names as before. Whether it also means what it meant, the layout does not
+    tell (renaming.py).
     """
 
     name: str
@@ -52,6 +56,7 @@ class LayoutChange:
     what: str
     outlives: bool
     callbacks: tuple[str, ...] = ()
+    renames: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -97,7 +102,7 @@ def changed_layouts(pre: ElfFile, post: ElfFile, replaced: frozenset[str] = froz
     for name in sorted(before.keys() & after.keys()):
         what = _differences(old_text, before[name], new_text, after[name])
         if what:
-            changes.append((name, "; ".join(what)))
+            changes.append((name, _told(what)))
     if not changes:
         return ()
     whole = Dwarf(pre, bodies=True)
@@ -108,6 +113,7 @@ def changed_layouts(pre: ElfFile, post: ElfFile, replaced: frozenset[str] = froz
             what,
             _may_outlive(whole, before[name].offset, replaced),
             _callbacks(old_text, before[name], new_text, after[name]),
+            _renames(old_text, before[name], new_text, after[name]),
         )
         for name, what in changes
     )
@@ -190,6 +196,35 @@ def _callbacks(old: Speller, before: Die, new: Speller, after: Die) -> tuple[str
     pairs = {n: (m, others[n]) for n, m in members.items() if m != others[n]}
     fit = all(a.at == b.at and a.size == b.size and a.is_callback and b.is_callback for a, b in pairs.values())
     return tuple(pairs) if fit else ()
+
+
+def _renames(old: Speller, before: Die, new: Speller, after: Die) -> tuple[tuple[str, str], ...]:
+    """Names that others have taken the place of, if nothing else differs; what is only added to an enumeration is no difference."""
+    if before.tag != after.tag or size_of(before) != size_of(after):
+        return ()
+    if before.tag == Tag.ENUM:
+        values, kept = enumerators(before), enumerators(after)
+        fresh = {n: v for n, v in kept.items() if n not in values}
+        held = [v for n, v in values.items() if n in kept]
+        gone = {n: v for n, v in values.items() if n not in kept}
+        pairs = [(n, [m for m, w in fresh.items() if w == v]) for n, v in gone.items()]
+        fit = all(len(m) == 1 for _, m in pairs) and all(kept[n] == values[n] for n in values.keys() & kept.keys())
+        fit = fit and len(set(gone.values())) == len(gone) and not set(gone.values()) & set(held)
+        return tuple((n, m[0]) for n, m in pairs) if fit else ()
+    members, others = old.members(before), new.members(after)
+    if list(members.values()) != list(others.values()):
+        return ()
+    changed = [(n, m) for n, m in zip(members, others, strict=True) if n != m]
+    fit = all(n not in others and m not in members for n, m in changed) and "(" not in "".join(
+        x for p in changed for x in p
+    )
+    return tuple(changed) if fit else ()
+
+
+def _told(what: Sequence[str]) -> str:
+    """Differences for a person to read: where one member comes, all behind it move."""
+    more = len(what) - _MOST_TOLD
+    return "; ".join(what[:_MOST_TOLD]) + (f" (and {more} more)" if more > 0 else "")
 
 
 def _member_differences(name: str, before: Member, after: Member) -> list[str]:

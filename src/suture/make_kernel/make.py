@@ -13,6 +13,7 @@ from suture.compile.job import CompileFailed
 from suture.delta.atom import AtomKind
 from suture.delta.layout import LayoutChange, changed_layouts
 from suture.delta.ledger import Ledger
+from suture.delta.renaming import is_renaming
 from suture.elf.file import ElfFile
 from suture.error import Refused
 from suture.kernel.manifest import KernelFunction, KernelManifest, KernelTarget, identity, parse_patch
@@ -23,7 +24,7 @@ from suture.make_kernel.image import VMLINUX, KernelImage, read_module, read_vml
 from suture.make_kernel.line import DeclarationLines
 from suture.make_kernel.match import match
 from suture.make_kernel.object import KernelObject
-from suture.make_kernel.prepare import KernelTree
+from suture.make_kernel.prepare import ROOT, KernelTree
 from suture.make_kernel.refusal import KernelRefused
 from suture.make_kernel.request import KernelReady
 from suture.make_kernel.resolve import Exported, Exports, Internal, KernelResolver, Livepatched
@@ -68,6 +69,7 @@ def make(ready: KernelReady, progress: Progress = silent) -> KernelMaking:
     with clock.step("match"):
         changes, layouts, lines = _changes(tree, chosen, pre, post)
         layouts, called = _followed(layouts, found)
+        layouts, renamed = _renamed(layouts, _texts(ready, layer))
     if not changes:
         raise Refused(
             f"{ready.name}: there is nothing to replace in the running kernel: {_nothing(found)}",
@@ -76,7 +78,7 @@ def make(ready: KernelReady, progress: Progress = silent) -> KernelMaking:
     exports, images = Exports.read(tree.target.symvers), Images(tree)
     with clock.step("select"):
         selection = select(changes, KernelResolver(changes, exports, images.get), layouts, lines)
-    notes = called
+    notes = called + renamed
     if selection.keys:
         progress("compiling once more, with static keys that are read")
         with clock.step("read keys"):
@@ -184,6 +186,30 @@ def _followed(
             "parameters": None
             for r in fit
         }
+    return left, tuple(notes)
+
+
+def _texts(ready: KernelReady, layer: Path) -> list[tuple[str, str]]:
+    """Before and after of each source file that the fixes change."""
+    places = ready.tree.files, layer / ROOT.lstrip("/")
+    paths = sorted({p.path for f in ready.fixes for p in f.files if p.path.endswith((".c", ".h", ".S"))})
+    both = [[(x / p).read_text(errors="surrogateescape") if (x / p).is_file() else "" for x in places] for p in paths]
+    return [(old, new) for old, new in both]
+
+
+def _renamed(
+    layouts: Mapping[int, tuple[LayoutChange, ...]], texts: Sequence[tuple[str, str]]
+) -> tuple[dict[int, tuple[LayoutChange, ...]], tuple[str, ...]]:
+    """Changed types without those of which the fix only calls members or enumerators otherwise, and what is said of these."""
+    known: dict[tuple[tuple[str, str], ...], bool] = {}
+    for row in (r for rows in layouts.values() for r in rows if r.renames and r.renames not in known):
+        known[row.renames] = is_renaming(texts, dict(row.renames))
+    fit = [r for rows in layouts.values() for r in rows if known.get(r.renames)]
+    left = {n: tuple(r for r in rows if r not in fit) for n, rows in layouts.items()}
+    notes = {
+        f"{r.name}: {', '.join(f'{old} is called {new}' for old, new in r.renames)}, and means the same": None
+        for r in fit
+    }
     return left, tuple(notes)
 
 
