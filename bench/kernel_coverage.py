@@ -33,7 +33,7 @@ from facts import RESULTS, Record, Start
 from kernel_change import single_changes
 from kernel_guest import in_guest
 from kernel_page import DOCUMENT, document
-from kernel_pool import HUNKS, Need, Parts, Pool, needs, read_text
+from kernel_pool import Need, Parts, Pool, needs, read_text
 
 import suture
 from suture.command import run
@@ -254,31 +254,30 @@ def _changed(target: ArchiveKernel, old: Path, new: Path, to: str) -> list[str]:
 
 def attempt(target: ArchiveKernel, path: str, change: str, pool: Pool) -> tuple[Row, KernelMaking | None]:
     """Make one, with what it turns out to need."""
-    row: Row = {"path": path, "outcome": "refused", "reason": "", "kind": "", "functions": [], "files": []}
-    head, *hunks = HUNKS.split(change)
-    parts: Parts | None = {path: hunks}
+    row: Row = {"path": path, "outcome": "refused", "reason": "", "more": 0, "kind": "", "functions": [], "files": []}
+    parts: Parts | None = pool.drawn(path, change)
     while parts is not None:
         began = time.monotonic()
-        row |= {"hunks": sum(map(len, parts.values())), "files": sorted(parts)}
+        text = pool.text(parts)
+        row |= {"hunks": len(re.findall("^@@ ", text, re.MULTILINE)), "files": sorted(parts)}
         missed: list[Need] = []
         try:
             name = re.sub(r"\W+", "-", path) + ".patch"
-            module = make(ready(KernelRequest(f"linux={target.version}", ((name, pool.text(parts, head)),))))
+            module = make(ready(KernelRequest(f"linux={target.version}", ((name, text),))))
         except CompileFailed as error:
             said = error.what.partition("error: ")[2].partition("\n")[0] or error.what.replace("\n", "; ")[:200]
-            row |= {"reason": said, "kind": "does not compile without more of the difference"}
+            row |= {"reason": said, "more": 0, "kind": "does not compile without more of the difference"}
             missed = needs({r.source: r.output for r in error.rejected})
         except KernelRefused as error:
             if any("changes the code of no function" in r.reason for r in error.refused):
                 return row | {"outcome": "no code changes", "reason": "", "kind": ""}, None
-            first = [f"{r.file}:{r.line} {r.function}: {r.reason}" for r in error.refused[:2]]
-            more = len(error.refused) - 2
-            row["reason"] = "; ".join(first) + (f" (and {more} more)" if more > 0 else "")
-            row["kind"] = _kind([r.reason for r in error.refused])
+            first = error.refused[0]
+            row["reason"] = f"{first.file}:{first.line} {first.function}".strip() + f": {first.reason}"
+            row |= {"more": len(error.refused) - 1, "kind": _kind([r.reason for r in error.refused])}
             lost = [re.search(r"nothing in the running kernel is called (\w+)", r.reason) for r in error.refused]
-            missed = [Need(m[1]) for m in lost if m is not None]
+            missed = [Need((m[1],)) for m in lost if m is not None]
         except SutureError as error:
-            row |= {"reason": error.what.replace("\n", "; ")[:300], "kind": _kind([error.what])}
+            row |= {"reason": error.what.replace("\n", "; ")[:300], "more": 0, "kind": _kind([error.what])}
             if "no code or data changes" in error.what:
                 return row | {"outcome": "no code changes", "reason": "", "kind": ""}, None
         else:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from textwrap import wrap
 from typing import Any
 
 from facts import RESULTS, Record
@@ -23,6 +25,8 @@ _TAKES = {
     "a header that many files use changes": "compiling more than 120 files, or a rule that takes in less",
 }
 """What stands against a class of refusals."""
+_LONGEST = 200
+_GOAL = 0.8
 
 
 def document(record: Record) -> str:
@@ -41,35 +45,7 @@ def document(record: Record) -> str:
         f"Written by `{record.command}` ({record.started}) from bench/results. Not edited by hand.",
         *(["", _short(lacking_rows, record.data["wanted"], len(code), len(made))] if lacking_rows else []),
         "",
-        (
-            f"Single changes of C files from linux {record.data['version']} to {record.data['to']}, chosen by a rule "
-            "and not by success:"
-        ),
-        (
-            "the files of net, fs, mm, kernel, block, ipc, security, lib, crypto, io_uring and of the drivers' net, "
-            "tty, char, md, nvme and"
-        ),
-        (
-            "scsi that differ, in the order of the SHA-256 of their paths, those that this kernel has compiled. "
-            "Sixteen stable releases meet in"
-        ),
-        (
-            "the difference of a file, so it is taken apart into hunks that belong together: they change the same "
-            "function, or share a name"
-        ),
-        (
-            "that comes or goes (bench/kernel_change.py). Of each file the change whose text has the smallest "
-            "SHA-256 is tried. Where the"
-        ),
-        (
-            "compiler or Suture misses a name, the change takes in what brings it: hunks of headers, functions of "
-            "other C files, changes of"
-        ),
-        (
-            f"each file that the compiler rejects (bench/kernel_pool.py), at most {MOST_FOR_A_NAME} hunks for a name "
-            f"and {MOST} in all. Every changed line"
-        ),
-        "is accounted for (docs/how-to/kernel.md); *complete* means that none is missing.",
+        *wrap(_about(record), 118),
         "",
         *_engines(record, measured),
         f"Of {len(measured)} changes {len(code)} change code. Of these **{len(made)} "
@@ -78,6 +54,8 @@ def document(record: Record) -> str:
         f"{len(tried)} were tried in the archive's own kernel: {len(done)} were loaded, finished their transition "
         "and were reverted, with nothing else in",
         "the kernel's log.",
+        "",
+        _standing(len(made), len(code)),
         "",
         "What stands between that and 95%:",
         "",
@@ -147,6 +125,30 @@ def _short(lacking: int, wanted: int, code: int, made: int) -> str:
     )
 
 
+def _about(record: Record) -> str:
+    """What was measured, and how."""
+    return (
+        f"Single changes of C files from linux {record.data['version']} to {record.data['to']}, chosen by a rule and "
+        "not by success: the files of net, fs, mm, kernel, block, ipc, security, lib, crypto, io_uring and of the drivers' "
+        "net, tty, char, md, nvme and scsi that differ, in the order of the SHA-256 of their paths, those that this "
+        "kernel has compiled. Sixteen stable releases meet in the difference of a file, so it is taken apart into "
+        "hunks that belong together: they change the same function, or share a name that comes or goes "
+        "(bench/kernel_change.py). Of each file the change whose text has the smallest SHA-256 is tried. Where the "
+        "compiler or Suture misses a name, the change takes in what brings it, in the smallest parts that no unchanged "
+        "line divides: of headers, of functions of other C files, of each function and file that the compiler rejects "
+        f"(bench/kernel_pool.py), at most {MOST_FOR_A_NAME} for a name and {MOST} in all. Every changed line is "
+        "accounted for (docs/how-to/kernel.md); *complete* means that none is missing."
+    )
+
+
+def _standing(made: int, code: int) -> str:
+    """Where the goal stands."""
+    wanted = math.ceil(_GOAL * code)
+    if made >= wanted:
+        return f"The goal is {_share(_GOAL, 1, 0)}: it is met."
+    return f"The goal is {_share(_GOAL, 1, 0)}: it is not met, {wanted - made} changes are lacking."
+
+
 def _mark(record: Record, row: dict[str, Any]) -> str:
     measured_before = row["outcome"] != "not measured" and row.get("engine") != record.data.get("engine")
     return " *" if measured_before else ""
@@ -157,7 +159,7 @@ def _others(row: dict[str, Any]) -> str:
     return f" + {more} file{'s' * (more > 1)}" if more > 0 else ""
 
 
-def _share(part: int, whole: int, digits: int) -> str:
+def _share(part: float, whole: float, digits: int) -> str:
     return f"{100 * part / max(whole, 1):.{digits}f}%"
 
 
@@ -176,7 +178,15 @@ def _outcome(row: dict[str, Any]) -> str:
             else f"{how}, not tried"
         )
         return (text + (" (later)" if row.get("unloaded_target") else "")).replace("|", "/").replace("\n", "; ")
-    return f"{row['outcome']}: {row['reason']}".replace("|", "/").replace("\n", "; ")
+    return f"{row['outcome']}{': ' * bool(row['reason'])}{_first(row)}"
+
+
+def _first(row: dict[str, Any]) -> str:
+    """The first reason of a refusal, at most `_LONGEST` characters of it, and how many more there are."""
+    reason, more = row["reason"].replace("|", "/").replace("\n", "; "), row.get("more", 0)
+    if len(reason) > _LONGEST:
+        reason = f"{reason[:_LONGEST].rsplit(' ', 1)[0]} …"
+    return f"{reason} (and {more} more)" if more else reason
 
 
 def _reverted(row: dict[str, Any]) -> str:

@@ -199,7 +199,9 @@ def _callbacks(old: Speller, before: Die, new: Speller, after: Die) -> tuple[str
 
 
 def _renames(old: Speller, before: Die, new: Speller, after: Die) -> tuple[tuple[str, str], ...]:
-    """Names that others have taken the place of, if nothing else differs; what is only added to an enumeration is no difference."""
+    """Names that others have taken the place of, if nothing else differs; what is only added to an enumeration is no
+    difference.
+    """
     if before.tag != after.tag or size_of(before) != size_of(after):
         return ()
     if before.tag == Tag.ENUM:

@@ -1,8 +1,8 @@
 """Whether a fix does nothing with some names but call them otherwise, from the two texts of each file that it changes.
 
-A member or an enumerator that has another name at the same place, or with the same value, may be the same thing under a new name, or a
-new thing in the place of one that is given up, of which old objects know nothing. It is the same where each use of the old name has
-become a use of the new one, and no other line with either changes.
+A member or an enumerator that has another name at the same place, or with the same value, may be the same thing under a
+new name, or a new thing in the place of one that is given up, of which old objects know nothing. It is the same where
+each use of the old name has become a use of the new one, and no other line with either changes.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ _WORD = re.compile(r"\w+")
 def is_renaming(texts: Iterable[tuple[str, str]], names: Mapping[str, str]) -> bool:
     """Whether all that the files (old and new text) do with `names` (new by old) is to rename them.
 
-    A macro that keeps the old name for the new one is part of that. Words that a macro pastes together are not seen through: then no.
+    A macro that keeps the old name for the new one is part of that. Words that a macro pastes together are not seen
+    through: then no.
     """
     back = {new: old for old, new in names.items()}
     word = re.compile(rf"\b({'|'.join(map(re.escape, [*names, *back]))})\b")

@@ -200,7 +200,9 @@ def _texts(ready: KernelReady, layer: Path) -> list[tuple[str, str]]:
 def _renamed(
     layouts: Mapping[int, tuple[LayoutChange, ...]], texts: Sequence[tuple[str, str]]
 ) -> tuple[dict[int, tuple[LayoutChange, ...]], tuple[str, ...]]:
-    """Changed types without those of which the fix only calls members or enumerators otherwise, and what is said of these."""
+    """Changed types without those of which the fix only calls members or enumerators otherwise, and what is said of
+    these.
+    """
     known: dict[tuple[tuple[str, str], ...], bool] = {}
     for row in (r for rows in layouts.values() for r in rows if r.renames and r.renames not in known):
         known[row.renames] = is_renaming(texts, dict(row.renames))
