@@ -128,16 +128,16 @@ def _short(lacking: int, wanted: int, code: int, made: int) -> str:
 def _about(record: Record) -> str:
     """What was measured, and how."""
     return (
-        f"Single changes of C files from linux {record.data['version']} to {record.data['to']}, chosen by a rule and "
-        "not by success: the files of net, fs, mm, kernel, block, ipc, security, lib, crypto, io_uring and of the drivers' "
-        "net, tty, char, md, nvme and scsi that differ, in the order of the SHA-256 of their paths, those that this "
-        "kernel has compiled. Sixteen stable releases meet in the difference of a file, so it is taken apart into "
-        "hunks that belong together: they change the same function, or share a name that comes or goes "
-        "(bench/kernel_change.py). Of each file the change whose text has the smallest SHA-256 is tried. Where the "
-        "compiler or Suture misses a name, the change takes in what brings it, in the smallest parts that no unchanged "
-        "line divides: of headers, of functions of other C files, of each function and file that the compiler rejects "
-        f"(bench/kernel_pool.py), at most {MOST_FOR_A_NAME} for a name and {MOST} in all. Every changed line is "
-        "accounted for (docs/how-to/kernel.md); *complete* means that none is missing."
+        f"Single changes of C files from linux {record.data['version']} to {record.data['to']}, chosen by a rule "
+        "and not by success: the files of net, fs, mm, kernel, block, ipc, security, lib, crypto, io_uring and of "
+        "the drivers' net, tty, char, md, nvme and scsi that differ, in the order of the SHA-256 of their paths, "
+        "those that this kernel has compiled. Sixteen stable releases meet in the difference of a file, so it is "
+        "taken apart into hunks that belong together: they change the same function, or share a name that comes "
+        "or goes (bench/kernel_change.py). Of each file the change whose text has the smallest SHA-256 is tried. "
+        "Where the compiler or Suture misses a name, the change takes in what brings it, in the smallest parts "
+        "that no unchanged line divides: of headers, of functions of other C files, of each function and file "
+        f"that the compiler rejects (bench/kernel_pool.py), at most {MOST_FOR_A_NAME} for a name and {MOST} in "
+        "all. Every changed line is accounted for (docs/how-to/kernel.md); *complete* means that none is missing."
     )
 
 
