@@ -66,6 +66,14 @@ def test_a_call_is_timed_in_each_state_of_the_patch(tmp_path: Path) -> None:
     assert all(0 < ns < 1000 for rows in data["nanoseconds"].values() for ns in rows)
 
 
+def test_a_host_downloads_what_it_needs_of_a_feed(tmp_path: Path) -> None:
+    record = bench("feed", tmp_path, "--patches", "70", "--mapped", "50")
+    (size,) = record["data"]["sizes"]
+    cold, nothing, others, own = size["looks"]
+    assert (cold["bytes"], cold["files"]) > (own["bytes"], own["files"]) > (nothing["bytes"], nothing["files"])
+    assert nothing["files"] == 1 and others["bytes"] < own["bytes"] < size["metadata_bytes"]
+
+
 def test_the_page_tells_which_goals_are_met_and_which_are_not(tmp_path: Path) -> None:
     machine = {"processor": "p", "cores": 2, "virtual": True, "kernel": "6", "python": "3", "load": 0.0}
     sample = {

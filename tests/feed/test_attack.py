@@ -306,3 +306,30 @@ def test_http_does_not_lead_to_files_of_the_host(keeper: Keeper, visitor: Visito
         visitor.look(url, 1)
     with serving(of_folder(keeper.feed.public)) as url:
         visitor.look(url, 1)
+
+
+GARBAGE = {
+    "nothing": b"",
+    "cut": b"{",
+    "deep": b"[" * 10_000,
+    "bytes": b"\xff" * 100,
+    "null": b"null",
+    "no role": b'{"signed": 1e999}',
+}
+
+
+@pytest.mark.parametrize("data", GARBAGE)
+@pytest.mark.parametrize("name", ["timestamp", "2.snapshot", "1.targets", "2.libraries", "2.root"])
+def test_garbage(keeper: Keeper, visitor: Visitor, name: str, data: str) -> None:
+    keeper.offer(1)
+    (keeper.feed.metadata / f"{name}.json").write_bytes(GARBAGE[data])
+    told = refused(lambda: visitor.look(keeper.feed.public, 1))
+    assert told is Reason.FEED_ALTERED or (told is Reason.FEED_TOO_LONG and name == "2.snapshot")
+
+
+@pytest.mark.parametrize("kind", ["index", "json"])
+def test_garbage_instead_of_an_index_or_a_statement(keeper: Keeper, visitor: Visitor, kind: str) -> None:
+    keeper.offer(1)
+    for place in (keeper.feed.targets / "libraries").glob(f"*.{kind}"):
+        place.write_bytes(place.read_bytes()[:-1])
+    assert refused(lambda: visitor.look(keeper.feed.public, 1)) is Reason.FEED_ALTERED

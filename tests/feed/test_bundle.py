@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import io
+import os
+import signal
 import tarfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -104,3 +107,42 @@ def test_a_bundle_writes_nothing_outside_of_its_folder(keeper: Keeper, tmp_path:
     with pytest.raises(Untrusted):
         bundle.take_in(path, tmp_path / "deep/deep/mirror", keeper.root)
     assert not list(tmp_path.rglob("x"))
+
+
+def test_an_import_that_was_killed_is_done_by_the_next(keeper: Keeper, visitor: Visitor, tmp_path: Path) -> None:
+    """At each file that is moved into the mirror, hosts see the old or the new state."""
+    mirror = tmp_path / "mirror"
+    keeper.offer(1)
+    bundle.export(keeper.feed, tmp_path / "old.tar")
+    bundle.take_in(tmp_path / "old.tar", mirror, keeper.root)
+    keeper.withdraw(1, OfferState.REVERT)
+    keeper.publish()
+    bundle.export(keeper.feed, tmp_path / "new.tar")
+    states: list[OfferState] = []
+    while killed_at_move(len(states) + 1, lambda: bundle.take_in(tmp_path / "new.tar", mirror, None)):
+        (said,) = Visitor(tmp_path / f"host-{len(states)}", keeper.root).look(mirror / "public", 1)
+        states.append(said.offers[0].state)
+    assert set(states) == {OfferState.OFFERED} and len(states) > 5  # timestamp.json is the last
+    (said,) = visitor.look(mirror / "public", 1)
+    assert said.offers[0].state is OfferState.REVERT
+
+
+def killed_at_move(count: int, work: Callable[[], object]) -> bool:
+    """Do `work` in a child that kills itself before its nth file is moved. False when it was done before that."""
+    child = os.fork()
+    if child == 0:
+        left, move = count, os.replace
+
+        def counted(source: Path, target: Path) -> None:
+            nonlocal left
+            left -= "/public/" in str(target)
+            if not left:
+                os.kill(os.getpid(), signal.SIGKILL)
+            move(source, target)
+
+        os.replace = counted  # type: ignore[assignment]
+        try:
+            work()
+        finally:
+            os._exit(0)
+    return os.WIFSIGNALED(os.waitpid(child, 0)[1])

@@ -9,11 +9,12 @@ import pytest
 
 from suture.error import BadOption, Refused
 from suture.feed import statement
+from suture.feed.client import last_seen
 from suture.feed.error import Unreachable
 from suture.patch.file import read_patch
 from suture.report.feed import OfferState
 from suture.report.reason import Reason
-from tests.feed.conftest import Keeper, Visitor, build_id, of_folder, serving
+from tests.feed.conftest import DAYS, Keeper, Visitor, build_id, of_folder, serving
 
 
 def test_a_real_patch_reaches_a_host_over_http_as_it_was(keeper: Keeper, visitor: Visitor) -> None:
@@ -82,3 +83,12 @@ def test_a_file_that_is_there_is_not_fetched_again(keeper: Keeper, visitor: Visi
     path.write_bytes(b"something else")
     assert client.download(offer, path.parent) == (path, True)
     assert read_patch(path).id == offer.patch
+
+
+def test_what_was_seen_last_is_known_without_the_feed(keeper: Keeper, visitor: Visitor) -> None:
+    assert last_seen(visitor.folder) is None
+    keeper.offer(1)
+    visitor.look(keeper.feed.public, 1)
+    found = last_seen(visitor.folder)
+    assert found is not None and found.version == 2
+    assert keeper.now + 1.9 * DAYS < found.expires < keeper.now + 2.1 * DAYS

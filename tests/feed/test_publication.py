@@ -185,3 +185,36 @@ def test_a_channel_gets_a_patch_after_its_delay_and_the_feed_is_not_signed_for_i
     keeper.publish()
     (said,) = visitor.look(keeper.feed.public, 1)
     assert statement.current(said, "stable", keeper.now) and not statement.current(said, "delayed", keeper.now)
+
+
+def test_a_key_that_is_lost_is_replaced_and_the_keeper_is_told_what_that_means(
+    keeper: Keeper, visitor: Visitor, tmp_path: Path
+) -> None:
+    keeper.offer(1)
+    visitor.look(keeper.feed.public, 1)
+    (lost,) = keeper.keys.glob("timestamp-*")
+    lost.unlink()
+    new = tmp_path / "new"
+    rotation.replace_key(keeper.feed, Keys((keeper.keys, *keeper.roots)), "timestamp", "", new, keeper.now)
+    done = keeper.publish(new)
+    assert [n for n in done.notes if n.startswith("timestamp is signed by its new key alone")]
+    assert done.roles == ("root", "timestamp")
+    assert visitor.look(keeper.feed.public, 1)
+
+
+def test_what_no_host_needs_any_more_is_removed_after_two_days(keeper: Keeper, visitor: Visitor) -> None:
+    def files() -> set[str]:
+        return {p.name for p in keeper.feed.public.rglob("*") if p.is_file()}
+
+    for n in range(3):
+        keeper.offer(n)
+    assert {"1.snapshot.json", "2.libraries.json", "4.snapshot.json"} <= files()
+    keeper.now += 3 * DAYS
+    keeper.publish()
+    kept = files()
+    assert not {"1.snapshot.json", "3.snapshot.json", "2.libraries.json"} & kept
+    assert {"1.root.json", "4.snapshot.json", "4.libraries.json", "1.targets.json"} <= kept
+    assert len(list(keeper.feed.targets.glob("*/*.index"))) == 5
+    state = keeper.feed.published()
+    assert state is not None and inspection.inspect(state).problems == []
+    assert len(visitor.look(keeper.feed.public, 0, 1, 2)) == 3

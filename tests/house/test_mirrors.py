@@ -53,7 +53,7 @@ INSTEAD = {
     "feed/fetcher.py": "tests/feed/test_attack.py",
     "feed/founding.py": COMMAND + "tests/cli/test_feed.py",
     "feed/inspection.py": "tests/feed/test_publication.py",
-    "feed/offer.py": COMMAND + "tests/cli/test_feed.py",
+    "feed/pruning.py": "tests/feed/test_publication.py",
     "feed/repository.py": "tests/feed/test_publication.py",
     "feed/rotation.py": "tests/feed/test_attack.py",
     "feed/server.py": "tests/feed/test_client.py",

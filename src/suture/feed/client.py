@@ -49,6 +49,16 @@ class FeedVersion:
     expires: datetime
 
 
+def last_seen(folder: Path) -> FeedVersion | None:
+    """What a client has seen last, without asking the feed: how old it is when the feed cannot be reached. None for
+    nothing."""
+    try:
+        found: Metadata[Any] = Metadata.from_file(str(folder / "metadata/timestamp.json"))
+    except (exceptions.StorageError, exceptions.RepositoryError):
+        return None
+    return FeedVersion(found.signed.version, found.signed.expires)
+
+
 class Client:
     """What `url` has. `folder` is kept from one time to the next; `root` is the feed's root.json, got in a way that is
     trusted, and needed the first time. Raises `BadOption`, `Untrusted`, `NotFound`."""
@@ -88,8 +98,9 @@ class Client:
         """The newest state, or an error; once for each client. Raises `Untrusted`, `Unreachable`."""
         with self._told():
             self._updater.refresh()
-            found: Metadata[Any] = Metadata.from_file(str(self.folder / "metadata/timestamp.json"))
-        return FeedVersion(found.signed.version, found.signed.expires)
+        found = last_seen(self.folder)
+        assert found is not None
+        return found
 
     def statements(
         self, build_ids: Iterable[str], products: Iterable[Product] = tuple(Product)

@@ -34,6 +34,7 @@ from suture.feed import change, repository, statement
 from suture.feed.change import AddedPatch, Staged, Withdrawal
 from suture.feed.error import BadFeed, NoKey
 from suture.feed.key import Keys
+from suture.feed.pruning import prune
 from suture.feed.repository import Authority, Published, Repository, as_bytes, authority, hashed
 from suture.feed.settings import Settings, stamp
 from suture.feed.shelf import Shelf
@@ -111,6 +112,8 @@ def publish(
         _finish(work, staged, on_step)
         last = feed.published()
         assert last is not None
+        on_step("prune")
+        prune(last, now)
         names = (*(["root"] if successor else []), *signed)
         return Publication(last.timestamp.signed.version, added, withdrawn, names, tuple(work.notes))
 
