@@ -30,6 +30,7 @@ from suture.error import SutureError
 from suture.make.build import build
 from suture.match.correlate import correlate
 from suture.match.run import Run
+from suture.number import BuildId
 from suture.patch.file import SUFFIX, PatchFile, read_patch
 from suture.patch.manifest import FixFact, Target
 
@@ -80,7 +81,7 @@ class Library:
         sectioned = ElfFile.read(pre)
         match = correlate("work.c", "work.o", ElfFile.read(plain), sectioned, shipped)
         change = UnitChange("work.c", "work.o", AtomObject(sectioned), AtomObject(ElfFile.read(post)), delta, match)
-        target = Target(shipped.elf.build_id or "", _LIBRARY, "work", "work", "1", "x86_64")
+        target = Target(shipped.elf.build_id or BuildId(""), _LIBRARY, "work", "work", "1", "x86_64")
         digest = hashlib.sha256((PROGRAMS / "work.c").read_bytes()).hexdigest()
         ledger = Ledger((FileAccount("work.c", (Account(Fate.PATCHED),)),))
         fix = FixFact(f"version {version}", (), digest, ledger)

@@ -15,6 +15,7 @@ from suture.cli.main import VERBS, main
 from suture.elf.object_writer import NewSection, write_object
 from suture.kernel.manifest import SECTION
 from suture.match.proof import MatchedSection, MatchedUnit, Proof, ProvenSymbol
+from suture.number import BuildId, Vaddr
 from suture.patch.manifest import FixFact, RefusedFunction, Target, Verdict
 from suture.patch.seal import seal
 from suture.process.change.apply import apply
@@ -34,17 +35,17 @@ def hostile_manifest(name: str) -> bytes:
     first, *_ = MANIFEST.groups
     function = replace(first.functions[0], name=name)
     refused = (RefusedFunction(name, name, 7, name, name),)
-    units = (MatchedUnit(name, name, True, (MatchedSection(name, 9, 9, 9),), (name,)),)
+    units = (MatchedUnit(name, name, True, (MatchedSection(name, 9, 9, Vaddr(9)),), (name,)),)
     return patch(
         manifest=replace(
             MANIFEST,
             name=name,
-            target=Target(name, name, name, name, name, name),
+            target=Target(BuildId(name), name, name, name, name, name),
             fixes=(FixFact(name, (name,), name),),
             groups=(replace(first, name=name, functions=(function,)),),
             supersedes=(name,),
             verdict=Verdict(False, (name,), refused),
-            proof=Proof(units, (ProvenSymbol(name, 9, (name,)),)),
+            proof=Proof(units, (ProvenSymbol(name, Vaddr(9), (name,)),)),
             toolchain={name: name},
             request={"source": (f"{name}=1",), "fix": (name, name)},
             relaxed=name,

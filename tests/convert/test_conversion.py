@@ -18,6 +18,7 @@ from suture.convert.store import folder_of, is_done, keep, load
 from suture.delta.ledger import Account, Fate, FileAccount, Ledger
 from suture.error import Refused
 from suture.make.make import Made, Making
+from suture.number import BuildId
 from suture.patch.manifest import FixFact, Manifest, RefusedFunction, Target
 from suture.source.fix import Fix, parse
 from suture.source.update import Update
@@ -36,7 +37,7 @@ def made(fixes: Sequence[Fix], wrong: Mapping[str, Account]) -> Making:
     for one in fixes:
         account = wrong.get(one.name) or Account(Fate.PATCHED, functions=(f"of_{one.name}",))
         rows.append(FixFact(one.name, (), "", Ledger((FileAccount(one.files[0].path, (account,)),))))
-    target = Target("aa", "lib.so", "p", "x", "1-1", "x86_64")
+    target = Target(BuildId("aa"), "lib.so", "p", "x", "1-1", "x86_64")
     return Making((Made("f", "id", b"", Manifest("n", target, tuple(rows), (), {})),), (), {})
 
 

@@ -8,6 +8,7 @@ from suture.delta.change import UnitChange
 from suture.match.book import Book
 from suture.match.linker_edit import Kind
 from suture.match.match import MatchedFunction
+from suture.number import Vaddr
 from tests.delta.compiled import STEP, changed
 
 N = "__attribute__((noinline)) "
@@ -41,7 +42,7 @@ def test_the_counterpart_is_found_by_its_section_or_by_its_name() -> None:
     named = replace(change, match=replace(change.match, book=book))
     assert named.address_of(state) == 0x7770
     assert named.address_of(change.post.functions["helper"].hot) is None
-    match = replace(change.match, book=book, functions={"helper": MatchedFunction("helper", 0x8880, 24)})
+    match = replace(change.match, book=book, functions={"helper": MatchedFunction("helper", Vaddr(0x8880), 24)})
     placed = replace(change, match=match)
     assert placed.address_of(change.post.functions["helper"].hot) == 0x8880
     assert (placed.size_in_run("helper"), placed.size_in_run("f")) == (24, None)

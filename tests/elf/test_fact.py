@@ -2,10 +2,11 @@ from __future__ import annotations
 
 from suture.elf.abi import SectionFlag, SectionType, SymbolType
 from suture.elf.fact import Section, Symbol
+from suture.number import FileOffset, Vaddr
 
 
 def section(flags: int = 0, sh_type: int = SectionType.PROGBITS) -> Section:
-    return Section(1, "s", sh_type, flags, 0, 0, 0, 0, 0, 0, 0)
+    return Section(1, "s", sh_type, flags, Vaddr(0), FileOffset(0), 0, 0, 0, 0, 0)
 
 
 def test_each_flag_says_one_thing() -> None:

@@ -18,6 +18,7 @@ from suture.elf.file import BadElf, ElfFile, _Names, build_id_in
 from suture.elf.object_writer import NewSection, write_object
 from suture.error import Unsupported
 from suture.match.run import Run
+from suture.number import Vaddr
 
 SOURCE = """
 #include <stdlib.h>
@@ -134,13 +135,13 @@ def test_bytes_at_an_address_are_those_of_its_segment(files: list[Path]) -> None
     for s in loads:
         whole = elf.data[s.p_offset : s.p_offset + s.p_filesz].ljust(s.p_memsz, b"\0")
         assert elf.read_at(s.p_vaddr, s.p_memsz) == whole
-        assert elf.read_at(s.p_vaddr + 3, 5) == whole[3:8]
-        assert elf.read_at(s.p_vaddr + s.p_memsz - 2, 2) == whole[-2:]
+        assert elf.read_at(Vaddr(s.p_vaddr + 3), 5) == whole[3:8]
+        assert elf.read_at(Vaddr(s.p_vaddr + s.p_memsz - 2), 2) == whole[-2:]
         for start, size in ((s.p_vaddr + s.p_memsz - 2, 3), (s.p_vaddr - 1, 2)):
             with pytest.raises(BadElf, match=f"address {start:#x} is not in a loaded segment"):
-                elf.read_at(start, size)
+                elf.read_at(Vaddr(start), size)
     last = loads[-1]
-    assert elf.read_at(last.p_vaddr + last.p_filesz - 3, 3 + last.p_memsz - last.p_filesz)[3:] == bytes(
+    assert elf.read_at(Vaddr(last.p_vaddr + last.p_filesz - 3), 3 + last.p_memsz - last.p_filesz)[3:] == bytes(
         last.p_memsz - last.p_filesz
     )
 

@@ -15,6 +15,7 @@ from suture.elf.call_frame import BadCallFrame, entries
 from suture.elf.file import BadElf, ElfFile
 from suture.error import Unsupported
 from suture.kernel import manifest as kernel
+from suture.number import Address, Bias
 from suture.patch.file import MANIFEST_SECTION, parse_patch
 from suture.patch.link import Place, lay_out, link, slots_read
 from suture.patch.manifest import BadPatch, SymbolKind, parse_manifest
@@ -32,8 +33,10 @@ def patch(data: bytes) -> bool:
     refused."""
     try:
         found = parse_patch(seal(data), "p")
-        names = {n: 1 << 32 for n, s in found.manifest.symbols.items() if s.kind is SymbolKind.IMPORT}
-        place = Place(0x7F0000000000, 0x7F0000100000, dict.fromkeys(slots_read(found), 1 << 33), names, {})
+        names = {n: Address(1 << 32) for n, s in found.manifest.symbols.items() if s.kind is SymbolKind.IMPORT}
+        place = Place(
+            Address(0x7F0000000000), Bias(0x7F0000100000), dict.fromkeys(slots_read(found), Address(1 << 33)), names, {}
+        )
         linked = link(found, lay_out(found), place)
         assert parse_manifest(found.manifest.to_json(), "p") == found.manifest
     except BadPatch:

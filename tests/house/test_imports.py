@@ -11,11 +11,12 @@ import pytest
 
 SOURCE = Path(__file__).resolve().parents[2] / "src" / "suture"
 
-EVERYWHERE = {"error", "refusal", "visible"}
+EVERYWHERE = {"error", "number", "refusal", "visible"}
 
 MAY_IMPORT = {
     "report": set(),
     "error": {"report"},
+    "number": set(),
     "refusal": set(),
     "visible": set(),
     "command": set(),

@@ -16,6 +16,7 @@ from suture.elf.object_writer import NewSection, write_object
 from suture.kernel.manifest import SECTION, identity, parse_patch, unsigned
 from suture.make_kernel.signature import sign
 from suture.match.proof import MatchedSection, MatchedUnit, ProvenSymbol
+from suture.number import Vaddr
 from suture.patch.manifest import BadPatch
 from suture.patch.seal import seal
 from tests.kernel.conftest import manifest
@@ -34,13 +35,13 @@ def test_a_manifest_is_read_back_as_it_was_written() -> None:
     assert parse_patch(module(own.to_json()), "x").manifest == own
 
 
-UNIT = MatchedUnit("a.c", "vmlinux", True, (MatchedSection(".text", 9, 8, 1 << 63),), ("f",))
+UNIT = MatchedUnit("a.c", "vmlinux", True, (MatchedSection(".text", 9, 8, Vaddr(1 << 63)),), ("f",))
 FULL = replace(
     manifest(objects={"ext4": "aa"}),
     keep=("it changes data",),
     notes=("a note",),
     units=(UNIT,),
-    symbols=(ProvenSymbol("f", 4096, ("a.c .text+0x1",)),),
+    symbols=(ProvenSymbol("f", Vaddr(4096), ("a.c .text+0x1",)),),
     toolchain={"compiler": "gcc 12"},
     request={"source": ("linux=6.1",), "fix": ("a.patch", "text\udc80\n")},
 )

@@ -11,6 +11,7 @@ from suture.delta.line import line_of
 from suture.elf.file import ElfFile
 from suture.make.build import build
 from suture.match.run import Run
+from suture.number import BuildId
 from suture.patch.file import parse_patch
 from suture.patch.manifest import RefusedFunction, Target
 from suture.patch.x86_64 import JUMP_SIZE
@@ -27,7 +28,7 @@ long h(long x) { return x - 9; }
 
 def built_of(made: Any, *refused: RefusedFunction) -> Any:
     run = Run.read(made.shipped)
-    target = Target(run.elf.build_id or "", "shipped", "p", "p", "1", "x86_64")
+    target = Target(run.elf.build_id or BuildId(""), "shipped", "p", "p", "1", "x86_64")
     return build(
         "p-1", target, made.changes(), run, [], made.elsewhere, {"compiler": "gcc"}, {"source": ("p=1",)}, refused
     )
@@ -83,7 +84,7 @@ def test_units_are_taken_in_the_order_of_their_names_whatever_order_they_come_in
     fix = {"a.c": SOURCE.replace("* 3", "* 4"), "b.c": sources["b.c"].replace("* 11", "* 12")}
     made = package(sources, fix, "f other")
     run, changes = Run.read(made.shipped), made.changes()
-    target = Target(run.elf.build_id or "", "shipped", "p", "p", "1", "x86_64")
+    target = Target(run.elf.build_id or BuildId(""), "shipped", "p", "p", "1", "x86_64")
     both = [build("p", target, c, run, [], made.elsewhere, {}, {}).data for c in (changes, changes[::-1])]
     assert len(changes) == 2 and both[0] == both[1]
 

@@ -12,6 +12,7 @@ import pytest
 from suture.make import caller
 from suture.make.caller import ReferringField, places_that_refer
 from suture.match.run import Run
+from suture.number import Vaddr
 
 SOURCE = """
 __attribute__((noinline)) int wanted(int x) { __asm__(""); return x * 3; }
@@ -43,9 +44,9 @@ def test_calls_jumps_addresses_and_tables_are_found(tmp_path: Path) -> None:
     run = built(tmp_path, "-shared", "-fPIC", "-fvisibility=hidden")
     known = {s.name: s for s in run.elf.symbols if s.has_section}
     wanted, table = known["wanted"].st_value, known["table"].st_value
-    found = places_that_refer(run, wanted)
+    found = places_that_refer(run, Vaddr(wanted))
     assert found is not None
-    assert found[0] == ReferringField(table + 8, False)
+    assert found[0] == ReferringField(Vaddr(table + 8), False)
     code = {p.address: p.is_branch for p in found[1:]}
     text = subprocess.run(["objdump", "-d", tmp_path / "a.so"], capture_output=True, text=True, check=True).stdout
     lines = [line.split("\t") for line in text.splitlines() if line.count("\t") == 2 and f"{wanted:x} <wanted>" in line]
@@ -60,7 +61,7 @@ def test_calls_jumps_addresses_and_tables_are_found(tmp_path: Path) -> None:
 def test_of_a_program_at_a_fixed_address_nothing_can_be_told(tmp_path: Path) -> None:
     (tmp_path / "m.c").write_text("int main(void) { return 0; }")
     subprocess.run(["gcc", "-no-pie", "-o", tmp_path / "m", tmp_path / "m.c"], check=True)
-    assert places_that_refer(Run.read(tmp_path / "m"), 0x401000) is None
+    assert places_that_refer(Run.read(tmp_path / "m"), Vaddr(0x401000)) is None
 
 
 def slowly(code: bytes, target: int) -> list[int]:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from suture.elf.abi import R
 from suture.make.entry import Entry, plan_entry
+from suture.number import Vaddr
 from suture.refusal import Refusal
 
 # Loads a library, sends every function that can be diverted through its thunk, and prints what selftest() returns.
@@ -213,7 +214,7 @@ def test_an_exception_unwinds_through_a_call_that_was_displaced(tmp_path: Path) 
 
 
 def refusal(code: str, address: int = 0x1000, targets: tuple[int, ...] = ()) -> str:
-    plan = plan_entry(bytes.fromhex(code), address, targets)
+    plan = plan_entry(bytes.fromhex(code), Vaddr(address), targets)
     assert isinstance(plan, Refusal), plan
     assert plan.remedy
     return plan.reason
@@ -224,12 +225,12 @@ NOPS = "0f1f440000"
 
 def test_a_function_shorter_than_a_jump_is_refused() -> None:
     assert "too short: 4 bytes" in refusal("31c0c390")
-    assert isinstance(plan_entry(bytes.fromhex("31c0c39090"), 0x1000), Entry)
+    assert isinstance(plan_entry(bytes.fromhex("31c0c39090"), Vaddr(0x1000)), Entry)
 
 
 def test_endbr64_is_kept_and_counts_toward_the_needed_length() -> None:
     assert "too short: 8 bytes, a jump needs 9" in refusal("f30f1efa" + "909090c3")
-    plan = plan_entry(bytes.fromhex("f30f1efa" + NOPS + "c3"), 0x1000)
+    plan = plan_entry(bytes.fromhex("f30f1efa" + NOPS + "c3"), Vaddr(0x1000))
     assert isinstance(plan, Entry)
     assert (plan.entry, plan.displaced) == (4, 5)
 
@@ -238,10 +239,10 @@ LOOP = "31c09090ffcf" + "75fa" + "c3"  # xor eax,eax; nop; nop; dec edi; jne +2
 
 
 def test_the_jump_goes_to_the_head_of_a_loop_when_what_stands_before_it_can_be_undone() -> None:
-    plan = plan_entry(bytes.fromhex(LOOP), 0x1000)
+    plan = plan_entry(bytes.fromhex(LOOP), Vaddr(0x1000))
     assert isinstance(plan, Entry)
     assert (plan.entry, plan.displaced, plan.undo.hex()) == (2, 6, "b808000000")
-    plan = plan_entry(bytes.fromhex("55" + "4889e5" + "9090ffcf" + "75fa" + "5dc3"), 0x1000)
+    plan = plan_entry(bytes.fromhex("55" + "4889e5" + "9090ffcf" + "75fa" + "5dc3"), Vaddr(0x1000))
     assert isinstance(plan, Entry)
     assert (plan.entry, plan.undo.hex()) == (4, "5d")
 
@@ -252,17 +253,17 @@ def test_a_branch_into_the_overwritten_bytes_is_refused() -> None:
 
 
 def test_where_old_frames_go_on_a_branch_into_the_overwritten_bytes_or_to_the_jump_behind_a_lead_is_refused() -> None:
-    plan = plan_entry(bytes.fromhex(LOOP), 0x1000, relaxed=True)
+    plan = plan_entry(bytes.fromhex(LOOP), Vaddr(0x1000), relaxed=True)
     assert isinstance(plan, Refusal) and "offset 2" in plan.reason
-    crossing = plan_entry(bytes.fromhex("554889e5" + NOPS + "5dc3"), 0x1FFE, relaxed=True)
+    crossing = plan_entry(bytes.fromhex("554889e5" + NOPS + "5dc3"), Vaddr(0x1FFE), relaxed=True)
     assert isinstance(crossing, Entry) and crossing.entry == 4
 
 
 def test_a_branch_to_the_entry_or_behind_the_jump_is_allowed() -> None:
-    plan = plan_entry(bytes.fromhex("31c09090ffcf" + "75f8" + "c3"), 0x1000)
+    plan = plan_entry(bytes.fromhex("31c09090ffcf" + "75f8" + "c3"), Vaddr(0x1000))
     assert isinstance(plan, Entry)
     assert (plan.entry, plan.displaced, plan.undo) == (0, 6, b"")
-    assert isinstance(plan_entry(bytes.fromhex(NOPS + "c3"), 0x1000, (0, 5)), Entry)
+    assert isinstance(plan_entry(bytes.fromhex(NOPS + "c3"), Vaddr(0x1000), (0, 5)), Entry)
 
 
 def test_an_address_taken_of_an_overwritten_byte_is_refused() -> None:
@@ -271,7 +272,7 @@ def test_an_address_taken_of_an_overwritten_byte_is_refused() -> None:
 
 def test_entry_bytes_on_two_pages_are_refused_when_no_later_place_will_do() -> None:
     assert "straddles a page" in refusal("8b07" + "89c1" + NOPS + "c3", address=0x1FFE)  # mov (%rdi),%eax may fault
-    assert isinstance(plan_entry(bytes.fromhex(NOPS + "c3"), 0x1FFB), Entry)
+    assert isinstance(plan_entry(bytes.fromhex(NOPS + "c3"), Vaddr(0x1FFB)), Entry)
     assert "straddles a page" in refusal("f30f1efa" + "8b07" + "89c1" + NOPS + "c3", address=0x1FFA)
 
 
@@ -287,7 +288,7 @@ LEADS = [
 
 @pytest.mark.parametrize(("code", "address", "entry", "undo"), LEADS)
 def test_a_jump_that_would_cross_a_page_goes_to_the_next_one(code: str, address: int, entry: int, undo: str) -> None:
-    plan = plan_entry(bytes.fromhex(code), address)
+    plan = plan_entry(bytes.fromhex(code), Vaddr(address))
     assert isinstance(plan, Entry)
     assert (plan.entry, plan.undo.hex()) == (entry, undo)
     assert (address + entry) // 4096 == (address + entry + 4) // 4096
@@ -307,14 +308,14 @@ def test_bytes_that_do_not_decode_are_refused_wherever_they_are() -> None:
 
 
 def test_nothing_is_kept_behind_an_instruction_that_never_goes_on() -> None:
-    plan = plan_entry(bytes.fromhex("31c0c3909090"), 0x1000)
+    plan = plan_entry(bytes.fromhex("31c0c3909090"), Vaddr(0x1000))
     assert isinstance(plan, Entry)
     assert plan.thunk == bytes.fromhex("31c0c3")
     assert plan.relocations == ()
 
 
 def test_a_function_that_ends_with_its_displaced_bytes_falls_through_to_what_follows() -> None:
-    plan = plan_entry(bytes.fromhex(NOPS), 0x1000)
+    plan = plan_entry(bytes.fromhex(NOPS), Vaddr(0x1000))
     assert isinstance(plan, Entry)
     assert plan.symbols == {".run+0x1005": 0x1005}
     assert [r.r_type for r in plan.relocations] == [R.PLT32]
@@ -323,7 +324,7 @@ def test_a_function_that_ends_with_its_displaced_bytes_falls_through_to_what_fol
 @given(st.binary(min_size=0, max_size=40), st.integers(0x1000, 0x3000))
 @settings(max_examples=300, deadline=None)
 def test_any_bytes_give_a_plan_or_a_refusal(code: bytes, address: int) -> None:
-    plan = plan_entry(code, address)
+    plan = plan_entry(code, Vaddr(address))
     if isinstance(plan, Entry):
         assert 5 <= plan.displaced <= len(code) - plan.entry
         assert all(0 <= r.r_offset <= len(plan.thunk) - 4 for r in plan.relocations)

@@ -15,6 +15,7 @@ from suture.make.resolve import FoundSymbol, Resolver, Unresolvable
 from suture.match.book import Book, Contradiction
 from suture.match.linker_edit import Kind
 from suture.match.run import Run, Slot, SlotKind
+from suture.number import Vaddr
 from suture.patch.manifest import ImportedSymbol, SymbolKind
 
 IMAGE, SLOT, IMPORT = SymbolKind.IMAGE, SymbolKind.SLOT, SymbolKind.IMPORT
@@ -22,11 +23,11 @@ FIXED = (R.PC32, R.R_32, R.R_32S)
 
 
 def got(address: int, name: str = "f", version: str = "") -> Slot:
-    return Slot(address, SlotKind.SYMBOL, name, version, 0, jump=False, got=True)
+    return Slot(Vaddr(address), SlotKind.SYMBOL, name, version, 0, jump=False, got=True)
 
 
 def jump(address: int, name: str = "f", version: str = "") -> Slot:
-    return Slot(address, SlotKind.SYMBOL, name, version, 0, jump=True, got=False)
+    return Slot(Vaddr(address), SlotKind.SYMBOL, name, version, 0, jump=True, got=False)
 
 
 def export(address: int, version: str = "", hidden: bool = False) -> Any:
@@ -73,58 +74,60 @@ def resolved(facts: Facts, change: Any, r_type: int, known: dict[str, FoundSymbo
 def test_a_reference_that_the_unit_has_already_goes_where_that_one_goes() -> None:
     everything = unit((Kind.SLOT, "f", 0x5000), (Kind.CALL, "f", 0x1020), (Kind.ADDRESS, "f", 0x9000))
     facts = Facts({"f": (got(0x6000),)}, {0x1020: 0x7000}, {"f": (export(0xA000),)})
-    assert resolved(facts, everything, R.REX_GOTPCRELX) == ImportedSymbol(SLOT, 0x5000)
-    assert resolved(facts, everything, R.PLT32) == ImportedSymbol(IMAGE, 0x1020)
+    assert resolved(facts, everything, R.REX_GOTPCRELX) == ImportedSymbol(SLOT, Vaddr(0x5000))
+    assert resolved(facts, everything, R.PLT32) == ImportedSymbol(IMAGE, Vaddr(0x1020))
     for r_type in (R.PC32, R.R_64):
-        assert resolved(facts, everything, r_type) == ImportedSymbol(IMAGE, 0x9000)
+        assert resolved(facts, everything, r_type) == ImportedSymbol(IMAGE, Vaddr(0x9000))
 
 
 def test_a_call_of_what_the_unit_only_loads_goes_through_the_units_slot() -> None:
-    assert resolved(Facts(), unit((Kind.SLOT, "f", 0x5000)), R.PLT32) == ImportedSymbol(SLOT, 0x5000)
+    assert resolved(Facts(), unit((Kind.SLOT, "f", 0x5000)), R.PLT32) == ImportedSymbol(SLOT, Vaddr(0x5000))
 
 
 def test_a_call_that_is_new_to_the_unit_goes_through_the_binarys_plt_or_else_its_slot() -> None:
     slots: dict[str, tuple[Slot, ...]] = {"f": (jump(0x7000),)}
-    assert resolved(Facts(slots, {0x1020: 0x7000}), unit(), R.PLT32) == ImportedSymbol(IMAGE, 0x1020)
+    assert resolved(Facts(slots, {0x1020: 0x7000}), unit(), R.PLT32) == ImportedSymbol(IMAGE, Vaddr(0x1020))
     slots = {"f": (got(0x6000), jump(0x7000))}
-    assert resolved(Facts(slots, {0x1040: 0x9999}), unit(), R.PLT32) == ImportedSymbol(SLOT, 0x6000)
+    assert resolved(Facts(slots, {0x1040: 0x9999}), unit(), R.PLT32) == ImportedSymbol(SLOT, Vaddr(0x6000))
 
 
 def test_the_slot_of_a_plt_alone_is_no_pointer_since_it_may_not_be_bound_yet() -> None:
     """Before the first call such a slot leads into the PLT, whose address is not the function's."""
     facts = Facts({"f": (jump(0x7000),)}, {0x1020: 0x7000})
-    assert resolved(facts, unit(), R.REX_GOTPCRELX) == ImportedSymbol(IMPORT, 0, "f", "")
+    assert resolved(facts, unit(), R.REX_GOTPCRELX) == ImportedSymbol(IMPORT, Vaddr(0), "f", "")
 
 
 def test_what_the_binary_exports_is_an_import_that_others_may_interpose() -> None:
     facts = Facts(exports={"f": (export(0xA000, "V1"),)})
     for r_type in (R.PLT32, R.GOTPCRELX, R.R_64):
-        assert resolved(facts, unit(), r_type) == ImportedSymbol(IMPORT, 0, "f", "V1")
+        assert resolved(facts, unit(), r_type) == ImportedSymbol(IMPORT, Vaddr(0), "f", "V1")
 
 
 def test_code_that_was_compiled_to_bind_an_export_directly_does() -> None:
     facts = Facts(exports={"f": (export(0xA000, "V1"),)})
     for r_type in FIXED:
-        assert resolved(facts, unit(), r_type) == ImportedSymbol(IMAGE, 0xA000)
+        assert resolved(facts, unit(), r_type) == ImportedSymbol(IMAGE, Vaddr(0xA000))
 
 
 def test_an_executable_binds_its_own_exports_to_itself() -> None:
     facts = Facts(exports={"f": (export(0xA000),)}, is_symbolic=True)
     for r_type in (R.PLT32, R.GOTPCRELX, R.R_64, *FIXED):
-        assert resolved(facts, unit(), r_type) == ImportedSymbol(IMAGE, 0xA000)
+        assert resolved(facts, unit(), r_type) == ImportedSymbol(IMAGE, Vaddr(0xA000))
 
 
 @pytest.mark.parametrize("order", [1, -1])
 def test_of_two_versions_of_an_export_the_default_one_counts(order: int) -> None:
     rows = (export(0xA000, "V1", hidden=True), export(0xB000, "V2"))[::order]
-    assert resolved(Facts(exports={"f": rows}), unit(), R.PLT32) == ImportedSymbol(IMPORT, 0, "f", "V2")
-    assert resolved(Facts(exports={"f": rows}, is_symbolic=True), unit(), R.PLT32) == ImportedSymbol(IMAGE, 0xB000)
+    assert resolved(Facts(exports={"f": rows}), unit(), R.PLT32) == ImportedSymbol(IMPORT, Vaddr(0), "f", "V2")
+    assert resolved(Facts(exports={"f": rows}, is_symbolic=True), unit(), R.PLT32) == ImportedSymbol(
+        IMAGE, Vaddr(0xB000)
+    )
 
 
 def test_of_two_versions_that_the_binary_asks_for_a_new_reference_gets_neither_slot_but_the_default() -> None:
     facts = Facts({"f": (got(0x6000, version="V1"), jump(0x7000, version="V2"))}, {0x1020: 0x7000})
     for r_type in (R.PLT32, R.REX_GOTPCRELX, R.R_64):
-        assert resolved(facts, unit(), r_type) == ImportedSymbol(IMPORT, 0, "f", "")
+        assert resolved(facts, unit(), r_type) == ImportedSymbol(IMPORT, Vaddr(0), "f", "")
 
 
 def test_a_reference_that_names_its_version_gets_that_one() -> None:
@@ -132,27 +135,31 @@ def test_a_reference_that_names_its_version_gets_that_one() -> None:
     resolver = Resolver(cast(Run, Facts(slots)), Elsewhere())
     for version, expected in (("V1", 0x6000), ("V2", 0x6008)):
         name = resolver.external(unit(), f"f@{version}", R.REX_GOTPCRELX)
-        assert resolver.symbols[name] == ImportedSymbol(SLOT, expected)
+        assert resolver.symbols[name] == ImportedSymbol(SLOT, Vaddr(expected))
     name = resolver.external(unit(), "f@V3", R.PLT32)
-    assert resolver.symbols[name] == ImportedSymbol(IMPORT, 0, "f", "V3")
+    assert resolver.symbols[name] == ImportedSymbol(IMPORT, Vaddr(0), "f", "V3")
 
 
 def test_a_name_of_another_unit_lies_where_that_unit_was_found() -> None:
-    known = {"f": FoundSymbol(0xC000, "b.c defines it and was found")}
+    known = {"f": FoundSymbol(Vaddr(0xC000), "b.c defines it and was found")}
     for r_type in (R.PLT32, R.REX_GOTPCRELX, R.R_64, *FIXED):
-        assert resolved(Facts(), unit(), r_type, known) == ImportedSymbol(IMAGE, 0xC000)
+        assert resolved(Facts(), unit(), r_type, known) == ImportedSymbol(IMAGE, Vaddr(0xC000))
 
 
 def test_a_name_that_nothing_here_defines_is_an_import_of_any_version_unless_a_slot_names_one() -> None:
-    assert resolved(Facts(), unit(), R.PLT32) == ImportedSymbol(IMPORT, 0, "f", "")
-    assert resolved(Facts({"f": (jump(0x7000, version="V3"),)}), unit(), R.R_64) == ImportedSymbol(IMPORT, 0, "f", "V3")
+    assert resolved(Facts(), unit(), R.PLT32) == ImportedSymbol(IMPORT, Vaddr(0), "f", "")
+    assert resolved(Facts({"f": (jump(0x7000, version="V3"),)}), unit(), R.R_64) == ImportedSymbol(
+        IMPORT, Vaddr(0), "f", "V3"
+    )
 
 
 @pytest.mark.parametrize("r_type", FIXED)
 def test_what_is_named_directly_and_lies_elsewhere_is_an_import_of_the_version_that_the_binary_has(r_type: int) -> None:
     """Which instructions can go round by a slot is told by tests/make/test_indirect.py."""
-    assert resolved(Facts(), unit(), r_type) == ImportedSymbol(IMPORT, 0, "f", "")
-    assert resolved(Facts({"f": (got(0x6000, version="V3"),)}), unit(), r_type) == ImportedSymbol(IMPORT, 0, "f", "V3")
+    assert resolved(Facts(), unit(), r_type) == ImportedSymbol(IMPORT, Vaddr(0), "f", "")
+    assert resolved(Facts({"f": (got(0x6000, version="V3"),)}), unit(), r_type) == ImportedSymbol(
+        IMPORT, Vaddr(0), "f", "V3"
+    )
 
 
 def test_other_units_are_only_asked_when_the_binary_itself_does_not_tell() -> None:
@@ -173,14 +180,14 @@ def test_places_that_disagree_are_an_error_and_no_vote() -> None:
 
 def test_one_static_name_at_two_addresses_becomes_two_symbols() -> None:
     resolver = Resolver(cast(Run, Facts()), Elsewhere())
-    names = [resolver.image("state", address, ("somewhere",)) for address in (0x100, 0x200, 0x100)]
+    names = [resolver.image("state", Vaddr(address), ("somewhere",)) for address in (0x100, 0x200, 0x100)]
     assert len(set(names)) == 2 and names[0] == names[2]
     assert [resolver.symbols[n].address for n in names] == [0x100, 0x200, 0x100]
 
 
 def test_a_name_that_the_patch_defines_itself_is_left_to_it() -> None:
     resolver = Resolver(cast(Run, Facts()), Elsewhere(), taken={"state"})
-    name = resolver.image("state", 0x100, ("somewhere",))
+    name = resolver.image("state", Vaddr(0x100), ("somewhere",))
     assert name != "state" and resolver.symbols[name].address == 0x100 and "state" not in resolver.symbols
 
 

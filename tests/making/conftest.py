@@ -31,6 +31,7 @@ from suture.make.resolve import FoundSymbol
 from suture.match.correlate import correlate
 from suture.match.match import Match, NoMatch
 from suture.match.run import Run
+from suture.number import BuildId, Vaddr
 from suture.patch.file import PatchFile, parse_patch
 from suture.patch.manifest import FixFact, Manifest, RefusedFunction, ReplacedFunction, Target
 from suture.process.change.apply import apply
@@ -185,7 +186,7 @@ class Package:
         plain, sections = (self.object("pre", unit, v) for v in (Variant.PLAIN, Variant.SECTIONS))
         return correlate(unit, unit + ".o", plain, sections, Run.read(self.shipped), partial(self.called, unit))
 
-    def called(self, unit: str, name: str) -> int | None:
+    def called(self, unit: str, name: str) -> Vaddr | None:
         """Where the other units lead under a name."""
         run = Run.read(self.shipped)
         for other in self.sources:
@@ -225,7 +226,7 @@ class Package:
 
     def build(self) -> Built:
         run = Run.read(self.shipped)
-        target = Target(run.elf.build_id or "", self.shipped.name, "p", "p", "1", "x86_64")
+        target = Target(run.elf.build_id or BuildId(""), self.shipped.name, "p", "p", "1", "x86_64")
         whole = Ledger((FileAccount("a.c", (Account(Fate.PATCHED),)),))
         fixes = [FixFact("x.patch", ("CVE-2099-0001",), "00", whole)]
         told = None if self.members is None else lambda _: self.members

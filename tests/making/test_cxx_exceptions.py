@@ -14,6 +14,7 @@ import pytest
 
 from suture.cli.main import main as status_command
 from suture.error import ExitCode, Refused
+from suture.number import Address
 from suture.patch.file import PatchFile
 from suture.patch.finder import encode_hook
 from suture.patch.record import Record
@@ -261,7 +262,7 @@ def test_a_runtime_that_somebody_else_has_diverted_is_refused(package: Any) -> N
         runtime = find_runtime(tracee, [])
         assert runtime is not None and not runtime.chain
         mem = os.open(f"/proc/{pid}/mem", os.O_RDWR)
-        memory.write(pid, mem, runtime.function + runtime.entry, encode_hook(runtime.function))
+        memory.write(pid, mem, Address(runtime.function + runtime.entry), encode_hook(runtime.function))
         os.close(mem)
     with pytest.raises(Refused, match="diverted, and not by a patch"):
         apply(pid, patch)

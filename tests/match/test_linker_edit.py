@@ -14,6 +14,7 @@ from suture.match.correlate import correlate
 from suture.match.linker_edit import Implied, Kind, implied, open_range, swallowed_until
 from suture.match.match import Match
 from suture.match.run import Run
+from suture.number import Vaddr
 
 PLACE, FIELD = 0x401000, 8
 """Link-time address of the field, and its offset in the pieces of code below, which stand in eight bytes and more."""
@@ -303,10 +304,10 @@ def test_all_that_is_read_back_agrees_with_the_symbols_of_the_link(
         if kind is Kind.ADDRESS:
             assert value == real[name], (name, places)
         elif kind is Kind.CALL:
-            assert value == real[name] or run.slots[run.plt[value]].symbol == name
+            assert value == real[name] or run.slots[run.plt[Vaddr(value)]].symbol == name
         elif kind is Kind.SLOT:
-            slot = run.slots.get(value)
-            held = slot.value if slot is not None else int.from_bytes(run.elf.read_at(value, 8), "little")
+            slot = run.slots.get(Vaddr(value))
+            held = slot.value if slot is not None else int.from_bytes(run.elf.read_at(Vaddr(value), 8), "little")
             assert (slot is not None and slot.symbol == name) or held == real[name]
         elif kind is Kind.THREAD_OFFSET:
             assert value == real[name] - size, (name, places)

@@ -10,6 +10,7 @@ from suture.match.book import Book
 from suture.match.linker_edit import Kind
 from suture.match.match import Match, MatchedFunction, NoMatch
 from suture.match.proof import MatchedUnit
+from suture.number import Vaddr
 
 
 def match(*rows: tuple[Kind, str, int]) -> Match:
@@ -25,7 +26,7 @@ def binary(plt: dict[int, int]) -> Any:
 
 def test_a_function_lies_where_it_was_found_whatever_else_is_noted() -> None:
     one = match((Kind.ADDRESS, "f", 0x2000), (Kind.ADDRESS, "v", 0x3000), (Kind.CALL, "g", 0x4000))
-    one.functions["f"] = MatchedFunction("f", 0x1000, 16)
+    one.functions["f"] = MatchedFunction("f", Vaddr(0x1000), 16)
     assert (one.address_of("f"), one.address_of("v"), one.address_of("g")) == (0x1000, 0x3000, None)
 
 

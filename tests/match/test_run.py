@@ -13,6 +13,7 @@ from suture.elf.file import BadElf, ElfFile
 from suture.elf.object_writer import NewSection, write_object
 from suture.error import Unsupported
 from suture.match.run import Run, SlotKind, _relr
+from suture.number import Vaddr
 
 
 @pytest.fixture
@@ -131,10 +132,13 @@ def test_packed_relocations_say_the_same_as_plain_ones(made: Path) -> None:
     plain, packed = (Run.read(made / n) for n in ("pie", "relr"))
     for run in (plain, packed):
         known = addresses(made / ("pie" if run is plain else "relr"))
-        assert [run.pointer_at(known["table"] + 8 * n) for n in range(2)] == [known["seven"], known["outside"]]
-        assert run.pointer_at(known["pointer"]) == known["far_data"]
-        assert [run.data_at(run.pointer_at(known["words"] + 8 * n) or 0, 4) for n in range(2)] == [b"one\0", b"two\0"]
-        assert run.pointer_at(known["shown"]) is None
+        assert [run.pointer_at(Vaddr(known["table"] + 8 * n)) for n in range(2)] == [known["seven"], known["outside"]]
+        assert run.pointer_at(Vaddr(known["pointer"])) == known["far_data"]
+        assert [run.data_at(run.pointer_at(Vaddr(known["words"] + 8 * n)) or Vaddr(0), 4) for n in range(2)] == [
+            b"one\0",
+            b"two\0",
+        ]
+        assert run.pointer_at(Vaddr(known["shown"])) is None
 
 
 def test_bitmaps_of_packed_relocations() -> None:
@@ -146,11 +150,11 @@ def test_bitmaps_of_packed_relocations() -> None:
 
 def test_pointers_of_a_program_at_a_fixed_address_are_plain_numbers(made: Path) -> None:
     run, known = Run.read(made / "fixed"), addresses(made / "fixed")
-    assert run.pointer_at(known["pointer"]) == known["far_data"]
-    assert run.pointer_at(0x10) is None
+    assert run.pointer_at(Vaddr(known["pointer"])) == known["far_data"]
+    assert run.pointer_at(Vaddr(0x10)) is None
     library, inside = Run.read(made / "liba.so"), addresses(made / "liba.so")
-    assert library.pointer_at(inside["table"]) == inside["seven"]
-    assert library.pointer_at(inside["table"] + 8) is None  # another library's
+    assert library.pointer_at(Vaddr(inside["table"])) == inside["seven"]
+    assert library.pointer_at(Vaddr(inside["table"] + 8)) is None  # another library's
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -174,10 +178,10 @@ def test_code_is_that_of_executable_sections_without_plts(made: Path) -> None:
     assert {c.name for c in run.code} == {".text", ".init", ".fini"} and run.code[0].name == ".text"
     text = run.code[0]
     assert run.code_at(text.address, len(text.data)) == text.data
-    assert run.code_at(text.address + 3, 4) == text.data[3:7]
-    assert run.code_at(text.address + 3, len(text.data)) is None
-    assert run.code_at(text.address - 1, 4) in (None, *(c.data[-1:] + text.data[:3] for c in run.code))
-    assert run.code_at(0, 4) is None
+    assert run.code_at(Vaddr(text.address + 3), 4) == text.data[3:7]
+    assert run.code_at(Vaddr(text.address + 3), len(text.data)) is None
+    assert run.code_at(Vaddr(text.address - 1), 4) in (None, *(c.data[-1:] + text.data[:3] for c in run.code))
+    assert run.code_at(Vaddr(0), 4) is None
 
 
 def test_names_that_are_exported_imported_and_known(made: Path) -> None:
@@ -204,9 +208,9 @@ def test_what_an_ifunc_chose_goes_into_slots(made: Path) -> None:
     run, known = Run.read(made / "pie"), addresses(made / "pie")
     assert run.resolvers == {known["chosen"]}
     assert list(run.chosen) == [known["chosen"]] and all(
-        run.slots[a].kind is SlotKind.INDIRECT for a in run.chosen[known["chosen"]]
+        run.slots[a].kind is SlotKind.INDIRECT for a in run.chosen[Vaddr(known["chosen"])]
     )
-    assert run.chosen[known["chosen"]] == tuple(sorted(run.chosen[known["chosen"]]))
+    assert run.chosen[Vaddr(known["chosen"])] == tuple(sorted(run.chosen[Vaddr(known["chosen"])]))
     assert Run.read(made / "libo.so").resolvers == frozenset()
 
 

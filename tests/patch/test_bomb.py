@@ -11,6 +11,7 @@ from dataclasses import replace
 import pytest
 
 from suture.elf.file import ElfFile
+from suture.number import Vaddr
 from suture.patch.file import MANIFEST_SECTION, parse_patch
 from suture.patch.link import lay_out
 from suture.patch.manifest import BadPatch, Group, RefusedFunction, Verdict
@@ -82,7 +83,7 @@ BOMBS: dict[str, Callable[[], bytearray]] = {
     "60,000 empty groups": manifest(replace(MANIFEST, groups=(*MANIFEST.groups, *EMPTY)).to_json()),
     "more functions than any": manifest(
         replace(MANIFEST, groups=tuple(Group(f"g{n}",
-        (replace(FUNCTION, address=4096 + 64 * n),)) for n in range(MOST_FUNCTIONS + 1))).to_json()
+        (replace(FUNCTION, address=Vaddr(4096 + 64 * n)),)) for n in range(MOST_FUNCTIONS + 1))).to_json()
     ),
     "deep": manifest(b"[" * 1_000_000),
     "deep objects": manifest(b'{"a":' * 1_000_000),
@@ -109,7 +110,7 @@ def test_a_bomb_is_refused_at_little_cost(name: str) -> None:
 
 
 def test_as_many_functions_as_are_allowed_are_laid_out_in_moments() -> None:
-    groups = tuple(Group(f"g{n}", (replace(FUNCTION, address=4096 + 64 * n),)) for n in range(MOST_FUNCTIONS))
+    groups = tuple(Group(f"g{n}", (replace(FUNCTION, address=Vaddr(4096 + 64 * n)),)) for n in range(MOST_FUNCTIONS))
     begin = time.process_time()
     assert len(lay_out(parse_patch(patch(manifest=replace(MANIFEST, groups=groups)), "p")).stubs) == MOST_FUNCTIONS
     assert time.process_time() - begin < 10

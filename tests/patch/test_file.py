@@ -16,6 +16,7 @@ from suture.elf import abi
 from suture.elf.abi import SectionFlag, SectionType, SymbolType
 from suture.elf.file import ElfFile
 from suture.elf.object_writer import NewRelocation, NewSection, NewSymbol, write_object
+from suture.number import Address, Bias, BuildId, Vaddr
 from suture.patch.file import MANIFEST_SECTION, parse_patch, read_patch
 from suture.patch.link import Place, lay_out, link, slots_read
 from suture.patch.manifest import (
@@ -32,9 +33,9 @@ from suture.patch.manifest import (
 from suture.patch.seal import seal
 
 MANIFEST = Manifest(
-    "p", Target("ab" * 20, "lib.so", "p", "p", "1", "x86_64"), (FixFact("x.patch", ("CVE-2099-1",), "00"),),
-    (Group("f", (ReplacedFunction("f", 0x1000, 64, "00" * 32, 4, 6, "f", "f.orig"),)),),
-    {"g@got": ImportedSymbol(SymbolKind.SLOT, 0x4000), "h": ImportedSymbol(SymbolKind.IMAGE, 0x2000)},
+    "p", Target(BuildId("ab" * 20), "lib.so", "p", "p", "1", "x86_64"), (FixFact("x.patch", ("CVE-2099-1",), "00"),),
+    (Group("f", (ReplacedFunction("f", Vaddr(0x1000), 64, "00" * 32, 4, 6, "f", "f.orig"),)),),
+    {"g@got": ImportedSymbol(SymbolKind.SLOT, Vaddr(0x4000)), "h": ImportedSymbol(SymbolKind.IMAGE, Vaddr(0x2000))},
 )  # fmt: skip
 SEALED = len(seal(b""))
 CODE = SectionFlag.ALLOC | SectionFlag.EXECINSTR
@@ -64,7 +65,11 @@ def use(data: bytes) -> None:
     data = seal(data[:-SEALED])
     parsed = parse_patch(data, "test")
     place = Place(
-        0x7F0000000000, 0x7F0000100000, {a: 1 for a in slots_read(parsed)}, {n: 1 for n in parsed.manifest.symbols}, {}
+        Address(0x7F0000000000),
+        Bias(0x7F0000100000),
+        {a: Address(1) for a in slots_read(parsed)},
+        {n: Address(1) for n in parsed.manifest.symbols},
+        {},
     )
     link(parsed, lay_out(parsed), place)
 
@@ -285,7 +290,7 @@ def test_new_code_lies_inside_a_section_of_code() -> None:
 
 def test_groups_replace_each_function_once() -> None:
     (f,) = MANIFEST.functions
-    other = replace(f, name="g", address=0x2000)
+    other = replace(f, name="g", address=Vaddr(0x2000))
 
     def told(*groups: tuple[ReplacedFunction, ...]) -> str:
         return refusal(
@@ -296,7 +301,7 @@ def test_groups_replace_each_function_once() -> None:
     assert told() == "replaces no function"
     assert told((f,), ()) == "a group replaces no function"
     assert told((f, other), (f,)) == told((f, f)) == "replaces a function twice"
-    many = tuple(replace(f, address=0x1000 * n) for n in range(1, 8194))
+    many = tuple(replace(f, address=Vaddr(0x1000 * n)) for n in range(1, 8194))
     assert told(many[:-1]) == ""
     assert told(many) == "replaces 8193 functions, more than 8192"
 

@@ -13,6 +13,7 @@ import pytest
 from suture.elf.abi import R, SectionFlag, SectionType, SymbolType
 from suture.elf.file import ElfFile
 from suture.elf.object_writer import NewRelocation, NewSection, NewSymbol, write_object
+from suture.number import Address, Bias, BuildId, Vaddr
 from suture.patch import finder
 from suture.patch.file import PatchFile, parse_patch
 from suture.patch.link import Place, Runtime, lay_out, link
@@ -34,8 +35,8 @@ from suture.patch.x86_64 import PAGE, STUB_SIZE, Stub, decode_stub, encode_stub,
 BASE, BIAS = 0x7F1000000000, 0x7F1000100000
 AX, A, WA = SectionFlag.ALLOC | SectionFlag.EXECINSTR, SectionFlag.ALLOC, SectionFlag.ALLOC | SectionFlag.WRITE
 SYMBOLS = {
-    "image": ImportedSymbol(SymbolKind.IMAGE, 0x1234),
-    "slot": ImportedSymbol(SymbolKind.SLOT, 0x5000),
+    "image": ImportedSymbol(SymbolKind.IMAGE, Vaddr(0x1234)),
+    "slot": ImportedSymbol(SymbolKind.SLOT, Vaddr(0x5000)),
     "import": ImportedSymbol(SymbolKind.IMPORT, name="getpid"),
 }
 
@@ -44,8 +45,8 @@ def patch_of(
     relocations: list[NewRelocation], data: Sequence[NewRelocation] = (), more: Sequence[NewSection] = ()
 ) -> PatchFile:
     manifest = Manifest(
-        "test", Target("aa", "lib.so", "p", "s", "1", "x86_64"), (),
-        (Group("g", (ReplacedFunction("f", 0x2000, 64, "00", 0, 5, "f", "f.orig"),)),), SYMBOLS,
+        "test", Target(BuildId("aa"), "lib.so", "p", "s", "1", "x86_64"), (),
+        (Group("g", (ReplacedFunction("f", Vaddr(0x2000), 64, "00", 0, 5, "f", "f.orig"),)),), SYMBOLS,
     )  # fmt: skip
     sections = [
         NewSection(".text", AX, b"\x90" * 256, 16, relocations=relocations),
@@ -67,7 +68,13 @@ def patch_of(
     return parse_patch(seal(write_object(sections, symbols)), "test")
 
 
-PLACE = Place(BASE, BIAS, {0x5000: 0x7F0012345678}, {"import": 0x7E0000004440}, {0x2000: b"\x55\x48\x89\xe5\x53"})
+PLACE = Place(
+    Address(BASE),
+    Bias(BIAS),
+    {Vaddr(0x5000): Address(0x7F0012345678)},
+    {"import": Address(0x7E0000004440)},
+    {Vaddr(0x2000): b"\x55\x48\x89\xe5\x53"},
+)
 
 
 def test_fields_hold_what_gnu_ld_would_write(tmp_path: Path) -> None:
@@ -141,7 +148,7 @@ def test_slots_of_the_target_are_used_and_imports_go_through_slots_of_the_patch(
 
 
 def test_a_field_that_does_not_reach_is_an_error_and_nothing_is_cut_off() -> None:
-    far = Place(BASE + (8 << 30), BIAS, PLACE.slots, PLACE.imports, PLACE.original)
+    far = Place(Address(BASE + (8 << 30)), Bias(BIAS), PLACE.slots, PLACE.imports, PLACE.original)
     for kind in (R.PC32, R.R_32, R.R_32S):
         patch = patch_of([NewRelocation(8, kind, "image", 0)])
         with pytest.raises(BadPatch):
@@ -167,7 +174,10 @@ def test_record_stub_and_layout_agree() -> None:
 
 def test_stubs_and_jumps_are_what_a_disassembler_reads(tmp_path: Path) -> None:
     code = tmp_path / "code"
-    code.write_bytes(encode_stub(0x10000, Stub(0x20000, 0x30000, 0x40000)) + jump(0x10020, 0x50000))
+    code.write_bytes(
+        encode_stub(Address(0x10000), Stub(Address(0x20000), Address(0x30000), Address(0x40000)))
+        + jump(Address(0x10020), Address(0x50000))
+    )
     text = subprocess.run(
         ["objdump", "-D", "-b", "binary", "-m", "i386:x86-64", "--adjust-vma=0x10000", code],
         capture_output=True,
@@ -176,9 +186,9 @@ def test_stubs_and_jumps_are_what_a_disassembler_reads(tmp_path: Path) -> None:
     ).stdout
     for wanted in ("cmpb   $0x0,", "# 0x20000", "jne    0x30000", "jmp    0x40000", "jmp    0x50000"):
         assert wanted in text
-    assert jump_target(0x10020, jump(0x10020, 0x50000)) == 0x50000
+    assert jump_target(Address(0x10020), jump(Address(0x10020), Address(0x50000))) == 0x50000
     with pytest.raises(ValueError, match="reach"):
-        jump(0x10000, 0x10000 + (1 << 32))
+        jump(Address(0x10000), Address(0x10000 + (1 << 32)))
 
 
 def test_addresses_of_the_record_are_those_of_the_layout() -> None:
@@ -202,7 +212,7 @@ def test_addresses_of_the_record_are_those_of_the_layout() -> None:
     assert (f.old, f.new, f.new_size, f.orig, f.orig_size) == (
         BIAS + 0x2000, BASE + layout.sections[1], 200, BASE + layout.sections[2], 16,
     )  # fmt: skip
-    assert (f.stub, f.original) == (BASE + layout.stubs[0x2000], PLACE.original[0x2000])
+    assert (f.stub, f.original) == (BASE + layout.stubs[Vaddr(0x2000)], PLACE.original[Vaddr(0x2000)])
     assert record.groups[0].switch == BASE + layout.switches[0] == BASE + layout.text_size
     assert len(linked.text) == layout.text_size and len(linked.data) == layout.data_size
     assert layout.size == layout.text_size + layout.data_size
@@ -240,7 +250,7 @@ def test_fields_reach_so_far_and_no_further() -> None:
     def linked(r_type: int, addend: int) -> int:
         patch = patch_of([NewRelocation(8, r_type, "absolute", addend)])
         layout = lay_out(patch)
-        raw = link(patch, layout, replace(PLACE, imports={**PLACE.imports, "absolute": 0}))
+        raw = link(patch, layout, replace(PLACE, imports={**PLACE.imports, "absolute": Address(0)}))
         return int(struct.unpack_from("<I", raw.text, layout.sections[1] + 8)[0])
 
     symbols = SYMBOLS | {"absolute": ImportedSymbol(SymbolKind.IMPORT, name="absolute")}
@@ -258,14 +268,14 @@ def test_fields_reach_so_far_and_no_further() -> None:
 def test_old_parts_and_functions_that_suspend_are_moved_by_the_bias() -> None:
     patch = patch_of([])
     manifest = replace(
-        patch.manifest, suspends=(Suspending("s", 0x3001, 48),),
-        groups=tuple(replace(g, parts=(OldPart("cold", 0x4000, 24),)) for g in patch.manifest.groups),
+        patch.manifest, suspends=(Suspending("s", Vaddr(0x3001), 48),),
+        groups=tuple(replace(g, parts=(OldPart("cold", Vaddr(0x4000), 24),)) for g in patch.manifest.groups),
     )  # fmt: skip
     other = replace(patch, manifest=manifest)
     record = link(other, lay_out(other), PLACE).record
-    assert record.suspends == (PlacedPart("s", BIAS + 0x3001, 48),)
-    assert record.groups[0].parts == (PlacedPart("cold", BIAS + 0x4000, 24),)
-    low = link(other, lay_out(other), replace(PLACE, bias=-0x1000 % (1 << 64))).record
+    assert record.suspends == (PlacedPart("s", Address(BIAS + 0x3001), 48),)
+    assert record.groups[0].parts == (PlacedPart("cold", Address(BIAS + 0x4000), 24),)
+    low = link(other, lay_out(other), replace(PLACE, bias=Bias(-0x1000 % (1 << 64)))).record
     assert low.suspends[0].old == 0x2001 and low.functions[0].old == 0x1000 and low.groups[0].parts[0].old == 0x3000
 
 
@@ -284,7 +294,9 @@ def unwound(*rows: tuple[str, int, int]) -> PatchFile:
     return patch_of([], more=[NewSection(".eh_frame", A, frames, 8, relocations=starts)])
 
 
-RUNTIME = Runtime(0x7E0000010000, 4, b"\x41\x57\x41\x56\x41\x55\x41\x54\x55\x53\x48\x81\xec\xf8\0\0\0", 0)
+RUNTIME = Runtime(
+    Address(0x7E0000010000), 4, b"\x41\x57\x41\x56\x41\x55\x41\x54\x55\x53\x48\x81\xec\xf8\0\0\0", Address(0)
+)
 
 
 def test_the_finder_its_continuation_and_its_table_lie_one_behind_the_other_in_the_text() -> None:
@@ -322,7 +334,7 @@ def test_a_runtime_is_asked_to_go_on_where_its_function_was_diverted() -> None:
     assert made is not None
     frames, f, orig = (layout.sections[n] for n in (section_number(patch, ".eh_frame"), 1, 2))
     for following, wanted in ((0, BASE + made.continuation), (0x7D0000001000, 0x7D0000001000)):
-        linked = link(patch, layout, replace(PLACE, runtime=replace(RUNTIME, following=following)))
+        linked = link(patch, layout, replace(PLACE, runtime=replace(RUNTIME, following=Address(following))))
         whole = linked.text + linked.data
         code = whole[made.continuation :][: finder.CONTINUATION_SIZE]
         behind = RUNTIME.function + RUNTIME.entry + len(RUNTIME.displaced)
@@ -338,7 +350,11 @@ def test_a_runtime_is_asked_to_go_on_where_its_function_was_diverted() -> None:
             finder.Described(orig, orig + 16, frames + 20),
         ]
         assert linked.record.unwinding == PlacedUnwinding(
-            BASE + made.finder, BASE + made.continuation, BASE + made.rows, BASE + made.following, 2
+            Address(BASE + made.finder),
+            Address(BASE + made.continuation),
+            Address(BASE + made.rows),
+            Address(BASE + made.following),
+            2,
         )
 
 
@@ -387,7 +403,7 @@ def section_number(patch: PatchFile, name: str) -> int:
 def test_addresses_wrap_at_the_end_of_memory_and_keep_every_bit() -> None:
     patch = patch_of([], [NewRelocation(0, R.R_64, "image", 1), NewRelocation(16, R.R_64, "image", -0x1235)])
     layout = lay_out(patch)
-    low = replace(PLACE, bias=-0x1233 % (1 << 64))
+    low = replace(PLACE, bias=Bias(-0x1233 % (1 << 64)))
     linked = link(patch, layout, low)
     data = layout.sections[section_number(patch, ".data")] - layout.text_size
     assert struct.unpack_from("<Q", linked.data, data)[0] == 2

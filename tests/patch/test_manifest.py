@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from suture.delta.ledger import Account, Fate, FileAccount, Ledger, Lines
 from suture.error import ExitCode
 from suture.match.proof import MatchedSection, MatchedUnit, Proof, ProvenSymbol
+from suture.number import BuildId, Vaddr
 from suture.patch.consistency import Consistency
 from suture.patch.manifest import (
     BadPatch,
@@ -40,7 +41,7 @@ MISSING = Account(Fate.MISSING, (), (Lines(1, 1),), (), 1, (), "reason", "remedy
 LEDGER = Ledger((FileAccount("a\udcff.c", (PATCHED, MISSING)), FileAccount("README", (Account(Fate.NO_CODE),))))
 FULL = Manifest(
     "name",
-    Target("ab" * 20, "lib.so", "package", "source", "1:2-3", "x86_64"),
+    Target(BuildId("ab" * 20), "lib.so", "package", "source", "1:2-3", "x86_64"),
     (
         FixFact(
             "b.patch",
@@ -52,23 +53,27 @@ FULL = Manifest(
         FixFact("a.patch", ("CVE-2099-0001",), "11"),
     ),
     (
-        Group("g", (ReplacedFunction("f", 0x10, 9, "22", 4, 6, "f", "f.orig"),), (OldPart("f.cold", 0x90, 3),)),
-        Group("h", (ReplacedFunction("h", 0x20, 8, "33", 0, 5, "h", "h.orig", Consistency.RELAXED),)),
+        Group(
+            "g",
+            (ReplacedFunction("f", Vaddr(0x10), 9, "22", 4, 6, "f", "f.orig"),),
+            (OldPart("f.cold", Vaddr(0x90), 3),),
+        ),
+        Group("h", (ReplacedFunction("h", Vaddr(0x20), 8, "33", 0, 5, "h", "h.orig", Consistency.RELAXED),)),
     ),
     {
-        "i": ImportedSymbol(SymbolKind.IMAGE, 0xFFFFFFFFFFFFFFFF),
-        "s@got": ImportedSymbol(SymbolKind.SLOT, 0x40),
-        "m@import": ImportedSymbol(SymbolKind.IMPORT, 0, "m", "GLIBC_2.2.5"),
+        "i": ImportedSymbol(SymbolKind.IMAGE, Vaddr(0xFFFFFFFFFFFFFFFF)),
+        "s@got": ImportedSymbol(SymbolKind.SLOT, Vaddr(0x40)),
+        "m@import": ImportedSymbol(SymbolKind.IMPORT, Vaddr(0), "m", "GLIBC_2.2.5"),
     },
     ("older",),
     Verdict(False, ("a note",), (RefusedFunction("r", "r.c", 12, "reason", "remedy"),)),
     Proof(
-        (MatchedUnit("a.c", "a.o", False, (MatchedSection(".text", 90, 80, 0x1000),), ("f",)),),
-        (ProvenSymbol("i", 0x50, ("a.c .text+0x1",)),),
+        (MatchedUnit("a.c", "a.o", False, (MatchedSection(".text", 90, 80, Vaddr(0x1000)),), ("f",)),),
+        (ProvenSymbol("i", Vaddr(0x50), ("a.c .text+0x1",)),),
     ),
     {"compiler": "gcc 12"},
     {"source": ("s=1",), "fix": ("a.patch", "text\udc80\n")},
-    (Suspending("co_switch", 0x60, 7),),
+    (Suspending("co_switch", Vaddr(0x60), 7),),
     "only one caller",
 )
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from suture.number import Address, Bias, BuildId
 from suture.patch.consistency import Consistency
 from suture.patch.record import (
     FORMAT,
@@ -26,11 +27,25 @@ from suture.patch.record import (
 from tests.patch.document import changed
 
 FUNCTION = PlacedFunction(
-    "f", 0x1000, 64, "00", 4, 5, b"\x55\x48\x89\xe5\x53", 0x9000, 32, 0x9100, 16, 0x9200, Consistency.STRICT
+    "f",
+    Address(0x1000),
+    64,
+    "00",
+    4,
+    5,
+    b"\x55\x48\x89\xe5\x53",
+    Address(0x9000),
+    32,
+    Address(0x9100),
+    16,
+    Address(0x9200),
+    Consistency.STRICT,
 )
 RECORD = Record(
-    "0123456789abcdef", "name", "aa", "lib.so", "pkg", "1", (RecordedFix("x.patch", ("CVE-1", "CVE-0")),), ("note",),
-    0x8000, 0x2000, 0x1000, 0x9000, 0x120, -0x1000, (PlacedGroup("g", 0xA000, (FUNCTION,)),),
+    "0123456789abcdef", "name", BuildId("aa"), "lib.so", "pkg", "1",
+    (RecordedFix("x.patch", ("CVE-1", "CVE-0")),), ("note",),
+    Address(0x8000), 0x2000, 0x1000, Address(0x9000), 0x120, Bias(-0x1000),
+    (PlacedGroup("g", Address(0xA000), (FUNCTION,)),),
 )  # fmt: skip
 
 
@@ -41,8 +56,13 @@ def test_a_record_survives_its_encoding() -> None:
 
 
 def test_the_length_does_not_depend_on_addresses() -> None:
-    far = replace(FUNCTION, old=0x7FFF12345678, new=0x7FFF22345678, stub=0x7FFF22345000)
-    moved = replace(RECORD, base=0x7FFF22340000, text_size=0x7FF000, groups=(PlacedGroup("g", 0x7FFF22350000, (far,)),))
+    far = replace(FUNCTION, old=Address(0x7FFF12345678), new=Address(0x7FFF22345678), stub=Address(0x7FFF22345000))
+    moved = replace(
+        RECORD,
+        base=Address(0x7FFF22340000),
+        text_size=0x7FF000,
+        groups=(PlacedGroup("g", Address(0x7FFF22350000), (far,)),),
+    )
     assert len(moved.encode()) == len(RECORD.encode())
 
 
@@ -106,10 +126,13 @@ def test_a_name_given_twice_is_refused() -> None:
     [
         replace(RECORD, name="n" * 70_000),
         replace(RECORD, notes=("n" * 15_000,) * 300),
-        replace(RECORD, suspends=(PlacedPart("p", 1 << 60, 1),)),
-        replace(RECORD, groups=(PlacedGroup("g", 0xA000, (FUNCTION,), (PlacedPart("p", 0x1000, 1 << 40),)),)),
-        replace(RECORD, groups=(*RECORD.groups, PlacedGroup("empty", 0xA000, ()))),
-        replace(RECORD, groups=(PlacedGroup("g", 0xA000, (replace(FUNCTION, size=1 << 40),)),)),
+        replace(RECORD, suspends=(PlacedPart("p", Address(1 << 60), 1),)),
+        replace(
+            RECORD,
+            groups=(PlacedGroup("g", Address(0xA000), (FUNCTION,), (PlacedPart("p", Address(0x1000), 1 << 40),)),),
+        ),
+        replace(RECORD, groups=(*RECORD.groups, PlacedGroup("empty", Address(0xA000), ()))),
+        replace(RECORD, groups=(PlacedGroup("g", Address(0xA000), (replace(FUNCTION, size=1 << 40),)),)),
     ],
     ids=["long name", "larger than any", "far part", "huge part", "empty group", "huge function"],
 )

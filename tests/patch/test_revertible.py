@@ -9,6 +9,7 @@ from dataclasses import replace
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
+from suture.number import Address, Bias
 from suture.patch.consistency import Consistency
 from suture.patch.file import parse_patch
 from suture.patch.link import Place, lay_out, link, slots_read
@@ -27,7 +28,7 @@ from suture.patch.record import BadRecord, readable
 from suture.process.memory.placed import check_revertible
 from tests.patch.test_file import MANIFEST, patch
 
-PLACE = Place(0x7F0000000000, 0x7F0000100000, {}, {}, {})
+PLACE = Place(Address(0x7F0000000000), Bias(0x7F0000100000), {}, {}, {})
 words = (
     st.text(max_size=12) | st.text("\x1b\n\u202e\0a", max_size=4) | st.sampled_from(["", "n" * 16_000, "n" * 17_000])
 )
@@ -62,7 +63,7 @@ manifests = st.builds(
 def test_any_accepted_manifest_gives_a_record_that_reads_back_the_same(manifest: Manifest) -> None:
     try:
         accepted = parse_patch(patch(manifest=manifest), "p")
-        place = replace(PLACE, slots=dict.fromkeys(slots_read(accepted), 1))
+        place = replace(PLACE, slots=dict.fromkeys(slots_read(accepted), Address(1)))
         linked = link(accepted, lay_out(accepted), place)
     except BadPatch:
         event("refused as a file")

@@ -22,6 +22,7 @@ from suture.elf.file import ElfFile
 from suture.elf.object_writer import NewRelocation, NewSection, NewSymbol, write_object
 from suture.make.entry import plan_entry
 from suture.match.proof import MatchedUnit, Proof
+from suture.number import BuildId, Vaddr
 from suture.patch.consistency import Consistency
 from suture.patch.file import PatchFile, parse_patch
 from suture.patch.manifest import (
@@ -75,8 +76,8 @@ def make_patch(
     rows: dict[str, ReplacedFunction] = {}
     for function in (f for fs in groups.values() for f in fs):
         old = known[function]
-        body = elf.read_at(old.st_value, old.st_size)
-        entry = plan_entry(body, old.st_value)
+        body = elf.read_at(Vaddr(old.st_value), old.st_size)
+        entry = plan_entry(body, Vaddr(old.st_value))
         assert not isinstance(entry, Refusal), entry
         start = len(thunks)
         relocations += [NewRelocation(start + r.r_offset, r.r_type, r.symbol, r.r_addend) for r in entry.relocations]
@@ -85,7 +86,7 @@ def make_patch(
         defined.append(NewSymbol(f"{function}.orig", ".text.orig", start, len(entry.thunk), SymbolType.FUNC))
         thunks += b"\xcc" * (-len(thunks) % 16)
         rows[function] = ReplacedFunction(
-            function, old.st_value, old.st_size, hashlib.sha256(body).hexdigest(), entry.entry, entry.displaced,
+            function, Vaddr(old.st_value), old.st_size, hashlib.sha256(body).hexdigest(), entry.entry, entry.displaced,
             function, f"{function}.orig", Consistency.RELAXED if relaxed else Consistency.STRICT, function in endless,
             body.hex() if code else "",
         )  # fmt: skip
@@ -99,18 +100,18 @@ def make_patch(
     for symbol in ElfFile.read(both).symbols:
         if symbol.name and not symbol.is_defined and symbol.name not in symbols:
             if symbol.name in known and symbol.name not in imports:
-                symbols[symbol.name] = ImportedSymbol(SymbolKind.IMAGE, known[symbol.name].st_value)
+                symbols[symbol.name] = ImportedSymbol(SymbolKind.IMAGE, Vaddr(known[symbol.name].st_value))
             else:
                 symbols[symbol.name] = ImportedSymbol(SymbolKind.IMPORT, name=symbol.name)
     manifest = Manifest(
         name,
-        Target(elf.build_id or "", target.name, "test", "test", "1", "x86_64"),
+        Target(elf.build_id or BuildId(""), target.name, "test", "test", "1", "x86_64"),
         (FixFact(f"{name}.patch", (cve,), "00", WHOLE),),
         tuple(Group(g, tuple(rows[f] for f in fs)) for g, fs in groups.items()),
         symbols,
         supersedes,
         proof=Proof((MatchedUnit(f"{name}.c", f"{name}.o", True, (), ()),)),
-        suspends=tuple(Suspending(n, known[n].st_value, known[n].st_size) for n in suspends),
+        suspends=tuple(Suspending(n, Vaddr(known[n].st_value), known[n].st_size) for n in suspends),
         relaxed=relaxed,
     )
     text = folder / f"{name}.json"

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from suture.error import ExitCode, SutureError
+from suture.number import Vaddr
 from suture.patch.file import PatchFile
 from suture.patch.manifest import OldPart, Suspending, Verdict
 from suture.process import allowance
@@ -180,13 +181,13 @@ def with_manifest(patch: PatchFile, **more: Any) -> PatchFile:
 
 
 UNREVERTIBLE: dict[str, Callable[[PatchFile], PatchFile]] = {
-    "a part far away": lambda p: with_group(p, parts=(OldPart("p", 1 << 60, 1),)),
-    "a part larger than anything": lambda p: with_group(p, parts=(OldPart("p", 0x2000, 1 << 40),)),
-    "a part outside the image": lambda p: with_group(p, parts=(OldPart("p", 1 << 30, 16),)),
+    "a part far away": lambda p: with_group(p, parts=(OldPart("p", Vaddr(1 << 60), 1),)),
+    "a part larger than anything": lambda p: with_group(p, parts=(OldPart("p", Vaddr(0x2000), 1 << 40),)),
+    "a part outside the image": lambda p: with_group(p, parts=(OldPart("p", Vaddr(1 << 30), 16),)),
     "a long name": lambda p: with_manifest(p, name="n" * 70_000),
     "a long note": lambda p: with_manifest(p, verdict=Verdict(True, ("n" * 70_000,))),
     "a record larger than any": lambda p: with_manifest(p, verdict=Verdict(True, ("n" * 15_000,) * 400)),
-    "stacks that nothing stands on": lambda p: with_manifest(p, suspends=(Suspending("p", 1 << 60, 1 << 40),)),
+    "stacks that nothing stands on": lambda p: with_manifest(p, suspends=(Suspending("p", Vaddr(1 << 60), 1 << 40),)),
     "a function twice": lambda p: with_manifest(p, groups=p.manifest.groups * 2),
 }
 

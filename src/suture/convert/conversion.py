@@ -106,7 +106,7 @@ def _written(made: Made, folder: Path) -> PatchResult:
 
 def _tried(prepared: Ready, patches: Sequence[PatchResult], progress: Progress) -> tuple[PatchResult, ...]:
     """The patches with what their trial came to; one that fails is taken away."""
-    by_build_id = {ElfFile.read(s.path).build_id: s for s in prepared.shipped}
+    by_build_id = {ElfFile.read(s.path).build_id or "": s for s in prepared.shipped}
     candidates = [Candidate(Path(p.path), by_build_id[p.build_id]) for p in patches]
     found = []
     trials = try_patches(prepared.tree, prepared.shipped, candidates, progress)

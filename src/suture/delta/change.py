@@ -11,6 +11,7 @@ from suture.delta.compare import Difference
 from suture.delta.correlation import Pairs, pair_atoms
 from suture.match.linker_edit import Kind
 from suture.match.match import Match
+from suture.number import Vaddr
 from suture.refusal import Refusal
 
 NOT_FOUND = Refusal(
@@ -40,23 +41,23 @@ class UnitChange:
     def pairs(self) -> Pairs:
         return pair_atoms(self.pre, self.post)
 
-    def address_of(self, post: Atom) -> int | None:
+    def address_of(self, post: Atom) -> Vaddr | None:
         """Link-time address of the running counterpart of an atom of post; None where nothing implies one."""
         index = self.pairs.pre_of.get(post.index)
         if index is None:
             return None
         return self.address_of_pre(self.pre.atoms[index])
 
-    def address_of_pre(self, atom: Atom) -> int | None:
+    def address_of_pre(self, atom: Atom) -> Vaddr | None:
         """Link-time address of an atom of pre."""
-        base = self.match.book.get(Kind.ADDRESS, f"sectioned:{atom.section.name}#{atom.index}")
+        base = self.match.book.address(Kind.ADDRESS, f"sectioned:{atom.section.name}#{atom.index}")
         if base is not None:
-            return base + self.pre.pads.get(atom.index, 0)
+            return Vaddr(base + self.pre.pads.get(atom.index, 0))
         for symbol in atom.symbols:
             if not symbol.name.startswith(".L"):
                 address = self.match.address_of(symbol.name)
                 if address is not None:
-                    return address - symbol.st_value
+                    return Vaddr(address - symbol.st_value)
         return None
 
     def size_in_run(self, name: str) -> int | None:

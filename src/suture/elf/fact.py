@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from suture.elf.abi import SHN_LORESERVE, SHN_UNDEF, SectionFlag, SectionType, SymbolType
+from suture.number import FileOffset, Vaddr
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,8 +16,8 @@ class Section:
     name: str
     sh_type: int
     sh_flags: int
-    sh_addr: int
-    sh_offset: int
+    sh_addr: Vaddr
+    sh_offset: FileOffset
     sh_size: int
     sh_link: int
     sh_info: int
@@ -58,8 +59,8 @@ class Segment:
 
     p_type: int
     p_flags: int
-    p_offset: int
-    p_vaddr: int
+    p_offset: FileOffset
+    p_vaddr: Vaddr
     p_filesz: int
     p_memsz: int
     p_align: int

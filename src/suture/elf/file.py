@@ -15,6 +15,7 @@ from suture.elf import abi
 from suture.elf.abi import SectionType
 from suture.elf.fact import Relocation, Section, Segment, Symbol
 from suture.error import ExitCode, SutureError, Unsupported
+from suture.number import BuildId, Vaddr
 
 EHDR = struct.Struct("<16sHHIQQQIHHHHHH")
 _SHDR = struct.Struct("<IIQQQQIIQQ")
@@ -57,7 +58,7 @@ class ElfFile:
         header = EHDR.unpack_from(data)
         self.e_type: int = header[1]
         self.e_machine: int = header[2]
-        self.e_entry: int = header[4]
+        self.e_entry: Vaddr = header[4]
         self._phoff, self._shoff = header[5], header[6]
         self._phnum, self._shnum, self._shstrndx = header[10], header[12], header[13]
         if self.e_machine != abi.EM_X86_64:
@@ -137,7 +138,7 @@ class ElfFile:
         return {index: tuple(sorted(rows, key=lambda r: r.r_offset)) for index, rows in found.items()}
 
     @cached_property
-    def build_id(self) -> str | None:
+    def build_id(self) -> BuildId | None:
         """GNU build-id in hex, from the note sections or segments."""
         for section in self.sections:
             if section.sh_type == SectionType.NOTE:
@@ -151,7 +152,7 @@ class ElfFile:
                     return found
         return None
 
-    def read_at(self, address: int, size: int) -> bytes:
+    def read_at(self, address: Vaddr, size: int) -> bytes:
         """Bytes at a link-time virtual address, zeros beyond a segment's file size. Raises BadElf when not mapped."""
         for segment in self.segments:
             if (
@@ -238,7 +239,7 @@ class ElfFile:
             raise BadElf(self.name, f"truncated: {what} at byte {offset + size}, the file at {len(self.data)}")
 
 
-def build_id_in(notes: bytes) -> str | None:
+def build_id_in(notes: bytes) -> BuildId | None:
     """GNU build-id (hex) among the notes of a section or segment (gABI, note sections), None without one."""
     at = 0
     while at + 12 <= len(notes):
@@ -248,7 +249,7 @@ def build_id_in(notes: bytes) -> str | None:
         if desc + descsz > len(notes):
             return None
         if kind == abi.NT_GNU_BUILD_ID and notes[name : name + namesz] == b"GNU\0" and descsz:
-            return notes[desc : desc + descsz].hex()
+            return BuildId(notes[desc : desc + descsz].hex())
         at = desc + (descsz + 3) // 4 * 4
     return None
 

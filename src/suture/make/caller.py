@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from suture.elf import abi
 from suture.match.run import Run
+from suture.number import Vaddr
 
 _AFTER = (
     0,
@@ -26,11 +27,11 @@ _CALL, _JUMP, _TWO_BYTES = 0xE8, 0xE9, 0x0F
 class ReferringField:
     """A field that holds an address or leads to it. Not a branch: the address may have been kept anywhere."""
 
-    address: int
+    address: Vaddr
     is_branch: bool
 
 
-def places_that_refer(run: Run, address: int) -> list[ReferringField] | None:
+def places_that_refer(run: Run, address: Vaddr) -> list[ReferringField] | None:
     """All fields, in code or filled in by the loader, that hold a link-time address or lead to it.
 
     None where that can't be told: a binary that is not position-independent may hold the address as a plain number
@@ -43,7 +44,7 @@ def places_that_refer(run: Run, address: int) -> list[ReferringField] | None:
         if section.is_code:
             code = run.elf.bytes_of(section)
             found += [
-                ReferringField(section.sh_addr + at, _is_branch(code, at))
+                ReferringField(Vaddr(section.sh_addr + at), _is_branch(code, at))
                 for at in _leading(code, address - section.sh_addr)
             ]
     return found

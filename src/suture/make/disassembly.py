@@ -12,6 +12,7 @@ import capstone
 from suture.elf.file import ElfFile
 from suture.error import ExitCode, NotFound, SutureError
 from suture.match.run import Run
+from suture.number import Vaddr
 from suture.patch.file import PatchFile
 from suture.patch.manifest import ReplacedFunction, SymbolKind
 
@@ -66,7 +67,7 @@ def _from_archive(patch: PatchFile) -> Path:
     return found[0]
 
 
-def _image_names(patch: PatchFile, run: Run) -> dict[int, str]:
+def _image_names(patch: PatchFile, run: Run) -> dict[Vaddr, str]:
     names = {
         s.address: n
         for n, s in patch.manifest.symbols.items()
@@ -76,7 +77,7 @@ def _image_names(patch: PatchFile, run: Run) -> dict[int, str]:
         if run.slots[slot].symbol:
             names.setdefault(entry, run.slots[slot].symbol + "@plt")
     for name, exports in run.exports.items():
-        names.setdefault(exports[0].st_value, name)
+        names.setdefault(Vaddr(exports[0].st_value), name)
     return names
 
 
@@ -86,7 +87,7 @@ def _engine() -> capstone.Cs:
     return engine
 
 
-def _old(run: Run, row: ReplacedFunction, names: Mapping[int, str]) -> Iterator[str]:
+def _old(run: Run, row: ReplacedFunction, names: Mapping[Vaddr, str]) -> Iterator[str]:
     code = run.code_at(row.address, row.size)
     if code is None:
         return
@@ -122,11 +123,11 @@ def _new(patch: PatchFile, row: ReplacedFunction) -> Iterator[str]:
             yield f"{mnemonic} {hit}"
 
 
-def _plain(operands: str, start: int, size: int, names: Mapping[int, str]) -> str:
+def _plain(operands: str, start: int, size: int, names: Mapping[Vaddr, str]) -> str:
     """Operands with addresses named; a place in the function itself is `here`, so that moved code does not differ."""
 
     def named(found: re.Match[str]) -> str:
-        address = int(found[0], 16)
+        address = Vaddr(int(found[0], 16))
         return names.get(address) or ("here" if start <= address < start + size else found[0])
 
     return _ADDRESS.sub(named, operands) if _ADDRESS.fullmatch(operands) else operands

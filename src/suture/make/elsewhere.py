@@ -19,6 +19,7 @@ from suture.error import SutureError
 from suture.make.resolve import FoundSymbol, Unresolvable, unshown
 from suture.match.correlate import correlate
 from suture.match.run import Run
+from suture.number import Vaddr
 
 _MOST_CANDIDATES = 12
 _C_LIBRARY = "libc.so.6"
@@ -55,7 +56,7 @@ class OtherUnits:
             self._check_import(name)
         return found
 
-    def called(self, name: str) -> int | None:
+    def called(self, name: str) -> Vaddr | None:
         """Where units that do not define a name lead under it, for `correlate`; None where none is found that does."""
         for unit in self._candidates(name):
             try:

@@ -29,6 +29,7 @@ from capstone import x86
 from suture.elf.abi import R
 from suture.elf.object_writer import NewRelocation
 from suture.make.lead import Lead
+from suture.number import Vaddr
 from suture.patch.x86_64 import JUMP_SIZE, MOST_ENTRY
 from suture.refusal import Refusal
 
@@ -60,11 +61,11 @@ class Entry:
     displaced: int
     thunk: bytes
     relocations: tuple[NewRelocation, ...]
-    symbols: Mapping[str, int] = field(default_factory=dict)
+    symbols: Mapping[str, Vaddr] = field(default_factory=dict)
     undo: bytes = b""
 
 
-def plan_entry(code: bytes, address: int, targets: Iterable[int] = (), relaxed: bool = False) -> Entry | Refusal:
+def plan_entry(code: bytes, address: Vaddr, targets: Iterable[int] = (), relaxed: bool = False) -> Entry | Refusal:
     """Decide where the 5-byte jump goes in a function and make its original thunk.
 
     `code` are all bytes of the function as linked, `address` its link-time address. `targets` are offsets of branch
@@ -91,7 +92,7 @@ def plan_entry(code: bytes, address: int, targets: Iterable[int] = (), relaxed: 
 
 
 def _divert(
-    code: bytes, address: int, entry: int, shown: _References | Refusal, targets: frozenset[int]
+    code: bytes, address: Vaddr, entry: int, shown: _References | Refusal, targets: frozenset[int]
 ) -> Entry | Refusal:
     """With the jump at offset `entry`, an instruction's start."""
     end = entry + JUMP_SIZE
@@ -122,7 +123,7 @@ def _divert(
             return refusal
         if thunk.calls and displaced < end:
             return Refusal(f"a call at {insn.address:#x} returns into the bytes to be overwritten", _LEAVE)
-    thunk.close(address + displaced)
+    thunk.close(Vaddr(address + displaced))
     return Entry(entry, displaced - entry, bytes(thunk.code), tuple(thunk.relocations), thunk.symbols)
 
 
@@ -131,26 +132,26 @@ class _References:
     """Link-time addresses that a function's code names: `branches` by jumps, `addresses` by calls and RIP-relative
     operands."""
 
-    branches: frozenset[int]
-    addresses: frozenset[int]
+    branches: frozenset[Vaddr]
+    addresses: frozenset[Vaddr]
 
 
-def _references(code: bytes, address: int) -> _References | Refusal:
+def _references(code: bytes, address: Vaddr) -> _References | Refusal:
     """All that a linear sweep shows. The whole function must decode: what is not understood may branch anywhere."""
-    branches: set[int] = set()
-    addresses: set[int] = set()
+    branches: set[Vaddr] = set()
+    addresses: set[Vaddr] = set()
     at = address
     for start, size, mnemonic, operands in _plain().disasm_lite(code, address):
         at = start + size
         if _LITERAL.match(operands) and (
             mnemonic.split()[-1][0] == "j" or mnemonic in _SHORT_ONLY or mnemonic == "xbegin"
         ):
-            branches.add(int(operands, 0))
+            branches.add(Vaddr(int(operands, 0)))
         elif _LITERAL.match(operands) and mnemonic.split()[-1] == "call":
-            addresses.add(int(operands, 0))
+            addresses.add(Vaddr(int(operands, 0)))
         elif (found := _RIP_RELATIVE.search(operands)) is not None:
             distance = int(found[2] or "0", 0)
-            addresses.add(at + (-distance if found[1] == "-" else distance))
+            addresses.add(Vaddr(at + (-distance if found[1] == "-" else distance)))
     if at != address + len(code):
         return Refusal(
             f"the bytes at {at:#x} (offset {at - address}) do not decode, so its branches are not all known", _LEAVE
@@ -161,11 +162,11 @@ def _references(code: bytes, address: int) -> _References | Refusal:
 class _Thunk:
     """Code that grows one moved instruction at a time."""
 
-    def __init__(self, address: int) -> None:
+    def __init__(self, address: Vaddr) -> None:
         self.address = address
         self.code = bytearray()
         self.relocations: list[NewRelocation] = []
-        self.symbols: dict[str, int] = {}
+        self.symbols: dict[str, Vaddr] = {}
         self.calls = False
         self._ended = False
 
@@ -190,7 +191,7 @@ class _Thunk:
             self._ended = name in _NO_RETURN or insn.group(capstone.CS_GRP_JUMP) or insn.group(capstone.CS_GRP_RET)
         return None
 
-    def close(self, following: int) -> None:
+    def close(self, following: Vaddr) -> None:
         """Go on in the old function at link-time address `following`."""
         if not self._ended:
             self._branch(b"\xe9", following)
@@ -208,10 +209,10 @@ class _Thunk:
             raw[insn.modrm_offset] += 0x10  # FF /2 (call) to FF /4 (jmp)
             self._copy(insn, bytes(raw))
         struct.pack_into("<i", self.code, literal, len(self.code) - (literal + 4))
-        self._relocate(len(self.code), R.R_64, insn.address + insn.size, 0)
+        self._relocate(len(self.code), R.R_64, Vaddr(insn.address + insn.size), 0)
         self.code += bytes(8)
 
-    def _branch(self, opcode: bytes, target: int) -> None:
+    def _branch(self, opcode: bytes, target: Vaddr) -> None:
         self.code += opcode
         self._relocate(len(self.code), R.PLT32, target, -4)
         self.code += bytes(4)
@@ -222,10 +223,10 @@ class _Thunk:
         if any(o.type == x86.X86_OP_MEM and o.mem.base == x86.X86_REG_RIP for o in insn.operands):
             at = start + insn.disp_offset
             # what follows the field in the instruction (an immediate) is part of the distance
-            self._relocate(at, R.PC32, insn.address + insn.size + insn.disp, insn.disp_offset - insn.size)
+            self._relocate(at, R.PC32, Vaddr(insn.address + insn.size + insn.disp), insn.disp_offset - insn.size)
             self.code[at : at + 4] = bytes(4)
 
-    def _relocate(self, at: int, r_type: int, target: int, addend: int) -> None:
+    def _relocate(self, at: int, r_type: int, target: Vaddr, addend: int) -> None:
         symbol = f".run+{target:#x}"
         self.symbols[symbol] = target
         self.relocations.append(NewRelocation(at, r_type, symbol, addend))

@@ -37,6 +37,7 @@ from suture.match.book import Contradiction
 from suture.match.correlate import correlate
 from suture.match.match import NoMatch
 from suture.match.run import Run
+from suture.number import BuildId, Vaddr
 from suture.patch.file import SUFFIX, parse_patch
 from suture.patch.manifest import FixFact, Manifest, RefusedFunction, Suspending, Target
 from suture.progress import Clock, Progress, silent
@@ -304,7 +305,7 @@ class _Binary:
         changes, failed = self._matched(own, run, elsewhere, refused)
         books = Books(self.tree, self.facts, self.compared, self.lines, self.item.binary, failed)
         target = Target(
-            run.elf.build_id or "",
+            run.elf.build_id or BuildId(""),
             self.item.file,
             self.item.binary.package,
             self.tree.name,
@@ -411,7 +412,7 @@ def suspending(run: Run, names: Sequence[str]) -> tuple[Suspending, ...]:
     """Functions in which suspended coroutines stand, as the binary exports them; one that it does not export helps
     nobody."""
     rows = [(n, s) for n in names for s in run.exports.get(n, ())[:1]]
-    return tuple(Suspending(n, s.st_value, s.st_size) for n, s in rows)
+    return tuple(Suspending(n, Vaddr(s.st_value), s.st_size) for n, s in rows)
 
 
 def _name(tree: Tree, fixes: Sequence[Fix], item: Shipped, request: Mapping[str, tuple[str, ...]]) -> str:

@@ -16,6 +16,7 @@ from suture.make import eh_frame, thread_local
 from suture.make.indirect import detour
 from suture.make.resolve import Resolver, Unresolvable
 from suture.match.linker_edit import Kind
+from suture.number import Vaddr
 from suture.patch.file import ALLOWED_RELOCATIONS
 from suture.patch.manifest import SymbolKind
 
@@ -329,7 +330,7 @@ class Placement:
             raise Unresolvable(f"the running code does not show where the thread-local variable {name} lies")
         if edit.slot is not None:
             symbol = self.resolver.image(
-                f"{name or 'module'}@tls", edit.slot, ("thread-local slot that the unit's own code uses",)
+                f"{name or 'module'}@tls", Vaddr(edit.slot), ("thread-local slot that the unit's own code uses",)
             )
             return thread_local.Edit(edit.writes, edit.skip_until, edit.slot, symbol)
         return edit

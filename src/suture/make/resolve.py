@@ -11,6 +11,7 @@ from suture.elf.fact import Symbol
 from suture.match.linker_edit import Kind
 from suture.match.proof import ProvenSymbol
 from suture.match.run import Run
+from suture.number import Vaddr
 from suture.patch.manifest import ImportedSymbol, SymbolKind
 
 _PLACES = 4  # places named per symbol in the proof; more add nothing that a reader would check
@@ -21,7 +22,7 @@ class FoundSymbol:
     """A symbol that another unit defines: link-time address, the place that implies it, and whether it chooses its code
     (IFUNC)."""
 
-    address: int
+    address: Vaddr
     place: str
     is_ifunc: bool = False
 
@@ -43,17 +44,17 @@ class Resolver:
     elsewhere: Elsewhere
     symbols: dict[str, ImportedSymbol] = field(default_factory=dict)
     taken: set[str] = field(default_factory=set)
-    _proof: dict[str, tuple[int, tuple[str, ...]]] = field(default_factory=dict)
+    _proof: dict[str, tuple[Vaddr, tuple[str, ...]]] = field(default_factory=dict)
 
     @property
     def proof(self) -> tuple[ProvenSymbol, ...]:
         return tuple(ProvenSymbol(n, a, p) for n, (a, p) in sorted(self._proof.items()))
 
-    def image(self, name: str, address: int, places: tuple[str, ...]) -> str:
+    def image(self, name: str, address: Vaddr, places: tuple[str, ...]) -> str:
         """A symbol at a link-time address of the target. Returns the name that the patch uses for it."""
         return self._note(name, ImportedSymbol(SymbolKind.IMAGE, address), places)
 
-    def chosen(self, name: str, resolver: int, r_type: int) -> str:
+    def chosen(self, name: str, resolver: Vaddr, r_type: int) -> str:
         """A function of the binary that the loader chose (IFUNC), by what it noted for the binary's own calls;
         `resolver` is the symbol's link-time address, where the code that chooses is. Raises `Unresolvable`."""
         places = self.run.chosen.get(resolver)
@@ -77,18 +78,18 @@ class Resolver:
         """As the running code of the unit resolves it; None if it has no such reference."""
         book = change.match.book
         if r_type in GOT_LOADS:
-            slot = book.get(Kind.SLOT, name)
+            slot = book.address(Kind.SLOT, name)
             if slot is not None:
                 return self._slot(name, slot, book.places(Kind.SLOT, name))
         if r_type == R.PLT32:
-            called = book.get(Kind.CALL, name)
+            called = book.address(Kind.CALL, name)
             if called is not None:
                 return self._called(name, called, book.places(Kind.CALL, name))
-        address = book.get(Kind.ADDRESS, name)
+        address = book.address(Kind.ADDRESS, name)
         if address is not None:
             return self.image(name, address, book.places(Kind.ADDRESS, name))
         if r_type == R.PLT32:
-            slot = book.get(Kind.SLOT, name)
+            slot = book.address(Kind.SLOT, name)
             if slot is not None:
                 return self._slot(name, slot, book.places(Kind.SLOT, name))
         return None
@@ -108,16 +109,16 @@ class Resolver:
         ifunc = export is not None and export.type == SymbolType.GNU_IFUNC
         directly = r_type in (R.PC32, R.R_32, R.R_32S)
         if export is not None and ifunc and (self.run.is_symbolic or export.st_value not in self.run.chosen):
-            return self.chosen(name, export.st_value, r_type)
+            return self.chosen(name, Vaddr(export.st_value), r_type)
         if export is not None and self.run.is_symbolic:
-            return self.image(name, export.st_value, ("exported, bound inside the binary",))
+            return self.image(name, Vaddr(export.st_value), ("exported, bound inside the binary",))
         plain = [s for s in slots if s.got]
         if plain and not directly:
             return self._slot(name, plain[0].address, (f"slot that the loader fills with {name}",))
         if export is not None and directly:
             if ifunc:
-                return self.chosen(name, export.st_value, r_type)
-            return self.image(name, export.st_value, ("exported; the code was compiled to bind it directly",))
+                return self.chosen(name, Vaddr(export.st_value), r_type)
+            return self.image(name, Vaddr(export.st_value), ("exported; the code was compiled to bind it directly",))
         if export is not None:
             return self._import(name, export.version)
         found = self.elsewhere(name) if not wanted else None
@@ -133,15 +134,15 @@ class Resolver:
         rows = [e for e in self.run.exports.get(name, ()) if version in ("", e.version)]
         return next((e for e in rows if not e.hidden_version), rows[0] if rows else None)
 
-    def _called(self, name: str, address: int, places: tuple[str, ...]) -> str:
+    def _called(self, name: str, address: Vaddr, places: tuple[str, ...]) -> str:
         return self.image(f"{name}@plt" if address in self.run.plt else name, address, places)
 
-    def _slot(self, name: str, address: int, places: tuple[str, ...]) -> str:
+    def _slot(self, name: str, address: Vaddr, places: tuple[str, ...]) -> str:
         return self._note(f"{name}@got", ImportedSymbol(SymbolKind.SLOT, address), places)
 
     def _import(self, name: str, version: str) -> str:
         symbol = f"{name}@import"
-        self.symbols[symbol] = ImportedSymbol(SymbolKind.IMPORT, 0, name.partition("@")[0], version)
+        self.symbols[symbol] = ImportedSymbol(SymbolKind.IMPORT, Vaddr(0), name.partition("@")[0], version)
         return symbol
 
     def _note(self, name: str, symbol: ImportedSymbol, places: tuple[str, ...]) -> str:

@@ -31,6 +31,7 @@ from suture.make_kernel.resolve import Exported, Exports, Internal, KernelResolv
 from suture.make_kernel.select import KernelSelection, select
 from suture.make_kernel.special_section import SpecialSections
 from suture.match.proof import ProvenSymbol
+from suture.number import Vaddr
 from suture.patch.manifest import RefusedFunction
 from suture.patch.seal import seal
 from suture.progress import Clock, Progress, silent
@@ -361,7 +362,7 @@ def _proof(changes: Sequence[KernelChange], selection: KernelSelection) -> tuple
         if address is None:
             known = change.image.names.get(target.name, (0,))
             address, places = known[0], (f"the only {target.name} of {target.object}",)
-        rows[target.symbol] = ProvenSymbol(target.symbol, address, places[:4])
+        rows[target.symbol] = ProvenSymbol(target.symbol, Vaddr(address), places[:4])
     return tuple(rows[n] for n in sorted(rows))
 
 

@@ -22,6 +22,7 @@ from suture.make_kernel.object import LEFT, ONCE, KernelObject, KernelReference,
 from suture.match.match import NoMatch
 from suture.match.pattern import Pattern
 from suture.match.proof import MatchedSection, MatchedUnit
+from suture.number import Vaddr
 
 _MASK = (1 << 64) - 1
 _REMEDY = "check that the source version is the image's, and that the file is compiled for it at all"
@@ -77,7 +78,7 @@ def _place_sections(
     rivals: list[tuple[Section, list[Symbol], int, list[int]]] = []
 
     def place(section: Section, functions: list[Symbol], compared: int, base: int) -> None:
-        proof.append(MatchedSection(section.name, section.sh_size, compared, base))
+        proof.append(MatchedSection(section.name, section.sh_size, compared, Vaddr(base)))
         for symbol in functions:
             address = base + symbol.st_value
             placed[symbol.name] = address

@@ -18,6 +18,7 @@ import capstone
 from suture.delta.atom import Atom, AtomKind, AtomObject, Reference, is_pc_relative
 from suture.elf.abi import SHN_ABS, R, SectionFlag, SectionType, SymbolBind, SymbolType
 from suture.elf.fact import Relocation, Section, Symbol
+from suture.number import FileOffset, Vaddr
 
 _HELD = frozenset({SectionType.PROGBITS, SectionType.NOBITS})
 # Read by the kernel's tools or loader, never by code; special sections are read by their own module.
@@ -153,8 +154,8 @@ class KernelObject(AtomObject):
                 section,
                 index=section.index << _SHIFT | number,
                 sh_size=end - start,
-                sh_offset=section.sh_offset + start,
-                sh_addr=start,
+                sh_offset=FileOffset(section.sh_offset + start),
+                sh_addr=Vaddr(start),  # a relocatable object has no addresses: where the part begins in its section
             )
             shifted = tuple(replace(s, st_value=s.st_value - start) for s in own)
             yield part.index, Atom(part, _kind(section), _label(part, shifted), shifted, data[start:end], ())

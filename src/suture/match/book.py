@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from suture.error import ExitCode, SutureError
 from suture.match.linker_edit import Kind
+from suture.number import Vaddr
 
 
 class Contradiction(SutureError):
@@ -42,6 +43,13 @@ class Book:
         if len(values) > 1:
             raise Contradiction(self.unit, name, kind, values)
         return next(iter(values))
+
+    def address(self, kind: Kind, name: str) -> Vaddr | None:
+        """The value of a kind that is an address of the file: what a name means, a call of it, its slot. Raises
+        `Contradiction`."""
+        assert kind in (Kind.ADDRESS, Kind.CALL, Kind.SLOT)
+        value = self.get(kind, name)
+        return None if value is None else Vaddr(value)
 
     def places(self, kind: Kind, name: str) -> tuple[str, ...]:
         """Where a value comes from."""

@@ -19,6 +19,7 @@ from suture.match.pattern import Pattern
 from suture.match.proof import MatchedSection, MatchedUnit
 from suture.match.reading import Reading
 from suture.match.run import Run
+from suture.number import Vaddr
 
 _MIN_UNIQUE = (
     24  # bytes that must agree before one hit counts as proof: fixed ones, and fields that lead to what they name
@@ -26,7 +27,7 @@ _MIN_UNIQUE = (
 _MOST_HITS = 8
 _MOST_ASKED = 4  # names of one section that callers are asked for: each may take the compiling of several units
 
-Callers = Callable[[str], int | None]
+Callers = Callable[[str], Vaddr | None]
 """Where other units' code and data lead under a name, in the binary (link-time address); None where none of them shows
 it."""
 
@@ -82,12 +83,12 @@ class _Correlation:
             self.whole = False
             self._place_functions(obj, section)
 
-    def _locate(self, obj: TaggedObject, section: Section) -> int | None:
+    def _locate(self, obj: TaggedObject, section: Section) -> Vaddr | None:
         pattern = obj.pattern(section)
         for base in self._candidates(obj, section):
             if self._fits(obj, section, pattern, base):
                 return base
-        hits = [c.address + h for c in self.run.code for h in pattern.find(c.data, _MOST_HITS)]
+        hits = [Vaddr(c.address + h) for c in self.run.code for h in pattern.find(c.data, _MOST_HITS)]
         aligned = [h for h in hits if h % max(section.sh_addralign, 1) == 0]
         fitting = [h for h in aligned if self._fits(obj, section, pattern, h) and self._leads_back(obj, section, h)]
         if len(fitting) == 1 and pattern.compared + self._named(obj, section, fitting[0]) >= _MIN_UNIQUE:
@@ -106,39 +107,39 @@ class _Correlation:
         self.reason = f"{section.name} ({section.sh_size} bytes) {found}"
         return None
 
-    def _candidates(self, obj: TaggedObject, section: Section) -> Iterator[int]:
-        known = self.book.get(Kind.ADDRESS, obj.base_key(section))
+    def _candidates(self, obj: TaggedObject, section: Section) -> Iterator[Vaddr]:
+        known = self.book.address(Kind.ADDRESS, obj.base_key(section))
         if known is not None:
             yield known
         for symbol in obj.functions.get(section.index, ()):
             if symbol.bind != SymbolBind.LOCAL:
                 for export in self.run.exports.get(symbol.name, ()):
-                    yield export.st_value - symbol.st_value
-                value = self.book.get(Kind.ADDRESS, symbol.name)
+                    yield Vaddr(export.st_value - symbol.st_value)
+                value = self.book.address(Kind.ADDRESS, symbol.name)
                 if value is not None:
-                    yield value - symbol.st_value
+                    yield Vaddr(value - symbol.st_value)
 
-    def _from_outside(self, obj: TaggedObject, section: Section) -> Iterator[int]:
+    def _from_outside(self, obj: TaggedObject, section: Section) -> Iterator[Vaddr]:
         """Where callers say that a section is: the program's start for `main`, and other units for what they refer
         to."""
         names = [s for s in obj.functions.get(section.index, ()) if s.bind == SymbolBind.GLOBAL]
         for symbol in sorted(names, key=lambda s: s.name != "main")[:_MOST_ASKED]:
             known = self.run.main if symbol.name == "main" else self.callers(symbol.name)
             if known is not None:
-                yield known - symbol.st_value
+                yield Vaddr(known - symbol.st_value)
 
-    def _named(self, obj: TaggedObject, section: Section, base: int) -> int:
+    def _named(self, obj: TaggedObject, section: Section, base: Vaddr) -> int:
         """Bytes of fields that lead to a slot of the name that the code refers to, or back into the section itself."""
         run = self.run.code_at(base, section.sh_size)
         assert run is not None  # `_fits` held
         count = 0
         for row, found in self.reading.fields(obj, section, base, run):
             symbol = obj.elf.symbols[row.symbol]
-            slot = self.run.slots.get(self.run.plt.get(found.value, found.value)) if found else None
+            slot = self.run.slots.get(self.run.plt.get(Vaddr(found.value), Vaddr(found.value))) if found else None
             count += 4 * ((slot is not None and slot.symbol == symbol.name != "") or is_own(symbol, section))
         return count
 
-    def _fits(self, obj: TaggedObject, section: Section, pattern: Pattern, base: int) -> bool:
+    def _fits(self, obj: TaggedObject, section: Section, pattern: Pattern, base: Vaddr) -> bool:
         """Bytes agree, every field is a known linker edit, and nothing known is contradicted."""
         run = self.run.code_at(base, section.sh_size)
         if run is None or not pattern.matches(run, 0):
@@ -150,7 +151,7 @@ class _Correlation:
             and self._exports_agree(obj, section, base)
         )
 
-    def _leads_back(self, obj: TaggedObject, section: Section, base: int) -> bool:
+    def _leads_back(self, obj: TaggedObject, section: Section, base: Vaddr) -> bool:
         """Whether what the section's code says of itself is true of the place, which fits."""
         run = self.run.code_at(base, section.sh_size)
         return run is not None and all(
@@ -163,7 +164,7 @@ class _Correlation:
             for symbol in (obj.elf.symbols[row.symbol],)
         )
 
-    def _exports_agree(self, obj: TaggedObject, section: Section, base: int) -> bool:
+    def _exports_agree(self, obj: TaggedObject, section: Section, base: Vaddr) -> bool:
         for symbol in obj.functions.get(section.index, ()):
             exports = self.run.exports.get(symbol.name)
             if symbol.bind == SymbolBind.LOCAL or not exports:
@@ -172,7 +173,7 @@ class _Correlation:
                 return False
         return True
 
-    def _place(self, obj: TaggedObject, section: Section, base: int) -> None:
+    def _place(self, obj: TaggedObject, section: Section, base: Vaddr) -> None:
         pattern = obj.pattern(section)
         run = self.run.code_at(base, section.sh_size)
         rows = self.reading.implied(obj, section, base, run) if run is not None else None
@@ -180,7 +181,7 @@ class _Correlation:
         self.placed.append(MatchedSection(section.name, section.sh_size, pattern.compared, base))
         self.book.add(Kind.ADDRESS, obj.base_key(section), base, f"{self.book.unit} {section.name} found")
         for symbol in obj.functions.get(section.index, ()):
-            self._name(symbol, base + symbol.st_value)
+            self._name(symbol, Vaddr(base + symbol.st_value))
         self._note(obj, rows)
 
     def _place_functions(self, obj: TaggedObject, section: Section) -> None:
@@ -196,7 +197,7 @@ class _Correlation:
             run = self.run.code_at(known, symbol.st_size)
             if run is None or not pattern.matches(run, 0):
                 continue
-            rows = self.reading.implied(obj, section, known - symbol.st_value, run, symbol.st_value, end)
+            rows = self.reading.implied(obj, section, Vaddr(known - symbol.st_value), run, symbol.st_value, end)
             if rows is None or not self.book.agrees((k, n, v) for k, n, v, _ in rows):
                 continue
             self.placed.append(MatchedSection(f"{section.name}:{symbol.name}", symbol.st_size, pattern.compared, known))
@@ -226,7 +227,7 @@ class _Correlation:
 
     def _verify(self, obj: TaggedObject, section: Section, symbol: Symbol) -> bool:
         address = self._address(symbol, obj.base_key(section))
-        base = address - symbol.st_value if address is not None else None
+        base = Vaddr(address - symbol.st_value) if address is not None else None
         pattern = obj.pattern(section)
         if base is None or not self._fits(obj, section, pattern, base):
             return False
@@ -241,29 +242,29 @@ class _Correlation:
         self.verified.update(s.name for s in symbols)
         self.book.add(Kind.ADDRESS, obj.base_key(section), base, f"{self.book.unit} {section.name} verified")
         for other in symbols:
-            self._name(other, base + other.st_value)
+            self._name(other, Vaddr(base + other.st_value))
         self._note(obj, rows)
         return True
 
-    def _address(self, symbol: Symbol, section: str = "") -> int | None:
+    def _address(self, symbol: Symbol, section: str = "") -> Vaddr | None:
         """Where a function is known to be; `section` is the key of a section that holds it alone, which callers may
         imply."""
         placed = self.functions.get(symbol.name)
         if placed is not None:
             return placed.address
-        known = self.book.get(Kind.ADDRESS, symbol.name)
+        known = self.book.address(Kind.ADDRESS, symbol.name)
         if known is not None:
             return known
-        base = self.book.get(Kind.ADDRESS, section)
+        base = self.book.address(Kind.ADDRESS, section)
         if base is not None:
-            return base + symbol.st_value
-        called = self.book.get(Kind.CALL, symbol.name)
+            return Vaddr(base + symbol.st_value)
+        called = self.book.address(Kind.CALL, symbol.name)
         if called is not None and called not in self.run.plt:
             return called
         exports = self.run.exports.get(symbol.name, ()) if symbol.bind != SymbolBind.LOCAL else ()
-        return exports[0].st_value if len(exports) == 1 else None
+        return Vaddr(exports[0].st_value) if len(exports) == 1 else None
 
-    def _name(self, symbol: Symbol, address: int) -> None:
+    def _name(self, symbol: Symbol, address: Vaddr) -> None:
         self.functions[symbol.name] = MatchedFunction(symbol.name, address, symbol.st_size)
         if symbol.bind != SymbolBind.LOCAL and any(
             e.st_value == address for e in self.run.exports.get(symbol.name, ())
@@ -281,7 +282,7 @@ class _Correlation:
             ):
                 continue
             section = obj.elf.sections[symbol.st_shndx]
-            base = self.book.get(Kind.ADDRESS, obj.base_key(section))
+            base = self.book.address(Kind.ADDRESS, obj.base_key(section))
             if base is not None and not section.is_merge and not section.is_code:
                 place = self.book.places(Kind.ADDRESS, obj.base_key(section))[0]
                 self.book.add(Kind.ADDRESS, symbol.name, base + symbol.st_value, place)
@@ -304,7 +305,7 @@ class _Correlation:
                 continue
             for row in rows:
                 symbol = obj.elf.symbols[row.symbol]
-                pointed = self.run.pointer_at(base + row.r_offset)
+                pointed = self.run.pointer_at(Vaddr(base + row.r_offset))
                 if row.r_type != R.R_64 or pointed is None or symbol.type == SymbolType.TLS:
                     continue
                 if section.in_group and symbol.bind == SymbolBind.LOCAL:
@@ -315,12 +316,12 @@ class _Correlation:
                 if not section.in_group or self.book.agrees((k, n, v) for k, n, v, _ in noted):
                     self._note(obj, noted)
 
-    def _table(self, obj: TaggedObject, section: Section) -> int | None:
+    def _table(self, obj: TaggedObject, section: Section) -> Vaddr | None:
         if not section.in_group:
-            return self.book.get(Kind.ADDRESS, obj.base_key(section))
+            return self.book.address(Kind.ADDRESS, obj.base_key(section))
         names = [s for s in obj.elf.symbols if s.st_shndx == section.index and s.bind != SymbolBind.LOCAL]
-        found = ((s, self.book.get(Kind.ADDRESS, s.name)) for s in names)
-        return next((value - s.st_value for s, value in found if value is not None), None)
+        found = ((s, self.book.address(Kind.ADDRESS, s.name)) for s in names)
+        return next((Vaddr(value - s.st_value) for s, value in found if value is not None), None)
 
     def _note(self, obj: TaggedObject, rows: list[tuple[Kind, str, int, str]]) -> None:
         for kind, name, value, place in rows:

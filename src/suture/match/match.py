@@ -9,6 +9,7 @@ from suture.match.book import Book
 from suture.match.linker_edit import Kind
 from suture.match.proof import MatchedUnit
 from suture.match.run import Run
+from suture.number import Vaddr
 
 _OF_THE_BINARY = (
     "check that version, compiler, flags and build dependencies are those of the shipped binary, and that it holds "
@@ -30,7 +31,7 @@ class MatchedFunction:
     """A function of the unit and where it runs: link-time address, size in bytes."""
 
     name: str
-    address: int
+    address: Vaddr
     size: int
 
 
@@ -43,14 +44,14 @@ class Match:
     functions: dict[str, MatchedFunction] = field(default_factory=dict)
     verified: frozenset[str] = frozenset()
 
-    def address_of(self, name: str) -> int | None:
+    def address_of(self, name: str) -> Vaddr | None:
         """Link-time address of a function or variable that the unit defines or refers to directly."""
         placed = self.functions.get(name)
-        return placed.address if placed else self.book.get(Kind.ADDRESS, name)
+        return placed.address if placed else self.book.address(Kind.ADDRESS, name)
 
-    def leads_to(self, name: str, run: Run) -> int | None:
+    def leads_to(self, name: str, run: Run) -> Vaddr | None:
         """Where the unit's code and data lead under a name that it does not define; None where that is a PLT entry, or
         nothing."""
-        found = self.book.get(Kind.CALL, name)
-        found = self.book.get(Kind.ADDRESS, name) if found is None else found
+        found = self.book.address(Kind.CALL, name)
+        found = self.book.address(Kind.ADDRESS, name) if found is None else found
         return None if found in run.plt else found

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from suture.number import Vaddr
+
 
 @dataclass(frozen=True)
 class MatchedSection:
@@ -13,7 +15,7 @@ class MatchedSection:
     name: str
     size: int
     compared: int
-    address: int
+    address: Vaddr
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,7 @@ class ProvenSymbol:
     """A symbol's address and the places whose filled-in fields imply it."""
 
     name: str
-    address: int
+    address: Vaddr
     implied_by: tuple[str, ...]
 
 

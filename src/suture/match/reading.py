@@ -9,6 +9,7 @@ from suture.elf.fact import Relocation, Section, Symbol
 from suture.match.compiled import TaggedObject
 from suture.match.linker_edit import Implied, Kind, implied, swallowed_until
 from suture.match.run import Run, Slot, SlotKind
+from suture.number import Vaddr
 
 
 class Reading:
@@ -19,7 +20,7 @@ class Reading:
         self.run = run
 
     def implied(
-        self, obj: TaggedObject, section: Section, base: int, run: bytes, low: int = 0, high: int | None = None
+        self, obj: TaggedObject, section: Section, base: Vaddr, run: bytes, low: int = 0, high: int | None = None
     ) -> list[tuple[Kind, str, int, str]] | None:
         """What the fields of a section placed at `base` imply: kind, name, value, place. None when one is no known
         edit.
@@ -38,7 +39,7 @@ class Reading:
         return rows
 
     def fields(
-        self, obj: TaggedObject, section: Section, base: int, run: bytes, low: int = 0, high: int | None = None
+        self, obj: TaggedObject, section: Section, base: Vaddr, run: bytes, low: int = 0, high: int | None = None
     ) -> Iterator[tuple[Relocation, Implied | None]]:
         """Each relocation with what its field implies, None for no known edit; calls that another edit took with it are
         left out."""
@@ -61,7 +62,7 @@ class Reading:
         if kind is Kind.LOCAL_MODULE_SLOT:
             return [(kind, "", found.value, place)]
         if kind is Kind.ADDRESS or kind is Kind.CALL:
-            slot = self.run.slots.get(self.run.plt.get(found.value, -1))
+            slot = self.run.slots.get(self.run.plt.get(Vaddr(found.value), Vaddr(-1)))
             if slot is not None and kind is Kind.CALL:
                 return [(kind, name, value, place)] if _names(slot, symbol) else None
             if slot is not None and symbol.type == SymbolType.GNU_IFUNC:
@@ -77,7 +78,7 @@ class Reading:
                 return []  # another unit's copy of a COMDAT may stand there
             return [(kind, name, value, place)]
         if kind is Kind.SLOT:
-            slot = self.run.slots.get(found.value)
+            slot = self.run.slots.get(Vaddr(found.value))
             rows = [(Kind.SLOT, name, found.value, place)]
             if slot is None or slot.kind is SlotKind.INDIRECT:
                 return rows

@@ -16,6 +16,7 @@ from suture.elf.abi import R, SectionType, SymbolType
 from suture.elf.fact import Symbol
 from suture.elf.file import BadElf, ElfFile
 from suture.error import Unsupported
+from suture.number import Vaddr
 
 # jmp *slot(%rip), with or without endbr64 and bnd (psABI, procedure linkage table; binutils elf_x86_64 PLT layouts)
 _PLT_JUMP = re.compile(rb"(?:\xf3\x0f\x1e\xfa)?\xf2?\xff\x25(.{4})", re.DOTALL)
@@ -50,7 +51,7 @@ class Slot:
     slot that an IFUNC's choice goes into has no symbol, and is told by its section.
     """
 
-    address: int
+    address: Vaddr
     kind: SlotKind
     symbol: str
     version: str
@@ -64,7 +65,7 @@ class Code:
     """One executable section of the binary: link-time address and bytes."""
 
     name: str
-    address: int
+    address: Vaddr
     data: bytes
 
 
@@ -106,7 +107,7 @@ class Run:
         rows.sort(key=lambda s: -s.sh_size)
         return tuple(Code(s.name, s.sh_addr, self.elf.bytes_of(s)) for s in rows)
 
-    def code_at(self, address: int, size: int) -> bytes | None:
+    def code_at(self, address: Vaddr, size: int) -> bytes | None:
         """Code bytes, None where they are not all in one executable section."""
         for code in self.code:
             start = address - code.address
@@ -143,9 +144,9 @@ class Run:
         return {name: tuple(rows) for name, rows in found.items()}
 
     @cached_property
-    def slots(self) -> dict[int, Slot]:
+    def slots(self) -> dict[Vaddr, Slot]:
         """Every field that a dynamic relocation fills in, by address."""
-        found: dict[int, Slot] = {}
+        found: dict[Vaddr, Slot] = {}
         names = self.elf.dynamic_symbols
         for section in self.elf.sections:
             if section.sh_type == SectionType.RELA and section.is_alloc:
@@ -155,14 +156,15 @@ class Run:
                         continue
                     symbol = names[row.symbol] if 0 < row.symbol < len(names) else None
                     base = symbol.st_value if symbol is not None and symbol.is_defined else 0
-                    found[row.r_offset] = Slot(
-                        row.r_offset,
+                    at = Vaddr(row.r_offset)  # in a linked file
+                    found[at] = Slot(
+                        at,
                         kind,
                         symbol.name if symbol else "",
                         symbol.version if symbol else "",
                         base + row.r_addend,
                         row.r_type == R.JUMP_SLOT,
-                        row.r_type == R.GLOB_DAT or (row.r_type == R.IRELATIVE and self._is_got(row.r_offset)),
+                        row.r_type == R.GLOB_DAT or (row.r_type == R.IRELATIVE and self._is_got(at)),
                     )
             elif section.sh_type == SectionType.RELR:
                 for address in _relr(self.elf.bytes_of(section)):
@@ -170,27 +172,27 @@ class Run:
                     found[address] = Slot(address, SlotKind.RELATIVE, "", "", value, False, False)
         return found
 
-    def _is_got(self, address: int) -> bool:
+    def _is_got(self, address: Vaddr) -> bool:
         return any(
             s.name.startswith(".got") and s.sh_addr <= address < s.sh_addr + s.sh_size for s in self.elf.sections
         )
 
-    def data_at(self, address: int, size: int) -> bytes | None:
+    def data_at(self, address: Vaddr, size: int) -> bytes | None:
         """Bytes of the binary as they are before relocation, None where they are not all in one segment."""
         try:
             return self.elf.read_at(address, size)
         except BadElf:
             return None
 
-    def pointer_at(self, address: int) -> int | None:
+    def pointer_at(self, address: Vaddr) -> Vaddr | None:
         """Link-time address that a word of data has at the start when it points into this binary; else None."""
         slot = self.slots.get(address)
         if slot is not None:
-            return slot.value if slot.kind is SlotKind.RELATIVE else None
+            return Vaddr(slot.value) if slot.kind is SlotKind.RELATIVE else None
         if self.elf.e_type != abi.ET_EXEC:
             return None
         raw = self.data_at(address, 8)
-        return None if raw is None else int.from_bytes(raw, "little")
+        return None if raw is None else Vaddr(int.from_bytes(raw, "little"))
 
     @cached_property
     def slots_of(self) -> dict[str, tuple[Slot, ...]]:
@@ -202,7 +204,7 @@ class Run:
         return {name: tuple(sorted(rows, key=lambda s: s.address)) for name, rows in found.items()}
 
     @cached_property
-    def main(self) -> int | None:
+    def main(self) -> Vaddr | None:
         """Where the program's start says that `main` is; None for a library, and for a start that is not glibc's.
 
         It loads %rdi with the address in the last instruction before it calls __libc_start_main
@@ -213,32 +215,32 @@ class Run:
         if found is None:
             return None
         number, called = (int.from_bytes(found[n], "little", signed=True) for n in (2, 3))
-        target = self.slots.get(self.elf.e_entry + found.end() + called)
+        target = self.slots.get(Vaddr(self.elf.e_entry + found.end() + called))
         if target is None or target.symbol != "__libc_start_main":
             return None
         if found[1] == _IMMEDIATE:
-            return number
-        at = self.elf.e_entry + found.start() + 7 + number
+            return Vaddr(number)
+        at = Vaddr(self.elf.e_entry + found.start() + 7 + number)
         return at if found[1] == _LEA else self.pointer_at(at)
 
     @cached_property
-    def resolvers(self) -> frozenset[int]:
+    def resolvers(self) -> frozenset[Vaddr]:
         """Addresses of the functions whose answer the loader writes into a GOT slot of this binary (IRELATIVE)."""
         return frozenset(self.chosen)
 
     @cached_property
-    def chosen(self) -> dict[int, tuple[int, ...]]:
+    def chosen(self) -> dict[Vaddr, tuple[Vaddr, ...]]:
         """For each such function the addresses of these slots, in order."""
-        found: dict[int, list[int]] = defaultdict(list)
+        found: dict[Vaddr, list[Vaddr]] = defaultdict(list)
         for slot in self.slots.values():
             if slot.kind is SlotKind.INDIRECT and slot.got:
-                found[slot.value].append(slot.address)
+                found[Vaddr(slot.value)].append(slot.address)
         return {resolver: tuple(sorted(places)) for resolver, places in found.items()}
 
     @cached_property
-    def plt(self) -> dict[int, int]:
+    def plt(self) -> dict[Vaddr, Vaddr]:
         """PLT entry address to the address of the slot that it jumps through."""
-        found: dict[int, int] = {}
+        found: dict[Vaddr, Vaddr] = {}
         for section in self.elf.sections:
             if not section.name.startswith(".plt") or not section.is_code:
                 continue
@@ -247,9 +249,9 @@ class Run:
             for at in range(0, len(data), step):
                 hit = _PLT_JUMP.match(data, at)
                 if hit and hit.end() <= at + step:
-                    slot = section.sh_addr + hit.end() + struct.unpack("<i", hit.group(1))[0]
+                    slot = Vaddr(section.sh_addr + hit.end() + struct.unpack("<i", hit.group(1))[0])
                     if slot in self.slots:
-                        found[section.sh_addr + at] = slot
+                        found[Vaddr(section.sh_addr + at)] = slot
         return found
 
     @cached_property
@@ -289,16 +291,16 @@ class Run:
         return not rows or self.is_program or _DT_SYMBOLIC in rows or bool(rows.get(_DT_FLAGS, 0) & _DF_SYMBOLIC)
 
 
-def _relr(raw: bytes) -> list[int]:
+def _relr(raw: bytes) -> list[Vaddr]:
     """Addresses in a RELR table (gABI proposal as implemented by glibc 2.36: an address, then bitmaps of the 63 words
     after it)."""
-    found: list[int] = []
+    found: list[Vaddr] = []
     base = 0
     for (word,) in struct.iter_unpack("<Q", raw[: len(raw) // 8 * 8]):
         if word & 1 == 0:
             found.append(word)
             base = word + 8
             continue
-        found.extend(base + 8 * n for n in range(63) if word >> (n + 1) & 1)
+        found.extend(Vaddr(base + 8 * n) for n in range(63) if word >> (n + 1) & 1)
         base += 63 * 8
     return found

@@ -18,6 +18,7 @@ from suture.elf import abi
 from suture.elf.abi import GOT_LOADS, R
 from suture.elf.call_frame import BadCallFrame
 from suture.elf.fact import Relocation, Section, Symbol
+from suture.number import NOWHERE, Address, Bias, Vaddr, in_process
 from suture.patch import finder, x86_64
 from suture.patch.file import PatchFile
 from suture.patch.manifest import BadPatch, Manifest, ReplacedFunction, SymbolKind
@@ -46,10 +47,10 @@ class Runtime:
     """The C++ runtime of one process: address of `_Unwind_Find_FDE`, offset and bytes of what a hook displaces, and the
     finder that answers next after the patch's own, 0 for none."""
 
-    function: int
+    function: Address
     entry: int
     displaced: bytes
-    following: int
+    following: Address
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,7 +67,7 @@ class Layout:
     code: int
     code_size: int
     sections: Mapping[int, int]
-    stubs: Mapping[int, int]
+    stubs: Mapping[Vaddr, int]
     switches: tuple[int, ...]
     slots: Mapping[int, int]
     thunks: Mapping[int, int]
@@ -83,11 +84,11 @@ class Place:
     addresses of imports by symbol name, and the bytes at each old function's entry by the function's link-time address.
     `runtime` is None where no C++ runtime is to be told."""
 
-    base: int
-    bias: int
-    slots: Mapping[int, int]
-    imports: Mapping[str, int]
-    original: Mapping[int, bytes]
+    base: Address
+    bias: Bias
+    slots: Mapping[Vaddr, Address]
+    imports: Mapping[str, Address]
+    original: Mapping[Vaddr, bytes]
     runtime: Runtime | None = None
 
 
@@ -104,7 +105,7 @@ class Linked:
 def lay_out(patch: PatchFile) -> Layout:
     """Where everything goes, for any load address. Kept, because it is the same in every process."""
     placed = patch.sections
-    at = len(_record(patch, None, Place(0, 0, {}, {}, {})).encode())
+    at = len(_record(patch, None, Place(Address(0), Bias(0), {}, {}, {})).encode())
     code = at = _align(at, 16)
     code_end = at
     sections: dict[int, int] = {}
@@ -114,7 +115,7 @@ def lay_out(patch: PatchFile) -> Layout:
         at += section.sh_size
         code_end = at if section.is_code else code_end
     at = _align(at, 32)
-    stubs = {}
+    stubs: dict[Vaddr, int] = {}
     for function in patch.manifest.functions:
         stubs[function.address] = at
         at += x86_64.STUB_SIZE
@@ -150,19 +151,20 @@ def lay_out(patch: PatchFile) -> Layout:
 
 def link(patch: PatchFile, layout: Layout, place: Place) -> Linked:
     """The bytes for one process. Raises BadPatch when a field does not hold its value or a symbol has none."""
-    values = (tuple(sorted(x.items())) for x in (place.slots, place.imports, place.original))
-    return _link_again(patch, layout, place.base, place.bias, *values, place.runtime)
+    slots, imports = tuple(sorted(place.slots.items())), tuple(sorted(place.imports.items()))
+    original = tuple(sorted(place.original.items()))
+    return _link_again(patch, layout, place.base, place.bias, slots, imports, original, place.runtime)
 
 
 @lru_cache(maxsize=4)
 def _link_again(
     patch: PatchFile,
     layout: Layout,
-    base: int,
-    bias: int,
-    slots: tuple[tuple[int, int], ...],
-    imports: tuple[tuple[str, int], ...],
-    original: tuple[tuple[int, bytes], ...],
+    base: Address,
+    bias: Bias,
+    slots: tuple[tuple[Vaddr, Address], ...],
+    imports: tuple[tuple[str, Address], ...],
+    original: tuple[tuple[Vaddr, bytes], ...],
     runtime: Runtime | None,
 ) -> Linked:
     """Kept, because processes born of one have everything at the same places."""
@@ -185,7 +187,9 @@ def _link(patch: PatchFile, layout: Layout, place: Place) -> Linked:
     for symbol, at in layout.slots.items():
         struct.pack_into("<Q", image, at, values.of(symbol))
     for symbol, at in layout.thunks.items():
-        image[at : at + _THUNK] = x86_64.import_thunk(place.base + at, place.base + layout.slots[symbol])
+        image[at : at + _THUNK] = x86_64.import_thunk(
+            Address(place.base + at), Address(place.base + layout.slots[symbol])
+        )
     for group in record.groups:
         image[group.switch - place.base] = x86_64.UNUSED[0]
         for f in group.functions:
@@ -198,7 +202,7 @@ def _link(patch: PatchFile, layout: Layout, place: Place) -> Linked:
 
 
 @lru_cache(maxsize=16)
-def slots_read(patch: PatchFile) -> frozenset[int]:
+def slots_read(patch: PatchFile) -> frozenset[Vaddr]:
     """Link-time addresses of the GOT slots whose values the link needs."""
     return frozenset(s.address for s in patch.manifest.symbols.values() if s.kind is SymbolKind.SLOT)
 
@@ -256,38 +260,38 @@ class _Values:
     def symbol(self, index: int) -> Symbol:
         return self.patch.object.symbols[index]
 
-    def of(self, index: int) -> int:
+    def of(self, index: int) -> Address:
         """S: the symbol's address."""
         symbol = self.symbol(index)
         if symbol.is_defined:
             return self.defined(symbol)
         known = self.patch.manifest.symbols[symbol.name]
         if known.kind is SymbolKind.IMAGE:
-            return (known.address + self.place.bias) & _MASK
+            return in_process(known.address, self.place.bias)
         if known.kind is SymbolKind.SLOT:
             return self.place.slots[known.address]
         return self.place.imports[symbol.name]
 
-    def defined(self, symbol: Symbol) -> int:
+    def defined(self, symbol: Symbol) -> Address:
         if symbol.st_shndx == abi.SHN_ABS:
-            return symbol.st_value
+            return Address(symbol.st_value)
         if symbol.st_shndx not in self.layout.sections:
             raise BadPatch(self.name, f"symbol {symbol.name} is in a section that is not placed")
-        return self.place.base + self.layout.sections[symbol.st_shndx] + symbol.st_value
+        return Address(self.place.base + self.layout.sections[symbol.st_shndx] + symbol.st_value)
 
-    def called(self, index: int) -> int:
+    def called(self, index: int) -> Address:
         """Where a PLT32 goes: an import through its thunk."""
         thunk = self.layout.thunks.get(index)
-        return self.of(index) if thunk is None else self.place.base + thunk
+        return self.of(index) if thunk is None else Address(self.place.base + thunk)
 
-    def slot(self, index: int) -> int:
+    def slot(self, index: int) -> Address:
         """G + GOT: the address of the GOT slot."""
         symbol = self.symbol(index)
         if not symbol.is_defined:
             known = self.patch.manifest.symbols[symbol.name]
             if known.kind is SymbolKind.SLOT:
-                return (known.address + self.place.bias) & _MASK
-        return self.place.base + self.layout.slots[index]
+                return in_process(known.address, self.place.bias)
+        return Address(self.place.base + self.layout.slots[index])
 
 
 def _relocate(image: bytearray, at: int, row: Relocation, values: _Values) -> None:
@@ -332,9 +336,9 @@ def _record(patch: PatchFile, layout: Layout | None, place: Place) -> Record:
     groups = tuple(
         PlacedGroup(
             group.name,
-            0 if layout is None else place.base + layout.switches[n],
+            Address(0 if layout is None else place.base + layout.switches[n]),
             tuple(_function(patch, f, layout, values, place) for f in group.functions),
-            tuple(PlacedPart(p.name, (p.address + place.bias) & _MASK, p.size) for p in group.parts),
+            tuple(PlacedPart(p.name, in_process(p.address, place.bias), p.size) for p in group.parts),
         )
         for n, group in enumerate(manifest.groups)
     )
@@ -350,11 +354,11 @@ def _record(patch: PatchFile, layout: Layout | None, place: Place) -> Record:
         place.base,
         layout.text_size if layout else 0,
         layout.data_size if layout else 0,
-        place.base + layout.code if layout else 0,
+        Address(place.base + layout.code if layout else 0),
         layout.code_size if layout else 0,
         place.bias,
         groups,
-        tuple(PlacedPart(s.name, (s.address + place.bias) & _MASK, s.size) for s in manifest.suspends),
+        tuple(PlacedPart(s.name, in_process(s.address, place.bias), s.size) for s in manifest.suspends),
         manifest.relaxed,
         _placed_unwinding(patch, layout, place),
         manifest.is_complete,
@@ -371,11 +375,11 @@ def _placed_unwinding(patch: PatchFile, layout: Layout | None, place: Place) -> 
     number = _described(patch)
     made = layout.unwinding if layout else None
     if made is None:
-        return PlacedUnwinding(0, 0, 0, 0, number)
+        return PlacedUnwinding(NOWHERE, NOWHERE, NOWHERE, NOWHERE, number)
     base = place.base
-    return PlacedUnwinding(
-        base + made.finder, base + made.continuation, base + made.rows, base + made.following, number
-    )
+    places = (made.finder, made.continuation, made.rows, made.following)
+    finds, continues, table, following = (Address(base + at) for at in places)
+    return PlacedUnwinding(finds, continues, table, following, number)
 
 
 def _function(
@@ -384,17 +388,17 @@ def _function(
     new, orig = patch.symbol(function.new), patch.symbol(function.orig)
     return PlacedFunction(
         function.name,
-        (function.address + place.bias) & _MASK,
+        in_process(function.address, place.bias),
         function.size,
         function.sha256,
         function.entry,
         function.displaced,
         place.original.get(function.address, bytes(x86_64.JUMP_SIZE)),
-        values.defined(new) if values else 0,
+        values.defined(new) if values else NOWHERE,
         _extent(patch, new),
-        values.defined(orig) if values else 0,
+        values.defined(orig) if values else NOWHERE,
         _extent(patch, orig),
-        place.base + layout.stubs[function.address] if layout else 0,
+        Address(place.base + layout.stubs[function.address] if layout else 0),
         function.consistency,
         function.endless,
     )

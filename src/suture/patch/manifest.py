@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from suture.delta.ledger import Account, FileAccount, Ledger, Lines
 from suture.error import ExitCode, SutureError
 from suture.match.proof import Proof
+from suture.number import BuildId, Vaddr
 from suture.patch import strict_json
 from suture.patch.consistency import Consistency
 from suture.patch.field import Read, Reader, members, number, raw_text, rows, text
@@ -22,6 +23,7 @@ from suture.report.reason import Reason
 FORMAT = 2
 _MOST_BYTES, _MOST_VALUES = 16 << 20, 2 << 20
 _SHOWN = 200
+_NOWHERE = Vaddr(0)
 T = TypeVar("T")
 
 
@@ -46,7 +48,7 @@ class SymbolKind(Enum):
 class Target:
     """The binary that the patch is for. `version` is the source package's."""
 
-    build_id: str
+    build_id: BuildId
     file: str
     package: str
     source: str
@@ -89,7 +91,7 @@ class ReplacedFunction:
     """
 
     name: str
-    address: int
+    address: Vaddr
     size: int
     sha256: str
     entry: int
@@ -107,7 +109,7 @@ class OldPart:
     that are gone."""
 
     name: str
-    address: int
+    address: Vaddr
     size: int
 
 
@@ -117,7 +119,7 @@ class Suspending:
     by sigsetjmp (`address` link-time)."""
 
     name: str
-    address: int
+    address: Vaddr
     size: int
 
 
@@ -135,7 +137,7 @@ class ImportedSymbol:
     """An undefined symbol's resolution. `address` counts for IMAGE and SLOT; `name` and `version` for IMPORT."""
 
     kind: SymbolKind
-    address: int = 0
+    address: Vaddr = _NOWHERE
     name: str = ""
     version: str = ""
 

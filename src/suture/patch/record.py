@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+from suture.number import Address, Bias, BuildId
 from suture.patch import strict_json
 from suture.patch.consistency import Consistency
 from suture.patch.field import MOST_TEXT, members, rows
@@ -41,17 +42,17 @@ class PlacedFunction:
     """
 
     name: str
-    old: int
+    old: Address
     size: int
     sha256: str
     entry: int
     displaced: int
     original: bytes
-    new: int
+    new: Address
     new_size: int
-    orig: int
+    orig: Address
     orig_size: int
-    stub: int
+    stub: Address
     consistency: Consistency
     endless: bool = False
 
@@ -62,7 +63,7 @@ class PlacedPart:
     that is gone."""
 
     name: str
-    old: int
+    old: Address
     size: int
 
 
@@ -71,7 +72,7 @@ class PlacedGroup:
     """Functions that switch together by the byte at address `switch`."""
 
     name: str
-    switch: int
+    switch: Address
     functions: tuple[PlacedFunction, ...]
     parts: tuple[PlacedPart, ...] = ()
 
@@ -90,10 +91,10 @@ class PlacedUnwinding:
     """How a C++ runtime finds the patch's unwind tables (patch/finder.py): the finder and its continuation, the table
     of `count` rows, the word that holds the next finder's address."""
 
-    finder: int
-    continuation: int
-    rows: int
-    following: int
+    finder: Address
+    continuation: Address
+    rows: Address
+    following: Address
     count: int
 
 
@@ -109,18 +110,18 @@ class Record:
 
     id: str
     name: str
-    build_id: str
+    build_id: BuildId
     file: str
     package: str
     version: str
     fixes: tuple[RecordedFix, ...]
     notes: tuple[str, ...]
-    base: int
+    base: Address
     text_size: int
     data_size: int
-    code: int
+    code: Address
     code_size: int
-    bias: int
+    bias: Bias
     groups: tuple[PlacedGroup, ...]
     suspends: tuple[PlacedPart, ...] = ()
     relaxed: str = ""
@@ -217,7 +218,7 @@ def _record(top: dict[str, Any]) -> Record:
     return Record(
         _text(top["id"]),
         _text(top["name"]),
-        _text(top["build_id"]),
+        BuildId(_text(top["build_id"])),
         _text(top["file"]),
         _text(top["package"]),
         _text(top["version"]),
@@ -300,15 +301,15 @@ def _size(value: Any) -> int:
     return value
 
 
-def _address(value: Any) -> int:
+def _address(value: Any) -> Address:
     number = int(_text(value), 16)
     if not 0 < number < 1 << 47:
         raise ValueError("address")
-    return number
+    return Address(number)
 
 
-def _bias(value: Any) -> int:
+def _bias(value: Any) -> Bias:
     number = int(_text(value), 16)
     if not 0 <= number < 1 << 64:
         raise ValueError("bias")
-    return number if number < 1 << 63 else number - (1 << 64)
+    return Bias(number if number < 1 << 63 else number - (1 << 64))

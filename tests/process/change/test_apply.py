@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from suture.error import ExitCode
+from suture.number import Address
 from suture.patch.file import PatchFile
 from suture.process.change import prepared
 from suture.process.change.apply import apply
@@ -52,7 +53,9 @@ def test_a_place_that_the_process_takes_meanwhile_is_given_up_for_another(
     choose = choose_address
 
     def late(mappings: Any, low: int, high: int, size: int) -> int | None:
-        return occupied(mappings, low, high) if next(taken, False) else choose(mappings, low, high, size)
+        return (
+            occupied(mappings, low, high) if next(taken, False) else choose(mappings, Address(low), Address(high), size)
+        )
 
     monkeypatch.setattr(prepared, "choose_address", late)
     assert apply(target.pid, patch).exit_code is ExitCode.OK

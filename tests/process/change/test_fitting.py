@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from suture.error import Refused, Unsupported
+from suture.number import Address, Bias, BuildId, Vaddr
 from suture.patch.manifest import Group, Manifest, ReplacedFunction, Target
 from suture.process.change import fitting
 from suture.process.change.fitting import NotLoaded, fitting_images, refuse_shared
@@ -26,12 +27,12 @@ TRACEE: Any = SimpleNamespace(pid=7, via=7)
 
 
 def image(path: str = "/usr/lib/libx.so.3", build_id: str = ID, bias: int = BIAS) -> Image:
-    return Image(path, False, build_id, bias, bias, bias + 0x3000, 0, b"", 5)
+    return Image(path, False, BuildId(build_id), Bias(bias), Address(bias), Address(bias + 0x3000), Address(0), b"", 5)
 
 
 def patch(*functions: tuple[int, int], package: str = "", version: str = "", file: str = "libx.so.3") -> Any:
-    rows = tuple(ReplacedFunction(f"f{a:x}", a, n, "", 0, 5, "f", "f.orig") for a, n in functions)
-    target = Target(ID, file, package, "", version, "x86_64")
+    rows = tuple(ReplacedFunction(f"f{a:x}", Vaddr(a), n, "", 0, 5, "f", "f.orig") for a, n in functions)
+    target = Target(BuildId(ID), file, package, "", version, "x86_64")
     return SimpleNamespace(manifest=Manifest("p", target, (), (Group("g", rows),), {}))
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from suture.number import Address, Bias, BuildId
 from suture.patch.consistency import Consistency
 from suture.patch.record import PlacedFunction, PlacedGroup, PlacedPart, Record
 from suture.process.change import old_frame
@@ -16,12 +17,29 @@ from suture.process.change.transition import Transition
 from suture.process.stack.stack import ELSEWHERE, NO_THREAD, Hit, Range
 from suture.report.patch import OldFrames
 
-F = PlacedFunction("f", 0x1004, 64, "", 4, 7, b"", 0, 0, 0x9008, 24, 0, Consistency.RELAXED)
-G = PlacedFunction("g", 0x2000, 32, "", 0, 5, b"", 0, 0, 0x9040, 16, 0, Consistency.RELAXED, endless=True)
+F = PlacedFunction(
+    "f", Address(0x1004), 64, "", 4, 7, b"", Address(0), 0, Address(0x9008), 24, Address(0), Consistency.RELAXED
+)
+G = PlacedFunction(
+    "g",
+    Address(0x2000),
+    32,
+    "",
+    0,
+    5,
+    b"",
+    Address(0),
+    0,
+    Address(0x9040),
+    16,
+    Address(0),
+    Consistency.RELAXED,
+    endless=True,
+)
 RECORD = Record(
-    "one", "", "", "", "", "", (), (), 0, 0, 0, 0, 0, 0,
-    (PlacedGroup("a", 0, (F, G), (PlacedPart("f.cold", 0x3008, 24),)),),
-    (PlacedPart("yield", 0x4000, 48),),
+    "one", "", BuildId(""), "", "", "", (), (), Address(0), 0, 0, Address(0), 0, Bias(0),
+    (PlacedGroup("a", Address(0), (F, G), (PlacedPart("f.cold", Address(0x3008), 24),)),),
+    (PlacedPart("yield", Address(0x4000), 48),),
 )  # fmt: skip
 RANGES = (
     Range(0x100F, 0x1044, 0, "f"), Range(0x9008, 0x9020, 0, "f"),
@@ -37,7 +55,7 @@ def look(monkeypatch: pytest.MonkeyPatch) -> Any:
     def look(*hits: Hit, cause: Any = None) -> OldFrames:
         def carry_out(tracee: object, transitions: Any, bodies: Any, *, timeout: float, suspends: Any) -> Outcome:
             (t,) = transitions
-            assert t == Transition((), 0, True, (), RANGES)
+            assert t == Transition((), Address(0), True, (), RANGES)
             assert (tracee, list(bodies), timeout, suspends) == ("tracee", [], 0.1, [range(0x4000, 0x4030)])
             waits = bool(hits) or cause is not None
             return Outcome(() if waits else (t,), ((t, cause),) if waits else (), (), 0, 1, 0, hits)

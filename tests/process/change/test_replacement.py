@@ -9,6 +9,7 @@ import pytest
 
 from suture.delta.ledger import Account, Fate, FileAccount, Ledger
 from suture.error import Refused
+from suture.number import Address, Bias, BuildId, FileOffset, Vaddr
 from suture.patch.consistency import Consistency
 from suture.patch.manifest import FixFact, Group, Manifest, ReplacedFunction, Target
 from suture.patch.record import PlacedFunction, PlacedGroup, Record, RecordedFix
@@ -18,44 +19,74 @@ from suture.process.memory.placed import Placed, Route
 from suture.report.patch import Earlier
 
 BIAS = 0x5550_0000_0000
-NOWHERE = Mapping(0, 0, True, False, True, False, 0, b"", 0, b"")
+NOWHERE = Mapping(Address(0), Address(0), True, False, True, False, FileOffset(0), b"", 0, b"")
 WHOLE = Ledger((FileAccount("v.c", (Account(Fate.PATCHED),)),))
 PART = Ledger((FileAccount("v.c", (Account(Fate.MISSING),)),))
 
 
 def old(name: str, address: int, size: int = 64, entry: int = 0) -> PlacedFunction:
-    return PlacedFunction(name, BIAS + address, size, "", entry, 5, b"", 0, 0, 0, 0, 0, Consistency.STRICT)
+    return PlacedFunction(
+        name,
+        Address(BIAS + address),
+        size,
+        "",
+        entry,
+        5,
+        b"",
+        Address(0),
+        0,
+        Address(0),
+        0,
+        Address(0),
+        Consistency.STRICT,
+    )
 
 
 def record(identity: str, *functions: PlacedFunction, fixes: tuple[RecordedFix, ...] = ()) -> Record:
-    groups = (PlacedGroup("g", 0, functions),)
-    return Record(identity, f"name of {identity}", "", "", "", "", fixes, (), 0, 0, 0, 0, 0, BIAS, groups)
+    groups = (PlacedGroup("g", Address(0), functions),)
+    return Record(
+        identity,
+        f"name of {identity}",
+        BuildId(""),
+        "",
+        "",
+        "",
+        fixes,
+        (),
+        Address(0),
+        0,
+        0,
+        Address(0),
+        0,
+        Bias(BIAS),
+        groups,
+    )
 
 
 def new(name: str, address: int, size: int = 64, entry: int = 0) -> ReplacedFunction:
-    return ReplacedFunction(name, address, size, "", entry, 5, name, f"{name}.orig")
+    return ReplacedFunction(name, Vaddr(address), size, "", entry, 5, name, f"{name}.orig")
 
 
 def manifest(
     *functions: ReplacedFunction, supersedes: tuple[str, ...] = (), fixes: tuple[FixFact, ...] = ()
 ) -> Manifest:
-    target = Target("", "x", "", "", "", "x86_64")
+    target = Target(BuildId(""), "x", "", "", "", "x86_64")
     return Manifest("new", target, fixes, (Group("g", functions),), {}, supersedes)
 
 
-def in_force(*records: Record) -> dict[int, Route | None]:
-    return {f.old: Route(b"", 0, True, r.id) for r in records for f in r.functions}
+def in_force(*records: Record) -> dict[Address, Route | None]:
+    return {f.old: Route(b"", Address(0), True, r.id) for r in records for f in r.functions}
 
 
 def taken(
     m: Manifest,
     *records: Record,
-    known: dict[int, Route | None] | None = None,
+    known: dict[Address, Route | None] | None = None,
     replace: bool = False,
     loss: bool = False,
 ) -> list[Taken]:
     here = [Placed(r, NOWHERE, NOWHERE) for r in records]
-    return taken_over(1, "new", m, BIAS, here, in_force(*records) if known is None else known, replace, loss)
+    return taken_over(1, "new", m, Bias(BIAS), here, in_force(*records) if known is None else known, replace, loss)
 
 
 F, G = old("f", 0x1000), old("g", 0x2000)
@@ -76,7 +107,7 @@ def test_a_patch_of_other_functions_stays() -> None:
 
 
 def test_one_that_is_not_in_force_or_is_the_same_patch_does_not_count() -> None:
-    assert taken(manifest(new("f", 0x1000)), ONE, known={F.old: Route(b"", 0, True, "")}) == []
+    assert taken(manifest(new("f", 0x1000)), ONE, known={F.old: Route(b"", Address(0), True, "")}) == []
     assert taken(manifest(new("f", 0x1000)), ONE, known={F.old: None}) == []
     assert taken(manifest(new("f", 0x1000)), ONE, known={}) == []
     assert taken(manifest(new("f", 0x1000)), record("new", F)) == []
@@ -153,15 +184,19 @@ def test_what_could_take_its_place_again_is_of_the_same_functions_and_not_in_for
     here = [Placed(r, NOWHERE, NOWHERE) for r in (ONE, two, three, four)]
     known = in_force(ONE)
     assert earlier(ONE, here, known) == (Earlier("two", "name of two"), Earlier("four", "name of four"))
-    assert earlier(ONE, here, {**known, G.old: Route(b"", 0, True, "two")}) == (Earlier("four", "name of four"),)
+    assert earlier(ONE, here, {**known, G.old: Route(b"", Address(0), True, "two")}) == (
+        Earlier("four", "name of four"),
+    )
     assert earlier(three, here, known) == (Earlier("two", "name of two"),)
 
 
 def test_functions_of_a_third_patch_are_refused() -> None:
     two = record("two", F, G)
     for owners in (("one", "two"), ("", ""), ("one", "")):
-        refuse_third(1, two, ONE, {f.old: Route(b"", 0, True, o) for f, o in zip((F, G), owners, strict=True)})
+        refuse_third(1, two, ONE, {f.old: Route(b"", Address(0), True, o) for f, o in zip((F, G), owners, strict=True)})
     refuse_third(1, two, ONE, {F.old: None})
     with pytest.raises(Refused, match=r"functions of two \(name of two\) belong to five, four now") as caught:
-        refuse_third(1, two, ONE, {F.old: Route(b"", 0, True, "four"), G.old: Route(b"", 0, True, "five")})
+        refuse_third(
+            1, two, ONE, {F.old: Route(b"", Address(0), True, "four"), G.old: Route(b"", Address(0), True, "five")}
+        )
     assert "suture revert five 1" in caught.value.remedy

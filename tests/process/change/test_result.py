@@ -7,14 +7,25 @@ from dataclasses import replace
 import pytest
 
 from suture.error import ExitCode, Refused
+from suture.number import Address, Bias, BuildId, Vaddr
 from suture.patch.manifest import Group, ReplacedFunction
 from suture.process.change.result import GroupResult, Result, joined
 from suture.process.memory.image import Image
 from suture.process.memory.placed import State
 from suture.report.reason import Reason
 
-FIRST = Image("/usr/lib/liba.so", False, "ab" * 20, 0x10000, 0x10000, 0x20000, 0, b"00:01", 7)
-SECOND = replace(FIRST, start=0x50000, end=0x60000, bias=0x50000)
+FIRST = Image(
+    "/usr/lib/liba.so",
+    False,
+    BuildId("ab" * 20),
+    Bias(0x10000),
+    Address(0x10000),
+    Address(0x20000),
+    Address(0),
+    b"00:01",
+    7,
+)
+SECOND = replace(FIRST, start=Address(0x50000), end=Address(0x60000), bias=Bias(0x50000))
 DONE = Result(
     1,
     "p" * 16,
@@ -50,7 +61,7 @@ def test_each_copy_keeps_its_groups_and_all_pauses_count() -> None:
 
 
 def test_a_copy_with_a_problem_is_listed_with_it_and_its_state() -> None:
-    group = Group("g", (ReplacedFunction("f", 0x1000, 16, "0" * 64, 0, 5, "f.new", "f.orig"),))
+    group = Group("g", (ReplacedFunction("f", Vaddr(0x1000), 16, "0" * 64, 0, 5, "f.new", "f.orig"),))
     problem = Refused("pid 1: no room", "restart", reason=Reason.NO_ROOM)
     whole = joined([(FIRST, DONE)], [(SECOND, problem)], lambda _: (group,), lambda _: State.NEVER_APPLIED)
     left = whole.groups[1]

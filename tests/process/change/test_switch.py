@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from suture.number import Address
 from suture.process import x86_64
 from suture.process.change.switch import _by_owner, _changed, _Doubts, _Work, describe
 from suture.process.change.transition import Transition
@@ -26,7 +27,7 @@ OLD = Range(0x1000, 0x1100, 0, "f")
 
 
 def work(expected: bytes = b"", present: bytes = b"", at: tuple[int, ...] = (), transitions: int = 0) -> _Work:
-    nothing = [Transition((), 0, True, (), ())] * transitions
+    nothing = [Transition((), Address(0), True, (), ())] * transitions
     return _Work(nothing, [], Forbidden([]), expected, array("Q", at), bytearray(present))
 
 

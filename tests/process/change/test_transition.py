@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 
 from suture.error import Refused
+from suture.number import Address, Bias, BuildId, FileOffset
 from suture.patch.consistency import Consistency
 from suture.patch.record import PlacedFunction, PlacedGroup, PlacedPart, Record
 from suture.patch.x86_64 import JUMP_SIZE, PAGE, STUB_SIZE, UNUSED, Stub, encode_stub, jump
@@ -23,19 +24,34 @@ ORIGINAL = bytes.fromhex("554889e590")
 def function(name: str, old: int, patch: int, number: int, **more: object) -> PlacedFunction:
     """One of 64 bytes at `old`; the patch at `patch` has stubs from 0x100, thunks from 0x400, code from 0x800."""
     row = PlacedFunction(
-        name, old, 64, "", 0, 5, ORIGINAL, patch + 0x800 + 48 * number, 40, patch + 0x400 + 16 * number, 12,
-        patch + 0x100 + STUB_SIZE * number, Consistency.STRICT,
+        name, Address(old), 64, "", 0, 5, ORIGINAL,
+        Address(patch + 0x800 + 48 * number), 40, Address(patch + 0x400 + 16 * number), 12,
+        Address(patch + 0x100 + STUB_SIZE * number), Consistency.STRICT,
     )  # fmt: skip
     return replace(row, **more)  # type: ignore[arg-type]
 
 
 def group(name: str, switch: int, *functions: PlacedFunction, parts: tuple[PlacedPart, ...] = ()) -> PlacedGroup:
-    return PlacedGroup(name, switch, functions, parts)
+    return PlacedGroup(name, Address(switch), functions, parts)
 
 
 def record(identity: str, base: int, *groups: PlacedGroup) -> Record:
     return Record(
-        identity, f"patch {identity}", "", "", "", "", (), (), base, 0x1000, 0x1000, base + 0x800, 0x300, 0, groups
+        identity,
+        f"patch {identity}",
+        BuildId(""),
+        "",
+        "",
+        "",
+        (),
+        (),
+        Address(base),
+        0x1000,
+        0x1000,
+        Address(base + 0x800),
+        0x300,
+        Bias(0),
+        groups,
     )
 
 
@@ -57,8 +73,8 @@ class Memory:
     def read(self, address: int, size: int) -> bytes:
         return bytes(self.bytes[address + n] for n in range(size))
 
-    def routes(self) -> dict[int, Route | None]:
-        nowhere = Mapping(0, 0, True, False, True, False, 0, b"", 0, b"")
+    def routes(self) -> dict[Address, Route | None]:
+        nowhere = Mapping(Address(0), Address(0), True, False, True, False, FileOffset(0), b"", 0, b"")
         return routes([Placed(r, nowhere, nowhere) for r in self.records], self.read)
 
     def targets(self) -> dict[int, int]:
@@ -118,13 +134,13 @@ def test_the_writes_are_named_and_come_in_order_and_those_that_change_nothing_ar
         "stub of f", "stub of g", "divert f to its stub", "divert g to its stub", "switch fix", "finish f", "finish g",
     ]  # fmt: skip
     assert steps[2] == Step(F.old, jump(F.old, F.stub), "divert f to its stub")
-    assert steps[4] == Step(BASE + 0x1000, b"\1", "switch fix")
+    assert steps[4] == Step(Address(BASE + 0x1000), b"\1", "switch fix")
     assert steps[5] == Step(F.old, jump(F.old, F.new), "finish f")
     memory.put(F.stub, steps[0].data)
     memory.put(BASE + 0x1000, b"\1")
     again = t.steps(memory.read)
     assert [s.what for s in again][:2] == ["stub of g", "reset the switch"]
-    assert again[1] == Step(BASE + 0x1000, b"\0", "reset the switch")
+    assert again[1] == Step(Address(BASE + 0x1000), b"\0", "reset the switch")
 
 
 def test_reverting_puts_the_old_bytes_back() -> None:
@@ -143,7 +159,7 @@ def test_a_function_that_is_there_already_is_left_out_and_one_behind_a_stub_is_s
     (t,) = memory.carry_out(Aim(ONE, (), True))
     assert [c.name for c in t.changes] == ["g"]
     memory = Memory(ONE)
-    memory.put(F.stub, encode_stub(F.stub, Stub(BASE + 0x1000, F.new, F.orig)))
+    memory.put(F.stub, encode_stub(F.stub, Stub(Address(BASE + 0x1000), F.new, F.orig)))
     memory.put(F.old, jump(F.old, F.stub))
     (t,) = memory.plan(Aim(ONE, (), False))
     assert [(c.name, c.is_final, c.before, c.after) for c in t.changes] == [("f", False, F.old, F.old)]
@@ -232,7 +248,7 @@ def only(f: PlacedFunction, *parts: PlacedPart) -> Record:
 
 
 def test_nobody_may_be_inside_the_old_code_its_stub_its_thunk_and_its_cold_parts() -> None:
-    parts = (PlacedPart("f.cold", 0x6FE0_0000, 32), PlacedPart("gone", 0x6FE0_1000, 16))
+    parts = (PlacedPart("f.cold", Address(0x6FE0_0000), 32), PlacedPart("gone", Address(0x6FE0_1000), 16))
     for endless, what in ((False, "f"), (True, "f, which never returns")):
         one = only(replace(F, endless=endless), *parts)
         (t,) = Memory(one).plan(Aim(one, (), True))
@@ -247,7 +263,7 @@ def test_nobody_may_be_inside_the_old_code_its_stub_its_thunk_and_its_cold_parts
 
 def test_a_relaxed_function_may_go_on_behind_the_bytes_that_change() -> None:
     f = replace(F, entry=4, displaced=7, consistency=Consistency.RELAXED)
-    one = only(f, PlacedPart("f.cold", 0x6FE0_0000, 32))
+    one = only(f, PlacedPart("f.cold", Address(0x6FE0_0000), 32))
     memory = Memory(one)
     (t,) = memory.carry_out(Aim(one, (), True))
     assert forbidden(t)[1] == Range(F.old + 1, F.old + 11, 0, "f")
@@ -278,9 +294,11 @@ def test_who_leaves_a_patch_is_neither_in_its_function_nor_in_what_its_functions
 
 
 def test_who_takes_over_looks_at_the_code_of_the_patch_that_goes() -> None:
-    f = replace(F, stub=F.stub + 24, new=F.new + 8)  # all sums carry
+    f = replace(F, stub=Address(F.stub + 24), new=Address(F.new + 8))  # all sums carry
     second = record("two", OTHER, group("x", OTHER + 0x1000, other(f)))
-    one = record("one", BASE, group("fix", BASE + 0x1000, G, f, parts=(PlacedPart("f.cold", 0x6FE0_0000, 32),)))
+    one = record(
+        "one", BASE, group("fix", BASE + 0x1000, G, f, parts=(PlacedPart("f.cold", Address(0x6FE0_0000), 32),))
+    )
     memory = Memory(one, second)
     memory.put(f.old, jump(f.old, f.new))
     (t,) = memory.plan(Aim(second, (one,), True))
@@ -296,7 +314,7 @@ def test_who_takes_over_looks_at_the_code_of_the_patch_that_goes() -> None:
 
 def interrupted() -> tuple[Memory, Callable[[], Transition | None]]:
     memory = Memory(ONE)
-    memory.put(G.stub, encode_stub(G.stub, Stub(BASE + 0x1000, G.new, G.orig)))
+    memory.put(G.stub, encode_stub(G.stub, Stub(Address(BASE + 0x1000), G.new, G.orig)))
     memory.put(G.old, jump(G.old, G.stub))
     return memory, lambda: settlement(memory.routes(), memory.records)
 
@@ -320,10 +338,10 @@ def test_what_a_dead_applier_left_is_settled_where_it_leads() -> None:
 def test_the_entry_of_what_is_settled_may_lie_behind_the_start() -> None:
     f = replace(F, entry=4)
     memory = Memory(only(f))
-    memory.put(f.stub, encode_stub(f.stub, Stub(BASE + 0x1000, f.new, f.orig)))
-    memory.put(f.old + 4, jump(f.old + 4, f.stub))
+    memory.put(f.stub, encode_stub(f.stub, Stub(Address(BASE + 0x1000), f.new, f.orig)))
+    memory.put(f.old + 4, jump(Address(f.old + 4), f.stub))
     t = settlement(memory.routes(), memory.records)
-    assert t is not None and t.steps(memory.read) == [Step(f.old + 4, ORIGINAL, "settle f")]
+    assert t is not None and t.steps(memory.read) == [Step(Address(f.old + 4), ORIGINAL, "settle f")]
 
 
 def test_an_entry_that_nobody_knows_is_not_settled() -> None:
@@ -346,7 +364,10 @@ def test_switches_of_groups_that_are_joined_are_marked_as_used() -> None:
     (t,) = memory.plan(Aim(apart, (first,), True))
     assert (t.groups, t.switch, t.others) == (("f", "g", "h"), OTHER + 0x1000, (OTHER + 0x1001, OTHER + 0x1002))
     notes = [s for s in t.steps(memory.read) if s.what == "note that it was used"]
-    assert notes == [Step(OTHER + 0x1001, b"\1", notes[0].what), Step(OTHER + 0x1002, b"\1", notes[0].what)]
+    assert notes == [
+        Step(Address(OTHER + 0x1001), b"\1", notes[0].what),
+        Step(Address(OTHER + 0x1002), b"\1", notes[0].what),
+    ]
     memory.carry_out(Aim(apart, (first,), True))
     assert [memory.read(OTHER + 0x1000 + i, 1) for i in range(3)] == [b"\1"] * 3
     (t,) = memory.plan(Aim(first, (apart,), True))

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from suture.number import Address, Bias, BuildId, FileOffset
 from suture.patch.consistency import Consistency
 from suture.patch.record import PlacedFunction, PlacedGroup, PlacedUnwinding, Record
 from suture.patch.x86_64 import STUB_SIZE, UNUSED, Stub, encode_stub, jump
@@ -14,30 +15,32 @@ from suture.process.memory.placed import Placed, Route, State, _contradiction, g
 
 BASE, OLD, SWITCH = 0x7000_0000, 0x6FF0_0000, 0x7000_1000
 ORIGINAL = b"\x55\x48\x89\xe5\x90"
-NOWHERE = Mapping(0, 0, True, False, True, False, 0, b"", 0, b"")
+NOWHERE = Mapping(Address(0), Address(0), True, False, True, False, FileOffset(0), b"", 0, b"")
 
 
 def function(number: int = 0, base: int = BASE, entry: int = 4) -> PlacedFunction:
     return PlacedFunction(
         f"f{number}",
-        OLD + 64 * number,
+        Address(OLD + 64 * number),
         64,
         "",
         entry,
         6,
         ORIGINAL,
-        base + 0x800 + 64 * number,
+        Address(base + 0x800 + 64 * number),
         40,
-        base + 0x400 + 16 * number,
+        Address(base + 0x400 + 16 * number),
         12,
-        base + 0x100 + STUB_SIZE * number,
+        Address(base + 0x100 + STUB_SIZE * number),
         Consistency.STRICT,
     )
 
 
 def record(*functions: PlacedFunction, identity: str = "one", base: int = BASE) -> Record:
-    groups = (PlacedGroup("g", base + 0x1000, functions),)
-    return Record(identity, "", "", "", "", "", (), (), base, 0x1000, 0x1000, base, 0, 0, groups)
+    groups = (PlacedGroup("g", Address(base + 0x1000), functions),)
+    return Record(
+        identity, "", BuildId(""), "", "", "", (), (), Address(base), 0x1000, 0x1000, Address(base), 0, Bias(0), groups
+    )
 
 
 F = function()
@@ -45,8 +48,8 @@ ENTRY = OLD + 4
 
 
 def routed(
-    memory: dict[int, bytes], *records: Record, more: dict[int, PlacedFunction] | None = None
-) -> dict[int, Route | None]:
+    memory: dict[int, bytes], *records: Record, more: dict[Address, PlacedFunction] | None = None
+) -> dict[Address, Route | None]:
     def read(address: int, size: int) -> bytes:
         return memory.get(address, b"")[:size]
 
@@ -54,34 +57,36 @@ def routed(
 
 
 def stub(to: int = F.new, origin: int = F.orig) -> bytes:
-    return encode_stub(F.stub, Stub(SWITCH, to, origin))
+    return encode_stub(F.stub, Stub(Address(SWITCH), Address(to), Address(origin)))
 
 
 def test_the_original_bytes_and_a_jump_to_new_code() -> None:
     one = record(F)
-    assert routed({ENTRY: ORIGINAL}, one) == {OLD: Route(ORIGINAL, OLD, True, "")}
-    to_new = jump(ENTRY, F.new)
+    assert routed({ENTRY: ORIGINAL}, one) == {OLD: Route(ORIGINAL, Address(OLD), True, "")}
+    to_new = jump(Address(ENTRY), F.new)
     assert routed({ENTRY: to_new}, one) == {OLD: Route(to_new, F.new, True, "one")}
-    to_thunk = jump(ENTRY, F.orig)
-    assert routed({ENTRY: to_thunk}, one) == {OLD: Route(to_thunk, OLD, False, "")}
+    to_thunk = jump(Address(ENTRY), F.orig)
+    assert routed({ENTRY: to_thunk}, one) == {OLD: Route(to_thunk, Address(OLD), False, "")}
 
 
 @pytest.mark.parametrize(
     ("byte", "target", "owner"), [(b"\0", OLD, ""), (b"\1", F.new, "one"), (b"\xff", F.new, "one")]
 )
 def test_a_stub_leads_where_its_byte_says(byte: bytes, target: int, owner: str) -> None:
-    code = jump(ENTRY, F.stub)
-    assert routed({ENTRY: code, F.stub: stub(), SWITCH: byte}, record(F)) == {OLD: Route(code, target, False, owner)}
+    code = jump(Address(ENTRY), F.stub)
+    assert routed({ENTRY: code, F.stub: stub(), SWITCH: byte}, record(F)) == {
+        OLD: Route(code, Address(target), False, owner)
+    }
 
 
 def test_what_nobody_has_written_is_no_route() -> None:
-    code = jump(ENTRY, F.stub)
+    code = jump(Address(ENTRY), F.stub)
     for memory in (
         {},
         {ENTRY: b"\xcc" * 5},
         {ENTRY: ORIGINAL[:4]},
-        {ENTRY: jump(ENTRY, F.new + 1)},
-        {ENTRY: jump(ENTRY, F.stub + 1)},
+        {ENTRY: jump(Address(ENTRY), Address(F.new + 1))},
+        {ENTRY: jump(Address(ENTRY), Address(F.stub + 1))},
         {ENTRY: code},
         {ENTRY: code, F.stub: b"\xcc" * 32, SWITCH: b"\0"},
         {ENTRY: code, F.stub: stub()},
@@ -93,25 +98,29 @@ def test_what_nobody_has_written_is_no_route() -> None:
 def test_of_two_patches_the_one_whose_code_is_reached_has_it() -> None:
     other = function(base=BASE + 0x10000)
     two = record(other, identity="two", base=BASE + 0x10000)
-    code = jump(ENTRY, other.new)
+    code = jump(Address(ENTRY), other.new)
     assert routed({ENTRY: code}, record(F), two) == {OLD: Route(code, other.new, True, "two")}
-    through = jump(ENTRY, other.stub)
-    asked = encode_stub(other.stub, Stub(SWITCH, other.new, F.new))
+    through = jump(Address(ENTRY), other.stub)
+    asked = encode_stub(other.stub, Stub(Address(SWITCH), other.new, F.new))
     assert routed({ENTRY: through, other.stub: asked, SWITCH: b"\0"}, record(F), two) == {
         OLD: Route(through, F.new, False, "one")
     }
 
 
 def test_functions_of_a_patch_that_is_not_placed_yet_have_original_code_alone() -> None:
-    more = {OLD: F}
-    assert routed({ENTRY: ORIGINAL}, more=more) == {OLD: Route(ORIGINAL, OLD, True, "")}
-    assert routed({ENTRY: jump(ENTRY, F.new)}, more=more) == {OLD: None}
-    assert routed({ENTRY: jump(ENTRY, F.new)}, record(F), more=more) == {
-        OLD: Route(jump(ENTRY, F.new), F.new, True, "one")
+    more = {Address(OLD): F}
+    assert routed({ENTRY: ORIGINAL}, more=more) == {OLD: Route(ORIGINAL, Address(OLD), True, "")}
+    assert routed({ENTRY: jump(Address(ENTRY), F.new)}, more=more) == {OLD: None}
+    assert routed({ENTRY: jump(Address(ENTRY), F.new)}, record(F), more=more) == {
+        OLD: Route(jump(Address(ENTRY), F.new), F.new, True, "one")
     }
 
 
-FINAL, ORIGINALS, OTHERS = Route(b"", 1, True, "one"), Route(b"", 2, True, ""), Route(b"", 3, True, "two")
+FINAL, ORIGINALS, OTHERS = (
+    Route(b"", Address(1), True, "one"),
+    Route(b"", Address(2), True, ""),
+    Route(b"", Address(3), True, "two"),
+)
 STATES = [
     ([FINAL, FINAL], State.APPLIED, State.APPLIED),
     ([ORIGINALS, ORIGINALS], State.REVERTED, State.REVERTED),
@@ -132,13 +141,13 @@ def test_the_state_of_a_group_is_that_of_all_its_functions(
 ) -> None:
     functions = (function(0), function(1))
     table = {f.old: r for f, r in zip(functions, found, strict=True)}
-    group = PlacedGroup("g", SWITCH, functions)
+    group = PlacedGroup("g", Address(SWITCH), functions)
     assert group_state("one", group, table, lambda a, n: b"\1") == (state, effective)
     assert group_state("one", group, {}, lambda a, n: b"\1") == (State.DAMAGED, State.DAMAGED)
 
 
 def test_a_group_whose_byte_was_never_used_was_never_in_force() -> None:
-    group, table = PlacedGroup("g", SWITCH, (F,)), {F.old: ORIGINALS}
+    group, table = PlacedGroup("g", Address(SWITCH), (F,)), {F.old: ORIGINALS}
 
     def read(address: int, size: int) -> bytes:
         return UNUSED if (address, size) == (SWITCH, 1) else b"\0"
@@ -148,7 +157,7 @@ def test_a_group_whose_byte_was_never_used_was_never_in_force() -> None:
 
 
 def believed(r: Record) -> str:
-    return _contradiction(r, "one", BASE, 0x1000)
+    return _contradiction(r, "one", Address(BASE), 0x1000)
 
 
 def test_a_record_must_be_of_the_mapping_that_it_is_in() -> None:
@@ -201,12 +210,12 @@ def test_addresses_beyond_them_are_not(change: dict[str, int]) -> None:
 def test_a_switch_lies_in_the_data_and_a_group_has_functions() -> None:
     good = record(F)
     for switch, possible in ((END, True), (END + 0xFFF, True), (END - 1, False), (END + 0x1000, False)):
-        found = believed(replace(good, groups=(PlacedGroup("g", switch, (F,)),)))
+        found = believed(replace(good, groups=(PlacedGroup("g", Address(switch), (F,)),)))
         assert (found == "") == possible, hex(switch)
-    assert believed(replace(good, groups=(PlacedGroup("g", END, ()),))) != ""
+    assert believed(replace(good, groups=(PlacedGroup("g", Address(END), ()),))) != ""
 
 
-UNWINDING = PlacedUnwinding(BASE + 0x100, BASE + 0x200, BASE + 0x300, END + 8, 2)
+UNWINDING = PlacedUnwinding(Address(BASE + 0x100), Address(BASE + 0x200), Address(BASE + 0x300), Address(END + 8), 2)
 
 
 def test_unwind_tables_lie_in_the_patch() -> None:
@@ -222,5 +231,5 @@ def test_unwind_tables_lie_in_the_patch() -> None:
     assert believed(replace(good, unwinding=UNWINDING)) == ""
     for field, (low, high) in edges.items():
         for value, possible in ((low, True), (high, True), (low - 1, False), (high + 1, False)):
-            unwinding = replace(UNWINDING, **{field: value})
+            unwinding = replace(UNWINDING, **{field: Address(value)})
             assert (believed(replace(good, unwinding=unwinding)) == "") == possible, (field, hex(value))

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from suture.error import ExitCode, Refused, SutureError
+from suture.number import Address
 from suture.process.memory import memory
 from suture.process.see.aside import Told, alone, each
 
@@ -76,7 +77,7 @@ def test_a_look_that_never_returns_costs_the_others_a_moment_and_is_named(silent
     pid, address = silent
 
     def look(n: int) -> bytes:
-        return memory.try_read(pid, address, 8) if n in (2, 3) else b"%d" % n
+        return memory.try_read(pid, Address(address), 8) if n in (2, 3) else b"%d" % n
 
     began, before = time.monotonic(), children()
     found = list(each([1, 2, 3, 4], look))
@@ -122,6 +123,6 @@ def test_work_on_one_process_has_its_time_and_no_more(silent: tuple[int, int]) -
     assert caught.value.exit_code is ExitCode.REFUSED
     began, before = time.monotonic(), children()
     with pytest.raises(SutureError, match="does not return"):
-        alone(pid, lambda: memory.read(pid, address, 8), 0.3)
+        alone(pid, lambda: memory.read(pid, Address(address), 8), 0.3)
     assert time.monotonic() - began < 60
     assert children() == before

@@ -14,6 +14,7 @@ import pytest
 
 from suture.elf.abi import R, SectionFlag, SymbolType
 from suture.elf.object_writer import NewRelocation, NewSection, NewSymbol, write_object
+from suture.number import Address, Bias, BuildId, FileOffset, Vaddr
 from suture.patch.file import PatchFile, parse_patch
 from suture.patch.link import Place, lay_out, link
 from suture.patch.manifest import Group, ImportedSymbol, Manifest, ReplacedFunction, SymbolKind, Target
@@ -27,7 +28,7 @@ ME = os.getpid()
 AX, A, WA = SectionFlag.ALLOC | SectionFlag.EXECINSTR, SectionFlag.ALLOC, SectionFlag.ALLOC | SectionFlag.WRITE
 OLD = bytes(range(64))
 ENTRY = 4
-NOWHERE = Mapping(0, 0, True, False, True, False, 0, b"", 0, b"")
+NOWHERE = Mapping(Address(0), Address(0), True, False, True, False, FileOffset(0), b"", 0, b"")
 WORDS = [8, *(8 + (1 << n) for n in range(5, 13))]
 """Where constants hold the address of an import."""
 SLOT, IMPORTED, WORD = 0x7F00_0000_1230, 0x7F00_0000_4560, 0x7F00_0000_7890
@@ -36,14 +37,14 @@ SLOT, IMPORTED, WORD = 0x7F00_0000_1230, 0x7F00_0000_4560, 0x7F00_0000_7890
 def made() -> PatchFile:
     """f of 200 bytes at 0x2000 that calls an import, loads a slot, and has a constant with the address of another
     import in it."""
-    function = ReplacedFunction("f", 0x2000, 64, hashlib.sha256(OLD).hexdigest(), ENTRY, 5, "f", "f.orig")
+    function = ReplacedFunction("f", Vaddr(0x2000), 64, hashlib.sha256(OLD).hexdigest(), ENTRY, 5, "f", "f.orig")
     symbols = {
-        "slot": ImportedSymbol(SymbolKind.SLOT, 0x5000),
+        "slot": ImportedSymbol(SymbolKind.SLOT, Vaddr(0x5000)),
         "called": ImportedSymbol(SymbolKind.IMPORT, name="called"),
         "word": ImportedSymbol(SymbolKind.IMPORT, name="word"),
-        "image": ImportedSymbol(SymbolKind.IMAGE, 0x2010),
+        "image": ImportedSymbol(SymbolKind.IMAGE, Vaddr(0x2010)),
     }
-    target = Target("aa", "lib.so", "p", "s", "1", "x86_64")
+    target = Target(BuildId("aa"), "lib.so", "p", "s", "1", "x86_64")
     manifest = Manifest("test", target, (), (Group("g", (function,)),), symbols)
     calls = [NewRelocation(8, R.PLT32, "called", -4), NewRelocation(16, R.GOTPCREL, "slot", -4)]
     constants = [*(NewRelocation(at, R.R_64, "word", 0) for at in WORDS), NewRelocation(16, R.R_64, "image", 0)]
@@ -75,7 +76,13 @@ class Process:
         self.base = start
         self._old = ctypes.create_string_buffer(OLD, 64)
         bias = ctypes.addressof(self._old) - 0x2000
-        place = Place(start, bias, {0x5000: SLOT}, {"called": IMPORTED, "word": WORD}, {0x2000: OLD[ENTRY : ENTRY + 5]})
+        place = Place(
+            Address(start),
+            Bias(bias),
+            {Vaddr(0x5000): Address(SLOT)},
+            {"called": Address(IMPORTED), "word": Address(WORD)},
+            {Vaddr(0x2000): OLD[ENTRY : ENTRY + 5]},
+        )
         linked = link(PATCH, LAYOUT, place)
         self._room[: len(linked.text)] = linked.text
         self._room[len(linked.text) : len(linked.text) + len(linked.data)] = linked.data
@@ -111,7 +118,7 @@ def test_a_patch_as_its_file_writes_it_is_beyond_doubt(process: Process) -> None
 
 def test_every_byte_counts_that_the_file_alone_decides(process: Process) -> None:
     text, constants = section(".text"), section(".rodata")
-    stub = LAYOUT.stubs[0x2000]
+    stub = LAYOUT.stubs[Vaddr(0x2000)]
     open_ = {*range(stub, stub + 32), *range(constants + 8, constants + 16)}
     for at in {0, 5, text, text + 8, text + 12, text + 255, section(".text.orig"), constants, constants + 7,
     constants + 16, constants + 24,
@@ -124,7 +131,7 @@ def test_every_byte_counts_that_the_file_alone_decides(process: Process) -> None
 
 
 def test_stubs_and_words_of_imports_are_left_to_others(process: Process) -> None:
-    stub, constants = LAYOUT.stubs[0x2000], section(".rodata")
+    stub, constants = LAYOUT.stubs[Vaddr(0x2000)], section(".rodata")
     process.put(stub, b"\xcc" * 32)
     for at in WORDS:
         process.put(constants + at, struct.pack("<Q", 0x1111_2222_3333))
@@ -141,7 +148,7 @@ def test_a_record_of_another_size_or_place_is_not_the_files(process: Process) ->
     for field in ("text_size", "data_size"):
         other = replace(process.record, **{field: getattr(process.record, field) + 4096})
         assert process.told(other) == "its memory has another size"
-    gone = replace(process.record, base=process.base + (1 << 45))
+    gone = replace(process.record, base=Address(process.base + (1 << 45)))
     assert process.told(gone) != ""
 
 

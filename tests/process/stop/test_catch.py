@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from suture.elf.file import ElfFile
+from suture.number import Vaddr
 from suture.patch.file import PatchFile
 from suture.process.change import switch
 from suture.process.change.apply import apply
@@ -141,7 +142,7 @@ def behind_call(pid: int, program: Path) -> int:
     """Where f returns to in worker."""
     elf = ElfFile.read(program)
     f, worker = (next(s for s in elf.symbols if s.name == name) for name in ("f", "worker"))
-    body = elf.read_at(worker.st_value, worker.st_size)
+    body = elf.read_at(Vaddr(worker.st_value), worker.st_size)
     for at in range(len(body) - 5):
         behind = worker.st_value + at + 5
         if body[at] == 0xE8 and behind + int.from_bytes(body[at + 1 : at + 5], "little", signed=True) == f.st_value:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from suture.error import Refused, Unsupported
+from suture.number import Vaddr, in_process
 from suture.patch.file import PatchFile
 from suture.patch.manifest import Target
 from suture.process.error import WrongTarget
@@ -52,7 +53,7 @@ class NotLoaded(WrongTarget):
 def refuse_shared(tracee: Tracee, maps: Maps, patch: PatchFile, image: Image) -> None:
     """Raises Refused where an entry lies in a shared mapping: writing there would write the file, for every process."""
     for f in patch.manifest.functions:
-        mapping = maps.at(f.address + image.bias)
+        mapping = maps.at(in_process(f.address, image.bias))
         if mapping is not None and not mapping.private:
             raise Refused(
                 f"pid {tracee.pid}: {f.name} lies in a shared mapping of {mapping.path} at {mapping.start:#x}, where "
@@ -62,8 +63,8 @@ def refuse_shared(tracee: Tracee, maps: Maps, patch: PatchFile, image: Image) ->
             )
 
 
-def _is_code(maps: Maps, image: Image, address: int, size: int) -> bool:
-    at = maps.at(address + image.bias)
+def _is_code(maps: Maps, image: Image, address: Vaddr, size: int) -> bool:
+    at = maps.at(in_process(address, image.bias))
     return image.holds(address, size) and at is not None and at.executable
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from suture.number import Address
 from suture.patch.record import PlacedFunction, Record
 from suture.process.change.switch import carry_out
 from suture.process.change.transition import Transition
@@ -22,7 +23,7 @@ def old_frames(tracee: Tracee, record: Record) -> OldFrames:
     Unsupported."""
     ranges = tuple(_ranges(record))
     suspends = [range(s.old, s.old + s.size) for s in record.suspends]
-    outcome = carry_out(tracee, [Transition((), 0, True, (), ranges)], [], timeout=_SECONDS, suspends=suspends)
+    outcome = carry_out(tracee, [Transition((), Address(0), True, (), ranges)], [], timeout=_SECONDS, suspends=suspends)
     if not outcome.waiting:
         return OldFrames(0, 0, (), ())
     if not outcome.hits:

@@ -18,6 +18,7 @@ import math
 import os
 from collections.abc import Sequence
 
+from suture.number import Address
 from suture.patch.record import MEMFD_PREFIX
 from suture.process import x86_64
 from suture.process.error import Hostile
@@ -40,7 +41,7 @@ def place(
     tracee: Tracee,
     maps: Maps,
     identity: str,
-    base: int,
+    base: Address,
     text: bytes,
     data: bytes,
     remains: Sequence[Remains] = (),
@@ -125,13 +126,13 @@ def _memfd_device() -> int:
         os.close(fd)
 
 
-def _check_mapped(tracee: Tracee, file: os.stat_result, base: int, text_size: int, data_size: int) -> None:
+def _check_mapped(tracee: Tracee, file: os.stat_result, base: Address, text_size: int, data_size: int) -> None:
     """Raises Hostile when the process has not just this file mapped there."""
     maps = Maps(read_raw(tracee.via))
     device = f"{os.major(file.st_dev):02x}:{os.minor(file.st_dev):02x}".encode()
     for start, end, offset in (
         (base, base + text_size, 0),
-        (base + text_size, base + text_size + data_size, text_size),
+        (Address(base + text_size), base + text_size + data_size, text_size),
     ):
         m = maps.at(start)
         if m is None or (m.start, m.end, m.offset, m.device, m.inode) != (start, end, offset, device, file.st_ino):

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from suture.error import Refused
+from suture.number import Address, Vaddr, in_file, in_process
 from suture.patch.file import PatchFile
 from suture.patch.link import Layout, Linked, Place, Runtime, lay_out, link, slots_read
 from suture.patch.manifest import BadPatch, SymbolKind
@@ -51,8 +52,8 @@ class Prepared:
     remains: tuple[Remains, ...]
     aim: Aim
     placed: tuple[Placed, ...]
-    routes: Table[int, Route | None]
-    bodies: tuple[tuple[int, bytes], ...]
+    routes: Table[Address, Route | None]
+    bodies: tuple[tuple[Address, bytes], ...]
     transitions: tuple[Transition, ...]
     registration: Registration | None = None
     lost: tuple[str, ...] = ()
@@ -71,12 +72,15 @@ def prepare(
     taken = taken_over(tracee.pid, patch.id, patch.manifest, image.bias, here, known, replace, accept_loss)
     layout = lay_out(patch)
     original = {f.address: bodies[f.address][f.entry : f.entry + JUMP_SIZE] for f in patch.manifest.functions}
-    slots = {a: int.from_bytes(memory.read(tracee.via, a + image.bias, 8), "little") for a in slots_read(patch)}
+    slots = {
+        a: Address(int.from_bytes(memory.read(tracee.via, in_process(a, image.bias), 8), "little"))
+        for a in slots_read(patch)
+    }
     wanted = [s for s in patch.manifest.symbols.values() if s.kind is SymbolKind.IMPORT]
     imports = find_imports(tracee, maps, image, wanted) if wanted else {}
     named = {n: imports[(s.name, s.version)] for n, s in patch.manifest.symbols.items() if s.kind is SymbolKind.IMPORT}
     runtime = _runtime(tracee, patch, layout, placed, image)
-    after = following_of(tracee, runtime) if runtime else 0
+    after = following_of(tracee, runtime) if runtime else Address(0)
     told = runtime.for_link(after) if runtime else None
     existing, linked = _reuse(tracee, patch, layout, image, here, slots, named, original, told)
     if linked is None:
@@ -98,9 +102,9 @@ def prepare(
     owners = {p.record.id: p.record for p in here} | {patch.id: linked.record}
     transitions = plan(aim, full, owners)
     untouched = tuple(
-        (f.address + image.bias, bodies[f.address])
+        (in_process(f.address, image.bias), bodies[f.address])
         for f in patch.manifest.functions
-        if (r := full[f.address + image.bias]) is not None and r.code == original[f.address]
+        if (r := full[in_process(f.address, image.bias)]) is not None and r.code == original[f.address]
     )
     return Prepared(
         image,
@@ -121,7 +125,7 @@ def _check_record(patch: PatchFile, image: Image, linked: Linked) -> None:
     """Raises `BadPatch` for a patch that could be applied and then not be reverted."""
     record = linked.record
     for part in (*(p for g in record.groups for p in g.parts), *record.suspends):
-        if not image.holds(part.old - image.bias, part.size):
+        if not image.holds(in_file(part.old, image.bias), part.size):
             raise BadPatch(patch.manifest.name, f"{part.name} at {part.old:#x} is not in the image that it is for")
     try:
         check_revertible(linked.text, record)
@@ -155,19 +159,20 @@ def is_for(record: Record, image: Image) -> bool:
     return record.build_id == image.build_id and record.bias == image.bias
 
 
-def _check_code(tracee: Tracee, patch: PatchFile, image: Image, here: Sequence[Placed]) -> dict[int, bytes]:
+def _check_code(tracee: Tracee, patch: PatchFile, image: Image, here: Sequence[Placed]) -> dict[Vaddr, bytes]:
     """Original bytes of each old function by link-time address: what is mapped, with the entries that other patches
     wrote undone. Raises WrongTarget when the hash is not the manifest's."""
-    bodies = {}
+    bodies: dict[Vaddr, bytes] = {}
     for function in patch.manifest.functions:
-        body = bytearray(memory.read(tracee.via, function.address + image.bias, function.size))
+        start = in_process(function.address, image.bias)
+        body = bytearray(memory.read(tracee.via, start, function.size))
         for p in here:
             for f in p.record.functions:
-                if f.old == function.address + image.bias and f.entry == function.entry:
+                if f.old == start and f.entry == function.entry:
                     body[f.entry : f.entry + JUMP_SIZE] = f.original
         if hashlib.sha256(body).hexdigest() != function.sha256:
             raise WrongTarget(
-                f"pid {tracee.pid}: {function.name} at {function.address + image.bias:#x} is not the code that the "
+                f"pid {tracee.pid}: {function.name} at {start:#x} is not the code that the "
                 f"patch was made for, although {image.path} has its build-id",
                 "something else has changed this process, or it pretends: restart it with the fixed package",
                 reason=Reason.CODE_DIFFERS,
@@ -182,9 +187,9 @@ def _reuse(
     layout: Layout,
     image: Image,
     here: Sequence[Placed],
-    slots: Table[int, int],
-    imports: Table[str, int],
-    original: Table[int, bytes],
+    slots: Table[Vaddr, Address],
+    imports: Table[str, Address],
+    original: Table[Vaddr, bytes],
     runtime: Runtime | None,
 ) -> tuple[Placed, Linked] | tuple[None, None]:
     """The patch's memory of an earlier time, when its contents are still what they would be made today."""
@@ -198,7 +203,7 @@ def _reuse(
             present[at : at + STUB_SIZE] = linked.text[at : at + STUB_SIZE]
         start = min(layout.slots.values(), default=0) - layout.text_size
         size = 8 * len(layout.slots)
-        values = memory.try_read(tracee.via, p.data.start + start, size) if size else b""
+        values = memory.try_read(tracee.via, Address(p.data.start + start), size) if size else b""
         if bytes(present) == linked.text and values == linked.data[start : start + size if size else start]:
             return p, linked
     return None, None

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from suture.error import Refused
+from suture.number import Address, Bias
 from suture.patch.manifest import Manifest, ReplacedFunction
 from suture.patch.record import PlacedFunction, Record
 from suture.process.memory.placed import Placed, Route
@@ -26,9 +27,9 @@ def taken_over(
     pid: int,
     identity: str,
     manifest: Manifest,
-    bias: int,
+    bias: Bias,
     here: Sequence[Placed],
-    known: Mapping[int, Route | None],
+    known: Mapping[Address, Route | None],
     replace: bool,
     accept_loss: bool,
 ) -> list[Taken]:
@@ -77,7 +78,7 @@ def taken_over(
     return taken
 
 
-def earlier(record: Record, here: Sequence[Placed], known: Mapping[int, Route | None]) -> tuple[Earlier, ...]:
+def earlier(record: Record, here: Sequence[Placed], known: Mapping[Address, Route | None]) -> tuple[Earlier, ...]:
     """What could take the place of a patch that is reverted, besides the original code."""
     ours = {f.old for f in record.functions}
     rows = [p.record for p in here if p.record.id != record.id and not _in_force(p.record, known)]
@@ -85,7 +86,7 @@ def earlier(record: Record, here: Sequence[Placed], known: Mapping[int, Route | 
     return tuple(found.values())
 
 
-def refuse_third(pid: int, target: Record, record: Record, known: Mapping[int, Route | None]) -> None:
+def refuse_third(pid: int, target: Record, record: Record, known: Mapping[Address, Route | None]) -> None:
     """Raises Refused when functions of `target` belong to another patch than `record`, whose place it is to take."""
     owners = {r.owner for f in target.functions if (r := known.get(f.old)) is not None}
     third = owners - {"", target.id, record.id}
@@ -97,7 +98,7 @@ def refuse_third(pid: int, target: Record, record: Record, known: Mapping[int, R
         )
 
 
-def _in_force(record: Record, known: Mapping[int, Route | None]) -> list[PlacedFunction]:
+def _in_force(record: Record, known: Mapping[Address, Route | None]) -> list[PlacedFunction]:
     return [f for f in record.functions if (r := known.get(f.old)) is not None and r.owner == record.id]
 
 
@@ -107,6 +108,6 @@ def _has_all_fixes(manifest: Manifest, record: Record) -> bool:
     return bool(record.fixes) and all(f.name in names or (f.cves and cves >= set(f.cves)) for f in record.fixes)
 
 
-def _overlap(old: int, size: int, function: ReplacedFunction, bias: int) -> bool:
+def _overlap(old: int, size: int, function: ReplacedFunction, bias: Bias) -> bool:
     start = function.address + bias
     return old < start + function.size and start < old + size

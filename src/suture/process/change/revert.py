@@ -8,6 +8,7 @@ from collections.abc import Mapping as Table
 from collections.abc import Sequence
 
 from suture.error import Refused, SutureError, Unsupported
+from suture.number import Address
 from suture.patch.link import Linked
 from suture.patch.record import Record
 from suture.process.change.held import settle, switched, to_be_changed
@@ -125,7 +126,9 @@ def _carried(pid: int, identity: str, here: Sequence[Placed]) -> Placed:
     return found[0]
 
 
-def _untouched(tracee: Tracee, record: Record, known: Table[int, Route | None]) -> tuple[tuple[int, bytes], ...]:
+def _untouched(
+    tracee: Tracee, record: Record, known: Table[Address, Route | None]
+) -> tuple[tuple[Address, bytes], ...]:
     """The old code of a patch's functions, where it is in force. Raises WrongTarget when it is not what the patch was
     made for."""
     rows = []
@@ -143,11 +146,11 @@ def _untouched(tracee: Tracee, record: Record, known: Table[int, Route | None]) 
     return tuple(rows)
 
 
-def _news(record: Record) -> frozenset[int]:
+def _news(record: Record) -> frozenset[Address]:
     return frozenset(f.new for f in record.functions)
 
 
-def _refuse_replaced(pid: int, record: Record, known: Table[int, Route | None], here: Sequence[Placed]) -> None:
+def _refuse_replaced(pid: int, record: Record, known: Table[Address, Route | None], here: Sequence[Placed]) -> None:
     owners = {r.owner for f in record.functions if (r := known.get(f.old)) is not None}
     others = owners - {"", record.id}
     if others and record.id not in owners:

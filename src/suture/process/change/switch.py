@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 
+from suture.number import Address
 from suture.process import syscall, x86_64
 from suture.process.change.transition import Step, Transition
 from suture.process.error import NotStopped, WrongTarget
@@ -74,7 +75,7 @@ class _Work:
 def carry_out(
     tracee: Tracee,
     transitions: Sequence[Transition],
-    bodies: Sequence[tuple[int, bytes]],
+    bodies: Sequence[tuple[Address, bytes]],
     *,
     timeout: float,
     on_step: OnStep = no_step,
@@ -185,7 +186,7 @@ def _by_owner(work: _Work, found: Sequence[Hit]) -> list[list[Hit]]:
 
 
 def _prepare(
-    tracee: Tracee, transitions: Sequence[Transition], bodies: Sequence[tuple[int, bytes]], returns: Sequence[int]
+    tracee: Tracee, transitions: Sequence[Transition], bodies: Sequence[tuple[Address, bytes]], returns: Sequence[int]
 ) -> _Work:
     read = reader(tracee.via)
     expected = [*bodies, *(row for t in transitions for row in t.expected())]
@@ -398,7 +399,7 @@ def describe(tracee: Tracee, hits: Sequence[Hit], maps: Maps) -> str:
 
 
 def _place(maps: Maps, address: int) -> str:
-    mapping = maps.at(address)
+    mapping = maps.at(Address(address))
     return f" ({mapping.path})" if mapping is not None and mapping.name else ""
 
 

@@ -7,14 +7,15 @@ between two of them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from suture.error import Refused
+from suture.number import Address
 from suture.patch.consistency import Consistency
 from suture.patch.record import PlacedFunction, PlacedGroup, Record
 from suture.patch.x86_64 import JUMP_SIZE, PAGE, STUB_SIZE, UNUSED, Stub, encode_stub, jump
-from suture.process.memory.placed import Route
+from suture.process.memory.placed import Read, Route
 from suture.process.stack.stack import Range
 from suture.refusal import RESTART
 from suture.report.reason import Reason
@@ -24,7 +25,7 @@ from suture.report.reason import Reason
 class Step:
     """One write into the process."""
 
-    address: int
+    address: Address
     data: bytes
     what: str
 
@@ -39,20 +40,20 @@ class Change:
     """
 
     name: str
-    entry: int
+    entry: Address
     now: bytes
     is_final: bool
-    old: int
-    before: int
-    after: int
+    old: Address
+    before: Address
+    after: Address
     original: bytes
-    thunk: int
-    stub: int
+    thunk: Address
+    stub: Address
 
-    def final(self, target: int) -> bytes:
+    def final(self, target: Address) -> bytes:
         return self.original if target == self.old else jump(self.entry, target)
 
-    def reached(self, target: int) -> int:
+    def reached(self, target: Address) -> Address:
         return self.thunk if target == self.old else target
 
 
@@ -65,13 +66,13 @@ class Transition:
     """
 
     groups: tuple[str, ...]
-    switch: int
+    switch: Address
     rising: bool
     changes: tuple[Change, ...]
     forbidden: tuple[Range, ...]
-    others: tuple[int, ...] = ()
+    others: tuple[Address, ...] = ()
 
-    def steps(self, read: Callable[[int, int], bytes]) -> list[Step]:
+    def steps(self, read: Read) -> list[Step]:
         """All writes in order, the ones that would change nothing left out. `read` tells the present bytes of stubs and
         switch."""
         first, second = (b"\0", b"\1") if self.rising else (b"\1", b"\0")
@@ -94,7 +95,7 @@ class Transition:
         finish = [Step(c.entry, c.final(c.after), f"finish {c.name}") for c in moving]
         return [*settle, *prepare, *divert, Step(self.switch, second, f"switch {', '.join(self.groups)}"), *finish]
 
-    def expected(self) -> list[tuple[int, bytes]]:
+    def expected(self) -> list[tuple[Address, bytes]]:
         """(address, bytes) that must be there when the process stands still."""
         return [(c.entry, c.now) for c in self.changes]
 
@@ -108,7 +109,7 @@ class Aim:
     applies: bool
 
 
-def plan(aim: Aim, routes: Mapping[int, Route | None], owners: Mapping[str, Record]) -> list[Transition]:
+def plan(aim: Aim, routes: Mapping[Address, Route | None], owners: Mapping[str, Record]) -> list[Transition]:
     """The transitions that lead to the aim; functions and groups that are there already are left out.
 
     `routes` are by address of the old function, `owners` the records by id. Raises Refused for an entry that nobody
@@ -117,15 +118,15 @@ def plan(aim: Aim, routes: Mapping[int, Route | None], owners: Mapping[str, Reco
     return [t for groups in _components(aim) if (t := _transition(aim, groups, routes, owners)) is not None]
 
 
-def settlement(routes: Mapping[int, Route | None], records: Iterable[Record]) -> Transition | None:
+def settlement(routes: Mapping[Address, Route | None], records: Iterable[Record]) -> Transition | None:
     """What an applier that died has left, made final: each entry that goes through a stub leads where the stub leads
     now.
 
     It changes nothing that callers see. None when there is nothing to do.
     """
-    changes: dict[int, Change] = {}
+    changes: dict[Address, Change] = {}
     forbidden = []
-    switch = 0
+    switch = Address(0)
     for record in records:
         for group in record.groups:
             for f in group.functions:
@@ -136,7 +137,7 @@ def settlement(routes: Mapping[int, Route | None], records: Iterable[Record]) ->
                 forbidden.append(Range(f.stub, f.stub + STUB_SIZE, 0, f"{f.name} (switch stub)"))
                 changes[f.old] = Change(
                     f.name,
-                    f.old + f.entry,
+                    Address(f.old + f.entry),
                     route.code,
                     False,
                     f.old,
@@ -164,10 +165,10 @@ def _components(aim: Aim) -> list[list[tuple[Record, PlacedGroup]]]:
 def _transition(
     aim: Aim,
     groups: Sequence[tuple[Record, PlacedGroup]],
-    routes: Mapping[int, Route | None],
+    routes: Mapping[Address, Route | None],
     owners: Mapping[str, Record],
 ) -> Transition | None:
-    wanted: dict[int, tuple[Record, PlacedFunction]] = {}
+    wanted: dict[Address, tuple[Record, PlacedFunction]] = {}
     for record, group in groups:
         for f in group.functions:
             wanted.setdefault(f.old, (record, f))  # the aim's own come first
@@ -190,7 +191,16 @@ def _transition(
         _check_page(f)
         changes.append(
             Change(
-                f.name, old + f.entry, route.code, route.is_final, old, route.target, after, f.original, f.orig, f.stub
+                f.name,
+                Address(old + f.entry),
+                route.code,
+                route.is_final,
+                old,
+                route.target,
+                after,
+                f.original,
+                f.orig,
+                f.stub,
             )
         )
         if route.target != after:
@@ -257,4 +267,4 @@ def _shared_code(owner: Record) -> Iterable[Range]:
     for start, end in [*spans, (owner.code + owner.code_size,) * 2]:
         if start > at:
             yield Range(at, start, 0, f"new code of {owner.id}", holds_entries=True)
-        at = max(at, end)
+        at = max(at, Address(end))

@@ -8,10 +8,11 @@ fork inherits all of it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from suture.error import Refused
+from suture.number import NOWHERE, Address
 from suture.patch import finder, link
 from suture.patch.finder import HOOK_SIZE
 from suture.patch.record import Record
@@ -19,7 +20,7 @@ from suture.patch.x86_64 import PAGE
 from suture.process.change.transition import Step, Transition
 from suture.process.memory import memory
 from suture.process.memory.loader import definitions
-from suture.process.memory.placed import Placed
+from suture.process.memory.placed import Placed, Read
 from suture.process.stack.stack import Range
 from suture.process.tracee import Tracee
 from suture.refusal import RESTART
@@ -36,7 +37,7 @@ class CxxRuntime:
     order in which they are asked.
     """
 
-    function: int
+    function: Address
     entry: int
     displaced: bytes
     chain: tuple[Record, ...]
@@ -44,11 +45,11 @@ class CxxRuntime:
     def knows(self, record: Record) -> bool:
         return any(r.base == record.base for r in self.chain)
 
-    def for_link(self, following: int) -> link.Runtime:
+    def for_link(self, following: Address) -> link.Runtime:
         return link.Runtime(self.function, self.entry, self.displaced, following)
 
 
-def find_runtime(tracee: Tracee, placed: Sequence[Placed], dynamic: int = 0) -> CxxRuntime | None:
+def find_runtime(tracee: Tracee, placed: Sequence[Placed], dynamic: Address = NOWHERE) -> CxxRuntime | None:
     """The unwinder that exceptions in an image use (`dynamic` is its dynamic section), None when there is none. Raises
     Refused for one that can't be told."""
     found = definitions(tracee, (_FIND, _RAISE), dynamic)
@@ -66,7 +67,7 @@ def find_runtime(tracee: Tracee, placed: Sequence[Placed], dynamic: int = 0) -> 
     return _runtime(tracee, function, [p.record for p in placed if p.record.unwinding is not None])
 
 
-def _runtime(tracee: Tracee, function: int, records: Sequence[Record]) -> CxxRuntime:
+def _runtime(tracee: Tracee, function: Address, records: Sequence[Record]) -> CxxRuntime:
     code = memory.read(tracee.via, function, 64)
     first = 4 if code.startswith(b"\xf3\x0f\x1e\xfa") else 0
     target = finder.hook_target(code[first:])
@@ -87,7 +88,7 @@ def _runtime(tracee: Tracee, function: int, records: Sequence[Record]) -> CxxRun
                 reason=Reason.UNWINDER,
             )
         return CxxRuntime(function, entry, code[entry : entry + size], ())
-    chain = _chain(tracee, target, records)
+    chain = _chain(tracee, Address(target), records)
     displaced = _displaced(tracee, chain, function + first) if chain else None
     if displaced is None:
         raise Refused(
@@ -98,7 +99,7 @@ def _runtime(tracee: Tracee, function: int, records: Sequence[Record]) -> CxxRun
     return CxxRuntime(function, first, displaced, chain)
 
 
-def _chain(tracee: Tracee, target: int, records: Sequence[Record]) -> tuple[Record, ...]:
+def _chain(tracee: Tracee, target: Address, records: Sequence[Record]) -> tuple[Record, ...]:
     """The patches that are asked one after the other; empty when somebody else's code is among them."""
     by_finder = {r.unwinding.finder: r for r in records if r.unwinding is not None}
     found: list[Record] = []
@@ -120,30 +121,30 @@ def _displaced(tracee: Tracee, chain: Sequence[Record], start: int) -> bytes | N
     return finder.displaced_by(code, start)
 
 
-def _word(tracee: Tracee, address: int) -> int:
-    return int.from_bytes(memory.read(tracee.via, address, 8), "little")
+def _word(tracee: Tracee, address: Address) -> Address:
+    return Address(int.from_bytes(memory.read(tracee.via, address, 8), "little"))
 
 
 @dataclass(frozen=True)
 class Registration(Transition):
     """Makes one patch's tables known to the runtime; it changes no function of the target."""
 
-    writes: tuple[tuple[int, bytes, bytes, str], ...] = ()  # address, bytes that are there, bytes to write, what
+    writes: tuple[tuple[Address, bytes, bytes, str], ...] = ()  # address, bytes that are there, bytes to write, what
 
-    def steps(self, read: Callable[[int, int], bytes]) -> list[Step]:
+    def steps(self, read: Read) -> list[Step]:
         return [Step(address, data, what) for address, _, data, what in self.writes]
 
-    def expected(self) -> list[tuple[int, bytes]]:
+    def expected(self) -> list[tuple[Address, bytes]]:
         return [(address, now) for address, now, _, _ in self.writes]
 
 
-def following_of(tracee: Tracee, runtime: CxxRuntime) -> int:
+def following_of(tracee: Tracee, runtime: CxxRuntime) -> Address:
     """The finder that a patch which is new in the chain goes on to; 0 when it is the first."""
     head = runtime.chain[0].unwinding if runtime.chain else None
     if head is None:
-        return 0
+        return Address(0)
     after = _word(tracee, head.following)
-    return 0 if after == head.continuation else after
+    return Address(0) if after == head.continuation else after
 
 
 def registration(tracee: Tracee, runtime: CxxRuntime, record: Record, is_placed: bool) -> Registration | None:
@@ -159,12 +160,12 @@ def registration(tracee: Tracee, runtime: CxxRuntime, record: Record, is_placed:
     if head is not None:
         now = _word(tracee, head.following)
         writes.append((head.following, _bytes(now), _bytes(own.finder), "unwind tables: into the chain"))
-        return Registration(("unwind tables",), 0, True, (), (), writes=tuple(writes))
-    start = runtime.function + runtime.entry
+        return Registration(("unwind tables",), Address(0), True, (), (), writes=tuple(writes))
+    start = Address(runtime.function + runtime.entry)
     hook = finder.encode_hook(own.finder)
     writes.append((start, runtime.displaced[:HOOK_SIZE], hook, "unwind tables: divert the C++ runtime"))
     inside = Range(start + 1, start + len(runtime.displaced), 0, f"{_FIND} (its first instructions)")
-    return Registration(("unwind tables",), 0, True, (), (inside,), writes=tuple(writes))
+    return Registration(("unwind tables",), Address(0), True, (), (inside,), writes=tuple(writes))
 
 
 def _bytes(word: int) -> bytes:

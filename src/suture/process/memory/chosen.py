@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from suture.elf.abi import R
+from suture.number import Address, Vaddr, in_process
 from suture.process.memory import memory
 from suture.process.memory.loaded import LoadedObject
 from suture.process.memory.maps import Maps
@@ -19,8 +20,8 @@ from suture.process.tracee import Tracee
 
 
 def chosen(
-    tracee: Tracee, maps: Maps, objects: Sequence[LoadedObject], owner: LoadedObject, name: bytes, resolver: int
-) -> int | None:
+    tracee: Tracee, maps: Maps, objects: Sequence[LoadedObject], owner: LoadedObject, name: bytes, resolver: Address
+) -> Address | None:
     """Address of what the resolver (an address in the process, defined by `owner`) has answered; None when no field
     shows it."""
     home = maps.at(resolver)
@@ -29,7 +30,7 @@ def chosen(
     for places in (_own(maps, owner, resolver), _of_others(objects, owner, name, resolver)):
         values = set()
         for place in places:
-            value = int.from_bytes(memory.try_read(tracee.via, place, 8).ljust(8, b"\0"), "little")
+            value = Address(int.from_bytes(memory.try_read(tracee.via, place, 8).ljust(8, b"\0"), "little"))
             at = maps.at(value)
             if at is None or not at.executable:
                 continue
@@ -41,15 +42,17 @@ def chosen(
     return None
 
 
-def _own(maps: Maps, owner: LoadedObject, resolver: int) -> Iterator[int]:
+def _own(maps: Maps, owner: LoadedObject, resolver: Address) -> Iterator[Address]:
     for field in owner.fields():
-        if field.type == R.IRELATIVE and field.addend + owner.bias == resolver:
+        if field.type == R.IRELATIVE and in_process(Vaddr(field.addend), owner.bias) == resolver:
             at = maps.at(field.address)
             if field.of_plt or (at is not None and not at.writable):
                 yield field.address
 
 
-def _of_others(objects: Sequence[LoadedObject], owner: LoadedObject, name: bytes, resolver: int) -> Iterator[int]:
+def _of_others(
+    objects: Sequence[LoadedObject], owner: LoadedObject, name: bytes, resolver: Address
+) -> Iterator[Address]:
     for other in objects:
         if other is owner:
             continue

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from suture.error import Unsupported
+from suture.number import Address
 from suture.process import x86_64
 from suture.process.memory import memory
 from suture.process.memory.maps import Mapping, Maps
@@ -64,7 +65,7 @@ def find_gadgets(pid: int, maps: Maps) -> Gadgets:
 def gadgets_within(pid: int, start: int, size: int) -> Gadgets:
     """Those whose `syscall` is followed by an instruction in this range, by which Syscall User Dispatch knows that a
     call may be made (kernel/entry/syscall_user_dispatch.c)."""
-    code = memory.try_read(pid, start, min(size, _MOST_SEARCHED))
+    code = memory.try_read(pid, Address(start), min(size, _MOST_SEARCHED))
     call = code.find(x86_64.SYSCALL_RET)
     returns = tuple(start + m.start() for m in x86_64.SIGRETURN.finditer(code) if m.end() < len(code))
     return Gadgets(start + call if call >= 0 else 0, returns)
@@ -94,6 +95,6 @@ def _in_mapping(pid: int, mapping: Mapping) -> tuple[int, tuple[int, ...]]:
 
 
 def _holds(pid: int, mapping: Mapping, call: int, returns: tuple[int, ...]) -> bool:
-    if call >= 0 and memory.try_read(pid, mapping.start + call, len(x86_64.SYSCALL_RET)) != x86_64.SYSCALL_RET:
+    if call >= 0 and memory.try_read(pid, Address(mapping.start + call), len(x86_64.SYSCALL_RET)) != x86_64.SYSCALL_RET:
         return False
-    return all(x86_64.SIGRETURN.match(memory.try_read(pid, mapping.start + at, 16)) for at in returns)
+    return all(x86_64.SIGRETURN.match(memory.try_read(pid, Address(mapping.start + at), 16)) for at in returns)

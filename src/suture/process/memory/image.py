@@ -17,6 +17,7 @@ from functools import lru_cache
 from suture.elf import abi
 from suture.elf.fact import Segment
 from suture.elf.file import EHDR, PHDR, build_id_in, segments_in
+from suture.number import Address, Bias, BuildId, Vaddr, bias_between, in_process
 from suture.patch.x86_64 import PAGE
 from suture.process import syscall
 from suture.process.allowance import spend
@@ -40,15 +41,15 @@ class Image:
 
     path: str
     is_deleted: bool
-    build_id: str
-    bias: int
-    start: int
-    end: int
-    dynamic: int
+    build_id: BuildId
+    bias: Bias
+    start: Address
+    end: Address
+    dynamic: Address
     device: bytes
     inode: int
 
-    def holds(self, address: int, size: int) -> bool:
+    def holds(self, address: Vaddr, size: int) -> bool:
         """Whether a link-time range lies in the image."""
         return self.start <= address + self.bias and address + size + self.bias <= self.end
 
@@ -59,9 +60,9 @@ class Look:
     they were read from, which are the pages at `starts` and `more` (address, size)."""
 
     images: tuple[Image, ...]
-    starts: tuple[int, ...]
+    starts: tuple[Address, ...]
     pages: bytes
-    more: tuple[tuple[int, int], ...]
+    more: tuple[tuple[Address, int], ...]
     rest: bytes
 
 
@@ -95,7 +96,7 @@ def _is_like(pid: int, like: Look) -> bool:
 
 def _begins(pages: _Reads, rest: _Reads, rows: Sequence[Mapping]) -> Iterator[tuple[Mapping, _Outline]]:
     """Where images begin. Where one of them maps the first page of its file again is no beginning of another."""
-    inner: set[tuple[bytes, int, int]] = set()
+    inner: set[tuple[bytes, int, Address]] = set()
     for mapping, page in zip(rows, _first_pages(pages.pid, [m.start for m in rows]), strict=True):
         pages.note(mapping.start, page)
         if page[:4] != abi.ELFMAG:
@@ -103,8 +104,8 @@ def _begins(pages: _Reads, rest: _Reads, rows: Sequence[Mapping]) -> Iterator[tu
         spend(0)
         outline = _outline(page, _table_elsewhere(rest, mapping, page))
         if outline is not None and (mapping.device, mapping.inode, mapping.start) not in inner:
-            bias = mapping.start - outline.first
-            inner |= {(mapping.device, mapping.inode, bias + again) for again in outline.again}
+            bias = bias_between(mapping.start, outline.first)
+            inner |= {(mapping.device, mapping.inode, in_process(again, bias)) for again in outline.again}
             yield mapping, outline
 
 
@@ -114,15 +115,15 @@ class _Reads:
     def __init__(self, pid: int) -> None:
         self.pid = pid
         self._seen = hashlib.sha256()
-        self.at: list[tuple[int, int]] = []
+        self.at: list[tuple[Address, int]] = []
 
-    def read(self, address: int, size: int) -> bytes:
+    def read(self, address: Address, size: int) -> bytes:
         data = memory.try_read(self.pid, address, size)
         self.note(address, data)
         self.at.append((address, size))
         return data
 
-    def note(self, address: int, data: bytes) -> None:
+    def note(self, address: Address, data: bytes) -> None:
         self._seen.update(b"%x %x " % (address, len(data)))
         self._seen.update(data)
 
@@ -131,13 +132,14 @@ class _Reads:
         return self._seen.digest()
 
 
-def frame_headers(pid: int, maps: Maps) -> list[tuple[int, int, int]]:
+def frame_headers(pid: int, maps: Maps) -> list[tuple[Address, Address, Address]]:
     """(start, end, address of .eh_frame_hdr) of every image that has one, the vDSO included."""
     rows = [m for m in maps.mappings if m.offset == 0 and m.readable and (m.inode or m.name == b"[vdso]")]
     return [
-        (m.start, m.start - o.first + o.high, m.start - o.first + o.frames)
+        (m.start, in_process(o.high, bias), in_process(o.frames, bias))
         for m, o in _begins(_Reads(pid), _Reads(pid), rows)
         if o.frames is not None
+        for bias in (bias_between(m.start, o.first),)
     ]
 
 
@@ -153,7 +155,7 @@ def is_32_bit(pid: int) -> bool:
     return long.get(_AT_PHENT) != PHDR.size and short.get(_AT_PHENT) == _PHENT_32
 
 
-def _first_pages(pid: int, starts: Sequence[int]) -> Iterator[bytes]:
+def _first_pages(pid: int, starts: Sequence[Address]) -> Iterator[bytes]:
     """The pages at these addresses, empty where they cannot be read. Of very many, which are mostly data, only those of
     programs."""
     if len(starts) <= syscall.IOV_MAX:
@@ -165,7 +167,7 @@ def _first_pages(pid: int, starts: Sequence[int]) -> Iterator[bytes]:
         yield next(pages) if m == abi.ELFMAG else m
 
 
-def _pieces(pid: int, starts: Sequence[int], size: int) -> Iterator[bytes]:
+def _pieces(pid: int, starts: Sequence[Address], size: int) -> Iterator[bytes]:
     """So many bytes at each address, empty where they cannot be read. One call reads up to 1024 of them."""
     buffer = bytearray(size * min(len(starts), syscall.IOV_MAX))
     base = syscall.address_of(buffer)
@@ -209,7 +211,7 @@ def _table_elsewhere(reads: _Reads, mapping: Mapping, page: bytes) -> bytes:
     offset, size = _table(page)
     if offset + size <= len(page) or mapping.start + offset + size > mapping.end:
         return b""
-    return reads.read(mapping.start + offset, size)
+    return reads.read(Address(mapping.start + offset), size)
 
 
 @dataclass(frozen=True)
@@ -218,14 +220,14 @@ class _Outline:
     build-id found in the page; `code`: start and end of executable segments; `again`: pages behind the first segment
     that begin in the first page of the file too, as linkers without -z separate-code lay it out."""
 
-    first: int
-    low: int
-    high: int
-    dynamic: int | None
-    frames: int | None
-    notes: tuple[tuple[int, int, str | None], ...]
-    code: tuple[tuple[int, int], ...]
-    again: tuple[int, ...]
+    first: Vaddr
+    low: Vaddr
+    high: Vaddr
+    dynamic: Vaddr | None
+    frames: Vaddr | None
+    notes: tuple[tuple[Vaddr, int, BuildId | None], ...]
+    code: tuple[tuple[Vaddr, Vaddr], ...]
+    again: tuple[Vaddr, ...]
 
 
 @lru_cache(maxsize=1024)
@@ -233,7 +235,7 @@ def _outline(page: bytes, elsewhere: bytes) -> _Outline | None:
     """Kept for the next process, because most have the same files mapped."""
     segments = _segments(page, elsewhere)
     loads = [s for s in segments if s.p_type == abi.PT_LOAD]
-    first = next((s.p_vaddr // PAGE * PAGE for s in loads if s.p_offset // PAGE == 0), None)
+    first = next((Vaddr(s.p_vaddr // PAGE * PAGE) for s in loads if s.p_offset // PAGE == 0), None)
     if first is None:
         return None
     notes = []
@@ -245,35 +247,47 @@ def _outline(page: bytes, elsewhere: bytes) -> _Outline | None:
     return _Outline(
         first,
         min(s.p_vaddr for s in loads),
-        max(s.p_vaddr + s.p_memsz for s in loads),
+        max(Vaddr(s.p_vaddr + s.p_memsz) for s in loads),
         next((s.p_vaddr for s in segments if s.p_type == abi.PT_DYNAMIC), None),
         next((s.p_vaddr for s in segments if s.p_type == abi.PT_GNU_EH_FRAME), None),
         tuple(notes),
-        tuple((s.p_vaddr, s.p_vaddr + s.p_memsz) for s in loads if s.p_flags & abi.PF_X),
+        tuple((s.p_vaddr, Vaddr(s.p_vaddr + s.p_memsz)) for s in loads if s.p_flags & abi.PF_X),
         tuple(
-            {s.p_vaddr // PAGE * PAGE for s in loads if s.p_offset // PAGE == 0 and s.p_vaddr // PAGE * PAGE > first}
+            {
+                Vaddr(s.p_vaddr // PAGE * PAGE)
+                for s in loads
+                if s.p_offset // PAGE == 0 and s.p_vaddr // PAGE * PAGE > first
+            }
         ),
     )
 
 
 def _image(reads: _Reads, maps: Maps, mapping: Mapping, found: _Outline) -> Image | None:
-    bias = mapping.start - found.first
+    bias = bias_between(mapping.start, found.first)
     start, end = (bias + found.low) // PAGE * PAGE, -(-(bias + found.high) // PAGE) * PAGE
     if not 0 <= start < end < 1 << 47 or end - start >= 1 << 31:
         return None
     if not any(maps.has_code(bias + low, bias + high) for low, high in found.code):
         return None
-    dynamic = 0 if found.dynamic is None else bias + found.dynamic
+    dynamic = Address(0) if found.dynamic is None else in_process(found.dynamic, bias)
     for address, size, known in found.notes:
-        build_id = known or build_id_in(_note(reads, mapping, bias + address, size))
+        build_id = known or build_id_in(_note(reads, mapping, in_process(address, bias), size))
         if build_id and len(build_id) <= _MOST_DIGITS:
             return Image(
-                mapping.path, mapping.is_deleted, build_id, bias, start, end, dynamic, mapping.device, mapping.inode
+                mapping.path,
+                mapping.is_deleted,
+                build_id,
+                bias,
+                Address(start),
+                Address(end),
+                dynamic,
+                mapping.device,
+                mapping.inode,
             )
     return None
 
 
-def _note(reads: _Reads, mapping: Mapping, address: int, size: int) -> bytes:
+def _note(reads: _Reads, mapping: Mapping, address: Address, size: int) -> bytes:
     inside = address - mapping.start
     if size > _MOST_NOTES or (inside >= 0 and inside + size <= PAGE):
         return b""

@@ -15,6 +15,7 @@ from functools import cached_property
 from suture.elf import abi
 from suture.elf.file import PHDR, segments_in
 from suture.error import Refused
+from suture.number import NOWHERE, Address, Bias, Vaddr, bias_between, in_process
 from suture.process.error import Hostile
 from suture.process.memory import memory
 from suture.process.proc import read_auxv
@@ -42,7 +43,7 @@ REMEDY = f"leave the function that needs it out, or {RESTART}"
 class Definition:
     """Where a name is defined: address in the process, and the symbol's type (`SymbolType`)."""
 
-    address: int
+    address: Address
     type: int
 
 
@@ -51,7 +52,7 @@ class Field:
     """A dynamic relocation: address of the field in the process, type (`R`), index of the symbol, addend. `of_plt`: in
     DT_JMPREL."""
 
-    address: int
+    address: Address
     type: int
     symbol: int
     addend: int
@@ -61,7 +62,7 @@ class Field:
 class LoadedObject:
     """One struct link_map: load bias, dynamic section, and where its path stands."""
 
-    def __init__(self, pid: int, bias: int, dynamic: int, path_at: int = 0) -> None:
+    def __init__(self, pid: int, bias: Bias, dynamic: Address, path_at: Address = NOWHERE) -> None:
         self.pid, self.bias, self.dynamic, self._path_at = pid, bias, dynamic, path_at
 
     @cached_property
@@ -76,16 +77,16 @@ class LoadedObject:
                 found.append((tag, value))
         return found
 
-    def pointer(self, tag: int) -> int:
+    def pointer(self, tag: int) -> Address:
         """A d_ptr. glibc has added the bias in place, other loaders and the vDSO have not."""
         value = next((v for t, v in self._entries if t == tag), 0)
-        return value + self.bias if 0 < value < self.bias else value
+        return in_process(Vaddr(value), self.bias) if 0 < value < self.bias else Address(value)
 
     def value(self, tag: int) -> int:
         return next((v for t, v in self._entries if t == tag), 0)
 
     def text(self, offset: int) -> bytes:
-        raw = memory.try_read(self.pid, self.pointer(_DT_STRTAB) + offset, _MOST_NAME)
+        raw = memory.try_read(self.pid, Address(self.pointer(_DT_STRTAB) + offset), _MOST_NAME)
         return raw.split(b"\0", 1)[0]
 
     @cached_property
@@ -153,19 +154,21 @@ class LoadedObject:
             length = min(self.value(size), memory.MOST_AT_ONCE)
             raw = memory.try_read(self.pid, self.pointer(table), length) if length else b""
             for offset, info, addend in struct.iter_unpack("<QQq", raw[: len(raw) // 24 * 24]):
-                yield Field(offset + self.bias, info & 0xFFFFFFFF, info >> 32, addend, table == _DT_JMPREL)
+                yield Field(
+                    in_process(Vaddr(offset), self.bias), info & 0xFFFFFFFF, info >> 32, addend, table == _DT_JMPREL
+                )
 
     def asks_for(self, index: int, name: bytes) -> bytes | None:
         """The version that the object's undefined symbol of this index asks for (empty: none); None when it has another
         name."""
-        raw = memory.try_read(self.pid, self.pointer(_DT_SYMTAB) + 24 * index, 24)
+        raw = memory.try_read(self.pid, Address(self.pointer(_DT_SYMTAB) + 24 * index), 24)
         if len(raw) < 24:
             return None
         st_name, _, _, shndx, _, _ = struct.unpack("<IBBHQQ", raw)
         if shndx != abi.SHN_UNDEF or self.text(st_name) != name:
             return None
         versym = self.pointer(_DT_VERSYM)
-        row = memory.try_read(self.pid, versym + 2 * index, 2) if versym else b""
+        row = memory.try_read(self.pid, Address(versym + 2 * index), 2) if versym else b""
         return self._needed_versions.get(int.from_bytes(row, "little") & 0x7FFF, b"")
 
     @cached_property
@@ -206,11 +209,11 @@ class LoadedObject:
             index += 1
         return None
 
-    def _u32(self, address: int) -> int:
+    def _u32(self, address: Address) -> int:
         return int.from_bytes(memory.try_read(self.pid, address, 4).ljust(4, b"\1"), "little")
 
-    def _symbol(self, symtab: int, index: int, name: bytes, version: bytes) -> Definition | None:
-        raw = memory.try_read(self.pid, symtab + 24 * index, 24)
+    def _symbol(self, symtab: Address, index: int, name: bytes, version: bytes) -> Definition | None:
+        raw = memory.try_read(self.pid, Address(symtab + 24 * index), 24)
         if len(raw) < 24:
             return None
         st_name, info, _, shndx, value, _ = struct.unpack("<IBBHQQ", raw)
@@ -218,15 +221,16 @@ class LoadedObject:
             return None
         versym = self.pointer(_DT_VERSYM)
         if versym:
-            number = int.from_bytes(memory.try_read(self.pid, versym + 2 * index, 2), "little")
+            number = int.from_bytes(memory.try_read(self.pid, Address(versym + 2 * index), 2), "little")
             if version and number & 0x7FFF > 1 and self._version_names.get(number & 0x7FFF) != version:
                 return None
             if not version and number & 0x8000:
                 return None
-        return Definition(value if shndx == abi.SHN_ABS else value + self.bias, info & 15)
+        at = Address(value) if shndx == abi.SHN_ABS else in_process(Vaddr(value), self.bias)
+        return Definition(at, info & 15)
 
 
-def loaded_objects(tracee: Tracee, dynamic: int = 0) -> list[LoadedObject]:
+def loaded_objects(tracee: Tracee, dynamic: Address = NOWHERE) -> list[LoadedObject]:
     """The loader's list, from AT_PHDR by way of PT_DYNAMIC, DT_DEBUG and r_debug.
 
     With the address of an image's dynamic section: the list of the namespace that the image is in (dlmopen), if the
@@ -236,18 +240,19 @@ def loaded_objects(tracee: Tracee, dynamic: int = 0) -> list[LoadedObject]:
     pid = tracee.via
     aux = read_auxv(pid)
     count = min(max(aux.get(_AT_PHNUM, 0), 1), _MOST_SEGMENTS)
-    headers = segments_in(memory.read(pid, aux.get(_AT_PHDR, 0), count * PHDR.size))
-    bias = next((aux[_AT_PHDR] - h.p_vaddr for h in headers if h.p_type == abi.PT_PHDR), 0)
-    own = next((h.p_vaddr + bias for h in headers if h.p_type == abi.PT_DYNAMIC), 0)
+    headers = segments_in(memory.read(pid, Address(aux.get(_AT_PHDR, 0)), count * PHDR.size))
+    table = Address(aux.get(_AT_PHDR, 0))
+    bias = next((bias_between(table, h.p_vaddr) for h in headers if h.p_type == abi.PT_PHDR), Bias(0))
+    own = next((in_process(h.p_vaddr, bias) for h in headers if h.p_type == abi.PT_DYNAMIC), Address(0))
     debug = LoadedObject(pid, bias, own).value(_DT_DEBUG) if own else 0
     if not debug:
         raise Refused(f"pid {tracee.pid}: has no dynamic loader to ask for imports", REMEDY, reason=Reason.NO_LOADER)
-    first = _list(tracee, struct.unpack("<Q", memory.read(pid, debug + 8, 8))[0])
+    first = _list(tracee, struct.unpack("<Q", memory.read(pid, Address(debug + 8), 8))[0])
     objects = first
     for _ in range(_MOST_NAMESPACES):
         if not dynamic or any(o.dynamic == dynamic for o in objects):
             return objects
-        raw = memory.try_read(pid, debug, 48)
+        raw = memory.try_read(pid, Address(debug), 48)
         if len(raw) < 48 or struct.unpack_from("<I", raw)[0] < 2:
             break
         debug = struct.unpack_from("<Q", raw, 40)[0]
@@ -258,8 +263,8 @@ def loaded_objects(tracee: Tracee, dynamic: int = 0) -> list[LoadedObject]:
     return first
 
 
-def _list(tracee: Tracee, at: int) -> list[LoadedObject]:
-    found: dict[int, LoadedObject] = {}
+def _list(tracee: Tracee, at: Address) -> list[LoadedObject]:
+    found: dict[Address, LoadedObject] = {}
     while at:
         if at in found or len(found) == _MOST_OBJECTS:
             raise Hostile(tracee.pid, "the loader's list of what is loaded has no end", reason=Reason.ENDLESS_LIST)
@@ -267,6 +272,6 @@ def _list(tracee: Tracee, at: int) -> list[LoadedObject]:
         if len(row) < 32:
             break
         l_addr, l_name, l_ld, following = struct.unpack("<QQQQ", row)
-        found[at] = LoadedObject(tracee.via, l_addr, l_ld, l_name)
+        found[at] = LoadedObject(tracee.via, Bias(l_addr), Address(l_ld), Address(l_name))
         at = following
     return list(found.values())

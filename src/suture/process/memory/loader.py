@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from suture.elf.abi import SymbolType
 from suture.error import Refused
+from suture.number import Address
 from suture.patch.manifest import ImportedSymbol
 from suture.process.error import WrongTarget
 from suture.process.memory.chosen import chosen
@@ -22,7 +23,7 @@ from suture.report.reason import Reason
 
 def find_imports(
     tracee: Tracee, maps: Maps, image: Image, wanted: Sequence[ImportedSymbol]
-) -> dict[tuple[str, str], int]:
+) -> dict[tuple[str, str], Address]:
     """The address that each (name, version) means to the image.
 
     Raises Refused for one that is not there, is thread-local, or is an IFUNC whose choice nothing in the process shows.
@@ -61,7 +62,7 @@ def find_imports(
     return found
 
 
-def definitions(tracee: Tracee, names: Sequence[str], dynamic: int) -> dict[str, list[tuple[int, int]]]:
+def definitions(tracee: Tracee, names: Sequence[str], dynamic: Address) -> dict[str, list[tuple[Address, Address]]]:
     """For each name all (dynamic section of the object, address) that define it, in the loader's order; none without a
     loader.
 

@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
+from suture.number import Address, FileOffset
 from suture.patch.x86_64 import PAGE, REACH
 from suture.process.error import Hostile, NoPermission, NoProcess
 from suture.process.proc import open_file
@@ -35,13 +36,13 @@ _LOWEST = 1 << 16  # the usual vm.mmap_min_addr
 class Mapping:
     """One line: addresses are in the process, `offset` is in the file, `name` as shown (may end in ` (deleted)`)."""
 
-    start: int
-    end: int
+    start: Address
+    end: Address
     readable: bool
     writable: bool
     executable: bool
     private: bool
-    offset: int
+    offset: FileOffset
     device: bytes
     inode: int
     name: bytes
@@ -65,13 +66,13 @@ def _mapping(line: bytes) -> Mapping | None:
     if m is None:
         return None
     return Mapping(
-        int(m[1], 16),
-        int(m[2], 16),
+        Address(int(m[1], 16)),
+        Address(int(m[2], 16)),
         m[3] == b"r",
         m[4] == b"w",
         m[5] == b"x",
         m[6] == b"p",
-        int(m[7], 16),
+        FileOffset(int(m[7], 16)),
         m[8],
         int(m[9]),
         m[10],
@@ -94,17 +95,17 @@ class Maps:
         return tuple(m for line in self.raw.split(b"\n") if (m := _mapping(line)) is not None)
 
     @cached_property
-    def _starts(self) -> list[int]:
+    def _starts(self) -> list[Address]:
         return [m.start for m in self.mappings]
 
-    def index_of(self, address: int) -> int | None:
+    def index_of(self, address: Address) -> int | None:
         """Index in `mappings` of the one that holds an address."""
         index = bisect_right(self._starts, address) - 1
         if index >= 0 and address < self.mappings[index].end:
             return index
         return None
 
-    def at(self, address: int) -> Mapping | None:
+    def at(self, address: Address) -> Mapping | None:
         index = self.index_of(address)
         return None if index is None else self.mappings[index]
 
@@ -167,7 +168,7 @@ def read_maps_among_all(pid: int) -> Maps:
     return Maps(raw)
 
 
-def choose_address(mappings: Iterable[Mapping], low: int, high: int, size: int) -> int | None:
+def choose_address(mappings: Iterable[Mapping], low: Address, high: Address, size: int) -> Address | None:
     """A free place for `size` bytes (page multiple), a page free on both sides, from where all of `low`..`high` is
     within 32 signed bits and the reverse; nearest to the image. None when there is none.
 
@@ -191,7 +192,7 @@ def choose_address(mappings: Iterable[Mapping], low: int, high: int, size: int) 
                     best = near
             floor = max(floor, end)
         if best is not None:
-            return best // PAGE * PAGE
+            return Address(best // PAGE * PAGE)
     return None
 
 

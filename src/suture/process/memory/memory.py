@@ -6,6 +6,7 @@ from __future__ import annotations
 import errno
 import os
 
+from suture.number import Address
 from suture.process import syscall
 from suture.process.allowance import spend
 from suture.process.error import NoPermission, NoProcess, WrongTarget
@@ -14,7 +15,7 @@ from suture.report.reason import Reason
 MOST_AT_ONCE = 64 << 20
 
 
-def read(pid: int, address: int, size: int) -> bytes:
+def read(pid: int, address: Address, size: int) -> bytes:
     """Exactly `size` bytes. Raises NoProcess, NoPermission, or WrongTarget when not all is mapped."""
     if not 0 < size <= MOST_AT_ONCE or not 0 <= address < 1 << 63:
         raise WrongTarget(
@@ -34,7 +35,7 @@ def read(pid: int, address: int, size: int) -> bytes:
     return data
 
 
-def try_read(pid: int, address: int, size: int) -> bytes:
+def try_read(pid: int, address: Address, size: int) -> bytes:
     """Up to `size` bytes; empty when nothing is there or the process is gone. Raises Hostile where a look costs too
     much."""
     if not 0 < size <= MOST_AT_ONCE or not 0 <= address < 1 << 63:
@@ -46,7 +47,7 @@ def try_read(pid: int, address: int, size: int) -> bytes:
         return b""
 
 
-def write(pid: int, mem: int, address: int, data: bytes) -> None:
+def write(pid: int, mem: int, address: Address, data: bytes) -> None:
     """Write all of `data` through a descriptor of /proc/PID/mem (`Tracee.memory`). Raises NoProcess, WrongTarget."""
     try:
         done = os.pwrite(mem, data, address)

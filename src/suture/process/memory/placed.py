@@ -13,6 +13,7 @@ from collections.abc import Mapping as Table
 from dataclasses import dataclass
 from enum import Enum
 
+from suture.number import Address
 from suture.patch.finder import CONTINUATION_SIZE, FINDER_SIZE, ROW
 from suture.patch.record import HEADER, BadRecord, PlacedFunction, PlacedGroup, Record, body_length, decode, readable
 from suture.patch.x86_64 import JUMP_SIZE, STUB_SIZE, UNUSED, decode_stub, jump_target
@@ -23,7 +24,7 @@ MARK = b"/memfd:suture:"
 """What the name of a patch's memory begins with, in the list of mappings."""
 _NAME = re.compile(MARK + rb"([0-9a-f]{16})(?: \(deleted\))?\Z")
 _MOST_PATCHES = 512
-Read = Callable[[int, int], bytes]
+Read = Callable[[Address, int], bytes]
 """(address, size) to bytes, fewer or none where nothing is mapped."""
 
 
@@ -70,7 +71,7 @@ class Route:
     """
 
     code: bytes
-    target: int
+    target: Address
     is_final: bool
     owner: str
 
@@ -117,7 +118,7 @@ def _read_record(pid: int, text: Mapping, identity: str) -> Record | str:
     return _contradiction(record, identity, text.start, size) or record
 
 
-def _contradiction(record: Record, identity: str, base: int, text_size: int) -> str:
+def _contradiction(record: Record, identity: str, base: Address, text_size: int) -> str:
     """What keeps a record from being that of a patch placed here; empty when nothing does."""
     if record.id != identity or record.base != base or record.text_size != text_size:
         return "a record that contradicts the mapping"
@@ -137,7 +138,7 @@ def _is_coherent(record: Record) -> bool:
     """Every address of the patch lies in the patch, none of an old function does."""
     text_end = record.base + record.text_size
     data_end = text_end + record.data_size
-    old: set[int] = set()
+    old: set[Address] = set()
     for group in record.groups:
         if not group.functions or not text_end <= group.switch < data_end:
             return False
@@ -166,13 +167,13 @@ def reader(pid: int) -> Read:
 
 
 def routes(
-    placed: Sequence[Placed], read: Read, more: Table[int, PlacedFunction] | None = None
-) -> dict[int, Route | None]:
+    placed: Sequence[Placed], read: Read, more: Table[Address, PlacedFunction] | None = None
+) -> dict[Address, Route | None]:
     """The route of every old function that a patch in the process replaces, by its address; None for an unknown jump.
 
     `more` adds functions of a patch that is not placed yet.
     """
-    known: dict[int, list[tuple[str, PlacedFunction]]] = {}
+    known: dict[Address, list[tuple[str, PlacedFunction]]] = {}
     for p in placed:
         for f in p.record.functions:
             known.setdefault(f.old, []).append((p.record.id, f))
@@ -182,8 +183,8 @@ def routes(
     return {old: _route(read, old, rows, stubs) for old, rows in known.items()}
 
 
-def _route(read: Read, old: int, rows: Sequence[tuple[str, PlacedFunction]], stubs: set[int]) -> Route | None:
-    entry = old + rows[0][1].entry
+def _route(read: Read, old: Address, rows: Sequence[tuple[str, PlacedFunction]], stubs: set[Address]) -> Route | None:
+    entry = Address(old + rows[0][1].entry)
     code = read(entry, JUMP_SIZE)
     if any(code == f.original for _, f in rows):
         return Route(code, old, True, "")
@@ -206,7 +207,7 @@ def _route(read: Read, old: int, rows: Sequence[tuple[str, PlacedFunction]], stu
 
 
 def group_state(
-    identity: str, group: PlacedGroup, route_of: Table[int, Route | None], read: Read
+    identity: str, group: PlacedGroup, route_of: Table[Address, Route | None], read: Read
 ) -> tuple[State, State]:
     """(state, effective state): they differ only for INTERRUPTED, whose second says how the process behaves."""
     found = [route_of.get(f.old) for f in group.functions]

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 
 from suture.elf.abi import GOT_LOADS, R, field_width
 from suture.error import SutureError
+from suture.number import Address, Vaddr, in_file
 from suture.patch.file import PatchFile
 from suture.patch.finder import CONTINUATION_SIZE
 from suture.patch.link import Layout, Place, lay_out, link
@@ -30,7 +31,7 @@ def doubt(pid: int, patch: PatchFile, placed: Placed) -> str:
         record = placed.record
         if (record.text_size, record.data_size) != (layout.text_size, layout.data_size):
             return "its memory has another size"
-        rows = {f.old - record.bias: f for f in record.functions}
+        rows = {in_file(f.old, record.bias): f for f in record.functions}
         wrong = next(
             (f.name for f in patch.manifest.functions if not _is_old_code(pid, rows.get(f.address), f.sha256)), ""
         )
@@ -61,7 +62,7 @@ def _is_old_code(pid: int, row: PlacedFunction | None, sha256: str) -> bool:
     return len(body) == row.size and hashlib.sha256(body).hexdigest() == sha256
 
 
-def _anywhere(patch: PatchFile, base: int) -> tuple[dict[int, int], dict[str, int]]:
+def _anywhere(patch: PatchFile, base: Address) -> tuple[dict[Vaddr, Address], dict[str, Address]]:
     """GOT slots by link-time address and imports by name, with an address that is as good as any: what the process has
     there goes into slots of the patch, which are data, and into words that are left open."""
     symbols = patch.manifest.symbols
@@ -70,7 +71,7 @@ def _anywhere(patch: PatchFile, base: int) -> tuple[dict[int, int], dict[str, in
 
 
 def _open(
-    patch: PatchFile, layout: Layout, functions: tuple[PlacedFunction, ...], base: int
+    patch: PatchFile, layout: Layout, functions: tuple[PlacedFunction, ...], base: Address
 ) -> Iterator[tuple[int, int]]:
     """(offset, size) of what differs from process to process: stubs, how the finder goes on to the C++ runtime, and
     words of constants that hold the address of an import."""

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from suture.match.pattern import Pattern
+from suture.number import Address
 from suture.patch.file import PatchFile
 from suture.patch.x86_64 import PAGE
 from suture.process.allowance import limited
@@ -122,7 +123,7 @@ def _code(pid: int, texts: Sequence[Mapping], overlap: int, seconds: float) -> I
     pieces = {m.offset + at - m.start: (at, m.end) for m in reversed(texts) for at in range(m.start, m.end, _PIECE)}
     with limited(pid, most_bytes=2 * _MOST_CODE, seconds=seconds):
         for at, end in sorted(pieces.values()):
-            yield at, memory.try_read(pid, at, min(_PIECE + overlap, end - at))
+            yield at, memory.try_read(pid, Address(at), min(_PIECE + overlap, end - at))
 
 
 def _patterns(patch: PatchFile) -> list[tuple[str, Pattern]]:
@@ -158,5 +159,5 @@ def _static_program(pid: int, maps: Maps) -> Mapping | None:
     aux = read_auxv(pid)
     if aux.get(_AT_BASE, 0) or _AT_ENTRY not in aux:
         return None
-    entry = maps.at(aux[_AT_ENTRY])
+    entry = maps.at(Address(aux[_AT_ENTRY]))
     return entry if entry is not None and entry.executable and entry.inode else None

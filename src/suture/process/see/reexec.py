@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence, Set
 
 from suture.error import SutureError
+from suture.number import Address
 from suture.process.memory.maps import Mapping
 from suture.process.proc import read_auxv
 from suture.process.see.find import Found
@@ -31,7 +32,7 @@ def executes_itself(processes: Sequence[Found], pids: Set[int]) -> dict[int, str
             continue
         try:
             auxv = read_auxv(process.via)
-            entry = process.maps.at(auxv.get(_AT_ENTRY, 0))
+            entry = process.maps.at(Address(auxv.get(_AT_ENTRY, 0)))
             if entry is not None and entry.inode:
                 seen[process.pid] = (auxv, entry, read_stat(process.pid).parent)
         except SutureError:

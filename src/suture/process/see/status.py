@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from suture.error import ExitCode, Unsupported
+from suture.number import Address, Bias, BuildId
 from suture.patch.record import PlacedFunction, Record
 from suture.process.allowance import limited
 from suture.process.error import AlreadyTraced, NoPermission
@@ -40,7 +41,7 @@ class PatchStatus:
     id: str
     name: str
     state: State
-    build_id: str
+    build_id: BuildId
     file: str
     package: str
     version: str
@@ -48,9 +49,9 @@ class PatchStatus:
     cves: tuple[str, ...]
     notes: tuple[str, ...]
     groups: tuple[GroupStatus, ...]
-    base: int
+    base: Address
     size: int
-    bias: int
+    bias: Bias
     why: Cause | None = None
     relaxed: str = ""
     old_frames: OldFrames | None = None  # of a relaxed patch that is in force
@@ -115,9 +116,9 @@ def states_of(
         found.append(
             PatchStatus(
                 r.id, "", State.INTERRUPTED if not r.mapping.executable else State.DAMAGED,
-                "", "", "", "", (), (), (), (),
+                BuildId(""), "", "", "", (), (), (), (),
                 r.mapping.start, r.mapping.end - r.mapping.start,
-                0, Cause(Reason.REMAINS, f"no whole patch: {r.why}; nothing leads to it"),
+                Bias(0), Cause(Reason.REMAINS, f"no whole patch: {r.why}; nothing leads to it"),
             )
         )  # fmt: skip
     return found
@@ -183,7 +184,7 @@ def _when(pid: int, text: Mapped) -> str:
         return ""
 
 
-def _leads_here(function: PlacedFunction, known: Mapping[int, Route | None]) -> bool:
+def _leads_here(function: PlacedFunction, known: Mapping[Address, Route | None]) -> bool:
     """Memory of one patch may be there twice; only one of them is in force."""
     route = known.get(function.old)
     return route is not None and route.target == function.new

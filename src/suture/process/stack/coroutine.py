@@ -25,6 +25,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from itertools import pairwise
 
+from suture.number import Address
 from suture.process import x86_64
 from suture.process.error import NoPermission, NoProcess
 from suture.process.memory import memory
@@ -94,7 +95,7 @@ class SuspendedStacks:
         self._raw = b""
         self._pages_in_all = b""
         self._stacks: list[Suspended] = []
-        self._known: dict[tuple[int, int], Suspended | None] = {}
+        self._known: dict[tuple[Address, Address], Suspended | None] = {}
         self._statm = open_file(pid, "statm")
 
     def close(self) -> None:
@@ -182,7 +183,7 @@ class SuspendedStacks:
 
     def _secret(self, registers: memoryview[int]) -> int:
         """What glibc mangles pointers with, the same in all threads (tcbhead_t.pointer_guard)."""
-        guard = memory.try_read(self.pid, registers[x86_64.FS_BASE] + x86_64.POINTER_GUARD, _WORD)
+        guard = memory.try_read(self.pid, Address(registers[x86_64.FS_BASE] + x86_64.POINTER_GUARD), _WORD)
         return int.from_bytes(guard, "little")
 
     def _size(self) -> bytes:
@@ -193,7 +194,7 @@ class SuspendedStacks:
         """Address of a thread's control block near the mapping's end: it holds its own address twice (tcbhead_t,
         sysdeps/x86_64/nptl/tls.h)."""
         start = max(m.start, m.end - _CONTROL_BLOCK_ROOM)
-        data = memory.try_read(self.pid, start, m.end - start)
+        data = memory.try_read(self.pid, Address(start), m.end - start)
         # words that point into the same 64 KiB as the block: few, so that the rest need not be looked at
         for near in {start >> 16, (m.end - _WORD) >> 16}:
             pattern = near.to_bytes(6, "little")
@@ -241,7 +242,7 @@ class SuspendedStacks:
         return found
 
     def _is_left(self, block: int) -> bool:
-        words = array("Q", memory.try_read(self.pid, block, 3 * _WORD))
+        words = array("Q", memory.try_read(self.pid, Address(block), 3 * _WORD))
         return len(words) == 3 and words[0] == words[2] == block
 
     def _search(self, ranges: array[int], forbidden: Forbidden) -> list[Hit]:
@@ -282,7 +283,7 @@ class SuspendedStacks:
 
     def _reader(self, low: int, high: int) -> Word:
         start = low & ~7
-        words = array("Q", memory.try_read(self.pid, start, high - start)[: (high - start) & ~7])
+        words = array("Q", memory.try_read(self.pid, Address(start), high - start)[: (high - start) & ~7])
 
         def word(address: int) -> int:
             distance = address - start
@@ -310,4 +311,4 @@ def _first_secret(pid: int) -> int:
         place = read_auxv(pid).get(_AT_RANDOM, 0)
     except (NoProcess, NoPermission):
         return 0
-    return int.from_bytes(memory.try_read(pid, place + _WORD, _WORD), "little")
+    return int.from_bytes(memory.try_read(pid, Address(place + _WORD), _WORD), "little")

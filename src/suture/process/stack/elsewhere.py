@@ -17,6 +17,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Collection, Sequence
 
+from suture.number import Address
 from suture.process.memory import memory
 from suture.process.memory.maps import Mapping, Maps
 from suture.process.stack.resident import Resident
@@ -97,7 +98,7 @@ class Elsewhere:
     def _counts(self, address: int, value: int, must_follow_call: bool) -> bool:
         if must_follow_call and not self._follows_call(value):
             return False
-        behind = memory.try_read(self._resident.pid, address + _CLASS_AFTER_PAD, _WORD)
+        behind = memory.try_read(self._resident.pid, Address(address + _CLASS_AFTER_PAD), _WORD)
         return int.from_bytes(behind, "little") not in _CXX_CLASSES
 
     def _may_return_into(self, forbidden: Forbidden) -> bool:
@@ -109,7 +110,7 @@ class Elsewhere:
 
     def _follows_call(self, value: int) -> bool:
         """Whether the code before an address can be a call (Intel SDM volume 2: E8 rel32, FF /2 of 2 to 7 bytes)."""
-        code = memory.try_read(self._resident.pid, value - _LONGEST_CALL, _LONGEST_CALL)
+        code = memory.try_read(self._resident.pid, Address(value - _LONGEST_CALL), _LONGEST_CALL)
         return (
             len(code) < _LONGEST_CALL
             or code[-5] == 0xE8

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from suture.elf.cursor import Cursor
+from suture.number import Address
 from suture.process.memory import memory
 
 RBX, RBP, RSP, RA = 3, 6, 7, 16
@@ -67,13 +68,13 @@ class FrameTable:
 
     def __init__(self, pid: int, header: int) -> None:
         self.pid = pid
-        raw = memory.try_read(pid, header, 12)
+        raw = memory.try_read(pid, Address(header), 12)
         if len(raw) < 12 or raw[0] != 1 or raw[2] != 0x03 or raw[3] != 0x3B or raw[1] & 0x0F not in (0x03, 0x0B):
             raise NoFrame("no binary search table")
         count = struct.unpack_from("<I", raw, 8)[0]
         if not 0 < count * 8 <= _MOST_TABLE:
             raise NoFrame("impossible search table")
-        rows = memory.try_read(pid, header + 12, count * 8)
+        rows = memory.try_read(pid, Address(header + 12), count * 8)
         if len(rows) != count * 8:
             raise NoFrame("truncated search table")
         numbers = array("i", rows)
@@ -110,11 +111,11 @@ class _FrameCursor(Cursor):
 
 def _entry(pid: int, address: int) -> bytes:
     """An entry's bytes after its length field."""
-    raw = memory.try_read(pid, address, 4)
+    raw = memory.try_read(pid, Address(address), 4)
     length = int.from_bytes(raw, "little")
     if len(raw) < 4 or not 4 < length <= _MOST_ENTRY:
         raise NoFrame("impossible entry")
-    data = memory.try_read(pid, address + 4, length)
+    data = memory.try_read(pid, Address(address + 4), length)
     if len(data) != length:
         raise NoFrame("truncated entry")
     return data

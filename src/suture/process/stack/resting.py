@@ -13,6 +13,7 @@ from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from suture.number import Address
 from suture.process import syscall, x86_64
 from suture.process.memory import memory
 from suture.process.stack.frame import RA, RSP
@@ -49,20 +50,22 @@ class RestingPlaces:
         alike, so where the last one was found is looked first."""
         if self._usual is not None:
             slot = end - self._usual[0]
-            pointer = int.from_bytes(memory.try_read(self.pid, slot, _WORD), "little")
+            pointer = int.from_bytes(memory.try_read(self.pid, Address(slot), _WORD), "little")
             here = Resting(slot, pointer, pointer + self._usual[1])
             words = (
-                array("Q", memory.try_read(self.pid, here.buffer, _ROW - _WORD)) if _sensible(pointer) else array("Q")
+                array("Q", memory.try_read(self.pid, Address(here.buffer), _ROW - _WORD))
+                if _sensible(pointer)
+                else array("Q")
             )
             if len(words) == x86_64.JUMP_BUFFER_WORDS and self._registers(words, start, end, guard):
                 return (here,)
         found = []
         low = max(start, end - _OUTERMOST)
-        outermost = array("Q", memory.try_read(self.pid, low, end - low))
+        outermost = array("Q", memory.try_read(self.pid, Address(low), end - low))
         for number, pointer in enumerate(outermost):
             if not _sensible(pointer):
                 continue
-            data = memory.try_read(self.pid, pointer, _STRUCTURE)
+            data = memory.try_read(self.pid, Address(pointer), _STRUCTURE)
             words = array("Q", data[: len(data) & ~7])
             for index in range(len(words) - x86_64.JUMP_BUFFER_WORDS + 1):
                 part = words[index : index + x86_64.JUMP_BUFFER_WORDS]

@@ -11,6 +11,7 @@ from __future__ import annotations
 from array import array
 from dataclasses import dataclass
 
+from suture.number import Address
 from suture.process.memory import memory
 from suture.process.memory.maps import Maps
 from suture.process.proc import read_file
@@ -51,10 +52,10 @@ def own_stack(pid: int, is_main: bool, fs_base: int, maps: Maps) -> tuple[int, i
     if is_main:
         found = next((m for m in maps.mappings if m.name == b"[stack]"), None)
         return None if found is None else (found.start, found.end)
-    here = maps.at(fs_base)
+    here = maps.at(Address(fs_base))
     if here is None or not here.writable:
         return None
-    data = memory.try_read(pid, fs_base, min(_CONTROL_BLOCK, here.end - fs_base))
+    data = memory.try_read(pid, Address(fs_base), min(_CONTROL_BLOCK, here.end - fs_base))
     words = array("Q", data[: len(data) & ~7])
     for base, size, guard in zip(words, words[1:], words[2:], strict=False):
         if base < fs_base < base + size <= fs_base + _MOST_ABOVE_BLOCK:
@@ -96,7 +97,7 @@ def _unwritten(pid: int, low: int, top: int, size: int) -> StackRoom | None:
     }
     free = 0
     for page in range(start, end, _PAGE):
-        if page in used and memory.try_read(pid, page, _PAGE) != MARK * (_PAGE // len(MARK)):
+        if page in used and memory.try_read(pid, Address(page), _PAGE) != MARK * (_PAGE // len(MARK)):
             free = 0
             continue
         free += _PAGE
@@ -114,7 +115,7 @@ def _below(
     if not low <= top < high or top - size < low:
         return None
     start = top & ~7
-    data = memory.try_read(pid, start, min(high - start, _MOST_UNWOUND))
+    data = memory.try_read(pid, Address(start), min(high - start, _MOST_UNWOUND))
     words = array("Q", data[: len(data) & ~7])
 
     def word(address: int) -> int:
@@ -138,7 +139,7 @@ def _below(
 
 
 def _is_code(maps: Maps, value: int) -> bool:
-    mapping = maps.at(value)
+    mapping = maps.at(Address(value))
     return mapping is not None and mapping.executable
 
 

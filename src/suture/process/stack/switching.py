@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from suture.elf.abi import ELFMAG
+from suture.number import Address
 from suture.process.memory import memory
 from suture.process.memory.image import frame_headers
 from suture.process.memory.maps import Mapping, Maps
@@ -143,7 +144,7 @@ def _switches(pid: int, m: Mapping, images: _Images) -> bool:
 def _pieces(pid: int, m: Mapping) -> Iterator[tuple[int, bytes]]:
     for start in range(m.start, m.end, _PIECE):
         low = max(m.start, start - _NEAR)
-        yield low, memory.try_read(pid, low, min(m.end, start + _PIECE) - low)
+        yield low, memory.try_read(pid, Address(low), min(m.end, start + _PIECE) - low)
 
 
 class _Images:
@@ -154,7 +155,7 @@ class _Images:
         self._tables: dict[int, FrameTable | None] = {}
 
     @cached_property
-    def _spans(self) -> list[tuple[int, int, int]]:
+    def _spans(self) -> list[tuple[Address, Address, Address]]:
         return frame_headers(self._pid, self._maps)
 
     def _table(self, address: int) -> FrameTable | None:
@@ -187,7 +188,7 @@ class _Images:
         start = table.start_below(address) if table else None
         if start is None or address - start > _PIECE:
             return True
-        return begins_at(memory.try_read(self._pid, start, address - start + _LONGEST), 0, address - start)
+        return begins_at(memory.try_read(self._pid, Address(start), address - start + _LONGEST), 0, address - start)
 
 
 def stack_pointer_loads(code: bytes) -> Iterator[int]:

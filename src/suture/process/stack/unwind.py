@@ -10,6 +10,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 
+from suture.number import Address
 from suture.process import x86_64
 from suture.process.memory.image import frame_headers
 from suture.process.memory.maps import Maps
@@ -80,7 +81,7 @@ class Unwinder:
         self._tables: dict[int, FrameTable | PatchFrames | None] = {}
         self._code: list[bytes] = []
         self._starts: list[int] = []
-        self._spans: list[tuple[int, int, int]] = []
+        self._spans: list[tuple[Address, Address, Address]] = []
 
     def follow(self, maps: Maps) -> None:
         """Take notice of the mappings; forget all rows when code has come or gone."""
@@ -93,7 +94,7 @@ class Unwinder:
             self._spans = frame_headers(self.pid, maps)
             for placed in find_placed(self.pid, maps)[0]:
                 base, end = placed.record.base, placed.record.base + placed.record.text_size
-                self._spans.append((base, end, base))
+                self._spans.append((base, Address(end), base))
                 self._tables[base] = PatchFrames(self.pid, placed.record)
             self._spans.sort()
             self._starts = [s[0] for s in self._spans]

@@ -23,6 +23,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 from suture.error import SutureError, Unsupported
+from suture.number import Address
 from suture.process import syscall, x86_64
 from suture.process.error import AlreadyTraced, Busy, CallFailed, NoPermission, NoProcess, executed
 from suture.process.lending import Lending
@@ -91,7 +92,7 @@ class Borrowed:
 
     def put(self, text: bytes) -> int:
         """Write up to 256 bytes where a call may read them, below the frame; their address."""
-        memory.write(self.pid, self.tracee.memory, self._frame - _SCRATCH, text[:256])
+        memory.write(self.pid, self.tracee.memory, Address(self._frame - _SCRATCH), text[:256])
         return self._frame - _SCRATCH
 
     def open_path(self, fd: int) -> int:
@@ -262,8 +263,8 @@ def _write_frame(tracee: Tracee, tid: int, frame: SignalFrame) -> None:
     """
     proof = os.urandom(16)
     start = frame.address - _SCRATCH
-    memory.write(tracee.pid, tracee.memory, start, proof + bytes(_SCRATCH - len(proof)) + frame.data)
-    if memory.try_read(tid, start, len(proof)) != proof:
+    memory.write(tracee.pid, tracee.memory, Address(start), proof + bytes(_SCRATCH - len(proof)) + frame.data)
+    if memory.try_read(tid, Address(start), len(proof)) != proof:
         raise executed(tracee.pid)
     tracee.check_same()
 
@@ -374,7 +375,7 @@ def _dispatched(tid: int, gadgets: Gadgets) -> Gadgets | None:
     if dispatch is None:
         return gadgets
     selector, start, size = dispatch
-    if selector and memory.try_read(tid, selector, 1) == _DISPATCH_ALLOW:
+    if selector and memory.try_read(tid, Address(selector), 1) == _DISPATCH_ALLOW:
         return gadgets
     own = gadgets_within(tid, start, size)
     return own if own.call and own.returns else None
@@ -432,7 +433,7 @@ def _candidates(tracee: Tracee) -> list[int]:
 
 def _mark(tracee: Tracee, room: StackRoom) -> None:
     """The thread stands still and does not need our frame any more; the next time its pages are known by the mark."""
-    memory.write(tracee.pid, tracee.memory, room.start, MARK * ((room.end - room.start) // len(MARK)))
+    memory.write(tracee.pid, tracee.memory, Address(room.start), MARK * ((room.end - room.start) // len(MARK)))
 
 
 def _unfit(pid: int, tid: int, registers: Registers) -> str:
@@ -442,6 +443,6 @@ def _unfit(pid: int, tid: int, registers: Registers) -> str:
     if not x86_64.in_syscall(registers):
         area = syscall.get_rseq_area(tid)
         # struct rseq: rseq_cs at 8. A section cut in two by foreign code would not be restarted.
-        if area and memory.try_read(pid, area + 8, 8) not in (b"", bytes(8)):
+        if area and memory.try_read(pid, Address(area + 8), 8) not in (b"", bytes(8)):
             return "is inside a restartable sequence"
     return ""
