@@ -214,23 +214,23 @@ CHOSEN = Facts({"f": ()}, {0x1010: 0x5000, 0x1020: 0x7008, 0x1030: 0x7000}, chos
 def test_what_the_loader_chose_is_called_by_its_plt_entry_and_read_from_its_slot() -> None:
     for r_type in (R.PLT32, *FIXED):
         resolver = Resolver(cast(Run, CHOSEN), Elsewhere())
-        assert resolver.chosen("f", 0xA000, r_type) == "f@plt" and resolver.symbols == {
-            "f@plt": ImportedSymbol(IMAGE, 0x1020)
+        assert resolver.chosen("f", Vaddr(0xA000), r_type) == "f@plt" and resolver.symbols == {
+            "f@plt": ImportedSymbol(IMAGE, Vaddr(0x1020))
         }
     for r_type in (R.R_64, R.GOTPCREL, R.GOTPCRELX, R.REX_GOTPCRELX):
         resolver = Resolver(cast(Run, CHOSEN), Elsewhere())
-        assert resolver.chosen("f", 0xA000, r_type) == "f@got" and resolver.symbols == {
-            "f@got": ImportedSymbol(SLOT, 0x7000)
+        assert resolver.chosen("f", Vaddr(0xA000), r_type) == "f@got" and resolver.symbols == {
+            "f@got": ImportedSymbol(SLOT, Vaddr(0x7000))
         }
     without = replace(CHOSEN, plt={0x1010: 0x5000})
-    assert Resolver(cast(Run, without), Elsewhere()).chosen("f", 0xA000, R.PLT32) == "f@got"
+    assert Resolver(cast(Run, without), Elsewhere()).chosen("f", Vaddr(0xA000), R.PLT32) == "f@got"
 
 
 def test_a_choice_that_nothing_shows_is_refused() -> None:
     with pytest.raises(
         Unresolvable, match=r"needs f, whose code the loader chooses \(IFUNC\), and nothing in a process shows"
     ):
-        Resolver(cast(Run, CHOSEN), Elsewhere()).chosen("f", 0xB000, R.PLT32)
+        Resolver(cast(Run, CHOSEN), Elsewhere()).chosen("f", Vaddr(0xB000), R.PLT32)
 
 
 def test_a_function_that_the_binary_exports_and_the_loader_chooses_is_never_taken_for_its_code() -> None:
@@ -244,12 +244,12 @@ def test_a_function_that_the_binary_exports_and_the_loader_chooses_is_never_take
 
     shown = {0xA000: (0x7000,)}
     # bound to itself
-    assert told(R.PLT32, True, shown) == ImportedSymbol(IMAGE, 0x1020)
-    assert told(R.R_64, True, shown) == ImportedSymbol(SLOT, 0x7000)
+    assert told(R.PLT32, True, shown) == ImportedSymbol(IMAGE, Vaddr(0x1020))
+    assert told(R.R_64, True, shown) == ImportedSymbol(SLOT, Vaddr(0x7000))
     assert told(R.PLT32, True, {}) == "refused"
     # another may take its place, whose choice the loader notes when it binds the import
-    assert told(R.PLT32, False, shown) == ImportedSymbol(IMPORT, 0, "f", "")
-    assert told(R.PC32, False, shown) == ImportedSymbol(IMAGE, 0x1020)
+    assert told(R.PLT32, False, shown) == ImportedSymbol(IMPORT, Vaddr(0), "f", "")
+    assert told(R.PC32, False, shown) == ImportedSymbol(IMAGE, Vaddr(0x1020))
     assert told(R.PLT32, False, {}) == "refused"
 
 
