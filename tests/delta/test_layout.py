@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from suture.delta.dwarf import Dwarf
-from suture.delta.layout import LayoutChange, changed_layouts, changed_signatures
+from suture.delta.layout import LayoutChange, changed_layouts, changed_signatures, describes_types
 from suture.delta.type_text import Speller
 from suture.elf.file import ElfFile
 
@@ -159,6 +159,15 @@ PLAIN = "struct work w = {x}; sink(&w); return w.a;"
             frozenset({"only"}),
             True,
         ),
+        (
+            "",
+            TYPE,
+            "if (x > 5) { int y = x * 3; static struct work w; w.a = y; sink(&w); sink(&y); } return 1;",
+            frozenset({"only"}),
+            True,
+        ),
+        ("", TYPE, "typedef struct work other; static other w; sink(&w); return w.a;", frozenset({"only"}), True),
+        ("", TYPE, "typedef struct work other; other w = {x}; sink(&w); return w.a;", frozenset({"only"}), False),
         (TYPE, "", PLAIN, frozenset({"only"}), True),
         (TYPE + "void f(void *p) { ((struct work *)p)->b = 1; }", "", PLAIN, frozenset({"only"}), True),
     ],
@@ -292,3 +301,47 @@ def test_of_many_differences_the_first_are_told(tmp_path: Path) -> None:
     (found,) = changes(tmp_path, f"struct s {{ {members} }} s;", f"struct s {{ long l; {members} }} s;")
     assert found.what.startswith("size 120 -> 128; member l added at offset 0; member m0 moved")
     assert found.what.endswith(" (and 26 more)") and len(found.what) < 300
+
+
+def test_a_type_of_another_kind_is_a_change_and_a_class_that_becomes_a_struct_is_none(tmp_path: Path) -> None:
+    source = "typedef KIND { void (*hook)(TAKES); } either; either one; int use(either *p) { return p->hook != 0; }"
+    pre, post = (source.replace("KIND", k).replace("TAKES", t) for k, t in (("struct", "int"), ("union", "long")))
+    (found,) = changes(tmp_path, pre, post)
+    assert found.what == "struct became union; type of member hook: void (int) * -> void (long int) *"
+    assert found.callbacks == (), "who reads the type reads another kind"
+    cxx = "class Thing { public: int x; long y; }; int use(Thing *t) { return t->x; }"
+    assert changes(tmp_path, cxx, cxx.replace("class Thing { public:", "struct Thing {"), "-xc++") == ()
+
+
+def test_a_variable_with_another_type_is_no_changed_prototype(tmp_path: Path) -> None:
+    source = "int shown; extern int declared(int); int f(int x) { return declared(x) + shown; }"
+    pre = compile_object(tmp_path, source, "pre")
+    post = compile_object(
+        tmp_path, source.replace("int shown", "long shown").replace("declared(int)", "declared(long)"), "post"
+    )
+    assert changed_signatures(pre, post) == ()
+
+
+def with_flags(elf: ElfFile, more: int) -> ElfFile:
+    """The object with more flags on its .debug_info."""
+    data = bytearray(elf.data)
+    section = elf.section(".debug_info")
+    header = int.from_bytes(data[0x28:0x30], "little")
+    assert section is not None
+    at = header + 64 * section.index + 8
+    data[at : at + 8] = (section.sh_flags | more).to_bytes(8, "little")
+    return ElfFile(bytes(data))
+
+
+def test_types_are_described_unless_they_are_left_out_or_compressed(tmp_path: Path) -> None:
+    nothing = "void f(void) { }"
+    taken = "void f(int x) { }"
+    told = {
+        (name, flags): describes_types(compile_object(tmp_path, text, "pre", *flags.split()))
+        for name, text in (("takes", taken), ("nothing", nothing), ("empty", ""))
+        for flags in ("-g2", "-g1", "-g0", "-g3 -g1", "-g1 -g2", "-ggdb2", "-ggdb1")
+    }
+    good = ("-g2", "-g1 -g2", "-ggdb2")
+    assert told == {(name, flags): flags in good and name != "empty" for name, flags in told}
+    elf = compile_object(tmp_path, taken, "pre")
+    assert not describes_types(with_flags(elf, 0x800)) and describes_types(with_flags(elf, 0x200))

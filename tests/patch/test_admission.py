@@ -139,3 +139,10 @@ def test_a_patch_without_all_of_its_fix_or_without_proof_goes_in_only_when_a_per
         admit("p.suture.o", **{**facts, other: True})
     admit("p.suture.o", **{**facts, option: True})
     admit("p.suture.o", is_complete=True, is_proved=True, missing=())
+
+
+def test_whose_a_file_is_is_asked_only_of_what_is_to_be_applied(path: Path) -> None:
+    path.chmod(0o666)
+    assert read_bytes(path, 1 << 20) == path.read_bytes()
+    with pytest.raises(NotOwned):
+        read_bytes(path, 1 << 20, owned=True)

@@ -151,7 +151,28 @@ def test_the_entries_that_gcc_makes_have_room_for_a_hook(code: str, room: tuple[
     assert finder.entry_of(bytes.fromhex(code.replace(" ", "")).ljust(64, b"\x90")) == room
 
 
-@pytest.mark.parametrize("code", ["e800000000", "488d0500000000", "4881ec", "7405", "4a89742410", "4989742410", "c3"])
+@pytest.mark.parametrize(
+    "code",
+    [
+        "e800000000",
+        "488d0500000000",
+        "4881ec",
+        "7405",
+        "4a89742410",
+        "4989742410",
+        "c3",
+        "83ec08",
+        "4181ec00010000",
+        "4883c408",
+        "4881c400010000",
+        "8cc0",
+        "34c0",
+        "488b4510",
+        "89442510",
+        "668bc0",
+        "898424",
+    ],
+)
 def test_an_instruction_that_may_depend_on_its_place_is_not_moved(code: str) -> None:
     with pytest.raises(Unmovable):
         finder.entry_of(bytes.fromhex("4157" + code).ljust(64, b"\xcc"))
@@ -162,3 +183,60 @@ def test_call_frame_information_that_lies_is_refused() -> None:
         with pytest.raises(BadCallFrame):
             finder.count(data)
     assert finder.count(b"") == finder.count(bytes(4)) == 0
+
+
+@pytest.mark.parametrize(
+    ("code", "size"),
+    [
+        ("50", 1),
+        ("57", 1),
+        ("4157", 2),
+        ("89e5", 2),
+        ("4889e5", 3),
+        ("488bc7", 3),
+        ("8bc7", 2),
+        ("31c0", 2),
+        ("4831c0", 3),
+        ("33c0", 2),
+        ("4533c0", 3),
+        ("4889742410", 5),
+        ("488b842400010000", 8),
+        ("8d442410", 4),
+        ("4883ec38", 4),
+        ("4881ec00010000", 7),
+    ],
+)
+def test_instructions_that_do_the_same_elsewhere_are_moved_whole(code: str, size: int) -> None:
+    raw = bytes.fromhex(code) + b"\x55" * 40
+    # the rest of the room is pushes of one byte
+    assert finder.entry_of(raw) == (0, max(14, size)) and len(bytes.fromhex(code)) == size
+    assert finder.entry_of(b"\x55" * 13 + raw) == (0, 13 + size)
+
+
+def frames(*rows: tuple[int, int], at: int) -> bytes:
+    """An .eh_frame at distance `at` that describes (start, size)."""
+    data = struct.pack("<II", 16, 0) + b"\1zR\0\1\x78\x10\1\x1b" + bytes(3)
+    for start, size in rows:
+        place = len(data)
+        data += struct.pack("<IIiI", 16, place + 4, start - (at + place + 8), size) + bytes(4)
+    return data
+
+
+def test_what_is_described_is_sorted_with_the_place_of_its_entry() -> None:
+    data = frames((0x900, 16), (1, 0x30), ((1 << 31) - 1, 1), at=0x400)
+    assert finder.described(data, 0x400) == [
+        Described(1, 0x31, 0x400 + 40),
+        Described(0x900, 0x910, 0x400 + 20),
+        Described((1 << 31) - 1, 1 << 31, 0x400 + 60),
+    ]
+    assert finder.count(data) == 3
+
+
+@pytest.mark.parametrize("row", [(0, 16), (-1, 16), (0x900, 0), (0, 0)])
+def test_an_entry_for_no_code_is_refused(row: tuple[int, int]) -> None:
+    with pytest.raises(BadCallFrame, match="no code of the patch"):
+        finder.described(frames((0x100, 8), row, at=0x400), 0x400)
+
+
+def test_sizes_are_those_that_patches_in_memory_have() -> None:
+    assert (finder.FINDER_SIZE, finder.CONTINUATION_SIZE, finder.ROW.size, finder.HOOK_SIZE) == (128, 64, 16, 14)

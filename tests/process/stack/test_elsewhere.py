@@ -64,7 +64,7 @@ def build(gcc: Any, make_patch: Any, tmp_path: Path) -> Build:
 def test_what_a_sanitizer_reserves_is_a_lasting_reason_and_no_time_is_waited(
     start: Start, build: Build, make_patch: Any, tmp_path: Path
 ) -> None:
-    program, patch = build(MAPPED, "-fsanitize=address")
+    program, patch = build(SWITCHES + MAPPED, "-fsanitize=address")
     target = start(program, 1)
     assert target.ask() == "22"
     began = time.monotonic()

@@ -1,12 +1,12 @@
 """Can the code of a process leave a stack and come back to it later? Told from the code itself, before a stop.
 
 A stack is left by an instruction that loads the stack pointer with something that is not of the present frame. Counted
-are `mov`, `lea`, `add` and `xchg` to rsp, but for what compilers make of their own frames: from rbp, from r10 after a
-realignment, from a register that is kept over calls and that a `mov %rsp` filled shortly before (arrays of variable
-length). Bytes that only look like such an instruction are told from one by going through the function from its
-beginning, which the unwind tables tell. Assembly of ciphers keeps its frame in other registers, which nothing but its
-unwind table tells: a `mov` from the register at which the frame lies, as the table has it there, is of the present
-frame.
+are `mov`, `lea`, `add` and `xchg` to rsp, but for what compilers make of their own frames: from rbp, from r10 or r13
+after a realignment, from a register that is kept over calls and that a `mov %rsp` or `lea N(%rsp)` near it fills
+(arrays of variable length, arguments on the stack). Bytes that only look like such an instruction are told from one by
+going through the function from its beginning, which the unwind tables tell. Assembly of ciphers keeps its frame in
+other registers, which nothing but its unwind table tells: a `mov` from the register at which the frame lies, as the
+table has it there, is of the present frame.
 
 The C library, the loader and the unwinder change the stack pointer for whoever calls them, and are not counted
 themselves. Who may call them so is told by names in an image's dynamic strings: makecontext(3), swapcontext(3),
@@ -30,7 +30,7 @@ from suture.process.stack.frame import FrameTable, NoFrame
 from suture.process.stack.instruction import begins_at
 
 _PIECE = 1 << 20
-_NEAR = 8192  # how far before its restoring the stack pointer may have been kept
+_NEAR = 8192  # how far from its restoring the stack pointer may have been kept; compilers move code behind others
 _MOST_FILES = 4096
 _LONGEST = 15
 _RUNTIME = re.compile(
@@ -59,16 +59,26 @@ def _table(*rows: tuple[Iterable[int], int]) -> bytes:
     return bytes(table)
 
 
-_TO_RSP = [mod | rm for mod in (0x20, 0x60, 0xA0) for rm in range(8) if rm != 5]  # reg = 4; memory at anything but rbp
-_FROM_REGISTER = [0xC4, 0xCC, 0xD4, 0xDC, 0xF4, 0xFC]  # rm = 4; neither from rsp nor from rbp
-_REX = _table(([0x48], 31), ([0x49], _LOAD | _LEA | _SWAP), ([0x4A, 0x4B], _LOAD), ([0x4C], _MOVE | _ADD))
-_OPCODE = _table(([0x8B], _LOAD), ([0x89], _MOVE), ([0x8D], _LEA), ([0x87], _SWAP), ([0x01], _ADD))
-_MODRM = _table(
-    ([*_TO_RSP, 0xE0, 0xE1, 0xE2, 0xE3, 0xE6, 0xE7], _LOAD),
-    (_FROM_REGISTER, _MOVE | _ADD),
-    (_TO_RSP, _LEA),
-    ([*_TO_RSP, 0xE0, 0xE1, 0xE2, 0xE3, 0xE5, 0xE6, 0xE7, *_FROM_REGISTER, 0xEC], _SWAP),
+_MEMORY = [mod | rm for mod in (0x20, 0x60, 0xA0) for rm in range(8)]  # the register is rsp, or r12
+_TO_RSP, _FROM_RM = [0xC4 | reg << 3 for reg in range(8)], [0xE0 | rm for rm in range(8)]
+_REX = _table(
+    ([0x48, 0x4A], _LOAD | _MOVE | _LEA | _SWAP | _ADD),
+    ([0x49, 0x4B], _LOAD | _LEA | _SWAP),
+    ([0x4C, 0x4E], _MOVE | _SWAP | _ADD),
 )
+_OPCODE = _table(([0x8B, 0x03], _LOAD), ([0x89], _MOVE), ([0x8D], _LEA), ([0x87], _SWAP), ([0x01], _ADD))
+_MODRM = _table(
+    ([*_MEMORY, *_FROM_RM], _LOAD), (_TO_RSP, _MOVE | _ADD), (_MEMORY, _LEA), ([*_MEMORY, *_FROM_RM, *_TO_RSP], _SWAP)
+)
+_RSP, _RBP, _R10, _R13 = 4, 5, 10, 13
+_KEPT = (3, 12, 13, 14, 15)  # over calls; rbp is the frame's own
+_SAVES = {
+    n: (
+        bytes([0x48 | n >> 3, 0x89, 0xE0 | n & 7]),  # mov %rsp to it
+        *(bytes([0x48 | n >> 3 << 2, 0x8D, mod | (n & 7) << 3, 0x24]) for mod in (0x44, 0x84)),  # lea N(%rsp) to it
+    )
+    for n in _KEPT
+}
 _DWARF = (0, 2, 1, 3, 7, 6, 4, 5)  # of rax, rcx, rdx, rbx, rsp, rbp, rsi, rdi; the others have the processor's numbers
 _ANY = re.compile(rb"[^\0]")
 
@@ -76,7 +86,6 @@ _ANY = re.compile(rb"[^\0]")
 def may_switch_stacks(pid: int, maps: Maps) -> bool:
     """Whether there is such code in a process. Each file is looked at once, about 70 MiB a second."""
     rows = [m for m in maps.mappings if m.readable and not _RUNTIME.search(m.name)]
-    seen: set[str] = set()
     pauses = crypto = False
     for m in (m for m in rows if m.offset == 0 and m.inode):
         names = _names(pid, m)
@@ -86,7 +95,6 @@ def may_switch_stacks(pid: int, maps: Maps) -> bool:
             return True
         elif not _SSL.search(m.name):
             pauses |= "pauses" in names
-        seen |= names
     if crypto and pauses:
         return True
     images = _Images(pid, maps)
@@ -121,7 +129,7 @@ def _names(pid: int, m: Mapping) -> frozenset[str]:
             _names_in.clear()
         data = _pieces(pid, m) if memory.try_read(pid, m.start, 4) == ELFMAG else ()
         _names_in[file] = frozenset(
-            name for _, piece in data for name, pattern in _NAMES.items() if pattern.search(piece)
+            name for _, piece, _ in data for name, pattern in _NAMES.items() if pattern.search(piece)
         )
     return _names_in[file]
 
@@ -135,16 +143,19 @@ def _switches(pid: int, m: Mapping, images: _Images) -> bool:
             _switching.clear()
         _switching[file] = any(
             images.is_instruction(low + at) and not images.is_frame_at(low + at, _moved_from(code[at : at + 3]))
-            for low, code in _pieces(pid, m)
+            for low, code, own in _pieces(pid, m)
             for at in stack_pointer_loads(code)
+            if at in own
         )
     return _switching[file]
 
 
-def _pieces(pid: int, m: Mapping) -> Iterator[tuple[int, bytes]]:
+def _pieces(pid: int, m: Mapping) -> Iterator[tuple[int, bytes, range]]:
+    """Address and bytes of each piece with what is near it, and the offsets that are its own."""
     for start in range(m.start, m.end, _PIECE):
         low = max(m.start, start - _NEAR)
-        yield low, memory.try_read(pid, Address(low), min(m.end, start + _PIECE) - low)
+        code = memory.try_read(pid, Address(low), min(m.end, start + _PIECE + _NEAR) - low)
+        yield low, code, range(start - low, start - low + _PIECE)
 
 
 class _Images:
@@ -216,15 +227,27 @@ def _moved_from(code: bytes) -> int | None:
 
 
 def _leaves_frame(code: bytes, at: int, bits: int) -> bool:
-    prefix, modrm, base = code[at], code[at + 2], code[at + 3 : at + 4]
-    if bits & (_LOAD | _LEA) and modrm < 0xC0 and prefix == 0x48 and modrm & 7 == 4 and base and base[0] & 7 in (4, 5):
-        return False  # with an address byte that names rsp or rbp
-    if bits & _LEA:
-        return not (prefix == 0x49 and modrm & 7 == 2)
-    if bits & _SWAP and prefix == 0x49:
-        return modrm & 0x38 == 0x20
-    if bits & _MOVE:
-        register = modrm >> 3 & 7 | (8 if prefix == 0x4C else 0)
-        if register in (3, 12, 13, 14, 15):
-            return bytes([0x48 | register >> 3, 0x89, 0xE0 | register & 7]) not in code[max(0, at - _NEAR) : at]
-    return True
+    prefix, modrm = code[at], code[at + 2]
+    reg, rm = modrm >> 3 & 7 | (prefix & 4) << 1, modrm & 7 | (prefix & 1) << 3
+    if bits & _SWAP:
+        return (reg == _RSP) != (rm == _RSP and modrm >= 0xC0)
+    if bits & (_MOVE | _ADD):
+        if bits & _MOVE and reg in _KEPT:
+            near = code[max(0, at - _NEAR) : at + _NEAR]
+            return not any(saved in near for saved in _SAVES[reg])
+        return reg not in (_RSP, _RBP)
+    if modrm >= 0xC0:
+        return rm not in (_RSP, _RBP)
+    base = _base(prefix, modrm, code[at + 3 : at + 4])
+    return base not in (_RSP, _RBP) and not (bits & _LEA and base in (_R10, _R13))
+
+
+def _base(prefix: int, modrm: int, sib: bytes) -> int | None:
+    """The register that an address in memory counts from; None for one that counts from the instruction, or from
+    nothing, and where it is cut off."""
+    base = modrm & 7
+    if base == 4:  # a SIB byte follows
+        if not sib:
+            return None
+        base = sib[0] & 7
+    return None if base == 5 and modrm < 0x40 else base | (prefix & 1) << 3
