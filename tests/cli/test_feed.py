@@ -185,6 +185,34 @@ def test_what_is_no_patch_is_refused(tmp_path: Path, feed: tuple[str | Path, ...
     assert not list((Path(feed[1]) / "staged").glob("*"))
 
 
+@pytest.mark.parametrize("text", ["", "{}", "[]", '{"format": 1}'])
+def test_facts_that_are_none_are_named(tmp_path: Path, feed: tuple[str | Path, ...], patch: Path, text: str) -> None:
+    store_of = kept(tmp_path / "store", patch, "passed")
+    (facts,) = store_of.rglob("conversion.json")
+    facts.write_text(text)
+    told = run("feed", "add", *feed[:2], "--store", store_of, code=ExitCode.NOT_FOUND)
+    assert str(facts) in told["error"]
+
+
+def test_of_several_files_all_are_staged_or_none(tmp_path: Path, feed: tuple[str | Path, ...], patch: Path) -> None:
+    run("feed", "add", patch, tmp_path / "none", *feed[:2], "--accept", "review", code=ExitCode.NOT_FOUND)
+    assert not list((Path(feed[1]) / "staged").glob("*"))
+
+
+def test_encrypted_keys_need_their_passphrase(tmp_path: Path) -> None:
+    (tmp_path / "phrase").write_text("open sesame\n")
+    phrase = ("--passphrase-file", tmp_path / "phrase")
+    init = ("feed", "init", "--feed", tmp_path / "feed", "--keys", tmp_path / "keys", "--root-keys", tmp_path / "root")
+    run(*init, *phrase, "--quorum", "kernel=2/2")
+    assert all(b"ENCRYPTED" in p.read_bytes() for p in tmp_path.rglob("*.pem"))
+    assert len(list(tmp_path.rglob("kernel-*.pem"))) == 2
+    keys = ("feed", "keys", "--feed", tmp_path / "feed", "--keys", tmp_path / "keys")
+    told = run(*keys, code=ExitCode.NO_PERMISSION)
+    assert "--passphrase-file" in told["remedy"]
+    (kernel,) = [r for r in run(*keys, *phrase)["roles"] if r["name"] == "kernel"]
+    assert kernel["threshold"] == len(kernel["held"]) == 2
+
+
 def test_keys_change_with_the_signatures_of_two_keepers(tmp_path: Path, feed: tuple[str | Path, ...]) -> None:
     old = {r["name"]: r["keys"] for r in run("feed", "keys", *feed)["roles"]}
     (note,) = run("feed", "keys", *feed, "--replace", "timestamp")["notes"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from http.server import ThreadingHTTPServer
@@ -136,11 +136,11 @@ def keeper(tmp_path: Path, made: bytes) -> Keeper:
     return begin(tmp_path / "own", made)
 
 
-def begin(folder: Path, made: bytes, now: datetime | None = None) -> Keeper:
+def begin(folder: Path, made: bytes, now: datetime | None = None, quorums: Mapping[str, Quorum] = QUORUMS) -> Keeper:
     """A new feed."""
     keys, roots = folder / "keys", tuple(folder / f"root-{n}" for n in range(3))
     at = now or datetime.now(UTC)
-    feed, _ = founding.found(folder / "feed", keys, roots, at, quorums=QUORUMS)
+    feed, _ = founding.found(folder / "feed", keys, roots, at, quorums=quorums)
     return Keeper(feed, keys, roots, made, now=at)
 
 

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from suture.error import NotFound, Refused
-from suture.feed import inspection, rotation, statement
+from suture.feed import inspection, repository, rotation, statement
 from suture.feed.error import BadFeed, NoKey
+from suture.feed.founding import Quorum
 from suture.feed.key import Keys
 from suture.feed.shelf import bits_for
 from suture.report.feed import OfferState
-from tests.feed.conftest import DAYS, Keeper, Visitor, build_id
+from tests.feed.conftest import DAYS, QUORUMS, Keeper, Visitor, begin, build_id, of_folder, serving
 
 
 def killed_at(step: int, work: Callable[[Callable[[str], None]], object]) -> str | None:
@@ -158,7 +162,15 @@ def test_the_keeper_does_not_go_on_from_an_older_state(keeper: Keeper) -> None:
         keeper.publish()
 
 
-def test_one_at_a_time_publishes(keeper: Keeper) -> None:
+def test_one_at_a_time_publishes_and_the_others_wait(keeper: Keeper, monkeypatch: pytest.MonkeyPatch) -> None:
+    keeper.add(1)
+    with ThreadPoolExecutor() as pool:
+        with keeper.feed.locked():
+            done = pool.submit(keeper.publish)
+            time.sleep(0.3)
+            assert not done.done()
+        assert len(done.result(10).added) == 1
+    monkeypatch.setattr(repository, "PATIENCE", 0.2)
     with keeper.feed.locked(), pytest.raises(Refused):
         keeper.publish()
 
@@ -218,3 +230,54 @@ def test_what_no_host_needs_any_more_is_removed_after_two_days(keeper: Keeper, v
     state = keeper.feed.published()
     assert state is not None and inspection.inspect(state).problems == []
     assert len(visitor.look(keeper.feed.public, 0, 1, 2)) == 3
+
+
+def test_hosts_that_fetch_while_it_is_published_see_one_state_or_the_other(
+    keeper: Keeper, tmp_path: Path, made: bytes
+) -> None:
+    """Both patches of a pair are withdrawn and offered together, keys change meanwhile, and hosts ask all the time."""
+    for n in (1, 2):
+        keeper.add(n)
+    keeper.publish()
+    first, over = keeper.root, threading.Event()
+
+    def look(number: int) -> int:
+        looks = 0
+        while not over.is_set():
+            visitor = Visitor(tmp_path / f"host-{number}", first)
+            states = [s.offers[0].state for s in visitor.look(url, 1, 2)]
+            assert len(states) == 2 and len(set(states)) == 1
+            looks += 1
+        return looks
+
+    with serving(of_folder(keeper.feed.public)) as url, ThreadPoolExecutor() as pool:
+        hosts = [pool.submit(look, n) for n in range(3)]
+        folders = [keeper.keys, *keeper.roots]
+        try:
+            for n in range(20):
+                if n % 5 == 4:
+                    for role in ("timestamp", "snapshot", "libraries"):
+                        new = tmp_path / f"new-{n}-{role}"
+                        rotation.replace_key(keeper.feed, Keys(tuple(folders)), role, "", new, keeper.now)
+                        folders.append(new)
+                for m in (1, 2):
+                    keeper.withdraw(m, OfferState.HOLD if n % 2 == 0 else OfferState.OFFERED)
+                keeper.publish(*folders)
+        finally:
+            over.set()
+        assert min(host.result(60) for host in hosts) > 1
+    assert keeper.feed.root().signed.version == 5
+
+
+def test_a_product_with_a_quorum_of_two_needs_both_keys(tmp_path: Path, made: bytes) -> None:
+    keeper = begin(tmp_path / "own", made, quorums={**QUORUMS, "libraries": Quorum(2, 2)})
+    (_, second) = keeper.keys.glob("libraries-*")
+    away = tmp_path / "away"
+    away.mkdir()
+    second.rename(away / second.name)
+    keeper.add(1)
+    with pytest.raises(NoKey, match="libraries: 1 more"):
+        keeper.publish()
+    keeper.publish(away)
+    visitor = Visitor(tmp_path / "host", keeper.root)
+    assert visitor.look(keeper.feed.public, 1)

@@ -16,11 +16,12 @@ import fcntl
 import json
 import os
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from securesystemslib.signer import Key
 from tuf.api.exceptions import LengthOrHashMismatchError, RepositoryError, UnsignedMetadataError
@@ -36,6 +37,8 @@ from suture.report.reason import Reason
 _CHECK = (
     "suture feed check tells what is wrong; take the folder back from a copy, or begin a new feed: suture feed init"
 )
+PATIENCE = 60.0  # seconds
+_PAUSE = 0.1
 _MANY = 256  # files; to wait for each of more takes longer than to wait for the whole disk
 _SERIALIZER = JSONSerializer(compact=True)
 
@@ -169,15 +172,18 @@ class Repository:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """One at a time works on the feed. Raises `BadFeed`, and `Refused` while another does."""
+        """One at a time works on the feed; the others wait for a minute. Raises `BadFeed`, and `Refused` after it."""
         self.check()
         with open(self.folder / ".lock", "w") as handle:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as problem:
-                raise Refused(
-                    f"{self.folder}: another suture works on this feed", "wait until it has ended", reason=Reason.BUSY
-                ) from problem
+            end = time.monotonic() + PATIENCE
+            while not _lock(handle):
+                if time.monotonic() > end:
+                    raise Refused(
+                        f"{self.folder}: another suture works on this feed",
+                        "wait until it has ended",
+                        reason=Reason.BUSY,
+                    )
+                time.sleep(_PAUSE)
             yield
 
     def settings(self) -> settings.Settings:
@@ -238,6 +244,14 @@ def read_state(public: Path, roots: list[Root]) -> Published:
     top: Metadata[Targets] = _load(place / f"{snapshot.signed.meta['targets.json'].version}.targets.json")
     _verify_any(roots, "targets", top, place)
     return Published(place, public / "targets", timestamp, snapshot, top)
+
+
+def _lock(handle: IO[str]) -> bool:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def authority(parent: Targets, role: str) -> Authority:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from suture.cli.feed import option
-from suture.cli.feed.told import report, tell
+from suture.cli.feed.told import count, report, tell
 from suture.cli.output import progress
-from suture.error import BadOption, ExitCode, Refused, SutureError
+from suture.error import BadOption, ExitCode, NotFound, Refused, SutureError
+from suture.patch.admission import read_bytes
 from suture.report.feed import OfferState, Product
 from suture.report.reason import Reason
 
@@ -34,6 +36,9 @@ EXAMPLES = (
     "suture feed add patches/openssl-libcrypto.suture.o --feed feed --accept review --channel delayed",
 )
 EXIT_CODES = (ExitCode.OK, ExitCode.USAGE, ExitCode.REFUSED, ExitCode.PARTIAL, ExitCode.BAD_PATCH, ExitCode.NOT_FOUND)
+
+
+_SAID = 100
 
 
 @dataclass(frozen=True)
@@ -65,6 +70,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    from suture.feed.change import stage_patch
+
     feed = option.repository(args)
     settings = feed.settings()
     if not args.patch and not args.store:
@@ -73,23 +80,29 @@ def run(args: argparse.Namespace) -> int:
         raise BadOption(
             f"no channel {args.channel}", f"give one of {', '.join(settings.channels)}, as feed.toml has them"
         )
-    with feed.locked(), progress(args) as step:
-        state = feed.published()
+    state = feed.published()
+    taken: list[tuple[AddedPatch, Path]] = []
+    left = []
+    with progress(args) as step:
         given = [_Given(p) for p in args.patch] + (_kept(args.store) if args.store else [])
-        taken, left = [], []
-        for n, one in enumerate(given, 1):
-            step(f"reading patch {n} of {len(given)}")
+        for n, one in enumerate(given):
+            if n % _SAID == 0:
+                step(f"reading patches, {n} of {len(given)} done")
             try:
-                found = _offer(args, one, settings)
-                if not (args.store and _is_known(feed, state, found[0])):
-                    taken.append(_staged(args, feed, state, *found))
+                offer = _offer(args, one, settings)
+                if not (args.store and _is_known(feed, state, offer)):
+                    taken.append((_accepted(args, state, offer), one.path))
             except SutureError as problem:
                 if not args.store:
                     raise
                 left.append(problem.cause)
+        step(f"staging {count(len(taken), 'patch', 'es')}")
+        with feed.locked():
+            for added, path in taken:
+                stage_patch(feed, added, _again(path, added.offer))
     code = ExitCode.PARTIAL if left else ExitCode.OK
-    offers = tuple(a.offer for a in taken)
-    said = f"staged {len(taken)} patches; they come into force with: suture feed publish"
+    offers = tuple(a.offer for a, _ in taken)
+    said = f"staged {count(len(taken), 'patch', 'es')}; they come into force with: suture feed publish"
     return tell(args, report("add", args.feed, code, added=offers, left_out=left), said)
 
 
@@ -99,7 +112,13 @@ def _kept(store: Path) -> list[_Given]:
 
     found = []
     for folder in sorted(p.parent for p in store.rglob(conversions.FACTS)):
-        facts = conversions.read(folder)
+        try:
+            facts = conversions.read(folder)
+        except (OSError, ValueError, KeyError, TypeError) as problem:
+            raise NotFound(
+                f"{folder / conversions.FACTS}: no facts of a conversion that this Suture reads ({problem!r})",
+                "convert the update again: suture watch --again",
+            ) from problem
         for patch in facts.patches:
             path = folder / Path(patch.path).name
             if path.is_file():
@@ -108,7 +127,7 @@ def _kept(store: Path) -> list[_Given]:
     return found
 
 
-def _offer(args: argparse.Namespace, given: _Given, settings: Settings) -> tuple[Offer, bytes]:
+def _offer(args: argparse.Namespace, given: _Given, settings: Settings) -> Offer:
     """Raises `BadPatch` and as reading a file does."""
     from suture.feed.offer import offer_of
     from suture.host.described import described
@@ -123,9 +142,16 @@ def _offer(args: argparse.Namespace, given: _Given, settings: Settings) -> tuple
     else:
         grade = patch.manifest.grade.value
     product = Product(args.product) if args.product else settings.product(about.kind, about.source, about.file)
-    return offer_of(
-        about, data, product, grade=grade, trial=given.trial, review=given.review, replaces=args.replaces
-    ), data
+    return offer_of(about, data, product, grade=grade, trial=given.trial, review=given.review, replaces=args.replaces)
+
+
+def _again(path: Path, offer: Offer) -> bytes:
+    """The patch's bytes, as they were when it was read. Raises `Refused`: many patches at a time are more than memory
+    has room for."""
+    data = read_bytes(path, offer.bytes)
+    if hashlib.sha256(data).hexdigest() != offer.sha256:
+        raise Refused(f"{path}: was changed while it was read", "add it again", reason=Reason.PATCH_ALTERED)
+    return data
 
 
 def _is_known(feed: Repository, state: Published | None, offer: Offer) -> bool:
@@ -142,11 +168,9 @@ def _published(state: Published | None, offer: Offer) -> Offer | None:
     return next((o for o in said.offers if o.patch == offer.patch), None) if said else None
 
 
-def _staged(
-    args: argparse.Namespace, feed: Repository, state: Published | None, offer: Offer, data: bytes
-) -> AddedPatch:
+def _accepted(args: argparse.Namespace, state: Published | None, offer: Offer) -> AddedPatch:
     """Raises `Refused`."""
-    from suture.feed.change import AddedPatch, stage_patch
+    from suture.feed.change import AddedPatch
     from suture.feed.offer import doubt
 
     why = doubt(offer)
@@ -164,6 +188,4 @@ def _staged(
             f"suture feed withdraw {offer.patch} --again --reason TEXT offers it again",
             reason=Reason.WITHDRAWN,
         )
-    added = AddedPatch(offer, args.channel)
-    stage_patch(feed, added, data)
-    return added
+    return AddedPatch(offer, args.channel)

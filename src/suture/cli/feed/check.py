@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from suture.cli.feed import option
-from suture.cli.feed.told import report, tell
+from suture.cli.feed.told import count, report, tell
 from suture.cli.output import progress
 from suture.error import ExitCode
 
@@ -35,10 +35,11 @@ def run(args: argparse.Namespace) -> int:
     problems = (*found.problems, *inspection.expiring(state, option.time()))
     gone = tuple(o for o in found.offers if o.state is not OfferState.OFFERED)
     code = ExitCode.UNTRUSTED if problems else ExitCode.OK
-    said = f"version {state.timestamp.signed.version}: {len(found.offers)} patches, {len(gone)} of them withdrawn"
+    version = state.timestamp.signed.version
+    said = f"version {version}: {count(len(found.offers), 'patch', 'es')}, {len(gone)} of them withdrawn"
     offers = tuple(o for o in found.offers if o not in gone)
     document = report(
-        "check", args.feed, code, version=state.timestamp.signed.version, problems=problems,
+        "check", args.feed, code, version=version, problems=problems,
         added=offers if args.list else (), withdrawn=gone if args.list else (),
     )  # fmt: skip
     return tell(args, document, said)

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from suture.cli.feed import option
-from suture.cli.feed.told import report, tell
+from suture.cli.feed.told import count, report, tell
 from suture.cli.output import progress
 from suture.error import ExitCode
 
@@ -37,4 +37,4 @@ def run(args: argparse.Namespace) -> int:
     with feed.locked(), progress(args) as step:
         carried = bundle.export(feed, args.output, args.build_id, progress=step)
     found = report("export", args.feed, added=carried.offers)
-    return tell(args, found, f"{args.output}: {len(carried.offers)} patches, {carried.bytes} bytes")
+    return tell(args, found, f"{args.output}: {count(len(carried.offers), 'patch', 'es')}, {carried.bytes} bytes")

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from suture.cli.feed import option
-from suture.cli.feed.told import report, tell
+from suture.cli.feed.told import count, report, tell
 from suture.cli.output import progress
 from suture.error import ExitCode
 
@@ -39,4 +39,4 @@ def run(args: argparse.Namespace) -> int:
         seen, carried = bundle.take_in(args.bundle, args.mirror, option.root(args), progress=step)
     note = f"hosts believe it until {stamp(seen.expires)}: import a newer bundle before that"
     found = report("import", args.mirror, version=seen.version, added=carried.offers, notes=(note,))
-    return tell(args, found, f"{args.mirror}: version {seen.version}, {len(carried.offers)} patches")
+    return tell(args, found, f"{args.mirror}: version {seen.version}, {count(len(carried.offers), 'patch', 'es')}")

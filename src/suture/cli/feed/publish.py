@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from suture.cli.feed import option
-from suture.cli.feed.told import report, tell
+from suture.cli.feed.told import count, report, tell
 from suture.cli.output import progress
 from suture.error import ExitCode
 
@@ -31,7 +31,8 @@ def run(args: argparse.Namespace) -> int:
     feed = option.repository(args)
     with progress(args) as step:
         done = publish(feed, option.keys(args), option.time(), progress=step)
-    said = f"published version {done.version}: {len(done.added)} patches, {len(done.withdrawn)} withdrawals"
+    what = f"{count(len(done.added), 'patch', 'es')}, {count(len(done.withdrawn), 'withdrawal')}"
+    said = f"published version {done.version}: {what}"
     found = report(
         "publish",
         args.feed,

@@ -74,6 +74,11 @@ _STATE = {
 }
 
 
+def count(number: int, word: str, plural: str = "s") -> str:
+    """A number with its noun."""
+    return f"{number} {word}{plural if number != 1 else ''}"
+
+
 def print_offers(offers: Sequence[Offer]) -> None:
     """Patches of a feed as a table."""
     if offers:
