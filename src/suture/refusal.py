@@ -7,6 +7,7 @@ from dataclasses import dataclass
 RESTART = "restart the program with the fixed package"
 RESTART_KERNEL = "restart with the fixed kernel"
 """What always helps, as a remedy or the end of one."""
+CHANGED_BY_OTHERS = f"something else has changed this process: {RESTART}"
 
 
 @dataclass(frozen=True)

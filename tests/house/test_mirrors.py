@@ -65,7 +65,6 @@ INSTEAD = {
     "host/scan.py": PROCESS + "tests/host/test_verbs.py",
     "host/status.py": PROCESS + "tests/host/test_verbs.py",
     "host/told.py": PROCESS + "tests/host/test_verbs.py",
-    "kernel/livepatch.py": "tests/kernel/test_standing.py",
     "machine/initrd.py": "tests/machine/test_vm.py",
     "machine/userland.py": "tests/machine/test_vm.py",
     "maker/binary.py": COMMAND + "tests/cli/test_make.py",
@@ -90,7 +89,6 @@ INSTEAD = {
     "match/reading.py": "tests/match/test_correlate.py",
     "patch/consistency.py": FACTS,
     "patch/field.py": "tests/patch/test_manifest.py",
-    "patch/main_loop.py": PROCESS + "tests/process/test_relaxed.py",
     "process/allowance.py": PROCESS + "tests/process/test_hostile.py",
     "process/change/held.py": PROCESS + "tests/process/test_killed.py",
     "process/change/prepared.py": PROCESS + "tests/process/change/test_apply.py",
@@ -124,12 +122,10 @@ INSTEAD = {
     "report/feed.py": FACTS,
     "report/kernel.py": FACTS,
     "report/meaning.py": "tests/report/test_page.py",
-    "report/moment.py": "tests/report/test_encoding.py",
     "report/process.py": FACTS,
     "source/origin.py": "tests/source/test_archive.py",
     "cli/watch.py": COMMAND + "tests/live/test_watch.py",
     "source/packages.py": "tests/make/test_pairing.py",
-    "visible.py": COMMAND + "tests/cli/test_hostile_names.py",
 }
 
 

@@ -237,13 +237,13 @@ class Selection:
         if target.index in change.pairs.ambiguous:
             return Refusal(
                 f"several variables are called {target.label.split('.')[0]} and can't be told apart",
-                "rename the static local in the fix so that it is a variable of its own, or restart the program",
+                f"rename the static local in the fix so that it is a variable of its own, or {RESTART}",
             )
         if target.label in change.difference.changed_variables:
             return Refusal(
                 f"the fix changes the initial value or size of the variable {target.label}, which is set already in "
                 "a running process",
-                "give the new value in code that runs after the patch, or restart the program",
+                f"give the new value in code that runs after the patch, or {RESTART}",
             )
         if change.leads_inside(target):
             return Refusal(
@@ -399,7 +399,7 @@ def _unplaced(section: str) -> Refusal:
 def _new_thread_variable(label: str) -> Refusal:
     return Refusal(
         f"the fix adds the thread-local variable {label}; a running process has no room for it in its threads",
-        "rewrite the fix without a new thread-local variable, or restart the program",
+        f"rewrite the fix without a new thread-local variable, or {RESTART}",
     )
 
 

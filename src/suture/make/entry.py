@@ -31,7 +31,7 @@ from suture.elf.object_writer import NewRelocation
 from suture.make.lead import Lead
 from suture.number import Vaddr
 from suture.patch.x86_64 import JUMP_SIZE, MOST_ENTRY
-from suture.refusal import Refusal
+from suture.refusal import RESTART, Refusal
 
 ENDBR64 = b"\xf3\x0f\x1e\xfa"
 _PAGE = 4096
@@ -44,7 +44,7 @@ _FAR = frozenset(
 )
 _NO_RETURN = frozenset({"ud2", "ud1", "ud0", "hlt"})
 
-_LEAVE = "leave this function out, or apply the fix by restarting with the fixed package"
+_LEAVE = f"leave this function out, or {RESTART}"
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ def _divert(
     if len(code) < end:
         return Refusal(
             f"function is too short: {len(code)} bytes, a jump needs {end}",
-            "replace its callers instead, or restart with the fixed package",
+            f"replace its callers instead, or {RESTART}",
         )
     if (address + entry) // _PAGE != (address + end - 1) // _PAGE:
         return Refusal(

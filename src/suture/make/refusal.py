@@ -35,7 +35,7 @@ def vtable_problem(change: UnitChange) -> Refusal | None:
         return None
     return Refusal(
         f"the fix changes the table of virtual functions {tables[0]}; objects that exist already keep the old one",
-        "keep the class's virtual functions as they are in the fix, or restart the program",
+        f"keep the class's virtual functions as they are in the fix, or {RESTART}",
     )
 
 

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from suture.refusal import RESTART
+
 _MAIN_LOOP = "never returns (a main loop): "
-_REMEDY = (
-    "a thread in it stays in it: make the patch with --relaxed REASON if old code may go on there, or restart the "
-    "program"
-)
-_ONLY_RESTART = (
-    "a thread in it stays in it, and old code cannot go on there beside the new code, so --relaxed is no way out: "
-    "restart the program"
-)
+_STAYS = "a thread in it stays in it"
+_REMEDY = f"{_STAYS}: make the patch with --relaxed REASON if old code may go on there, or {RESTART}"
+_NO_WAY = f"{_STAYS}, and old code cannot go on there beside the new code"
+_ONLY_RESTART = f"{_NO_WAY}, so --relaxed is no way out: {RESTART}"
 
 
 def endless_note(name: str, relaxed: bool, may_be_relaxed: bool = True) -> str:
@@ -29,5 +27,6 @@ def endless_notes(notes: Iterable[str]) -> list[str]:
 
 def remedy_for(names: Iterable[str], notes: Iterable[str]) -> str:
     """What to do about threads that stay in the functions `names`, by the notes of the patch's verdict."""
-    only_restart = {endless_note(n, False, False) for n in names} & set(notes)
+    told = list(notes)
+    only_restart = any(note.startswith(f"{name} {_MAIN_LOOP}{_NO_WAY}") for name in names for note in told)
     return _ONLY_RESTART if only_restart else _REMEDY

@@ -174,7 +174,7 @@ def _check_code(tracee: Tracee, patch: PatchFile, image: Image, here: Sequence[P
             raise WrongTarget(
                 f"pid {tracee.pid}: {function.name} at {start:#x} is not the code that the "
                 f"patch was made for, although {image.path} has its build-id",
-                "something else has changed this process, or it pretends: restart it with the fixed package",
+                f"something else has changed this process, or it pretends: {RESTART}",
                 reason=Reason.CODE_DIFFERS,
             )
         bodies[function.address] = bytes(body)

@@ -32,6 +32,7 @@ from suture.process.memory.placed import (
 from suture.process.stop.borrow import OnStep, no_step
 from suture.process.tracee import Sharers, Tracee
 from suture.process.x86_64 import require_machine
+from suture.refusal import CHANGED_BY_OTHERS
 from suture.report.reason import Reason
 
 
@@ -139,7 +140,7 @@ def _untouched(
         if hashlib.sha256(body).hexdigest() != f.sha256:
             raise WrongTarget(
                 f"pid {tracee.pid}: {f.name} at {f.old:#x} is not the code that {record.id} was made for",
-                "something else has changed this process: restart it with the fixed package",
+                CHANGED_BY_OTHERS,
                 reason=Reason.CODE_DIFFERS,
             )
         rows.append((f.old, body))

@@ -26,7 +26,16 @@ from suture.process.stack.coroutine import SuspendedStacks
 from suture.process.stack.elsewhere import Elsewhere, all_in_the_way
 from suture.process.stack.frame import FrameRow, NoFrame
 from suture.process.stack.resident import Resident
-from suture.process.stack.stack import ELSEWHERE, NO_THREAD, Forbidden, Hit, Snapshot, StackMap, StackUnknown
+from suture.process.stack.stack import (
+    ELSEWHERE,
+    NO_THREAD,
+    OTHER_WAYS,
+    Forbidden,
+    Hit,
+    Snapshot,
+    StackMap,
+    StackUnknown,
+)
 from suture.process.stack.unwind import Unwinder, frames, thread_registers
 from suture.process.stop.borrow import OnStep, no_step
 from suture.process.stop.catch import MOST_THREADS, Exit, caught
@@ -40,10 +49,7 @@ _MOST_NESTED = 64
 _STOPS_BEFORE_CATCHING = 5
 _CATCH_SECONDS = 1.0  # after which it is looked anew where the threads are
 _SMALLEST_STACK = 2048  # MINSIGSTKSZ
-_REMAINS = (
-    "try again; if the word stays there, make the patch with --relaxed REASON if old code may go on beside the new "
-    "code, or restart the program with the fixed package"
-)
+_REMAINS = f"try again; if the word stays there, {OTHER_WAYS}"
 
 
 @dataclass(frozen=True)

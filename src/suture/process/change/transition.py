@@ -17,7 +17,7 @@ from suture.patch.record import PlacedFunction, PlacedGroup, Record
 from suture.patch.x86_64 import JUMP_SIZE, PAGE, STUB_SIZE, UNUSED, Stub, encode_stub, jump
 from suture.process.memory.placed import Read, Route
 from suture.process.stack.stack import Range
-from suture.refusal import RESTART
+from suture.refusal import CHANGED_BY_OTHERS, RESTART
 from suture.report.reason import Reason
 
 
@@ -180,7 +180,7 @@ def _transition(
         if route is None:
             raise Refused(
                 f"{f.name}: the code at {old + f.entry:#x} is neither the original nor written by a patch that is here",
-                "something else has changed this process: restart it with the fixed package",
+                CHANGED_BY_OTHERS,
                 reason=Reason.ENTRY_UNKNOWN,
             )
         if route.owner not in ("", *involved):

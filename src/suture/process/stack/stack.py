@@ -19,12 +19,10 @@ from itertools import accumulate
 from suture.process import syscall, x86_64
 from suture.process.memory.maps import Maps
 from suture.process.stack.frame import NoFrame
+from suture.refusal import RESTART
 
 MOST_STACK_BYTES = 256 << 20
-OTHER_WAYS = (
-    "make the patch with --relaxed REASON if old code may go on beside the new code,"
-    " or restart the program with the fixed package"
-)
+OTHER_WAYS = f"make the patch with --relaxed REASON if old code may go on beside the new code, or {RESTART}"
 _USUAL_STACK_BYTES = 8 << 20
 _FIRST_BYTES = 1 << 20
 _PAGE = 4096
