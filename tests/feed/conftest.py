@@ -21,10 +21,10 @@ from suture.feed.offer import offer_of
 from suture.feed.publication import Publication, publish
 from suture.feed.repository import Repository
 from suture.feed.server import server
-from suture.feed.statement import Statement
 from suture.host.described import described
 from suture.patch.file import parse_patch
 from suture.patch.seal import check_seal, seal
+from suture.patch.statement import Statement
 from suture.report.feed import Offer, OfferState, Product
 from tests.process.conftest import gcc, make_patch
 

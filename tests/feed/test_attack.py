@@ -15,12 +15,13 @@ import pytest
 from tuf.api.metadata import Metadata, MetaFile, Root, Snapshot, Targets, Timestamp
 
 from suture.error import SutureError
-from suture.feed import rotation, statement
+from suture.feed import rotation
 from suture.feed.client import Client
 from suture.feed.error import Unreachable, Untrusted
 from suture.feed.fetcher import Fetcher
 from suture.feed.key import Keys
 from suture.feed.repository import as_bytes, authority, hashed
+from suture.patch import statement
 from suture.report.feed import OfferState, Product
 from suture.report.reason import Reason
 from tests.feed.conftest import DAYS, Keeper, Visitor, begin, build_id, of_folder, serving

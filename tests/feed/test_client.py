@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from suture.error import BadOption, Refused
-from suture.feed import statement
 from suture.feed.client import last_seen
 from suture.feed.error import Unreachable
+from suture.patch import statement
 from suture.patch.file import read_patch
 from suture.report.feed import OfferState
 from suture.report.reason import Reason

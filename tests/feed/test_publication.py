@@ -14,11 +14,12 @@ from pathlib import Path
 import pytest
 
 from suture.error import NotFound, Refused
-from suture.feed import inspection, repository, rotation, statement
+from suture.feed import inspection, repository, rotation
 from suture.feed.error import BadFeed, NoKey
 from suture.feed.founding import Quorum
 from suture.feed.key import Keys
 from suture.feed.shelf import bits_for
+from suture.patch import statement
 from suture.report.feed import OfferState
 from tests.feed.conftest import DAYS, QUORUMS, Keeper, Visitor, begin, build_id, of_folder, serving
 

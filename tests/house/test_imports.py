@@ -41,7 +41,8 @@ MAY_IMPORT = {
     "kernel": {"command", "elf", "match", "patch", "process", "report"},
     "feed": {"patch", "progress", "report"},
     "host": {"elf", "patch", "process", "kernel", "report"},
-    "cli": {"feed", "convert", "command", "progress", "source", "compile", "delta", "patch", "make", "process",
+    "agent": {"patch", "report"},
+    "cli": {"agent", "feed", "convert", "command", "progress", "source", "compile", "delta", "patch", "make", "process",
     "kernel", "report", "host", "maker"},
 }  # fmt: skip
 

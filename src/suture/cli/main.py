@@ -50,6 +50,7 @@ VERBS = (
     Verb("scan", "list processes: what they run, what is fixed in memory, on disk, or neither"),
     Verb("watch", "turn updates of the archive into live patches by themselves"),
     Verb("feed", "publish live patches, signed, and fetch them"),
+    Verb("agent", "keep this host patched from a feed"),
     Verb("make", "make live patches from the source of a fix"),
     Verb("show", "print what a live patch replaces, its verdict and its proof"),
     Verb("verify", "make a live patch again and compare"),

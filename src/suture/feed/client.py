@@ -22,12 +22,13 @@ from tuf.api.metadata import Metadata, TargetFile
 from tuf.ngclient import Updater, UpdaterConfig
 
 from suture.error import BadOption, NotFound, Refused
-from suture.feed import index, statement
+from suture.feed import index
 from suture.feed.error import Unreachable, Untrusted
 from suture.feed.fetcher import Fetcher
 from suture.feed.index import BadIndex
-from suture.feed.statement import BadStatement, Statement
+from suture.patch import statement
 from suture.patch.file import parse_patch
+from suture.patch.statement import BadStatement, Statement
 from suture.report.feed import Offer, Product
 from suture.report.patch import PatchKind
 from suture.report.reason import Reason

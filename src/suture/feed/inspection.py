@@ -11,11 +11,11 @@ from datetime import datetime
 from tuf.api.metadata import TargetFile, Targets
 
 from suture.error import SutureError
-from suture.feed import statement
 from suture.feed.error import BadFeed
 from suture.feed.repository import Published, hashed
 from suture.feed.settings import stamp
-from suture.feed.statement import BadStatement, Statement
+from suture.patch import statement
+from suture.patch.statement import BadStatement, Statement
 from suture.progress import Progress, silent
 from suture.report.feed import Offer, Product
 from suture.report.reason import Cause, Reason

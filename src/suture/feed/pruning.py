@@ -10,8 +10,8 @@ from pathlib import Path
 
 from tuf.api.metadata import Targets
 
-from suture.feed import statement
 from suture.feed.repository import Published, hashed
+from suture.patch import statement
 from suture.report.feed import Product
 
 _KEPT = timedelta(days=2)

@@ -30,7 +30,7 @@ from tuf.api.metadata import (
 )
 
 from suture.error import NotFound
-from suture.feed import change, repository, statement
+from suture.feed import change, repository
 from suture.feed.change import AddedPatch, Staged, Withdrawal
 from suture.feed.error import BadFeed, NoKey
 from suture.feed.key import Keys
@@ -38,6 +38,7 @@ from suture.feed.pruning import prune
 from suture.feed.repository import Authority, Published, Repository, as_bytes, authority, hashed
 from suture.feed.settings import Settings, stamp
 from suture.feed.shelf import Shelf
+from suture.patch import statement
 from suture.progress import Progress, silent
 from suture.report.feed import Offer, Product
 

@@ -11,10 +11,11 @@ from collections.abc import Callable, Iterator
 
 from tuf.api.metadata import Delegations, SuccinctRoles, TargetFile, Targets
 
-from suture.feed import index, statement
+from suture.feed import index
 from suture.feed.error import BadFeed
 from suture.feed.repository import Authority, hashed
-from suture.feed.statement import BadStatement, Statement
+from suture.patch import statement
+from suture.patch.statement import BadStatement, Statement
 from suture.report.feed import Product
 
 # up to so many statements, so many bits of the name's hash choose the bin

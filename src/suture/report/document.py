@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from suture.report.agent import AgentEvent, PatchInForce, WaitingPatch
 from suture.report.change import ChangedProcess, Event, FailedProcess
 from suture.report.feed import FeedRole, FetchedPatch, Offer
 from suture.report.hole import HoleState, HostHole
@@ -276,6 +277,38 @@ class FetchReport(Document):
 
 
 @dataclass(frozen=True)
+class PolicyReport(Document):
+    """What the agent's policy file at `path` means, in sentences."""
+
+    kind: ClassVar[str] = "agent-policy"
+
+    path: str
+    meaning: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class AgentReport(OfHost):
+    """How the agent of this host stands. `url` is its feed; `version` that of the state it has seen last, at `fetched`,
+    to be believed until `expires`; 0 and "" for none yet. `looked`: when it last looked at processes. `problems` are
+    what keeps it from its work now, `waiting` the patches that are not in. `events` are the last things that it did,
+    oldest first."""
+
+    kind: ClassVar[str] = "agent"
+
+    url: str
+    channel: str
+    version: int
+    fetched: str
+    expires: str
+    looked: str
+    binaries: int
+    in_force: tuple[PatchInForce, ...]
+    waiting: tuple[WaitingPatch, ...]
+    problems: tuple[Cause, ...]
+    events: tuple[AgentEvent, ...]
+
+
+@dataclass(frozen=True)
 class ErrorReport(Document):
     """A command that ended with an error, and did nothing that it does not tell of."""
 
@@ -300,5 +333,7 @@ DOCUMENTS: tuple[type[Document], ...] = (
     WatchReport,
     FeedReport,
     FetchReport,
+    PolicyReport,
+    AgentReport,
     ErrorReport,
 )

@@ -90,6 +90,11 @@ class Reason(StrEnum):
     NOT_SAFE = "refused.patch-not-safe"
     WITHDRAWN = "refused.patch-withdrawn"
 
+    POLICY = "refused.by-policy"
+    POLICY_DELAY = "busy.policy-delay"
+    POLICY_ASK = "busy.policy-asks"
+    POLICY_FREEZE = "busy.policy-freeze"
+
     ENDED = "gone.ended"
     ENDED_DURING_WORK = "gone.ended-during-work"
     EXECUTED = "gone.executed-another-program"

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from suture.feed.client import Client
-    from suture.feed.statement import Statement
+    from suture.patch.statement import Statement
 
 SUMMARY = "fetch what concerns this host, verified"
 HELP = """\
@@ -90,7 +90,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _wanted(args: argparse.Namespace) -> tuple[Sequence[str], tuple[UnreadProcess, ...]]:
     if not args.host:
-        from suture.feed.statement import is_build_id
+        from suture.patch.statement import is_build_id
 
         wrong = [b for b in args.build_id if not is_build_id(b)]
         if wrong:
@@ -103,7 +103,7 @@ def _wanted(args: argparse.Namespace) -> tuple[Sequence[str], tuple[UnreadProces
 
 
 def _check_channel(channel: str, said: Sequence[Statement]) -> None:
-    from suture.feed.statement import channels
+    from suture.patch.statement import channels
 
     known = channels(said)
     if known and channel not in known:
@@ -118,8 +118,8 @@ def _report(
     unread: tuple[UnreadProcess, ...],
     start: float,
 ) -> FetchReport:
-    from suture.feed import statement
     from suture.feed.settings import stamp
+    from suture.patch import statement
 
     at = option.time()
     wanted = [o for s in said for o in statement.current(s, args.channel, at)]

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from suture.feed import statement
-from suture.feed.statement import BadStatement, Statement
+from suture.patch import statement
+from suture.patch.statement import BadStatement, Statement
 from suture.report.feed import Offer, OfferState, Product
 from suture.report.patch import PatchKind
 from tests.feed.conftest import build_id

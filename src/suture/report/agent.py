@@ -1,0 +1,49 @@
+"""The agent of a host as reports name it: what it has put in, what waits and why, what it has decided."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from suture.report.feed import Offer
+from suture.report.reason import Cause
+
+
+class AgentVerdict(Enum):
+    """What is to become of a patch: it goes in, later perhaps, or not."""
+
+    APPLY = "apply"
+    WAIT = "wait"
+    REFUSE = "refuse"
+
+
+@dataclass(frozen=True)
+class PatchInForce:
+    """A patch that the agent has taken. `since`: when it did. `processes` and `failed` count those of the last try;
+    `held`: it goes into no further process, for the reason in `why`, which also tells what failed last."""
+
+    offer: Offer
+    since: str
+    processes: int
+    failed: int
+    held: bool
+    why: Cause | None
+
+
+@dataclass(frozen=True)
+class WaitingPatch:
+    """A patch that the feed offers and that is not in."""
+
+    offer: Offer
+    verdict: AgentVerdict
+    why: Cause
+
+
+@dataclass(frozen=True)
+class AgentEvent:
+    """One thing that the agent did or decided. `what` is a word, `patch` an id, "" where it concerns none."""
+
+    time: str
+    what: str
+    patch: str
+    text: str
