@@ -91,3 +91,8 @@ def test_a_patch_that_the_tree_has_in_another_form_is_not_applied_a_second_time_
     new = source(tmp_path, "1-2", there + "\nint z;\n", {"fix.patch": patch})
     found = plan(old, new)
     assert found.patches == () and len(found.rest) == 1
+
+
+def test_a_cve_that_only_others_say_is_fixed_may_be_any_of_the_rest(tmp_path: Path) -> None:
+    old, new = source(tmp_path, "1-1", CODE, {}), source(tmp_path, "2-1", FIXED, {})
+    assert plan(old, new, ["CVE-2026-3333"]).of_rest == ("CVE-2026-3333",)

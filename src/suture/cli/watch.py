@@ -21,6 +21,7 @@ from suture.report.moment import now
 if TYPE_CHECKING:
     from suture.convert.queue import Builder, QueuePlace
     from suture.convert.result import Conversion
+    from suture.source.tracker import Tracker
     from suture.source.update import Update, Wanted
 
 HELP = """\
@@ -85,6 +86,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="this builder's name among those that share a queue (default: the host's name)",
     )
+    parser.add_argument(
+        "--tracker",
+        type=Path,
+        metavar="FILE",
+        help="the Debian security tracker's data (JSON): it tells CVEs that no changelog names",
+    )
     parser.add_argument("--again", action="store_true", help="convert updates again that were converted before")
     parser.add_argument("--plan", action="store_true", help="print the updates and their fixes, and make nothing")
     parser.add_argument(
@@ -105,9 +112,10 @@ def run(args: argparse.Namespace) -> int:
         raise BadRequest("no package to watch", "give --package NAME, or --installed")
     os.umask(0o022)  # package code and compilers run as another user, and read what is written here
     check_folder(args.output)
+    known = _tracker(args.tracker)
     if args.plan:
         with progress(args) as step:
-            return _print(args, [planned(u, step) for u in _updates(args, step)])
+            return _print(args, [planned(u, step, _cves(known, u)) for u in _updates(args, step)])
     with progress(args) as step, builder(_place(args), args.name, args.jobs, step) as own:
         while True:
             found, failed = _pass(args, own, step)
@@ -117,6 +125,21 @@ def run(args: argparse.Namespace) -> int:
             if args.once:
                 return ExitCode.PARTIAL if failed else code
             time.sleep(args.interval)
+
+
+def _tracker(path: Path | None) -> Tracker | None:
+    """The security tracker's data, read before any work begins. Raises `BadTracker` and `NotFound`."""
+    from suture.error import NotFound
+    from suture.source import tracker
+
+    try:
+        return tracker.read(path) if path else None
+    except OSError as problem:
+        raise NotFound(f"{path}: {problem.strerror}", "give the file with the security tracker's data") from problem
+
+
+def _cves(known: Tracker | None, u: Update) -> tuple[str, ...]:
+    return known.fixed_between(u.source, u.release, u.old, u.new) if known else ()
 
 
 def _place(args: argparse.Namespace) -> QueuePlace:
@@ -130,7 +153,7 @@ def _pass(args: argparse.Namespace, own: Builder, step: Progress) -> tuple[list[
     from suture.convert.store import is_done, load
 
     updates = [u for u in _updates(args, step) if args.again or not is_done(u, args.output)]
-    own.put(updates, not args.no_trial, args.again)
+    own.put(updates, not args.no_trial, args.again, str(args.tracker.absolute()) if args.tracker else "")
     own.wait(step)
     return [load(u, args.output) for u in updates if is_done(u, args.output)], own.failed()
 

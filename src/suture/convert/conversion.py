@@ -41,7 +41,9 @@ from suture.trial.result import TrialOutcome
 from suture.trial.trial import Candidate, try_patches
 
 
-def convert(update: Update, folder: Path, progress: Progress = silent, with_trial: bool = True) -> Conversion:
+def convert(
+    update: Update, folder: Path, progress: Progress = silent, with_trial: bool = True, cves: Sequence[str] = ()
+) -> Conversion:
     """Convert one update; patches go to `folder`, each tried before it stays there. What fails is part of the result:
     nothing is raised for one package but what is a fault of this host (no root, no space)."""
     clock = Clock()
@@ -51,7 +53,7 @@ def convert(update: Update, folder: Path, progress: Progress = silent, with_tria
             old = archive.source(update.source, update.old)
             new = archive_for(update.source, update.new, progress).source(update.source, update.new)
         with clock.step("plan"):
-            found = plan(old, new)
+            found = plan(old, new, cves)
             progress(f"{update.source}: {len(found.patches)} patches and {len(found.rest)} other changes")
     except SutureError as problem:
         return _untried(update, problem, clock.seconds)
@@ -118,13 +120,13 @@ def _tried(prepared: Ready, patches: Sequence[PatchResult], progress: Progress) 
     return tuple(found)
 
 
-def planned(update: Update, progress: Progress = silent) -> Conversion:
+def planned(update: Update, progress: Progress = silent, cves: Sequence[str] = ()) -> Conversion:
     """An update taken apart, with nothing tried."""
     clock = Clock()
     with clock.step("plan"):
         old = archive_for(update.source, update.old, progress).source(update.source, update.old)
         new = archive_for(update.source, update.new, progress).source(update.source, update.new)
-        found = plan(old, new)
+        found = plan(old, new, cves)
     fixes = tuple(FixResult(f.name, f.cves, ConvertOutcome.UNTRIED) for f in found.fixes)
     cves = close(found.cves, found.of_rest, fixes, [f.name for f in found.rest])
     return Conversion(update.source, update.release, update.old, update.new, "", fixes, cves, (), clock.seconds)

@@ -161,10 +161,12 @@ class Builder:
     queue: Queue
     conversion: Any
 
-    def put(self, updates: Iterable[Update], with_trial: bool = True, again: bool = False) -> None:
+    def put(self, updates: Iterable[Update], with_trial: bool = True, again: bool = False, tracker: str = "") -> None:
         """Queue updates. One that is queued or done already stays as it is, unless it is to be done `again`."""
         for update in updates:
-            order = ToConvert(**asdict(update), output=str(self.place.output), with_trial=with_trial, again=again)
+            order = ToConvert(
+                **asdict(update), output=str(self.place.output), with_trial=with_trial, again=again, tracker=tracker
+            )
             name = " ".join(asdict(update).values()) + (f" {time.time():.3f}" if again else "")
             with SetWorkflowID(name):
                 self.queue.enqueue(self.conversion, asdict(order))

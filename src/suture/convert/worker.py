@@ -11,13 +11,14 @@ from pathlib import Path
 
 from suture.convert.conversion import convert
 from suture.convert.store import folder_of, is_done, keep
+from suture.source import tracker
 from suture.source.update import Update
 
 
 @dataclass(frozen=True)
 class ToConvert:
     """An update to be converted, as the queue keeps it. `again` says that it was converted before and is to be once
-    more."""
+    more, `tracker` where the security tracker's data is, "" for nowhere."""
 
     source: str
     release: str
@@ -26,6 +27,7 @@ class ToConvert:
     output: str
     with_trial: bool = True
     again: bool = False
+    tracker: str = ""
 
     @property
     def update(self) -> Update:
@@ -35,6 +37,13 @@ class ToConvert:
 def command(order: ToConvert) -> list[str]:
     """The command line of a worker. setpriv(1) has the kernel end it when the thread that started it is gone."""
     return ["setpriv", "--pdeathsig", "KILL", sys.executable, "-m", "suture.convert.worker", json.dumps(asdict(order))]
+
+
+def _cves(order: ToConvert) -> tuple[str, ...]:
+    """The CVEs that the update fixes as the security tracker says, where its data is at hand."""
+    if not order.tracker:
+        return ()
+    return tracker.read(Path(order.tracker)).fixed_between(order.source, order.release, order.old, order.new)
 
 
 def _say(text: str) -> None:
@@ -49,7 +58,7 @@ def main(words: list[str]) -> int:
     os.umask(0o022)  # package code and compilers run as another user, and read what is written here
     if order.again or not is_done(order.update, output):
         folder = folder_of(order.update, output)
-        keep(convert(order.update, folder, _say, with_trial=order.with_trial), folder)
+        keep(convert(order.update, folder, _say, order.with_trial, _cves(order)), folder)
     return 0
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -24,8 +24,8 @@ class Plan:
     """The fixes in the order in which they apply. `patches` are those that come from a patch of the newer series,
     `rest` the single changes of what differs beside them (a new upstream version, a patch that was rewritten).
 
-    `cves` are all that the newer changelog names and the older does not; those that no patch of the series is for may
-    be closed by any of the rest.
+    `cves` are all that the newer changelog names and the older does not, and those that others say are fixed; what no
+    patch of the series is for may be closed by any of the rest.
     """
 
     old: SourceVersion
@@ -45,8 +45,9 @@ class Plan:
         return tuple(c for c in self.cves if c not in claimed)
 
 
-def plan(old: SourceVersion, new: SourceVersion) -> Plan:
-    """The plan from one version to another. Raises `Refused` when nothing differs."""
+def plan(old: SourceVersion, new: SourceVersion, cves: Iterable[str] = ()) -> Plan:
+    """The plan from one version to another; `cves` are fixed between them as others say, beside those of the changelog.
+    Raises `Refused` when nothing differs."""
     with tempfile.TemporaryDirectory(prefix="suture-plan-") as folder:
         tree = Path(folder, "tree")
         run(["cp", "--archive", "--reflink=auto", str(old.tree), str(tree)])
@@ -59,7 +60,7 @@ def plan(old: SourceVersion, new: SourceVersion) -> Plan:
             rest: tuple[Fix, ...] = ()
         else:
             rest = single_changes(whole, _reader(tree), _reader(new.tree))
-    return Plan(old, new, patches, rest, cves_between(old, new))
+    return Plan(old, new, patches, rest, tuple(sorted({*cves_between(old, new), *cves})))
 
 
 def _added(old: SourceVersion, new: SourceVersion) -> tuple[str, ...]:
