@@ -137,3 +137,44 @@ def test_a_program_that_the_build_makes_and_runs_is_made_for_real_when_it_is_run
     assert recording.objects_of("gen") == {"gen.o", "part.o"}
     record.clean(recording, root)
     assert not {"prog", "gen", "prog.o", "gen.o", "libpart.a", "libload.so.1"} & {p.name for p in root.iterdir()}
+
+
+SHARED = """
+all:
+\tgcc -c part.c
+\tgcc -c one.c
+\tgcc -c two.c
+\tgcc -o one one.o part.o
+\tgcc -o two two.o part.o
+\t./one >made
+\t./two >>made
+\techo 'int part(void) { return 8; }' >part.c
+\tsleep 0.05
+\tgcc -c part.c
+\tgcc -o three one.o part.o
+\t./three >>made
+"""
+
+
+def test_an_object_of_several_such_programs_is_compiled_once_until_the_build_compiles_it_again(tmp_path: Path) -> None:
+    root, tools, log, real = (tmp_path / x for x in ("tree", "tools", "log", "real"))
+    for folder in (root, tools, log, real):
+        folder.mkdir()
+    main = '#include <stdio.h>\nint part(void); int main(void) { printf("%d\\n", part()); return 0; }\n'
+    for name, text in {
+        "Makefile": SHARED,
+        "part.c": "int part(void) { return 7; }\n",
+        "one.c": main,
+        "two.c": main,
+    }.items():
+        (root / name).write_text(text)
+    (real / "gcc").write_text(f'#!/bin/sh\necho "$@" >>{tmp_path}/calls\nexec /usr/bin/gcc "$@"\n')
+    (real / "gcc").chmod(0o755)
+    stand_in.install(tools)
+    stand_in.keep_going(tools)
+    path = f"{real}:/usr/bin:/bin"
+    env = {"PATH": f"{tools}:{path}", **stand_in.environment(str(log), stand_in.STUB, path, str(tools))}
+    subprocess.run(["make", "all"], cwd=root, env=env, check=True, capture_output=True)
+    assert (root / "made").read_text() == "7\n7\n8\n"
+    compiled = [line for line in (tmp_path / "calls").read_text().splitlines() if "part.c" in line]
+    assert len(compiled) == 2

@@ -10,8 +10,12 @@ quoted() { case $1 in *\'*) q=$(printf '%s.' "$1" | sed "s/'/'\\\\''/g"); q=${q%
 fresh() { real=$(mktemp -d "$work/XXXXXX")/${1##*/}; }
 # each sets `real` to a file made for real, or fails
 object() {
+  # made once for all programs that hold it, and anew when the build has compiled it again
+  once=$SUTURE_RECORD/objects$(absolute "$1")
+  if [ "$once" -nt "$1" ]; then real=$once; return; fi
   command=$(sed -n 2p "$1")
-  run_with_output "$1" "$command"
+  run_with_output "$1" "$command" || return 1
+  mkdir -p "${once%/*}" && mv "$real" "$once" && real=$once
 }
 link() {
   command=$(sed -n 's/^://p' "$1" | tail -n 1)
