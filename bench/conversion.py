@@ -43,7 +43,7 @@ from suture.source.update import Update, ordered
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs/results/conversion.md"
 RELEASES = ("bullseye", "bookworm", "trixie")
-_KERNEL = frozenset({"linux", "linux-signed-amd64"})  # has a way of its own: docs/results/coverage-kernel.md
+_KERNEL = re.compile(r"linux(-signed-amd64)?(-\d.*)?$")  # has a way of its own: docs/results/coverage-kernel.md
 _PATIENCE = 20.0
 _FRESH = 24 * 3600.0
 _ASKED_AT_A_TIME = 8
@@ -130,26 +130,40 @@ class Arrivals:
         self.place.write_text(json.dumps(self.known))
 
 
-def pairs(rows: Mapping[str, Sequence[Listed]], release: str, has: Callable[[str], bool]) -> Iterator[Pair]:
-    """Each update that arrives: from a version with source and binaries to the next with a source."""
-    several = {n: r for n, r in rows.items() if len({x.version for x in r}) > 1 and n not in _KERNEL}
+@dataclass(frozen=True)
+class Arrived:
+    """The updates that arrive, and (package, release) of those that arrive in several versions, none with binaries."""
+
+    updates: tuple[Pair, ...]
+    gone: tuple[tuple[str, str], ...]
+
+
+def arrived(rows: Mapping[str, Sequence[Listed]], release: str, has: Callable[[str], bool]) -> Arrived:
+    """What arrives of a release: an update leads from a version with source and binaries to the next with a source."""
+    several = {n: r for n, r in rows.items() if len({x.version for x in r}) > 1 and not _KERNEL.match(n)}
     flat = [x for r in several.values() for x in r]
     with ThreadPoolExecutor(_ASKED_AT_A_TIME) as pool:
         here = {x for x, there in zip(flat, pool.map(lambda x: all(map(has, x.files)), flat), strict=True) if there}
         old = {x for x, there in zip(here, pool.map(lambda x: any(map(has, x.built)), here), strict=True) if there}
+    updates: list[Pair] = []
+    gone = []
     for name, own in sorted(several.items()):
         versions = ordered({x.version for x in own if x in here})
         begins = {x.version for x in own if x in old}
-        for before, after in pairwise(versions):
-            if before in begins:
-                yield name, release, before, after
+        found = [(name, release, a, b) for a, b in pairwise(versions) if a in begins]
+        updates += found
+        if len(versions) > 1 and not found:
+            gone.append((name, release))
+    return Arrived(tuple(updates), tuple(gone))
 
 
-def chosen(releases: Sequence[str]) -> list[Pair]:
-    arrivals = Arrivals(cache.root() / "bench" / "arrivals.json")
-    found = [p for release in releases for p in pairs(listed(release), release, arrivals.has)]
-    arrivals.keep()
-    return sorted(found, key=lambda p: hashlib.sha256(p[0].encode()).hexdigest())
+def all_arrived(releases: Sequence[str]) -> Arrived:
+    """What arrives of all releases, in the order of the SHA-256 of the packages' names."""
+    answers = Arrivals(cache.root() / "bench" / "arrivals.json")
+    found = [arrived(listed(release), release, answers.has) for release in releases]
+    answers.keep()
+    updates = sorted((u for f in found for u in f.updates), key=lambda u: hashlib.sha256(u[0].encode()).hexdigest())
+    return Arrived(tuple(updates), tuple(g for f in found for g in f.gone))
 
 
 def converted(update: Pair, limit: float) -> dict[str, Any]:
@@ -208,11 +222,14 @@ def main(words: Sequence[str] | None = None) -> int:
         PAGE.write_text(document(json.loads(place.read_text())))
         return 0 if record else 1
     rows = [*known["rows"]]
-    updates = [u for u in chosen(args.release or RELEASES) if u[0] not in args.leave_out][: args.count]
+    found = all_arrived(args.release or RELEASES)
+    updates = [u for u in found.updates if u[0] not in args.leave_out][: args.count]
+    gone = [list(g) for g in found.gone if g[0] not in args.leave_out]
+    rows = [r for r in rows if [r["source"], r["release"]] not in gone]
     rows = [r for r in rows if not (args.redo_failed and r["problem"]) and r["source"] not in args.redo]
     done = {(r["source"], r["release"], r["old"], r["new"]) for r in rows}
     waiting = [u for u in updates if u not in done]
-    _keep(start, rows, waiting, args)
+    _keep(start, rows, waiting, gone, args)
     left, lock = list(waiting), Lock()
 
     def one(update: Pair) -> None:
@@ -221,7 +238,7 @@ def main(words: Sequence[str] | None = None) -> int:
         with lock:
             rows.append(row)
             left.remove(update)
-            _keep(start, rows, left, args)
+            _keep(start, rows, left, gone, args)
 
     with ThreadPoolExecutor(args.jobs) as pool:
         for running in [pool.submit(one, update) for update in waiting]:
@@ -229,8 +246,20 @@ def main(words: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _keep(start: Start, rows: Sequence[Mapping[str, Any]], waiting: Sequence[Pair], args: argparse.Namespace) -> None:
-    facts = {"rows": rows, "waiting": [list(w) for w in waiting], "left_out": args.leave_out, "limit": args.limit}
+def _keep(
+    start: Start,
+    rows: Sequence[Mapping[str, Any]],
+    waiting: Sequence[Pair],
+    gone: Sequence[Sequence[str]],
+    args: argparse.Namespace,
+) -> None:
+    facts = {
+        "rows": rows,
+        "waiting": [list(w) for w in waiting],
+        "gone": gone,
+        "left_out": args.leave_out,
+        "limit": args.limit,
+    }
     start.finish(facts).write(RESULTS)
     PAGE.write_text(document(json.loads((RESULTS / "conversion.json").read_text())))
 

@@ -14,9 +14,8 @@ function or share a name that comes or goes. *Live* means that all of it is in t
 without a person, *review* names what one should look at first (a lock, a reference or a wait that comes or goes). *No
 code* means that it changes no code of a shipped binary. *On disk only* means that it changes code and that some of that
 cannot be patched live. *Untried* means that the package could not be made ready, or that its update took longer than
-the limit. A CVE counts as closed live when every fix for it is; a CVE that the changelog names and no patch is for
-counts as closed when all changes beside the series are. *Unknown* is one that the changelog names where nothing differs
-beside the series.
+the limit. A CVE counts as closed live when every fix for it is. One that the changelog names and no fix claims counts
+as closed when all fixes are that claim none; it is *unknown* where there is no such fix.
 """
 _COLUMNS = (
     "package",
@@ -38,9 +37,8 @@ _COLUMNS = (
 def document(record: Mapping[str, Any]) -> str:
     """The whole page."""
     data, machine = record["data"], record["machine"]
-    all_rows = sorted(data["rows"], key=lambda r: (r["source"], r["release"]))
-    gone = [r for r in all_rows if "does not arrive" in r["problem"]]
-    rows = [r for r in all_rows if r not in gone]
+    rows = sorted(data["rows"], key=lambda r: (r["source"], r["release"], r["old"]))
+    gone = data.get("gone", [])
     fixes = [f for r in rows for f in r["fixes"]]
     cves = [c for r in rows for c in r["cves"]]
     counted = [c for c in cves if c["closing"] != "needs no live patch"]
@@ -74,8 +72,8 @@ def document(record: Mapping[str, Any]) -> str:
         ),
         *(
             [
-                "Left out because the archive no longer has the old version's binaries: "
-                + ", ".join(f"{r['source']} ({r['release']})" for r in gone)
+                "Left out because the archive has no binary of an old version: "
+                + ", ".join(f"{name} ({release})" for name, release in gone)
                 + ".",
                 "",
             ]

@@ -17,9 +17,13 @@ def listed(version: str) -> Any:
     return conversion.Listed("x", version, (f"x_{version}.dsc",), (f"libx_{version}.deb",))
 
 
+def arrived(versions: list[str], gone: set[str], name: str = "x") -> Any:
+    rows = {name: [listed(v) for v in versions]}
+    return conversion.arrived(rows, "bookworm", lambda a: a not in gone)
+
+
 def found(versions: list[str], gone: set[str]) -> list[tuple[str, str]]:
-    rows = {"x": [listed(v) for v in versions]}
-    return [(old, new) for _, _, old, new in conversion.pairs(rows, "bookworm", lambda a: a not in gone)]
+    return [(old, new) for _, _, old, new in arrived(versions, gone).updates]
 
 
 def test_each_version_leads_to_the_next_that_arrives() -> None:
@@ -31,8 +35,18 @@ def test_a_version_without_binaries_is_where_no_update_begins_but_one_may_end() 
     assert found(["1-1", "1-2", "1-3"], {"libx_1-2.deb"}) == [("1-1", "1-2")]
 
 
+def test_a_package_without_any_old_binary_is_named() -> None:
+    assert arrived(["1-1", "1-2"], {"libx_1-1.deb"}).gone == (("x", "bookworm"),)
+    assert arrived(["1-1", "1-2"], {"x_1-1.dsc"}).gone == ()
+
+
 def test_one_version_is_no_update() -> None:
     assert found(["1-1"], set()) == []
+
+
+def test_the_kernel_has_a_way_of_its_own() -> None:
+    assert all(not arrived(["1-1", "1-2"], set(), n).updates for n in ("linux", "linux-6.12", "linux-signed-amd64"))
+    assert arrived(["1-1", "1-2"], set(), "linux-atm").updates
 
 
 def test_what_was_not_tried_counts_as_not_closed() -> None:

@@ -41,7 +41,7 @@ def test_a_patch_that_the_newer_series_adds_is_a_fix_wherever_it_stands(tmp_path
     new = source(tmp_path, "1-2", FIXED, {"fix.patch": PATCH, "kept.patch": kept}, "fix CVE-2026-1111")
     found = plan(old, new)
     assert [(f.name, f.cves) for f in found.patches] == [("fix.patch", ("CVE-2026-1111",))]
-    assert (found.rest, found.cves, found.of_rest) == ((), ("CVE-2026-1111",), ())
+    assert (found.rest, found.cves, found.candidates) == ((), ("CVE-2026-1111",), {})
 
 
 def test_what_differs_beside_the_series_is_single_changes_that_may_close_what_no_patch_names(tmp_path: Path) -> None:
@@ -50,7 +50,7 @@ def test_what_differs_beside_the_series_is_single_changes_that_may_close_what_no
     new = source(tmp_path, "2-1", both, {}, "new upstream version, fixes CVE-2026-2222")
     found = plan(old, new)
     assert found.patches == () and len(found.rest) == 2
-    assert found.of_rest == ("CVE-2026-2222",)
+    assert found.candidates == {"CVE-2026-2222": tuple(f.name for f in found.rest)}
 
 
 def test_a_patch_that_was_only_renamed_brings_nothing(tmp_path: Path) -> None:
@@ -80,7 +80,7 @@ def test_a_patch_that_applies_with_fuzz_is_a_fix_with_its_cves_that_applies_exac
     new = source(tmp_path, "1-2", elsewhere.replace("a + 1", "a + 2"), {"fix.patch": patch}, "fix CVE-2026-1111")
     found = plan(old, new)
     assert [(f.name, f.cves) for f in found.patches] == [("fix.patch", ("CVE-2026-1111",))]
-    assert "/* newer */" not in found.patches[0].text and found.of_rest == ()
+    assert "/* newer */" not in found.patches[0].text and found.candidates == {}
 
 
 def test_a_patch_that_the_tree_has_in_another_form_is_not_applied_a_second_time_with_fuzz(tmp_path: Path) -> None:
@@ -95,4 +95,23 @@ def test_a_patch_that_the_tree_has_in_another_form_is_not_applied_a_second_time_
 
 def test_a_cve_that_only_others_say_is_fixed_may_be_any_of_the_rest(tmp_path: Path) -> None:
     old, new = source(tmp_path, "1-1", CODE, {}), source(tmp_path, "2-1", FIXED, {})
-    assert plan(old, new, ["CVE-2026-3333"]).of_rest == ("CVE-2026-3333",)
+    assert plan(old, new, ["CVE-2026-3333"]).candidates.keys() == {"CVE-2026-3333"}
+
+
+def test_a_cve_that_no_patch_claims_may_be_any_that_claims_none_or_that_names_it(tmp_path: Path) -> None:
+    third = FIXED + "int third;\n"
+    patches = {
+        "CVE-2026-1111.patch": PATCH,
+        "quiet.patch": diff(FIXED, third),
+        "like.patch": "Description: harden against CVE-2026-2222\n" + diff(third, third + "int fourth;\n"),
+    }
+    old = source(tmp_path, "1-1", CODE, {})
+    new = source(tmp_path, "1-2", third + "int fourth;\n", patches, "fix CVE-2026-1111, CVE-2026-2222, CVE-2026-3333")
+    found = plan(old, new)
+    assert found.candidates == {c: ("quiet.patch", "like.patch") for c in ("CVE-2026-2222", "CVE-2026-3333")}
+
+
+def test_a_cve_that_the_older_changelog_names_was_closed_before(tmp_path: Path) -> None:
+    old = source(tmp_path, "1-1", CODE, {}, "fix CVE-2026-1111")
+    new = source(tmp_path, "1-2", FIXED, {}, "fix the test of CVE-2026-1111; fix CVE-2026-2222")
+    assert plan(old, new).cves == ("CVE-2026-2222",)

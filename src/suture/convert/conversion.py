@@ -69,7 +69,7 @@ def convert(
         with clock.step("trial"):
             patches = _tried(prepared, patches, progress)
         results = tuple(after_trial(f, patches) for f in results)
-    cves = close(found.cves, found.of_rest, results, [f.name for f in found.rest])
+    cves = close(found.cves, found.candidates, results)
     way = prepared.tree.recipe.way if prepared.tree.recipe else ""
     return Conversion(update.source, update.release, update.old, update.new, way, results, cves, patches, clock.seconds)
 
@@ -128,7 +128,7 @@ def planned(update: Update, progress: Progress = silent, cves: Sequence[str] = (
         new = archive_for(update.source, update.new, progress).source(update.source, update.new)
         found = plan(old, new, cves)
     fixes = tuple(FixResult(f.name, f.cves, ConvertOutcome.UNTRIED) for f in found.fixes)
-    cves = close(found.cves, found.of_rest, fixes, [f.name for f in found.rest])
+    cves = close(found.cves, found.candidates, fixes)
     return Conversion(update.source, update.release, update.old, update.new, "", fixes, cves, (), clock.seconds)
 
 
@@ -146,8 +146,7 @@ def _untried(
     fixes = tuple(
         FixResult(f.name, f.cves, ConvertOutcome.UNTRIED, {}, (problem.what,)) for f in (found.fixes if found else ())
     )
-    rest = [f.name for f in found.rest] if found else []
-    cves = close(found.cves, found.of_rest, fixes, rest) if found else ()
+    cves = close(found.cves, found.candidates, fixes) if found else ()
     return Conversion(update.source, update.release, update.old, update.new, "", fixes, cves, (), seconds, problem.what)
 
 

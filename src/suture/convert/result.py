@@ -85,13 +85,13 @@ class Conversion:
 
 
 def close(
-    cves: Sequence[str], of_rest: Sequence[str], fixes: Sequence[FixResult], rest: Sequence[str]
+    cves: Sequence[str], candidates: Mapping[str, Sequence[str]], fixes: Sequence[FixResult]
 ) -> tuple[CveResult, ...]:
-    """What came of each CVE. One that no fix is for (`of_rest`) may be any of the changes called `rest`: it is closed
-    where all are."""
+    """What came of each CVE. One that no fix claims is closed where all that may be for it are: `candidates` has their
+    names."""
     found = []
     for cve in sorted({*cves, *(c for f in fixes for c in f.cves)}):
-        own = [f for f in fixes if cve in f.cves] or [f for f in fixes if f.name in rest and cve in of_rest]
+        own = [f for f in fixes if cve in f.cves] or [f for f in fixes if f.name in candidates.get(cve, ())]
         if not own:
             why = "the changelog names it, and no patch or change of the update says that it is for it"
             found.append(CveResult(cve, Closing.UNKNOWN, (), (why,)))

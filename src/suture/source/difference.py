@@ -127,9 +127,15 @@ def tree_difference(old: Path, new: Path, name: str, wanted: tuple[str, ...] = (
 
 
 def cves_between(old: SourceVersion, new: SourceVersion) -> tuple[str, ...]:
-    """CVE numbers in those entries of the newer changelog that the older one does not have, sorted."""
-    known = set(_entries(old))
-    return tuple(sorted({cve for entry in _entries(new) if entry not in known for cve in _CVE.findall(entry)}))
+    """CVE numbers in those entries of the newer changelog that the older one does not have, sorted.
+
+    One that an entry of the older changelog names is left out: it was closed before, and what is said of it now is
+    about its tests, or its patch in another form.
+    """
+    before = _entries(old)
+    known = {cve for entry in before for cve in _CVE.findall(entry)}
+    named = {cve for entry in _entries(new) if entry not in set(before) for cve in _CVE.findall(entry)}
+    return tuple(sorted(named - known))
 
 
 def _entries(source: SourceVersion) -> list[str]:

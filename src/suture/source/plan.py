@@ -24,8 +24,7 @@ class Plan:
     """The fixes in the order in which they apply. `patches` are those that come from a patch of the newer series,
     `rest` the single changes of what differs beside them (a new upstream version, a patch that was rewritten).
 
-    `cves` are all that the newer changelog names and the older does not, and those that others say are fixed; what no
-    patch of the series is for may be closed by any of the rest.
+    `cves` are all that the newer changelog names and the older does not, and those that others say are fixed.
     """
 
     old: SourceVersion
@@ -39,10 +38,15 @@ class Plan:
         return (*self.patches, *self.rest)
 
     @property
-    def of_rest(self) -> tuple[str, ...]:
-        """CVEs of the changelog that no patch of the series is for."""
-        claimed = {c for f in self.patches for c in (*f.cves, *(n.cve for n in f.named))}
-        return tuple(c for c in self.cves if c not in claimed)
+    def candidates(self) -> dict[str, tuple[str, ...]]:
+        """For each CVE that no fix claims the names of those that may be for it: what names it without a claim, and
+        what claims no CVE at all."""
+        claimed = {c for f in self.fixes for c in f.cves}
+        return {
+            cve: tuple(f.name for f in self.fixes if not f.cves or any(n.cve == cve for n in f.named))
+            for cve in self.cves
+            if cve not in claimed
+        }
 
 
 def plan(old: SourceVersion, new: SourceVersion, cves: Iterable[str] = ()) -> Plan:
