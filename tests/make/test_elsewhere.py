@@ -9,7 +9,7 @@ import pytest
 
 from suture.compile.host import HostRoom
 from suture.compile.tree import Tree
-from suture.compile.unit import Binary
+from suture.compile.unit import Binary, Unit
 from suture.make.elsewhere import OtherUnits
 from suture.make.resolve import Unresolvable
 from suture.match.run import Run
@@ -100,3 +100,26 @@ def test_what_the_program_that_loads_a_module_exports_is_an_import(
         found.find("strange")
     with pytest.raises(Unresolvable, match="offered"):
         OtherUnits(elsewhere.tree, elsewhere.binary, Run.read(path)).find("offered")
+
+
+def test_what_its_own_unit_does_not_show_is_where_the_calls_of_others_lead(tmp_path: Path) -> None:
+    """The code of the unit that defines it is not what the binary has, that of a caller is."""
+    hidden = '__attribute__((visibility("hidden"))) int told(int x)'
+    (tmp_path / "a.c").write_text(f"extern {hidden};\nint f(int x) {{ return told(x + 1) * 7 + 3; }}\n")
+    (tmp_path / "b.c").write_text(f"{hidden} {{ int y = x * 5; return y ^ 9; }}\n")
+    for name, level in (("a", "-O2"), ("b", "-O0")):
+        command = ["gcc", level, "-fPIC", "-c", f"{name}.c", "-o", f"{name}.o"]
+        subprocess.run(command, check=True, cwd=tmp_path)
+    subprocess.run(["gcc", "-shared", "-Wl,--build-id", "-o", "liby.so", "a.o", "b.o"], check=True, cwd=tmp_path)
+    nm = subprocess.run(["nm", "liby.so"], check=True, cwd=tmp_path, capture_output=True, text=True).stdout
+    address = next(int(row.split()[0], 16) for row in nm.splitlines() if row.endswith(" told"))
+    subprocess.run(["strip", "liby.so"], check=True, cwd=tmp_path)
+    argv = ("gcc", "-O2", "-fPIC", "-c")
+    units = tuple(Unit(f"{x}.c", f"{x}.o", str(tmp_path), (*argv, f"{x}.c"), "c") for x in "ab")
+    place = tmp_path / "place"
+    tree = Tree("y", "1", units, (), "gcc", "key", str(tmp_path), tmp_path, place, HostRoom(str(tmp_path)), {})
+    found = OtherUnits(tree, Binary("y", "liby.so", frozenset({"a.o", "b.o"})), Run.read(tmp_path / "liby.so"))
+    told = found.find("told")
+    assert told is not None and told.address == address
+    with pytest.raises(Unresolvable, match="other"):
+        found.find("other")

@@ -1,5 +1,5 @@
-"""A symbol that a unit did not refer to before the fix: found by matching the unit that defines it, or in a library
-that provides it."""
+"""A symbol that a unit did not refer to before the fix: found by matching the unit that defines it, where the calls
+of matched units lead, or in a library that provides it."""
 
 from __future__ import annotations
 
@@ -133,7 +133,8 @@ class OtherUnits:
                 return FoundSymbol(
                     address, f"{unit.source} defines it and was found", defined.type == SymbolType.GNU_IFUNC
                 )
-        return None
+        address = self.called(name)
+        return None if address is None else FoundSymbol(address, f"calls of {name} in units that were found lead there")
 
     def _candidates(self, name: str) -> list[Unit]:
         """Units that name the symbol at the start of a line first, as a definition in C usually does."""

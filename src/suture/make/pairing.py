@@ -16,6 +16,7 @@ from suture.compile.tree import Output, Tree, prepare
 from suture.compile.unit import Binary, Unit, Variant
 from suture.elf.file import ElfFile
 from suture.error import NotFound
+from suture.make.built_with import as_built
 from suture.make.elsewhere import OtherUnits
 from suture.match.book import Contradiction
 from suture.match.correlate import correlate
@@ -104,7 +105,9 @@ def open_source(source: SourceVersion, archive: Archive, progress: Progress = si
         if way is Way.STAND_IN:
             progress(f"{source.name}: {_wanting(pairs)}; building it once for real")
     assert best is not None
-    return _with_binaries(*best)
+    paired = {(f.package, f.file): f.path for f, _ in best[1].pairs}
+    chosen = _with_binaries(*best)
+    return as_built(chosen, [(b, paired[b.package, b.file]) for b in chosen.binaries], archive, progress)
 
 
 def _wanting(pairs: Pairing) -> str:
