@@ -42,10 +42,11 @@ from suture.trial.trial import Candidate, try_patches
 
 
 def convert(
-    update: Update, folder: Path, progress: Progress = silent, with_trial: bool = True, cves: Sequence[str] = ()
+    update: Update, folder: Path, progress: Progress = silent, with_trial: bool = True, known: Sequence[str] = ()
 ) -> Conversion:
     """Convert one update; patches go to `folder`, each tried before it stays there. What fails is part of the result:
-    nothing is raised for one package but what is a fault of this host (no root, no space)."""
+    nothing is raised for one package but what is a fault of this host (no root, no space). `known` are CVEs that it
+    fixes, beside those that the changelog names."""
     clock = Clock()
     try:
         with clock.step("fetch"):
@@ -53,7 +54,7 @@ def convert(
             old = archive.source(update.source, update.old)
             new = archive_for(update.source, update.new, progress).source(update.source, update.new)
         with clock.step("plan"):
-            found = plan(old, new, cves)
+            found = plan(old, new, known)
             progress(f"{update.source}: {len(found.patches)} patches and {len(found.rest)} other changes")
     except SutureError as problem:
         return _untried(update, problem, clock.seconds)
@@ -120,13 +121,13 @@ def _tried(prepared: Ready, patches: Sequence[PatchResult], progress: Progress) 
     return tuple(found)
 
 
-def planned(update: Update, progress: Progress = silent, cves: Sequence[str] = ()) -> Conversion:
+def planned(update: Update, progress: Progress = silent, known: Sequence[str] = ()) -> Conversion:
     """An update taken apart, with nothing tried."""
     clock = Clock()
     with clock.step("plan"):
         old = archive_for(update.source, update.old, progress).source(update.source, update.old)
         new = archive_for(update.source, update.new, progress).source(update.source, update.new)
-        found = plan(old, new, cves)
+        found = plan(old, new, known)
     fixes = tuple(FixResult(f.name, f.cves, ConvertOutcome.UNTRIED) for f in found.fixes)
     cves = close(found.cves, found.candidates, fixes)
     return Conversion(update.source, update.release, update.old, update.new, "", fixes, cves, (), clock.seconds)

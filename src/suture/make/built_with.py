@@ -6,6 +6,7 @@ A package that was uploaded while its release was still in the making was built 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -58,8 +59,8 @@ def as_built(tree: Tree, places: Iterable[tuple[Binary, Path]], archive: Archive
             return 0.0
 
     def make(path: Path) -> None:
-        versions = older(tree.compiler, archive.packages("gcc-"))
-        path.write_text(choose(lambda: share(tree), ((v, lambda v=v: other(v)) for v in versions)))
+        others = [(v, partial(other, v)) for v in older(tree.compiler, archive.packages("gcc-"))]
+        path.write_text(choose(partial(share, tree), others))
 
     place = tree.place.parent / f"{tree.place.name}-gcc-{_FORMAT}"
     version = cache.item(place, make).read_text()
