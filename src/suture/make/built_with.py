@@ -10,13 +10,13 @@ from functools import partial
 from itertools import islice
 from pathlib import Path
 
-from suture.command import CommandFailed
 from suture.compile.compiler import older, with_compiler
 from suture.compile.job import CompileFailed
 from suture.compile.tree import Tree
 from suture.compile.unit import Binary, Unit, Variant
 from suture.delta.atom import AtomObject
 from suture.elf.file import ElfFile
+from suture.error import SutureError
 from suture.match.book import Contradiction
 from suture.match.correlate import correlate
 from suture.match.match import NoMatch
@@ -55,7 +55,7 @@ def as_built(tree: Tree, places: Iterable[tuple[Binary, Path]], archive: Archive
         progress(f"its code is not what {tree.compiler} makes; trying gcc-{version}")
         try:
             return share(with_compiler(tree, version, archive, progress))
-        except CommandFailed:
+        except SutureError:
             return 0.0
 
     def make(path: Path) -> None:
