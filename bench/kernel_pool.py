@@ -49,7 +49,7 @@ _INSIDE = re.compile("^\\S+: (?:In function \u2018(\\w+)|At top level:)")
 _ABSENT = re.compile(r"^(\S+\.h): No such file or directory$")
 _NEAR = re.compile("near initialization for \u2018\\w+(?:\\[\\d+\\])?\\.(\\w+)\u2019")
 _SYNTAX = re.compile("expected |\u2018else\u2019 without |invalid storage class|stray |unterminated ")
-_LOCAL = re.compile("undeclared|^label |\u2018return\u2019")
+_LOCAL = re.compile("undeclared|^label |\u2018return\u2019|^control reaches end")
 _SHORT = 4  # letters of a name that may mean anything anywhere: below it only the function itself is looked at
 
 _KEYWORDS = frozenset(
@@ -331,6 +331,8 @@ def _missed(source: str, log: str) -> list[Need]:
 
 def _named(said: str, quoted: str) -> list[str]:
     """The names of one complaint: those in it, else those on the line that it quotes."""
+    if said.startswith("control reaches end"):
+        return ["return"]
     member = re.search("has no member named \u2018(\\w+)\u2019", said)
     names = [member[1]] if member is not None else _QUOTED.findall(said) or _CALLED.findall(said)
     if names:

@@ -372,3 +372,45 @@ def test_a_table_that_only_replaced_functions_read_goes_in(tmp_path: Path) -> No
     )
     one = with_table(tmp_path, _TABLE, new)
     assert reasons(one) == []
+
+
+_SHARED = '__attribute__((section(".sched.text"))) noinline'
+_DEEP = f"{_SHARED} static int deep(int a) {{ return a ? hidden(a) * 5 + outside(a) : outside(a + 1); }}\n"
+_WAKE = f"{_SHARED} int wake(int a) {{ return deep(a + 3) * 7 + LIMIT; }}\n"
+_LAST = f"{_SHARED} int last(int a) {{ return deep(a) * 3 + 1; }}\n"
+_IN_ONE_SECTION = BASE + _DEEP + _WAKE.replace("LIMIT", "11") + _LAST
+
+
+def test_a_call_within_a_section_with_a_name_of_its_own_has_no_relocation_and_leads_where_it_did(
+    tmp_path: Path,
+) -> None:
+    one = change(tmp_path, _IN_ONE_SECTION.replace("+ 11", "+ 12 * outside(a)"), old=_IN_ONE_SECTION)
+    section = one.post.elf.section(".sched.text")
+    assert section is not None
+    named = {one.post.elf.symbols[r.symbol].name for r in one.post.elf.relocations_by_section[section.index]}
+    assert "deep" not in named, "the compiler left no call for the assembler to fill in"
+    chosen = selected(one)
+    assert not chosen.refused and [r.name for r in chosen.replaced] == ["wake"], "last is what it was, wherever it lies"
+    assert ".klp.sym.vmlinux.deep,0" in symbols(one)
+
+
+def test_a_new_function_of_such_a_section_is_called_where_it_comes_to_lie(tmp_path: Path) -> None:
+    more = f"{_SHARED} static int more(int a) {{ return outside(a) * 9 + hidden(a); }}\n"
+    new = BASE + _DEEP + more + _WAKE.replace("deep(a + 3)", "more(a)").replace("LIMIT", "11") + _LAST
+    one = change(tmp_path, new, old=_IN_ONE_SECTION)
+    made = ElfFile(emit((one,), selected(one)))
+    text = made.section(".text")
+    assert text is not None
+    begin = next(s.st_value for s in made.symbols if s.name == "more")
+    rows = [r for r in made.relocations_by_section[text.index] if made.symbols[r.symbol].name == "section .text"]
+    assert begin - 4 in [made.symbols[r.symbol].st_value + r.r_addend for r in rows]
+
+
+def test_a_short_jump_out_of_a_function_is_refused(tmp_path: Path) -> None:
+    own = _SHARED.replace("sched", "short")
+    near = f"{own} static int near(int a) {{ return outside(a) * 2; }}\n"
+    old = f"{BASE}{near}{own} int tail(int a) {{ return near(a); }}\n"
+    one = change(tmp_path, old.replace("return near(a)", "return near(a + 1)"), old=old)
+    assert [r[1:] for r in reasons(one)] == [
+        ("tail", "jumps to near in a way that reaches no further than its own section")
+    ]

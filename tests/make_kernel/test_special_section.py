@@ -42,8 +42,8 @@ def replaced(tmp_path: Path, old: str, new: str) -> list[str]:
 
 _GUARDED = (
     _PREFIX
-    + """\tasm goto("1: mov (%0), %%eax\\n.pushsection __ex_table,\\"a\\"\\n.balign 4\\n.long 1b - .,
-        %l[bad] - ., TYPE\\n.popsection"
+    + """\tasm goto("1: mov (%0), %%eax\\n.pushsection __ex_table,\\"a\\"\\n.balign 4\\n.long 1b - ."
+\t\t", %l[bad] - ., TYPE\\n.popsection"
 \t\t: : "r"(&things) : "eax", "memory" : bad);
 \treturn outside(a) * 3;
 bad:

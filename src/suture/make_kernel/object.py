@@ -2,14 +2,15 @@
 
 Beside `suture.delta.atom`, which takes one section for one atom, sections with an explicit name (`.data.once`,
 `.text.unlikely`, `.data..percpu`) are cut at their symbols, and a field's true target is found by decoding its
-instruction, since an immediate behind a PC-relative field shifts the addend. Special sections
-(`suture.make_kernel.special_section`) and discarded ones are no atoms.
+instruction, since an immediate behind a PC-relative field shifts the addend. Code of such a section calls and jumps
+within it without relocations, since the assembler fills these fields in; they are references all the same
+(`KernelReference.is_filled`). Special sections (`suture.make_kernel.special_section`) and discarded ones are no atoms.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -56,14 +57,18 @@ WRITTEN_OVER = f"{LEFT}.altinstr_aux"
 """What a test of a CPU's feature jumps to before the alternatives are chosen (_static_cpu_has() in
 asm/cpufeature.h)."""
 _SHIFT = 16
+_SHORT_JUMP = 2  # bytes of an instruction whose target is at most 127 bytes away (Intel SDM, Jcc and JMP)
+_NOPS = bytes.fromhex("90 66 2e 0f 1f 00 40 44 80 84 cc")  # what one-byte and longer no-operations are made of
 
 
 @dataclass(frozen=True, slots=True)
 class KernelReference(Reference):
     """`value` is where it points to in the target atom; `bias` what lies between the field and the place it counts
-    from."""
+    from. `is_filled`: the object has no relocation for it, but the value itself.
+    """
 
     bias: int = 0
+    is_filled: bool = False
 
 
 def is_special(name: str) -> bool:
@@ -96,10 +101,18 @@ class KernelObject(AtomObject):
     def compared_bytes(self, atom: Atom) -> bytes:
         """Without the line number of a debug message: a fix moves it within its function, and the running message keeps
         its own."""
+        if atom.kind is AtomKind.CODE:
+            return self._without_padding(atom)
         if atom.section.name != DEBUG_MESSAGES or atom.size < _MESSAGE_LINE.stop:
             return atom.data
         line = int.from_bytes(atom.data[_MESSAGE_LINE], "little") & ~_MESSAGE_LINE_BITS
         return atom.data[: _MESSAGE_LINE.start] + line.to_bytes(4, "little") + atom.data[_MESSAGE_LINE.stop :]
+
+    def _without_padding(self, atom: Atom) -> bytes:
+        """A function without what fills the space up to the next one of its section."""
+        end = max((s.st_size for s in atom.symbols if s.type == SymbolType.FUNC and s.st_value == 0), default=0)
+        rest = atom.data[end:]
+        return atom.data[:end] if end and not rest.strip(_NOPS) else atom.data
 
     def description(self, atom: Atom) -> object:
         """A debug message by its module, function, file and format: it is numbered, and the numbers behind a new one
@@ -186,6 +199,20 @@ class KernelObject(AtomObject):
         for row in rows:
             offset = row.r_offset - start
             yield self.reference(row, offset, ends.get(offset, 4) if atom.kind is AtomKind.CODE else 0)
+        if atom.kind is AtomKind.CODE and len(self._pieces[index >> _SHIFT]) > 1:
+            yield from self._filled(atom, index >> _SHIFT, {r.r_offset - start for r in rows})
+
+    def _filled(self, atom: Atom, section: int, known: Collection[int]) -> Iterator[KernelReference]:
+        """Calls and jumps that lead to other atoms of the same section without a relocation."""
+        start = atom.section.sh_addr
+        for at, size, target in branches(atom.data, start):
+            width = 4 if size > _SHORT_JUMP else 1
+            offset = at + size - width - start
+            aimed = None if offset in known or start <= target < start + atom.size else self.atom_at(section, target)
+            if aimed is not None:
+                r_type = R.PC32 if width == 4 else R.PC8
+                value = target - aimed.section.sh_addr
+                yield KernelReference(offset, r_type, aimed.index, aimed.label, value, -4, width, True)
 
     def reference(self, row: Relocation, offset: int, bias: int) -> KernelReference:
         """A relocation as a fact about its target. `bias` counts for PC-relative fields only."""
@@ -232,13 +259,24 @@ def _label(section: Section, symbols: tuple[Symbol, ...]) -> str:
 _CAPSTONE: list[capstone.Cs] = []
 
 
-def instruction_ends(code: bytes) -> dict[int, int]:
-    """For each byte of code that a PC-relative field may begin at, the bytes from there to the instruction's end."""
+def _decoder() -> capstone.Cs:
     if not _CAPSTONE:
         _CAPSTONE.append(capstone.Cs(capstone.CS_ARCH_X86, capstone.CS_MODE_64))
         _CAPSTONE[0].skipdata = True
+    return _CAPSTONE[0]
+
+
+def branches(code: bytes, start: int) -> Iterator[tuple[int, int, int]]:
+    """Place, size and target of each direct call and jump in code that lies at `start`."""
+    for address, size, name, operands in _decoder().disasm_lite(code, start):
+        if (name == "call" or name.startswith("j")) and operands[:1].isdigit():
+            yield address, size, int(operands, 0)  # small numbers are printed without 0x
+
+
+def instruction_ends(code: bytes) -> dict[int, int]:
+    """For each byte of code that a PC-relative field may begin at, the bytes from there to the instruction's end."""
     found: dict[int, int] = {}
-    for address, size, _, _ in _CAPSTONE[0].disasm_lite(code, 0):
+    for address, size, _, _ in _decoder().disasm_lite(code, 0):
         for at in range(address, address + size):
             found[at] = address + size - at
     return found

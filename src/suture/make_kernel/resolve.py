@@ -13,7 +13,7 @@ from pathlib import Path
 
 from suture.delta.atom import Atom, AtomKind
 from suture.delta.correlation import base_name
-from suture.elf.abi import SymbolBind
+from suture.elf.abi import R, SymbolBind
 from suture.make_kernel.change import KernelChange
 from suture.make_kernel.image import VMLINUX, KernelImage, module_name
 from suture.make_kernel.object import DEBUG_MESSAGES, LEFT, WRITTEN_OVER, KernelReference, is_weak, runs_once
@@ -116,6 +116,11 @@ class KernelResolver:
         if runs_once(target.section):
             return Refusal(
                 f"refers to {function.name}, which is freed after initialisation", "take it out of __init in the fix"
+            )
+        if ref.r_type == R.PC8:
+            return Refusal(
+                f"jumps to {function.name} in a way that reaches no further than its own section",
+                "call it in another way in the fix, so that the compiler makes a longer jump",
             )
         own = change.post.function_of.get(source.index)
         if function.name in change.new or (own is not None and own.name == function.name):
