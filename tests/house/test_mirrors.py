@@ -108,6 +108,7 @@ INSTEAD = {
     "process/see/find.py": PROCESS + "tests/process/see/test_scan.py",
     "process/see/population.py": PROCESS + "tests/process/test_every_process.py",
     "process/see/reexec.py": PROCESS + "tests/process/see/test_scan.py",
+    "process/see/rooted.py": "tests/process/see/test_package.py",
     "process/see/status.py": PROCESS + "tests/process/test_several.py",
     "process/stack/patch_frame.py": PROCESS + "tests/making/test_cxx_exceptions.py",
     "process/stack/resident.py": PROCESS + "tests/process/stack/test_room.py",

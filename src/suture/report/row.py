@@ -12,7 +12,8 @@ from suture.report.standing import Standing
 @dataclass(frozen=True)
 class Row:
     """One process and one binary, loaded at `address`; `copies` is how often the process has loaded this build.
-    `package`: as a patch for the binary names it, "" where none is known. `patches` are ids of those that the process
+    `package`: as a patch for the binary names it, else the one that has its path in the process's root; `installed` the
+    version of it that is installed there. Both are "" where none is known. `patches` are ids of those that the process
     carries for it."""
 
     pid: int
@@ -26,6 +27,7 @@ class Row:
     causes: tuple[Cause, ...]
     package: str = ""
     copies: int = 1
+    installed: str = ""
 
     @property
     def cves(self) -> tuple[str, ...]:

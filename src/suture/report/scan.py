@@ -16,8 +16,9 @@ from suture.report.standing import Disk, Memory
 @dataclass(frozen=True)
 class ScannedBinary:
     """A binary that a process has loaded, at `address`; `copies` is how often it has loaded this build. `package`: as a
-    patch for it names it, "" where none is known. `memory` is what runs, `disk` what the next start would run.
-    `patches` are ids of those that the process carries for it."""
+    patch for it names it, else the one that has its path in the process's root; `installed` is the version of it that
+    dpkg says is installed there. Both are "" where none is known. `memory` is what runs, `disk` what the next start
+    would run. `patches` are ids of those that the process carries for it."""
 
     file: str
     package: str
@@ -29,6 +30,7 @@ class ScannedBinary:
     patches: tuple[str, ...]
     holes: tuple[Hole, ...]
     causes: tuple[Cause, ...]
+    installed: str = ""
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,7 @@ def _binary(row: Row) -> ScannedBinary:
         row.patches,
         row.holes,
         row.causes,
+        row.installed,
     )
 
 

@@ -1,8 +1,8 @@
 """Build-ids of files on disk, looked up as a process would find them: what its next start would execute.
 
-Names, links and file systems are the process's choice. The look-up stays inside the process's root (openat2(2), Linux
-5.6), only a regular file is opened, and of it only headers and notes are read. It is done in a child, because a file
-system may never answer (FUSE, a dead server): then the child is left behind, and the file counts as not read.
+Names, links and file systems are the process's choice. The look-up stays inside the process's root (`rooted`), only
+regular files are opened, and of one that is loaded only headers and notes are read. It is done in a child, because a
+file system may never answer (FUSE, a dead server): then the child is left behind, and the file counts as not read.
 """
 
 from __future__ import annotations
@@ -10,24 +10,23 @@ from __future__ import annotations
 import errno
 import os
 import signal
-import stat
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, Pipe
 from types import TracebackType
 
 from suture.elf import abi
 from suture.elf.file import EHDR, PHDR, build_id_in, segments_in
-from suture.process import syscall
 from suture.process.memory.image import Image
 from suture.process.see.find import Found
+from suture.process.see.package import InstalledPackage, package_of
+from suture.process.see.rooted import NotRegular, open_regular, open_root
 
 _PATIENCE = 1.0
 _LEAST_PATIENCE = 0.02
 _ALL_PATIENCE = 3.0  # seconds in one scan that may be lost to file systems that do not answer
 _MOST_HEADERS = 64
 _MOST_NOTES = 64 << 10
-_RESOLVE_NO_MAGICLINKS, _RESOLVE_IN_ROOT = 0x02, 0x10
 _SILENT = "its file system does not answer"
 
 
@@ -40,11 +39,22 @@ class OnDisk:
     is_missing: bool = False
 
 
+@dataclass(frozen=True)
+class _Place:
+    """A path in the root of a process. Where all but `via` is the same, it means the same file."""
+
+    mounts: str
+    root: str
+    path: str
+    via: int = field(compare=False)
+
+
 class Files:
     """Looks files up for many processes, each file once. A context manager."""
 
     def __init__(self) -> None:
-        self._known: dict[tuple[str, str, str], OnDisk] = {}
+        self._known: dict[_Place, OnDisk] = {}
+        self._packages: dict[tuple[str, str, str], InstalledPackage] = {}
         self._child: tuple[int, Connection] | None = None
         self._patience = _ALL_PATIENCE
 
@@ -58,35 +68,41 @@ class Files:
 
     def behind(self, process: Found, image: Image) -> OnDisk:
         """The file that has an image's path now, in the process's root."""
-        try:
-            root = os.readlink(f"/proc/{process.via}/root")
-            mounts = os.readlink(f"/proc/{process.via}/ns/mnt")
-        except OSError as problem:
-            return OnDisk(why=f"its root cannot be seen: {problem.strerror}")
-        # both paths are told as seen from the top of the process's mounts
-        path = image.path if root == "/" else image.path.removeprefix(root)
-        if not path.startswith("/") or (root != "/" and path == image.path):
-            return OnDisk(why="the file is outside the process's root")
-        key = (mounts, root, path)
-        if key not in self._known:
-            self._known[key] = self._ask(f"/proc/{process.via}/root", path)
-        return self._known[key]
+        place = _place(process, image)
+        if isinstance(place, OnDisk):
+            return place
+        if place not in self._known:
+            found = self._ask("file", place)
+            self._known[place] = found if isinstance(found, OnDisk) else OnDisk(why=_SILENT)
+        return self._known[place]
 
-    def _ask(self, root: str, path: str) -> OnDisk:
+    def package_of(self, process: Found, image: Image, name: str = "") -> InstalledPackage:
+        """The package that has an image's path, and its version that is installed in the process's root; with `name`
+        the version of that package."""
+        place = _place(process, image)
+        if isinstance(place, OnDisk):
+            return InstalledPackage(name)
+        key = (place.mounts, place.root, name or place.path)
+        if key not in self._packages:
+            found = self._ask("package", place, name)
+            self._packages[key] = found if isinstance(found, InstalledPackage) else InstalledPackage(name)
+        return self._packages[key]
+
+    def _ask(self, what: str, place: _Place, *more: str) -> object:
+        """What the child answers, None when it does not in time."""
         if self._child is None:
             self._child = _start()
         line = self._child[1]
         wait = max(_LEAST_PATIENCE, min(_PATIENCE, self._patience))
         try:
-            line.send((root, path))
+            line.send((what, f"/proc/{place.via}/root", place.path, *more))
             if line.poll(wait):
-                found = line.recv()
-                return found if isinstance(found, OnDisk) else OnDisk(why="it could not be read")
+                return line.recv()
         except (EOFError, OSError):
             pass
         self._patience -= wait
         self._leave(is_stuck=True)
-        return OnDisk(why=_SILENT)
+        return None
 
     def _leave(self, is_stuck: bool) -> None:
         """Kill the child. One that a file system holds ends when that answers: nobody waits for it."""
@@ -96,6 +112,19 @@ class Files:
             line.close()
             os.kill(pid, signal.SIGKILL)
             os.waitpid(pid, os.WNOHANG if is_stuck else 0)
+
+
+def _place(process: Found, image: Image) -> _Place | OnDisk:
+    try:
+        root = os.readlink(f"/proc/{process.via}/root")
+        mounts = os.readlink(f"/proc/{process.via}/ns/mnt")
+    except OSError as problem:
+        return OnDisk(why=f"its root cannot be seen: {problem.strerror}")
+    # both paths are told as seen from the top of the process's mounts
+    path = image.path if root == "/" else image.path.removeprefix(root)
+    if not path.startswith("/") or (root != "/" and path == image.path):
+        return OnDisk(why="the file is outside the process's root")
+    return _Place(mounts, root, path, process.via)
 
 
 def _start() -> tuple[int, Connection]:
@@ -109,20 +138,27 @@ def _start() -> tuple[int, Connection]:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         with suppress(EOFError, OSError):
             while True:
-                theirs.send(_look_up(*theirs.recv()))
+                what, *where = theirs.recv()
+                theirs.send(_look_up(*where) if what == "file" else _package(*where))
     finally:
         os._exit(0)
 
 
 def _look_up(root: str, path: str) -> OnDisk:
     try:
-        top = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        top = open_root(root)
     except OSError as problem:
         return OnDisk(why=os.strerror(problem.errno or 0))
     try:
-        place = syscall.openat2(top, os.fsencode(path), os.O_PATH, _RESOLVE_IN_ROOT | _RESOLVE_NO_MAGICLINKS)
+        file = open_regular(top, path)
+        try:
+            return _read(file)
+        finally:
+            os.close(file)
     except FileNotFoundError:
         return OnDisk(is_missing=True)
+    except NotRegular:
+        return OnDisk(why="no regular file has its path now")
     except OSError as problem:
         why = (
             "Linux 5.6 or newer is needed to look" if problem.errno == errno.ENOSYS else os.strerror(problem.errno or 0)
@@ -130,19 +166,17 @@ def _look_up(root: str, path: str) -> OnDisk:
         return OnDisk(why=why)
     finally:
         os.close(top)
+
+
+def _package(root: str, path: str, name: str) -> InstalledPackage:
     try:
-        # opening a device can have effects, so what it is comes first
-        if not stat.S_ISREG(os.fstat(place).st_mode):
-            return OnDisk(why="no regular file has its path now")
-        file = os.open(f"/proc/self/fd/{place}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a lease would block
+        top = open_root(root)
         try:
-            return _read(file)
+            return package_of(top, path, name)
         finally:
-            os.close(file)
-    except OSError as problem:
-        return OnDisk(why=os.strerror(problem.errno or 0))
-    finally:
-        os.close(place)
+            os.close(top)
+    except OSError:  # no dpkg there, or none that can be read
+        return InstalledPackage(name)
 
 
 def _read(file: int) -> OnDisk:

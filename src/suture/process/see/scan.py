@@ -22,6 +22,7 @@ from suture.process.see.comparison import doubt
 from suture.process.see.copies import Copies
 from suture.process.see.disk import Files, OnDisk
 from suture.process.see.find import Found, Unread, every_process
+from suture.process.see.package import InstalledPackage
 from suture.process.see.reexec import executes_itself
 from suture.process.see.status import PatchStatus, states_of, with_old_frames
 from suture.process.tracee import Tracee
@@ -60,7 +61,7 @@ def scan(patches: Sequence[PatchFile]) -> Scan:
 
         def look_at(pid: int) -> list[Row]:
             with limited(pid):
-                return _rows(by_pid[pid], by_target, files) + _copies(by_pid[pid], copies)
+                return _rows(by_pid[pid], by_target, files) + _copies(by_pid[pid], copies, files)
 
         for answer in each([p.pid for p in processes], look_at):
             if answer.problem is None:
@@ -96,12 +97,14 @@ def _until_exec(row: Row, again: Mapping[int, str]) -> Row:
     return replace(row, standing=standing, holes=until_exec(row.holes), causes=(*row.causes, cause))
 
 
-def _copies(process: Found, copies: Copies) -> list[Row]:
+def _copies(process: Found, copies: Copies, files: Files) -> list[Row]:
     """What a static program holds of a library's old code: exposed, and out of the library's patch's reach."""
     holder = copies.held_by(process)
     if holder is None:
         return []
-    build_id = next((i.build_id for i in process.images if i.path == holder.path), "")
+    image = next((i for i in process.images if i.path == holder.path), None)
+    build_id = image.build_id if image is not None else ""
+    package = files.package_of(process, image) if image is not None else InstalledPackage()
     rows = []
     for copy in holder.copies:
         target = copy.patch.manifest.target
@@ -130,6 +133,8 @@ def _copies(process: Found, copies: Copies) -> list[Row]:
                 (),
                 found,
                 tuple(causes),
+                package.name,
+                installed=package.version,
             )
         )
     return rows
@@ -152,7 +157,8 @@ def _rows(process: Found, by_target: Mapping[str, Sequence[PatchFile]], files: F
         row = _row(process, image, carried, wanted, files.behind(process, image), by_target)
         if not carried and not wanted and row.standing.disk is Disk.SAME:
             continue  # written anew, as it was
-        rows.append(replace(row, copies=times[image.build_id]))
+        package = files.package_of(process, image, row.package)
+        rows.append(replace(row, package=package.name, installed=package.version, copies=times[image.build_id]))
     return rows
 
 
