@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,16 @@ import pytest
 from suture.convert import store
 from suture.convert.result import Conversion, ConvertOutcome, FixResult, PatchResult
 from suture.elf.file import ElfFile
+from suture.elf.object_writer import NewSection, write_object
 from suture.error import ExitCode
+from suture.kernel.manifest import SECTION
+from suture.patch.manifest import FixFact
+from suture.patch.seal import seal
 from suture.report.schema import schema
 from tests.cli.test_make import SUTURE, ask, running
 from tests.cli.test_make import run as run_command
+from tests.kernel.conftest import BUILD_ID, RELEASE, WHOLE
+from tests.kernel.conftest import manifest as kernel_manifest
 from tests.process.conftest import gcc, make_patch
 
 PROGRAM = """
@@ -183,6 +190,35 @@ def test_what_is_no_patch_is_refused(tmp_path: Path, feed: tuple[str | Path, ...
     assert run("feed", "add", altered, *feed[:2], code=ExitCode.BAD_PATCH)["reason"].startswith("patch.")
     run("feed", "add", sys.executable, *feed[:2], code=ExitCode.BAD_PATCH)
     assert not list((Path(feed[1]) / "staged").glob("*"))
+
+
+def kernel_patch(path: Path, name: str, *, cumulative: bool) -> Path:
+    """The file of a module for one kernel, as far as a feed looks at it."""
+    made = replace(kernel_manifest(cumulative), module=name, fixes=(FixFact(f"{name}.patch", (), "00", WHOLE),))
+    path.write_bytes(seal(write_object([NewSection(SECTION, 0, made.to_json())], [])))
+    return path
+
+
+def test_a_cumulative_patch_of_the_kernel_takes_the_place_of_the_others(
+    tmp_path: Path, feed: tuple[str | Path, ...]
+) -> None:
+    root = Path(feed[1]) / "root.json"
+    fetch = ("feed", "fetch", "--url", f"file://{feed[1]}/public", "--build-id", BUILD_ID, "--root", root)
+    ids = []
+    for name, cumulative, count in (("one", False, 1), ("two", False, 2), ("three", True, 1)):
+        path = kernel_patch(tmp_path / f"{name}.ko", name, cumulative=cumulative)
+        add = ("feed", "add", path, *feed[:2], "--channel", "delayed")
+        assert "its grade is review" in run(*add, code=ExitCode.REFUSED)["error"]
+        (added,) = run(*add, "--accept", "review")["added"]
+        assert (added["product"], added["binary"]) == ("kernel", RELEASE)
+        ids.append(added["patch"])
+        run("feed", "publish", *feed)
+        got = run(*fetch, "--into", tmp_path / "into")
+        assert [p["offer"]["patch"] for p in got["patches"]] == ids[-count:]
+        assert Path(got["patches"][-1]["path"]).read_bytes() == path.read_bytes()
+    assert sorted(p.name for p in (tmp_path / "into/set-aside").iterdir()) == sorted(f"{i}.ko" for i in ids[:2])
+    wrong = run(*add, "--accept", "review", "--product", "other", code=ExitCode.USAGE)
+    assert "leave --product out" in wrong["remedy"]
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[]", '{"format": 1}'])

@@ -74,6 +74,8 @@ def mutated(name: str, data: bytes, rng: Rng) -> bytes:
         "elf": (_bytes, _fields, _fields),
         "manifest": (_bytes, _json, _json, _json_text),
         "record": (_bytes, _in_record, _in_record),
+        "feed_statement": (_bytes, _json, _json, _json_text),
+        "feed_index": (_bytes,),
         "maps": (_bytes, _lines),
         "frames": (_bytes,),
     }

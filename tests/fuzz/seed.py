@@ -10,12 +10,17 @@ from pathlib import Path
 
 from suture.elf.file import ElfFile
 from suture.elf.object_writer import NewSection, write_object
+from suture.feed import index
 from suture.kernel.manifest import SECTION
+from suture.patch import statement
+from suture.report.feed import OfferState
 from tests.kernel.conftest import manifest as kernel_manifest
 from tests.patch.test_file import SEALED, patch
 from tests.patch.test_manifest import FULL
 from tests.patch.test_record import RECORD
+from tests.patch.test_statement import THEN, offer, said
 
+HELD = offer("c", "z", state=OfferState.HOLD, reason="it fails", since=THEN["early"])
 FOUND = Path(__file__).parent / "seeds"
 _CODE = """
 #include <stdio.h>
@@ -56,6 +61,8 @@ def seeds(name: str) -> tuple[bytes, ...]:
         "frames": lambda: [_frames()],
         "maps": lambda: [_MAPS],
         "record": lambda: [RECORD.encode()],
+        "feed_statement": lambda: [statement.encode(said(offer("a", "x"), offer("b", "x", "y"), HELD))],
+        "feed_index": lambda: [index.pack([index.fingerprint(str(n)) for n in range(100)])],
     }[name]()
     return (*made, *found(name))
 

@@ -10,21 +10,28 @@ import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 
 from suture.elf.call_frame import BadCallFrame, entries
 from suture.elf.file import BadElf, ElfFile
 from suture.error import Unsupported
+from suture.feed import index
+from suture.feed.index import BadIndex
 from suture.kernel import manifest as kernel
 from suture.number import Address, Bias
+from suture.patch import statement
 from suture.patch.file import MANIFEST_SECTION, parse_patch
 from suture.patch.link import Place, lay_out, link, slots_read
 from suture.patch.manifest import BadPatch, SymbolKind, parse_manifest
 from suture.patch.record import BadRecord, decode
 from suture.patch.seal import seal
+from suture.patch.statement import BadStatement
 from suture.process.memory.maps import Maps, choose_address
 from suture.process.memory.placed import check_revertible
+from suture.report.feed import Product
 from suture.visible import visible
 
+STATED = f"{1:040x}"  # the build-id that statements are about
 SLOWEST = 5.0  # seconds of the processor for one input
 
 
@@ -128,6 +135,33 @@ def record(data: bytes) -> bool:
     return True
 
 
+def feed_statement(data: bytes) -> bool:
+    """What a feed says of a binary: what is read is the same after writing and reading, and names files of one
+    folder."""
+    try:
+        found = statement.decode(data, Product.LIBRARIES, STATED)
+    except BadStatement:
+        return False
+    assert statement.decode(statement.encode(found), Product.LIBRARIES, STATED) == found
+    for offer in found.offers:
+        assert "/" not in statement.file_name(offer) and 0 < offer.bytes <= 64 << 20 and offer.build_id == STATED
+    now = datetime.now(UTC)
+    for channel in ("early", "stable"):
+        shown = [*statement.current(found, channel, now), *statement.waiting(found, channel, now)]
+        assert not {o.patch for o in shown} & {o.patch for o in statement.withdrawn([found])}
+    return True
+
+
+def feed_index(data: bytes) -> bool:
+    """The build-ids that a feed has patches for."""
+    try:
+        found = index.unpack(data)
+    except BadIndex:
+        return False
+    assert index.unpack(index.pack(found)) == found
+    return True
+
+
 @dataclass(frozen=True)
 class Target:
     """`share` is how much of a run it gets."""
@@ -144,6 +178,8 @@ TARGETS = {
     "frames": Target(frames, 5),
     "maps": Target(maps, 10),
     "record": Target(record, 15),
+    "feed_statement": Target(feed_statement, 10),
+    "feed_index": Target(feed_index, 2),
 }
 
 

@@ -69,6 +69,12 @@ def test_a_statement_of_another_build_id_is_refused() -> None:
         statement.decode(b"[" * 100_000, Product.LIBRARIES, build_id(1))
 
 
+def test_a_statement_that_names_a_patch_twice_is_refused() -> None:
+    twice = Statement(Product.LIBRARIES, build_id(1), (offer("a"), offer("a", state=OfferState.HOLD)))
+    with pytest.raises(BadStatement, match="twice"):
+        statement.decode(statement.encode(twice), Product.LIBRARIES, build_id(1))
+
+
 def test_a_patch_with_all_fixes_of_another_takes_its_place() -> None:
     both = said(offer("a", "x"), offer("b", "x", "y"), offer("c", "z"))
     assert ids(statement.current(both, "early", NOW)) == "bc"

@@ -23,10 +23,12 @@ _NAME = re.compile(r"(add|withdraw)-[0-9a-f]{16}\.json")
 
 @dataclass(frozen=True)
 class AddedPatch:
-    """A patch to be offered. `channel`: the first channel that gets it, "" for all, each after its delay."""
+    """A patch to be offered. `channel`: the slowest that gets it at once, "" for each after its delay. `alone`: it
+    takes the place of all others of its binary, as a cumulative patch of the kernel does."""
 
     offer: Offer
     channel: str
+    alone: bool = False
 
 
 @dataclass(frozen=True)

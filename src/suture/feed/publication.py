@@ -133,6 +133,8 @@ def _take_in(work: _NextState, staged: Staged) -> tuple[tuple[Offer, ...], tuple
         for each in changes:
             if isinstance(each, AddedPatch):
                 offer = _timed(work, each, said)
+                if each.alone:
+                    offer = replace(offer, replaces=tuple(o.patch for o in said.offers if o.patch != offer.patch))
                 said = statement.add(said, offer)
                 added.append(offer)
             else:

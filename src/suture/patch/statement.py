@@ -83,6 +83,8 @@ def decode(data: bytes, product: Product, build_id: str) -> Statement:
         raise BadStatement(f"it is for {found.product.value} {found.build_id[:128]}")
     for offer in found.offers:
         _check(offer, found)
+    if len({o.patch for o in found.offers}) != len(found.offers):
+        raise BadStatement("it names a patch twice")
     return found
 
 

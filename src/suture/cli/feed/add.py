@@ -14,6 +14,7 @@ from suture.cli.output import progress
 from suture.error import BadOption, ExitCode, NotFound, Refused, SutureError
 from suture.patch.admission import read_bytes
 from suture.report.feed import OfferState, Product
+from suture.report.patch import PatchKind
 from suture.report.reason import Reason
 
 if TYPE_CHECKING:
@@ -89,9 +90,10 @@ def run(args: argparse.Namespace) -> int:
             if n % _SAID == 0:
                 step(f"reading patches, {n} of {len(given)} done")
             try:
-                offer = _offer(args, one, settings)
-                if not (args.store and _is_known(feed, state, offer)):
-                    taken.append((_accepted(args, state, offer), one.path))
+                added = _offer(args, one, settings)
+                if not (args.store and _is_known(feed, state, added.offer)):
+                    _admit(args, state, added.offer)
+                    taken.append((added, one.path))
             except SutureError as problem:
                 if not args.store:
                     raise
@@ -127,22 +129,30 @@ def _kept(store: Path) -> list[_Given]:
     return found
 
 
-def _offer(args: argparse.Namespace, given: _Given, settings: Settings) -> Offer:
+def _offer(args: argparse.Namespace, given: _Given, settings: Settings) -> AddedPatch:
     """Raises `BadPatch` and as reading a file does."""
+    from suture.feed.change import AddedPatch
     from suture.feed.offer import offer_of
     from suture.host.described import described
     from suture.host.recipient import read
     from suture.kernel.manifest import KernelPatch
 
     patch = read(given.path)
-    data = patch.data if isinstance(patch, KernelPatch) else patch.object.data
     about = described(patch)
     if isinstance(patch, KernelPatch):
+        data, alone = patch.data, patch.manifest.replace
         grade = "review" if patch.manifest.is_complete else "refused"  # nobody has graded it
     else:
+        data, alone = patch.object.data, False
         grade = patch.manifest.grade.value
     product = Product(args.product) if args.product else settings.product(about.kind, about.source, about.file)
-    return offer_of(about, data, product, grade=grade, trial=given.trial, review=given.review, replaces=args.replaces)
+    if (product is Product.KERNEL) != (about.kind is PatchKind.KERNEL):
+        raise BadOption(
+            f"{given.path}: --product {product.value} is not for a patch of a {about.kind.value}",
+            "leave --product out, and the patch itself says it",
+        )
+    offer = offer_of(about, data, product, grade=grade, trial=given.trial, review=given.review, replaces=args.replaces)
+    return AddedPatch(offer, args.channel, alone)
 
 
 def _again(path: Path, offer: Offer) -> bytes:
@@ -168,9 +178,8 @@ def _published(state: Published | None, offer: Offer) -> Offer | None:
     return next((o for o in said.offers if o.patch == offer.patch), None) if said else None
 
 
-def _accepted(args: argparse.Namespace, state: Published | None, offer: Offer) -> AddedPatch:
+def _admit(args: argparse.Namespace, state: Published | None, offer: Offer) -> None:
     """Raises `Refused`."""
-    from suture.feed.change import AddedPatch
     from suture.feed.offer import doubt
 
     why = doubt(offer)
@@ -188,4 +197,3 @@ def _accepted(args: argparse.Namespace, state: Published | None, offer: Offer) -
             f"suture feed withdraw {offer.patch} --again --reason TEXT offers it again",
             reason=Reason.WITHDRAWN,
         )
-    return AddedPatch(offer, args.channel)
