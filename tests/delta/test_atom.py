@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import struct
 import subprocess
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 
 from suture.delta.atom import Atom, AtomKind, AtomObject, Reference, is_pc_relative, without_fields
 from suture.elf.abi import R
+from suture.elf.file import ElfFile
 from tests.delta.compiled import object_of, unit
 
 C = """
@@ -340,3 +342,51 @@ def test_unwind_information_that_is_not_understood_is_told() -> None:
 def test_fields_that_count_from_their_place() -> None:
     relative = {R.PC32, R.PLT32, R.GOTPCREL, R.GOTPCRELX, R.REX_GOTPCRELX, R.TLSGD, R.TLSLD, R.GOTTPOFF, R.PC64}
     assert {r for r in R if is_pc_relative(r)} == relative
+
+
+def test_a_field_of_the_first_instruction_is_in_it() -> None:
+    obj = unit('.section .text.f,"ax"\n.type f,@function\nf: lea g(%rip), %rax\n ret\n.size f,.-f\n', suffix=".s")
+    f = obj.functions["f"].hot
+    assert obj.instruction(f, f.references[0]) == (0, 7)
+
+
+def test_a_label_counted_back_to_the_start_is_the_function_itself() -> None:
+    text = """
+    .section .text.f,"ax"
+    .type f,@function
+    .globl inner
+    f: nop; nop
+    inner: nop; ret
+    .size f,.-f
+    .section .data.rel.ro.labels,"aw"
+    .type labels,@object
+    labels: .quad inner - 2, inner, inner + 1, f
+    .size labels,32
+    """
+    obj = unit(text, suffix=".s")
+    labels = atom(obj, "labels")
+    assert [(r.value, r.addend) for r in labels.references][:2] == [(2, -2), (2, 0)], "gas keeps the symbol"
+    assert [obj.points_inside(labels, r) for r in labels.references] == [False, True, True, False]
+
+
+def test_each_of_several_switch_tables_of_a_function_counts_from_its_own_start() -> None:
+    cases = "".join(f"case {n}: return outside({n}{{0}});" for n in range(8))
+    text = f"extern int outside(int); int f(int x, int y) {{{{ if (y) switch (x) {{{{ {cases.format(1)} }}}} "
+    text += f"else switch (x) {{{{ {cases.format(2)} }}}} return x; }}}}"
+    obj = unit(text.replace("{{", "{").replace("}}", "}"))
+    f, pool = obj.functions["f"], atom(obj, ".rodata.f")
+    starts = {a for a, _, _, _ in capstone.Cs(capstone.CS_ARCH_X86, capstone.CS_MODE_64).disasm_lite(f.hot.data, 0)}
+    assert len(obj.pool_bounds[pool.index]) == 2 and len(pool.references) == 16
+    assert obj.inner_targets(f) <= starts and len(obj.inner_targets(f)) == 16
+
+
+def test_a_symbol_with_a_fixed_value_has_it_and_another_units_has_none() -> None:
+    text = '.section .text.f,"ax"\n.type f,@function\nf: lea one(%rip), %rax\n lea two(%rip), %rax\n.size f,.-f\n'
+    elf = unit(text, suffix=".s").elf
+    data, table = bytearray(elf.data), elf.section(".symtab")
+    assert table is not None
+    for name, section in (("one", 0xFFF1), ("two", 0)):
+        symbol = next(s for s in elf.symbols if s.name == name)
+        struct.pack_into("<HQ", data, table.sh_offset + 24 * symbol.index + 6, section, 0x1234)
+    refs = AtomObject(ElfFile(bytes(data))).functions["f"].hot.references
+    assert [(r.symbol, r.section, r.value) for r in refs] == [("one", None, 0x1234), ("two", None, 0)]

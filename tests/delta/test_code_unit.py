@@ -281,3 +281,34 @@ def test_prototypes_are_those_of_the_unit() -> None:
 def test_facts_are_plain() -> None:
     assert Function(("a", "b"), (Span(1, 0, 2),), True, False, False).name == "a"
     assert Transfer((1, 2), True, "x", False).callee == "x"
+
+
+def test_a_conditional_jump_out_of_a_function_is_a_transfer() -> None:
+    for name, code in (("je", 0x84), ("jne", 0x85), ("jg", 0x8F), ("jo", 0x80)):
+        one = unit(f'.section .text.f,"ax"\n.type f,@function\nf: {name} outside\n ret\n.size f,.-f\n', suffix=".s")
+        assert one.elf.bytes_of(one.elf.sections[one.functions["f"].spans[0].section])[1] == code
+        assert transfers(one, "f") == [("outside", False, False)]
+    for raw in ("0x10, 0x85", "0x0f, 0x95", "0x0f, 0x75", "0x8f, 0x85"):  # others with a field behind them
+        text = f'.section .text.f,"ax"\n.type f,@function\nf: .byte {raw}\n.long outside - . - 4\n ret\n.size f,.-f\n'
+        assert transfers(unit(text, suffix=".s"), "f") == [], raw
+
+
+def test_a_table_that_code_names_by_its_address_alone() -> None:
+    text = """
+    .section .text.f,"ax"
+    .type f,@function
+    f: mov $table, %edx
+     movslq table(,%rax,4), %rax
+     add %rdx, %rax
+     jmp *%rax
+    1: nop
+    2: ret
+    .size f,.-f
+    .section .rodata.f,"a"
+    .long 7
+    table: .long 1b - table, 2b - table
+    """
+    code = unit(text, suffix=".s")
+    section = code.functions["f"].spans[0].section
+    steps = code.steps("f")
+    assert sorted(code.tables["f"]) == [(section, steps[-2].offset), (section, steps[-1].offset)]

@@ -287,3 +287,14 @@ def test_the_solution_is_what_following_all_paths_finds(seed: int) -> None:
             follow[n].append(n + 1)
     before, _ = solved(steps, jumps)
     assert before == [along_paths(steps, follow, n) for n in range(count)]
+
+
+def test_bytes_that_are_no_instruction_stop_and_may_change_everything() -> None:
+    (only,) = decode(b"\x06\x90", 3, 0x40)
+    assert (only.offset, only.size, only.effect) == (0x40, 2, Effect(ALL, 0, ALL, Flow.STOP, None))
+    assert [(s.offset, s.size) for s in decode(b"\x06", 3, 0x40)] == [(0x40, 1)]
+    assert [(s.offset, s.size, s.effect.flow) for s in decode(b"\x90\x06\x90", 3, 0)] == [
+        (0, 1, Flow.NEXT),
+        (1, 2, Flow.STOP),
+    ]
+    assert list(decode(b"", 3, 0)) == []

@@ -112,6 +112,12 @@ def test_handlers_and_personality_are_named_by_relocations() -> None:
         NewRelocation(two.start.offset, R.PC32, "g", 0),
     ]  # fmt: skip
     assert two.table.value == 0
+    many = made(*((frame(0, 8, personality="routine", code=b"\x41" * n), "f", ("table", n)) for n in range(1, 40, 3)))
+    assert [r for r in many.relocations if r.symbol == "table"] == [
+        NewRelocation(e.table.offset, R.PC32, "table", n)
+        for n, e in zip(range(1, 40, 3), entries(bytes(many.data)), strict=True)
+        if e.table is not None
+    ]
     assert len(read(made((frame(0, 8, personality="a"), "f", None), (frame(0, 8, personality="b"), "f", None)))[0]) == 2
 
 

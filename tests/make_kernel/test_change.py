@@ -167,3 +167,12 @@ def test_special_entries_count_among_their_functions_code() -> None:
     assert found.changed == {"f"}
     same = compared(pre, pre, SpecialSections(pre), SpecialSections(pre))
     assert same.changed == frozenset() and same.new == same.gone == frozenset()
+
+
+def test_one_that_others_may_call_is_diverted_all_the_same_and_so_is_one_that_nobody_calls() -> None:
+    base = BASE.replace(f"{QUIET}static int quiet", f"{QUIET}int quiet")
+    c = change(QUIET_EDIT, base=base)
+    assert (c.replaced, c.new) == ({"quiet"}, frozenset())
+    alone = f'{BASE}{QUIET}__attribute__((used)) static int alone(int x) {{ __asm__(""); return x * 6; }}\n'
+    c = change(("x * 6", "x * 8"), base=alone)
+    assert (c.replaced, c.new) == ({"alone"}, frozenset())

@@ -269,3 +269,49 @@ def test_exports_are_read_from_module_symvers(tmp_path: Path) -> None:
         "0x3\tthree\tnet/x\tEXPORT_SYMBOL\n"
     )
     assert Exports.read(tmp_path / "s").owners == {"one": ("vmlinux", ""), "two": ("c_d", "NS"), "three": ("x", "")}
+
+
+def test_a_module_keeps_its_variables_and_gets_messages_of_its_own() -> None:
+    """A message's key must not lie in the module, which may be loaded after the patch."""
+    named = dict(names={**NAMES, "state": (0x3000,), "told": (0x3100,)})
+    text = BASE.replace(
+        "static int state", 'int told __attribute__((section("__dyndbg"))) = 5; static int state'
+    ).replace("x * 3 + state", "x * 3 + state + told")
+    for name in ("vmlinux", "module"):
+        c = made(("x * 3 + state", "x * 5 + state"), base=text, name=name, **named)  # type: ignore[arg-type]
+        assert resolved(c, "helper", "state") == Livepatched(name, "state", 0)
+        told = resolved(c, "helper", "told")
+        assert told == (Livepatched(name, "told", 0) if name == "vmlinux" else Internal(0, atom(c, "told").index))
+
+
+def test_what_has_no_size_has_no_state_and_what_has_a_byte_has() -> None:
+    text = BASE.replace(
+        "static int state", "struct nothing { }; static struct nothing none; static char one; static int state"
+    )
+    text = text.replace("return x * 9", "return outside((long)&none) + outside((long)&one) + one++ + x * 9")
+    c = made(("x * 9", "x * 10"), base=text, names={**NAMES, "one": (0x3300,), "none": (0x3301,)})
+    empty = [a for a in c.post.atoms.values() if a.label == "none"]
+    if empty:
+        assert resolved(c, "silent", "none") == Internal(0, empty[0].index)
+    assert resolved(c, "silent", "one") == Livepatched("vmlinux", "one", 0)
+
+
+def test_a_table_of_constants_that_only_the_fix_has_comes_along_and_so_does_a_pool() -> None:
+    fresh = made(
+        ("x * 9", "x * 9 + more[x & 1]"), ("static int state", "static const int more[] = {7, 8}; static int state")
+    )
+    assert resolved(fresh, "silent", "more") == Internal(0, atom(fresh, "more").index)
+    cases = "".join(f"case {n}: return outside({n * n + 3});" for n in range(8))
+    text = BASE.replace("return x * 9", f"switch (x) {{ {cases} }} return x * 9")
+    c = made(("x * 9", "x * 10"), base=text)
+    (pool,) = (a for a in c.post.atoms.values() if a.is_pool and a.label.endswith("silent"))
+    assert c.pre_of(pool) is not None and resolved(c, "silent", pool.label) == Internal(0, pool.index)
+
+
+def test_an_export_of_a_module_is_none_of_vmlinux_whatever_the_module_is_called() -> None:
+    c = made(F, name="module", depends=("xt_other", "a_other"))
+    hot = c.post.functions["f"].hot
+    ref = replace(to(c, "f", "helper"), section=None, symbol="theirs")
+    for owner in ("xt_other", "a_other"):
+        found = KernelResolver((c,), Exports({"theirs": (owner, "")})).resolve(0, hot, ref)
+        assert found == Livepatched(owner, "theirs", 0)

@@ -26,6 +26,10 @@ class Memory:
             return None if known is None else True
         return False if known == _digest(tests) else None
 
+    def was_tried(self, module: str, source: str, mutant: Mutant) -> bool:
+        """Perhaps against earlier tests."""
+        return _name(source, mutant) in self._of(module)
+
     def note(self, module: str, source: str, tests: str, mutant: Mutant, killed: bool) -> None:
         rows = self._of(module)
         rows[_name(source, mutant)] = "killed" if killed else _digest(tests)

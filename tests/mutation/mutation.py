@@ -15,7 +15,7 @@ sys.path[:0] = [str(Path(__file__).parents[2])]
 from tests.mutation.core import CORE, ROOT, Part  # noqa: E402
 from tests.mutation.memory import Memory  # noqa: E402
 from tests.mutation.mutant import Mutant, chosen, places  # noqa: E402
-from tests.mutation.outcome import LEAST, Outcome, Survivor, reasons, write_page  # noqa: E402
+from tests.mutation.outcome import LEAST, UNMEASURED, Outcome, Survivor, reasons, write_page  # noqa: E402
 
 
 def main() -> int:
@@ -29,6 +29,11 @@ def main() -> int:
         "--anew", action="store_true", help="try also what was killed before and whose module is the same"
     )
     parser.add_argument(
+        "--known",
+        action="store_true",
+        help="try nothing: tell what came of the trials so far, for a run that was ended",
+    )
+    parser.add_argument(
         "--folder", type=Path, default=Path.home() / ".cache/suture/mutation", help="what was tried is kept"
     )
     args = parser.parse_args()
@@ -39,7 +44,7 @@ def main() -> int:
     memory = Memory(args.folder, args.anew)
     with ThreadPoolExecutor(args.jobs) as pool:
         outcomes = []
-        for outcome in pool.map(lambda p: _try_all(p, args.seed, args.one_in, memory), parts):
+        for outcome in pool.map(lambda p: _try_all(p, args.seed, args.one_in, memory, args.known), parts):
             _report(outcome, known)
             outcomes.append(outcome)
     tried, killed = sum(o.tried for o in outcomes), sum(o.killed for o in outcomes)
@@ -53,7 +58,7 @@ def _below(module: str, wanted: str) -> bool:
     return module == wanted or module.startswith(wanted + ".")
 
 
-def _try_all(part: Part, seed: int, one_in: int, memory: Memory) -> Outcome:
+def _try_all(part: Part, seed: int, one_in: int, memory: Memory, only_known: bool) -> Outcome:
     source = part.path.read_text()
     whole = len(places(source, part.functions))
     mutants = chosen(source, seed, max(LEAST, whole // one_in), part.functions)
@@ -62,6 +67,12 @@ def _try_all(part: Part, seed: int, one_in: int, memory: Memory) -> Outcome:
     if not part.tests:
         return Outcome(part.module, whole, len(mutants), 0, _survivors(source, mutants), "no test")
     tests = "".join((ROOT / t).read_text() for t in part.tests)
+    if only_known:
+        untried = [m for m in mutants if not memory.was_tried(part.module, source, m)]
+        if untried:
+            return Outcome(part.module, whole, 0, 0, (), UNMEASURED)
+        alive = [m for m in mutants if not memory.is_killed(part.module, source, tests, m)]
+        return Outcome(part.module, whole, len(mutants), len(mutants) - len(alive), _survivors(source, alive))
     left = [m for m in mutants if memory.is_killed(part.module, source, tests, m) is None]
     for mutant, code in _tried(part, left) if left else ():
         memory.note(part.module, source, tests, mutant, code != 0)

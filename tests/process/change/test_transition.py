@@ -372,3 +372,16 @@ def test_switches_of_groups_that_are_joined_are_marked_as_used() -> None:
     assert [memory.read(OTHER + 0x1000 + i, 1) for i in range(3)] == [b"\1"] * 3
     (t,) = memory.plan(Aim(first, (apart,), True))
     assert t.others == () and [s for s in t.steps(memory.read) if "note" in s.what] == []
+
+
+def test_switches_of_all_groups_that_are_joined_are_marked_as_used() -> None:
+    h = function("h", OLD + 0x200, BASE, 5)
+    three = record(
+        "one", BASE, *(group(n, BASE + 0x1000 + i, f) for i, (n, f) in enumerate((("a", F), ("b", G), ("c", h))))
+    )
+    over = tuple(function(f.name, f.old, OTHER, n) for n, f in enumerate((F, G, h)))
+    second = record("two", OTHER, group("all", OTHER + 0x1000, *over))
+    memory = Memory(three, second)
+    memory.carry_out(Aim(second, (), True))
+    (t,) = memory.carry_out(Aim(three, (second,), True))
+    assert (t.groups, t.switch, t.others) == (("a", "b", "c"), BASE + 0x1000, (BASE + 0x1001, BASE + 0x1002))

@@ -317,3 +317,12 @@ def test_what_a_signal_interrupted_on_another_stack_is_added_once() -> None:
 def test_hits_that_are_of_no_thread_have_numbers_of_their_own() -> None:
     assert (stack.NO_THREAD, stack.ELSEWHERE) == (0, -1)
     assert stack._FIRST_BYTES == 1 << 20 and stack._USUAL_STACK_BYTES == 8 << 20
+
+
+def test_a_word_with_other_high_bytes_is_left_out() -> None:
+    f = Forbidden(ranges((CODE, CODE + 16)))
+    (needle,) = f._needles
+    others = [CODE + (1 << 56), CODE - (1 << 40), CODE ^ (1 << 63), 0x7FFF_FFFF_FFFF_FFFF]
+    buffer = bytearray(struct.pack("<5Q", *others, CODE + 8))
+    assert any((other >> 8 * needle.place) & 0xFF == needle.value for other in others), "its byte alone says nothing"
+    assert list(f.words_in(buffer, len(buffer))) == [(32, CODE + 8)]
