@@ -277,6 +277,24 @@ def test_check_names_what_was_changed(feed: tuple[str | Path, ...], patch: Path)
     assert place.name in problem["text"] and problem["reason"] == "feed.altered"
 
 
+def test_a_patch_that_was_changed_is_named_and_the_others_are_fetched(
+    tmp_path: Path, feed: tuple[str | Path, ...], program: Path, patch: Path
+) -> None:
+    other = gcc(tmp_path / "other", PROGRAM.replace("3 + 1", "3 + 9"))
+    second = Path(make_patch(tmp_path / "second", other, NEW, {"answer": ["answer"]}).object.name)
+    run("feed", "add", patch, second, *feed[:2], "--accept", "review", "--channel", "delayed")
+    run("feed", "publish", *feed)
+    (place,) = (Path(feed[1]) / "public/targets/patches").glob(f"*{run('show', patch)['patch']['id']}*.suture.o")
+    place.write_bytes(place.read_bytes()[:-1] + b"x")
+    root, into = Path(feed[1]) / "root.json", tmp_path / "into"
+    fetch = ("feed", "fetch", "--url", f"file://{feed[1]}/public", "--root", root, "--into", into)
+    both = ("--build-id", build_id(program), "--build-id", build_id(other))
+    told = run(*fetch, *both, code=ExitCode.UNTRUSTED)
+    assert [p["reason"] for p in told["problems"]] == ["feed.altered"]
+    assert [p["path"] for p in told["patches"]] == [str(p) for p in into.glob("*.suture.o")]
+    assert "problem: " in said(*fetch, *both, code=ExitCode.UNTRUSTED)
+
+
 def test_a_feed_is_carried_over_and_fetched_from_there(
     tmp_path: Path, feed: tuple[str | Path, ...], program: Path, patch: Path
 ) -> None:

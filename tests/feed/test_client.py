@@ -9,12 +9,12 @@ import pytest
 
 from suture.error import BadOption, Refused
 from suture.feed.client import last_seen
-from suture.feed.error import Unreachable
+from suture.feed.error import Unreachable, Untrusted
 from suture.patch import statement
 from suture.patch.file import read_patch
 from suture.report.feed import OfferState
 from suture.report.reason import Reason
-from tests.feed.conftest import DAYS, Keeper, Visitor, build_id, of_folder, serving
+from tests.feed.conftest import DAYS, Keeper, Visitor, begin, build_id, of_folder, serving
 
 
 def test_a_real_patch_reaches_a_host_over_http_as_it_was(keeper: Keeper, visitor: Visitor) -> None:
@@ -92,3 +92,19 @@ def test_what_was_seen_last_is_known_without_the_feed(keeper: Keeper, visitor: V
     found = last_seen(visitor.folder)
     assert found is not None and found.version == 2
     assert keeper.now + 1.9 * DAYS < found.expires < keeper.now + 2.1 * DAYS
+
+
+def test_a_product_whose_keeper_is_late_holds_no_other_up(tmp_path: Path, made: bytes) -> None:
+    late = begin(tmp_path / "late", made, datetime.now(UTC) - 100 * DAYS)
+    for path in late.keys.glob("kernel-*"):
+        path.unlink()
+    late.now = datetime.now(UTC)
+    late.add(1)
+    assert [n for n in late.publish().notes if n.startswith("kernel expires at")]
+    client = Visitor(tmp_path / "host", late.root).client(late.feed.public)
+    client.refresh()
+    answer = client.ask([build_id(1)])
+    assert [s.build_id for s in answer.statements] == [build_id(1)]
+    assert [p.reason for p in answer.problems] == [Reason.FEED_EXPIRED]
+    with pytest.raises(Untrusted, match="kernel"):
+        client.statements([build_id(1)])

@@ -10,7 +10,7 @@ from __future__ import annotations
 import fcntl
 import os
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -48,6 +48,14 @@ class FeedVersion:
 
     version: int
     expires: datetime
+
+
+@dataclass(frozen=True)
+class FeedAnswer:
+    """What a feed says, and why some products could not be asked."""
+
+    statements: tuple[Statement, ...]
+    problems: tuple[Untrusted, ...]
 
 
 def last_seen(folder: Path) -> FeedVersion | None:
@@ -114,6 +122,18 @@ class Client:
             known = self._index(product)
             found += [self._statement(product, b) for b in wanted if index.fingerprint(b) in known]
         return tuple(s for s in found if s is not None)
+
+    def ask(self, build_ids: Collection[str]) -> FeedAnswer:
+        """What the feed says of these build-ids. One product whose keeper is late, or whose files are not what was
+        signed, holds no other up. Raises `Unreachable`."""
+        said: list[Statement] = []
+        problems: list[Untrusted] = []
+        for product in Product:
+            try:
+                said += self.statements(build_ids, [product])
+            except Untrusted as problem:
+                problems.append(problem)
+        return FeedAnswer(tuple(said), tuple(problems))
 
     def download(self, offer: Offer, folder: Path) -> tuple[Path, bool]:
         """The patch's file in a folder, verified, and whether it is new there. Raises `Untrusted`, `Unreachable`,

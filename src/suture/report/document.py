@@ -257,8 +257,8 @@ class FeedReport(Document):
 class FetchReport(Document):
     """What `suture feed fetch` got from `url`, whose state has this `version` and may be believed until `expires`.
     `patches` are in force on the `channel`, `waiting` not yet, `withdrawn` no more; all of them for the binaries that
-    were asked for. `set_aside` are files that were moved away because they are not in force. `files` and `bytes` were
-    downloaded."""
+    were asked for. `problems` are products and patches that were not to be believed. `set_aside` are files that were
+    moved away because they are not in force. `files` and `bytes` were downloaded."""
 
     kind: ClassVar[str] = "fetch"
 
@@ -269,6 +269,7 @@ class FetchReport(Document):
     patches: tuple[FetchedPatch, ...]
     waiting: tuple[Offer, ...]
     withdrawn: tuple[Offer, ...]
+    problems: tuple[Cause, ...]
     set_aside: tuple[str, ...]
     unread: tuple[UnreadProcess, ...]
     files: int

@@ -19,9 +19,7 @@ from suture.report.moment import now
 from suture.report.process import UnreadProcess
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
-    from suture.feed.client import Client
+    from suture.feed.client import Client, FeedAnswer, FeedVersion
     from suture.patch.statement import Statement
 
 SUMMARY = "fetch what concerns this host, verified"
@@ -81,10 +79,10 @@ def run(args: argparse.Namespace) -> int:
             step("fetching metadata")
             seen = client.refresh()
             step(f"asking for {len(build_ids)} build-ids")
-            said = client.statements(build_ids)
-            _check_channel(args.channel, said)
+            answer = client.ask(build_ids)
+            _check_channel(args.channel, answer.statements)
             step("fetching patches")
-            found = _report(args, client, said, (seen.version, seen.expires), unread, start)
+            found = _report(args, client, answer, seen, unread, start)
     return _tell(args, found)
 
 
@@ -113,29 +111,39 @@ def _check_channel(channel: str, said: Sequence[Statement]) -> None:
 def _report(
     args: argparse.Namespace,
     client: Client,
-    said: Sequence[Statement],
-    seen: tuple[int, datetime],
+    answer: FeedAnswer,
+    seen: FeedVersion,
     unread: tuple[UnreadProcess, ...],
     start: float,
 ) -> FetchReport:
+    from suture.feed.error import Untrusted
     from suture.feed.settings import stamp
     from suture.patch import statement
 
+    said, problems = answer.statements, [p.cause for p in answer.problems]
     at = option.time()
     wanted = [o for s in said for o in statement.current(s, args.channel, at)]
-    got = [FetchedPatch(o, str(path), new) for o in wanted for path, new in [client.download(o, args.into)]]
+    got = []
+    for offer in wanted:
+        try:
+            path, new = client.download(offer, args.into)
+            got.append(FetchedPatch(offer, str(path), new))
+        except Untrusted as problem:
+            problems.append(problem.cause)
     names = {statement.file_name(o) for o in wanted}
     others = [statement.file_name(o) for s in said for o in s.offers if statement.file_name(o) not in names]
+    code = ExitCode.UNTRUSTED if problems else ExitCode.PARTIAL if unread else ExitCode.OK
     return FetchReport(
         now(),
-        int(ExitCode.PARTIAL if unread else ExitCode.OK),
+        int(code),
         args.url,
-        seen[0],
-        stamp(seen[1]),
+        seen.version,
+        stamp(seen.expires),
         args.channel,
         tuple(got),
         tuple(o for s in said for o in statement.waiting(s, args.channel, at)),
         statement.withdrawn(said),
+        tuple(problems),
         _set_aside(args.into, others),
         unread,
         client.fetcher.files,
@@ -170,6 +178,9 @@ def _tell(args: argparse.Namespace, found: FetchReport) -> int:
     for offer in found.withdrawn:
         what = "take it out" if offer.state is OfferState.REVERT else "put it into no further process"
         print(f"withdrawn: {offer.patch} {offer.binary}: {what} ({offer.reason})")
+    for row in found.problems:
+        print(f"problem: {row.text}")
+        print(f"  remedy: {row.remedy}")
     for path in found.set_aside:
         print(f"set aside: {path}")
     for line in unread_lines(found.unread):
