@@ -345,3 +345,25 @@ def test_types_are_described_unless_they_are_left_out_or_compressed(tmp_path: Pa
     assert told == {(name, flags): flags in good and name != "empty" for name, flags in told}
     elf = compile_object(tmp_path, taken, "pre")
     assert not describes_types(with_flags(elf, 0x800)) and describes_types(with_flags(elf, 0x200))
+
+
+_WRAPPED = "struct core { int *host; }; struct s { long a; struct core core; } s;"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "is_same"),
+    [
+        (_WRAPPED, "struct s { long a; int *host; } s;", True),
+        (_WRAPPED, "struct s { long a; int *shost; } s;", False),
+        (_WRAPPED, "struct s { long a; long *host; } s;", False),
+        ("struct s { int a, b; } s;", "struct s { struct { int a, b; }; } s;", True),
+        ("struct s { int a, b; } s;", "struct s { struct { int b, a; }; } s;", False),
+        ("struct s { int a, b; } s;", "struct s { union { int a, b; }; int c; } s;", False),
+        ("struct i { int x; }; struct s { struct i i; char c; } s;", "struct s { int x; } s;", False),
+    ],
+)  # fmt: skip
+def test_the_same_members_at_the_same_places_in_another_wrapping_are_no_change(
+    tmp_path: Path, old: str, new: str, is_same: bool
+) -> None:
+    found = [c.name for c in changes(tmp_path, old, new) if c.name == "struct s"]
+    assert found == ([] if is_same else ["struct s"])

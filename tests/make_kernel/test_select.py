@@ -414,3 +414,15 @@ def test_a_short_jump_out_of_a_function_is_refused(tmp_path: Path) -> None:
     assert [r[1:] for r in reasons(one)] == [
         ("tail", "jumps to near in a way that reaches no further than its own section")
     ]
+
+
+def test_what_a_kernel_keeps_for_memory_that_is_plugged_in_is_running_code(tmp_path: Path) -> None:
+    mark = '__attribute__((section(".meminit.text"), no_instrument_function)) noinline'
+    old = (
+        f"{BASE}{mark} static int zone(int a) {{ return hidden(a) * 5; }}\nint add(int a) {{ return zone(a) * 11; }}\n"
+    )
+    one = change(tmp_path, old.replace("zone(a) * 11", "zone(a) * 12"), old=old)
+    assert [r[1:] for r in reasons(one)] == [("add", "refers to zone, which is freed after initialisation")]
+    pre, post = (KernelObject(x.elf, keeps_memory_init=True) for x in (one.pre, one.post))
+    kept = replace(one, pre=pre, post=post)
+    assert reasons(kept) == [] and ".klp.sym.vmlinux.zone,0" in symbols(kept)

@@ -101,7 +101,7 @@ def changed_layouts(pre: ElfFile, post: ElfFile, replaced: frozenset[str] = froz
     changes = []
     for name in sorted(before.keys() & after.keys()):
         what = _differences(old_text, before[name], new_text, after[name])
-        if what:
+        if what and not _is_wrapped_otherwise(old_text, before[name], new_text, after[name]):
             changes.append((name, _told(what)))
     if not changes:
         return ()
@@ -196,6 +196,13 @@ def _callbacks(old: Speller, before: Die, new: Speller, after: Die) -> tuple[str
     pairs = {n: (m, others[n]) for n, m in members.items() if m != others[n]}
     fit = all(a.at == b.at and a.size == b.size and a.is_callback and b.is_callback for a, b in pairs.values())
     return tuple(pairs) if fit else ()
+
+
+def _is_wrapped_otherwise(old: Speller, before: Die, new: Speller, after: Die) -> bool:
+    """Whether members of the same names and types lie at the same places, only that a structure around some came or
+    went."""
+    alike = before.tag == after.tag == Tag.STRUCT and size_of(before) == size_of(after)
+    return alike and bool(before.children) and old.leaves(before) == new.leaves(after)
 
 
 def _renames(old: Speller, before: Die, new: Speller, after: Die) -> tuple[tuple[str, str], ...]:

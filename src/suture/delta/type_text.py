@@ -7,7 +7,7 @@ anonymous one is its typedef's name, or all of its members.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from suture.delta.die import At, Die, Tag
 from suture.delta.dwarf import Dwarf
@@ -108,6 +108,21 @@ class Speller:
             spelled = self.spell(target)
             name = child.name or (f"base {spelled}" if child.tag == Tag.INHERITANCE else f"(unnamed {number})")
             found[name] = Member(_bit_offset(child), self._bits(child, target), spelled)
+        return found
+
+    def leaves(self, die: Die) -> list[tuple[str, Member]]:
+        """Members by their last name, those of structures within in the place of these: what the bytes of an object
+        mean, whatever they are wrapped into."""
+        found: list[tuple[str, Member]] = []
+        children = [c for c in die.children if c.tag in (Tag.MEMBER, Tag.INHERITANCE)]
+        for child, (name, member) in zip(children, self.members(die).items(), strict=False):
+            target = self._dwarf.reference(child)
+            while target is not None and target.tag in TRANSPARENT:
+                target = self._dwarf.reference(target)
+            if len(children) == len(self.members(die)) and target is not None and target.tag == Tag.STRUCT:
+                found += [(n, replace(m, at=member.at + m.at)) for n, m in self.leaves(target)]
+            else:
+                found.append((name, member))
         return found
 
     def _bits(self, member: Die, target: Die | None) -> int:

@@ -11,7 +11,7 @@ from suture.delta.compare import Difference, difference
 from suture.delta.correlation import Pairs, base_name, pair_atoms
 from suture.make_kernel.image import KernelImage
 from suture.make_kernel.match import KernelMatch
-from suture.make_kernel.object import KernelObject, is_removal, runs_once
+from suture.make_kernel.object import KernelObject, is_removal
 from suture.make_kernel.special_section import SpecialSections, meaning
 
 
@@ -84,7 +84,7 @@ class KernelChange:
     def _was_freed(self, name: str) -> bool:
         """Whether the running function was freed after initialisation, and the fix keeps it."""
         pre = self.pre_of(self.post.functions[name].hot)
-        return pre is not None and runs_once(pre.section)
+        return pre is not None and self.pre.runs_once(pre.section)
 
     def _is_traced(self, name: str) -> bool:
         pre = self.pre_of(self.post.functions[name].hot)

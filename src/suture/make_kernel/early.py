@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from suture.delta.early import done_with
 from suture.make_kernel.change import KernelChange
-from suture.make_kernel.object import KernelObject, is_removal, runs_once
+from suture.make_kernel.object import KernelObject, is_removal
 
 _CALLS = (".initcall", ".con_initcall")  # include/linux/init.h
 _MODULE = "init_module"  # module_init() gives the function this name too (include/linux/module.h)
@@ -30,7 +30,7 @@ def run_already(change: KernelChange) -> frozenset[str]:
 
 def _starts(obj: KernelObject) -> set[str]:
     """Functions of initialisation; what is called when a module goes has not run."""
-    found = {n for n, f in obj.functions.items() if runs_once(f.hot.section) and not is_removal(f.hot.section)}
+    found = {n for n, f in obj.functions.items() if obj.runs_once(f.hot.section) and not is_removal(f.hot.section)}
     found |= {n for n, f in obj.functions.items() if _MODULE in (n, *f.aliases)}
     for atom in (a for a in obj.atoms.values() if a.section.name.startswith(_CALLS)):
         found |= {obj.function_of[r.section].name for r in atom.references if r.section in obj.function_of}

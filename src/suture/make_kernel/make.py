@@ -152,7 +152,7 @@ def _changes(
     layouts: dict[int, tuple[LayoutChange, ...]] = {}
     lines: dict[int, DeclarationLines] = {}
     for one, before, after in zip(chosen, pre, post, strict=True):
-        old, new = KernelObject(ElfFile.read(before)), KernelObject(ElfFile.read(after))
+        old, new = (KernelObject(ElfFile.read(x), tree.keeps_memory_init) for x in (before, after))
         special = SpecialSections(old), SpecialSections(new)
         types = changed_layouts(old.elf, new.elf)
         if compared(old, new, *special).is_empty and not types and not registration.differ(old, new):
@@ -249,7 +249,7 @@ def _read_keys(
         before, after = (
             unit.compile_sections(tree, one, files, key, read_keys=True)[0] for files, key in ((None, ""), layer)
         )
-        pre, post = KernelObject(ElfFile.read(before)), KernelObject(ElfFile.read(after))
+        pre, post = (KernelObject(ElfFile.read(x), tree.keeps_memory_init) for x in (before, after))
         made[number] = replace(
             change, post=post, special_post=SpecialSections(post), other=OtherCompiles(change.difference, pre)
         )

@@ -19,6 +19,7 @@ import capstone
 from suture.delta.atom import Atom, AtomKind, AtomObject, Reference, is_pc_relative
 from suture.elf.abi import SHN_ABS, R, SectionFlag, SectionType, SymbolBind, SymbolType
 from suture.elf.fact import Relocation, Section, Symbol
+from suture.elf.file import ElfFile
 from suture.number import FileOffset, Vaddr
 
 _HELD = frozenset({SectionType.PROGBITS, SectionType.NOBITS})
@@ -48,6 +49,7 @@ SPECIAL = frozenset(
 )
 # Code that runs once or never again, or that must not be traced: include/asm-generic/vmlinux.lds.h, linux/init.h
 ONCE = (".init.", ".exit.", ".initcall", ".head.", "__param", ".meminit", ".cpuinit", ".con_initcall")
+_MEMORY_INIT = ".meminit"
 PERCPU = ".data..percpu"
 DEBUG_MESSAGES = "__dyndbg"
 _MESSAGE_LINE, _MESSAGE_LINE_BITS = slice(32, 36), (1 << 18) - 1  # struct _ddebug: four pointers, lineno : 18
@@ -81,7 +83,7 @@ def is_weak(atom: Atom) -> bool:
 
 
 def runs_once(section: Section) -> bool:
-    """Whether a section is of initialisation or removal, which a running kernel has behind it."""
+    """Whether a section is of initialisation or removal, by its name alone."""
     return section.name.startswith(ONCE)
 
 
@@ -91,7 +93,17 @@ def is_removal(section: Section) -> bool:
 
 
 class KernelObject(AtomObject):
-    """Atoms under numbers of their own: section number and place in the section's order."""
+    """Atoms under numbers of their own: section number and place in the section's order. `keeps_memory_init`: its
+    kernel keeps what it needs when memory is plugged in (MEM_KEEP in include/asm-generic/vmlinux.lds.h).
+    """
+
+    def __init__(self, elf: ElfFile, keeps_memory_init: bool = False) -> None:
+        super().__init__(elf)
+        self.keeps_memory_init = keeps_memory_init
+
+    def runs_once(self, section: Section) -> bool:
+        """Whether a section is of initialisation or removal, which its running kernel has behind it."""
+        return runs_once(section) and not (self.keeps_memory_init and section.name.startswith(_MEMORY_INIT))
 
     @cached_property
     def atoms(self) -> dict[int, Atom]:
@@ -132,7 +144,7 @@ class KernelObject(AtomObject):
     @cached_property
     def functions_once(self) -> frozenset[str]:
         """Names of functions in sections of initialisation."""
-        return frozenset(n for n, f in self.functions.items() if runs_once(f.hot.section))
+        return frozenset(n for n, f in self.functions.items() if self.runs_once(f.hot.section))
 
     @cached_property
     def _symbols_by_section(self) -> dict[int, tuple[Symbol, ...]]:

@@ -54,13 +54,22 @@ class KernelTree:
             f"{self.make} delay-objtool= objtool={ROOT}/{_UNIT_OBJTOOL}" if _tracks_branches(self.target) else self.make
         )
 
+    @property
+    def keeps_memory_init(self) -> bool:
+        """Whether the kernel keeps `__meminit` code, since memory may be plugged in."""
+        return _has(self.target, "CONFIG_MEMORY_HOTPLUG")
+
     def has(self, path: str) -> bool:
         """Whether the source has a file of this path."""
         return (self.files / path).is_file()
 
 
 def _tracks_branches(target: ArchiveKernel) -> bool:
-    return "\nCONFIG_X86_KERNEL_IBT=y\n" in target.config.read_text()
+    return _has(target, "CONFIG_X86_KERNEL_IBT")
+
+
+def _has(target: ArchiveKernel, option: str) -> bool:
+    return f"\n{option}=y\n" in target.config.read_text()
 
 
 def unpacked(target: ArchiveKernel, version: str, progress: Progress = silent) -> Path:

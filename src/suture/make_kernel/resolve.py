@@ -16,7 +16,7 @@ from suture.delta.correlation import base_name
 from suture.elf.abi import R, SymbolBind
 from suture.make_kernel.change import KernelChange
 from suture.make_kernel.image import VMLINUX, KernelImage, module_name
-from suture.make_kernel.object import DEBUG_MESSAGES, LEFT, WRITTEN_OVER, KernelReference, is_weak, runs_once
+from suture.make_kernel.object import DEBUG_MESSAGES, LEFT, WRITTEN_OVER, KernelReference, is_weak
 from suture.refusal import Refusal
 
 _TELL = "make sure that the fix belongs to this version; a symbol that the running kernel lacks can't be referred to"
@@ -89,7 +89,7 @@ class KernelResolver:
     def __post_init__(self) -> None:
         for number, change in enumerate(self.changes):
             for atom in change.post.atoms.values():
-                if atom.index not in change.pairs.pre_of and not runs_once(atom.section):
+                if atom.index not in change.pairs.pre_of and not change.post.runs_once(atom.section):
                     for symbol in atom.symbols:
                         if symbol.bind != SymbolBind.LOCAL and symbol.st_value == 0:
                             self._defined.setdefault(symbol.name, []).append(Internal(number, atom.index))
@@ -113,7 +113,7 @@ class KernelResolver:
     def _code(self, unit: int, source: Atom, target: Atom, ref: KernelReference) -> Resolution:
         change = self.changes[unit]
         function = change.post.function_of[target.index]
-        if runs_once(target.section):
+        if change.post.runs_once(target.section):
             return Refusal(
                 f"refers to {function.name}, which is freed after initialisation", "take it out of __init in the fix"
             )
@@ -146,10 +146,10 @@ class KernelResolver:
         constant = target.kind is AtomKind.CONST
         if constant and (target.is_pool or paired is None or target.label in change.difference.changed_constants):
             return fresh
-        if paired is not None and runs_once(paired.section) and not runs_once(target.section):
+        if paired is not None and change.pre.runs_once(paired.section) and not change.post.runs_once(target.section):
             return fresh  # the running one was freed after initialisation
         if paired is None:
-            if runs_once(target.section) or not target.section.name.startswith(_NEW_DATA):
+            if change.post.runs_once(target.section) or not target.section.name.startswith(_NEW_DATA):
                 return Refusal(
                     f"needs a new variable {target.label} in {target.section.name}",
                     "place it in ordinary data in the fix",
