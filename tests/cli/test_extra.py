@@ -83,6 +83,12 @@ def test_what_making_needs_is_named_with_its_extra(tmp_path: Path) -> None:
     assert re.fullmatch(r"add it: \S+ -m pip install 'suture\[make\]==\S+'", said["remedy"])
 
 
+def test_what_a_feed_needs_is_named_with_its_extra(tmp_path: Path) -> None:
+    words = ["feed", "fetch", "--url", "http://127.0.0.1:1/", "--build-id", "aa", "--into", tmp_path]
+    said = bare(*words, codes=(ExitCode.NOT_FOUND,))
+    assert "extra 'feed'" in said["error"] and "'suture[feed]==" in said["remedy"]
+
+
 def test_every_extra_that_an_error_names_brings_the_package() -> None:
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     for module, extra in EXTRA_OF.items():

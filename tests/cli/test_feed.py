@@ -249,6 +249,16 @@ def test_encrypted_keys_need_their_passphrase(tmp_path: Path) -> None:
     assert kernel["threshold"] == len(kernel["held"]) == 2
 
 
+def test_what_is_staged_is_told_and_can_be_taken_back(feed: tuple[str | Path, ...], patch: Path) -> None:
+    (added,) = run("feed", "add", patch, *feed[:2], "--accept", "review")["added"]
+    (note,) = run("feed", "check", *feed[:2])["notes"]
+    assert note.startswith("staged: 1 patch and 0 withdrawals")
+    back = ("feed", "withdraw", added["patch"], *feed[:2], "--hold", "--reason", "a mistake")
+    assert "not staged any more" in said(*back)
+    assert run("feed", "check", *feed[:2])["notes"] == [] and run("feed", "publish", *feed)["added"] == []
+    run(*back, code=ExitCode.NOT_FOUND)
+
+
 def test_keys_change_with_the_signatures_of_two_keepers(tmp_path: Path, feed: tuple[str | Path, ...]) -> None:
     old = {r["name"]: r["keys"] for r in run("feed", "keys", *feed)["roles"]}
     (note,) = run("feed", "keys", *feed, "--replace", "timestamp")["notes"]
@@ -275,6 +285,9 @@ def test_check_names_what_was_changed(feed: tuple[str | Path, ...], patch: Path)
     place.write_bytes(b"x")
     (problem,) = run("feed", "check", *feed[:2], code=ExitCode.UNTRUSTED)["problems"]
     assert place.name in problem["text"] and problem["reason"] == "feed.altered"
+    (Path(feed[1]) / "public/metadata/timestamp.json").unlink()
+    for words in (("check", *feed[:2]), ("publish", *feed), ("export", *feed[:2], "--output", place)):
+        assert "published" in run("feed", *words, code=ExitCode.NOT_FOUND)["error"]
 
 
 def test_a_patch_that_was_changed_is_named_and_the_others_are_fetched(

@@ -90,6 +90,14 @@ def staged(feed: Repository) -> Staged:
     return Staged(tuple(added), tuple(withdrawn), tuple(paths))
 
 
+def unstage(feed: Repository, patch: str) -> Offer | None:
+    """Take a patch out of what is staged to be added; None for one that is not. Raises `BadFeed`."""
+    one = next((a.offer for a in staged(feed).added if a.offer.patch == patch), None)
+    if one is not None:
+        drop((feed.staged / f"add-{patch}.json", file_of(feed, patch)))
+    return one
+
+
 def drop(paths: tuple[Path, ...]) -> None:
     """They are published."""
     for path in paths:

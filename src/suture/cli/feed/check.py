@@ -23,13 +23,19 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from suture.feed import inspection
+    from suture.feed import change, inspection
+    from suture.feed.error import BadFeed
     from suture.report.feed import OfferState
 
     feed = option.repository(args)
     state = feed.published()
     if state is None:
-        return tell(args, report("check", args.feed), "nothing is published")
+        raise BadFeed(
+            f"{args.feed}: nothing is published, where a new feed has a first state", "take it back from a copy"
+        )
+    staged = change.staged(feed)
+    what = f"{count(len(staged.added), 'patch', 'es')} and {count(len(staged.withdrawn), 'withdrawal')}"
+    notes = (f"staged: {what}; suture feed publish puts them in force",) if staged.paths else ()
     with progress(args) as step:
         found = inspection.inspect(state, progress=step)
     problems = (*found.problems, *inspection.expiring(state, option.time()))
@@ -39,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
     said = f"version {version}: {count(len(found.offers), 'patch', 'es')}, {len(gone)} of them withdrawn"
     offers = tuple(o for o in found.offers if o not in gone)
     document = report(
-        "check", args.feed, code, version=version, problems=problems,
+        "check", args.feed, code, version=version, problems=problems, notes=notes,
         added=offers if args.list else (), withdrawn=gone if args.list else (),
     )  # fmt: skip
     return tell(args, document, said)

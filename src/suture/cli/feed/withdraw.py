@@ -39,15 +39,23 @@ def run(args: argparse.Namespace) -> int:
     from suture.report.feed import OfferState
 
     feed = option.repository(args)
+    new = OfferState(args.state)
     with feed.locked(), progress(args) as step:
         state = feed.published()
         step("looking for the patch")
         rows = inspection.statements(state) if state else ()
         offer = next((o for s in rows for o in s.offers if o.patch == args.patch), None)
-        if offer is None:
-            raise NotFound(f"{args.feed}: no patch {args.patch} is published", "suture feed check --list names all")
-        new = OfferState(args.state)
-        change.stage_withdrawal(feed, change.Withdrawal(offer.product, offer.build_id, offer.patch, new, args.reason))
+        dropped = change.unstage(feed, args.patch) if new is not OfferState.OFFERED else None
+        if offer is not None:
+            change.stage_withdrawal(
+                feed, change.Withdrawal(offer.product, offer.build_id, offer.patch, new, args.reason)
+            )
+    if offer is None and dropped is not None:
+        return tell(
+            args, report("withdraw", args.feed), f"{args.patch} was staged and not published: it is not staged any more"
+        )
+    if offer is None:
+        raise NotFound(f"{args.feed}: no patch {args.patch} is published", "suture feed check --list names all")
     said = replace(offer, state=new, reason=args.reason)
     return tell(
         args, report("withdraw", args.feed, withdrawn=(said,)), "staged; it comes into force with: suture feed publish"
