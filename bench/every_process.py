@@ -30,6 +30,7 @@ from summary import Spread
 from target import Library, NotMeasured
 
 from suture.cli.output import print_json, print_table
+from suture.number import BuildId
 from suture.patch.file import read_patch
 from suture.process.change.apply import apply
 from suture.process.change.revert import revert
@@ -89,9 +90,9 @@ def _many(program: Path, count: int, build_id: str) -> Iterator[None]:
             argv = [str(program)] if n < alone else [str(program), str(_FAMILY - 1)]
             started.append(subprocess.Popen(argv, start_new_session=True))
         deadline = time.monotonic() + 60
-        while len(find(build_id)) != count:
+        while len(find(BuildId(build_id))) != count:
             if time.monotonic() > deadline:
-                raise NotMeasured(f"{len(find(build_id))} of {count} processes came up")
+                raise NotMeasured(f"{len(find(BuildId(build_id)))} of {count} processes came up")
             time.sleep(0.2)
         yield
     finally:
@@ -142,7 +143,7 @@ def _run(kind: str, verb: str, patch: Path, count: int) -> dict[str, Any]:
 def _single(path: Path, build_id: str) -> list[float]:
     """Pauses when one process at a time is patched, and nothing else is done."""
     patch = read_patch(path)
-    pids = find(build_id)
+    pids = find(BuildId(build_id))
     found: list[float] = []
     for pid in pids[:: max(1, len(pids) // _SINGLE)]:
         found += apply(pid, patch).pauses_us

@@ -27,6 +27,7 @@ from target import NotMeasured
 
 from suture.cli.output import print_json, print_table
 from suture.error import ExitCode, Refused, SutureError
+from suture.number import BuildId
 from suture.patch.file import PatchFile, read_patch
 from suture.process.change.apply import apply
 from suture.process.change.revert import revert
@@ -142,7 +143,7 @@ def _row(name: str, fix: Mapping[str, Any], server: Server, folder: Path) -> dic
 def _users(server: Server, build_id: str) -> list[int]:
     """Processes of the cluster that have a binary mapped."""
     ours = set(server.pids)
-    return [p for p in find(build_id) if p in ours]
+    return [p for p in find(BuildId(build_id)) if p in ours]
 
 
 def _users_of(server: Server, patch: PatchFile) -> list[int]:

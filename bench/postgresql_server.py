@@ -23,6 +23,7 @@ from target import NotMeasured
 from suture.command import CommandFailed
 from suture.compile import room
 from suture.elf.file import ElfFile
+from suture.number import BuildId
 from suture.process.see.find import find
 from suture.progress import Progress
 from suture.source import cache
@@ -62,7 +63,7 @@ class Server:
     @property
     def pids(self) -> list[int]:
         """All processes of the cluster, the postmaster first."""
-        return sorted(find(self.build_id), key=lambda pid: (pid != self.postmaster, pid))
+        return sorted(find(BuildId(self.build_id)), key=lambda pid: (pid != self.postmaster, pid))
 
     def command(self, program: str, *words: str) -> list[str]:
         """A client's command line, to be run on the host: it enters the room."""
@@ -173,7 +174,7 @@ def _postmaster(build_id: str, talk: Path) -> int:
     """Of the processes that see our folder, the one whose parent is none of them."""
     ours = [
         p
-        for p in find(build_id)
+        for p in find(BuildId(build_id))
         if Path(f"/proc/{p}/root{_TALK}/ready").exists() and (talk / "ready").samefile(f"/proc/{p}/root{_TALK}/ready")
     ]
     return next(p for p in ours if _parent(p) not in ours)

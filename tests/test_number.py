@@ -14,22 +14,22 @@ ROOT = Path(__file__).resolve().parents[1]
 
 USES = """
 from suture.elf.file import ElfFile
-from suture.number import Address, Bias, BuildId, FileOffset, Vaddr, in_process
+from suture.number import Address, Bias, BuildId, FileOffset, SectionOffset, Vaddr, in_process
 from suture.process.memory import memory
 from suture.process.memory.image import Image
 
 def right(elf: ElfFile, image: Image, at: Vaddr) -> bytes:
     return elf.read_at(at, 8) + memory.read(1, in_process(at, image.bias), 8)
 
-def wrong(elf: ElfFile, image: Image, at: Vaddr, here: Address, offset: FileOffset, patch: str) -> None:
+def wrong(elf: ElfFile, image: Image, at: Vaddr, here: Address, offset: FileOffset, inside: SectionOffset) -> None:
     memory.read(1, at, 8)  # line 11
     memory.read(1, offset, 8)
     elf.read_at(here, 8)
-    elf.read_at(offset, 8)
+    elf.read_at(inside, 8)
     in_process(here, image.bias)
     in_process(at, image.start)
     image.holds(here, 8)
-    known: BuildId = patch
+    known: BuildId = image.path
 """
 FIRST, LAST = 11, 18
 

@@ -24,6 +24,10 @@ Bias = NewType("Bias", int)
 FileOffset = NewType("FileOffset", int)
 """Where something lies in a file, in bytes from its start (p_offset, sh_offset)."""
 
+SectionOffset = NewType("SectionOffset", int)
+"""Where something lies in a section of an object, in bytes from its start (r_offset and st_value of a relocatable
+file)."""
+
 BuildId = NewType("BuildId", str)
 """What identifies a linked file: its GNU build-id, in hex digits. The id of a patch is another thing."""
 

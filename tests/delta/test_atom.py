@@ -13,6 +13,7 @@ import pytest
 from suture.delta.atom import Atom, AtomKind, AtomObject, Reference, is_pc_relative, without_fields
 from suture.elf.abi import R
 from suture.elf.file import ElfFile
+from suture.number import SectionOffset
 from tests.delta.compiled import object_of, unit
 
 C = """
@@ -174,7 +175,13 @@ def test_users_are_functions_that_refer_directly_or_through_constants(obj: AtomO
 def test_fields_are_left_out_of_the_bytes(obj: AtomObject) -> None:
     assert without_fields(b"abcdefgh", []) == b"abcdefgh"
     assert (
-        without_fields(b"abcdefghijkl", [Reference(1, R.PC32, None, "x", 0, 0), Reference(6, R.R_8, None, "x", 0, 0)])
+        without_fields(
+            b"abcdefghijkl",
+            [
+                Reference(SectionOffset(1), R.PC32, None, "x", SectionOffset(0), 0),
+                Reference(SectionOffset(6), R.R_8, None, "x", SectionOffset(0), 0),
+            ],
+        )
         == b"a\0\0\0\0f\0hijkl"
     )
     assert (

@@ -9,6 +9,7 @@ from suture.delta.correlation import base_name, pair_atoms
 from suture.elf.abi import R, SectionFlag, SectionType, SymbolBind, SymbolType
 from suture.elf.file import ElfFile
 from suture.elf.object_writer import NewRelocation, NewSection, NewSymbol, write_object
+from suture.number import SectionOffset
 
 A, W, X = SectionFlag.ALLOC, SectionFlag.WRITE, SectionFlag.EXECINSTR
 KINDS = {
@@ -32,11 +33,15 @@ def obj(*rows: Row) -> AtomObject:
     sections, symbols = [], []
     for kind, name, data, refers in rows:
         prefix, flags, symbol_type = KINDS[kind]
-        relocations = [NewRelocation(8 + 4 * n, R.PC32, r, -4) for n, r in enumerate(refers)]
+        relocations = [NewRelocation(SectionOffset(8 + 4 * n), R.PC32, r, -4) for n, r in enumerate(refers)]
         raw = data.ljust(8 + 4 * len(refers), b"\x90")
         sh_type = SectionType.NOBITS if kind == "bss" else SectionType.PROGBITS
         sections.append(NewSection(prefix + name, flags, raw, 8, sh_type, len(raw), relocations))
-        symbols.append(NewSymbol(name, prefix + name, 0, len(raw), symbol_type or SymbolType.NOTYPE, SymbolBind.LOCAL))
+        symbols.append(
+            NewSymbol(
+                name, prefix + name, SectionOffset(0), len(raw), symbol_type or SymbolType.NOTYPE, SymbolBind.LOCAL
+            )
+        )
     return AtomObject(ElfFile(write_object(sections, symbols)))
 
 

@@ -12,26 +12,32 @@ from elftools.elf.elffile import ELFFile
 from suture.elf.abi import R, SectionFlag, SectionType, SymbolBind, SymbolType
 from suture.elf.file import ElfFile
 from suture.elf.object_writer import NewRelocation, NewSection, NewSymbol, write_object
+from suture.number import SectionOffset
 
 CODE = SectionFlag.ALLOC | SectionFlag.EXECINSTR
 SECTIONS = [
-    NewSection(".text", CODE, b"\xe8\0\0\0\0\xc3", 16, relocations=[NewRelocation(1, R.PLT32, "outside", -4)]),
+    NewSection(
+        ".text", CODE, b"\xe8\0\0\0\0\xc3", 16, relocations=[NewRelocation(SectionOffset(1), R.PLT32, "outside", -4)]
+    ),
     NewSection(".bss", SectionFlag.ALLOC | SectionFlag.WRITE, b"", 32, SectionType.NOBITS, 100),
     NewSection(
         ".data",
         SectionFlag.ALLOC | SectionFlag.WRITE,
         b"12345678abc",
         8,
-        relocations=[NewRelocation(0, R.R_64, "f", 7), NewRelocation(3, R.R_32, "here", 0)],
+        relocations=[
+            NewRelocation(SectionOffset(0), R.R_64, "f", 7),
+            NewRelocation(SectionOffset(3), R.R_32, "here", 0),
+        ],
     ),
     NewSection(".rodata", SectionFlag.ALLOC, b"z", 0),
 ]
 SYMBOLS = [
-    NewSymbol("f", ".text", 0, 6, SymbolType.FUNC),
+    NewSymbol("f", ".text", SectionOffset(0), 6, SymbolType.FUNC),
     NewSymbol("outside", None),
-    NewSymbol("here", ".data", 8, 3, SymbolType.OBJECT, SymbolBind.LOCAL),
-    NewSymbol("weak", ".bss", 4, 8, SymbolType.OBJECT, SymbolBind.WEAK),
-    NewSymbol("there", ".rodata", 0, 1, SymbolType.OBJECT, SymbolBind.LOCAL),
+    NewSymbol("here", ".data", SectionOffset(8), 3, SymbolType.OBJECT, SymbolBind.LOCAL),
+    NewSymbol("weak", ".bss", SectionOffset(4), 8, SymbolType.OBJECT, SymbolBind.WEAK),
+    NewSymbol("there", ".rodata", SectionOffset(0), 1, SymbolType.OBJECT, SymbolBind.LOCAL),
 ]
 
 
@@ -154,7 +160,7 @@ def test_our_own_reader_agrees(raw: bytes) -> None:
 def test_the_linker_links_it_and_it_runs(tmp_path: Path) -> None:
     (tmp_path / "f.o").write_bytes(write_object(
         [NewSection(".text", CODE, bytes.fromhex("b82a000000c3"), 16), NewSection(".note.GNU-stack", 0, b"")],
-        [NewSymbol("answer", ".text", 0, 6, SymbolType.FUNC)],
+        [NewSymbol("answer", ".text", SectionOffset(0), 6, SymbolType.FUNC)],
     ))  # fmt: skip
     (tmp_path / "m.c").write_text("int answer(void); int main(void) { return answer(); }")
     subprocess.run(["gcc", "-o", tmp_path / "m", tmp_path / "m.c", tmp_path / "f.o"], check=True)
@@ -180,4 +186,6 @@ def test_what_names_nothing_is_an_error() -> None:
     with pytest.raises(KeyError):
         write_object([], [NewSymbol("x", ".nowhere")])
     with pytest.raises(KeyError):
-        write_object([NewSection(".t", 0, bytes(4), relocations=[NewRelocation(0, R.R_32, "nobody", 0)])], [])
+        write_object(
+            [NewSection(".t", 0, bytes(4), relocations=[NewRelocation(SectionOffset(0), R.R_32, "nobody", 0)])], []
+        )

@@ -6,6 +6,7 @@ from suture.delta.ledger import Account, Fate, FileAccount, Ledger
 from suture.kernel.check import KernelFacts
 from suture.kernel.livepatch import LoadedPatch
 from suture.kernel.manifest import KernelFunction, KernelManifest, KernelPatch, KernelTarget
+from suture.number import BuildId, Vaddr
 from suture.patch.manifest import FixFact
 
 WHOLE = Ledger((FileAccount("drivers/tty/vt/vt_ioctl.c", (Account(Fate.PATCHED, functions=("vmlinux:vt_ioctl",)),)),))
@@ -15,9 +16,11 @@ RELEASE, BUILD_ID = "6.1.0-50-amd64", "06f8bde3"
 def manifest(replace: bool = False, objects: dict[str, str] | None = None) -> KernelManifest:
     return KernelManifest(
         module="suture_new_00000001",
-        target=KernelTarget(RELEASE, "6.1.176-1", BUILD_ID),
+        target=KernelTarget(RELEASE, "6.1.176-1", BuildId(BUILD_ID)),
         fixes=(FixFact("a.patch", ("CVE-2026-1111",), "00", WHOLE),),
-        functions=(KernelFunction("vmlinux", "vt_ioctl", 0, 0xFFFFFFFF81000000, 64, "drivers/tty/vt/vt_ioctl.c"),),
+        functions=(
+            KernelFunction("vmlinux", "vt_ioctl", 0, Vaddr(0xFFFFFFFF81000000), 64, "drivers/tty/vt/vt_ioctl.c"),
+        ),
         effective="",
         replace=replace,
         keep=(),

@@ -14,6 +14,7 @@ from suture.elf.call_frame import Common, entries
 from suture.elf.object_writer import NewRelocation
 from suture.make import eh_frame
 from suture.make.eh_frame import EhFrame
+from suture.number import SectionOffset
 
 PUSH = b"\x0c\x07\x08\x90\x01"
 
@@ -54,9 +55,9 @@ def test_entries_of_one_kind_share_what_is_common_to_them() -> None:
     assert [f.cie.offset for f in fdes] == [cies[0].offset, cies[0].offset, cies[1].offset]
     places = [e.start.offset for e in entries(bytes(out.data))]
     assert out.relocations == [
-        NewRelocation(places[0], R.PC32, "f", 0),
-        NewRelocation(places[1], R.PC32, "g", 64),
-        NewRelocation(places[2], R.PC32, "h", 0),
+        NewRelocation(SectionOffset(places[0]), R.PC32, "f", 0),
+        NewRelocation(SectionOffset(places[1]), R.PC32, "g", 64),
+        NewRelocation(SectionOffset(places[2]), R.PC32, "h", 0),
     ]
     assert [f.header.CIE_pointer for f in fdes] == [f.offset + 4 - f.cie.offset for f in fdes]
     assert len(out.data) % 4 == 0 and out.data[-4:] == bytes(4)
@@ -106,15 +107,15 @@ def test_handlers_and_personality_are_named_by_relocations() -> None:
         0x1B,
     )
     assert out.relocations == [
-        NewRelocation(one.common.personality.offset, R.GOTPCREL, "slot of routine", 0),
-        NewRelocation(one.start.offset, R.PC32, "f", 16),
-        NewRelocation(one.table.offset, R.PC32, "table", 24),
-        NewRelocation(two.start.offset, R.PC32, "g", 0),
+        NewRelocation(SectionOffset(one.common.personality.offset), R.GOTPCREL, "slot of routine", 0),
+        NewRelocation(SectionOffset(one.start.offset), R.PC32, "f", 16),
+        NewRelocation(SectionOffset(one.table.offset), R.PC32, "table", 24),
+        NewRelocation(SectionOffset(two.start.offset), R.PC32, "g", 0),
     ]  # fmt: skip
     assert two.table.value == 0
     many = made(*((frame(0, 8, personality="routine", code=b"\x41" * n), "f", ("table", n)) for n in range(1, 40, 3)))
     assert [r for r in many.relocations if r.symbol == "table"] == [
-        NewRelocation(e.table.offset, R.PC32, "table", n)
+        NewRelocation(SectionOffset(e.table.offset), R.PC32, "table", n)
         for n, e in zip(range(1, 40, 3), entries(bytes(many.data)), strict=True)
         if e.table is not None
     ]

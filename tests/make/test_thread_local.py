@@ -14,6 +14,7 @@ from suture.elf.file import ElfFile
 from suture.make import thread_local
 from suture.make.thread_local import KINDS, Edit, edit
 from suture.match.linker_edit import Kind
+from suture.number import SectionOffset, Vaddr
 
 # each sequence is followed at once by a reference of its own, which the edit must leave alone
 NEXT = "movl other(%rip), %eax\n"
@@ -75,7 +76,12 @@ def references(elf: ElfFile) -> list[Reference]:
     section = elf.section(".text.f")
     assert section is not None
     rows = elf.relocations_by_section[section.index]
-    return [Reference(r.r_offset, r.r_type, None, elf.symbols[r.symbol].name or "x", 0, r.r_addend) for r in rows]
+    return [
+        Reference(
+            SectionOffset(r.r_offset), r.r_type, None, elf.symbols[r.symbol].name or "x", SectionOffset(0), r.r_addend
+        )
+        for r in rows
+    ]
 
 
 def rewritten(data: bytes, refs: list[Reference], facts: dict[Kind, int]) -> tuple[bytes, list[Reference]]:
@@ -140,7 +146,7 @@ def test_with_a_slot_of_the_running_code_only_the_field_changes(name: str, kind:
     data, refs = part(made, ".text.f"), references(made)
     first = refs[0]
     facts = {k: None for k in KINDS} | {kind: 0x5008}
-    assert edit(data, first, facts) == Edit(((first.offset, bytes(4)),), slot=0x5008)
+    assert edit(data, first, facts) == Edit(((first.offset, bytes(4)),), slot=Vaddr(0x5008))
     # the call of __tls_get_addr stays a call
     _, left = rewritten(data, refs, {kind: 0x5008, Kind.MODULE_OFFSET: 24})
     assert [r.symbol for r in left if r.r_type not in thread_local.TYPES] == [

@@ -11,6 +11,7 @@ from suture.elf.abi import R, SectionFlag, SymbolBind, SymbolType
 from suture.elf.object_writer import NewRelocation, NewSection, NewSymbol, write_object
 from suture.kernel.manifest import SECTION
 from suture.make_kernel.module import ModuleFailed, finish
+from suture.number import SectionOffset
 
 _SYMBOL = ".klp.sym.vmlinux.hidden,2"
 
@@ -21,9 +22,12 @@ def module(symbol: str = "kfree") -> bytes:
         SectionFlag.ALLOC | SectionFlag.EXECINSTR,
         bytes(32),
         16,
-        relocations=[NewRelocation(1, R.PLT32, symbol, -4), NewRelocation(9, R.PC32, _SYMBOL, -4)],
+        relocations=[
+            NewRelocation(SectionOffset(1), R.PLT32, symbol, -4),
+            NewRelocation(SectionOffset(9), R.PC32, _SYMBOL, -4),
+        ],
     )
-    own = NewSymbol("f", ".text", 0, 32, SymbolType.FUNC)
+    own = NewSymbol("f", ".text", SectionOffset(0), 32, SymbolType.FUNC)
     return write_object([text], [own, NewSymbol(symbol, None, bind=SymbolBind.GLOBAL), NewSymbol(_SYMBOL, None)])
 
 
@@ -48,10 +52,10 @@ def test_a_symbol_of_another_module_is_filled_in_with_the_object_that_uses_it(tm
         SectionFlag.ALLOC | SectionFlag.EXECINSTR,
         bytes(32),
         16,
-        relocations=[NewRelocation(1, R.PLT32, "fou:.klp.sym.udp_tunnel.udp_sock_create4,0", -4)],
+        relocations=[NewRelocation(SectionOffset(1), R.PLT32, "fou:.klp.sym.udp_tunnel.udp_sock_create4,0", -4)],
     )
     symbols = [
-        NewSymbol("f", ".text", 0, 32, SymbolType.FUNC),
+        NewSymbol("f", ".text", SectionOffset(0), 32, SymbolType.FUNC),
         NewSymbol("fou:.klp.sym.udp_tunnel.udp_sock_create4,0", None),
     ]
     said = readelf(tmp_path, finish(write_object([text], symbols), b"{}", frozenset()), "--relocs", "--symbols")

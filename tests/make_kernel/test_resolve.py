@@ -13,6 +13,7 @@ from suture.make_kernel.change import KernelChange
 from suture.make_kernel.image import KernelImage
 from suture.make_kernel.object import LEFT, WRITTEN_OVER, KernelReference
 from suture.make_kernel.resolve import Exported, Exports, Internal, KernelResolver, Livepatched, Overwritten
+from suture.number import SectionOffset
 from suture.refusal import Refusal
 from tests.make_kernel.test_change import BASE, HELPER, QUIET_EDIT, F, N, change
 
@@ -121,7 +122,7 @@ def test_whoever_takes_the_address_of_a_replaced_function_means_the_one_that_all
     )
     c = made(("x + 1", "x + 2"), HELPER, base=base)
     assert resolved(c, "f", "helper") == Livepatched("vmlinux", "helper", 0)
-    inside = replace(to(c, "f", "helper"), value=4)
+    inside = replace(to(c, "f", "helper"), value=SectionOffset(4))
     assert resolver(c).resolve(0, c.post.functions["f"].hot, inside) == Internal(0, atom(c, "helper").index)
 
 

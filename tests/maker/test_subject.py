@@ -6,6 +6,7 @@ import subprocess
 from pathlib import Path
 
 from suture.maker.subject import Mapped, NamedSource, find, place
+from suture.number import BuildId
 from suture.progress import silent
 from suture.source.origin import codename
 
@@ -42,15 +43,15 @@ def test_a_process_in_a_chroot_is_told_by_the_records_inside(tmp_path: Path) -> 
 
 
 def test_a_file_lies_in_the_root_of_the_process_or_in_that_which_it_left() -> None:
-    inside = Mapped(Path("/proc/7/root"), Path("/usr/lib/libz.so.1"), "ab")
-    assert place("/srv/jail/usr/lib/libz.so.1 (deleted)", "ab", 7, "/srv/jail", True) == inside
-    assert place("/usr/lib/libz.so.1", "ab", 7, "/", True) == inside
+    inside = Mapped(Path("/proc/7/root"), Path("/usr/lib/libz.so.1"), BuildId("ab"))
+    assert place("/srv/jail/usr/lib/libz.so.1 (deleted)", BuildId("ab"), 7, "/srv/jail", True) == inside
+    assert place("/usr/lib/libz.so.1", BuildId("ab"), 7, "/", True) == inside
     # mapped before the chroot: sshd's children
-    assert place("/usr/lib/libz.so.1", "ab", 7, "/run/sshd", True) == Mapped(
-        Path("/"), Path("/usr/lib/libz.so.1"), "ab"
+    assert place("/usr/lib/libz.so.1", BuildId("ab"), 7, "/run/sshd", True) == Mapped(
+        Path("/"), Path("/usr/lib/libz.so.1"), BuildId("ab")
     )
-    assert place("/usr/lib/libz.so.1", "ab", 7, "/jail", False) is None
-    assert place("/srv/jail-2/x", "ab", 7, "/srv/jail", False) is None
+    assert place("/usr/lib/libz.so.1", BuildId("ab"), 7, "/jail", False) is None
+    assert place("/srv/jail-2/x", BuildId("ab"), 7, "/srv/jail", False) is None
 
 
 def test_the_release_of_a_root_is_read_from_a_file_and_nothing_else(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from suture.elf import abi
 from suture.elf.abi import SectionFlag, SectionType, SymbolType
 from suture.elf.file import ElfFile
 from suture.elf.object_writer import NewRelocation, NewSection, NewSymbol, write_object
-from suture.number import Address, Bias, BuildId, Vaddr
+from suture.number import Address, Bias, BuildId, SectionOffset, Vaddr
 from suture.patch.file import MANIFEST_SECTION, parse_patch, read_patch
 from suture.patch.link import Place, lay_out, link, slots_read
 from suture.patch.manifest import (
@@ -47,14 +47,17 @@ def patch(flags: int = CODE, bss: int = 64, align: int = 16, manifest: Manifest 
         flags,
         b"\x90" * 40,
         align,
-        relocations=[NewRelocation(2, abi.R.GOTPCRELX, "g@got", -4), NewRelocation(9, abi.R.PLT32, "h", -4)],
+        relocations=[
+            NewRelocation(SectionOffset(2), abi.R.GOTPCRELX, "g@got", -4),
+            NewRelocation(SectionOffset(9), abi.R.PLT32, "h", -4),
+        ],
     )
     orig = NewSection(".text.orig", CODE, b"\x90" * 16, 16)
     zero = NewSection(".bss", SectionFlag.ALLOC | SectionFlag.WRITE, b"", 8, SectionType.NOBITS, bss)
     own = NewSection(MANIFEST_SECTION, 0, manifest.to_json())
     symbols = [
-        NewSymbol("f", ".text", 0, 40, SymbolType.FUNC),
-        NewSymbol("f.orig", ".text.orig", 0, 16, SymbolType.FUNC),
+        NewSymbol("f", ".text", SectionOffset(0), 40, SymbolType.FUNC),
+        NewSymbol("f.orig", ".text.orig", SectionOffset(0), 16, SymbolType.FUNC),
     ]
     return seal(write_object([text, orig, zero, own], [*symbols, NewSymbol("g@got", None), NewSymbol("h", None)]))
 
@@ -168,8 +171,8 @@ def with_parts(
     orig = NewSection(".text.orig", CODE, b"\x90" * 16, 16)
     own = NewSection(MANIFEST_SECTION, 0, manifest.to_json())
     functions = [
-        NewSymbol("f", ".text", 0, 40, SymbolType.FUNC),
-        NewSymbol("f.orig", ".text.orig", 0, 16, SymbolType.FUNC),
+        NewSymbol("f", ".text", SectionOffset(0), 40, SymbolType.FUNC),
+        NewSymbol("f.orig", ".text.orig", SectionOffset(0), 16, SymbolType.FUNC),
     ]
     return seal(write_object([text, orig, own, *sections], [*functions, *symbols]))
 
@@ -202,7 +205,7 @@ def test_an_alignment_is_a_power_of_two_up_to_a_page(align: int) -> None:
 
 def relocated(offset: int, r_type: int, symbol: int) -> bytes:
     """A patch whose first relocation has these fields."""
-    data = bytearray(with_parts(relocations=[NewRelocation(0, abi.R.R_64, "f", 0)]))
+    data = bytearray(with_parts(relocations=[NewRelocation(SectionOffset(0), abi.R.R_64, "f", 0)]))
     elf = ElfFile(bytes(data))
     section = elf.section(".rela.text")
     assert section is not None
@@ -222,14 +225,21 @@ def test_a_relocation_lies_inside_its_section_and_names_a_symbol_that_is_there()
 
 def test_a_symbol_of_a_relocation_lies_in_what_is_placed() -> None:
     aside = NewSection(".debug", 0, b"12345678")
-    rows = [NewRelocation(0, abi.R.R_64, "aside", 0)]
+    rows = [NewRelocation(SectionOffset(0), abi.R.R_64, "aside", 0)]
     told = "symbol aside is in no section that is placed"
-    assert refusal(with_parts(aside, relocations=rows, symbols=[NewSymbol("aside", ".debug", 0, 8)])) == told
+    assert (
+        refusal(with_parts(aside, relocations=rows, symbols=[NewSymbol("aside", ".debug", SectionOffset(0), 8)]))
+        == told
+    )
     placed = replace(aside, sh_flags=SectionFlag.ALLOC)
-    assert refusal(with_parts(placed, relocations=rows, symbols=[NewSymbol("aside", ".debug", 0, 8)])) == ""
-    assert refusal(with_parts(aside, symbols=[NewSymbol("aside", ".debug", 0, 8)])) == ""  # nothing refers to it
+    assert (
+        refusal(with_parts(placed, relocations=rows, symbols=[NewSymbol("aside", ".debug", SectionOffset(0), 8)])) == ""
+    )
+    assert (
+        refusal(with_parts(aside, symbols=[NewSymbol("aside", ".debug", SectionOffset(0), 8)])) == ""
+    )  # nothing refers to it
     # in a section that is not there
-    data = bytearray(with_parts(placed, relocations=rows, symbols=[NewSymbol("aside", ".debug", 0, 8)]))
+    data = bytearray(with_parts(placed, relocations=rows, symbols=[NewSymbol("aside", ".debug", SectionOffset(0), 8)]))
     elf = ElfFile(bytes(data))
     table, symbol = elf.section(".symtab"), next(s for s in elf.symbols if s.name == "aside")
     assert table is not None
@@ -269,21 +279,23 @@ def test_new_code_lies_inside_a_section_of_code() -> None:
         data = NewSection(".data", SectionFlag.ALLOC | SectionFlag.WRITE, bytes(64), 8)
         aside = NewSection(".aside", SectionFlag.EXECINSTR, bytes(64), 8)
         own = NewSection(MANIFEST_SECTION, 0, MANIFEST.to_json())
-        return refusal(seal(write_object([text, data, aside, own], [symbol, NewSymbol("f.orig", ".text", 0, 16)])))
+        return refusal(
+            seal(write_object([text, data, aside, own], [symbol, NewSymbol("f.orig", ".text", SectionOffset(0), 16)]))
+        )
 
     assert (
-        told(NewSymbol("f", ".text", 0, 40))
-        == told(NewSymbol("f", ".text", 39, 0))
-        == told(NewSymbol("f", ".text", 30, 10))
+        told(NewSymbol("f", ".text", SectionOffset(0), 40))
+        == told(NewSymbol("f", ".text", SectionOffset(39), 0))
+        == told(NewSymbol("f", ".text", SectionOffset(30), 10))
         == ""
     )
     for odd in (
-        NewSymbol("f", ".text", 1, 40),
-        NewSymbol("f", ".text", 40, 0),
-        NewSymbol("f", ".data", 0, 8),
-        NewSymbol("f", ".aside", 0, 8),
+        NewSymbol("f", ".text", SectionOffset(1), 40),
+        NewSymbol("f", ".text", SectionOffset(40), 0),
+        NewSymbol("f", ".data", SectionOffset(0), 8),
+        NewSymbol("f", ".aside", SectionOffset(0), 8),
         NewSymbol("f", None),
-        NewSymbol("g", ".text", 0, 8),
+        NewSymbol("g", ".text", SectionOffset(0), 8),
     ):
         assert told(odd) == "no code for f", odd
 
@@ -324,7 +336,7 @@ def test_an_import_has_a_name() -> None:
 
 
 def test_relocations_apply_to_a_section_that_is_there() -> None:
-    data = bytearray(with_parts(relocations=[NewRelocation(0, abi.R.R_64, "f", 0)]))
+    data = bytearray(with_parts(relocations=[NewRelocation(SectionOffset(0), abi.R.R_64, "f", 0)]))
     elf = ElfFile(bytes(data))
     section = elf.section(".rela.text")
     header = struct.unpack_from("<Q", data, 0x28)[0]

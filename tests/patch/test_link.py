@@ -13,7 +13,7 @@ import pytest
 from suture.elf.abi import R, SectionFlag, SectionType, SymbolType
 from suture.elf.file import ElfFile
 from suture.elf.object_writer import NewRelocation, NewSection, NewSymbol, write_object
-from suture.number import Address, Bias, BuildId, Vaddr
+from suture.number import Address, Bias, BuildId, SectionOffset, Vaddr
 from suture.patch import finder
 from suture.patch.file import PatchFile, parse_patch
 from suture.patch.link import Place, Runtime, lay_out, link
@@ -58,11 +58,11 @@ def patch_of(
         *more,
     ]
     symbols = [
-        NewSymbol("f", ".text", 0, 200, SymbolType.FUNC),
-        NewSymbol("f.orig", ".text.orig", 0, 16, SymbolType.FUNC),
-        NewSymbol("constant", ".rodata", 0, 8, SymbolType.OBJECT),
-        NewSymbol("variable", ".data", 8, 8, SymbolType.OBJECT),
-        NewSymbol("zeros", ".bss", 16, 8, SymbolType.OBJECT),
+        NewSymbol("f", ".text", SectionOffset(0), 200, SymbolType.FUNC),
+        NewSymbol("f.orig", ".text.orig", SectionOffset(0), 16, SymbolType.FUNC),
+        NewSymbol("constant", ".rodata", SectionOffset(0), 8, SymbolType.OBJECT),
+        NewSymbol("variable", ".data", SectionOffset(8), 8, SymbolType.OBJECT),
+        NewSymbol("zeros", ".bss", SectionOffset(16), 8, SymbolType.OBJECT),
         *(NewSymbol(name, None) for name in SYMBOLS),
     ]
     return parse_patch(seal(write_object(sections, symbols)), "test")
@@ -79,17 +79,17 @@ PLACE = Place(
 
 def test_fields_hold_what_gnu_ld_would_write(tmp_path: Path) -> None:
     rows = [
-        NewRelocation(8, R.PC32, "constant", -4),
-        NewRelocation(16, R.PC32, "variable", 4),
-        NewRelocation(24, R.PLT32, "image", -4),
-        NewRelocation(32, R.PC64, "zeros", 0),
-        NewRelocation(40, R.R_64, "zeros", 24),
-        NewRelocation(48, R.PC32, "image", 12),
+        NewRelocation(SectionOffset(8), R.PC32, "constant", -4),
+        NewRelocation(SectionOffset(16), R.PC32, "variable", 4),
+        NewRelocation(SectionOffset(24), R.PLT32, "image", -4),
+        NewRelocation(SectionOffset(32), R.PC64, "zeros", 0),
+        NewRelocation(SectionOffset(40), R.R_64, "zeros", 24),
+        NewRelocation(SectionOffset(48), R.PC32, "image", 12),
     ]
     data = [
-        NewRelocation(0, R.R_64, "f", 0),
-        NewRelocation(16, R.R_64, "image", 0x10),
-        NewRelocation(24, R.R_64, "constant", 2),
+        NewRelocation(SectionOffset(0), R.R_64, "f", 0),
+        NewRelocation(SectionOffset(16), R.R_64, "image", 0x10),
+        NewRelocation(SectionOffset(24), R.R_64, "constant", 2),
     ]
     patch = patch_of(rows, data)
     layout = lay_out(patch)
@@ -119,11 +119,11 @@ def test_fields_hold_what_gnu_ld_would_write(tmp_path: Path) -> None:
 def test_slots_of_the_target_are_used_and_imports_go_through_slots_of_the_patch() -> None:
     patch = patch_of(
         [
-            NewRelocation(0, R.GOTPCREL, "slot", -4),
-            NewRelocation(8, R.R_64, "slot", 0),
-            NewRelocation(16, R.REX_GOTPCRELX, "import", -4),
-            NewRelocation(24, R.PLT32, "import", -4),
-            NewRelocation(32, R.GOTPCRELX, "variable", -4),
+            NewRelocation(SectionOffset(0), R.GOTPCREL, "slot", -4),
+            NewRelocation(SectionOffset(8), R.R_64, "slot", 0),
+            NewRelocation(SectionOffset(16), R.REX_GOTPCRELX, "import", -4),
+            NewRelocation(SectionOffset(24), R.PLT32, "import", -4),
+            NewRelocation(SectionOffset(32), R.GOTPCRELX, "variable", -4),
         ]
     )
     layout = lay_out(patch)
@@ -150,7 +150,7 @@ def test_slots_of_the_target_are_used_and_imports_go_through_slots_of_the_patch(
 def test_a_field_that_does_not_reach_is_an_error_and_nothing_is_cut_off() -> None:
     far = Place(Address(BASE + (8 << 30)), Bias(BIAS), PLACE.slots, PLACE.imports, PLACE.original)
     for kind in (R.PC32, R.R_32, R.R_32S):
-        patch = patch_of([NewRelocation(8, kind, "image", 0)])
+        patch = patch_of([NewRelocation(SectionOffset(8), kind, "image", 0)])
         with pytest.raises(BadPatch):
             link(patch, lay_out(patch), far)
 
@@ -193,9 +193,9 @@ def test_stubs_and_jumps_are_what_a_disassembler_reads(tmp_path: Path) -> None:
 
 def test_addresses_of_the_record_are_those_of_the_layout() -> None:
     rows = [
-        NewRelocation(8, R.PLT32, "import", -4),
-        NewRelocation(16, R.GOTPCREL, "image", -4),
-        NewRelocation(24, R.GOTPCREL, "slot", -4),
+        NewRelocation(SectionOffset(8), R.PLT32, "import", -4),
+        NewRelocation(SectionOffset(16), R.GOTPCREL, "image", -4),
+        NewRelocation(SectionOffset(24), R.GOTPCREL, "slot", -4),
     ]
     patch = patch_of(rows)
     layout = lay_out(patch)
@@ -220,10 +220,10 @@ def test_addresses_of_the_record_are_those_of_the_layout() -> None:
 
 def test_slots_and_thunks_lead_to_what_the_process_says() -> None:
     rows = [
-        NewRelocation(8, R.PLT32, "import", -4),
-        NewRelocation(16, R.GOTPCREL, "image", -4),
-        NewRelocation(24, R.GOTPCREL, "slot", -4),
-        NewRelocation(32, R.PLT32, "slot", -4),
+        NewRelocation(SectionOffset(8), R.PLT32, "import", -4),
+        NewRelocation(SectionOffset(16), R.GOTPCREL, "image", -4),
+        NewRelocation(SectionOffset(24), R.GOTPCREL, "slot", -4),
+        NewRelocation(SectionOffset(32), R.PLT32, "slot", -4),
     ]
     patch = patch_of(rows)
     layout = lay_out(patch)
@@ -248,7 +248,7 @@ def test_slots_and_thunks_lead_to_what_the_process_says() -> None:
 
 def test_fields_reach_so_far_and_no_further() -> None:
     def linked(r_type: int, addend: int) -> int:
-        patch = patch_of([NewRelocation(8, r_type, "absolute", addend)])
+        patch = patch_of([NewRelocation(SectionOffset(8), r_type, "absolute", addend)])
         layout = lay_out(patch)
         raw = link(patch, layout, replace(PLACE, imports={**PLACE.imports, "absolute": Address(0)}))
         return int(struct.unpack_from("<I", raw.text, layout.sections[1] + 8)[0])
@@ -290,7 +290,9 @@ def call_frames(*sizes: tuple[int, int]) -> bytes:
 def unwound(*rows: tuple[str, int, int]) -> PatchFile:
     """A patch whose unwind tables describe (symbol, offset in it, size)."""
     frames = call_frames(*((size, offset) for _, offset, size in rows))
-    starts = [NewRelocation(20 + 20 * n + 8, R.PC32, name, offset) for n, (name, offset, _) in enumerate(rows)]
+    starts = [
+        NewRelocation(SectionOffset(20 + 20 * n + 8), R.PC32, name, offset) for n, (name, offset, _) in enumerate(rows)
+    ]
     return patch_of([], more=[NewSection(".eh_frame", A, frames, 8, relocations=starts)])
 
 
@@ -401,7 +403,13 @@ def section_number(patch: PatchFile, name: str) -> int:
 
 
 def test_addresses_wrap_at_the_end_of_memory_and_keep_every_bit() -> None:
-    patch = patch_of([], [NewRelocation(0, R.R_64, "image", 1), NewRelocation(16, R.R_64, "image", -0x1235)])
+    patch = patch_of(
+        [],
+        [
+            NewRelocation(SectionOffset(0), R.R_64, "image", 1),
+            NewRelocation(SectionOffset(16), R.R_64, "image", -0x1235),
+        ],
+    )
     layout = lay_out(patch)
     low = replace(PLACE, bias=Bias(-0x1233 % (1 << 64)))
     linked = link(patch, layout, low)

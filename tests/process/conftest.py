@@ -22,7 +22,7 @@ from suture.elf.file import ElfFile
 from suture.elf.object_writer import NewRelocation, NewSection, NewSymbol, write_object
 from suture.make.entry import plan_entry
 from suture.match.proof import MatchedUnit, Proof
-from suture.number import BuildId, Vaddr
+from suture.number import BuildId, SectionOffset, Vaddr
 from suture.patch.consistency import Consistency
 from suture.patch.file import PatchFile, parse_patch
 from suture.patch.manifest import (
@@ -80,10 +80,14 @@ def make_patch(
         entry = plan_entry(body, Vaddr(old.st_value))
         assert not isinstance(entry, Refusal), entry
         start = len(thunks)
-        relocations += [NewRelocation(start + r.r_offset, r.r_type, r.symbol, r.r_addend) for r in entry.relocations]
+        relocations += [
+            NewRelocation(SectionOffset(start + r.r_offset), r.r_type, r.symbol, r.r_addend) for r in entry.relocations
+        ]
         symbols |= {n: ImportedSymbol(SymbolKind.IMAGE, a) for n, a in entry.symbols.items()}
         thunks += entry.thunk
-        defined.append(NewSymbol(f"{function}.orig", ".text.orig", start, len(entry.thunk), SymbolType.FUNC))
+        defined.append(
+            NewSymbol(f"{function}.orig", ".text.orig", SectionOffset(start), len(entry.thunk), SymbolType.FUNC)
+        )
         thunks += b"\xcc" * (-len(thunks) % 16)
         rows[function] = ReplacedFunction(
             function, Vaddr(old.st_value), old.st_size, hashlib.sha256(body).hexdigest(), entry.entry, entry.displaced,

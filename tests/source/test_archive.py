@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from suture.error import NotFound
+from suture.number import BuildId
 from suture.source.archive import archive_for
 from suture.source.origin import build_id_of, identify
 
@@ -48,7 +49,7 @@ def test_a_binary_that_was_replaced_on_disk_is_found_by_its_build_id(tmp_path: P
     assert (found.source, found.source_version) == ("expat", "2.5.0-1+deb12u2")
     assert build_id_of(found.file) == build_id_of(shipped)
     with pytest.raises(NotFound, match=r"tried 2\.5\.0"):
-        identify(path, "00" * 20, host, archive=archive)
+        identify(path, BuildId("00" * 20), host, archive=archive)
 
 
 def test_the_file_that_lies_on_disk_is_told_by_dpkg_alone() -> None:

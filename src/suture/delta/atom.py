@@ -19,6 +19,7 @@ from suture.elf.abi import SHN_ABS, R, SectionFlag, SectionType, SymbolBind, Sym
 from suture.elf.call_frame import BadCallFrame
 from suture.elf.fact import Section, Symbol
 from suture.elf.file import ElfFile
+from suture.number import SectionOffset
 
 
 class AtomKind(Enum):
@@ -41,11 +42,11 @@ class Reference:
     `value` is the target symbol's offset in its section (0 for externals), `addend` the relocation's own.
     """
 
-    offset: int
+    offset: SectionOffset
     r_type: int
     section: int | None
     symbol: str
-    value: int
+    value: SectionOffset
     addend: int
 
 
@@ -359,11 +360,27 @@ class AtomObject:
             if symbol.has_section:
                 value = symbol.st_value - self.pads.get(symbol.st_shndx, 0)
                 references.append(
-                    Reference(row.r_offset - pad, row.r_type, symbol.st_shndx, symbol.name, value, row.r_addend)
+                    Reference(
+                        SectionOffset(row.r_offset - pad),
+                        row.r_type,
+                        symbol.st_shndx,
+                        symbol.name,
+                        SectionOffset(value),
+                        row.r_addend,
+                    )
                 )
             else:
                 value = symbol.st_value if symbol.st_shndx == SHN_ABS else 0
-                references.append(Reference(row.r_offset - pad, row.r_type, None, symbol.name, value, row.r_addend))
+                references.append(
+                    Reference(
+                        SectionOffset(row.r_offset - pad),
+                        row.r_type,
+                        None,
+                        symbol.name,
+                        SectionOffset(value),
+                        row.r_addend,
+                    )
+                )
         if pad:
             symbols = tuple(replace(s, st_value=s.st_value - pad) for s in symbols)
         return Atom(

@@ -8,6 +8,9 @@ from dataclasses import dataclass
 
 from suture.elf import abi
 from suture.elf.abi import SectionFlag, SectionType, SymbolBind
+from suture.number import SectionOffset
+
+_START = SectionOffset(0)
 
 
 @dataclass(frozen=True)
@@ -16,7 +19,7 @@ class NewSymbol:
 
     name: str
     section: str | None
-    st_value: int = 0
+    st_value: SectionOffset = _START
     st_size: int = 0
     type: int = abi.SymbolType.NOTYPE
     bind: int = SymbolBind.GLOBAL
@@ -26,7 +29,7 @@ class NewSymbol:
 class NewRelocation:
     """A RELA entry against a symbol of the same object, by name."""
 
-    r_offset: int
+    r_offset: SectionOffset
     r_type: int
     symbol: str
     r_addend: int

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from suture.host import told
 from suture.kernel.livepatch import build_id
+from suture.number import BuildId
 from suture.process.see.find import every_process
 from suture.report.process import UnreadProcess
 
@@ -22,4 +23,4 @@ def inventory() -> Inventory:
     """All that is mapped now, and the running kernel."""
     found, unread = every_process()
     mapped = {image.build_id for process in found for image in process.images} | {build_id()}
-    return Inventory(tuple(sorted(mapped - {""})), tuple(told.unread(u) for u in unread))
+    return Inventory(tuple(sorted(mapped - {BuildId("")})), tuple(told.unread(u) for u in unread))

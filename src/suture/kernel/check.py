@@ -11,6 +11,7 @@ from pathlib import Path
 from suture.error import ExitCode, Refused, SutureError, Unsupported
 from suture.kernel.livepatch import SYS, LoadedPatch, build_id, module_build_ids, patches
 from suture.kernel.manifest import KernelPatch, unsigned
+from suture.number import BuildId
 from suture.report.reason import Reason
 
 _DIED, _FORCED = 1 << 7, 1 << 1  # Documentation/admin-guide/tainted-kernels.rst
@@ -34,7 +35,7 @@ class KernelFacts:
     ones."""
 
     release: str
-    build_id: str
+    build_id: BuildId
     livepatch: bool
     lockdown: str
     signatures: bool

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from suture.elf.file import build_id_in
 from suture.error import ExitCode, SutureError
+from suture.number import BuildId
 from suture.process import syscall
 from suture.report.reason import Reason
 
@@ -91,21 +92,21 @@ def record(name: str, sys: Path = SYS) -> dict[str, str]:
     return found
 
 
-def build_id(sys: Path = SYS) -> str:
+def build_id(sys: Path = SYS) -> BuildId:
     """The GNU build-id of the running vmlinux."""
     try:
-        return build_id_in((sys / "kernel/notes").read_bytes()) or ""
+        return build_id_in((sys / "kernel/notes").read_bytes()) or BuildId("")
     except OSError:
-        return ""
+        return BuildId("")
 
 
-def module_build_ids(names: tuple[str, ...], sys: Path = SYS) -> dict[str, str]:
+def module_build_ids(names: tuple[str, ...], sys: Path = SYS) -> dict[str, BuildId]:
     """Build-ids of those modules that are loaded."""
     found = {}
     for name in names:
         path = sys / "module" / name / "notes/.note.gnu.build-id"
         if path.exists():
-            found[name] = build_id_in(path.read_bytes()) or ""
+            found[name] = build_id_in(path.read_bytes()) or BuildId("")
     return found
 
 

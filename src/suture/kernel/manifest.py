@@ -13,6 +13,7 @@ from typing import Any
 from suture.elf.file import BadElf, ElfFile
 from suture.error import Unsupported
 from suture.match.proof import MatchedUnit, ProvenSymbol
+from suture.number import BuildId, Vaddr
 from suture.patch.admission import read_bytes
 from suture.patch.field import Reader, members, text
 from suture.patch.manifest import FORMAT, OWN, BadPatch, FixFact, closed, plain, read_manifest, read_request
@@ -33,7 +34,7 @@ class KernelTarget:
 
     release: str
     version: str
-    build_id: str
+    build_id: BuildId
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class KernelFunction:
     object: str
     name: str
     position: int
-    address: int
+    address: Vaddr
     size: int
     source: str
 

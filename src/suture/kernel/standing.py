@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,7 +45,7 @@ def scan(patches: Sequence[KernelPatch]) -> KernelRow | None:
 
 
 def row(
-    patches: Sequence[KernelPatch], here: KernelFacts, version: str, modules: dict[str, str], then: NextBoot
+    patches: Sequence[KernelPatch], here: KernelFacts, version: str, modules: Mapping[str, str], then: NextBoot
 ) -> KernelRow | None:
     """The row from the facts. `version` is that of the running kernel, `modules` are the build-ids of loaded patches by
     name."""
@@ -80,7 +80,7 @@ def _known(patch: KernelPatch, others: Sequence[KernelPatch]) -> Known:
     return Known(patch.id, manifest.module, named, supersedes, tuple(left_out), closes)
 
 
-def _carried(loaded: LoadedPatch, mine: Sequence[KernelPatch], modules: dict[str, str]) -> Carried:
+def _carried(loaded: LoadedPatch, mine: Sequence[KernelPatch], modules: Mapping[str, str]) -> Carried:
     file = next((p for p in mine if p.manifest.module == loaded.name), None)
     own = loaded.record.get("patch", loaded.name)
     doubt = ""

@@ -21,6 +21,7 @@ from suture.make.resolve import Elsewhere, Resolver, Unresolvable
 from suture.make.statement import PatchContents, Statements
 from suture.match.proof import Proof
 from suture.match.run import Run
+from suture.number import SectionOffset
 from suture.patch.file import MANIFEST_SECTION
 from suture.patch.manifest import (
     FixFact,
@@ -160,7 +161,8 @@ class _Build:
                     for n, a in entry.symbols.items()
                 }
                 thunks.relocations.extend(
-                    NewRelocation(offset + r.r_offset, r.r_type, names[r.symbol], r.r_addend) for r in entry.relocations
+                    NewRelocation(SectionOffset(offset + r.r_offset), r.r_type, names[r.symbol], r.r_addend)
+                    for r in entry.relocations
                 )
         return layout
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from suture.delta.frame import Frame
 from suture.elf.abi import R
 from suture.elf.object_writer import NewRelocation
+from suture.number import SectionOffset
 
 SECTION = ".eh_frame"
 _POINTER, _THROUGH_SLOT = 0x1B, 0x9B
@@ -37,12 +38,12 @@ class EhFrame:
         common = self._common_of(frame, personality)
         start = len(self.data)
         body = bytearray(struct.pack("<I", start + 4 - common))
-        self.relocations.append(NewRelocation(start + 4 + len(body), R.PC32, code, frame.start))
+        self.relocations.append(NewRelocation(SectionOffset(start + 4 + len(body)), R.PC32, code, frame.start))
         body += bytes(4) + struct.pack("<I", frame.size)
         if frame.personality:
             body += b"\x04"
             if table is not None:
-                self.relocations.append(NewRelocation(start + 4 + len(body), R.PC32, *table))
+                self.relocations.append(NewRelocation(SectionOffset(start + 4 + len(body)), R.PC32, *table))
             body += bytes(4)
         else:
             body += b"\0"
@@ -71,7 +72,7 @@ class EhFrame:
             if frame.personality:
                 head += bytes([7, _THROUGH_SLOT])
                 symbol = personality(frame.personality)
-                self.relocations.append(NewRelocation(start + 4 + len(head), R.GOTPCREL, symbol, 0))
+                self.relocations.append(NewRelocation(SectionOffset(start + 4 + len(head)), R.GOTPCREL, symbol, 0))
                 head += bytes(4) + bytes([_POINTER, _POINTER])
             else:
                 head += bytes([1, _POINTER])

@@ -29,7 +29,7 @@ from capstone import x86
 from suture.elf.abi import R
 from suture.elf.object_writer import NewRelocation
 from suture.make.lead import Lead
-from suture.number import Vaddr
+from suture.number import SectionOffset, Vaddr
 from suture.patch.x86_64 import JUMP_SIZE, MOST_ENTRY
 from suture.refusal import RESTART, Refusal
 
@@ -229,7 +229,7 @@ class _Thunk:
     def _relocate(self, at: int, r_type: int, target: Vaddr, addend: int) -> None:
         symbol = f".run+{target:#x}"
         self.symbols[symbol] = target
-        self.relocations.append(NewRelocation(at, r_type, symbol, addend))
+        self.relocations.append(NewRelocation(SectionOffset(at), r_type, symbol, addend))
 
 
 def _immovable(insn: capstone.CsInsn, name: str) -> Refusal | None:

@@ -16,7 +16,7 @@ from suture.make import eh_frame, thread_local
 from suture.make.indirect import detour
 from suture.make.resolve import Resolver, Unresolvable
 from suture.match.linker_edit import Kind
-from suture.number import Vaddr
+from suture.number import SectionOffset
 from suture.patch.file import ALLOWED_RELOCATIONS
 from suture.patch.manifest import SymbolKind
 
@@ -106,7 +106,7 @@ class Placement:
             n += 1
             unique = f"{name}~{n}"
         self.resolver.taken.add(unique)
-        self.symbols.append(NewSymbol(unique, section, offset, size, kind, SymbolBind.LOCAL))
+        self.symbols.append(NewSymbol(unique, section, SectionOffset(offset), size, kind, SymbolBind.LOCAL))
         return unique
 
     def sections(self) -> list[NewSection]:
@@ -178,7 +178,9 @@ class Placement:
                 for at, data in edit.writes:
                     output.data[base + at : base + at + len(data)] = data
                 if edit.symbol:
-                    output.relocations.append(NewRelocation(base + ref.offset, R.PC32, edit.symbol, ref.addend))
+                    output.relocations.append(
+                        NewRelocation(SectionOffset(base + ref.offset), R.PC32, edit.symbol, ref.addend)
+                    )
                 skip_until = edit.skip_until
                 continue
             if ref.r_type not in ALLOWED_RELOCATIONS:
@@ -194,7 +196,7 @@ class Placement:
             if known is not None and known.kind is SymbolKind.IMPORT and ref.r_type in _DIRECT:
                 self._go_round(unit, atom, ref, symbol)
                 continue
-            output.relocations.append(NewRelocation(base + ref.offset, ref.r_type, symbol, addend))
+            output.relocations.append(NewRelocation(SectionOffset(base + ref.offset), ref.r_type, symbol, addend))
 
     def _go_round(self, unit: int, atom: Atom, ref: Reference, symbol: str) -> None:
         """Reach what only a slot leads to, from an instruction that was compiled to name it directly. Raises
@@ -210,9 +212,9 @@ class Placement:
         function, base = self._atoms[(unit, atom.index)], self._offset(unit, atom)
         output.data[base + start : base + end] = _JUMP + bytes(4) + b"\xcc" * (end - start - 5)
         output.relocations += [
-            NewRelocation(at + made.slot, R.GOTPCREL, symbol, -4),
-            NewRelocation(at + len(made.code) + 1, R.PC32, function, end - 4),
-            NewRelocation(base + start + 1, R.PC32, name, -4),
+            NewRelocation(SectionOffset(at + made.slot), R.GOTPCREL, symbol, -4),
+            NewRelocation(SectionOffset(at + len(made.code) + 1), R.PC32, function, end - 4),
+            NewRelocation(SectionOffset(base + start + 1), R.PC32, name, -4),
         ]
 
     def _is_foreign_entry(self, change: UnitChange, atom: Atom, ref: Reference, unit: int) -> bool:
@@ -299,7 +301,7 @@ class Placement:
             start, addend = ref.value, ref.addend
         else:
             lead = 4 if is_pc_relative(ref.r_type) else 0
-            start, addend = ref.value + ref.addend + lead, -lead
+            start, addend = SectionOffset(ref.value + ref.addend + lead), -lead
         data = change.post.string_at(target.index, start)
         align = max(target.section.sh_addralign, 1)
         key = (data, align)
@@ -330,7 +332,7 @@ class Placement:
             raise Unresolvable(f"the running code does not show where the thread-local variable {name} lies")
         if edit.slot is not None:
             symbol = self.resolver.image(
-                f"{name or 'module'}@tls", Vaddr(edit.slot), ("thread-local slot that the unit's own code uses",)
+                f"{name or 'module'}@tls", edit.slot, ("thread-local slot that the unit's own code uses",)
             )
             return thread_local.Edit(edit.writes, edit.skip_until, edit.slot, symbol)
         return edit

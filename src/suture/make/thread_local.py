@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from suture.delta.atom import Reference
 from suture.elf.abi import R
 from suture.match.linker_edit import Kind
+from suture.number import Vaddr
 
 TYPES = frozenset({R.TLSGD, R.TLSLD, R.GOTTPOFF, R.TPOFF32, R.DTPOFF32})
 KINDS = (Kind.THREAD_OFFSET, Kind.THREAD_SLOT, Kind.MODULE_SLOT, Kind.LOCAL_MODULE_SLOT, Kind.MODULE_OFFSET)
@@ -27,7 +28,7 @@ class Edit:
 
     writes: tuple[tuple[int, bytes], ...]
     skip_until: int = -1
-    slot: int | None = None
+    slot: Vaddr | None = None
     symbol: str = ""
 
 
@@ -40,8 +41,9 @@ def edit(data: bytes, ref: Reference, facts: Mapping[Kind, int | None]) -> Edit 
     if ref.r_type == R.DTPOFF32:
         return _constant(at, facts[Kind.MODULE_OFFSET], ref.addend)
     if ref.r_type == R.GOTTPOFF:
-        if facts[Kind.THREAD_SLOT] is not None:
-            return Edit(((at, bytes(4)),), slot=facts[Kind.THREAD_SLOT])
+        known = facts[Kind.THREAD_SLOT]
+        if known is not None:
+            return Edit(((at, bytes(4)),), slot=Vaddr(known))
         return _initial_to_local(data, at, offset) if offset is not None else None
     if ref.r_type == R.TLSGD:
         return _general(at, facts)
@@ -49,7 +51,7 @@ def edit(data: bytes, ref: Reference, facts: Mapping[Kind, int | None]) -> Edit 
     if slot is None:
         return None
     if slot:
-        return Edit(((at, bytes(4)),), slot=slot)
+        return Edit(((at, bytes(4)),), slot=Vaddr(slot))
     indirect = data[at + 4] == 0xFF
     sequence = b"\x66" * (4 if indirect else 3) + _LOAD_FS0
     return Edit(((at - 3, sequence),), skip_until=at + (10 if indirect else 9))
@@ -60,8 +62,9 @@ def _constant(at: int, value: int | None, addend: int) -> Edit | None:
 
 
 def _general(at: int, facts: Mapping[Kind, int | None]) -> Edit | None:
-    if facts[Kind.MODULE_SLOT] is not None:
-        return Edit(((at, bytes(4)),), slot=facts[Kind.MODULE_SLOT])
+    known = facts[Kind.MODULE_SLOT]
+    if known is not None:
+        return Edit(((at, bytes(4)),), slot=Vaddr(known))
     offset = facts[Kind.THREAD_OFFSET]
     if offset is None:
         return None

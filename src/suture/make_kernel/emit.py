@@ -18,6 +18,7 @@ from suture.make_kernel.object import DEBUG_MESSAGES, PERCPU, KernelReference
 from suture.make_kernel.resolve import Exported, Internal, Livepatched, Overwritten
 from suture.make_kernel.select import KernelSelection
 from suture.make_kernel.special_section import ALTERNATIVES, ORC, ORC_IP, REPLACEMENT, SectionEntry
+from suture.number import SectionOffset
 
 _RX = SectionFlag.ALLOC | SectionFlag.EXECINSTR
 _RW = SectionFlag.ALLOC | SectionFlag.WRITE
@@ -85,7 +86,7 @@ class _Emission:
             function = self.changes[replaced.unit].post.functions[replaced.name]
             out, start = self.at[Internal(replaced.unit, function.hot.index)]
             name = new_name(replaced.name, replaced.unit)
-            self.symbols[name] = NewSymbol(name, out.name, start, function.hot.size, SymbolType.FUNC)
+            self.symbols[name] = NewSymbol(name, out.name, SectionOffset(start), function.hot.size, SymbolType.FUNC)
         sections = [
             NewSection(
                 o.name,
@@ -106,7 +107,9 @@ class _Emission:
             out = self.out(".text", _RX)
             start = out.place(atom.data, 16)
             name = f"{atom.label}" if atom.label not in self.symbols else f"{atom.label}.{here.unit}"
-            self.symbols[name] = NewSymbol(name, out.name, start, atom.size, SymbolType.FUNC, SymbolBind.LOCAL)
+            self.symbols[name] = NewSymbol(
+                name, out.name, SectionOffset(start), atom.size, SymbolType.FUNC, SymbolBind.LOCAL
+            )
             return out, start
         if atom.section.name.startswith(PERCPU):
             out = self.out(PERCPU, _RW)
@@ -121,7 +124,9 @@ class _Emission:
         start = out.place(atom.data or bytes(atom.size), align)
         name = f"{atom.label}"
         if not atom.is_pool and name not in self.symbols:
-            self.symbols[name] = NewSymbol(name, out.name, start, atom.size, SymbolType.OBJECT, SymbolBind.LOCAL)
+            self.symbols[name] = NewSymbol(
+                name, out.name, SectionOffset(start), atom.size, SymbolType.OBJECT, SymbolBind.LOCAL
+            )
         return out, start
 
     def _relocate(self, out: _Out, offset: int, unit: int, atom: int, ref: KernelReference, shift: int = 0) -> None:
@@ -144,7 +149,7 @@ class _Emission:
             symbol = found.name if isinstance(found, Exported) else self._livepatched(unit, found)
             self.symbols.setdefault(symbol, NewSymbol(symbol, None))
             addend = ref.addend if ref.section is None else ref.value - ref.bias
-        out.relocations.append(NewRelocation(offset, ref.r_type, symbol, addend))
+        out.relocations.append(NewRelocation(SectionOffset(offset), ref.r_type, symbol, addend))
 
     def _livepatched(self, unit: int, found: Livepatched) -> str:
         """The kernel fills references in with the object that holds the code; it may be another than the symbol's
@@ -170,7 +175,9 @@ class _Emission:
         for ref in entry.references:
             if ref.section == entry.owner:
                 out.relocations.append(
-                    NewRelocation(start + ref.offset, ref.r_type, f"section {code.name}", begin + ref.value)
+                    NewRelocation(
+                        SectionOffset(start + ref.offset), ref.r_type, f"section {code.name}", begin + ref.value
+                    )
                 )
             elif entry.section == ALTERNATIVES and ref.offset == 4:
                 self._replacement(unit, entry, out, start, ref)
@@ -182,12 +189,19 @@ class _Emission:
     def _replacement(self, unit: int, entry: SectionEntry, out: _Out, start: int, ref: KernelReference) -> None:
         table = self.out(REPLACEMENT, _RX)
         place = table.place(entry.extra, 1)
-        out.relocations.append(NewRelocation(start + ref.offset, ref.r_type, f"section {REPLACEMENT}", place))
+        out.relocations.append(
+            NewRelocation(SectionOffset(start + ref.offset), ref.r_type, f"section {REPLACEMENT}", place)
+        )
         for own in entry.extra_references:
             if own.section == entry.owner:
                 code, begin = self.at[Internal(unit, entry.owner)]
                 table.relocations.append(
-                    NewRelocation(place + own.offset, own.r_type, f"section {code.name}", begin + own.value - own.bias)
+                    NewRelocation(
+                        SectionOffset(place + own.offset),
+                        own.r_type,
+                        f"section {code.name}",
+                        begin + own.value - own.bias,
+                    )
                 )
             else:
                 self._relocate(table, place + own.offset, unit, entry.owner, own)

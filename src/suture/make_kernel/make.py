@@ -31,7 +31,7 @@ from suture.make_kernel.resolve import Exported, Exports, Internal, KernelResolv
 from suture.make_kernel.select import KernelSelection, select
 from suture.make_kernel.special_section import SpecialSections
 from suture.match.proof import ProvenSymbol
-from suture.number import Vaddr
+from suture.number import BuildId, Vaddr
 from suture.patch.manifest import RefusedFunction
 from suture.patch.seal import seal
 from suture.progress import Clock, Progress, silent
@@ -277,11 +277,11 @@ def _module(
     exported = {r.name: r.namespace for r in resolved if isinstance(r, Exported)}
     manifest = KernelManifest(
         module=_name(ready),
-        target=KernelTarget(ready.tree.target.release, ready.tree.target.version, vmlinux.build_id),
+        target=KernelTarget(ready.tree.target.release, ready.tree.target.version, BuildId(vmlinux.build_id)),
         fixes=tuple(fact_of(f, one) for f, one in zip(ready.fixes, ledgers, strict=True)),
         functions=tuple(
             KernelFunction(
-                changes[r.unit].image.name, r.old_name, r.position, r.address, r.size, changes[r.unit].source
+                changes[r.unit].image.name, r.old_name, r.position, Vaddr(r.address), r.size, changes[r.unit].source
             )
             for r in selection.replaced
         ),

@@ -22,7 +22,7 @@ from suture.make_kernel.object import LEFT, ONCE, KernelObject, KernelReference,
 from suture.match.match import NoMatch
 from suture.match.pattern import Pattern
 from suture.match.proof import MatchedSection, MatchedUnit
-from suture.number import Vaddr
+from suture.number import SectionOffset, Vaddr
 
 _MASK = (1 << 64) - 1
 _REMEDY = "check that the source version is the image's, and that the file is compiled for it at all"
@@ -179,7 +179,7 @@ def _fields(pre: KernelObject, atom: Atom) -> Iterator[KernelReference]:
     start = pre.start_of(atom)
     for row in pre.elf.relocations_by_section.get(section.index, ()):
         if start <= row.r_offset < start + atom.size:
-            yield KernelReference(row.r_offset - start, row.r_type, None, "", 0, 0)
+            yield KernelReference(SectionOffset(row.r_offset - start), row.r_type, None, "", SectionOffset(0), 0)
 
 
 def implied(run: bytes, ref: KernelReference, base: int) -> int | None:

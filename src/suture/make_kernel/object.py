@@ -20,7 +20,7 @@ from suture.delta.atom import Atom, AtomKind, AtomObject, Reference, is_pc_relat
 from suture.elf.abi import SHN_ABS, R, SectionFlag, SectionType, SymbolBind, SymbolType
 from suture.elf.fact import Relocation, Section, Symbol
 from suture.elf.file import ElfFile
-from suture.number import FileOffset, Vaddr
+from suture.number import FileOffset, SectionOffset, Vaddr
 
 _HELD = frozenset({SectionType.PROGBITS, SectionType.NOBITS})
 # Read by the kernel's tools or loader, never by code; special sections are read by their own module.
@@ -224,7 +224,9 @@ class KernelObject(AtomObject):
             if aimed is not None:
                 r_type = R.PC32 if width == 4 else R.PC8
                 value = target - aimed.section.sh_addr
-                yield KernelReference(offset, r_type, aimed.index, aimed.label, value, -4, width, True)
+                yield KernelReference(
+                    SectionOffset(offset), r_type, aimed.index, aimed.label, SectionOffset(value), -4, width, True
+                )
 
     def reference(self, row: Relocation, offset: int, bias: int) -> KernelReference:
         """A relocation as a fact about its target. `bias` counts for PC-relative fields only."""
@@ -235,7 +237,9 @@ class KernelObject(AtomObject):
         )  # what compares of `delta` take for the way to the next instruction
         if not symbol.has_section:
             value = symbol.st_value if symbol.st_shndx == SHN_ABS else 0
-            return KernelReference(offset, row.r_type, None, symbol.name, value, row.r_addend, bias)
+            return KernelReference(
+                SectionOffset(offset), row.r_type, None, symbol.name, SectionOffset(value), row.r_addend, bias
+            )
         place = symbol.st_value + row.r_addend + bias
         # what a name says counts for the atom: a reference may lie before its symbol, or at its end
         known = symbol.st_value if symbol.type != SymbolType.SECTION else place
@@ -244,9 +248,17 @@ class KernelObject(AtomObject):
             where = f"{LEFT}{self.elf.sections[symbol.st_shndx].name}"
             if where == WRITTEN_OVER:
                 place, addend = 0, 0  # where in it says nothing: the alternative names the feature
-            return KernelReference(offset, row.r_type, None, where, place, addend, bias)
+            return KernelReference(SectionOffset(offset), row.r_type, None, where, SectionOffset(place), addend, bias)
         name = "piece" if target.kind is AtomKind.MERGED else symbol.name
-        return KernelReference(offset, row.r_type, target.index, name, place - target.section.sh_addr, addend, bias)
+        return KernelReference(
+            SectionOffset(offset),
+            row.r_type,
+            target.index,
+            name,
+            SectionOffset(place - target.section.sh_addr),
+            addend,
+            bias,
+        )
 
 
 def _kind(section: Section) -> AtomKind:

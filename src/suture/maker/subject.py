@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from suture.error import ExitCode, NotFound, SutureError
+from suture.number import BuildId
 from suture.process.memory.image import images
 from suture.process.memory.maps import read_maps
 from suture.process.see.aside import alone, named
@@ -60,10 +61,10 @@ class Mapped:
 
     root: Path
     path: Path
-    build_id: str | None
+    build_id: BuildId | None
 
 
-def place(path: str, build_id: str | None, pid: int, above: str, same_files: bool) -> Mapped | None:
+def place(path: str, build_id: BuildId | None, pid: int, above: str, same_files: bool) -> Mapped | None:
     """Where the file lies that /proc/PID/maps calls `path`, as one outside a chroot sees it (proc(5)).
 
     `above` is the process's root as that outsider sees it. What the process mapped before it entered a chroot lies in
@@ -79,7 +80,7 @@ def place(path: str, build_id: str | None, pid: int, above: str, same_files: boo
 class _Seen:
     """What a process maps and executes, as it names them, and from where."""
 
-    rows: Sequence[tuple[str, str | None]]
+    rows: Sequence[tuple[str, BuildId | None]]
     program: str
     above: str
     same: bool

@@ -14,6 +14,7 @@ from pathlib import Path
 from suture.command import CommandFailed, run
 from suture.elf.file import BadElf, ElfFile
 from suture.error import NotFound, Refused, Unsupported
+from suture.number import BuildId
 from suture.progress import Progress, silent
 from suture.source.archive import Archive, release_of
 from suture.source.mirror import RELEASES
@@ -33,7 +34,7 @@ class Origin:
     file: Path
 
 
-def build_id_of(path: Path) -> str | None:
+def build_id_of(path: Path) -> BuildId | None:
     """The build-id of a file in hex; None if it is no ELF file or has none."""
     try:
         return ElfFile.read(path).build_id
@@ -68,7 +69,7 @@ def check_binary(path: Path) -> None:
 
 def identify(
     path: Path,
-    build_id: str | None = None,
+    build_id: BuildId | None = None,
     root: Path = Path("/"),
     progress: Progress = silent,
     archive: Archive | None = None,
@@ -141,7 +142,7 @@ def _owner(path: Path, root: Path) -> str:
     )
 
 
-def _with_build_id(folder: Path, name: str, build_id: str | None) -> Path | None:
+def _with_build_id(folder: Path, name: str, build_id: BuildId | None) -> Path | None:
     """The file of an extracted package with a build-id: files of the same name first, then all."""
     files = [p for p in folder.rglob("*") if p.is_file() and not p.is_symlink()]
     for path in sorted(files, key=lambda p: p.name != name):

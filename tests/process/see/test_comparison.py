@@ -14,7 +14,7 @@ import pytest
 
 from suture.elf.abi import R, SectionFlag, SymbolType
 from suture.elf.object_writer import NewRelocation, NewSection, NewSymbol, write_object
-from suture.number import Address, Bias, BuildId, FileOffset, Vaddr
+from suture.number import Address, Bias, BuildId, FileOffset, SectionOffset, Vaddr
 from suture.patch.file import PatchFile, parse_patch
 from suture.patch.link import Place, lay_out, link
 from suture.patch.manifest import Group, ImportedSymbol, Manifest, ReplacedFunction, SymbolKind, Target
@@ -46,8 +46,14 @@ def made() -> PatchFile:
     }
     target = Target(BuildId("aa"), "lib.so", "p", "s", "1", "x86_64")
     manifest = Manifest("test", target, (), (Group("g", (function,)),), symbols)
-    calls = [NewRelocation(8, R.PLT32, "called", -4), NewRelocation(16, R.GOTPCREL, "slot", -4)]
-    constants = [*(NewRelocation(at, R.R_64, "word", 0) for at in WORDS), NewRelocation(16, R.R_64, "image", 0)]
+    calls = [
+        NewRelocation(SectionOffset(8), R.PLT32, "called", -4),
+        NewRelocation(SectionOffset(16), R.GOTPCREL, "slot", -4),
+    ]
+    constants = [
+        *(NewRelocation(SectionOffset(at), R.R_64, "word", 0) for at in WORDS),
+        NewRelocation(SectionOffset(16), R.R_64, "image", 0),
+    ]
     sections = [
         NewSection(".text", AX, b"\x90" * 256, 16, relocations=calls),
         NewSection(".text.orig", AX, b"\x90" * 16, 16),
@@ -56,8 +62,8 @@ def made() -> PatchFile:
         NewSection(".suture.manifest", 0, manifest.to_json()),
     ]
     names = [
-        NewSymbol("f", ".text", 0, 200, SymbolType.FUNC),
-        NewSymbol("f.orig", ".text.orig", 0, 16, SymbolType.FUNC),
+        NewSymbol("f", ".text", SectionOffset(0), 200, SymbolType.FUNC),
+        NewSymbol("f.orig", ".text.orig", SectionOffset(0), 16, SymbolType.FUNC),
         *(NewSymbol(n, None) for n in symbols),
     ]
     return parse_patch(seal(write_object(sections, names)), "test")

@@ -59,7 +59,7 @@ def place(
         try:
             file = _fill(thread, fd, identity, text + data)
             on_step("contents written")
-            _map(thread, base + len(text), len(data), _PROT_READ | _PROT_WRITE, fd, len(text))
+            _map(thread, Address(base + len(text)), len(data), _PROT_READ | _PROT_WRITE, fd, len(text))
             try:
                 _map(thread, base, len(text), _PROT_READ | _PROT_EXEC, fd, 0)
                 _check_mapped(tracee, file, base, len(text), len(data))
@@ -70,7 +70,7 @@ def place(
             thread.call("close", x86_64.SYS_CLOSE, fd)
 
 
-def _map(thread: Borrowed, address: int, size: int, protection: int, fd: int, offset: int) -> None:
+def _map(thread: Borrowed, address: Address, size: int, protection: int, fd: int, offset: int) -> None:
     flags = _MAP_PRIVATE | _MAP_FIXED_NOREPLACE
     got = thread.call("mmap", x86_64.SYS_MMAP, address, size, protection, flags, fd, offset)
     if got != address:  # a kernel before 4.17 takes the address as a hint

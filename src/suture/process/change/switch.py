@@ -390,7 +390,7 @@ def _remedy(hits: Sequence[Hit]) -> str:
 
 def describe(tracee: Tracee, hits: Sequence[Hit], maps: Maps) -> str:
     """One line for people: which threads are inside which functions, and where a word leads into one."""
-    seen = {(h.tid, h.range.what): h.address for h in hits}
+    seen = {(h.tid, h.range.what): Address(h.address) for h in hits}
     words = [
         f"{_thread(tracee, tid)} is in {what}"
         if tid != ELSEWHERE
@@ -404,8 +404,8 @@ def describe(tracee: Tracee, hits: Sequence[Hit], maps: Maps) -> str:
     return ", ".join(words) + more
 
 
-def _place(maps: Maps, address: int) -> str:
-    mapping = maps.at(Address(address))
+def _place(maps: Maps, address: Address) -> str:
+    mapping = maps.at(address)
     return f" ({mapping.path})" if mapping is not None and mapping.name else ""
 
 

@@ -50,7 +50,7 @@ class Holder:
 
     path: str
     is_deleted: bool
-    address: int
+    address: Address
     copies: tuple[Copy, ...]
 
 

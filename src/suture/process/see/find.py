@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from suture.error import ExitCode, SutureError
+from suture.number import BuildId
 from suture.process.allowance import limited
 from suture.process.error import Hostile, NoProcess
 from suture.process.memory.image import Image, Look, look
@@ -158,6 +159,6 @@ def _is_alive(pid: int, tid: int) -> bool:
         return False
 
 
-def find(build_id: str) -> list[int]:
+def find(build_id: BuildId) -> list[int]:
     """Processes that have an image with this build-id loaded, by rising pid."""
     return [p.pid for p in every_process()[0] if any(i.build_id == build_id for i in p.images)]
