@@ -47,7 +47,7 @@ MAY_IMPORT = {
 }  # fmt: skip
 
 # The folders of a running process, from the lowest: each imports from those before it.
-PROCESS = ("", "memory", "stack", "stop", "change", "see", "everywhere")
+PROCESS = ("", "memory", "stack", "stop", "change", "see", "start", "everywhere")
 
 # What root runs on a host. It may import the standard library and ourselves, nothing else.
 AS_ROOT = ("suture.process", "suture.kernel", "suture.patch", "suture.report", "suture.host")

@@ -559,3 +559,35 @@ def perf_breakpoint(tid: int, address: int) -> int:
     if fd == -1:
         raise _fail("perf_event_open")
     return fd
+
+
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+
+
+def end_with_parent() -> None:
+    """prctl(2), PR_SET_PDEATHSIG: SIGKILL when the thread that forked us ends."""
+    if _quick.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0):
+        raise _fail("prctl")
+
+
+# linux/fanotify.h
+_FAN_CLASS_CONTENT, _FAN_CLOEXEC, _FAN_NONBLOCK, _FAN_REPORT_TID = 0x04, 0x01, 0x02, 0x100
+FAN_MARK_ADD, FAN_MARK_REMOVE, FAN_MARK_FLUSH = 0x01, 0x02, 0x80
+FAN_OPEN_PERM = 0x10000
+
+
+def fanotify_init() -> int:
+    """A group that is asked for permission, and told of threads; its descriptor does not block."""
+    flags = _FAN_CLASS_CONTENT | _FAN_CLOEXEC | _FAN_NONBLOCK | _FAN_REPORT_TID
+    fd: int = _syscall(ctypes.c_long(x86_64.SYS_FANOTIFY_INIT), ctypes.c_long(flags), ctypes.c_long(os.O_RDONLY))
+    if fd == -1:
+        raise _fail("fanotify_init")
+    return fd
+
+
+def fanotify_mark(group: int, flags: int, mask: int, file: int) -> None:
+    """Mark the inode of an open file."""
+    path = ctypes.c_char_p(f"/proc/self/fd/{file}".encode())
+    words = [ctypes.c_long(v) for v in (group, flags)]
+    if _syscall(ctypes.c_long(x86_64.SYS_FANOTIFY_MARK), *words, ctypes.c_uint64(mask), ctypes.c_long(-100), path):
+        raise _fail("fanotify_mark")

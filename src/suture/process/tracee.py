@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
@@ -56,11 +57,15 @@ class Tracee:
     `via` is the thread whose number stands for the memory in system calls: a main thread that has ended, while others
     live on, has none. `population` spares looking at all processes for each of many. `writes` opens `memory` at once,
     before anything is read: what is found out is then true of what is written. Raises NoProcess (also for a zombie and
-    a kernel thread) and NoPermission on opening.
+    a kernel thread) and NoPermission on opening. `kept` are threads that the caller has stopped (PTRACE_EVENT_STOP of
+    PTRACE_SEIZE) and that stay so: they are borrowed and looked at like others, and never let go.
     """
 
-    def __init__(self, pid: int, population: Sharers | None = None, writes: bool = False) -> None:
+    def __init__(
+        self, pid: int, population: Sharers | None = None, writes: bool = False, kept: Iterable[int] = ()
+    ) -> None:
         self.pid = pid
+        self.kept = frozenset(kept)
         self.population = population
         self._memory = -1
         self._open: list[int] = []
@@ -277,6 +282,14 @@ def read_condition(pid: int, tid: int) -> tuple[str, bool]:
     raw = read_file(pid, f"task/{tid}/status")
     at = raw.find(b"\nState:\t") + 8
     return chr(raw[at]), b"\nSeccomp:\t2\n" in raw
+
+
+def process_of(tid: int) -> int:
+    """The process that a thread belongs to. Raises NoProcess."""
+    found = re.search(rb"^Tgid:\t(\d+)$", read_file(tid, "status"), re.MULTILINE)
+    if found is None:
+        raise NoProcess(tid)
+    return int(found[1])
 
 
 def command_name(pid: int) -> str:

@@ -39,6 +39,11 @@ SYS_TIMER_SETTIME = 223
 SYS_TIMER_DELETE = 226
 SYS_TGKILL = 234
 SYS_PERF_EVENT_OPEN = 298
+SYS_FANOTIFY_INIT, SYS_FANOTIFY_MARK = 300, 301
+# What a loader calls between opening a file and mapping its code: mprotect, munmap, brk, getcwd; and on the file
+# itself: read, fstat, pread64, newfstatat, fcntl, statx.
+OF_LOADERS = frozenset({10, 11, 12, 79})
+OF_LOADERS_ON_FILE = frozenset({0, 5, 17, 72, 262, 332})
 SYS_KCMP = 312
 SYS_MEMFD_CREATE = 319
 SYS_DELETE_MODULE = 176

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from suture.error import Refused, SutureError, Unsupported
 from suture.patch.file import PatchFile
@@ -55,10 +55,11 @@ def apply(
     accept_loss: bool = False,
     on_step: OnStep = no_step,
     population: Sharers | None = None,
+    kept: Iterable[int] = (),
 ) -> Result:
     """Apply a patch, in each copy of the binary that the process has loaded. Groups whose functions stay in use are
     left out, and so are copies that cannot be patched (`Result.exit_code` PARTIAL). `population` is for many processes
-    in a row (`everywhere`).
+    in a row (`everywhere`); `kept` are threads that the caller has stopped, and that stay so (Tracee).
 
     Raises Busy when nothing could be applied for that reason, WrongTarget, Refused (overlap with another patch without
     `replace` or `supersedes`, functions of that patch lost without `accept_loss`, an open verdict), NoProcess,
@@ -69,7 +70,7 @@ def apply(
     while True:
         try:
             left = max(0.0, deadline - time.monotonic())
-            return _apply(pid, patch, left, replace, accept_loss, on_step, population)
+            return _apply(pid, patch, left, replace, accept_loss, on_step, population, kept)
         except Busy as problem:  # it has only just been started: all is to be read anew
             if not is_loading(problem) or time.monotonic() + _LOADING_SECONDS > deadline:
                 raise
@@ -84,9 +85,10 @@ def _apply(
     accept_loss: bool,
     on_step: OnStep,
     population: Sharers | None,
+    kept: Iterable[int],
 ) -> Result:
     started = time.monotonic()
-    with to_be_changed(pid, timeout, population) as tracee:
+    with to_be_changed(pid, timeout, population, kept) as tracee:
         maps = read_maps(tracee.via)
         release_lingering()
         settle(tracee, maps, timeout, on_step)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 from suture.error import Unsupported
@@ -36,12 +36,12 @@ from suture.report.reason import Reason
 
 
 @contextmanager
-def to_be_changed(pid: int, timeout: float, population: Sharers | None) -> Iterator[Tracee]:
+def to_be_changed(pid: int, timeout: float, population: Sharers | None, kept: Iterable[int] = ()) -> Iterator[Tracee]:
     """A process that nobody else changes meanwhile; what stands in the way of its threads, and its end, are named in
-    what is raised."""
+    what is raised. `kept` are threads that the caller has stopped (Tracee)."""
     with (
         hurry(),
-        Tracee(pid, population, writes=True) as tracee,
+        Tracee(pid, population, writes=True, kept=kept) as tracee,
         naming_obstacles(tracee),
         naming_its_end(tracee),
         naming_unsettled(tracee),

@@ -238,13 +238,7 @@ def loaded_objects(tracee: Tracee, dynamic: Address = NOWHERE) -> list[LoadedObj
     WrongTarget, Hostile.
     """
     pid = tracee.via
-    aux = read_auxv(pid)
-    count = min(max(aux.get(_AT_PHNUM, 0), 1), _MOST_SEGMENTS)
-    headers = segments_in(memory.read(pid, Address(aux.get(_AT_PHDR, 0)), count * PHDR.size))
-    table = Address(aux.get(_AT_PHDR, 0))
-    bias = next((bias_between(table, h.p_vaddr) for h in headers if h.p_type == abi.PT_PHDR), Bias(0))
-    own = next((in_process(h.p_vaddr, bias) for h in headers if h.p_type == abi.PT_DYNAMIC), Address(0))
-    debug = LoadedObject(pid, bias, own).value(_DT_DEBUG) if own else 0
+    debug = loader_debug(pid)
     if not debug:
         raise Refused(f"pid {tracee.pid}: has no dynamic loader to ask for imports", REMEDY, reason=Reason.NO_LOADER)
     first = _list(tracee, struct.unpack("<Q", memory.read(pid, Address(debug + 8), 8))[0])
@@ -261,6 +255,35 @@ def loaded_objects(tracee: Tracee, dynamic: Address = NOWHERE) -> list[LoadedObj
         head = memory.try_read(pid, debug + 8, 8)
         objects = _list(tracee, struct.unpack("<Q", head)[0]) if len(head) == 8 else []
     return first
+
+
+def loader_debug(pid: int) -> int:
+    """Where the loader keeps its struct r_debug (link.h), 0 while it has not said so. Raises WrongTarget."""
+    aux = read_auxv(pid)
+    count = min(max(aux.get(_AT_PHNUM, 0), 1), _MOST_SEGMENTS)
+    headers = segments_in(memory.read(pid, Address(aux.get(_AT_PHDR, 0)), count * PHDR.size))
+    table = Address(aux.get(_AT_PHDR, 0))
+    bias = next((bias_between(table, h.p_vaddr) for h in headers if h.p_type == abi.PT_PHDR), Bias(0))
+    own = next((in_process(h.p_vaddr, bias) for h in headers if h.p_type == abi.PT_DYNAMIC), Address(0))
+    return LoadedObject(pid, bias, own).value(_DT_DEBUG) if own else 0
+
+
+@dataclass(frozen=True)
+class LoaderState:
+    """What a loader tells debuggers: where it passes when its list changes, and whether the list is whole."""
+
+    passes: Address
+    is_consistent: bool
+
+
+def loader_state(pid: int) -> LoaderState | None:
+    """None while the loader has not said where that is."""
+    debug = loader_debug(pid)
+    raw = memory.try_read(pid, Address(debug), 32) if debug else b""
+    if len(raw) < 32:
+        return None
+    at, state = struct.unpack_from("<Qi", raw, 16)
+    return LoaderState(Address(at), state == 0) if at else None
 
 
 def _list(tracee: Tracee, at: Address) -> list[LoadedObject]:

@@ -35,6 +35,7 @@ from suture.process.stack.room import MARK, StackRoom, find_room
 from suture.process.stop.detach import detach_running, sweep, wait_while_ours
 from suture.process.stop.interrupted import repair_interrupted
 from suture.process.stop.obstacle import why_uninterruptible
+from suture.process.stop.registers import STOPPED
 from suture.process.stop.unsettled import refuse_unsettled
 from suture.process.syscall import Registers
 from suture.process.tracee import Tracee, is_main_thread, read_stat, read_status
@@ -176,7 +177,7 @@ def borrow(tracee: Tracee, maps: Maps, on_step: OnStep = no_step, deadline: floa
     stuck = dispatched = 0
     hurried = lending()
     for tid in _candidates_anew(tracee, tried):
-        if not _seize(pid, tid):
+        if tid not in tracee.kept and not _seize(pid, tid):
             continue
         original: Registers | None = None
         mask: int | None = None
@@ -186,7 +187,7 @@ def borrow(tracee: Tracee, maps: Maps, on_step: OnStep = no_step, deadline: floa
                 continue
             on_step("borrow: seized")
             try:
-                status = _stop(pid, tid, hurried)
+                status = STOPPED if tid in tracee.kept else _stop(pid, tid, hurried)
             except (NoProcess, ProcessLookupError):  # a thread of short life: the next one
                 continue
             except Busy:
@@ -335,6 +336,8 @@ def _give_back(
                         _mark(tracee, used)
     finally:
         hurried.end_all()
+    if tid in tracee.kept:
+        return
     try:
         syscall.detach(tid)
     except ProcessLookupError:  # it runs, or has ended

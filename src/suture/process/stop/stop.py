@@ -47,7 +47,7 @@ class Seizure:
         self.registers = memoryview(b"").cast("Q")
         self.paused_at = 0
         self.paused_ns = 0
-        self._status: dict[int, int] = dict.fromkeys(held, STOPPED)
+        self._status: dict[int, int] = dict.fromkeys((*held, *tracee.kept), STOPPED)
         self._strangers: set[int] = set()
         self._processes = [tracee.pid]
         self._stopping = False
@@ -349,6 +349,8 @@ class Seizure:
         self._irregular |= any(status == _RUNNING or status >> 16 in _BIRTHS for status in self._status.values())
         running = [tid for tid, status in self._status.items() if status == _RUNNING]
         for tid, status in self._status.items():
+            if tid in self.tracee.kept:
+                continue
             if status == STOPPED:
                 failed |= ptrace(detach, tid, None, None)
             elif status != _RUNNING:

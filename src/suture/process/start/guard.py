@@ -1,0 +1,236 @@
+"""Guards files with a hole: a process that starts never executes the old code of one.
+
+A thread that opens such a file waits inside open (opening.py). There it is seized and interrupted, then let on, and
+followed until it has mapped the file to be executed (follow.py). From there it runs to the place where its loader
+tells debuggers that the list of what is loaded is whole (`r_brk` of struct r_debug, link.h): the file is in place, and
+neither its code nor a constructor has run. It stands still there while the patch is applied as to any process.
+
+The breakpoint is a perf event, so it is gone when we are. Should we die between its being met and our taking notice,
+the process takes the SIGTRAP; so it ignores that meanwhile, unless it has a handler of its own.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import time
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field
+from enum import Enum
+
+from suture.error import SutureError
+from suture.patch.file import PatchFile
+from suture.process import syscall
+from suture.process.change.apply import apply
+from suture.process.error import NoProcess
+from suture.process.memory.loaded import loader_state
+from suture.process.start.follow import Follower, Step
+from suture.process.start.opening import FileId, Opening, Openings
+from suture.process.start.watchdog import Watchdog
+from suture.process.stop.borrow import wait_stop
+from suture.process.stop.catch import ignoring_trap
+from suture.process.stop.detach import detach_running
+from suture.process.tracee import Tracee, command_name, process_of
+
+_TRAP_PERF = 6  # include/uapi/asm-generic/siginfo.h
+_APPLY_SECONDS = 2.0
+_REACH_SECONDS = 5.0  # from mapping the file to the loader's mark
+_STOP_SECONDS = 0.2
+_IDLE_SECONDS = 1.0
+_LOOK_SECONDS = 0.00005
+
+
+class End(Enum):
+    """What came of a thread that opened a guarded file."""
+
+    PATCHED = "patched"
+    NOT_LOADED = "not loaded"  # it opened the file for something else
+    FAILED = "failed"  # it runs with the old code
+
+
+@dataclass(frozen=True)
+class Start:
+    """One opening of a guarded file. `held_us`: how long, from being seized to being let go."""
+
+    pid: int
+    command: str
+    file: FileId
+    end: End
+    stops: int
+    held_us: float
+    error: str = ""
+
+
+@dataclass
+class _Held:
+    """A thread that is followed. `event` is its breakpoint, -1 before it has one."""
+
+    tid: int
+    pid: int
+    command: str
+    file: FileId
+    begin: float
+    follower: Follower
+    stops: int = 0
+    is_loading: bool = False
+    event: int = -1
+    at_mark: bool = False
+    keeping: ExitStack = field(default_factory=ExitStack)
+
+
+class Guard:
+    """Holds what starts with one of `patches`' files. Its thread is the tracer, so it is for one thread, and `run` is
+    to be called from there."""
+
+    def __init__(self, openings: Openings, patches: Mapping[FileId, PatchFile]) -> None:
+        self._openings = openings
+        self._patches = dict(patches)
+        self._held: dict[int, _Held] = {}
+
+    def run(self, told: Callable[[Start], None], go_on: Callable[[], bool]) -> int:
+        """Until `go_on` says no, asked once a second or so; `told` of each opening. How many openings the watchdog had
+        to answer."""
+        with Watchdog(self._openings) as watchdog:
+            try:
+                while go_on():
+                    wait = _LOOK_SECONDS if self._held else _IDLE_SECONDS
+                    select.select([self._openings.group], [], [], wait)
+                    watchdog.beat()
+                    for opening in self._openings.waiting():
+                        watchdog.beat(opening.fd)
+                        self._take(opening)
+                        watchdog.beat()
+                    for held in list(self._held.values()):
+                        if (end := self._look(held)) is not None:
+                            told(end)
+                        watchdog.beat()
+            finally:
+                for held in list(self._held.values()):
+                    self._let_go(held)
+            return watchdog.let_go
+
+    def _take(self, opening: Opening) -> None:
+        """Seize who opens the file, and let it open it."""
+        tid = opening.tid
+        try:
+            if opening.file in self._patches and tid not in self._held:
+                pid = process_of(tid)
+                if pid != os.getpid():
+                    syscall.seize(tid, syscall.PTRACE_O_TRACESYSGOOD)
+                    syscall.interrupt(tid)
+                    self._held[tid] = _Held(tid, pid, command_name(pid), opening.file, time.monotonic(), Follower(tid))
+        except (OSError, SutureError):
+            pass  # somebody else traces it, or it is gone: as without a guard
+        finally:
+            self._openings.allow(opening)
+
+    def _look(self, held: _Held) -> Start | None:
+        """Take notice of what a thread reports; what came of it, when it is done with."""
+        try:
+            _, status = syscall.waitpid(held.tid, block=False)
+            if not status:
+                if time.monotonic() - held.begin > _REACH_SECONDS:
+                    return self._end(held, End.FAILED, "did not come to its loader's mark in time")
+                return None
+            held.stops += 1
+            if not os.WIFSTOPPED(status):
+                self._forget(held)
+                return None
+            if held.is_loading:
+                return self._at_stop(held, status)
+            step = held.follower.on_stop(status)
+            if step is Step.OTHERWISE:
+                return self._end(held, End.NOT_LOADED)
+            if step is Step.MAPPED:
+                held.is_loading = True
+                _to_event_stop(held.tid)
+        except (ProcessLookupError, ChildProcessError, NoProcess):
+            self._forget(held)
+        except (OSError, SutureError) as problem:
+            return self._end(held, End.FAILED, str(problem))
+        return None
+
+    def _at_stop(self, held: _Held, status: int) -> Start | None:
+        """Of a thread that has mapped the file, and runs to its loader's mark."""
+        tid, stop = held.tid, os.WSTOPSIG(status)
+        if status >> 16 == syscall.PTRACE_EVENT_STOP:
+            if held.at_mark:
+                return self._patch(held)
+            if held.event < 0:
+                return self._run_to_mark(held)
+        if stop != signal.SIGTRAP or status >> 16 or syscall.get_signal_code(tid) != _TRAP_PERF:
+            syscall.cont(tid, stop if status >> 16 == 0 else 0)
+            return None
+        state = loader_state(held.pid)
+        if state is None or not state.is_consistent:
+            syscall.cont(tid)
+            return None
+        self._close(held)
+        held.at_mark = True
+        _to_event_stop(tid)
+        return None
+
+    def _run_to_mark(self, held: _Held) -> Start | None:
+        state = loader_state(held.pid)
+        if state is None:
+            return self._end(held, End.FAILED, "its loader does not say where it passes when all is loaded")
+        tracee = held.keeping.enter_context(Tracee(held.pid, writes=True, kept=(held.tid,)))
+        held.keeping.enter_context(ignoring_trap(tracee))
+        held.event = syscall.perf_breakpoint(held.tid, state.passes)
+        syscall.cont(held.tid)
+        return None
+
+    def _patch(self, held: _Held) -> Start:
+        held.keeping.close()
+        try:
+            apply(held.pid, self._patches[held.file], timeout=_APPLY_SECONDS, kept=(held.tid,))
+        except NoProcess:
+            raise
+        except SutureError as problem:
+            return self._end(held, End.FAILED, problem.what)
+        return self._end(held, End.PATCHED)
+
+    def _end(self, held: _Held, end: End, error: str = "") -> Start:
+        self._let_go(held)
+        held_us = (time.monotonic() - held.begin) * 1e6
+        return Start(held.pid, held.command, held.file, end, held.stops, held_us, error)
+
+    def _let_go(self, held: _Held) -> None:
+        if held.is_loading and not _stands(held.tid):  # what was done to it can be taken back of one that stands
+            with suppress(OSError, SutureError):
+                syscall.interrupt(held.tid)
+                wait_stop(held.pid, held.tid, _STOP_SECONDS)
+        self._close(held)
+        self._forget(held)
+        try:
+            syscall.detach(held.tid)
+        except ProcessLookupError:  # it runs, or has ended
+            with suppress(OSError):
+                detach_running(held.tid)
+
+    def _forget(self, held: _Held) -> None:
+        self._held.pop(held.tid, None)
+        self._close(held)
+        with suppress(OSError, SutureError):
+            held.keeping.close()
+
+    def _close(self, held: _Held) -> None:
+        if held.event >= 0:
+            os.close(held.event)
+            held.event = -1
+
+
+def _stands(tid: int) -> bool:
+    try:
+        syscall.get_registers(tid)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def _to_event_stop(tid: int) -> None:
+    """From any stop to the one of an interrupt, without executing anything: what borrows a thread knows that one."""
+    syscall.interrupt(tid)
+    syscall.cont(tid)
