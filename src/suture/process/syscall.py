@@ -573,7 +573,7 @@ def end_with_parent() -> None:
 # linux/fanotify.h
 _FAN_CLASS_CONTENT, _FAN_CLOEXEC, _FAN_NONBLOCK, _FAN_REPORT_TID = 0x04, 0x01, 0x02, 0x100
 FAN_MARK_ADD, FAN_MARK_REMOVE, FAN_MARK_FLUSH = 0x01, 0x02, 0x80
-FAN_OPEN_PERM = 0x10000
+FAN_OPEN_PERM, FAN_OPEN_EXEC_PERM = 0x10000, 0x40000
 
 
 def fanotify_init() -> int:

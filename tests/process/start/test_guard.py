@@ -79,7 +79,10 @@ def guarded(built: Built) -> Iterator[list[Start]]:
 
 
 def said(*command: str | Path) -> str:
-    return subprocess.run(command, check=False, capture_output=True, text=True, timeout=30).stdout.strip()
+    """What it prints. By way of a shell: until execve is through, this process has the interpreter and answers
+    nobody."""
+    through = ["sh", "-c", 'exec "$0" "$@"', *map(str, command)]
+    return subprocess.run(through, check=False, capture_output=True, text=True, timeout=30).stdout.strip()
 
 
 def test_the_first_call_is_of_the_new_code_constructors_too(built: Built) -> None:
@@ -107,6 +110,18 @@ def test_a_library_that_is_opened_later_is_patched_before_dlopen_returns(
     with guarded(built) as told:
         assert [said(opens, built.library) for _ in range(5)] == ["2"] * 5
     assert [s.end for s in told] == [End.PATCHED] * 5
+
+
+def test_a_program_itself_starts_without_delay_and_is_told(
+    gcc: Callable[..., Path], make_patch: Callable[..., PatchFile], tmp_path: Path
+) -> None:
+    program = gcc(tmp_path / "program", PROGRAM.replace("int answer(void);", LIBRARY))
+    patch = make_patch(tmp_path, program, "int answer(void) { return 2; }", {"answer": ["answer"]})
+    with guarded(Built(program, program, patch)) as told:
+        begin = time.monotonic()
+        assert [said(program) for _ in range(5)] == ["1 1"] * 5
+        assert time.monotonic() - begin < 5 * STALLED_SECONDS + 2
+    assert [s.end for s in told] == [End.EXECUTED] * 5
 
 
 def test_who_does_not_load_it_is_let_go_at_once(built: Built, tmp_path: Path) -> None:

@@ -5,6 +5,9 @@ followed until it has mapped the file to be executed (follow.py). From there it 
 tells debuggers that the list of what is loaded is whole (`r_brk` of struct r_debug, link.h): the file is in place, and
 neither its code nor a constructor has run. It stands still there while the patch is applied as to any process.
 
+A program that is itself the file cannot be held so: nobody may attach to a process inside execve. It is told of, and is
+to be patched as one that runs.
+
 The breakpoint is a perf event, so it is gone when we are. Should we die between its being met and our taking notice,
 the process takes the SIGTRAP; so it ignores that meanwhile, unless it has a handler of its own.
 """
@@ -48,6 +51,7 @@ class End(Enum):
     PATCHED = "patched"
     NOT_LOADED = "not loaded"  # it opened the file for something else
     FAILED = "failed"  # it runs with the old code
+    EXECUTED = "executed"  # it is the program itself, which runs now with the old code
 
 
 @dataclass(frozen=True)
@@ -88,6 +92,7 @@ class Guard:
         self._openings = openings
         self._patches = dict(patches)
         self._held: dict[int, _Held] = {}
+        self._executing: set[int] = set()
 
     def run(self, told: Callable[[Start], None], go_on: Callable[[], bool]) -> int:
         """Until `go_on` says no, asked once a second or so; `told` of each opening. How many openings the watchdog had
@@ -100,8 +105,10 @@ class Guard:
                     watchdog.beat()
                     for opening in self._openings.waiting():
                         watchdog.beat(opening.fd)
-                        self._take(opening)
+                        end = self._take(opening)
                         watchdog.beat()
+                        if end is not None:
+                            told(end)
                     for held in list(self._held.values()):
                         if (end := self._look(held)) is not None:
                             told(end)
@@ -111,11 +118,16 @@ class Guard:
                     self._let_go(held)
             return watchdog.let_go
 
-    def _take(self, opening: Opening) -> None:
+    def _take(self, opening: Opening) -> Start | None:
         """Seize who opens the file, and let it open it."""
         tid = opening.tid
         try:
-            if opening.file in self._patches and tid not in self._held:
+            if opening.executes:  # nobody may attach to it before execve is through (ptrace(2), cred_guard_mutex)
+                self._executing.add(tid)
+            elif tid in self._executing:
+                self._executing.discard(tid)
+                return Start(process_of(tid), command_name(tid), opening.file, End.EXECUTED, 0, 0.0)
+            elif opening.file in self._patches and tid not in self._held:
                 pid = process_of(tid)
                 if pid != os.getpid():
                     syscall.seize(tid, syscall.PTRACE_O_TRACESYSGOOD)
@@ -125,6 +137,7 @@ class Guard:
             pass  # somebody else traces it, or it is gone: as without a guard
         finally:
             self._openings.allow(opening)
+        return None
 
     def _look(self, held: _Held) -> Start | None:
         """Take notice of what a thread reports; what came of it, when it is done with."""

@@ -35,12 +35,13 @@ class FileId:
 
 @dataclass(frozen=True)
 class Opening:
-    """A thread that waits inside open for an answer. `fd` is the file, open for us, and names the event in the
-    answer."""
+    """A thread that waits inside open for an answer, or inside execve. `fd` is the file, open for us, and names the
+    event in the answer. One that executes is asked for twice, first with `executes`."""
 
     tid: int
     file: FileId
     fd: int
+    executes: bool
 
 
 class Openings:
@@ -60,7 +61,8 @@ class Openings:
         """Ask for this file from now on. Raises OSError."""
         fd = os.open(path, os.O_PATH | os.O_CLOEXEC)
         try:
-            syscall.fanotify_mark(self.group, syscall.FAN_MARK_ADD, syscall.FAN_OPEN_PERM, fd)
+            asked = syscall.FAN_OPEN_PERM | syscall.FAN_OPEN_EXEC_PERM
+            syscall.fanotify_mark(self.group, syscall.FAN_MARK_ADD, asked, fd)
             return FileId.of(fd)
         finally:
             os.close(fd)
@@ -71,7 +73,7 @@ class Openings:
             if mask & _OVERFLOW:
                 self.overflows += 1
             elif fd >= 0:
-                yield Opening(tid, FileId.of(fd), fd)
+                yield Opening(tid, FileId.of(fd), fd, bool(mask & syscall.FAN_OPEN_EXEC_PERM))
 
     def allow(self, opening: Opening) -> None:
         """Let it open the file."""
