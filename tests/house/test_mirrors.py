@@ -90,6 +90,7 @@ INSTEAD = {
     "match/reading.py": "tests/match/test_correlate.py",
     "patch/consistency.py": FACTS,
     "patch/field.py": "tests/patch/test_manifest.py",
+    "process/start/follow.py": PROCESS + "tests/process/start/test_guard.py",
     "process/allowance.py": PROCESS + "tests/process/test_hostile.py",
     "process/change/held.py": PROCESS + "tests/process/test_killed.py",
     "process/change/prepared.py": PROCESS + "tests/process/change/test_apply.py",

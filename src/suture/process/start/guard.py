@@ -29,7 +29,7 @@ from suture.process import syscall
 from suture.process.change.apply import apply
 from suture.process.error import NoProcess
 from suture.process.memory.loaded import loader_state
-from suture.process.start.follow import Follower, Step
+from suture.process.start.follow import Follower, Way
 from suture.process.start.opening import FileId, Opening, Openings
 from suture.process.start.watchdog import Watchdog
 from suture.process.stop.borrow import wait_stop
@@ -153,10 +153,10 @@ class Guard:
                 return None
             if held.is_loading:
                 return self._at_stop(held, status)
-            step = held.follower.on_stop(status)
-            if step is Step.OTHERWISE:
+            way = held.follower.on_stop(status)
+            if way is Way.OTHERWISE:
                 return self._end(held, End.NOT_LOADED)
-            if step is Step.MAPPED:
+            if way is Way.MAPPED:
                 held.is_loading = True
                 _to_event_stop(held.tid)
         except (ProcessLookupError, ChildProcessError, NoProcess):
