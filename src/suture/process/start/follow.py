@@ -19,7 +19,7 @@ _CALL_STOP = signal.SIGTRAP | 0x80  # PTRACE_O_TRACESYSGOOD
 _ERRORS = -4095 & 0xFFFFFFFFFFFFFFFF
 
 
-class Way(Enum):
+class Stage(Enum):
     """What is known of a thread that is followed."""
 
     ON_ITS_WAY = "on its way"
@@ -40,32 +40,32 @@ class Follower:
         self._handlers = 0  # of signals, which may call what they like until they return
         self._of_handlers = 0
 
-    def on_stop(self, status: int) -> Way:
+    def on_stop(self, status: int) -> Stage:
         """Take notice of a stop. The thread goes on, unless this is the end of the way."""
         if status >> 16 == syscall.PTRACE_EVENT_STOP:
             if self._fd < 0 and not self._has_opened():
-                return Way.OTHERWISE
+                return Stage.OTHERWISE
             return self._on()
         if os.WSTOPSIG(status) != _CALL_STOP:
             self._handlers += status >> 16 == 0
             syscall.cont_to_syscall(self.tid, os.WSTOPSIG(status) if status >> 16 == 0 else 0)
-            return Way.ON_ITS_WAY
+            return Stage.ON_ITS_WAY
         self._inside = not self._inside
         if self._inside:
-            return self._on() if self._may_be_loading() else Way.OTHERWISE
+            return self._on() if self._may_be_loading() else Stage.OTHERWISE
         if self._maps_code:
             if syscall.get_registers(self.tid).rax < _ERRORS:
-                return Way.MAPPED
+                return Stage.MAPPED
             self._maps_code = False
         return self._on()
 
-    def _on(self) -> Way:
+    def _on(self) -> Stage:
         self.calls += 1
         self._of_handlers += self._handlers > 0
         if self.calls - self._of_handlers > _MOST_CALLS or self._of_handlers > _MOST_OF_HANDLERS:
-            return Way.OTHERWISE
+            return Stage.OTHERWISE
         syscall.cont_to_syscall(self.tid)
-        return Way.ON_ITS_WAY
+        return Stage.ON_ITS_WAY
 
     def _has_opened(self) -> bool:
         found = syscall.get_registers(self.tid).rax

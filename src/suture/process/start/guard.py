@@ -29,7 +29,7 @@ from suture.process import syscall
 from suture.process.change.apply import apply
 from suture.process.error import NoProcess
 from suture.process.memory.loaded import loader_state
-from suture.process.start.follow import Follower, Way
+from suture.process.start.follow import Follower, Stage
 from suture.process.start.opening import FileId, Opening, Openings
 from suture.process.start.watchdog import Watchdog
 from suture.process.stop.borrow import wait_stop
@@ -154,9 +154,9 @@ class Guard:
             if held.is_loading:
                 return self._at_stop(held, status)
             way = held.follower.on_stop(status)
-            if way is Way.OTHERWISE:
+            if way is Stage.OTHERWISE:
                 return self._end(held, End.NOT_LOADED)
-            if way is Way.MAPPED:
+            if way is Stage.MAPPED:
                 held.is_loading = True
                 _to_event_stop(held.tid)
         except (ProcessLookupError, ChildProcessError, NoProcess):
