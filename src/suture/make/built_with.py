@@ -27,7 +27,8 @@ from suture.source.archive import Archive
 
 _FORMAT = 1
 _ENOUGH = 0.9  # of the functions in a sample
-_BINARIES, _UNITS = 4, 3  # in a sample
+_BINARIES = 2  # in a sample
+_PLACES = (0.75, 0.9)  # of its units among all of a binary by size: such as have many functions and do not take long
 
 
 def choose(default: Callable[[], float], others: Iterable[tuple[str, Callable[[], float]]]) -> str:
@@ -68,14 +69,11 @@ def as_built(tree: Tree, places: Iterable[tuple[Binary, Path]], archive: Archive
 
 
 def _sample(tree: Tree, binary: Binary, path: Path) -> Iterator[tuple[Unit, Path]]:
-    """The largest units of a binary in C or C++."""
-    own = [
-        u
-        for u in tree.units
-        if u.object in binary.objects and u.language != "asm" and (tree.files / u.source).is_file()
-    ]
-    own.sort(key=lambda u: (-(tree.files / u.source).stat().st_size, u.object))
-    yield from ((u, path) for u in own[:_UNITS])
+    """Some units of a binary in C or C++."""
+    held = (u for u in tree.units if u.object in binary.objects and u.language != "asm")
+    own = [u for u in held if (tree.files / u.source).is_file()]
+    own.sort(key=lambda u: ((tree.files / u.source).stat().st_size, u.object))
+    yield from ((own[n], path) for n in sorted({int(len(own) * x) for x in _PLACES}) if own)
 
 
 def _found(tree: Tree, unit: Unit, path: Path) -> tuple[int, int]:
