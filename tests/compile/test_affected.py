@@ -34,6 +34,11 @@ class FakeTree:
     makes: Generated | None = None
     applied: list[str] = field(default_factory=list)
     asked: list[str] = field(default_factory=list)
+    unpaired: tuple[str, ...] = ()
+    unheld: tuple[str, ...] = ()
+
+    def may_be_in_unpaired(self, path: str) -> bool:
+        return path in self.unheld
 
     def units_of(self, path: str) -> tuple[Unit, ...]:
         return tuple(unit(n) for n in self.readers.get(path, ()))
@@ -148,3 +153,11 @@ def test_what_only_leaves_out_is_missing_unless_it_is_no_code() -> None:
     tree: Any = FakeTree({"a.c": ("a.c",), "b.c": ("b.c",)})
     found = affected(tree, [fix])
     assert list(found.missing) == ["b.c"] and list(found.no_code) == ["README"]
+
+
+def test_code_that_may_be_in_a_binary_of_unknown_make_is_missing_and_not_proved_to_be_none() -> None:
+    tree = FakeTree({"a.c": ("a.c",), "both.c": ("both.c",)}, makes=nothing(), unpaired=("x.so",), unheld=("both.c",))
+    found = ask(tree, "a.c", "both.c", "plugin.c", "README", "Makefile.am")
+    assert list(found.readers) == ["a.c"] and list(found.same) == ["Makefile.am"]
+    assert found.missing.keys() == {"both.c", "plugin.c"}
+    assert all("x.so" in r.reason for r in found.missing.values())

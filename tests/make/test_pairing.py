@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from suture.compile.tree import Output
-from suture.make.pairing import Shape, by_name, pair
+from suture.compile.host import HostRoom
+from suture.compile.tree import Output, Tree
+from suture.compile.unit import Unit
+from suture.make.pairing import Pairing, Shape, _with_binaries, by_name, pair
 from suture.source.packages import ShippedFile
 
 LIBRARY = Output("build/.libs/libx.so.1.0.2", "libx.so.1", True, frozenset({"a.o"}))
@@ -74,6 +76,15 @@ def test_a_program_that_is_installed_under_another_name_is_found_by_its_code() -
     assert tried == [PROGRAM.path], "a library is no program"
 
 
+def test_of_several_links_whose_code_is_in_a_file_the_one_with_most_objects_is_taken() -> None:
+    """A program may hold all of another one's objects, and be installed under a third name."""
+    part = Output("deps/part", "", False, frozenset({"part.o"}))
+    whole = Output("src/whole", "", False, frozenset({"part.o", "main.o"}))
+    file = shipped("usr/bin/check")
+    found = pair([(file, Shape("check", "", True))], [part, whole], lambda *_: True)
+    assert found.pairs == ((file, "src/whole"),)
+
+
 def test_an_output_that_another_file_has_by_name_is_not_offered_by_code() -> None:
     files = [(shipped("usr/bin/x"), Shape("x", "", True)), (shipped("usr/bin/y"), Shape("y", "", True))]
     found = pair(files, [PROGRAM], lambda *_: True)
@@ -84,3 +95,15 @@ def test_what_no_link_made_is_left() -> None:
     file = shipped("usr/bin/of-another-language")
     found = pair([(file, Shape("of-another-language", "", True))], [PROGRAM], lambda *_: False)
     assert found.left == (file,) and not found.pairs
+
+
+def test_sources_of_no_known_binary_may_be_in_a_file_that_is_left(tmp_path: Path) -> None:
+    units = tuple(Unit(f"{x}.c", f"{x}.o", "/b", ("gcc", "-c", f"{x}.c"), "c") for x in ("main", "mod", "test"))
+    tree = Tree(
+        "x", "1", units, (), "gcc", "k", "/b", tmp_path, tmp_path, HostRoom("/b"), {}, outputs=(PROGRAM, PLUGIN)
+    )
+    known = (shipped("usr/bin/x"), PROGRAM.path), (shipped("usr/lib/x.so"), PLUGIN.path)
+    whole = _with_binaries(tree, Pairing(known, ()))
+    assert [u.source for u in whole.units] == ["main.c", "mod.c"] and not whole.unpaired and not whole.unheld
+    partly = _with_binaries(tree, Pairing(known[:1], (shipped("usr/lib/x.so"),)))
+    assert partly.unpaired == ("x.so",) and partly.unheld == {"mod.c", "test.c"}

@@ -31,6 +31,7 @@ _UNREAD = {
     PathKind.BUILD: "it is a build file; a different build is not a live patch",
     PathKind.OTHER: "no unit reads it, and it is of a kind that is not known to be no code",
 }
+_RECIPE = "a recipe can tell which link becomes which shipped file (docs/reference/recipes.md)"
 RECORD_WHOLE = (
     "record the whole build after a clean: make clean, then suture record -- make; and take the binary that it links"
 )
@@ -134,6 +135,8 @@ class _Search:
             self.missing[path] = Refusal("the fix deletes the file; a unit that is gone can't be patched", RESTART)
         elif not any(p.changes for p in parts):
             self.no_code[path] = _MODE
+        elif units and self.tree.may_be_in_unpaired(path):
+            self.missing[path] = self._unpaired("it is compiled a second time")
         elif units:
             self.readers[path] = units
 
@@ -148,9 +151,15 @@ class _Search:
             self.missing[path] = Refusal("assembly takes its bytes in (.incbin)", RESTART)
         elif kind is PathKind.IGNORED:
             self.no_code[path] = _NO_CODE
+        elif self.tree.unpaired and (kind in CODE or kind is PathKind.ASSEMBLY):
+            self.missing[path] = self._unpaired("no unit of the other binaries reads it")
         elif not self.tree.is_prepared or path == "debian/control":
             remedy = _RECORD if kind in CODE or kind is PathKind.ASSEMBLY else RESTART
             self.missing[path] = Refusal(_UNREAD[kind], remedy)
+
+    def _unpaired(self, why: str) -> Refusal:
+        """A file whose code may be in a shipped binary of which it is not known what it was linked from."""
+        return Refusal(f"{why}, and what the build links as {_few(self.tree.unpaired)} is not known", _RECIPE)
 
     def _generated(self, applied: Sequence[str], inputs: Sequence[str]) -> Generated | None:
         """Configure and generate anew with the files that may be inputs; which of them made a difference nobody can

@@ -97,7 +97,8 @@ class Tree:
     folder for facts about it; `key` names its whole contents, fix included. `over` are folders on this host with the
     files that a fix changes, the uppermost first. `gap` tells of code that is, or may be, in its binary and that no
     unit makes. `outputs` are all links of the build, where no recipe tells which of them ship. `copies` are, by path in
-    the source, the places to which the build copies a file before it compiles it.
+    the source, the places to which the build copies a file before it compiles it. `unpaired` are shipped files of which
+    it is not known what links them, `unheld` the sources that may be in those.
     """
 
     name: str
@@ -118,6 +119,8 @@ class Tree:
     gap: str = ""
     outputs: tuple[Output, ...] = ()
     copies: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    unpaired: tuple[str, ...] = ()
+    unheld: frozenset[str] = frozenset()
 
     @cached_property
     def _dependencies(self) -> depend.Dependencies:
@@ -147,6 +150,10 @@ class Tree:
     def names_of(self, path: str) -> set[str]:
         """All paths of a file in the tree that is compiled, those through links among them."""
         return {name for place in self.places_of(path) for name in self._dependencies.names_of(place)}
+
+    def may_be_in_unpaired(self, path: str) -> bool:
+        """Whether a file is compiled into what may be one of the unpaired files."""
+        return bool(self.unheld & self.names_of(path)) if self.unheld else False
 
     def takes_in(self, path: str) -> bool:
         """Whether assembly in the tree takes the bytes of a file in, of which `units_of` can't tell."""

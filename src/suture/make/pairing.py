@@ -27,8 +27,8 @@ from suture.source import cache
 from suture.source.archive import Archive, SourceVersion
 from suture.source.packages import ShippedFile, shipped_files
 
-_FORMAT = 1
-_TRIED = 2  # units of an output that are looked for in a file
+_FORMAT = 2
+_TRIED = 4  # units of an output that are looked for in a file: half of them its largest
 _PROBED = 12  # units that are compiled to see whether a recording brought all that they need
 _MOST = 60  # outputs that are tried by their code alone
 
@@ -78,7 +78,9 @@ def pair(
             found.append((file, rows[0].path))
             continue
         kind = [o for o in outputs if o.is_shared is not shape.is_program and o.path not in taken]
-        chosen = next((o for o in rows or kind[:_MOST] if holds(file, o)), None)
+        # the code of a small program may be part of a large one's
+        largest = sorted(rows or kind, key=lambda o: -len(o.objects))
+        chosen = next((o for o in largest[:_MOST] if holds(file, o)), None)
         if chosen is None:
             left.append(file)
         else:
@@ -130,7 +132,9 @@ def _with_binaries(tree: Tree, pairs: Pairing) -> Tree:
     held = frozenset[str]().union(*(b.objects for b in binaries))
     units = tuple(u for u in tree.units if u.object in held)
     chosen = tuple(outputs[p] for p in dict.fromkeys(path for _, path in pairs.pairs))
-    return replace(tree, binaries=binaries, units=units, outputs=chosen)
+    left = tuple(PurePosixPath(f.file).name for f in pairs.left)
+    elsewhere = frozenset(u.source for u in tree.units if u.object not in held) if left else frozenset[str]()
+    return replace(tree, binaries=binaries, units=units, outputs=chosen, unpaired=left, unheld=elsewhere)
 
 
 def _paired(tree: Tree, files: Sequence[ShippedFile], way: Way, progress: Progress) -> Pairing:
@@ -162,10 +166,12 @@ def _is_program(run: Run) -> bool:
 
 
 def _holds(tree: Tree, run: Run, file: ShippedFile, output: Output) -> bool:
-    """Whether the largest units of an output are found in a file."""
+    """Whether the largest units of an output, and some others, are found in a file."""
     binary = Binary(file.package, file.file, output.objects)
     called = OtherUnits(tree, binary, run).called
-    units = list(_largest(tree, output.objects))[:_TRIED]
+    rows = list(_largest(tree, output.objects))
+    first, others = rows[: _TRIED // 2], rows[_TRIED // 2 :]
+    units = [*first, *others[:: max(1, len(others) // (_TRIED - len(first)))][: _TRIED - len(first)]] if first else []
     for unit in units:
         try:
             plain, sectioned = tree.compile([(unit, Variant.PLAIN), (unit, Variant.SECTIONS)])
