@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from suture.compile.host import HostRoom
 from suture.compile.tree import Output, Tree
 from suture.compile.unit import Unit
+from suture.error import NotFound
+from suture.make import pairing
 from suture.make.pairing import Pairing, Shape, _with_binaries, by_name, pair
+from suture.source.archive import SourceVersion
 from suture.source.packages import ShippedFile
 
 LIBRARY = Output("build/.libs/libx.so.1.0.2", "libx.so.1", True, frozenset({"a.o"}))
@@ -107,3 +113,29 @@ def test_sources_of_no_known_binary_may_be_in_a_file_that_is_left(tmp_path: Path
     assert [u.source for u in whole.units] == ["main.c", "mod.c"] and not whole.unpaired and not whole.unheld
     partly = _with_binaries(tree, Pairing(known[:1], (shipped("usr/lib/x.so"),)))
     assert partly.unpaired == ("x.so",) and partly.unheld == {"mod.c", "test.c"}
+
+
+def test_a_recipe_that_does_not_fit_a_version_is_not_in_the_way_of_its_own_rules(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    source = SourceVersion("x", "1-1", "bullseye", tmp_path / "x.dsc", tmp_path)
+    told: list[str] = []
+
+    def prepare(*_: object) -> Tree:
+        raise NotFound("x 1-1: the build links no build_shared/libx.so.3", "correct the recipe")
+
+    def derived(*_: object) -> str:
+        return "the tree of its rules"
+
+    def neither(*_: object) -> str:
+        raise NotFound("nothing that ships is linked", "write a recipe")
+
+    monkeypatch.setattr(pairing, "has_recipe", lambda _: True)
+    monkeypatch.setattr(pairing, "prepare", prepare)
+    monkeypatch.setattr(pairing, "_derived", derived)
+    archive: Any = None
+    assert pairing.open_source(source, archive, told.append) == "the tree of its rules"  # type: ignore[comparison-overlap]
+    assert "libx.so.3" in told[0]
+    monkeypatch.setattr(pairing, "_derived", neither)
+    with pytest.raises(NotFound, match=r"libx\.so\.3"):
+        pairing.open_source(source, archive)

@@ -15,7 +15,7 @@ from suture.compile.recipe import has as has_recipe
 from suture.compile.tree import Output, Tree, prepare
 from suture.compile.unit import Binary, Unit, Variant
 from suture.elf.file import ElfFile
-from suture.error import NotFound
+from suture.error import NotFound, SutureError
 from suture.make.built_with import as_built
 from suture.make.elsewhere import OtherUnits
 from suture.match.book import Contradiction
@@ -89,11 +89,24 @@ def pair(
 
 
 def open_source(source: SourceVersion, archive: Archive, progress: Progress = silent, real: bool = False) -> Tree:
-    """The tree of a source version, by its recipe, or by what its own rules do when it has none. Raises what `prepare`
-    does, and `NotFound` when the build links nothing that ships. `real`: recorded commands alone turned out not to do.
+    """The tree of a source version, by its recipe, or by what its own rules do when it has none that fits this version.
+    Raises what `prepare` does, and `NotFound` when the build links nothing that ships. `real`: recorded commands alone
+    turned out not to do.
     """
     if has_recipe(source.name):
-        return prepare(source, progress)
+        try:
+            return prepare(source, progress)
+        except SutureError as problem:
+            progress(f"{source.name}: its recipe does not fit {source.version}: {problem.what.splitlines()[0]}")
+            try:
+                return _derived(source, archive, progress, real)
+            except SutureError:
+                raise problem from None
+    return _derived(source, archive, progress, real)
+
+
+def _derived(source: SourceVersion, archive: Archive, progress: Progress, real: bool) -> Tree:
+    """The tree that the package's own rules make."""
     files = shipped_files(source, archive)
     best: tuple[Tree, Pairing] | None = None
     for way in derived.ways(source, real):
