@@ -12,7 +12,7 @@ from suture.compile.tree import Output, Tree
 from suture.compile.unit import Unit
 from suture.error import NotFound
 from suture.make import pairing
-from suture.make.pairing import Pairing, Shape, _with_binaries, by_name, pair
+from suture.make.pairing import Pairing, Shape, _with_binaries, by_name, is_most, pair
 from suture.source.archive import SourceVersion
 from suture.source.packages import ShippedFile
 
@@ -134,8 +134,14 @@ def test_a_recipe_that_does_not_fit_a_version_is_not_in_the_way_of_its_own_rules
     monkeypatch.setattr(pairing, "prepare", prepare)
     monkeypatch.setattr(pairing, "_derived", derived)
     archive: Any = None
-    assert pairing.open_source(source, archive, told.append) == "the tree of its rules"  # type: ignore[comparison-overlap]
+    assert pairing.open_source(source, archive, told.append) == "the tree of its rules"
     assert "libx.so.3" in told[0]
     monkeypatch.setattr(pairing, "_derived", neither)
     with pytest.raises(NotFound, match=r"libx\.so\.3"):
         pairing.open_source(source, archive)
+
+
+def test_a_small_part_of_a_file_is_not_what_it_was_linked_from() -> None:
+    assert is_most([30_000, 10_000], 40, 1_000_000)
+    assert not is_most([30_000, 10_000], 20, 1_000_000)
+    assert not is_most([], 20, 0)

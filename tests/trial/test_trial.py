@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
 
-from suture.trial.trial import _Command
+from suture.trial.trial import _Command, _waiting
 
 
 @pytest.mark.parametrize(("word", "status"), [("true", 0), ("false", 1), ("no-such-program", 127)])
@@ -25,3 +28,25 @@ def test_a_held_command_is_told_where_to_wait_and_only_then(tmp_path: Path) -> N
         subprocess.run(["sh", "-eu", "-c", command.line(f"{tmp_path}/{name}", held)], check=True)
     assert (tmp_path / "held.out").read_text() == f"{tmp_path}/held\n"
     assert (tmp_path / "free.out").read_text() == "\n"
+
+
+def test_of_two_trials_at_a_time_each_finds_its_own_process(tmp_path: Path) -> None:
+    """Inside their sandboxes both call everything by the same names."""
+    place = "/run/suture/trial/patched"
+    command = _Command(("sleep", "30"), "SUTURE_HOLD", False)
+    lines = {
+        mark: command.line(place, True, mark).replace(f"{place}.", f"{tmp_path}/{mark}.") for mark in ("one", "two")
+    }
+    shells = [subprocess.Popen(["sh", "-c", line], start_new_session=True) for line in lines.values()]
+    try:
+        found: dict[str, int | None] = {}
+        end = time.monotonic() + 20
+        while len(set(found.values()) - {None}) < 2 and time.monotonic() < end:
+            found = {mark: _waiting(place, mark) for mark in lines}
+        for mark, pid in found.items():
+            assert f"SUTURE_TRIAL={mark}".encode() in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+        assert found["one"] != found["two"] and _waiting(place, "three") is None
+    finally:
+        for shell in shells:
+            os.killpg(shell.pid, signal.SIGKILL)
+            shell.wait()

@@ -27,7 +27,7 @@ from suture.source import cache
 from suture.source.archive import Archive, SourceVersion
 from suture.source.packages import ShippedFile, shipped_files
 
-_FORMAT = 2
+_FORMAT = 3
 _TRIED = 4  # units of an output that are looked for in a file: half of them its largest
 _PROBED = 12  # units that are compiled to see whether a recording brought all that they need
 _MOST = 60  # outputs that are tried by their code alone
@@ -185,13 +185,28 @@ def _holds(tree: Tree, run: Run, file: ShippedFile, output: Output) -> bool:
     rows = list(_largest(tree, output.objects))
     first, others = rows[: _TRIED // 2], rows[_TRIED // 2 :]
     units = [*first, *others[:: max(1, len(others) // (_TRIED - len(first)))][: _TRIED - len(first)]] if first else []
+    sizes = []
     for unit in units:
         try:
             plain, sectioned = tree.compile([(unit, Variant.PLAIN), (unit, Variant.SECTIONS)])
-            correlate(unit.source, unit.object, ElfFile.read(plain.path), ElfFile.read(sectioned.path), run, called)
+            elf = ElfFile.read(plain.path)
+            correlate(unit.source, unit.object, elf, ElfFile.read(sectioned.path), run, called)
         except (CompileFailed, NoMatch, Contradiction):
             return False
-    return bool(units)
+        sizes.append(_code_size(elf))
+    return is_most(sizes, len(output.objects), _code_size(run.elf))
+
+
+def is_most(sizes: Sequence[int], count: int, whole: int) -> bool:
+    """Whether `count` units, of which some have these sizes, may be most of a file with `whole` bytes of code.
+
+    A library that is compiled into a program is in it as well, and is not what the program was linked from.
+    """
+    return bool(sizes) and sum(sizes) / len(sizes) * count >= whole / 2
+
+
+def _code_size(elf: ElfFile) -> int:
+    return sum(s.sh_size for s in elf.sections if s.is_code and s.has_bits)
 
 
 def _largest(tree: Tree, objects: frozenset[str]) -> Iterator[Unit]:

@@ -35,6 +35,7 @@ _MOST_PROGRAMS = 4  # of the package's programs that need a library
 _WAYS = ("--version", "--help")
 _PLAIN, _PATCHED, _REVERTED = ("plain", "again"), "patched", "patched and reverted"
 _OUT = f"{INSIDE}/trial"
+_MARK = "SUTURE_TRIAL"
 
 _HOLD = r"""
 #include <fcntl.h>
@@ -99,9 +100,11 @@ class _Command:
     def __str__(self) -> str:
         return shlex.join(self.words).replace(f"{_OUT}/load", "load")
 
-    def line(self, place: str, held: bool) -> str:
-        """The command as a line of shell: status and output go to files beside `place`."""
-        env = [f"{self.variable}={place}", *([f"LD_PRELOAD={_OUT}/hold.so"] if self.preload else [])] if held else []
+    def line(self, place: str, held: bool, mark: str = "") -> str:
+        """The command as a line of shell: status and output go to files beside `place`. `mark` tells its processes from
+        those of other trials, in which everything has the same names."""
+        env = [f"{self.variable}={place}", f"{_MARK}={mark}"] if held else []
+        env += [f"LD_PRELOAD={_OUT}/hold.so"] if held and self.preload else []
         words = shlex.join(["timeout", f"{_SECONDS + 10:.0f}", "env", *env, *self.words])
         return f"s=0; {words} </dev/null >{place}.out 2>&1 || s=$?; echo $s >{place}.status\n"
 
@@ -152,7 +155,7 @@ def _case(room: Room, command: _Command, one: Candidate, candidates: Sequence[Ca
         for source, text in (("hold.c", _HOLD), ("load.c", _LOAD)):
             (out / source).write_text(text)
         script = f"cd {_OUT}\ngcc -shared -fPIC -O1 -o hold.so hold.c\ngcc -O1 -o load load.c -ldl\n" + "".join(
-            command.line(f"{_OUT}/{step}", step not in _PLAIN) for step in (*_PLAIN, "patched", "reverted")
+            command.line(f"{_OUT}/{step}", step not in _PLAIN, out.name) for step in (*_PLAIN, "patched", "reverted")
         )
         failed: list[SutureError] = []
 
@@ -198,7 +201,7 @@ def _held(
     """Patch the process that waits at a place, let it go, and see what it comes to; else why it could not be
     patched."""
     _wait(place.with_name(f"{place.name}.ready"), thread)
-    pid = _waiting(f"{_OUT}/{place.name}")
+    pid = _waiting(f"{_OUT}/{place.name}", place.parent.name)
     if pid is None:
         return "no process waits to be patched"
     others = [c for c in candidates if c is not one and c.shipped.path != one.shipped.path]
@@ -220,14 +223,18 @@ def _wait(path: Path, thread: threading.Thread) -> None:
     time.sleep(0.01)  # what writes the file may not have written it whole
 
 
-def _waiting(token: str) -> int | None:
-    """The process whose environment says that it waits at a place."""
+def _waiting(token: str, mark: str) -> int | None:
+    """The process whose environment says that it waits at a place, in the trial of that mark."""
     words = {f"SUTURE_HOLD={token}".encode(), f"SUTURE_PLACE={token}".encode()}
     for path in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
             own = set((path / "environ").read_bytes().split(b"\0"))
             command = (path / "cmdline").read_bytes().split(b"\0")[0]
-            if own & words and Path(command.decode(errors="replace")).name not in {"timeout", "env", "sh"}:
+            if (
+                own & words
+                and f"{_MARK}={mark}".encode() in own
+                and Path(command.decode(errors="replace")).name not in {"timeout", "env", "sh"}
+            ):
                 return int(path.name)
     return None
 
