@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sysconfig
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import suture
@@ -16,16 +16,20 @@ import suture
 NOBODY = 65534
 _PYTHON = "/usr/bin/python3"
 _NEEDED = ("debian", "charset_normalizer", "typing_extensions.py")  # what suture.source and suture.compile import
+FEED = ("tuf", "securesystemslib", "cryptography", "cffi", "_cffi_backend*", "pycparser", "urllib3")
+"""What suture.feed imports."""
 
 
-def run_as_nobody(program: str, folder: Path, env: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+def run_as_nobody(
+    program: str, folder: Path, env: Mapping[str, str] | None = None, needed: Sequence[str] = _NEEDED
+) -> subprocess.CompletedProcess[str]:
     """Run a Python program as nobody with no other environment; `folder` gets the copy, and is opened to everybody."""
     copy = folder / "for-nobody"
     if not copy.exists():
         quiet = shutil.ignore_patterns("__pycache__")
         shutil.copytree(Path(suture.__file__).parent, copy / "suture", ignore=quiet)
-        for name in _NEEDED:
-            found = Path(sysconfig.get_path("purelib"), name)
+        for found in (p for name in needed for p in Path(sysconfig.get_path("purelib")).glob(name)):
+            name = found.name
             if found.is_dir():
                 shutil.copytree(found, copy / name, ignore=quiet)
             else:

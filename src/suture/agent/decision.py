@@ -27,6 +27,11 @@ class Decision:
     why: Cause | None = None
 
 
+def local_now() -> datetime:
+    """The time, with the host's time zone."""
+    return datetime.now().astimezone()
+
+
 def decide(offer: Offer, policy: Policy, now: datetime, allowed: Collection[str]) -> Decision:
     """`now` is the time with the host's time zone, `allowed` the patches (ids) that an administrator has allowed."""
     return _taken(offer, policy) or _due(offer, policy, now, allowed) or Decision(AgentVerdict.APPLY)

@@ -20,6 +20,7 @@ from typing import Any
 
 from suture.error import ExitCode, SutureError
 
+LOOK_SECONDS = 60.0
 DEFAULT = Path("/etc/suture/agent.toml")
 _MOST_BYTES = 1 << 18
 _MOST_HOURS = 24 * 365
@@ -130,7 +131,7 @@ class Policy:
     relaxed: bool = False
     on_failure: OnFailure = OnFailure.GO_ON
     timeout: float = 10.0
-    look_every: timedelta = timedelta(seconds=30)
+    look_every: timedelta = timedelta(seconds=LOOK_SECONDS)
     freezes: tuple[WeeklyFreeze | Freeze, ...] = ()
     include: Chosen = Chosen()
     exclude: Chosen = Chosen()
@@ -228,7 +229,7 @@ class _PolicyReader:
             self._choice("apply", apply, "consistency", "strict", ["strict", "relaxed"]) == "relaxed",
             OnFailure(self._choice("apply", apply, "on_failure", "go-on", [o.value for o in OnFailure])),
             self._number("apply", apply, "timeout_seconds", 10, 0.1, 3600),
-            timedelta(seconds=self._number("look", look, "every_seconds", 30, 0.1, 3600)),
+            timedelta(seconds=self._number("look", look, "every_seconds", LOOK_SECONDS, 0.1, 3600)),
             self._freezes(),
             self._selection("include"),
             self._selection("exclude"),

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from tuf.api import exceptions
-from tuf.api.metadata import Metadata, TargetFile
+from tuf.api.metadata import Metadata, TargetFile, Targets
 from tuf.ngclient import Updater, UpdaterConfig
 
 from suture.error import BadOption, NotFound, Refused
@@ -56,6 +56,16 @@ class FeedAnswer:
 
     statements: tuple[Statement, ...]
     problems: tuple[Untrusted, ...]
+
+
+@dataclass(frozen=True)
+class ShownStatement:
+    """A statement with the signed metadata that leads to it, as it was downloaded: `roots` oldest first, `chain` from
+    timestamp to the role that names it."""
+
+    roots: tuple[str, ...]
+    chain: tuple[str, ...]
+    said: str
 
 
 def last_seen(folder: Path) -> FeedVersion | None:
@@ -134,6 +144,25 @@ class Client:
             except Untrusted as problem:
                 problems.append(problem)
         return FeedAnswer(tuple(said), tuple(problems))
+
+    def shown(self, said: Statement) -> ShownStatement:
+        """What shows to somebody else that the feed's keys have signed a statement; after `statements`. Raises
+        `Untrusted`, `Unreachable`, `NotFound`."""
+        path = statement.statement_path(said.product, said.build_id)
+        data = self._file(path)
+        assert data is not None
+        metadata = self.folder / "metadata"
+        with self._told():
+            roots = sorted((metadata / "root_history").glob("*.root.json"), key=lambda p: int(p.name.partition(".")[0]))
+            product: Metadata[Targets] = Metadata.from_file(str(metadata / f"{said.product.value}.json"))
+            bins = product.signed.delegations.succinct_roles if product.signed.delegations else None
+            names = ("timestamp", "snapshot", "targets", said.product.value)
+            chain = (*names, bins.get_role_for_target(path)) if bins else names
+            return ShownStatement(
+                tuple(r.read_text() for r in roots),
+                tuple((metadata / f"{name}.json").read_text() for name in chain),
+                data.decode(),
+            )
 
     def download(self, offer: Offer, folder: Path) -> tuple[Path, bool]:
         """The patch's file in a folder, verified, and whether it is new there. Raises `Untrusted`, `Unreachable`,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import re
 
 from suture.error import SutureError
@@ -27,6 +28,19 @@ def process(pid: int) -> Process:
         start, program = _start(pid), ""
     unit, container = belongs_to(_control_groups(pid))
     return Process(pid, start, command_name(pid), program[:_MOST], unit, container)
+
+
+def user(pid: int) -> tuple[str, int]:
+    """(name, number) of the user that a process runs as; the name is "" where this host knows none, and the number -1
+    for a process that has ended."""
+    try:
+        number = os.stat(f"/proc/{pid}").st_uid
+    except OSError:
+        return "", -1
+    try:
+        return pwd.getpwuid(number).pw_name, number
+    except KeyError:
+        return "", number
 
 
 def belongs_to(text: str) -> tuple[str, str]:

@@ -94,6 +94,9 @@ class Reason(StrEnum):
     POLICY_DELAY = "busy.policy-delay"
     POLICY_ASK = "busy.policy-asks"
     POLICY_FREEZE = "busy.policy-freeze"
+    AGENT_HELD = "refused.held-after-failure"
+    AGENT_REQUEST = "refused.agent-request"
+    AGENT_DOWN = "missing.agent-service"
 
     ENDED = "gone.ended"
     ENDED_DURING_WORK = "gone.ended-during-work"

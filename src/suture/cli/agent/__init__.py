@@ -5,15 +5,27 @@ from __future__ import annotations
 import argparse
 from types import ModuleType
 
-from suture.cli.agent import check
+from suture.cli.agent import allow, apply_service, check, status
+from suture.cli.agent import run as run_
 
 HELP = """\
 Keep this host patched: fetch live patches from a feed, verified, and put them into what runs here, as the policy file
 /etc/suture/agent.toml says.
 
 `suture agent ACTION --help` explains one action."""
-EXAMPLES = ("# what the policy file means", "suture agent check")
-ACTIONS: dict[str, ModuleType] = {"check": check}
+EXAMPLES = (
+    "# what the policy file means",
+    "suture agent check",
+    "# what it has put in, and what waits",
+    "suture agent status",
+)
+ACTIONS: dict[str, ModuleType] = {
+    "check": check,
+    "status": status,
+    "allow": allow,
+    "run": run_,
+    "apply-service": apply_service,
+}
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

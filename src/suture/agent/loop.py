@@ -1,0 +1,252 @@
+"""The unprivileged part of the agent: at each look it asks what runs, fetches what the feed says of that, and asks the
+privileged part to put in what the policy wants and take out what was withdrawn.
+
+Every step may be the last: what was not done is seen at the next look and done then. It keeps what it shows, and what
+the feed's client keeps; what is in force is the privileged part's to know.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from suture.agent import evidence, kept, policy
+from suture.agent.decision import decide
+from suture.agent.evidence import Evidence
+from suture.agent.journal import Journal
+from suture.agent.policy import Policy
+from suture.agent.request import AgentAnswer, AgentRequest, Work
+from suture.agent.spool import EVIDENCE
+from suture.error import SutureError
+from suture.patch.statement import Statement, current, file_name
+from suture.report.agent import AgentEvent, AgentVerdict, PatchInForce, WaitingPatch
+from suture.report.feed import Offer, OfferState
+from suture.report.moment import now as moment_text
+from suture.report.reason import Cause, Reason
+
+if TYPE_CHECKING:
+    from suture.feed.client import Client
+
+STATE = "state.json"
+
+
+@dataclass(frozen=True)
+class AgentState:
+    """What this part shows and begins with again, as in `AgentReport`."""
+
+    version: int = 0
+    fetched: str = ""
+    expires: str = ""
+    looked: str = ""
+    binaries: int = 0
+    waiting: tuple[WaitingPatch, ...] = ()
+    problems: tuple[Cause, ...] = ()
+    events: tuple[AgentEvent, ...] = ()
+
+
+Ask = Callable[[AgentRequest], AgentAnswer]
+
+
+@dataclass
+class Loop:
+    """`folder` is this part's own, `spool` below it what it hands over. `allowed` reads which patches (ids) an
+    administrator has allowed."""
+
+    policy_file: Path
+    folder: Path
+    ask: Ask
+    allowed: Callable[[], frozenset[str]]
+    clock: Callable[[], datetime]
+    journal: Journal = field(default_factory=Journal)
+
+    def __post_init__(self) -> None:
+        self.spool.mkdir(mode=0o755, parents=True, exist_ok=True)
+        state = read_state(self.folder)
+        self.journal = Journal(state.events)
+        self._state = state
+        self._said: tuple[Statement, ...] = ()
+        self._asked: frozenset[str] = frozenset()
+        self._next_fetch = 0.0
+        self._policy: Policy | None = None
+        self._problems: list[Cause] = []
+
+    @property
+    def spool(self) -> Path:
+        return self.folder / "spool"
+
+    def look(self) -> float:
+        """One look; seconds until the next. Raises nothing that a later look may mend."""
+        self._problems = []
+        try:
+            own = self._own_policy()
+            self._look(own)
+        except SutureError as problem:
+            self._trouble(problem.cause)
+        except OSError as problem:
+            self._trouble(_of_disk(problem))
+        self._keep()
+        return self._policy.look_every.total_seconds() if self._policy else policy.LOOK_SECONDS
+
+    def _own_policy(self) -> Policy:
+        """The policy as it is now; the last good one where it is wrong now."""
+        try:
+            self._policy = policy.load(self.policy_file)
+        except SutureError as problem:
+            if self._policy is None:
+                raise
+            self._trouble(problem.cause)
+        return self._policy
+
+    def _look(self, own: Policy) -> None:
+        found = self.ask(AgentRequest(Work.SCAN))
+        if found.verdict is not AgentVerdict.APPLY:
+            assert found.why is not None
+            self._trouble(found.why)
+            return
+        build_ids = frozenset(b.build_id for b in found.binaries)
+        rows = {r.offer.patch: r for r in found.in_force}
+        self._fetch(own, build_ids | {r.offer.build_id for r in found.in_force})
+        self._state = _with(self._state, looked=moment_text(), binaries=len(build_ids))
+        taken = {i for i in self._each(own, rows)}
+        for identity in found.open:
+            if identity in rows and identity not in taken:
+                self._request_apply(rows[identity].offer)
+
+    def _fetch(self, own: Policy, build_ids: frozenset[str]) -> None:
+        """What the feed says of these, when it is time, or when there are new ones."""
+        due = time.monotonic() >= self._next_fetch
+        if not due and build_ids <= self._asked:
+            return
+        self._next_fetch = time.monotonic() + own.fetch_every.total_seconds()
+        try:
+            client = self._client(own)
+            with client.alone():
+                seen = client.refresh()
+                answer = client.ask(build_ids)
+                said = tuple(s for s in answer.statements if self._spool(client, s, own))
+        except SutureError as problem:
+            self._trouble(problem.cause)
+            return
+        for late in answer.problems:
+            self._trouble(late.cause)
+        self._said, self._asked = said, build_ids
+        self._state = _with(self._state, version=seen.version, fetched=moment_text(), expires=seen.expires.isoformat())
+
+    def _client(self, own: Policy) -> Client:
+        from suture.feed.client import Client
+
+        try:
+            root = own.root.read_bytes()
+        except OSError as problem:
+            raise policy.BadPolicy(
+                f"{own.root}: {problem.strerror}", "put the feed's root.json there, got in a way that you trust"
+            ) from problem
+        folder = self.folder / "feed"
+        mark = folder / "root.seen"
+        if not mark.exists() or mark.read_bytes() != root:  # trust begins anew
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir(parents=True)
+            found = Client(own.url, folder, root)
+            kept.write(mark, root)
+            return found
+        return Client(own.url, folder)
+
+    def _spool(self, client: Client, said: Statement, own: Policy) -> bool:
+        """Put what is wanted of a statement where the other part finds it: files first, then what shows that they are
+        signed. False where that cannot be had; it holds no other up."""
+        try:
+            shown = client.shown(said)
+            for offer in self._wanted(said, own):
+                client.download(offer, self.spool)
+        except SutureError as problem:
+            self._trouble(problem.cause)
+            return False
+        text = evidence.encode(Evidence(said.product, said.build_id, shown.roots, shown.chain, shown.said))
+        for offer in said.offers:
+            kept.write(self.spool / (offer.patch + EVIDENCE), text)
+        return True
+
+    def _wanted(self, said: Statement, own: Policy) -> tuple[Offer, ...]:
+        """What the channel has now and the policy does not refuse for good."""
+        now = self.clock()
+        return tuple(
+            o
+            for o in current(said, own.channel, now)
+            if decide(o, own, now, self.allowed()).verdict is not AgentVerdict.REFUSE
+        )
+
+    def _each(self, own: Policy, rows: dict[str, PatchInForce]) -> list[str]:
+        """Ask for all that is to be done; the patches that were put in now."""
+        now = self.clock()
+        waiting: list[WaitingPatch] = []
+        taken: list[str] = []
+        for said in self._said:
+            due = {o.patch for o in current(said, own.channel, now)}
+            replaced = {r for o in said.offers if o.patch in due for r in o.replaces}
+            for offer in said.offers:
+                row = rows.get(offer.patch)
+                if offer.state is not OfferState.OFFERED:
+                    if row is not None and (offer.state is OfferState.REVERT or not row.held):
+                        self._request(AgentRequest(Work.REVERT, patch=offer.patch), offer, waiting)
+                elif row is not None and row.held and row.why and row.why.reason is Reason.WITHDRAWN:
+                    if self._request_apply(offer, waiting):
+                        taken.append(offer.patch)
+                elif row is None and offer.patch not in replaced:
+                    decision = decide(offer, own, now, self.allowed())
+                    if decision.verdict is AgentVerdict.APPLY:
+                        if self._request_apply(offer, waiting):
+                            taken.append(offer.patch)
+                    elif decision.why is not None:
+                        waiting.append(WaitingPatch(offer, decision.verdict, decision.why))
+                        self.journal.tell_change(_word(decision.verdict), decision.why.text, offer.patch)
+        self._state = _with(self._state, waiting=tuple(waiting))
+        return taken
+
+    def _request_apply(self, offer: Offer, waiting: list[WaitingPatch] | None = None) -> bool:
+        return self._request(AgentRequest(Work.APPLY, file_name(offer), offer.sha256), offer, waiting)
+
+    def _request(self, request: AgentRequest, offer: Offer, waiting: list[WaitingPatch] | None) -> bool:
+        """Ask the privileged part, and say what came of it."""
+        found = self.ask(request)
+        if found.why is not None:
+            if waiting is not None:
+                waiting.append(WaitingPatch(offer, found.verdict, found.why))
+            self.journal.tell_change(f"{request.work.value}: {_word(found.verdict)}", found.why.text, offer.patch)
+        elif request.work is not Work.APPLY or waiting is not None:
+            self.journal.tell("withdrawn" if request.work is Work.REVERT else "applied", offer.binary, offer.patch)
+        return found.verdict is AgentVerdict.APPLY
+
+    def _trouble(self, cause: Cause) -> None:
+        self._problems.append(cause)
+        self.journal.tell_change("problem", f"{cause.text} ({cause.remedy})")
+
+    def _keep(self) -> None:
+        self._state = _with(self._state, problems=tuple(self._problems), events=self.journal.events)
+        try:
+            kept.write_value(self.folder / STATE, self._state)
+        except OSError as problem:
+            cause = _of_disk(problem)
+            self.journal.tell_change("problem", f"{cause.text} ({cause.remedy})", "state")
+
+
+def read_state(folder: Path) -> AgentState:
+    """What was kept; empty where there is nothing."""
+    return kept.read_value(folder / STATE, AgentState) or AgentState()
+
+
+def _with(state: AgentState, **changes: object) -> AgentState:
+    return replace(state, **changes)  # type: ignore[arg-type]
+
+
+def _word(verdict: AgentVerdict) -> str:
+    return "waits" if verdict is AgentVerdict.WAIT else "not taken"
+
+
+def _of_disk(problem: OSError) -> Cause:
+    what = f"{problem.filename or 'disk'}: {problem.strerror or problem}"
+    return Cause(Reason.DISK, what, "make room on the disk, or mend the folder's owner; the agent goes on")

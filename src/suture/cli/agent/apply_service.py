@@ -1,0 +1,55 @@
+"""`suture agent apply-service`: the agent's part that runs as root."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import pwd
+
+from suture.cli.agent import option
+from suture.error import BadOption, ExitCode, NotFound
+
+SUMMARY = "apply what the other part asks for: the part that runs as root"
+HELP = """\
+Listen on a local socket for `suture agent run`, whose user --user names, and put patches in or take them out as root.
+It takes the name of a patch file of the spool with its SHA-256, the id of a patch that the feed has withdrawn, or a
+question for what runs here. It reads the policy itself and checks again that the feed's keys have signed the patch. It
+has no network. It runs until it is ended; it writes a line to stderr for each decision."""
+EXAMPLES = ("suture agent apply-service --user suture-agent",)
+EXIT_CODES = (ExitCode.OK, ExitCode.USAGE, ExitCode.NOT_FOUND)
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    option.add_policy(parser)
+    option.add_state(parser)
+    option.add_kept(parser)
+    option.add_socket(parser)
+    parser.add_argument(
+        "--user", default="suture-agent", metavar="NAME", help="the user of `run` (default: suture-agent)"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    from suture.agent.journal import Journal
+    from suture.agent.listener import Listener
+    from suture.agent.register import Register
+    from suture.agent.service import Service
+
+    try:
+        uid = int(args.user) if args.user.isdigit() else pwd.getpwnam(args.user).pw_uid
+    except KeyError as problem:
+        raise BadOption(
+            f"{args.user}: no such user", f"make it: useradd --system --home-dir /nonexistent {args.user}"
+        ) from problem
+    os.umask(0o022)
+    journal = Journal()
+    try:
+        service = Service(args.policy, args.state / "spool", Register(args.kept), journal)
+        listener = Listener(args.socket, uid, journal)
+    except OSError as problem:
+        raise NotFound(
+            f"{problem.filename or args.socket}: {problem.strerror}", "give folders that root may write to"
+        ) from problem
+    journal.tell("ready", f"at {args.socket} for user {uid}")
+    listener.serve(service.answer)
+    return ExitCode.OK

@@ -1,0 +1,70 @@
+"""`suture agent status`: what the agent has put in, what waits and why."""
+
+from __future__ import annotations
+
+import argparse
+from datetime import datetime
+
+from suture.agent import policy
+from suture.cli.agent import option
+from suture.cli.output import print_document, print_table
+from suture.error import ExitCode
+from suture.report.agent import PatchInForce
+from suture.report.document import AgentReport
+
+SUMMARY = "print what is in force, what waits and why"
+HELP = """\
+Print what the agent has put in, what waits and why, how old the feed's state is, and what it did last. It needs no
+rights and asks neither part, so it answers also when they do not run.
+
+The exit code is for monitoring: 0 when nothing needs an administrator, 5 when something does."""
+EXAMPLES = ("suture agent status", "suture agent status --json")
+EXIT_CODES = (ExitCode.OK, ExitCode.USAGE, ExitCode.PARTIAL)
+_LAST = 10
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    option.add_policy(parser)
+    option.add_state(parser)
+    option.add_kept(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    from suture.agent.standing import standing
+
+    found = standing(policy.load(args.policy), args.state, args.kept, datetime.now().astimezone())
+    if args.json:
+        print_document(found)
+    else:
+        _tell(found)
+    return found.exit_code
+
+
+def _tell(found: AgentReport) -> None:
+    age = f"version {found.version} of {found.fetched}, to be believed until {found.expires}"
+    print(f"feed {found.url}, channel {found.channel}: {age if found.version else 'nothing fetched yet'}")
+    print(f"looked last: {found.looked or 'never'}; {found.binaries} binaries")
+    for cause in found.problems:
+        print(f"problem: {cause.text}")
+        print(f"remedy: {cause.remedy}")
+    if found.in_force:
+        columns = ("PATCH", "BINARY", "CVES", "SINCE", "STATE")
+        rows = [
+            (
+                r.offer.patch,
+                r.offer.binary,
+                " ".join(r.offer.cves),
+                r.since,
+                _state(r),
+            )
+            for r in found.in_force
+        ]
+        print_table(columns, rows)
+    for one in found.waiting:
+        print(f"{one.verdict.value}: {one.offer.patch} {one.offer.binary}: {one.why.text} ({one.why.remedy})")
+    for event in found.events[-_LAST:]:
+        print(f"{event.time} {event.what}{f' {event.patch}' if event.patch else ''}: {event.text}")
+
+
+def _state(row: PatchInForce) -> str:
+    return f"{'held' if row.held else 'in force'}{f': {row.why.text}' if row.why else ''}"
