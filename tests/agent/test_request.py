@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from suture.agent import request
 from suture.agent.request import AgentAnswer, AgentRequest, NoService, RefusedRequest, Work
-from suture.report.agent import AgentVerdict
+from suture.report.agent import AgentVerdict, MappedBinary
 
 ID, SHA = "0123456789abcdef", "ab" * 32
 GOOD = (
@@ -116,5 +116,5 @@ def test_nobody_at_the_socket_is_told(tmp_path: Path) -> None:
 
 
 def test_an_answer_comes_over_as_it_was() -> None:
-    one = AgentAnswer(AgentVerdict.APPLY, None, (), (request.MappedBinary("ab", "/x", 3),), (ID,), 2)
+    one = AgentAnswer(AgentVerdict.APPLY, None, (), (MappedBinary("ab", "/x", 3, "x", "1"),), (ID,), 2)
     assert request.decode_answer(request.encode(one)) == one

@@ -7,6 +7,7 @@ import hashlib
 import os
 import shutil
 import signal
+import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -306,6 +307,22 @@ def test_a_wrong_policy_is_told_and_the_last_good_one_holds(host: AgentHost, bot
     host.policy.write_text(good)
     assert any("nonsense" in p.text for p in both.status().problems)
     assert both.look().problems == ()
+
+
+def test_the_inventory_has_what_runs_with_its_package(host: AgentHost, both: Both) -> None:
+    first, second = host.service(), host.service()
+    found = {b.path: b for b in both.look().binaries}
+    own = found[str(host.program.with_name("libanswer.so"))]
+    assert (own.build_id, own.processes, own.package) == (host.build_id, 2, "")
+    libc = next(b for path, b in found.items() if path.endswith("/libc.so.6"))
+    asked = ["dpkg-query", "--show", "--showformat=${Version}", "libc6"]
+    version = subprocess.run(asked, capture_output=True, text=True, check=True).stdout
+    assert (libc.package, libc.version) == ("libc6", version) and libc.processes >= 3
+    before = (host.state / "inventory.json").stat().st_ino
+    both.look()
+    assert first.alive() and second.alive()
+    again = {b.path for b in both.status().binaries}
+    assert again == set(found) or (host.state / "inventory.json").stat().st_ino != before
 
 
 def test_what_was_kept_and_is_damaged_is_made_again(host: AgentHost, both: Both) -> None:

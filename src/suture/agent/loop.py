@@ -24,7 +24,7 @@ from suture.agent.request import AgentAnswer, AgentRequest, Work
 from suture.agent.spool import EVIDENCE
 from suture.error import SutureError
 from suture.patch.statement import Statement, current, file_name
-from suture.report.agent import AgentEvent, AgentVerdict, PatchInForce, WaitingPatch
+from suture.report.agent import AgentEvent, AgentVerdict, MappedBinary, PatchInForce, WaitingPatch
 from suture.report.feed import Offer, OfferState
 from suture.report.moment import now as moment_text
 from suture.report.reason import Cause, Reason
@@ -32,7 +32,7 @@ from suture.report.reason import Cause, Reason
 if TYPE_CHECKING:
     from suture.feed.client import Client
 
-STATE = "state.json"
+STATE, INVENTORY = "state.json", "inventory.json"
 
 
 @dataclass(frozen=True)
@@ -43,10 +43,16 @@ class AgentState:
     fetched: str = ""
     expires: str = ""
     looked: str = ""
-    binaries: int = 0
     waiting: tuple[WaitingPatch, ...] = ()
     problems: tuple[Cause, ...] = ()
     events: tuple[AgentEvent, ...] = ()
+
+
+@dataclass(frozen=True)
+class MappedBinaries:
+    """All that was mapped at the last look."""
+
+    rows: tuple[MappedBinary, ...] = ()
 
 
 Ask = Callable[[AgentRequest], AgentAnswer]
@@ -72,6 +78,7 @@ class Loop:
         self._said: tuple[Statement, ...] = ()
         self._asked: frozenset[str] = frozenset()
         self._next_fetch = 0.0
+        self._inventory = read_inventory(self.folder)
         self._policy: Policy | None = None
         self._problems: list[Cause] = []
 
@@ -111,7 +118,8 @@ class Loop:
         build_ids = frozenset(b.build_id for b in found.binaries)
         rows = {r.offer.patch: r for r in found.in_force}
         self._fetch(own, build_ids | {r.offer.build_id for r in found.in_force})
-        self._state = _with(self._state, looked=moment_text(), binaries=len(build_ids))
+        self._state = _with(self._state, looked=moment_text())
+        self._keep_inventory(MappedBinaries(found.binaries))
         taken = {i for i in self._each(own, rows)}
         for identity in found.open:
             if identity in rows and identity not in taken:
@@ -225,6 +233,11 @@ class Loop:
         self._problems.append(cause)
         self.journal.tell_change("problem", f"{cause.text} ({cause.remedy})")
 
+    def _keep_inventory(self, found: MappedBinaries) -> None:
+        if found != self._inventory:
+            kept.write_value(self.folder / INVENTORY, found)
+            self._inventory = found
+
     def _keep(self) -> None:
         self._state = _with(self._state, problems=tuple(self._problems), events=self.journal.events)
         try:
@@ -237,6 +250,11 @@ class Loop:
 def read_state(folder: Path) -> AgentState:
     """What was kept; empty where there is nothing."""
     return kept.read_value(folder / STATE, AgentState) or AgentState()
+
+
+def read_inventory(folder: Path) -> MappedBinaries:
+    """What was kept; empty where there is nothing."""
+    return kept.read_value(folder / INVENTORY, MappedBinaries) or MappedBinaries()
 
 
 def _with(state: AgentState, **changes: object) -> AgentState:

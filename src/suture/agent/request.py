@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from suture.error import NotFound, Refused
 from suture.patch import strict_json
-from suture.report.agent import AgentVerdict, PatchInForce
+from suture.report.agent import AgentVerdict, MappedBinary, PatchInForce
 from suture.report.encoding import NoDocument, of_type, plain
 from suture.report.reason import Cause, Reason
 
@@ -55,15 +55,6 @@ class AgentRequest:
     name: str = ""
     sha256: str = ""
     patch: str = ""
-
-
-@dataclass(frozen=True)
-class MappedBinary:
-    """A binary that runs here: its build-id, a path by which a process has mapped it, and in how many processes."""
-
-    build_id: str
-    path: str
-    processes: int
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ Imports the standard library and what any command that applies a patch imports; 
 from __future__ import annotations
 
 import hashlib
+import os
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -21,7 +22,7 @@ from suture.agent.journal import Journal
 from suture.agent.policy import OnFailure, Policy, ProcessFacts
 from suture.agent.population import KnownProcesses
 from suture.agent.register import Register
-from suture.agent.request import AgentAnswer, AgentRequest, MappedBinary, Work
+from suture.agent.request import AgentAnswer, AgentRequest, Work
 from suture.error import Refused, SutureError
 from suture.host import recipient
 from suture.host.recipient import ApplyOptions
@@ -31,7 +32,9 @@ from suture.kernel.livepatch import patches as kernel_patches
 from suture.patch.file import PatchFile, parse_patch
 from suture.patch.statement import Statement, file_name
 from suture.process.see.find import Found, every_process
-from suture.report.agent import AgentVerdict, PatchInForce
+from suture.process.see.package import InstalledPackage, package_of
+from suture.process.see.rooted import open_root
+from suture.report.agent import AgentVerdict, MappedBinary, PatchInForce
 from suture.report.document import ApplyReport, RevertReport
 from suture.report.feed import Offer, OfferState
 from suture.report.moment import now as moment_text
@@ -58,6 +61,7 @@ class Service:
         # (pid, start time, patch) of processes that refused a patch, and when they are tried again (monotonic seconds)
         self._refused: dict[tuple[int, int, str], float] = {}
         self._known = KnownProcesses()
+        self._packages: dict[str, InstalledPackage] = {}
 
     def answer(self, request: AgentRequest) -> AgentAnswer:
         """Do what is asked for. Every error is an answer."""
@@ -247,11 +251,20 @@ class Service:
             self.register.drop(row.offer)
         return Decision(AgentVerdict.APPLY)
 
+    def _binaries(self, found: Sequence[Found]) -> list[MappedBinary]:
+        """What is mapped. The package of a build-id is asked for once."""
+        counts = Counter(b for p in found for b in {i.build_id for i in p.images})
+        first = {i.build_id: (p.pid, i.path) for p in reversed(found) for i in p.images}
+        self._packages = {b: self._packages.get(b) or _installed(*first[b]) for b in counts if b}
+        return [
+            MappedBinary(b, first[b][1], n, self._packages[b].name, self._packages[b].version)
+            for b, n in sorted(counts.items())
+            if b
+        ]
+
     def _scan(self, own: Policy) -> AgentAnswer:
         found, unread = self._known.look()
-        counts = Counter(b for p in found for b in {i.build_id for i in p.images})
-        paths = {str(i.build_id): i.path for p in reversed(found) for i in p.images}
-        binaries = [MappedBinary(b, paths[b], n) for b, n in sorted(counts.items()) if b]
+        binaries = self._binaries(found)
         kernel = kernel_build_id()
         rows = self.register.content.in_force
         loaded = {p.record.get("patch", "") for p in kernel_patches() if p.is_ours}
@@ -267,8 +280,22 @@ class Service:
         ]
         alive = {(p.pid, p.start_time) for p in found}
         self._refused = {k: v for k, v in self._refused.items() if k[:2] in alive}
-        own_kernel = [MappedBinary(kernel, "", 0)] if kernel else []
+        own_kernel = [MappedBinary(kernel, "", 0, "linux", os.uname().release)] if kernel else []
         return AgentAnswer(AgentVerdict.APPLY, None, rows, (*own_kernel, *binaries), tuple(lacking), len(unread))
+
+
+def _installed(pid: int, path: str) -> InstalledPackage:
+    """The package of a file as a process sees it."""
+    try:
+        top = open_root(f"/proc/{pid}/root")
+    except OSError:
+        return InstalledPackage()
+    try:
+        return package_of(top, path)
+    except OSError:
+        return InstalledPackage()
+    finally:
+        os.close(top)
 
 
 def _offered(said: Statement, sha256: str) -> Offer | None:

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from suture.agent import register
-from suture.agent.loop import read_state
+from suture.agent.loop import read_inventory, read_state
 from suture.agent.policy import Policy
 from suture.error import ExitCode
 from suture.host.facts import this_host
@@ -29,8 +29,8 @@ def standing(own: Policy, state: Path, kept: Path, at: datetime) -> AgentReport:
     asked = [w for w in seen.waiting if w.verdict is AgentVerdict.WAIT and w.why.reason is Reason.POLICY_ASK]
     return AgentReport(
         now(), int(ExitCode.PARTIAL if problems or failed or asked else ExitCode.OK), this_host(), own.url, own.channel,
-        seen.version, seen.fetched, seen.expires, seen.looked, seen.binaries, rows, seen.waiting, tuple(problems),
-        seen.events,
+        seen.version, seen.fetched, seen.expires, seen.looked, read_inventory(state).rows, rows, seen.waiting,
+        tuple(problems), seen.events,
     )  # fmt: skip
 
 

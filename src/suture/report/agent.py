@@ -18,6 +18,18 @@ class AgentVerdict(Enum):
 
 
 @dataclass(frozen=True)
+class MappedBinary:
+    """A binary that runs here: its build-id, a path by which a process has mapped it ("" for the kernel), in how many
+    processes, and the package that dpkg says it is from and that package's version, "" where dpkg knows none."""
+
+    build_id: str
+    path: str
+    processes: int
+    package: str
+    version: str
+
+
+@dataclass(frozen=True)
 class PatchInForce:
     """A patch that the agent has taken. `since`: when it did. `processes` and `failed` count those of the last try;
     `held`: it goes into no further process, for the reason in `why`, which also tells what failed last."""

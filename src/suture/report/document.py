@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from suture.report.agent import AgentEvent, PatchInForce, WaitingPatch
+from suture.report.agent import AgentEvent, MappedBinary, PatchInForce, WaitingPatch
 from suture.report.change import ChangedProcess, Event, FailedProcess
 from suture.report.feed import FeedRole, FetchedPatch, Offer
 from suture.report.hole import HoleState, HostHole
@@ -290,9 +290,9 @@ class PolicyReport(Document):
 @dataclass(frozen=True)
 class AgentReport(OfHost):
     """How the agent of this host stands. `url` is its feed; `version` that of the state it has seen last, at `fetched`,
-    to be believed until `expires`; 0 and "" for none yet. `looked`: when it last looked at processes. `problems` are
-    what keeps it from its work now, `waiting` the patches that are not in. `events` are the last things that it did,
-    oldest first."""
+    to be believed until `expires`; 0 and "" for none yet. `looked`: when it last looked at processes, and `binaries`
+    what it saw mapped then. `problems` are what keeps it from its work now, `waiting` the patches that are not in.
+    `events` are the last things that it did, oldest first."""
 
     kind: ClassVar[str] = "agent"
 
@@ -302,7 +302,7 @@ class AgentReport(OfHost):
     fetched: str
     expires: str
     looked: str
-    binaries: int
+    binaries: tuple[MappedBinary, ...]
     in_force: tuple[PatchInForce, ...]
     waiting: tuple[WaitingPatch, ...]
     problems: tuple[Cause, ...]

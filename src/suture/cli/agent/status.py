@@ -43,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
 def _tell(found: AgentReport) -> None:
     age = f"version {found.version} of {found.fetched}, to be believed until {found.expires}"
     print(f"feed {found.url}, channel {found.channel}: {age if found.version else 'nothing fetched yet'}")
-    print(f"looked last: {found.looked or 'never'}; {found.binaries} binaries")
+    print(f"looked last: {found.looked or 'never'}; {len(found.binaries)} binaries are mapped")
     for cause in found.problems:
         print(f"problem: {cause.text}")
         print(f"remedy: {cause.remedy}")
