@@ -45,7 +45,7 @@ def _of(room: str, names: str) -> list[Part]:
     return [Part(f"{room}.{name}") for name in names.split()]
 
 
-_REPORTED = "change document host kernel patch process row scan"
+_REPORTED = "agent change document feed host kernel patch process row scan"
 """Facts that documents are made of."""
 
 CORE = [

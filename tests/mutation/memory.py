@@ -8,8 +8,12 @@ import hashlib
 import json
 from functools import lru_cache
 from pathlib import Path
+from typing import NewType
 
+from suture import number
 from tests.mutation.mutant import Mutant
+
+_NUMBERS = {name for name, kind in vars(number).items() if isinstance(kind, NewType)}
 
 
 class Memory:
@@ -43,6 +47,7 @@ class Memory:
         return self._rows[module]
 
 
+@lru_cache(maxsize=4096)
 def _name(source: str, mutant: Mutant) -> str:
     """The changed function, before and after: other functions of the module, comments and line breaks make no
     difference."""
@@ -54,9 +59,9 @@ def _name(source: str, mutant: Mutant) -> str:
 
 @lru_cache(maxsize=8)
 def _parts(source: str) -> list[str]:
-    """The functions of a module and whatever else stands in it, as text that tells no comment, docstring or line
-    break."""
-    tree = ast.parse(source)
+    """The functions of a module and whatever else stands in it, as text that tells no comment, docstring, line break or
+    type."""
+    tree = _Untyped().visit(ast.parse(source))
     for node in ast.walk(tree):
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
             node.value.value = ""
@@ -68,6 +73,29 @@ def _parts(source: str) -> list[str]:
         else:
             found.append(ast.dump(node))
     return found
+
+
+class _Untyped(ast.NodeTransformer):
+    """Leaves out what only a type checker reads: annotations, and calls that give a number its type."""
+
+    def visit_Call(self, node: ast.Call) -> ast.AST:
+        self.generic_visit(node)
+        is_type = isinstance(node.func, ast.Name) and node.func.id in _NUMBERS and len(node.args) == 1
+        return node.args[0] if is_type else node
+
+    def visit_arg(self, node: ast.arg) -> ast.AST:
+        node.annotation = None
+        return node
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
+        self.generic_visit(node)
+        node.returns = None
+        return node
+
+    def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.AST:
+        self.generic_visit(node)
+        node.annotation = ast.Constant("")
+        return node
 
 
 def _digest(text: str) -> str:
