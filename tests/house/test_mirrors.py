@@ -73,6 +73,8 @@ INSTEAD = {
     "host/kernel.py": COMMAND + "tests/kernel/test_cli.py",
     "host/processes.py": PROCESS + "tests/host/test_verbs.py",
     "host/scan.py": PROCESS + "tests/host/test_verbs.py",
+    "report/start.py": "tests/report/test_page.py",
+    "host/starts.py": PROCESS + "tests/cli/test_guard.py",
     "host/status.py": PROCESS + "tests/host/test_verbs.py",
     "host/told.py": PROCESS + "tests/host/test_verbs.py",
     "machine/initrd.py": "tests/machine/test_vm.py",

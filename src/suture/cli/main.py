@@ -55,6 +55,7 @@ VERBS = (
     Verb("show", "print what a live patch replaces, its verdict and its proof"),
     Verb("verify", "make a live patch again and compare"),
     Verb("apply", "put a live patch into running processes"),
+    Verb("guard", "patch processes as they start, before their first instruction"),
     Verb("revert", "take a live patch out of running processes"),
     Verb("status", "list the live patches that running processes carry"),
     Verb("uname", "print which kernel runs in effect"),

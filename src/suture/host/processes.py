@@ -47,7 +47,7 @@ class Processes:
 
     def apply(self, pids: Sequence[int], options: ApplyOptions, count: Count = uncounted) -> ApplyReport:
         """Raises also what `suture.process.change.apply` does, for one process alone."""
-        patch = self._admitted(options)
+        patch = self.admitted(options)
         run: Everywhere | None = None
         if len(pids) == 1:
             one = partial(
@@ -88,7 +88,7 @@ class Processes:
         )
 
     def plan(self, pids: Sequence[int], options: ApplyOptions) -> PlanReport:
-        patch = self._admitted(options)
+        patch = self.admitted(options)
         planned = partial(_planned, patch, options)
         pids = pids or find(patch.manifest.target.build_id)
         steps = tuple(step for pid in pids for step in named(pid, partial(planned, pid)))
@@ -138,7 +138,7 @@ class Processes:
             raise BadOption(f"{self.id}: only an id", "give the patch file")
         return self.file
 
-    def _admitted(self, options: ApplyOptions) -> PatchFile:
+    def admitted(self, options: ApplyOptions) -> PatchFile:
         patch = self._whole()
         if options.at_boot:
             raise BadOption("--at-boot is for kernel patches", "processes load their files anew: fix the file too")

@@ -20,6 +20,7 @@ from suture.report.patch import CarriedPatch, Patch
 from suture.report.process import Process, UnreadProcess
 from suture.report.reason import Cause, Reason
 from suture.report.scan import ScannedKernel, ScannedProcess
+from suture.report.start import GuardedFile, StartedProcess
 
 FORMAT = 1
 
@@ -109,6 +110,19 @@ class RevertReport(ChangeReport):
     """What became of reverting a patch."""
 
     kind: ClassVar[str] = "revert"
+
+
+@dataclass(frozen=True)
+class GuardReport(OfHost):
+    """Starts of processes since the guard began. `let_go`: openings that were answered in its place, because it had
+    stalled."""
+
+    kind: ClassVar[str] = "guard"
+
+    files: tuple[GuardedFile, ...]
+    starts: tuple[StartedProcess, ...]
+    let_go: int
+    seconds: float
 
 
 @dataclass(frozen=True)
@@ -326,6 +340,7 @@ DOCUMENTS: tuple[type[Document], ...] = (
     ApplyReport,
     RevertReport,
     PlanReport,
+    GuardReport,
     ShowReport,
     MakeReport,
     VerifyReport,

@@ -106,6 +106,7 @@ class Reason(StrEnum):
     DENIED_READ = "denied.read"
     DENIED_SECCOMP = "denied.seccomp"
     DENIED_PATCH = "denied.patch-file"
+    DENIED_OPENINGS = "denied.openings"
 
     TOO_COSTLY = "hostile.too-costly"
     TOO_MANY_MAPS = "hostile.too-many-mappings"
@@ -123,9 +124,11 @@ class Reason(StrEnum):
     NO_SIGRETURN = "unsupported.no-signal-return"
     STACKS_UNSEARCHABLE = "unsupported.too-much-memory-for-stacks"
     NO_LIVEPATCH = "unsupported.kernel-without-livepatch"
+    NO_OPENINGS = "unsupported.openings"
 
     NO_PATCH_FILE = "missing.patch-file"
     NO_KERNEL_PATCH = "missing.kernel-patch"
+    NO_SUCH_BUILD = "missing.build"
 
     PATCH_MALFORMED = "patch.malformed"
     PATCH_ALTERED = "patch.altered"

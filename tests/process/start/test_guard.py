@@ -17,9 +17,10 @@ from pathlib import Path
 import pytest
 
 from suture.patch.file import PatchFile
-from suture.process.start.guard import End, Guard, Start
+from suture.process.start.guard import Guard, Start
 from suture.process.start.opening import Openings
 from suture.process.start.watchdog import STALLED_SECONDS
+from suture.report.start import StartEnd
 
 LIBRARY = "int base = 1; __attribute__((noinline)) int answer(void) { return base; }"
 PROGRAM = r"""
@@ -89,7 +90,7 @@ def test_the_first_call_is_of_the_new_code_constructors_too(built: Built) -> Non
     assert said(built.program) == "1 1"
     with guarded(built) as told:
         assert [said(built.program) for _ in range(20)] == ["2 2"] * 20
-    assert [(s.command, s.end, s.error) for s in told] == [("program", End.PATCHED, "")] * 20
+    assert [(s.command, s.end, s.error) for s in told] == [("program", StartEnd.PATCHED, "")] * 20
     assert said(built.program) == "1 1", "the file is as it was"
 
 
@@ -99,7 +100,7 @@ def test_in_other_namespaces_and_under_another_name_too(built: Built, tmp_path: 
         (tmp_path / "other").mkdir()
         os.link(built.library, tmp_path / "other" / "libanswer.so")
         assert said("env", f"LD_LIBRARY_PATH={tmp_path / 'other'}", built.program) == "2 2"
-    assert [s.end for s in told] == [End.PATCHED] * 2
+    assert [s.end for s in told] == [StartEnd.PATCHED] * 2
 
 
 def test_a_library_that_is_opened_later_is_patched_before_dlopen_returns(
@@ -109,7 +110,7 @@ def test_a_library_that_is_opened_later_is_patched_before_dlopen_returns(
     assert said(opens, built.library) == "1"
     with guarded(built) as told:
         assert [said(opens, built.library) for _ in range(5)] == ["2"] * 5
-    assert [s.end for s in told] == [End.PATCHED] * 5
+    assert [s.end for s in told] == [StartEnd.PATCHED] * 5
 
 
 def test_a_program_itself_starts_without_delay_and_is_told(
@@ -121,7 +122,7 @@ def test_a_program_itself_starts_without_delay_and_is_told(
         begin = time.monotonic()
         assert [said(program) for _ in range(5)] == ["1 1"] * 5
         assert time.monotonic() - begin < 5 * STALLED_SECONDS + 2
-    assert [s.end for s in told] == [End.EXECUTED] * 5
+    assert [s.end for s in told] == [StartEnd.EXECUTED] * 5
 
 
 def test_who_does_not_load_it_is_let_go_at_once(built: Built, tmp_path: Path) -> None:
@@ -135,7 +136,7 @@ def test_who_does_not_load_it_is_let_go_at_once(built: Built, tmp_path: Path) ->
             [sys.executable, "-c", mapping],
         ):
             assert subprocess.run(command, check=False, capture_output=True, timeout=30).returncode == 0
-    assert told and {s.end for s in told} == {End.NOT_LOADED}
+    assert told and {s.end for s in told} == {StartEnd.NOT_LOADED}
     assert max(s.stops for s in told) < 12
     assert (tmp_path / "copy").read_bytes() == built.library.read_bytes()
 
@@ -144,7 +145,7 @@ def test_many_at_once(built: Built) -> None:
     with guarded(built) as told:
         started = [subprocess.Popen([built.program], stdout=subprocess.PIPE, text=True) for _ in range(40)]
         assert [p.communicate(timeout=60)[0].strip() for p in started] == ["2 2"] * 40
-    assert [s.end for s in told] == [End.PATCHED] * 40
+    assert [s.end for s in told] == [StartEnd.PATCHED] * 40
 
 
 def test_signals_meanwhile_are_not_lost(built: Built, gcc: Callable[..., Path], tmp_path: Path) -> None:
@@ -157,7 +158,7 @@ def test_signals_meanwhile_are_not_lost(built: Built, gcc: Callable[..., Path], 
     opens = gcc(tmp_path / "opens", source)
     with guarded(built) as told:
         assert [said(opens, built.library) for _ in range(10)] == ["2"] * 10
-    assert [s.end for s in told] == [End.PATCHED] * 10
+    assert [s.end for s in told] == [StartEnd.PATCHED] * 10
 
 
 def test_what_cannot_be_patched_starts_with_the_old_code_and_is_told(
@@ -167,7 +168,7 @@ def test_what_cannot_be_patched_starts_with_the_old_code_and_is_told(
     library = gcc(tmp_path / "other" / "libanswer.so", LIBRARY.replace("1", "3"), "-shared", "-fPIC")
     with guarded(Built(library, built.program, built.patch)) as told:
         assert said("env", f"LD_LIBRARY_PATH={tmp_path / 'other'}", built.program) == "3 3"
-    assert [s.end for s in told] == [End.FAILED]
+    assert [s.end for s in told] == [StartEnd.FAILED]
     assert told[0].error
 
 

@@ -21,7 +21,6 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
-from enum import Enum
 
 from suture.error import SutureError
 from suture.patch.file import PatchFile
@@ -36,6 +35,7 @@ from suture.process.stop.borrow import wait_stop
 from suture.process.stop.catch import ignoring_trap
 from suture.process.stop.detach import detach_running
 from suture.process.tracee import Tracee, command_name, process_of
+from suture.report.start import StartEnd
 
 _TRAP_PERF = 6  # include/uapi/asm-generic/siginfo.h
 _APPLY_SECONDS = 2.0
@@ -45,15 +45,6 @@ _IDLE_SECONDS = 1.0
 _LOOK_SECONDS = 0.00005
 
 
-class End(Enum):
-    """What came of a thread that opened a guarded file."""
-
-    PATCHED = "patched"
-    NOT_LOADED = "not loaded"  # it opened the file for something else
-    FAILED = "failed"  # it runs with the old code
-    EXECUTED = "executed"  # it is the program itself, which runs now with the old code
-
-
 @dataclass(frozen=True)
 class Start:
     """One opening of a guarded file. `held_us`: how long, from being seized to being let go."""
@@ -61,7 +52,7 @@ class Start:
     pid: int
     command: str
     file: FileId
-    end: End
+    end: StartEnd
     stops: int
     held_us: float
     error: str = ""
@@ -126,7 +117,7 @@ class Guard:
                 self._executing.add(tid)
             elif tid in self._executing:
                 self._executing.discard(tid)
-                return Start(process_of(tid), command_name(tid), opening.file, End.EXECUTED, 0, 0.0)
+                return Start(process_of(tid), command_name(tid), opening.file, StartEnd.EXECUTED, 0, 0.0)
             elif opening.file in self._patches and tid not in self._held:
                 pid = process_of(tid)
                 if pid != os.getpid():
@@ -145,7 +136,7 @@ class Guard:
             _, status = syscall.waitpid(held.tid, block=False)
             if not status:
                 if time.monotonic() - held.begin > _REACH_SECONDS:
-                    return self._end(held, End.FAILED, "did not come to its loader's mark in time")
+                    return self._end(held, StartEnd.FAILED, "did not come to its loader's mark in time")
                 return None
             held.stops += 1
             if not os.WIFSTOPPED(status):
@@ -155,14 +146,14 @@ class Guard:
                 return self._at_stop(held, status)
             way = held.follower.on_stop(status)
             if way is Stage.OTHERWISE:
-                return self._end(held, End.NOT_LOADED)
+                return self._end(held, StartEnd.NOT_LOADED)
             if way is Stage.MAPPED:
                 held.is_loading = True
                 _to_event_stop(held.tid)
         except (ProcessLookupError, ChildProcessError, NoProcess):
             self._forget(held)
         except (OSError, SutureError) as problem:
-            return self._end(held, End.FAILED, str(problem))
+            return self._end(held, StartEnd.FAILED, str(problem))
         return None
 
     def _at_stop(self, held: _Held, status: int) -> Start | None:
@@ -188,7 +179,7 @@ class Guard:
     def _run_to_mark(self, held: _Held) -> Start | None:
         state = loader_state(held.pid)
         if state is None:
-            return self._end(held, End.FAILED, "its loader does not say where it passes when all is loaded")
+            return self._end(held, StartEnd.FAILED, "its loader does not say where it passes when all is loaded")
         tracee = held.keeping.enter_context(Tracee(held.pid, writes=True, kept=(held.tid,)))
         held.keeping.enter_context(ignoring_trap(tracee))
         held.event = syscall.perf_breakpoint(held.tid, state.passes)
@@ -202,10 +193,10 @@ class Guard:
         except NoProcess:
             raise
         except SutureError as problem:
-            return self._end(held, End.FAILED, problem.what)
-        return self._end(held, End.PATCHED)
+            return self._end(held, StartEnd.FAILED, problem.what)
+        return self._end(held, StartEnd.PATCHED)
 
-    def _end(self, held: _Held, end: End, error: str = "") -> Start:
+    def _end(self, held: _Held, end: StartEnd, error: str = "") -> Start:
         self._let_go(held)
         held_us = (time.monotonic() - held.begin) * 1e6
         return Start(held.pid, held.command, held.file, end, held.stops, held_us, error)
