@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from suture.error import ExitCode
-from suture.report.encoding import FORMAT
+from suture.report.document import FORMAT
 from tests.process.conftest import gcc, make_patch
 from tests.process.start.test_guard import LIBRARY, PROGRAM, said
 
