@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from suture.compile.unit import Unit
 from suture.error import NotFound
 from suture.make import pairing
 from suture.make.pairing import Pairing, Shape, _with_binaries, by_name, is_most, pair
+from suture.match.run import Run
 from suture.source.archive import SourceVersion
 from suture.source.packages import ShippedFile
 
@@ -145,3 +147,26 @@ def test_a_small_part_of_a_file_is_not_what_it_was_linked_from() -> None:
     assert is_most([30_000, 10_000], 40, 1_000_000)
     assert not is_most([30_000, 10_000], 20, 1_000_000)
     assert not is_most([], 20, 0)
+
+
+def test_a_unit_that_is_tables_alone_says_nothing_against_a_link(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SUTURE_CACHE", str(tmp_path / "cache"))
+    root = tmp_path / "tree"
+    root.mkdir()
+    rows = ", ".join(str(n) for n in range(500))
+    (root / "table.c").write_text(f"const int table[] = {{{rows}}};\n")
+    (root / "main.c").write_text("extern const int table[];\nint main(int n, char **v) { return table[n * 3]; }\n")
+    names = ("main", "table")
+    for name in names:
+        subprocess.run(["gcc", "-O2", "-c", f"{name}.c", "-o", f"{name}.o"], check=True, cwd=root)
+    subprocess.run(["gcc", "-o", "x", "main.o", "table.o"], check=True, cwd=root)
+    units = tuple(Unit(f"{x}.c", f"{x}.o", str(root), ("gcc", "-O2", "-c", f"{x}.c"), "c") for x in names)
+    room = HostRoom(str(root))
+    tree = Tree("x", "1", units, (), "gcc", "k", str(root), root, tmp_path / "place", room, {})
+    output = Output("x", "", False, frozenset({"main.o", "table.o"}))
+    monkeypatch.setattr(
+        pairing, "is_most", lambda *_: True
+    )  # a program of so few lines is mostly that of the C library
+    assert pairing._holds(tree, Run.read(root / "x"), shipped("usr/bin/y"), output)

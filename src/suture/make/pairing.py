@@ -27,7 +27,7 @@ from suture.source import cache
 from suture.source.archive import Archive, SourceVersion
 from suture.source.packages import ShippedFile, shipped_files
 
-_FORMAT = 3
+_FORMAT = 4
 _TRIED = 4  # units of an output that are looked for in a file: half of them its largest
 _PROBED = 12  # units that are compiled to see whether a recording brought all that they need
 _MOST = 60  # outputs that are tried by their code alone
@@ -190,6 +190,8 @@ def _holds(tree: Tree, run: Run, file: ShippedFile, output: Output) -> bool:
         try:
             plain, sectioned = tree.compile([(unit, Variant.PLAIN), (unit, Variant.SECTIONS)])
             elf = ElfFile.read(plain.path)
+            if not _code_size(elf):
+                continue  # tables alone
             correlate(unit.source, unit.object, elf, ElfFile.read(sectioned.path), run, called)
         except (CompileFailed, NoMatch, Contradiction):
             return False
