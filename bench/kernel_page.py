@@ -45,7 +45,7 @@ def document(record: Record) -> str:
         f"Written by `{record.command}` ({record.started}) from bench/results. Not edited by hand.",
         *(["", _short(lacking_rows, record.data["wanted"], len(code), len(made))] if lacking_rows else []),
         "",
-        *wrap(_about(record), 118),
+        *wrap(_about(record), 118, break_on_hyphens=False),
         "",
         *_engines(record, measured),
         f"Of {len(measured)} changes {len(code)} change code. Of these **{len(made)} "
