@@ -29,7 +29,7 @@ from suture.report.agent import AgentVerdict
 from suture.report.document import AgentReport
 from suture.report.reason import Reason
 from tests.agent.conftest import NEW_ANSWER, OLD_ANSWER, AgentHost
-from tests.process.conftest import Running, start
+from tests.process.conftest import Running, make_patch, start
 
 __all__ = ["start"]
 
@@ -307,6 +307,25 @@ def test_a_wrong_policy_is_told_and_the_last_good_one_holds(host: AgentHost, bot
     host.policy.write_text(good)
     assert any("nonsense" in p.text for p in both.status().problems)
     assert both.look().problems == ()
+
+
+def test_a_newer_patch_takes_the_place_of_an_older_one(host: AgentHost, both: Both) -> None:
+    service = host.service()
+    older = host.publish()
+    both.look()
+    assert service.ask("a") == NEW_ANSWER
+    library = host.program.with_name("libanswer.so")
+    new = "int answer(int x) { return x * 3 + 3; }"
+    made = make_patch(host.folder / "newer", library, new, {"answer": ["answer"]}, supersedes=(older,))
+    host.patch = Path(made.object.name)
+    newer = host.publish()
+    assert [r.offer.patch for r in both.look().in_force] == [newer] != [older]
+    later = host.service()
+    both.look()
+    assert service.ask("a") == later.ask("a") == str(ord("a") * 3 + 3)
+    host.withdraw(newer)
+    both.look()
+    assert service.ask("a") in (OLD_ANSWER, NEW_ANSWER)
 
 
 def test_the_inventory_has_what_runs_with_its_package(host: AgentHost, both: Both) -> None:

@@ -121,11 +121,7 @@ class Service:
         self.journal.tell(
             "taken", f"{offer.source} {offer.version}, {offer.binary}: {', '.join(offer.cves)}", offer.patch
         )
-        decision = self._put_in(row, own, anew=True)
-        for older in (self.register.row(i) for i in offer.replaces):
-            if older is not None:
-                self.register.drop(older.offer)
-        return decision
+        return self._put_in(row, own, anew=True)
 
     def _believed(self, name: str, own: Policy) -> Statement:
         """What the feed says, and from now on nothing older. Raises `Doubtful`, `BadPolicy`."""
@@ -174,7 +170,16 @@ class Service:
         self.register.put(row)
         if row.held and own.on_failure is OnFailure.REVERT:
             return self._take_out(row, own, keep=True)
+        if not failed:
+            self._drop_replaced(row.offer)
         return Decision(AgentVerdict.APPLY, failed[0] if failed else None)
+
+    def _drop_replaced(self, offer: Offer) -> None:
+        """Its predecessors are out of force wherever it is in, so that they go into no further process."""
+        for older in (self.register.row(i) for i in offer.replaces):
+            if older is not None:
+                self.journal.tell("replaced", f"by {offer.patch}", older.offer.patch)
+                self.register.drop(older.offer)
 
     def _applied(
         self, target: recipient.Recipient, row: PatchInForce, own: Policy, options: ApplyOptions, anew: bool
