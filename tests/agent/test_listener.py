@@ -6,7 +6,7 @@ import os
 import socket
 import stat
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -16,6 +16,7 @@ from suture.agent.journal import Journal
 from suture.agent.listener import Listener
 from suture.agent.request import AgentAnswer, AgentRequest, NoService, Work
 from suture.report.agent import AgentVerdict
+from suture.report.reason import Reason
 from tests.nobody import NOBODY
 
 DONE = AgentAnswer(AgentVerdict.APPLY, None, ())
@@ -28,10 +29,12 @@ def door(tmp_path: Path) -> Iterator[Listener]:
     one.close()
 
 
-def serve(door: Listener, times: int) -> threading.Thread:
+def serve(
+    door: Listener, times: int, answer: Callable[[AgentRequest], AgentAnswer] = lambda _: DONE
+) -> threading.Thread:
     def work() -> None:
         for _ in range(times):
-            door.serve_one(lambda _: DONE)
+            door.serve_one(answer)
 
     thread = threading.Thread(target=work)
     thread.start()
@@ -80,6 +83,19 @@ def test_garbage_and_silence_do_not_end_it(door: Listener, monkeypatch: pytest.M
                 found = request.decode_answer(request.receive(line, 10, answer=True))
                 assert found.verdict is AgentVerdict.REFUSE and found.why
     assert request.ask(door.path, AgentRequest(Work.SCAN), 10) == DONE
+    thread.join()
+
+
+def test_a_defect_costs_one_request_and_not_the_service(door: Listener) -> None:
+    def fails(one: AgentRequest) -> AgentAnswer:
+        if one.work is Work.SCAN:
+            raise ZeroDivisionError("of a test")
+        return DONE
+
+    thread = serve(door, 2, fails)
+    found = request.ask(door.path, AgentRequest(Work.SCAN), 10)
+    assert found.verdict is AgentVerdict.REFUSE and found.why and found.why.reason is Reason.DEFECT
+    assert request.ask(door.path, AgentRequest(Work.REVERT, patch="0123456789abcdef"), 10) == DONE
     thread.join()
 
 

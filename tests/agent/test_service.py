@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import json
 import os
 import shutil
 import signal
@@ -117,6 +118,10 @@ def test_what_the_feed_has_not_signed_is_not_taken(host: AgentHost, both: Both) 
     assert both.apply(patch, sha256).verdict is AgentVerdict.REFUSE
     (spool / f"{patch}.evidence").write_bytes(b"{}")
     assert both.apply(patch, sha256).verdict is AgentVerdict.REFUSE
+    for text in ('{"signed":' + "[" * 600 + "]" * 600 + "}", '{"signed":{"_type":"timestamp"}}', "{}"):
+        read = json.loads(shown) | {"chain": [text] * 4, "roots": [text]}
+        (spool / f"{patch}.evidence").write_text(json.dumps(read))
+        assert both.apply(patch, sha256).verdict is AgentVerdict.REFUSE
     (spool / f"{patch}.evidence").write_bytes(shown)
     (spool / f"{patch}.suture.o").write_bytes(good + b"x")
     assert both.apply(patch, sha256).verdict is AgentVerdict.REFUSE

@@ -15,6 +15,7 @@ from suture.agent.journal import Journal
 from suture.agent.request import AgentAnswer, AgentRequest
 from suture.error import SutureError
 from suture.report.agent import AgentVerdict
+from suture.report.reason import Cause, Reason
 
 _SECONDS = 5.0
 _MOST_REQUESTS, _WITHIN = 600, 60.0
@@ -54,6 +55,10 @@ class Listener:
             except SutureError as problem:
                 self.journal.tell("request refused", problem.what)
                 found = AgentAnswer(AgentVerdict.REFUSE, problem.cause, ())
+            except Exception as problem:  # a defect: one request is lost by it, and not the service
+                text = f"unforeseen {type(problem).__name__}: {problem}"
+                self.journal.tell("defect", text)
+                found = AgentAnswer(AgentVerdict.REFUSE, Cause(Reason.DEFECT, text, "report it"), ())
             line.settimeout(_SECONDS)
             try:
                 line.sendall(request.encode(found))

@@ -8,6 +8,7 @@ import re
 import socket
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, TypeVar
@@ -131,7 +132,8 @@ def ask(path: Any, request: AgentRequest, seconds: float) -> AgentAnswer:
         line.settimeout(seconds)
         try:
             line.connect(str(path))
-            line.sendall(encode(request))
+            with suppress(BrokenPipeError):  # hung up on; why has been said
+                line.sendall(encode(request))
         except OSError as problem:
             raise _gone(f"{path}: {problem.strerror or problem}") from problem
         return decode_answer(receive(line, seconds, answer=True))

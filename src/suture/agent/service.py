@@ -137,7 +137,7 @@ class Service:
         known = content.trusted if content.trusted and content.of_root == digest else TrustedState(first)
         try:
             said, trusted = evidence.believe(shown, known, self.clock())
-        except (KeyError, TypeError, ValueError, AttributeError) as problem:  # signed by nobody, and of no form
+        except (LookupError, TypeError, ValueError, AttributeError, RecursionError) as problem:  # of no form
             raise Doubtful(f"it is not in its form ({type(problem).__name__})") from problem
         self.register.trust(trusted, digest)
         return said
