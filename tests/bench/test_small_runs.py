@@ -43,7 +43,8 @@ def test_the_clock_reader_inside_sees_the_pauses_that_the_engine_reports(tmp_pat
 
 
 def test_an_interrupted_run_keeps_the_lines_that_it_has_printed(tmp_path: Path) -> None:
-    argv = [sys.executable, str(BENCH / "pause.py"), "--rounds=2", "--threads", "1", "2", "4", "--load=idle"]
+    run = [sys.executable, str(BENCH / "pause.py"), "--rounds=2", "--threads", "1", "2", "4", "--load=idle"]
+    argv = ["env", "--default-signal=INT", *run]  # a shell's background jobs ignore it
     with subprocess.Popen([*argv, f"--into={tmp_path}"], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout and process.stderr
         heading, first = process.stdout.readline(), process.stdout.readline()

@@ -82,30 +82,59 @@ def carrier(start: Start, tmp_path: Path) -> Iterator[tuple[Running, Path]]:
 
 Case = Callable[[Path, Running, Path], list[str]]
 CASES: dict[str, list[Case]] = {
-    "scan": [lambda f, t, p: ["scan"], lambda f, t, p: ["scan", "--patches", str(p)], lambda f, t, p: ["scan",
-    "--patches", str(f.parent)]],
-    "make": [lambda f, t, p: ["make", "--source", f"{NAME}=1", "--fix", str(f)], lambda f, t, p: ["make",
-    "--tree", NAME, "--for", NAME]],
-    "show": [lambda f, t, p: ["show", str(f)], lambda f, t, p: ["show", "--proof", str(f)], lambda f,
-    t, p: ["show", str(f.with_suffix(".ko"))],
-             lambda f, t, p: ["show", "--proof", str(f.with_suffix(".ko"))], lambda f, t, p: ["show", "--debug", NAME]],
+    "scan": [
+        lambda f, t, p: ["scan"],
+        lambda f, t, p: ["scan", "--patches", str(p)],
+        lambda f, t, p: ["scan", "--patches", str(f.parent)],
+    ],
+    "make": [
+        lambda f, t, p: ["make", "--source", f"{NAME}=1", "--fix", str(f)],
+        lambda f, t, p: ["make", "--tree", NAME, "--for", NAME],
+    ],
+    "show": [
+        lambda f, t, p: ["show", str(f)],
+        lambda f, t, p: ["show", "--proof", str(f)],
+        lambda f, t, p: ["show", str(f.with_suffix(".ko"))],
+        lambda f, t, p: ["show", "--proof", str(f.with_suffix(".ko"))],
+        lambda f, t, p: ["show", "--debug", NAME],
+    ],
     "verify": [lambda f, t, p: ["verify", str(f)], lambda f, t, p: ["verify", str(f.with_suffix(".ko"))]],
-    "apply": [lambda f, t, p: ["apply", str(f), str(t.pid)], lambda f, t, p: ["apply", "--accept-partial",
-    str(f), str(t.pid)],
-              lambda f, t, p: ["apply", "--accept-partial",
-              str(f)], lambda f, t, p: ["apply", "--dry-run", "--accept-partial", str(f), str(t.pid)],
-              lambda f, t, p: ["apply", str(p / "answer.suture.o"),
-              str(t.pid)], lambda f, t, p: ["apply", NAME, str(t.pid)],
-              lambda f, t, p: ["apply", "x", NAME]],
-    "status": [lambda f, t, p: ["status"], lambda f, t, p: ["status", str(t.pid)], lambda f, t, p: ["status",
-    str(t.pid), "--json"],
-               lambda f, t, p: ["status", str(t.pid), "--gdb", str(p / "answer.suture.o")]],
+    "apply": [
+        lambda f, t, p: ["apply", str(f), str(t.pid)],
+        lambda f, t, p: ["apply", "--accept-partial", str(f), str(t.pid)],
+        lambda f, t, p: ["apply", "--accept-partial", str(f)],
+        lambda f, t, p: ["apply", "--dry-run", "--accept-partial", str(f), str(t.pid)],
+        lambda f, t, p: ["apply", str(p / "answer.suture.o"), str(t.pid)],
+        lambda f, t, p: ["apply", NAME, str(t.pid)],
+        lambda f, t, p: ["apply", "x", NAME],
+    ],
+    "status": [
+        lambda f, t, p: ["status"],
+        lambda f, t, p: ["status", str(t.pid)],
+        lambda f, t, p: ["status", str(t.pid), "--json"],
+        lambda f, t, p: ["status", str(t.pid), "--gdb", str(p / "answer.suture.o")],
+    ],
     "revert": [lambda f, t, p: ["revert", NAME], lambda f, t, p: ["revert", str(p / "answer.suture.o"), str(t.pid)]],
+    "guard": [
+        lambda f, t, p: ["guard", "--seconds", "0.1", "--accept-partial", str(f)],
+        lambda f, t, p: ["guard", "--seconds", "0.1", str(p / "answer.suture.o"), "--file", NAME],
+        lambda f, t, p: ["guard", NAME],
+    ],
+    "feed": [
+        lambda f, t, p: ["feed", "add", "--feed", str(f.parent / "feed"), NAME],
+        lambda f, t, p: ["feed", "check", "--feed", NAME],
+        lambda f, t, p: ["feed", "fetch", "--url", NAME, "--root", NAME, "--host", "--into", str(p)],
+    ],
+    "agent": [
+        lambda f, t, p: ["agent", "check", NAME],
+        lambda f, t, p: ["agent", "check", str(f)],
+        lambda f, t, p: ["agent", "allow", NAME],
+    ],
     "uname": [lambda f, t, p: ["uname"]],
     "watch": [lambda f, t, p: ["watch", "--plan", "--package", NAME, "--output", str(p)]],
     "schema": [lambda f, t, p: ["schema"]],
     "record": [lambda f, t, p: ["record", "--tree", str(f.parent), "--", NAME]],
-}  # fmt: skip
+}
 
 
 def harmless(text: str) -> None:

@@ -24,9 +24,8 @@ FIX = """--- a/rec.c
  #include <string.h>
  static int seen;
 -int rec_read(char *to, const char *from, unsigned len) { seen++; memcpy(to, from, len); return seen + to[3]; }
-+int rec_read(char *to, const char *from, unsigned len) { seen++; if (len > 60) len = 60; memcpy(to, from, len);
-    return seen + to[3]; }
-"""
++int rec_read(char *to, const char *from, unsigned len) { seen++; if (len > 60) len = 60; memcpy(to, from, len); return seen + to[3]; }
+"""  # noqa: E501
 
 
 @pytest.fixture
