@@ -133,8 +133,8 @@ def test_a_host_takes_a_patch_in_and_out_that_a_maker_made(found: dict[str, Any]
     assert found["applied"] == found["before"] | 0x10000000 and found["reverted"] == found["before"]
     assert found["apply"][0] == found["revert"][0] == found["status"][0] == 0
     assert found["id"] in json.dumps(found["status"][1])
-    open_ones = {p["pid"]: p["standing"]["memory"] for p in found["scan"][1]["processes"]}
-    assert open_ones[found["pid"]] == "not fixed"
+    memory = {p["pid"]: [b["memory"] for b in p["binaries"]] for p in found["scan"][1]["processes"]}
+    assert memory[found["pid"]] == ["not fixed"]
 
 
 def test_a_host_says_what_it_lacks_for_making(found: dict[str, Any]) -> None:
