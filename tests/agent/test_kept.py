@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from suture import whole_file
 from suture.agent import kept
 from suture.agent.loop import AgentState
 
@@ -23,12 +24,12 @@ def test_a_value_comes_back_and_nothing_else_does(tmp_path: Path) -> None:
 
 def test_a_full_disk_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "state.json"
-    kept.write(path, b"before")
+    whole_file.replace_durably(path, b"before")
 
     def full(handle: int) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match="No space left"):
-        kept.write(path, b"after")
+        whole_file.replace_durably(path, b"after")
     assert path.read_bytes() == b"before" and os.listdir(tmp_path) == ["state.json"]

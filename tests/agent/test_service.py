@@ -16,7 +16,8 @@ from typing import Any
 
 import pytest
 
-from suture.agent import kept, register
+from suture import whole_file
+from suture.agent import register
 from suture.agent.decision import local_now
 from suture.agent.journal import Journal
 from suture.agent.loop import Loop
@@ -298,7 +299,7 @@ def test_a_full_disk_is_said_and_mends_itself(
         raise OSError(errno.ENOSPC, "No space left on device", str(path))
 
     with monkeypatch.context() as patched:
-        patched.setattr(kept, "write", full)
+        patched.setattr(whole_file, "replace_durably", full)
         both.look()
         assert "No space left on device" in capfd.readouterr().err and service.ask("a") == OLD_ANSWER
     assert both.look().exit_code == ExitCode.OK and service.ask("a") == NEW_ANSWER

@@ -11,7 +11,7 @@ import pytest
 
 SOURCE = Path(__file__).resolve().parents[2] / "src" / "suture"
 
-EVERYWHERE = {"error", "number", "refusal", "visible"}
+EVERYWHERE = {"error", "number", "refusal", "visible", "whole_file"}
 
 MAY_IMPORT = {
     "report": set(),
@@ -19,6 +19,7 @@ MAY_IMPORT = {
     "number": set(),
     "refusal": set(),
     "visible": set(),
+    "whole_file": set(),
     "command": set(),
     "progress": set(),
     "elf": set(),

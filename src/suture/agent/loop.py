@@ -15,6 +15,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from suture import whole_file
 from suture.agent import evidence, kept, policy
 from suture.agent.decision import decide
 from suture.agent.evidence import Evidence
@@ -160,7 +161,7 @@ class Loop:
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir(parents=True)
             found = Client(own.url, folder, root)
-            kept.write(mark, root)
+            whole_file.replace_durably(mark, root)
             return found
         return Client(own.url, folder)
 
@@ -176,7 +177,7 @@ class Loop:
             return False
         text = evidence.encode(Evidence(said.product, said.build_id, shown.roots, shown.chain, shown.said))
         for offer in said.offers:
-            kept.write(self.spool / (offer.patch + EVIDENCE), text)
+            whole_file.replace_durably(self.spool / (offer.patch + EVIDENCE), text)
         return True
 
     def _wanted(self, said: Statement, own: Policy) -> tuple[Offer, ...]:

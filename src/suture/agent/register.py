@@ -12,6 +12,7 @@ import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from suture import whole_file
 from suture.agent import kept
 from suture.agent.evidence import TrustedState
 from suture.patch.statement import file_name
@@ -95,4 +96,4 @@ def allow(folder: Path, patch: str) -> None:
     place = folder / "allowed"
     place.mkdir(mode=0o755, parents=True, exist_ok=True)
     os.close(os.open(place / patch, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644))
-    kept.settle(place)
+    whole_file.settle(place)

@@ -15,7 +15,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
-from suture.agent import evidence, kept, policy, spool
+from suture import whole_file
+from suture.agent import evidence, policy, spool
 from suture.agent.decision import Decision, decide, local_now
 from suture.agent.evidence import Doubtful, TrustedState
 from suture.agent.journal import Journal
@@ -115,7 +116,7 @@ class Service:
         if decision.verdict is not AgentVerdict.APPLY:
             return decision
         _fits(data, offer, own)
-        kept.write(self.register.file(offer), data)
+        whole_file.replace_durably(self.register.file(offer), data)
         row = PatchInForce(offer, moment_text(), 0, 0, False, None)
         self.register.put(row)
         self.journal.tell(

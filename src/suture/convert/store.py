@@ -4,12 +4,11 @@ folder with them is whole."""
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from suture import whole_file
 from suture.convert.result import Closing, Conversion, ConvertOutcome, CveResult, FixResult, PatchResult
 from suture.patch.manifest import plain
 from suture.source import cache
@@ -36,13 +35,7 @@ def as_json(conversion: Conversion) -> dict[str, Any]:
 
 def keep(conversion: Conversion, folder: Path) -> Path:
     """Write the facts of a conversion, whole or not at all; the path of the file."""
-    folder.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=folder, prefix=".conversion-")
-    with os.fdopen(handle, "w") as out:
-        json.dump(as_json(conversion), out, indent=1)
-        out.write("\n")
-    os.chmod(temporary, 0o644)
-    os.replace(temporary, folder / FACTS)
+    whole_file.replace(folder / FACTS, f"{json.dumps(as_json(conversion), indent=1)}\n".encode())
     return folder / FACTS
 
 

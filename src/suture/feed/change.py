@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from suture.feed import repository
+from suture import whole_file
 from suture.feed.error import BadFeed
 from suture.feed.repository import Repository
 from suture.patch import strict_json
@@ -58,7 +58,7 @@ def file_of(feed: Repository, patch: str) -> Path:
 
 def stage_patch(feed: Repository, added: AddedPatch, data: bytes) -> None:
     """Whole or not at all: the facts come last."""
-    repository.write(file_of(feed, added.offer.patch), data)
+    whole_file.replace(file_of(feed, added.offer.patch), data)
     _stage(feed, f"add-{added.offer.patch}", added)
 
 
@@ -67,7 +67,7 @@ def stage_withdrawal(feed: Repository, one: Withdrawal) -> None:
 
 
 def _stage(feed: Repository, name: str, value: AddedPatch | Withdrawal) -> None:
-    repository.write(feed.staged / f"{name}.json", json.dumps(plain(value), indent=1).encode())
+    whole_file.replace(feed.staged / f"{name}.json", json.dumps(plain(value), indent=1).encode())
 
 
 def staged(feed: Repository) -> Staged:

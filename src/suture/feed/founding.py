@@ -14,6 +14,7 @@ from pathlib import Path
 from securesystemslib.signer import Key
 from tuf.api.metadata import Metadata, Root
 
+from suture import whole_file
 from suture.error import NotFound
 from suture.feed import key, repository, settings
 from suture.feed.key import Keys
@@ -93,4 +94,4 @@ def _first_root(
     for signer in own.of(root.roles["root"].keyids):
         signed.sign(signer, append=True)
     for path in (feed.metadata / "1.root.json", feed.folder / "root.json"):
-        repository.write(path, as_bytes(signed))
+        whole_file.replace(path, as_bytes(signed))

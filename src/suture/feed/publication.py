@@ -29,6 +29,7 @@ from tuf.api.metadata import (
     Timestamp,
 )
 
+from suture import whole_file
 from suture.error import NotFound
 from suture.feed import change, repository
 from suture.feed.change import AddedPatch, Staged, Withdrawal
@@ -325,11 +326,11 @@ def _put_in_force(
         for name, data in rows:
             on_step(f"write {name}")
             written.append(place / name)
-            repository.write(written[-1], data)
+            whole_file.replace(written[-1], data)
     on_step("wait for the disk")
     repository.settle(written)
     on_step("write timestamp")
-    repository.write(feed.metadata / "timestamp.json", as_bytes(signed["timestamp"]))
+    whole_file.replace(feed.metadata / "timestamp.json", as_bytes(signed["timestamp"]))
     repository.settle([feed.metadata / "timestamp.json"])
 
 
@@ -343,11 +344,11 @@ def _finish(work: _NextState, staged: Staged, on_step: Callable[[str], None]) ->
     if work.successor is not None:
         data = feed.next_root.read_bytes()
         on_step("write root")
-        repository.write(feed.metadata / f"{work.successor.version}.root.json", data)
+        whole_file.replace(feed.metadata / f"{work.successor.version}.root.json", data)
         on_step("keep root")
-        repository.write(feed.folder / "root.json", data)
+        whole_file.replace(feed.folder / "root.json", data)
     on_step("keep timestamp")
-    repository.write(feed.folder / "timestamp.json", (feed.metadata / "timestamp.json").read_bytes())
+    whole_file.replace(feed.folder / "timestamp.json", (feed.metadata / "timestamp.json").read_bytes())
     on_step("drop what was staged")
     change.drop(staged.paths)
     if feed.proposal() is None:

@@ -15,7 +15,6 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -29,6 +28,7 @@ from tuf.api.metadata import Metadata, Root, Snapshot, TargetFile, Targets, Time
 from tuf.api.serialization import DeserializationError
 from tuf.api.serialization.json import JSONSerializer
 
+from suture import whole_file
 from suture.error import BadOption, Refused
 from suture.feed import settings
 from suture.feed.error import BadFeed
@@ -48,27 +48,13 @@ def as_bytes(metadata: Metadata[Any]) -> bytes:
     return metadata.to_bytes(_SERIALIZER)
 
 
-def write(path: Path, data: bytes) -> None:
-    """A file, whole or not at all. `settle` waits until it is on the disk."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".new-")
-    with os.fdopen(handle, "wb") as out:
-        out.write(data)
-    os.chmod(temporary, 0o644)
-    os.replace(temporary, path)
-
-
 def settle(paths: Sequence[Path]) -> None:
     """Wait until files and their names are on the disk."""
     if len(paths) > _MANY:
         os.sync()
         return
     for path in (*paths, *dict.fromkeys(p.parent for p in paths)):
-        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+        whole_file.settle(path)
 
 
 def hashed(path: str, sha256: str) -> str:
@@ -230,7 +216,7 @@ class Repository:
         return {name: Authority.of_json(row) for name, row in raw.items()}
 
     def stage_authorities(self, rows: dict[str, Authority]) -> None:
-        write(self.next_keys, json.dumps({name: row.as_json() for name, row in rows.items()}).encode())
+        whole_file.replace(self.next_keys, json.dumps({name: row.as_json() for name, row in rows.items()}).encode())
 
 
 def read_state(public: Path, roots: list[Root]) -> Published:

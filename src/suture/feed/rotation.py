@@ -11,8 +11,9 @@ from pathlib import Path
 
 from tuf.api.metadata import Metadata, Root
 
+from suture import whole_file
 from suture.error import BadOption, NotFound
-from suture.feed import key, repository
+from suture.feed import key
 from suture.feed.founding import ROLES, TOP
 from suture.feed.key import Keys
 from suture.feed.repository import Authority, Repository, as_bytes, authority
@@ -127,7 +128,7 @@ def _propose(feed: Repository, root: Metadata[Root], keys: Keys) -> None:
     ids = dict.fromkeys((*feed.root().signed.roles["root"].keyids, *root.signed.roles["root"].keyids))
     for signer in keys.of(ids):
         root.sign(signer, append=True)
-    repository.write(feed.next_root, as_bytes(root))
+    whole_file.replace(feed.next_root, as_bytes(root))
 
 
 def _with(keys: Keys, folder: Path) -> Keys:

@@ -13,6 +13,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from suture import whole_file
 from suture.command import run
 from suture.error import ExitCode, SutureError
 from suture.kernel import livepatch
@@ -147,7 +148,7 @@ def load_all(timeout: float = _TIMEOUT) -> list[Loaded]:
             code = error.exit_code if isinstance(error, SutureError) else ExitCode.NOT_FOUND
             said.append(Loaded(f"{path.stem}: not applied: {what}", code))
             path.with_suffix(_MARK).unlink()  # nothing of it runs
-            _sync(place)
+            whole_file.settle(place)
     return said
 
 
@@ -156,7 +157,7 @@ def settled() -> None:
     for mark in folder().glob(f"*/*{_MARK}"):
         if mark.read_text() == _this_boot():
             mark.unlink()
-            _sync(mark.parent)
+            whole_file.settle(mark.parent)
 
 
 _DIED = f"the machine died while loading it or within {SETTLED_MINUTES} minutes after"
@@ -175,21 +176,7 @@ def _this_boot() -> str:
 def _write(path: Path, data: bytes) -> None:
     """Write a file so that it is on disk when this returns."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    new = path.with_name(f".{path.name}.new")
-    with open(new, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    new.rename(path)
-    _sync(path.parent)
-
-
-def _sync(place: Path) -> None:
-    handle = os.open(place, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    whole_file.replace_durably(path, data, 0o666)
 
 
 def _remove(path: Path) -> None:

@@ -8,15 +8,13 @@ only strung together.
 from __future__ import annotations
 
 import hashlib
-import os
 import re
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from suture import __version__
+from suture import __version__, whole_file
 from suture.compile import lto
 from suture.compile.affected import RECORD_WHOLE, Affected, affected
 from suture.compile.job import CompileFailed, RejectedUnit
@@ -186,14 +184,9 @@ def write(made: Made, folder: Path) -> Written:
     Another fix, binary or way to make it has another name (`_name`), so that only an earlier making of the same gives
     way.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     path = folder / made.file_name
     before = path.read_bytes() if path.is_file() else made.data
-    handle, temporary = tempfile.mkstemp(dir=folder, prefix=".suture-")
-    with os.fdopen(handle, "wb") as out:
-        out.write(made.data)
-    os.chmod(temporary, 0o644)
-    os.replace(temporary, path)
+    whole_file.replace(path, made.data)
     return Written(path, "" if before == made.data else hashlib.sha256(before).hexdigest()[:16])
 
 
