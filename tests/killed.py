@@ -1,4 +1,4 @@
-"""An applier that is killed on its way."""
+"""Work that is killed on its way."""
 
 from __future__ import annotations
 

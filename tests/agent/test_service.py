@@ -7,7 +7,6 @@ import hashlib
 import json
 import os
 import shutil
-import signal
 import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -27,10 +26,12 @@ from suture.agent.service import Service
 from suture.agent.standing import standing
 from suture.elf.file import ElfFile
 from suture.error import ExitCode
+from suture.process.stop.borrow import OnStep
 from suture.report.agent import AgentVerdict
 from suture.report.document import AgentReport
 from suture.report.reason import Reason
 from tests.agent.conftest import NEW_ANSWER, OLD_ANSWER, AgentHost
+from tests.killed import killed_after
 from tests.process.conftest import Running, make_patch, start
 
 __all__ = ["start"]
@@ -173,23 +174,19 @@ def test_a_patch_on_hold_stays_and_goes_no_further_until_it_is_offered_again(hos
 
 def killed_at(step: int, both: Both) -> bool:
     """A look in a child that is killed before its nth change of the disk; False when it was done before that."""
-    pid = os.fork()
-    if pid == 0:
-        left = [step]
 
+    def look(on_step: OnStep) -> None:
         def counted(change: Callable[..., None]) -> Callable[..., None]:
             def work(*words: Any, **more: Any) -> None:
-                left[0] -= 1
-                if left[0] < 0:
-                    os.kill(os.getpid(), signal.SIGKILL)
+                on_step(change.__name__)
                 change(*words, **more)
 
             return work
 
         os.replace, os.fsync = counted(os.replace), counted(os.fsync)
         both.look()
-        os._exit(0)
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL
+
+    return killed_after(step + 1, look) is not None
 
 
 def test_killed_at_each_change_of_the_disk_it_goes_on(host: AgentHost, both: Both) -> None:

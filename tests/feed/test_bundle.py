@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-import signal
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -14,9 +13,11 @@ import pytest
 from suture.error import BadOption, NotFound
 from suture.feed import bundle
 from suture.feed.error import Untrusted
+from suture.process.stop.borrow import OnStep
 from suture.report.feed import OfferState
 from suture.report.reason import Reason
 from tests.feed.conftest import DAYS, Keeper, Visitor, begin, build_id
+from tests.killed import killed_after
 
 
 def test_a_host_without_a_network_gets_the_same(keeper: Keeper, visitor: Visitor, tmp_path: Path) -> None:
@@ -129,20 +130,16 @@ def test_an_import_that_was_killed_is_done_by_the_next(keeper: Keeper, visitor: 
 
 def killed_at_move(count: int, work: Callable[[], object]) -> bool:
     """Do `work` in a child that kills itself before its nth file is moved. False when it was done before that."""
-    child = os.fork()
-    if child == 0:
-        left, move = count, os.replace
+
+    def counting(on_step: OnStep) -> None:
+        move = os.replace
 
         def counted(source: Path, target: Path) -> None:
-            nonlocal left
-            left -= "/public/" in str(target)
-            if not left:
-                os.kill(os.getpid(), signal.SIGKILL)
+            if "/public/" in str(target):
+                on_step("move")
             move(source, target)
 
         os.replace = counted  # type: ignore[assignment]
-        try:
-            work()
-        finally:
-            os._exit(0)
-    return os.WIFSIGNALED(os.waitpid(child, 0)[1])
+        work()
+
+    return killed_after(count, counting) is not None

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import threading
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
@@ -22,32 +19,7 @@ from suture.feed.shelf import bits_for
 from suture.patch import statement
 from suture.report.feed import OfferState
 from tests.feed.conftest import DAYS, QUORUMS, Keeper, Visitor, begin, build_id, of_folder, serving
-
-
-def killed_at(step: int, work: Callable[[Callable[[str], None]], object]) -> str | None:
-    """Do `work` in a child that kills itself before its nth change of the disk. The change's name, None when it was
-    done before that."""
-    read, write = os.pipe()
-    child = os.fork()
-    if child == 0:
-        count = 0
-
-        def on_step(name: str) -> None:
-            nonlocal count
-            count += 1
-            if count == step:
-                os.write(write, name.encode())
-                os.kill(os.getpid(), signal.SIGKILL)
-
-        try:
-            work(on_step)
-        finally:
-            os._exit(0)
-    os.close(write)
-    name = os.read(read, 200).decode()
-    os.close(read)
-    os.waitpid(child, 0)
-    return name or None
+from tests.killed import killed_after
 
 
 def seen(visitor: Visitor, keeper: Keeper) -> tuple[OfferState | None, OfferState | None]:
@@ -73,7 +45,7 @@ def test_killed_at_each_step_hosts_see_the_old_or_the_new_state(
         for role in ("timestamp", "snapshot", "targets", "libraries"):
             rotation.replace_key(keeper.feed, Keys((keeper.keys, *keeper.roots)), role, "", folder, keeper.now)
     steps: list[tuple[str, tuple[OfferState | None, OfferState | None]]] = []
-    while name := killed_at(len(steps) + 1, lambda on_step: keeper.publish(folder, on_step=on_step)):
+    while name := killed_after(len(steps) + 1, lambda on_step: keeper.publish(folder, on_step=on_step)):
         fresh = Visitor(tmp_path / f"fresh-{len(steps)}", visitor_root(keeper))
         assert seen(visitor, keeper) == seen(fresh, keeper)
         steps.append((name, seen(fresh, keeper)))
