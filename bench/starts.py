@@ -108,12 +108,14 @@ def _guard(patch: Path, library: Path, program: Path) -> Iterator[None]:
         while os.waitstatus_to_exitcode(os.system(str(program))) != _NEW:
             if time.monotonic() > until:
                 raise NotMeasured("suture guard patches nothing")
-        drain = subprocess.Popen(["cat"], stdin=guard.stdout, stdout=subprocess.DEVNULL)
-        yield
+        with subprocess.Popen(["cat"], stdin=guard.stdout, stdout=subprocess.DEVNULL):  # so that it can go on telling
+            try:
+                yield
+            finally:
+                guard.terminate()
     finally:
         guard.terminate()
         guard.wait()
-        drain.wait()
 
 
 def _burst(program: Path, workers: int) -> dict[str, int]:

@@ -21,8 +21,6 @@ from suture.report.moment import now
 from suture.report.reason import Reason
 from suture.report.start import GuardedFile, StartedProcess, StartEnd
 
-_MOST_BYTES = 1 << 30
-
 
 class NotAllowed(SutureError):
     """The kernel asks only root when files are opened."""

@@ -92,8 +92,7 @@ class Lending:
     """Priority for up to `most` threads at a time: by default one less than there are processors."""
 
     def __init__(self, most: int | None = None) -> None:
-        processors = len(os.sched_getaffinity(0))
-        self.most = min(processors - 1, _MOST_LENT) if most is None else most
+        self.most = min(len(os.sched_getaffinity(0)) - 1, _MOST_LENT) if most is None else most
         self._right = -1
         self._has_right = False
         self._memory: mmap.mmap | None = None

@@ -317,6 +317,11 @@ class SignalFrame:
     data: bytes
 
 
+def error_of(result: int) -> int:
+    """The errno that a call's result (rax) stands for, 0 for none: the kernel returns the last 4,095 numbers for it."""
+    return (1 << 64) - result if result > (1 << 64) - 4096 else 0
+
+
 def signal_frame(stack_pointer: int, registers: Registers, xstate: bytes, mask: int, restorer: int) -> SignalFrame:
     """An rt_sigframe below the red zone of `stack_pointer` that makes sigreturn load these registers.
 

@@ -9,14 +9,11 @@ from __future__ import annotations
 
 import mmap
 import os
-import signal
 from enum import Enum
 
 from suture.process import syscall, x86_64
 
 _MOST_CALLS, _MOST_OF_HANDLERS = 48, 1000
-_CALL_STOP = signal.SIGTRAP | 0x80  # PTRACE_O_TRACESYSGOOD
-_ERRORS = -4095 & 0xFFFFFFFFFFFFFFFF
 
 
 class Stage(Enum):
@@ -46,7 +43,7 @@ class Follower:
             if self._fd < 0 and not self._has_opened():
                 return Stage.OTHERWISE
             return self._on()
-        if os.WSTOPSIG(status) != _CALL_STOP:
+        if os.WSTOPSIG(status) != syscall.CALL_STOP:
             self._handlers += status >> 16 == 0
             syscall.cont_to_syscall(self.tid, os.WSTOPSIG(status) if status >> 16 == 0 else 0)
             return Stage.ON_ITS_WAY
@@ -54,7 +51,7 @@ class Follower:
         if self._inside:
             return self._on() if self._may_be_loading() else Stage.OTHERWISE
         if self._maps_code:
-            if syscall.get_registers(self.tid).rax < _ERRORS:
+            if not x86_64.error_of(syscall.get_registers(self.tid).rax):
                 return Stage.MAPPED
             self._maps_code = False
         return self._on()
@@ -69,7 +66,7 @@ class Follower:
 
     def _has_opened(self) -> bool:
         found = syscall.get_registers(self.tid).rax
-        self._fd = found if found < _ERRORS else -1
+        self._fd = -1 if x86_64.error_of(found) else found
         return self._fd >= 0
 
     def _may_be_loading(self) -> bool:

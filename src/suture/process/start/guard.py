@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import os
 import select
-import signal
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
@@ -32,12 +31,11 @@ from suture.process.start.follow import Follower, Stage
 from suture.process.start.opening import FileId, Opening, Openings
 from suture.process.start.watchdog import Watchdog
 from suture.process.stop.borrow import wait_stop
-from suture.process.stop.catch import ignoring_trap
+from suture.process.stop.catch import ignoring_trap, met_breakpoint
 from suture.process.stop.detach import detach_running
 from suture.process.tracee import Tracee, command_name, process_of
 from suture.report.start import StartEnd
 
-_TRAP_PERF = 6  # include/uapi/asm-generic/siginfo.h
 _APPLY_SECONDS = 2.0
 _REACH_SECONDS = 5.0  # from mapping the file to the loader's mark
 _STOP_SECONDS = 0.2
@@ -86,8 +84,8 @@ class Guard:
         self._executing: set[int] = set()
 
     def run(self, told: Callable[[Start], None], go_on: Callable[[], bool]) -> int:
-        """Until `go_on` says no, asked once a second or so; `told` of each opening. How many openings the watchdog had
-        to answer."""
+        """Until `go_on` says no, asked once a second or so; `told` of each opening. How many openings were not held:
+        the watchdog had to answer, or the kernel had no room for more."""
         with Watchdog(self._openings) as watchdog:
             try:
                 while go_on():
@@ -107,7 +105,7 @@ class Guard:
             finally:
                 for held in list(self._held.values()):
                     self._let_go(held)
-            return watchdog.let_go
+            return watchdog.let_go + self._openings.overflows
 
     def _take(self, opening: Opening) -> Start | None:
         """Seize who opens the file, and let it open it."""
@@ -164,7 +162,7 @@ class Guard:
                 return self._patch(held)
             if held.event < 0:
                 return self._run_to_mark(held)
-        if stop != signal.SIGTRAP or status >> 16 or syscall.get_signal_code(tid) != _TRAP_PERF:
+        if not met_breakpoint(tid, status):
             syscall.cont(tid, stop if status >> 16 == 0 else 0)
             return None
         state = loader_state(held.pid)

@@ -28,7 +28,6 @@ class Watchdog:
     def __init__(self, openings: Openings) -> None:
         self._memory = mmap.mmap(-1, mmap.PAGESIZE)
         self._beats = 0
-        self._in_hand = 0
         parent = os.getpid()
         self._child = os.fork()
         if not self._child:

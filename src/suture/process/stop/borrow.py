@@ -123,9 +123,8 @@ class Borrowed:
         self._to_syscall_stop()
         result = int(syscall.get_registers(self.tid).rax)
         self._on_step(f"{name}: done")
-        if result > _ALL_SIGNALS - 4095:
-            number = (1 << 64) - result
-            raise CallFailed(number, name, self.pid)
+        if error := x86_64.error_of(result):
+            raise CallFailed(error, name, self.pid)
         return result
 
     def _to_syscall_stop(self) -> None:
@@ -135,7 +134,7 @@ class Borrowed:
             left = max(_LEAST_SECONDS, self._deadline - time.monotonic())
             status = wait_stop(self.pid, self.tid, min(_CALL_SECONDS, left))
             stop = os.WSTOPSIG(status)
-            if stop == signal.SIGTRAP | 0x80:
+            if stop == syscall.CALL_STOP:
                 return
             # SIGSTOP cannot be blocked, nor can a fault of our making: pass it on. A group stop we step over; it is
             # in force again once we let go.

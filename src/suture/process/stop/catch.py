@@ -110,7 +110,7 @@ class Catch:
             if status >> 16:
                 self._stopped.add(tid)  # a group stop, which detaching leaves in force
                 return False
-            if stop != signal.SIGTRAP or syscall.get_signal_code(tid) != _TRAP_PERF:
+            if not met_breakpoint(tid, status):
                 syscall.cont(tid, stop)
             elif syscall.get_registers(tid).rsp < self._exits[tid].sp:
                 syscall.cont(tid)  # out of an inner call
@@ -137,6 +137,12 @@ class Catch:
                 detach_running(tid)
         self._seized.clear()
         self.held.clear()
+
+
+def met_breakpoint(tid: int, status: int) -> bool:
+    """Whether a stop is that of a perf breakpoint (`syscall.perf_breakpoint`)."""
+    is_trap = status >> 16 == 0 and os.WSTOPSIG(status) == signal.SIGTRAP
+    return is_trap and syscall.get_signal_code(tid) == _TRAP_PERF
 
 
 @contextmanager

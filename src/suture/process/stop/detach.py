@@ -8,7 +8,6 @@ all go.
 from __future__ import annotations
 
 import os
-import signal
 import threading
 import time
 from collections.abc import Iterable
@@ -74,7 +73,7 @@ def _detach_stopped(tid: int, status: int) -> list[int]:
         registers = syscall.get_registers(tid)
         if repair_interrupted(tid, registers, status):
             syscall.set_registers(tid, registers)
-        signalled = status >> 16 == 0 and os.WSTOPSIG(status) != signal.SIGTRAP | 0x80  # else at the end of a call
+        signalled = status >> 16 == 0 and os.WSTOPSIG(status) != syscall.CALL_STOP  # else at the end of a call
         syscall.detach(tid, os.WSTOPSIG(status) if signalled else 0)
     except ProcessLookupError:
         pass  # it was killed meanwhile
