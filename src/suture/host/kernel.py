@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from suture.error import BadOption, ExitCode
 from suture.host import told
@@ -17,8 +18,8 @@ from suture.kernel.manifest import KernelPatch
 from suture.kernel.transition import apply, revert
 from suture.patch.admission import admit
 from suture.report.change import kernel_events
-from suture.report.document import ApplyReport, PlanReport, RevertReport, ShowReport
-from suture.report.kernel import KernelPlan
+from suture.report.document import ApplyReport, ChangeReport, PlanReport, RevertReport, ShowReport
+from suture.report.kernel import ChangedKernel, KernelPlan
 from suture.report.moment import now
 
 _ONE = "leave it out: the kernel is one"
@@ -41,23 +42,7 @@ class RunningKernel:
         result = told.transition(apply(self.path, patch, options.timeout, options.accept_loss))
         if options.at_boot:
             boot.install(self.path, patch)
-        return ApplyReport(
-            now(),
-            int(ExitCode.OK),
-            this_host(),
-            self.module,
-            (),
-            (),
-            (),
-            (),
-            (),
-            result,
-            (),
-            tuple(kernel_events(result)),
-            None,
-            None,
-            described(patch),
-        )
+        return ApplyReport(**self._changed(result), file=described(patch))
 
     def plan(self, pids: Sequence[int], options: ApplyOptions) -> PlanReport:
         patch = self._admitted(pids, options)
@@ -73,25 +58,30 @@ class RunningKernel:
             raise BadOption("--to is for processes", "load the other kernel patch: suture apply FILE.ko")
         result = told.transition(revert(self.module, options.timeout))
         boot.forget(self.module)
-        return RevertReport(
-            now(),
-            int(ExitCode.OK),
-            this_host(),
-            self.module,
-            (),
-            (),
-            (),
-            (),
-            (),
-            result,
-            (),
-            tuple(kernel_events(result)),
-            None,
-            None,
-        )
+        return RevertReport(**self._changed(result))
 
     def show(self) -> ShowReport:
         return shown(self._whole())
+
+    def _changed(self, result: ChangedKernel) -> dict[str, Any]:
+        """The fields of a `ChangeReport` about the kernel alone."""
+        change = ChangeReport(
+            now(),
+            int(ExitCode.OK),
+            this_host(),
+            patch=self.module,
+            processes=(),
+            failed=(),
+            unread=(),
+            ended=(),
+            executed=(),
+            kernel=result,
+            notes=(),
+            events=tuple(kernel_events(result)),
+            scan_seconds=None,
+            seconds=None,
+        )
+        return vars(change)
 
     def _whole(self) -> KernelPatch:
         if self.file is None:

@@ -163,13 +163,7 @@ class Statements:
                     f"the fix changes the initial value or size of the variable {label}, which a running process has "
                     "set already"
                 )
-                yield RefusedFunction(
-                    label,
-                    change.source,
-                    line_of(change.post.elf, label),
-                    reason,
-                    RESTART,
-                )
+                yield RefusedFunction(label, change.source, line_of(change.post.elf, label), reason, RESTART)
             for label, refusal in sorted(kept_constants(change).items()):
                 line = line_of(change.post.elf, label)
                 yield RefusedFunction(label, change.source, line, refusal.reason, refusal.remedy)
@@ -177,10 +171,4 @@ class Statements:
                 atom = next((a for a in change.post.atoms.values() if a.label == label), None)
                 if atom is not None and atom.is_global:
                     reason = f"the fix changes the constant {label}, which other files refer to"
-                    yield RefusedFunction(
-                        label,
-                        change.source,
-                        line_of(change.post.elf, label),
-                        reason,
-                        RESTART,
-                    )
+                    yield RefusedFunction(label, change.source, line_of(change.post.elf, label), reason, RESTART)

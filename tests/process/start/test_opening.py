@@ -4,22 +4,17 @@ from __future__ import annotations
 
 import os
 import select
-import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from suture.process.start.opening import FileId, Openings, answer
+from tests.process.start.conftest import Opens
 
 
-def opens(path: Path) -> subprocess.Popen[str]:
-    return subprocess.Popen(["sh", "-c", f"exec cat '{path}'"], stdout=subprocess.PIPE, text=True)
-
-
-def test_who_opens_the_file_waits_for_the_answer(tmp_path: Path) -> None:
-    file, other = tmp_path / "file", tmp_path / "other"
-    file.write_text("content")
+def test_who_opens_the_file_waits_for_the_answer(file: Path, opens: Opens, tmp_path: Path) -> None:
+    other = tmp_path / "other"
     os.link(file, other)
     with Openings() as openings:
         identity = openings.add(str(file))
@@ -38,9 +33,7 @@ def test_who_opens_the_file_waits_for_the_answer(tmp_path: Path) -> None:
         os.close(fd)
 
 
-def test_closing_lets_everybody_go_on(tmp_path: Path) -> None:
-    file = tmp_path / "file"
-    file.write_text("content")
+def test_closing_lets_everybody_go_on(file: Path, opens: Opens) -> None:
     with Openings() as openings:
         openings.add(str(file))
         readers = [opens(file) for _ in range(3)]
@@ -48,9 +41,7 @@ def test_closing_lets_everybody_go_on(tmp_path: Path) -> None:
     assert [r.communicate(timeout=10)[0] for r in readers] == ["content"] * 3
 
 
-def test_who_was_killed_meanwhile_needs_no_answer(tmp_path: Path, eventually: Any) -> None:
-    file = tmp_path / "file"
-    file.write_text("content")
+def test_who_was_killed_meanwhile_needs_no_answer(file: Path, opens: Opens, eventually: Any) -> None:
     with Openings() as openings:
         openings.add(str(file))
         reader = opens(file)
@@ -62,9 +53,7 @@ def test_who_was_killed_meanwhile_needs_no_answer(tmp_path: Path, eventually: An
         openings.allow(opening)
 
 
-def test_all_that_wait_can_be_let_go(tmp_path: Path) -> None:
-    file = tmp_path / "file"
-    file.write_text("content")
+def test_all_that_wait_can_be_let_go(file: Path, opens: Opens) -> None:
     with Openings() as openings:
         openings.add(str(file))
         readers = [opens(file) for _ in range(3)]

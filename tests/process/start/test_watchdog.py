@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import subprocess
 import time
 from pathlib import Path
 from typing import Any
 
 from suture.process.start.opening import Openings
 from suture.process.start.watchdog import STALLED_SECONDS, Watchdog
+from tests.process.start.conftest import Opens
 
 
-def opens(path: Path) -> subprocess.Popen[str]:
-    return subprocess.Popen(["sh", "-c", f"exec cat '{path}'"], stdout=subprocess.PIPE, text=True)
-
-
-def test_one_that_nobody_has_taken_is_answered_after_a_moment(tmp_path: Path, eventually: Any) -> None:
-    file = tmp_path / "file"
-    file.write_text("content")
+def test_one_that_nobody_has_taken_is_answered_after_a_moment(file: Path, opens: Opens, eventually: Any) -> None:
     with Openings() as openings, Watchdog(openings) as watchdog:
         openings.add(str(file))
         watchdog.beat()
@@ -27,9 +21,7 @@ def test_one_that_nobody_has_taken_is_answered_after_a_moment(tmp_path: Path, ev
         eventually(lambda: watchdog.let_go == 1)
 
 
-def test_one_that_was_taken_and_never_answered_too(tmp_path: Path, eventually: Any) -> None:
-    file = tmp_path / "file"
-    file.write_text("content")
+def test_one_that_was_taken_and_never_answered_too(file: Path, opens: Opens, eventually: Any) -> None:
     with Openings() as openings, Watchdog(openings) as watchdog:
         openings.add(str(file))
         reader = opens(file)
@@ -42,9 +34,7 @@ def test_one_that_was_taken_and_never_answered_too(tmp_path: Path, eventually: A
         openings.allow(found[0])
 
 
-def test_a_guard_that_is_at_work_is_not_helped(tmp_path: Path) -> None:
-    file = tmp_path / "file"
-    file.write_text("content")
+def test_a_guard_that_is_at_work_is_not_helped(file: Path, opens: Opens) -> None:
     with Openings() as openings, Watchdog(openings) as watchdog:
         openings.add(str(file))
         reader = opens(file)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from suture.cli.feed import option
-from suture.cli.feed.told import print_offers
+from suture.cli.feed.told import print_causes, print_offers
 from suture.cli.output import print_document, progress
 from suture.cli.unread import unread_lines
 from suture.error import BadOption, ExitCode
@@ -178,9 +178,7 @@ def _tell(args: argparse.Namespace, found: FetchReport) -> int:
     for offer in found.withdrawn:
         what = "take it out" if offer.state is OfferState.REVERT else "put it into no further process"
         print(f"withdrawn: {offer.patch} {offer.binary}: {what} ({offer.reason})")
-    for row in found.problems:
-        print(f"problem: {row.text}")
-        print(f"  remedy: {row.remedy}")
+    print_causes("problem", found.problems)
     for path in found.set_aside:
         print(f"set aside: {path}")
     for line in unread_lines(found.unread):

@@ -56,15 +56,17 @@ def tell(args: argparse.Namespace, found: FeedReport, *lines: str) -> int:
             ("role", "version", "expires", "signatures", "keys (* at hand)"),
             [(r.name, r.version, r.expires, f"{r.threshold} of {len(r.keys)}", _ids(r)) for r in found.roles],
         )
-    for row in found.left_out:
-        print(f"left out: {row.text}")
-        print(f"  remedy: {row.remedy}")
-    for row in found.problems:
-        print(f"problem: {row.text}")
-        print(f"  remedy: {row.remedy}")
+    print_causes("left out", found.left_out)
+    print_causes("problem", found.problems)
     for note in found.notes:
         print(f"note: {note}")
     return found.exit_code
+
+
+def print_causes(word: str, causes: Sequence[Cause]) -> None:
+    for cause in causes:
+        print(f"{word}: {cause.text}")
+        print(f"  remedy: {cause.remedy}")
 
 
 _STATE = {
