@@ -31,10 +31,12 @@ fork.
 As root, with a cluster of postgresql-13 13.16-0+deb11u1 running (a chroot or container of bullseye will do):
 
 ```
-suture make --source postgresql-13=13.16-0+deb11u1 --to 13.23-0+deb11u4 --only src/backend/commands/statscmds.c --cve
-CVE-2025-12817 suture apply postgresql-13-*-postgres.suture.o          # the whole cluster suture status
-# each process with the patch suture scan --patches . --open                          # whom it is missing in suture
-revert postgresql-13-*-postgres.suture.o
+suture make --source postgresql-13=13.16-0+deb11u1 --to 13.23-0+deb11u4 \\
+    --only src/backend/commands/statscmds.c --cve CVE-2025-12817
+suture apply postgresql-13-*-postgres.suture.o          # the whole cluster
+suture status                                           # each process with the patch
+suture scan --patches . --open                          # whom it is missing in
+suture revert postgresql-13-*-postgres.suture.o
 ```
 
 The first make prepares the tree (clean room, configure, headers, commands of all units; minutes), later ones take
