@@ -151,8 +151,9 @@ def test_what_stands_in_the_place_of_the_memfd_is_looked_at_without_being_opened
     assert target.ask() == "22 0"
 
 
+STACK = 0x200000000000  # far from where kernels put heaps and libraries: this process needs the place too
 REUSED = r"""
-    #define STACK 0x10000000
+    #define STACK 0x200000000000
     static int first(void *a) { for (;;) { usleep(100); if (access("go", F_OK) == 0) syscall(SYS_exit, 0); } }
     static int second(void *a) { syscall(SYS_arch_prctl, 0x1002, STACK + (1 << 20) - 4096); for (;;) pause(); }
     int main(int n, char **v) { chdir(v[1]); int flags = CLONE_VM | CLONE_THREAD | CLONE_SIGHAND | CLONE_FS | CLONE_FILES;
@@ -172,10 +173,8 @@ def test_a_thread_number_that_another_program_bears_by_now_leads_to_nothing_of_t
     eventually(lambda: read_stat(target.pid).state == "Z")
     at = ctypes.CDLL(None).mmap
     at.restype, at.argtypes = ctypes.c_void_p, [ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_long]
-    own = at(
-        0x10000000, 1 << 20, mmap.PROT_READ | mmap.PROT_WRITE, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | 0x100000, -1, 0
-    )
-    assert own == 0x10000000
+    own = at(STACK, 1 << 20, mmap.PROT_READ | mmap.PROT_WRITE, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | 0x100000, -1, 0)
+    assert own == STACK
     ctypes.memset(own, 0x5A, 1 << 20)
     bystander = 0
 
