@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -37,6 +39,19 @@ def test_a_version_that_does_not_arrive_is_said_with_what_there_is(version: str)
     assert "2.5.0-1+deb12u2" in raised.value.what and "SUTURE_SNAPSHOT" in raised.value.remedy
     with pytest.raises(NotFound):
         archive.binary("libexpat1", version)
+
+
+def test_an_upstream_tarball_that_one_pocket_has_lost_is_taken_from_beside_another_version(tmp_path: Path) -> None:
+    """Only what has the SHA-256 of the signed index is taken."""
+    archive = archive_for("expat", "2.5.0-1+deb12u2")
+    listed = tuple(replace(e, directory="pool/updates/main/e/expat") for e in archive.sources("expat"))
+    own = next(e for e in listed if e.version == "2.5.0-1+deb12u2")
+    (tmp_path / "expat.dsc").touch()
+    ((name, digest),) = [f for f in own.files if ".orig." in f[0] and not f[0].endswith(".asc")]
+    upstream = replace(own, files=((name, digest),))
+    assert archive._rest_from_pool([upstream], listed, tmp_path) == tmp_path / "expat.dsc"
+    assert hashlib.sha256((tmp_path / name).read_bytes()).hexdigest() == digest
+    assert archive._rest_from_pool([replace(own, files=((name, "0" * 64),))], listed, tmp_path) is None
 
 
 def test_a_binary_that_was_replaced_on_disk_is_found_by_its_build_id(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -48,11 +49,12 @@ class SourceVersion:
 
 @dataclass(frozen=True)
 class SourceEntry:
-    """A source package that the archive's indexes list."""
+    """A source package that the archive's indexes list. `files` are names and SHA-256 in hex."""
 
     name: str
     version: str
     directory: str
+    files: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -194,7 +196,9 @@ class Archive:
     def sources(self, name: str) -> tuple[SourceEntry, ...]:
         """All versions of a source package in the indexes, in the order of the apt sources. Empty if there is none."""
         text = run(["apt-cache", "showsrc", "--only-source", name], env=self._ready, accept=frozenset({0, 100}))
-        rows = [SourceEntry(b["Package"], b["Version"], b["Directory"]) for b in Deb822.iter_paragraphs(text)]
+        rows = [
+            SourceEntry(b["Package"], b["Version"], b["Directory"], _checksums(b)) for b in Deb822.iter_paragraphs(text)
+        ]
         return tuple(dict.fromkeys(r for r in rows if r.name == name))
 
     def binaries(self, package: str) -> tuple[BinaryEntry, ...]:
@@ -288,10 +292,13 @@ class Archive:
         try:
             run(command, env=self._ready, cwd=folder)
         except CommandFailed as failed:
-            if not any(e.version == version for e in listed):
-                found = self._from_pool(name, version, listed, folder)
-                if found:
-                    return found
+            own = [e for e in listed if e.version == version]
+            if (
+                found := self._rest_from_pool(own, listed, folder)
+                if own
+                else self._from_pool(name, version, listed, folder)
+            ):
+                return found
             raise self._gone(f"source package {name}", version, [e.version for e in listed]) from failed
         return next(folder.glob("*.dsc"))
 
@@ -301,23 +308,38 @@ class Archive:
         keyrings = [p for p in (Path("/usr/share/keyrings") / k for k in _KEYRINGS) if p.exists()]
         if not keyrings:
             return None
-        places = mirror.find()
         dsc = f"{name}_{version.partition(':')[2] or version}.dsc"
-        for directory in dict.fromkeys(e.directory for e in listed):
-            base = f"{places.security if directory.startswith('pool/updates') else places.main}/{directory}"
+        for base in _bases(listed):
             try:
                 self._get(f"{base}/{dsc}", folder / dsc)
                 signed = run(
                     ["gpgv", "--quiet", *(f"--keyring={k}" for k in keyrings), "--output", "-", dsc], cwd=folder
                 )
-                rows = [r.split() for r in str(Deb822(signed)["Checksums-Sha256"]).splitlines() if r.strip()]
-                for _, _, file in rows:
+                rows = _checksums(Deb822(signed))
+                for file, _ in rows:
                     self._get(f"{base}/{file}", folder / file)
             except CommandFailed:
                 continue
-            if all(_sha256(folder / file) == digest for digest, _, file in rows):
+            if all(_sha256(folder / file) == digest for file, digest in rows):
                 return folder / dsc
         return None
+
+    def _rest_from_pool(self, own: list[SourceEntry], listed: tuple[SourceEntry, ...], folder: Path) -> Path | None:
+        """A listed source of which a file does not arrive from its own folder: an upstream tarball is the same file
+        beside an older version, in the main archive. The signed index says by its SHA-256 which it is."""
+        files = own[0].files
+        if files and all(self._is_fetched(folder / file, digest, _bases(listed)) for file, digest in files):
+            return next(folder.glob("*.dsc"), None)
+        return None
+
+    def _is_fetched(self, target: Path, digest: str, bases: list[str]) -> bool:
+        """Whether a file is there, or arrives from one of the folders, with this SHA-256."""
+        for base in bases:
+            if target.is_file() and _sha256(target) == digest:
+                return True
+            with suppress(CommandFailed):
+                self._get(f"{base}/{target.name}", target)
+        return target.is_file() and _sha256(target) == digest
 
     def _get(self, address: str, target: Path) -> None:
         run(["/usr/lib/apt/apt-helper", "download-file", address.replace("+", "%2b"), str(target)], env=self._ready)
@@ -329,6 +351,24 @@ class Archive:
             "choose a version that both the source and the binary indexes list, or set SUTURE_SNAPSHOT to the "
             "address of an archive that still has it (main, then security)",
         )
+
+
+def _checksums(block: Deb822) -> tuple[tuple[str, str], ...]:
+    """Names and SHA-256 of the files of a source package (deb-src-control(5), Checksums-Sha256)."""
+    rows = (row.split() for row in str(block.get("Checksums-Sha256", "")).splitlines())
+    return tuple((row[2], row[0]) for row in rows if len(row) == 3)
+
+
+def _bases(listed: tuple[SourceEntry, ...]) -> list[str]:
+    """Addresses of the pool's folders that may hold a file of a package: those of its versions, the main archive's
+    beside the security archive's."""
+    places = mirror.find()
+    found = []
+    for directory in (e.directory for e in listed):
+        if directory.startswith("pool/updates/"):
+            found.append(f"{places.security}/{directory}")
+        found.append(f"{places.main}/{directory.replace('pool/updates/', 'pool/', 1)}")
+    return list(dict.fromkeys(found))
 
 
 def _sha256(path: Path) -> str:
