@@ -28,6 +28,7 @@ from suture.elf.file import ElfFile
 from suture.error import ExitCode
 from suture.make.build import Built, build
 from suture.make.resolve import FoundSymbol
+from suture.make.storage import stored
 from suture.match.correlate import correlate
 from suture.match.match import Match, NoMatch
 from suture.match.run import Run
@@ -204,10 +205,25 @@ class Package:
             if unit in self.sources:
                 delta = self.difference(unit)
                 if not delta.is_empty:
-                    atoms = (self.atoms("pre", unit), self.atoms("post", unit))
                     apart = partial(self.apart, unit)
-                    found.append(UnitChange(unit, unit + ".o", *atoms, delta, self.match(unit), apart=apart))
+                    way = stored(partial(self.compiles, unit), delta)
+                    assert way.problem is None
+                    atoms = (self.atoms("pre", unit), self.atoms("post", unit, way.variant))
+                    found.append(
+                        UnitChange(
+                            unit,
+                            unit + ".o",
+                            *atoms,
+                            way.difference,
+                            self.match(unit),
+                            apart=apart,
+                            unstored=way.unstored,
+                        )
+                    )
         return found
+
+    def compiles(self, unit: str, variant: Variant) -> tuple[AtomObject, AtomObject]:
+        return self.atoms("pre", unit, variant), self.atoms("post", unit, variant)
 
     def apart(self, unit: str) -> tuple[AtomObject, AtomObject]:
         return self.atoms("pre", unit, Variant.APART), self.atoms("post", unit, Variant.APART)

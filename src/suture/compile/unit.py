@@ -53,6 +53,9 @@ class Variant(Enum):
     # with a description of its types, which a comparison needs whatever the build has
     SECTIONS = ("-ffunction-sections", "-fdata-sections", "-fmerge-constants", "-g2", "-gz=none")
     COMPARE = (*SECTIONS, "-g0", "-D__LINE__=7", "-w")  # line numbers do not count as a change
+    # every variable that some code uses has its place, be it never written or never read (gcc(1))
+    STORED = (*SECTIONS, "-fno-ipa-reference-addressable")
+    COMPARE_STORED = (*COMPARE, "-fno-ipa-reference-addressable")
     # code that knows of other functions no more than their prototypes: what they change and return, and what they are
     # given (gcc(1)); gcc before 11 has no modref
     APART_OLD = (
@@ -65,7 +68,7 @@ class Variant(Enum):
         """The flags for one unit. Compilers describe a C++ class only where its key function is, unless they are told
         to; that changes no code."""
         own: tuple[str, ...] = self.value
-        if self is not Variant.SECTIONS or unit.language != "c++":
+        if self not in (Variant.SECTIONS, Variant.STORED) or unit.language != "c++":
             return own
         return (*own, "-fstandalone-debug" if "clang" in unit.argv[0] else "-femit-class-debug-always")
 

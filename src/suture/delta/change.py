@@ -25,7 +25,8 @@ class UnitChange:
     target; `unlike` is why a function of pre is not there.
 
     `apart` gives pre and post compiled so that no function knows of another more than its prototype; None where the
-    compiler cannot.
+    compiler cannot. `unstored` are variables of post, by label, in which running code stores nothing though its source
+    does (storage.py).
     """
 
     source: str
@@ -36,6 +37,7 @@ class UnitChange:
     match: Match
     unlike: Refusal = NOT_FOUND
     apart: Callable[[], tuple[AtomObject, AtomObject] | None] = lambda: None
+    unstored: frozenset[str] = frozenset()
 
     @cached_property
     def pairs(self) -> Pairs:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from suture.delta.atom import Atom, AtomFunction, AtomKind, Reference
 from suture.delta.change import UnitChange
 from suture.delta.kept import kept_constants
+from suture.delta.storage import dropped
 from suture.refusal import RESTART, Refusal
 
 
@@ -200,6 +201,8 @@ class Selection:
             kept = self._kept[unit].get(target.label)
             if kept is not None:
                 reach.refusals.append(kept)
+            if target.label in change.unstored:
+                reach.refusals.append(dropped(target.label))
             reach.data.add(Datum(unit, target.index))
             return [(unit, target)]
         problem = self._running_datum(change, target, ref)

@@ -16,7 +16,7 @@ from functools import cached_property
 from suture.compile.affected import RECORD_WHOLE, Affected
 from suture.compile.record import relative
 from suture.compile.tree import Tree
-from suture.compile.unit import Binary, Unit
+from suture.compile.unit import Binary, Unit, Variant
 from suture.delta.change import UnitChange
 from suture.delta.compare import Difference
 from suture.delta.ledger import Account, Fate, FileAccount, Ledger, ranges
@@ -37,13 +37,16 @@ _NO_CODE_LINES = "declarations, types, macros or comments"
 class Compared:
     """What came of compiling one unit before and after: a difference, or a failure. Neither: it is the same.
 
-    `unmade`: it failed as it was shipped, so that the tree lacks something.
+    `unmade`: it failed as it was shipped, so that the tree lacks something. `variant` is how post is compiled, and
+    `unstored` are variables of post in which running code stores nothing (storage.py).
     """
 
     difference: Difference | None = None
     failure: Refusal | None = None
     outside: tuple[Outside, ...] = ()
     unmade: bool = False
+    variant: Variant = Variant.SECTIONS
+    unstored: frozenset[str] = frozenset()
 
     @property
     def is_same(self) -> bool:

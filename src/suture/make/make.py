@@ -31,6 +31,7 @@ from suture.error import Refused, Unsupported
 from suture.make.account import Books, Compared, others_of
 from suture.make.build import Built, build
 from suture.make.elsewhere import Beside, OtherUnits
+from suture.make.storage import compared_with_storage
 from suture.match.book import Contradiction
 from suture.match.correlate import correlate
 from suture.match.match import NoMatch
@@ -203,7 +204,9 @@ def _compare(tree: Tree, post: Tree, units: Sequence[Unit], progress: Progress) 
     pairs = _both(tree, post, others, Variant.COMPARE, failed)
     # `__LINE__` in a name makes a constant one an error: there the lines count, and more functions than need be are
     # replaced
+    variants = dict.fromkeys(pairs, Variant.COMPARE)
     pairs |= _both(tree, post, [u for u in others if u not in pairs], Variant.SECTIONS, found)
+    differing: dict[Unit, Compared] = {}
     if not pairs and len(others) == 1 and len(units) == 1 and not found[others[0].object].unmade:
         post.compile([(others[0], Variant.SECTIONS)])  # raises with all that the compiler says
     for unit, (old, new) in pairs.items():
@@ -216,9 +219,12 @@ def _compare(tree: Tree, post: Tree, units: Sequence[Unit], progress: Progress) 
             continue
         pre, posted = AtomObject(ElfFile(before, str(old))), AtomObject(ElfFile(after, str(new)))
         delta = difference(pre, posted)
+        found[unit.object] = Compared(None if delta.is_empty else delta, outside=outside(pre, posted))
         if not delta.is_empty:
             progress(f"{unit.source}: {len(delta.changed)} functions differ")
-        found[unit.object] = Compared(None if delta.is_empty else delta, outside=outside(pre, posted))
+            differing[unit] = found[unit.object]
+    ways = {u: variants.get(u, Variant.SECTIONS) for u in differing}
+    found.update({u.object: c for u, c in compared_with_storage(tree, post, differing, ways).items()})
     late = [u for u in units if (f := found[u.object].failure) is not None and f.reason == lto.REASON]
     if late and len(late) == len(units):
         raise Unsupported(f"{late[0].source}: {lto.REASON}", lto.REMEDY)
@@ -342,7 +348,7 @@ class _Binary:
         """The units found in the binary, and why others are not."""
         with self.clock.step("compile"):
             pre = self.tree.compile([(u, v) for u in own for v in (Variant.PLAIN, Variant.SECTIONS)])
-            new = self.facts.post.compile([(u, Variant.SECTIONS) for u in own])
+            new = self.facts.post.compile([(u, self.compared[u.object].variant) for u in own])
         self.progress(f"matching {len(own)} unit{'s' * (len(own) != 1)} in {self.item.file}")
         changes: list[UnitChange] = []
         failed: dict[str, Refusal] = {}
@@ -361,9 +367,8 @@ class _Binary:
                     problem = _NO_TYPES
                 if problem is None:
                     atoms = (AtomObject(sectioned), after)
-                    one = UnitChange(
-                        unit.source, unit.object, *atoms, delta, match, apart=partial(self._compiled_apart, unit)
-                    )
+                    apart, unstored = partial(self._compiled_apart, unit), self.compared[unit.object].unstored
+                    one = UnitChange(unit.source, unit.object, *atoms, delta, match, apart=apart, unstored=unstored)
                     if not one.pre.functions.keys() <= match.functions.keys():
                         one = replace(one, unlike=self._why_unlike(unit, plain) or NOT_FOUND)
                     changes.append(one)
