@@ -14,10 +14,12 @@ from pathlib import Path
 
 import pytest
 
+from suture.error import ExitCode
 from suture.machine.vm import Guest
 from suture.make_kernel.make import KernelMaking, make
 from suture.make_kernel.request import KernelRequest, ready
 from suture.make_kernel.target import find
+from suture.patch.seal import seal
 
 pytestmark = [pytest.mark.archive, pytest.mark.slow]
 VERSION = "6.1.176-1"
@@ -156,11 +158,14 @@ def test_callbacks_run_around_the_transition(guest: Guest) -> None:
     assert "callback: after" in guest.run("dmesg").output
 
 
-def test_the_patch_of_another_kernel_is_the_wrong_target(guest: Guest, tmp_path: Path) -> None:
-    patch = made("kdskbmeta.patch")
-    other = patch.data.replace(b"6.1.0-50-amd64", b"6.1.0-51-amd64")
-    (guest.share / "other.ko").write_bytes(other)
-    assert guest.suture("apply /mnt/other.ko").status == 7
+def test_the_patch_of_another_kernel_is_the_wrong_target(guest: Guest) -> None:
+    data = made("kdskbmeta.patch").data
+    altered = data.replace(b"6.1.0-50-amd64", b"6.1.0-51-amd64")
+    (guest.share / "altered.ko").write_bytes(altered)
+    (guest.share / "other.ko").write_bytes(seal(altered[: -len(seal(b""))]))
+    assert guest.suture("apply /mnt/altered.ko").status == ExitCode.BAD_PATCH
+    refused = guest.suture("apply /mnt/other.ko")
+    assert refused.status == ExitCode.WRONG_TARGET and "6.1.0-51-amd64" in refused.output, refused.output
 
 
 def test_new_code_of_a_module_calls_other_modules_where_they_are(guest: Guest) -> None:
