@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from suture.command import run
 from suture.error import NotFound
 from suture.number import BuildId
 from suture.source.archive import archive_for
@@ -46,12 +47,24 @@ def test_an_upstream_tarball_that_one_pocket_has_lost_is_taken_from_beside_anoth
     archive = archive_for("expat", "2.5.0-1+deb12u2")
     listed = tuple(replace(e, directory="pool/updates/main/e/expat") for e in archive.sources("expat"))
     own = next(e for e in listed if e.version == "2.5.0-1+deb12u2")
-    (tmp_path / "expat.dsc").touch()
-    ((name, digest),) = [f for f in own.files if ".orig." in f[0] and not f[0].endswith(".asc")]
-    upstream = replace(own, files=((name, digest),))
-    assert archive._rest_from_pool([upstream], listed, tmp_path) == tmp_path / "expat.dsc"
-    assert hashlib.sha256((tmp_path / name).read_bytes()).hexdigest() == digest
-    assert archive._rest_from_pool([replace(own, files=((name, "0" * 64),))], listed, tmp_path) is None
+    dsc = archive._rest_from_pool(own, listed, tmp_path)
+    assert dsc is not None and {(p.name, hashlib.sha256(p.read_bytes()).hexdigest()) for p in tmp_path.iterdir()} == {
+        *own.files
+    }
+    wrong = [(name, digest if name.endswith(".dsc") else "0" * 64) for name, digest in own.files]
+    assert archive._rest_from_pool(replace(own, files=tuple(wrong)), listed, tmp_path) is None
+
+
+def test_a_source_whose_description_is_gone_is_unpacked_by_what_the_signed_index_says(tmp_path: Path) -> None:
+    archive = archive_for("expat", "2.5.0-1+deb12u2")
+    listed = archive.sources("expat")
+    own = next(e for e in listed if e.version == "2.5.0-1+deb12u2")
+    gone = tuple((f"gone-{n}" if n.endswith((".dsc", ".asc")) else n, digest) for n, digest in own.files)
+    dsc = archive._rest_from_pool(replace(own, files=gone), listed, tmp_path)
+    assert dsc is not None and dsc.name.startswith("gone-")
+    run(["dpkg-source", "--no-check", "--extract", dsc.name, "tree"], cwd=tmp_path)
+    changelog = archive.source("expat", own.version).tree / "debian/changelog"
+    assert (tmp_path / "tree/debian/changelog").read_bytes() == changelog.read_bytes()
 
 
 def test_a_binary_that_was_replaced_on_disk_is_found_by_its_build_id(tmp_path: Path) -> None:

@@ -49,12 +49,14 @@ class SourceVersion:
 
 @dataclass(frozen=True)
 class SourceEntry:
-    """A source package that the archive's indexes list. `files` are names and SHA-256 in hex."""
+    """A source package that the archive's indexes list. `files` are names and SHA-256 in hex, `description` what they
+    say of it in the form of a .dsc."""
 
     name: str
     version: str
     directory: str
     files: tuple[tuple[str, str], ...] = ()
+    description: str = ""
 
 
 @dataclass(frozen=True)
@@ -197,7 +199,8 @@ class Archive:
         """All versions of a source package in the indexes, in the order of the apt sources. Empty if there is none."""
         text = run(["apt-cache", "showsrc", "--only-source", name], env=self._ready, accept=frozenset({0, 100}))
         rows = [
-            SourceEntry(b["Package"], b["Version"], b["Directory"], _checksums(b)) for b in Deb822.iter_paragraphs(text)
+            SourceEntry(b["Package"], b["Version"], b["Directory"], _checksums(b), _description(b))
+            for b in Deb822.iter_paragraphs(text)
         ]
         return tuple(dict.fromkeys(r for r in rows if r.name == name))
 
@@ -292,12 +295,9 @@ class Archive:
         try:
             run(command, env=self._ready, cwd=folder)
         except CommandFailed as failed:
-            own = [e for e in listed if e.version == version]
-            if (
-                found := self._rest_from_pool(own, listed, folder)
-                if own
-                else self._from_pool(name, version, listed, folder)
-            ):
+            own = next((e for e in listed if e.version == version), None)
+            found = self._rest_from_pool(own, listed, folder) if own else self._from_pool(name, version, listed, folder)
+            if found:
                 return found
             raise self._gone(f"source package {name}", version, [e.version for e in listed]) from failed
         return next(folder.glob("*.dsc"))
@@ -324,13 +324,19 @@ class Archive:
                 return folder / dsc
         return None
 
-    def _rest_from_pool(self, own: list[SourceEntry], listed: tuple[SourceEntry, ...], folder: Path) -> Path | None:
-        """A listed source of which a file does not arrive from its own folder: an upstream tarball is the same file
-        beside an older version, in the main archive. The signed index says by its SHA-256 which it is."""
-        files = own[0].files
-        if files and all(self._is_fetched(folder / file, digest, _bases(listed)) for file, digest in files):
-            return next(folder.glob("*.dsc"), None)
-        return None
+    def _rest_from_pool(self, own: SourceEntry, listed: tuple[SourceEntry, ...], folder: Path) -> Path | None:
+        """A listed source of which a file does not arrive from its own folder. An upstream tarball is the same file
+        beside an older version, in the main archive; the signed index says all that the .dsc does, and the signature
+        that upstream made is not asked for."""
+        bases = _bases(listed)
+        missing = [f for f, digest in own.files if not self._is_fetched(folder / f, digest, bases)]
+        if not own.files or any(not f.endswith((".dsc", ".asc")) for f in missing):
+            return None
+        dsc = next(folder / f for f, _ in own.files if f.endswith(".dsc"))
+        if missing:
+            there = [folder / f for f, _ in own.files if f not in missing and not f.endswith(".dsc")]
+            dsc.write_text(own.description + _listed(there))
+        return dsc
 
     def _is_fetched(self, target: Path, digest: str, bases: list[str]) -> bool:
         """Whether a file is there, or arrives from one of the folders, with this SHA-256."""
@@ -357,6 +363,23 @@ def _checksums(block: Deb822) -> tuple[tuple[str, str], ...]:
     """Names and SHA-256 of the files of a source package (deb-src-control(5), Checksums-Sha256)."""
     rows = (row.split() for row in str(block.get("Checksums-Sha256", "")).splitlines())
     return tuple((row[2], row[0]) for row in rows if len(row) == 3)
+
+
+_OF_THE_INDEX = frozenset({"Package", "Directory", "Priority", "Section", "Files"})
+
+
+def _description(block: Deb822) -> str:
+    """A paragraph of Sources as a .dsc without its list of files (dsc(5)): the field that names it is called
+    otherwise."""
+    kept = [(k, v) for k, v in block.items() if k not in _OF_THE_INDEX and not k.startswith("Checksums-")]
+    return "".join(f"{key}: {value}\n" for key, value in [("Source", block["Package"]), *kept])
+
+
+def _listed(files: list[Path]) -> str:
+    """The field `Files` of a .dsc: MD5, size in bytes and name of each. dpkg-source reads which files there are from
+    it; what they are was checked by SHA-256."""
+    rows = [(hashlib.md5(f.read_bytes(), usedforsecurity=False).hexdigest(), f.stat().st_size, f.name) for f in files]
+    return "Files:\n" + "".join(f" {digest} {size} {name}\n" for digest, size, name in rows)
 
 
 def _bases(listed: tuple[SourceEntry, ...]) -> list[str]:
