@@ -9,6 +9,7 @@ from functools import cached_property
 from suture.delta.atom import Atom
 from suture.delta.compare import Difference, difference
 from suture.delta.correlation import Pairs, base_name, pair_atoms
+from suture.delta.storage import with_storage
 from suture.make_kernel.image import KernelImage
 from suture.make_kernel.match import KernelMatch
 from suture.make_kernel.object import KernelObject, is_removal
@@ -18,15 +19,18 @@ from suture.make_kernel.special_section import SpecialSections, meaning
 @dataclass(frozen=True)
 class OtherCompiles:
     """Where *post* was compiled otherwise than *pre* and what runs: how both differ compiled as what runs, and *pre* as
-    *post* is."""
+    *post* is. `storage`: post differs in that its variables keep their places, and in nothing else."""
 
     plain: Difference
     pre: KernelObject
+    storage: bool = False
 
 
 @dataclass(frozen=True)
 class KernelChange:
-    """A unit before (*pre*) and after (*post*) the fix, and its place in *run*."""
+    """A unit before (*pre*) and after (*post*) the fix, and its place in *run*.
+
+    `unstored` are variables of post (labels) in which running code stores nothing though its source does."""
 
     source: str
     pre: KernelObject
@@ -36,6 +40,7 @@ class KernelChange:
     special_pre: SpecialSections
     special_post: SpecialSections
     other: OtherCompiles | None = None
+    unstored: frozenset[str] = frozenset()
 
     @cached_property
     def pairs(self) -> Pairs:
@@ -49,13 +54,17 @@ class KernelChange:
         # what the two ways to compile make differ is no change; what the fix changes shows in one way or in both
         pre = self.other.pre
         alike = compared(pre, self.post, SpecialSections(pre), self.special_post)
+        if self.other.storage:
+            return with_storage(self.other.plain, alike, own)
         changed = (self.other.plain.changed | alike.changed) & self.post.functions.keys()
         return Difference(changed - own.new, own.new, own.gone, own.changed_variables, own.changed_constants)
 
     @cached_property
     def lost(self) -> frozenset[str]:
         """Changed functions for which there is no new code, because the other way to compile has put it elsewhere."""
-        return frozenset() if self.other is None else self.other.plain.changed - self.post.functions.keys()
+        if self.other is None or self.other.storage:
+            return frozenset()
+        return self.other.plain.changed - self.post.functions.keys()
 
     @cached_property
     def _chosen(self) -> tuple[frozenset[str], frozenset[str]]:

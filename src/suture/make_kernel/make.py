@@ -6,6 +6,7 @@ import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import suture
@@ -30,6 +31,7 @@ from suture.make_kernel.request import KernelReady
 from suture.make_kernel.resolve import Exported, Exports, Internal, KernelResolver, Livepatched
 from suture.make_kernel.select import KernelSelection, select
 from suture.make_kernel.special_section import SpecialSections
+from suture.make_kernel.storage import with_storage
 from suture.match.proof import ProvenSymbol
 from suture.number import BuildId, Vaddr
 from suture.patch.manifest import RefusedFunction
@@ -68,7 +70,7 @@ def make(ready: KernelReady, progress: Progress = silent) -> KernelMaking:
         post = _compile_post(ready, chosen, layer, key)
     progress("matching against the running image")
     with clock.step("match"):
-        changes, layouts, lines = _changes(tree, chosen, pre, post)
+        changes, layouts, lines = _changes(tree, chosen, pre, post, (layer, key))
         layouts, called = _followed(layouts, found)
         layouts, renamed = _renamed(layouts, _texts(ready, layer))
     if not changes:
@@ -144,7 +146,11 @@ def _results(
 
 
 def _changes(
-    tree: KernelTree, chosen: Sequence[unit.KernelUnit], pre: Sequence[Path], post: Sequence[Path]
+    tree: KernelTree,
+    chosen: Sequence[unit.KernelUnit],
+    pre: Sequence[Path],
+    post: Sequence[Path],
+    layer: tuple[Path, str],
 ) -> tuple[tuple[KernelChange, ...], dict[int, tuple[LayoutChange, ...]], dict[int, DeclarationLines]]:
     """The units that the fix really changes, matched: once for each image that holds them."""
     images = Images(tree)
@@ -163,11 +169,27 @@ def _changes(
                 raise Refused(f"{one.source}: the archive has no file of the module {name}", "report this kernel")
             found = match(one.source, unit.plain(tree, one), old, image)
             change = KernelChange(one.source, old, new, image, found, *special)
+            change = with_storage(change, partial(_objects, tree, one, layer, stored=True))
             number = len(changes)
             changes.append(change)
             layouts[number] = changed_layouts(old.elf, new.elf, change.replaced) if types else ()
             lines[number] = DeclarationLines(new.elf)
     return tuple(changes), layouts, lines
+
+
+def _objects(
+    tree: KernelTree,
+    one: unit.KernelUnit,
+    layer: tuple[Path, str],
+    read_keys: bool = False,
+    stored: bool = False,
+) -> tuple[KernelObject, KernelObject]:
+    """Pre and post of a unit, compiled in another way than what runs."""
+    before, after = (
+        unit.compile_sections(tree, [one], files, key, read_keys, stored)[0] for files, key in ((None, ""), layer)
+    )
+    pre, post = (KernelObject(ElfFile.read(x), tree.keeps_memory_init) for x in (before, after))
+    return pre, post
 
 
 def _followed(
@@ -245,11 +267,9 @@ def _read_keys(
     made, found, notes = list(changes), dict(lines), []
     for number, name in wanting.items():
         change = changes[number]
-        one = [next(u for u in chosen if u.source == change.source)]
-        before, after = (
-            unit.compile_sections(tree, one, files, key, read_keys=True)[0] for files, key in ((None, ""), layer)
-        )
-        pre, post = (KernelObject(ElfFile.read(x), tree.keeps_memory_init) for x in (before, after))
+        one = next(u for u in chosen if u.source == change.source)
+        stored = change.other is not None and change.other.storage
+        pre, post = _objects(tree, one, layer, read_keys=True, stored=stored)
         made[number] = replace(
             change, post=post, special_post=SpecialSections(post), other=OtherCompiles(change.difference, pre)
         )

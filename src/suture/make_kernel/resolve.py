@@ -13,6 +13,7 @@ from pathlib import Path
 
 from suture.delta.atom import Atom, AtomKind
 from suture.delta.correlation import base_name
+from suture.delta.storage import dropped
 from suture.elf.abi import R, SymbolBind
 from suture.make_kernel.change import KernelChange
 from suture.make_kernel.image import VMLINUX, KernelImage, module_name
@@ -148,6 +149,8 @@ class KernelResolver:
             return fresh
         if paired is not None and change.pre.runs_once(paired.section) and not change.post.runs_once(target.section):
             return fresh  # the running one was freed after initialisation
+        if paired is None and target.label in change.unstored:
+            return Refusal(dropped(target.label).reason, "keep what the fix needs in a new variable")
         if paired is None:
             if change.post.runs_once(target.section) or not target.section.name.startswith(_NEW_DATA):
                 return Refusal(

@@ -28,6 +28,7 @@ from suture.make_kernel.prepare import ROOT, KernelTree
 from suture.source import cache
 
 SECTIONS = ("-ffunction-sections", "-fdata-sections")
+_STORED = "-fno-ipa-reference-addressable"
 _READ_KEYS = """\
 /* SPDX-License-Identifier: GPL-2.0 */
 /* A test of a static key reads the key: -1 while it is being switched on (static_key_count() in
@@ -64,6 +65,18 @@ class KernelUnit:
     @property
     def object(self) -> str:
         return str(Path(self.source).with_suffix(".o"))
+
+
+@dataclass(frozen=True)
+class _Way:
+    """How units are compiled beside their own commands: what is read before each, and flags."""
+
+    head: str
+    flags: tuple[str, ...]
+
+    @property
+    def key(self) -> str:
+        return self.head + " ".join(self.flags[len(SECTIONS) :])
 
 
 def units(tree: KernelTree, sources: Sequence[str]) -> dict[str, KernelUnit | NotBuilt]:
@@ -142,29 +155,35 @@ def _read(source: str, place: Path) -> KernelUnit | NotBuilt:
 
 
 def compile_sections(
-    tree: KernelTree, chosen: Sequence[KernelUnit], layer: Path | None, key: str, read_keys: bool = False
+    tree: KernelTree,
+    chosen: Sequence[KernelUnit],
+    layer: Path | None,
+    key: str,
+    read_keys: bool = False,
+    stored: bool = False,
 ) -> list[Path]:
     """Objects of units with a section for each function and datum, in parallel; `layer` holds the files over the tree,
     `key` is its key. They are kept by what each unit reads of the layer: of one that reads nothing of it, it is the
     object without the layer.
 
-    With `read_keys`, static_branch_likely() and static_branch_unlikely() read their keys and need no jump label.
+    With `read_keys`, static_branch_likely() and static_branch_unlikely() read their keys and need no jump label. With
+    `stored`, every variable that some code uses has its place (delta/storage.py).
     Raises `CompileFailed` for all that fail; the objects of the others are kept.
     """
     store = cache.root() / "object" / "kernel-sections"
     room = tree.room if layer is None else tree.room.with_layer(layer)
-    head = _READ_KEYS if read_keys else ""
+    way = _Way(_READ_KEYS if read_keys else "", (*SECTIONS, _STORED) if stored else SECTIONS)
     contents = None if layer is None else overlay.Contents(tree, layer, key)
     keys = ["" if contents is None else contents.key((u.source, *u.depends)) for u in chosen]
     names = [
-        hashlib.sha256(f"{tree.key}\0{k}\0{u.command}\0{head}".encode()).hexdigest()
+        hashlib.sha256(f"{tree.key}\0{k}\0{u.command}\0{way.key}".encode()).hexdigest()
         for k, u in zip(keys, chosen, strict=True)
     ]
     paths = [store / n[:2] / f"{n}.o" for n in names]
     with cache.together([p for p in paths if not p.exists()]):
         missing = [(u, p) for u, p in zip(chosen, paths, strict=True) if not p.exists()]
         if missing:
-            cache.scratch(cache.root() / "run", lambda folder: _compile(room, missing, folder, head))
+            cache.scratch(cache.root() / "run", lambda folder: _compile(room, missing, folder, way))
     return paths
 
 
@@ -176,16 +195,16 @@ def _in_parallel(count: int) -> str:
     return f"printf '%s\\n' {numbers} | xargs -P 2 -n 1 sh -c {shlex.quote(one)} job\n"
 
 
-def _compile(room: Room, missing: Sequence[tuple[KernelUnit, Path]], folder: Path, head: str) -> None:
+def _compile(room: Room, missing: Sequence[tuple[KernelUnit, Path]], folder: Path, way: _Way) -> None:
     out = f"{INSIDE}/out"
-    (folder / "head.h").write_text(head)
-    more = f"-include {out}/head.h " if head else ""
+    (folder / "head.h").write_text(way.head)
+    more = f"-include {out}/head.h " if way.head else ""
     (folder / "made").mkdir()
     for unit, _ in missing:
         if unit.made.is_dir():
             shutil.copytree(unit.made, folder / "made", dirs_exist_ok=True)
     for number, (unit, _) in enumerate(missing):
-        command = unit.command.replace(" -c -o ", f" {more}{' '.join(SECTIONS)} -c -o ", 1)
+        command = unit.command.replace(" -c -o ", f" {more}{' '.join(way.flags)} -c -o ", 1)
         (folder / f"{number}.sh").write_text(f"set -e\n{command}\ncp {shlex.quote(unit.object)} {out}/{number}.o\n")
     room.enter(f"cp -a {out}/made/. .\n{_in_parallel(len(missing))}", directory=ROOT, outputs=[(folder, out)])
     rejected: list[RejectedUnit] = []
