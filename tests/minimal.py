@@ -1,4 +1,4 @@
-"""A minimal Debian 12 for tests, entered in namespaces of its own that end with the command.
+"""A minimal Debian for tests, entered in namespaces of its own that end with the command.
 
 The machine that runs the test lends its apt sources, its pip settings and its certificates; the kernel is shared.
 """
@@ -32,16 +32,17 @@ exec chroot "$0" sh -c 'cd "$0" && exec "$@"' "$place" "$@"
 
 
 @contextmanager
-def system(*packages: str) -> Iterator[Path]:
+def system(*packages: str, release: str = "bookworm") -> Iterator[Path]:
     """The root folder of a new minimal system with these packages more; it is removed afterwards."""
     folder = Path(tempfile.mkdtemp(prefix="suture-fresh-", dir="/var/tmp"))
     root = folder / "root"
     try:
         sources = folder / "sources.list"
-        sources.write_text(mirror.sources_list(mirror.find(), "bookworm"))
+        sources.write_text(mirror.sources_list(mirror.find(), release))
         options = [f"--aptopt={setting}" for setting in mirror.acquire_settings()]
-        variant = ["--variant=minbase", f"--include={','.join(packages)}", "--dpkgopt=force-unsafe-io"]
-        run(["mmdebstrap", *variant, *options, "bookworm", str(root), str(sources)])
+        variant = ["--variant=minbase", "--dpkgopt=force-unsafe-io"]
+        variant += [f"--include={','.join(packages)}"] if packages else []
+        run(["mmdebstrap", *variant, *options, release, str(root), str(sources)])
         _lend_settings(root)
         yield root
     finally:
@@ -54,16 +55,18 @@ def _lend_settings(root: Path) -> None:
         if Path(name).exists():
             shutil.copy(name, root / name.lstrip("/"))
     for folder in ("/etc/ssl/certs", "/usr/local/share/ca-certificates"):
+        (root / folder.lstrip("/")).mkdir(parents=True, exist_ok=True)
         run(["cp", "--archive", f"{folder}/.", str(root / folder.lstrip("/"))])
 
 
-def on(root: Path, place: str, *command: str) -> tuple[str, float]:
+def on(root: Path, place: str, *command: str, network: bool = True) -> tuple[str, float]:
     """Run a command there in the folder `place`; what it wrote to stdout and stderr, and its seconds."""
     lent = {name: value for name, value in os.environ.items() if name.startswith(("PIP_", "SSL_CERT_"))}
     env = {"HOME": "/root", "PATH": PATH, "LANG": "C.UTF-8", **lent}
+    apart = ["--mount", "--pid", *([] if network else ["--net"])]
     start = time.monotonic()
     done = subprocess.run(
-        ["unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", "-c", ENTER, str(root), place, *command],
+        ["unshare", *apart, "--fork", "--kill-child", "sh", "-c", ENTER, str(root), place, *command],
         env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout

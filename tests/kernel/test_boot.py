@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -100,6 +102,15 @@ def test_a_file_that_was_damaged_does_not_keep_the_others_from_being_loaded(
 def test_the_units_stop_before_the_machine_does() -> None:
     loader = boot.unit_texts()["suture-kernel.service"]
     assert "Conflicts=shutdown.target" in loader and "ExecStop=" in loader
+
+
+@pytest.mark.parametrize("name", ["suture-kernel.service", "suture-kernel-settled.service"])
+def test_a_unit_finds_this_package_wherever_it_lies(name: str, tmp_path: Path) -> None:
+    text = boot.unit_texts()[name]
+    (own,) = re.findall("^Environment=(.*)$", text, re.M)
+    command = re.findall("^Exec(?:Start|Stop)=(.*settled)$", text, re.M)[0].replace(" -m ", " -S -m ")
+    env = dict(word.split("=", 1) for word in own.split())
+    subprocess.run(command.split(), env={**env, "SUTURE_STATE": str(tmp_path)}, cwd="/", check=True)
 
 
 def test_a_patch_of_another_kernel_is_left_alone(kept: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -90,7 +90,7 @@ def machine(wheel: Path) -> Iterator[Path]:
     with minimal.system("ca-certificates") as root:
         shutil.copy(wheel, root / "root" / wheel.name)
         minimal.on(root, "/root", "apt-get", "--quiet", "update")
-        for heading, place in (("A host", "/opt/host"), ("A maker", "/opt/maker")):
+        for heading, place in (("A host, from the wheel", "/opt/host"), ("A maker", "/opt/maker")):
             for command in documented(heading):
                 if not command.startswith("ln "):
                     minimal.on(root, "/root", "sh", "-euc", command.replace("/opt/suture", place))

@@ -39,9 +39,11 @@ After=local-fs.target
 Before=sysinit.target shutdown.target
 Conflicts=shutdown.target
 ConditionDirectoryNotEmpty={folder}
+ConditionPathExists={package}/suture/kernel/boot.py
 
 [Service]
 Type=oneshot
+Environment=PYTHONPATH={package} PYTHONDONTWRITEBYTECODE=1
 RemainAfterExit=yes
 ExecStart={python} -m suture.kernel.boot load
 ExecStop={python} -m suture.kernel.boot settled
@@ -66,6 +68,7 @@ RequiresMountsFor={folder}
 
 [Service]
 Type=oneshot
+Environment=PYTHONPATH={package} PYTHONDONTWRITEBYTECODE=1
 ExecStart={python} -m suture.kernel.boot settled
 """,
 }
@@ -85,8 +88,10 @@ def folder() -> Path:
 
 
 def unit_texts() -> dict[str, str]:
-    """The systemd units by name, for this Python."""
-    facts = {"folder": folder(), "python": sys.executable, "minutes": SETTLED_MINUTES}
+    """The systemd units by name, for this Python and the folder that this package lies in; without it they do
+    nothing."""
+    package = Path(__file__).resolve().parents[2]
+    facts = {"folder": folder(), "python": sys.executable, "minutes": SETTLED_MINUTES, "package": package}
     return {name: text.format(**facts) for name, text in _TEXTS.items()}
 
 
