@@ -1,6 +1,7 @@
 """For all tests: a skipped test is a failed test, because a run that passes must mean that everything was tried.
 
-Tests of the archive come last: what they download is made ready meanwhile (tests/rooms.py).
+Tests of the archive come last: what they download is made ready meanwhile (tests/rooms.py). Which tests may run side by
+side is told in tests/group.py.
 """
 
 from __future__ import annotations
@@ -8,6 +9,13 @@ from __future__ import annotations
 from collections.abc import Generator
 
 import pytest
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
+    from tests.scheduler import GroupScheduling  # where pytest-xdist runs tests side by side
+
+    return GroupScheduling(config, log)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -215,24 +215,24 @@ PROGRAM, LIBRARY, CRYPTO, SSL = "/usr/bin/p", "/usr/lib/l.so.1", "/usr/lib/libcr
 @pytest.mark.parametrize(
     ("names", "able"),
     [
-        ({PROGRAM: set()}, False),
-        ({PROGRAM: {"contexts"}}, True),
-        ({LIBRARY: {"contexts"}}, True),
-        ({PROGRAM: {"longjmp", "alternate stack"}}, True),
-        ({PROGRAM: {"longjmp"}, LIBRARY: {"alternate stack"}}, False),
-        ({"/lib/x86_64-linux-gnu/libc.so.6": {"contexts"}}, False),
-        ({"/lib64/ld-linux-x86-64.so.2 (deleted)": {"contexts"}, "/usr/lib/libgcc_s.so.1": {"contexts"}}, False),
-        ({"/usr/lib/libc.so.6.old": {"contexts"}}, True),
-        ({CRYPTO: {"contexts"}}, False),
-        ({CRYPTO: {"contexts"}, SSL: {"pauses"}}, False),
-        ({CRYPTO: {"contexts"}, PROGRAM: {"pauses"}}, True),
-        ({CRYPTO: {"longjmp"}, PROGRAM: {"pauses"}}, False),
-        ({CRYPTO + " (deleted)": {"contexts"}, SSL: {"pauses"}, LIBRARY: {"pauses"}}, True),
+        ({PROGRAM: ()}, False),
+        ({PROGRAM: ("contexts",)}, True),
+        ({LIBRARY: ("contexts",)}, True),
+        ({PROGRAM: ("longjmp", "alternate stack")}, True),
+        ({PROGRAM: ("longjmp",), LIBRARY: ("alternate stack",)}, False),
+        ({"/lib/x86_64-linux-gnu/libc.so.6": ("contexts",)}, False),
+        ({"/lib64/ld-linux-x86-64.so.2 (deleted)": ("contexts",), "/usr/lib/libgcc_s.so.1": ("contexts",)}, False),
+        ({"/usr/lib/libc.so.6.old": ("contexts",)}, True),
+        ({CRYPTO: ("contexts",)}, False),
+        ({CRYPTO: ("contexts",), SSL: ("pauses",)}, False),
+        ({CRYPTO: ("contexts",), PROGRAM: ("pauses",)}, True),
+        ({CRYPTO: ("longjmp",), PROGRAM: ("pauses",)}, False),
+        ({CRYPTO + " (deleted)": ("contexts",), SSL: ("pauses",), LIBRARY: ("pauses",)}, True),
     ],
     ids=str,
 )
 def test_names_in_the_files_tell_who_may_ask_the_c_library_for_another_stack(
-    monkeypatch: pytest.MonkeyPatch, names: dict[str, set[str]], able: bool
+    monkeypatch: pytest.MonkeyPatch, names: dict[str, tuple[str, ...]], able: bool
 ) -> None:
     rows = tuple(mapping(0x1000 * n, 0x1000 * n + 0x1000, name, n) for n, name in enumerate(names, 1))
     maps = Maps(b"")
