@@ -17,6 +17,7 @@ def test_each_setting_of_the_example_has_its_sentence() -> None:
         "from 18:00 until 06:00 of the next day: Friday, Saturday, Sunday.", "from 2026-12-20T00:00:00+01:00",
         "Only for the source packages openssl, linux, lib*.", "Only in processes of the users www-data, postgres.",
         "Never in programs at /opt/vendor/*.", "Never in the units legacy-*.service.",
+        "CVE-2026-12345 counts as mitigated until 2026-12-31: the proxy in front drops such requests",
     ):  # fmt: skip
         assert part in found.replace("passed no trial", "no trial"), part
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from suture.agent.policy import BadPolicy, Freeze, Mode, OnFailure, ProcessFacts, WeeklyFreeze, load, parse
+from suture.report.mitigation import Mitigation
 
 PAGE = Path(__file__).resolve().parents[2] / "docs/reference/agent-policy.md"
 PATH = Path("/etc/suture/agent.toml")
@@ -26,6 +27,9 @@ def test_the_example_of_the_page_is_a_policy_and_has_every_key() -> None:
     found = parse(example().encode(), PATH)
     assert (found.mode, found.delay, found.on_failure) == (Mode.AUTOMATIC, timedelta(days=1), OnFailure.HOLD)
     assert [type(f) for f in found.freezes] == [WeeklyFreeze, Freeze]
+    assert found.mitigations == (
+        Mitigation("CVE-2026-12345", "the proxy in front drops such requests", date(2026, 12, 31)),
+    )
     for key in ("channel", "every_minutes", "grades", "untried", "consistency", "timeout_seconds", "every_seconds"):
         assert f"{key} = " in example()
 
@@ -127,3 +131,8 @@ def test_root_takes_only_a_file_that_nobody_else_may_write(tmp_path: Path) -> No
         load(path, owned=True)
     path.chmod(0o644)
     assert load(path, owned=True).url == "https://f/"
+
+
+def test_a_wrong_mitigation_is_a_wrong_policy() -> None:
+    with pytest.raises(BadPolicy, match=r"agent.toml: mitigation 1: until: is no day"):
+        parse((LEAST + '[[mitigation]]\ncve = "CVE-2099-0001"\nreason = "r"\nuntil = "soon"\n').encode(), PATH)

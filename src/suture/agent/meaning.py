@@ -37,6 +37,7 @@ def sentences(policy: Policy) -> tuple[str, ...]:
         *([_freeze(f) for f in policy.freezes] or ["There is no maintenance freeze."]),
         *_chosen(policy.include, "Only"),
         *_chosen(policy.exclude, "Never"),
+        *(f"{m.cve} counts as mitigated until {m.until.isoformat()}: {m.reason}" for m in policy.mitigations),
     )
 
 

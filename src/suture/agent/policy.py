@@ -19,6 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from suture.error import ExitCode, SutureError
+from suture.host.mitigation import BadMitigation, mitigations
+from suture.report.mitigation import Mitigation
 
 LOOK_SECONDS = 60.0
 DEFAULT = Path("/etc/suture/agent.toml")
@@ -135,6 +137,7 @@ class Policy:
     freezes: tuple[WeeklyFreeze | Freeze, ...] = ()
     include: Chosen = Chosen()
     exclude: Chosen = Chosen()
+    mitigations: tuple[Mitigation, ...] = ()
 
     def takes_package(self, source: str) -> bool:
         """Whether patches for a source package are taken."""
@@ -208,7 +211,7 @@ class _PolicyReader:
     raw: Mapping[str, Any]
 
     def policy(self) -> Policy:
-        self._known("", self.raw, ("feed", "apply", "look", "freeze", "include", "exclude"))
+        self._known("", self.raw, ("feed", "apply", "look", "freeze", "include", "exclude", "mitigation"))
         feed, apply, look = self._table("feed"), self._table("apply"), self._table("look")
         self._known("feed", feed, ("url", "root", "channel", "every_minutes"))
         self._known(
@@ -233,6 +236,7 @@ class _PolicyReader:
             self._freezes(),
             self._selection("include"),
             self._selection("exclude"),
+            self._mitigations(),
         )
 
     def _wrong(self, table: str, key: str, why: str, remedy: str) -> BadPolicy:
@@ -325,6 +329,12 @@ class _PolicyReader:
         given, kinds = self._table(name), ("packages", "paths", "users", "units", "containers")
         self._known(name, given, kinds)
         return Chosen(*(self._texts(name, given, kind) for kind in kinds))
+
+    def _mitigations(self) -> tuple[Mitigation, ...]:
+        try:
+            return mitigations(self.raw, self.path)
+        except BadMitigation as problem:
+            raise BadPolicy(problem.what, problem.remedy) from problem
 
     def _freezes(self) -> tuple[WeeklyFreeze | Freeze, ...]:
         rows = self.raw.get("freeze", [])

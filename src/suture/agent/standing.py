@@ -14,6 +14,7 @@ from suture.host.facts import this_host
 from suture.patch.statement import moment
 from suture.report.agent import AgentVerdict
 from suture.report.document import AgentReport
+from suture.report.mitigation import declared
 from suture.report.moment import now
 from suture.report.reason import Cause, Reason
 
@@ -30,7 +31,7 @@ def standing(own: Policy, state: Path, kept: Path, at: datetime) -> AgentReport:
     return AgentReport(
         now(), int(ExitCode.PARTIAL if problems or failed or asked else ExitCode.OK), this_host(), own.url, own.channel,
         seen.version, seen.fetched, seen.expires, seen.looked, read_inventory(state).rows, rows, seen.waiting,
-        tuple(problems), seen.events,
+        tuple(problems), seen.events, declared(own.mitigations, at.date()),
     )  # fmt: skip
 
 

@@ -6,9 +6,11 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from suture.agent.policy import DEFAULT as POLICY
 from suture.cli.output import print_document, print_table
 from suture.cli.unread import unread_lines
 from suture.error import ExitCode
+from suture.host import mitigation
 from suture.host.scan import scan_host
 from suture.report.hole import shown
 from suture.report.reason import Cause
@@ -23,9 +25,17 @@ and with the files on disk. Each process and copy of a binary has one line.
 is for that build), same build, replaced (another build), deleted, or not read.
 
 A static program that holds its own copy of a library's old code is listed as not fixed. If a patch is for the
-running kernel, the kernel has a line of its own."""
-EXAMPLES = ("suture scan --patches /var/lib/suture/patches", "suture scan --json")
-EXIT_CODES = (ExitCode.OK, ExitCode.PARTIAL, ExitCode.NOT_FOUND)
+running kernel, the kernel has a line of its own.
+
+A hole that the administrator has declared mitigated is not fixed, and counts as mitigated until the day that the
+declaration names. Declarations are tables [[mitigation]] of the agent's policy, or of the file of --mitigations
+(docs/reference/agent-policy.md)."""
+EXAMPLES = (
+    "suture scan --patches /var/lib/suture/patches",
+    "suture scan --patches DIR --mitigations ./mitigations.toml",
+    "suture scan --json",
+)
+EXIT_CODES = (ExitCode.OK, ExitCode.USAGE, ExitCode.PARTIAL, ExitCode.NOT_FOUND)
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,9 +44,16 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--open", action="store_true", help="list only what is not fixed in memory, or not for long")
 
+    parser.add_argument(
+        "--mitigations", type=Path, metavar="FILE",
+        help=f"declarations of holes that cannot be used here (default: those in {POLICY}, if it is there)",
+    )  # fmt: skip
+
 
 def run(args: argparse.Namespace) -> int:
-    found = scan_host(args.patches, only_open=args.open)
+    declared = args.mitigations or (POLICY if POLICY.exists() else None)
+    rows = mitigation.load(declared) if declared else ()
+    found = scan_host(args.patches, only_open=args.open, mitigations=rows)
     if args.json:
         print_document(found)
         return found.exit_code

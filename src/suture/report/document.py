@@ -16,6 +16,7 @@ from suture.report.feed import FeedRole, FetchedPatch, Offer
 from suture.report.hole import HoleState, HostHole
 from suture.report.host import Host
 from suture.report.kernel import ChangedKernel, KernelPlan, KernelStatus
+from suture.report.mitigation import DeclaredMitigation
 from suture.report.patch import CarriedPatch, Patch
 from suture.report.process import Process, UnreadProcess
 from suture.report.reason import Cause, Reason
@@ -46,7 +47,8 @@ class OfHost(Document):
 @dataclass(frozen=True)
 class ScanReport(OfHost):
     """`state` is the worst of all `holes`, none without a hole. `patches` are those that were compared with,
-    `unreadable_patches` files that could not be read. Processes without anything to say of are left out."""
+    `unreadable_patches` files that could not be read. Processes without anything to say of are left out. `mitigations`
+    are all that the administrator has declared, also those that are over or concern nothing here."""
 
     kind: ClassVar[str] = "scan"
 
@@ -57,6 +59,7 @@ class ScanReport(OfHost):
     unread: tuple[UnreadProcess, ...]
     patches: tuple[Patch, ...]
     unreadable_patches: tuple[Cause, ...]
+    mitigations: tuple[DeclaredMitigation, ...]
 
 
 @dataclass(frozen=True)
@@ -306,7 +309,7 @@ class AgentReport(OfHost):
     """How the agent of this host stands. `url` is its feed; `version` that of the state it has seen last, at `fetched`,
     to be believed until `expires`; 0 and "" for none yet. `looked`: when it last looked at processes, and `binaries`
     what it saw mapped then. `problems` are what keeps it from its work now, `waiting` the patches that are not in.
-    `events` are the last things that it did, oldest first."""
+    `events` are the last things that it did, oldest first. `mitigations` are those of the policy."""
 
     kind: ClassVar[str] = "agent"
 
@@ -321,6 +324,7 @@ class AgentReport(OfHost):
     waiting: tuple[WaitingPatch, ...]
     problems: tuple[Cause, ...]
     events: tuple[AgentEvent, ...]
+    mitigations: tuple[DeclaredMitigation, ...]
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ class HoleState(Enum):
     OPEN = "open"
     FIXED_ON_DISK = "fixed on disk"  # and open in memory: a restart closes it
     UNKNOWN = "unknown"
-    MITIGATED = "mitigated"  # open, and kept from being used by other means than a fix
+    MITIGATED = "mitigated"  # open, and declared to be kept from use by other means than a fix
     LOST_AT_NEXT_START = "lost at the next start"  # fixed in memory, and the file on disk is not
     FIXED_IN_MEMORY = "fixed in memory"
 

@@ -133,6 +133,8 @@ MEANING: dict[R, str] = {
     R.OTHER_PART: "the fix changes another binary that the process has loaded, where it is not in force",
     R.OLD_FRAMES: "a thread is still in old code, which a relaxed patch lets finish",
     R.UNTIL_EXEC: "the process executes its own file anew, which is not fixed",
+    R.MITIGATED: "an administrator has declared that the hole cannot be used on this host",
+    R.MITIGATION_ENDED: "the last day of such a declaration is over, so the hole stands as it is",
     R.STATIC_COPY: "a static program holds a copy of the old code, which no patch of the library reaches",
     R.COPY_OPEN: "another copy of the binary in the process is not patched",
     R.IMAGE_GONE: "the binary that was patched is not loaded any more",

@@ -33,7 +33,7 @@ _STATES = {
     HoleState.OPEN: "the old code runs, and a restart does not change that",
     HoleState.FIXED_ON_DISK: "the old code runs; the file on disk is a build without a patch, so a restart closes it",
     HoleState.UNKNOWN: "a patch says so and nothing proves it, or something could not be looked at",
-    HoleState.MITIGATED: "open, and kept from being used by other means than a fix; no verb reports that by itself",
+    HoleState.MITIGATED: "open or unknown, and an administrator has declared that it cannot be used on this host",
     HoleState.LOST_AT_NEXT_START: "a patch is in force and proved; the file on disk is not fixed",
     HoleState.FIXED_IN_MEMORY: "a patch is in force and proved; the file on disk is another build, or is not known",
 }

@@ -154,6 +154,8 @@ class Reason(StrEnum):
     OTHER_PART = "memory.other-binary-not-patched"
     OLD_FRAMES = "memory.old-code-in-use"
     UNTIL_EXEC = "memory.executes-itself"
+    MITIGATED = "memory.mitigated"
+    MITIGATION_ENDED = "memory.mitigation-ended"
     COPY_OPEN = "memory.copy-not-patched"
     IMAGE_GONE = "memory.image-gone"
     INTERRUPTED = "memory.applier-died"

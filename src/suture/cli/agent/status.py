@@ -62,6 +62,8 @@ def _tell(found: AgentReport) -> None:
         print_table(columns, rows)
     for one in found.waiting:
         print(f"{one.verdict.value}: {one.offer.patch} {one.offer.binary}: {one.why.text} ({one.why.remedy})")
+    for m in found.mitigations:
+        print(f"mitigated {'until' if m.in_force else 'no more: ended on'} {m.until}: {m.cve}: {m.reason}")
     for event in found.events[-_LAST:]:
         print(f"{event.time} {event.what}{f' {event.patch}' if event.patch else ''}: {event.text}")
 
