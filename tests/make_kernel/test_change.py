@@ -10,6 +10,7 @@ from suture.make_kernel.match import KernelMatch
 from suture.make_kernel.object import KernelObject
 from suture.make_kernel.special_section import SpecialSections
 from suture.match.proof import MatchedUnit
+from suture.number import Vaddr
 from tests.delta.compiled import object_of
 
 N = "__attribute__((noinline)) "
@@ -35,7 +36,7 @@ def change(
     *edits: tuple[str, str],
     base: str = BASE,
     name: str = "vmlinux",
-    names: dict[str, tuple[int, ...]] | None = None,
+    names: dict[str, tuple[Vaddr, ...]] | None = None,
     other: OtherCompiles | None = None,
     post: KernelObject | None = None,
 ) -> KernelChange:
@@ -114,18 +115,18 @@ def test_a_function_that_the_fix_keeps_comes_along() -> None:
 
 
 def test_where_an_old_atom_runs() -> None:
-    c = change(F, names={"helper": (0x1000,), "g": (0x2000, 0x3000), "state": (0x4000,)})
+    c = change(F, names={"helper": (Vaddr(0x1000),), "g": (Vaddr(0x2000), Vaddr(0x3000)), "state": (Vaddr(0x4000),)})
     functions = c.pre.functions
     assert c.address_of(functions["helper"].hot) == 0x1000
     assert c.address_of(functions["g"].hot) is None  # two of the name
     assert c.address_of(functions["f"].hot) is None
-    c.match.addresses["g"] = 0x2500
+    c.match.addresses["g"] = Vaddr(0x2500)
     assert c.address_of(functions["g"].hot) == 0x2500
-    c.match.implied[functions["g"].hot.index] = {0x2600: ["a field"]}
+    c.match.implied[functions["g"].hot.index] = {Vaddr(0x2600): ["a field"]}
     assert c.address_of(functions["g"].hot) == 0x2600
     numbered = "static int next(void) { static int n = 3; return ++n; } int f(void) { return next(); }"
     n = next(a for a in change(base=numbered).pre.atoms.values() if a.label.startswith("n."))
-    assert change(base=numbered, names={n.label: (0x1000,)}).address_of(n) is None
+    assert change(base=numbered, names={n.label: (Vaddr(0x1000),)}).address_of(n) is None
 
 
 def test_a_clone_has_its_old_number() -> None:

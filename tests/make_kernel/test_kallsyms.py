@@ -10,8 +10,9 @@ import pytest
 from suture.error import Unsupported
 from suture.make_kernel import kallsyms
 from suture.make_kernel.kallsyms import Kallsyms, KernelSymbol, read
+from suture.number import Vaddr
 
-BASE = 0xFFFF_FFFF_8100_0000
+BASE = Vaddr(0xFFFF_FFFF_8100_0000)
 TOKENS = [bytes([c]) if chr(c).isalnum() or c in b"_." else b"" for c in range(256)]
 TOKENS[1], TOKENS[2], TOKENS[200] = b"long_name_part_", b"sym", b"x" * 40
 
@@ -21,10 +22,12 @@ def rows(count: int) -> list[KernelSymbol]:
     found = []
     for n in range(count):
         address = rng.randrange(1 << 15) if n % 50 == 0 else BASE + 16 * n + rng.randrange(16)
-        found.append(KernelSymbol(address, rng.choice("tTdDbA"), f"sym{n}" if n % 9 else f"long_name_part_{n % 36}"))
+        found.append(
+            KernelSymbol(Vaddr(address), rng.choice("tTdDbA"), f"sym{n}" if n % 9 else f"long_name_part_{n % 36}")
+        )
     found[7] = KernelSymbol(BASE, "T", "_text")
-    found[11] = KernelSymbol(BASE + (1 << 30), "t", "last")
-    found[13] = KernelSymbol(BASE + 99, "t", "long_name_part_" + "y" * 200)
+    found[11] = KernelSymbol(Vaddr(BASE + (1 << 30)), "t", "last")
+    found[13] = KernelSymbol(Vaddr(BASE + 99), "t", "long_name_part_" + "y" * 200)
     return found
 
 
@@ -105,7 +108,7 @@ def test_what_is_no_table_is_refused() -> None:
 
 
 def test_names_are_found_by_name_and_by_address_in_order() -> None:
-    a, b, c = KernelSymbol(5, "t", "x"), KernelSymbol(9, "t", "y"), KernelSymbol(5, "T", "y")
+    a, b, c = KernelSymbol(Vaddr(5), "t", "x"), KernelSymbol(Vaddr(9), "t", "y"), KernelSymbol(Vaddr(5), "T", "y")
     table_ = Kallsyms([a, b, c])
     assert table_.by_name == {"x": (a,), "y": (b, c)}
 

@@ -14,6 +14,7 @@ from suture.make_kernel.image import KernelImage, Region
 from suture.make_kernel.match import KernelMatch, match
 from suture.make_kernel.object import KernelObject
 from suture.match.match import NoMatch
+from suture.number import Vaddr
 
 _FLAGS = ("-O2", "-mcmodel=kernel", "-fno-pic", "-fno-asynchronous-unwind-tables", "-fcf-protection=none", "-c")
 _BODY = """
@@ -42,10 +43,10 @@ def link(tmp_path: Path, *objects: Path) -> KernelImage:
         for s in elf.sections
         if s.is_alloc and s.sh_addr
     )
-    names: dict[str, tuple[int, ...]] = {}
+    names: dict[str, tuple[Vaddr, ...]] = {}
     for symbol in sorted(elf.symbols, key=lambda s: s.st_value):
         if symbol.has_section and symbol.name and symbol.type not in (SymbolType.FILE, SymbolType.SECTION):
-            names[symbol.name] = (*names.get(symbol.name, ()), symbol.st_value)
+            names[symbol.name] = (*names.get(symbol.name, ()), Vaddr(symbol.st_value))
     return KernelImage("vmlinux", regions, names, {}, "")
 
 

@@ -13,19 +13,19 @@ from suture.make_kernel.change import KernelChange
 from suture.make_kernel.image import KernelImage
 from suture.make_kernel.object import LEFT, WRITTEN_OVER, KernelReference
 from suture.make_kernel.resolve import Exported, Exports, Internal, KernelResolver, Livepatched, Overwritten
-from suture.number import SectionOffset
+from suture.number import SectionOffset, Vaddr
 from suture.refusal import Refusal
 from tests.make_kernel.test_change import BASE, HELPER, QUIET_EDIT, F, N, change
 
 NAMES = {
-    "helper": (0x1000,),
-    "g": (0x2000,),
-    "state": (0x3000,),
-    "table": (0x4000,),
-    "f": (0x5000,),
-    "outside": (0x6000,),
-    "quiet": (0x7000,),
-    "silent": (0x8000, 0x8800),
+    "helper": (Vaddr(0x1000),),
+    "g": (Vaddr(0x2000),),
+    "state": (Vaddr(0x3000),),
+    "table": (Vaddr(0x4000),),
+    "f": (Vaddr(0x5000),),
+    "outside": (Vaddr(0x6000),),
+    "quiet": (Vaddr(0x7000),),
+    "silent": (Vaddr(0x8000), Vaddr(0x8800)),
 }
 EXPORTS = Exports(
     {"outside": ("vmlinux", ""), "spaced": ("vmlinux", "NS"), "theirs": ("other", ""), "ours": ("module", "")}
@@ -37,8 +37,8 @@ def made(
     base: str = BASE,
     name: str = "vmlinux",
     depends: tuple[str, ...] = (),
-    shared: dict[str, int] | None = None,
-    names: dict[str, tuple[int, ...]] = NAMES,
+    shared: dict[str, Vaddr] | None = None,
+    names: dict[str, tuple[Vaddr, ...]] = NAMES,
 ) -> KernelChange:
     c = change(*edits, base=base, name=name, names=names)
     return replace(c, image=replace(c.image, depends=depends, shared=shared or {}))
@@ -84,10 +84,10 @@ def test_what_runs_is_found_by_its_name_and_position() -> None:
     c = made(HELPER)
     assert resolved(c, "helper", "state") == Livepatched("vmlinux", "state", 0)
     index = c.pairs.pre_of[atom(c, "state").index]
-    c.match.implied[index] = {0x3000: ["a field"]}
+    c.match.implied[index] = {Vaddr(0x3000): ["a field"]}
     assert resolved(c, "helper", "state") == Livepatched("vmlinux", "state", 0)
-    two = made(F, names={**NAMES, "helper": (0x900, 0x1000)})
-    two.match.addresses["helper"] = 0x1000
+    two = made(F, names={**NAMES, "helper": (Vaddr(0x900), Vaddr(0x1000))})
+    two.match.addresses["helper"] = Vaddr(0x1000)
     found = resolved(two, "f", "helper")
     assert found == Livepatched("vmlinux", "helper", 2)
     assert isinstance(found, Livepatched) and found.symbol == ".klp.sym.vmlinux.helper,2"
@@ -99,7 +99,7 @@ def test_what_nothing_implies_or_names_is_refused() -> None:
         == "where helper lies in the running kernel is implied by nothing"
     )
     c = made(F, names={})
-    c.match.addresses["helper"] = 0x1234
+    c.match.addresses["helper"] = Vaddr(0x1234)
     assert why(resolved(c, "f", "helper")) == "helper has no name in the running kernel"
     c = made(F)
     del c.pairs.pre_of[atom(c, "helper").index]
@@ -159,29 +159,31 @@ def test_names_of_the_same_object_are_told_apart_by_what_running_code_implies() 
     c = made(F)
     assert external("table", c) == Livepatched("vmlinux", "table", 0)
     assert why(external("silent", c)) == "2 symbols are called silent; which is meant is implied by nothing"
-    c.match.implied["silent"] = {0x8800: ["a field"]}
+    c.match.implied["silent"] = {Vaddr(0x8800): ["a field"]}
     assert external("silent", c) == Livepatched("vmlinux", "silent", 2)
-    c.match.implied["silent"] = {0x9999: ["a field"]}
+    c.match.implied["silent"] = {Vaddr(0x9999): ["a field"]}
     assert why(external("silent", c)) == "silent is not where running code has it"
-    assert external("silent", made(F, shared={"silent": 0x8000})) == Livepatched("vmlinux", "silent", 1)
+    assert external("silent", made(F, shared={"silent": Vaddr(0x8000)})) == Livepatched("vmlinux", "silent", 1)
 
 
 def test_names_of_other_objects_are_found_where_the_module_depends_on_them() -> None:
     assert why(external("nobody")) == "nothing in the running kernel is called nobody"
     c = made(F, name="module", depends=("other",))
     assert external("theirs", c) == Livepatched("other", "theirs", 0)
-    known = replace(c, image=replace(c.image, externals={"theirs": 5}))
+    known = replace(c, image=replace(c.image, externals={"theirs": Vaddr(5)}))
     assert external("theirs", known) == Livepatched("other", "theirs", 0)
     assert (
         why(external("theirs", made(F, name="module")))
         == "needs theirs of the module other, which module does not depend on"
     )
-    far = KernelImage("other", (), {"far": (0x10, 0x20)}, {}, "", (), {"far": 0x20})
+    far = KernelImage("other", (), {"far": (Vaddr(0x10), Vaddr(0x20))}, {}, "", (), {"far": Vaddr(0x20)})
     assert external("far", c, other=far) == Livepatched("other", "far", 2)
     assert external("far", c, vmlinux=replace(far, name="vmlinux")) == Livepatched("vmlinux", "far", 2)
     assert why(external("far", made(F, name="module"), other=far)).startswith("nothing in the running kernel")
     assert why(external("far", c, other=replace(far, shared={}))).startswith("nothing in the running kernel")
-    assert why(external("far", c, other=replace(far, shared={"far": 0x30}))).startswith("nothing in the running kernel")
+    assert why(external("far", c, other=replace(far, shared={"far": Vaddr(0x30)}))).startswith(
+        "nothing in the running kernel"
+    )
 
 
 NEW = ("int f(int x)", f'{N}int added(int x) {{ __asm__(""); return x; }}\n{N}int f(int x)')
@@ -274,7 +276,7 @@ def test_exports_are_read_from_module_symvers(tmp_path: Path) -> None:
 
 def test_a_module_keeps_its_variables_and_gets_messages_of_its_own() -> None:
     """A message's key must not lie in the module, which may be loaded after the patch."""
-    named = dict(names={**NAMES, "state": (0x3000,), "told": (0x3100,)})
+    named = dict(names={**NAMES, "state": (Vaddr(0x3000),), "told": (Vaddr(0x3100),)})
     text = BASE.replace(
         "static int state", 'int told __attribute__((section("__dyndbg"))) = 5; static int state'
     ).replace("x * 3 + state", "x * 3 + state + told")
@@ -290,7 +292,7 @@ def test_what_has_no_size_has_no_state_and_what_has_a_byte_has() -> None:
         "static int state", "struct nothing { }; static struct nothing none; static char one; static int state"
     )
     text = text.replace("return x * 9", "return outside((long)&none) + outside((long)&one) + one++ + x * 9")
-    c = made(("x * 9", "x * 10"), base=text, names={**NAMES, "one": (0x3300,), "none": (0x3301,)})
+    c = made(("x * 9", "x * 10"), base=text, names={**NAMES, "one": (Vaddr(0x3300),), "none": (Vaddr(0x3301),)})
     empty = [a for a in c.post.atoms.values() if a.label == "none"]
     if empty:
         assert resolved(c, "silent", "none") == Internal(0, empty[0].index)

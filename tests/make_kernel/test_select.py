@@ -20,6 +20,7 @@ from suture.make_kernel.object import KernelObject
 from suture.make_kernel.resolve import Exports, KernelResolver
 from suture.make_kernel.select import KernelSelection, select
 from suture.make_kernel.special_section import SpecialSections
+from suture.number import Vaddr
 from tests.make_kernel.test_match import link
 
 _FLAGS = ("-O2", "-g", "-mcmodel=kernel", "-fno-pic", "-fno-asynchronous-unwind-tables", "-fcf-protection=none", "-c")
@@ -187,8 +188,8 @@ def test_a_function_of_vmlinux_that_nothing_exports_is_found_by_its_name(tmp_pat
         "a > 100", "unshared(a)"
     )
     one = change(tmp_path, new, "ext4")
-    rows = {"unshared": (0x10, 0x20, 0x30), "static_alone": (0x40,)}
-    kernel = KernelImage("vmlinux", (), rows, {}, "", (), {"unshared": 0x20})
+    rows = {"unshared": (Vaddr(0x10), Vaddr(0x20), Vaddr(0x30)), "static_alone": (Vaddr(0x40),)}
+    kernel = KernelImage("vmlinux", (), rows, {}, "", (), {"unshared": Vaddr(0x20)})
     found = select(
         (one,),
         KernelResolver((one,), Exports({"outside": ("vmlinux", "")}), {"vmlinux": kernel}.get),

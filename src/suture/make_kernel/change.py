@@ -14,6 +14,7 @@ from suture.make_kernel.image import KernelImage
 from suture.make_kernel.match import KernelMatch
 from suture.make_kernel.object import KernelObject, is_removal
 from suture.make_kernel.special_section import SpecialSections, meaning
+from suture.number import Vaddr
 
 
 @dataclass(frozen=True)
@@ -145,7 +146,7 @@ class KernelChange:
         index = self.pairs.pre_of.get(post.index)
         return self.pre.atoms[index] if index is not None else None
 
-    def address_of(self, pre: Atom) -> int | None:
+    def address_of(self, pre: Atom) -> Vaddr | None:
         """Where an atom of pre runs: what fields of running code imply, else the only address that its name has in the
         image."""
         known = self.match.address_of(pre.index)

@@ -20,6 +20,7 @@ from pathlib import Path
 from suture.elf.abi import R, SectionType, SymbolBind, SymbolType
 from suture.elf.file import ElfFile
 from suture.make_kernel import kallsyms, vmlinux
+from suture.number import Vaddr
 from suture.source import cache
 
 VMLINUX = "vmlinux"
@@ -32,7 +33,7 @@ class Region:
     """One section of the image: address and bytes (empty where nothing is in the file)."""
 
     name: str
-    address: int
+    address: Vaddr
     size: int
     data: bytes
     is_code: bool
@@ -48,11 +49,11 @@ class KernelImage:
 
     name: str
     regions: tuple[Region, ...]
-    names: Mapping[str, tuple[int, ...]]
-    externals: Mapping[str, int]
+    names: Mapping[str, tuple[Vaddr, ...]]
+    externals: Mapping[str, Vaddr]
     build_id: str
     depends: tuple[str, ...] = ()
-    shared: Mapping[str, int] = field(default_factory=dict)
+    shared: Mapping[str, Vaddr] = field(default_factory=dict)
 
     @property
     def is_vmlinux(self) -> bool:
@@ -63,10 +64,10 @@ class KernelImage:
         return tuple(sorted(self.regions, key=lambda r: r.address))
 
     @cached_property
-    def _starts(self) -> tuple[int, ...]:
+    def _starts(self) -> tuple[Vaddr, ...]:
         return tuple(r.address for r in self._sorted)
 
-    def bytes_at(self, address: int, size: int) -> bytes | None:
+    def bytes_at(self, address: Vaddr, size: int) -> bytes | None:
         """Contents of the file at an address, None where they are not all in one section."""
         number = bisect.bisect_right(self._starts, address) - 1
         if number < 0:
@@ -79,7 +80,7 @@ class KernelImage:
     def code(self) -> Sequence[Region]:
         return [r for r in self._sorted if r.is_code and r.data]
 
-    def position(self, name: str, address: int) -> int | None:
+    def position(self, name: str, address: Vaddr) -> int | None:
         """sympos of a name at an address: 0 when it is unique, None when the name is not there."""
         rows = self.names.get(name, ())
         if address not in rows:
@@ -110,8 +111,8 @@ def read_vmlinux(vmlinuz: Path) -> KernelImage:
         for s in elf.sections
         if s.is_alloc and s.sh_addr
     )
-    names = {name: tuple(address for address, _ in rows) for name, rows in kept.items()}
-    shared = {name: address for name, rows in kept.items() for address, is_global in rows if is_global}
+    names = {name: tuple(Vaddr(address) for address, _ in rows) for name, rows in kept.items()}
+    shared = {name: Vaddr(address) for name, rows in kept.items() for address, is_global in rows if is_global}
     return KernelImage(VMLINUX, regions, names, {}, elf.build_id or "", (), shared)
 
 
@@ -123,27 +124,28 @@ def module_name(path: str) -> str:
 def read_module(path: Path) -> KernelImage:
     """A module's file. Raises `BadElf`, `Unsupported`, OSError."""
     elf = ElfFile.read(path)
-    at, regions = _CORE, {}
+    at = _CORE
+    regions: dict[int, Vaddr] = {}
     for section in elf.sections:
         if section.is_alloc and section.sh_size and section.sh_type in (SectionType.PROGBITS, SectionType.NOBITS):
             at += -at % max(section.sh_addralign, 16)
-            regions[section.index] = at
+            regions[section.index] = Vaddr(at)
             at += section.sh_size
-    externals: dict[str, int] = {}
-    values: list[int] = []
-    names: dict[str, list[int]] = defaultdict(list)
-    shared: dict[str, int] = {}
+    externals: dict[str, Vaddr] = {}
+    values: list[Vaddr] = []
+    names: dict[str, list[Vaddr]] = defaultdict(list)
+    shared: dict[str, Vaddr] = {}
     for symbol in elf.symbols:
         if symbol.has_section:
-            value = regions.get(symbol.st_shndx, 0) + symbol.st_value
+            value = Vaddr(regions.get(symbol.st_shndx, 0) + symbol.st_value)
             if symbol.name and symbol.type not in (SymbolType.SECTION, SymbolType.FILE) and symbol.st_shndx in regions:
                 names[symbol.name].append(value)
                 if symbol.bind != SymbolBind.LOCAL:
                     shared[symbol.name] = value
         elif symbol.name and not symbol.is_defined:
-            value = externals.setdefault(symbol.name, _EXTERNAL + 64 * len(externals))
+            value = externals.setdefault(symbol.name, Vaddr(_EXTERNAL + 64 * len(externals)))
         else:
-            value = symbol.st_value
+            value = Vaddr(symbol.st_value)
         values.append(value)
     filled = tuple(
         Region(s.name, regions[s.index], s.sh_size, _filled(elf, s.index, regions[s.index], values), s.is_code)
@@ -176,7 +178,7 @@ def _modinfo(elf: ElfFile) -> list[bytes]:
     return elf.bytes_of(section).split(b"\0") if section is not None else []
 
 
-def _filled(elf: ElfFile, index: int, base: int, values: Sequence[int]) -> bytes:
+def _filled(elf: ElfFile, index: int, base: Vaddr, values: Sequence[Vaddr]) -> bytes:
     """A section's bytes with its relocations applied (arch/x86/kernel/module.c)."""
     data = bytearray(elf.bytes_of(elf.sections[index]))
     for row in elf.relocations_by_section.get(index, ()):

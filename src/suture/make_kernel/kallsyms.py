@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from suture.error import Unsupported
+from suture.number import Vaddr
 
 _DIGITS = b"".join(bytes([c]) + b"\0" for c in b"0123456789")
 _MASK = (1 << 64) - 1
@@ -28,7 +29,7 @@ _FAR = 32 << 20
 class KernelSymbol:
     """One row: `type` as nm(1) spells it. Per-CPU symbols have their small offset as address."""
 
-    address: int
+    address: Vaddr
     type: str
     name: str
 
@@ -48,7 +49,7 @@ class Kallsyms:
         return {name: tuple(rows) for name, rows in found.items()}
 
 
-def read(rodata: bytes, base: int, name: str) -> Kallsyms:
+def read(rodata: bytes, base: Vaddr, name: str) -> Kallsyms:
     """The table in the read-only data of an image whose code begins at `base`. Raises `Unsupported` when there is none
     like it."""
     for hit in re.finditer(re.escape(struct.pack("<Q", base)), rodata):
@@ -60,7 +61,7 @@ def read(rodata: bytes, base: int, name: str) -> Kallsyms:
     )
 
 
-def _offsets_first(data: bytes, at: int, base: int) -> list[KernelSymbol]:
+def _offsets_first(data: bytes, at: int, base: Vaddr) -> list[KernelSymbol]:
     """The table whose base stands at `at`: offsets before it, then count, names, markers, (sequence numbers,) tokens
     behind it."""
     count = struct.unpack_from("<I", data, at + 8)[0] if at + 16 < len(data) else 0
@@ -72,7 +73,7 @@ def _offsets_first(data: bytes, at: int, base: int) -> list[KernelSymbol]:
     return _symbols(data, head, places, tokens.texts, base) if tokens else []
 
 
-def _offsets_last(data: bytes, at: int, base: int) -> list[KernelSymbol]:
+def _offsets_last(data: bytes, at: int, base: Vaddr) -> list[KernelSymbol]:
     """The table whose base stands at `at`: count, names, markers, tokens and offsets before it."""
     for tokens in _all_tokens(data, max(0, at - 4 * _MOST), at):
         head = tokens.end + -tokens.end % 8
@@ -105,7 +106,7 @@ def _places(data: bytes, names: int, count: int) -> list[tuple[int, int]]:
 
 
 def _symbols(
-    data: bytes, head: int, places: Sequence[tuple[int, int]], tokens: Sequence[bytes], base: int
+    data: bytes, head: int, places: Sequence[tuple[int, int]], tokens: Sequence[bytes], base: Vaddr
 ) -> list[KernelSymbol]:
     found = []
     offsets = struct.unpack_from(f"<{len(places)}i", data, head)
@@ -113,7 +114,7 @@ def _symbols(
         text = b"".join(tokens[c] for c in data[start:end]).decode()
         # KALLSYMS_ABSOLUTE_PERCPU: positive offsets are absolute, negative ones count from base - 1 downwards
         address = offset if offset >= 0 else (base - 1 - offset) & _MASK
-        found.append(KernelSymbol(address, text[0], text[1:]))
+        found.append(KernelSymbol(Vaddr(address), text[0], text[1:]))
     return found
 
 

@@ -301,7 +301,7 @@ def _module(
         fixes=tuple(fact_of(f, one) for f, one in zip(ready.fixes, ledgers, strict=True)),
         functions=tuple(
             KernelFunction(
-                changes[r.unit].image.name, r.old_name, r.position, Vaddr(r.address), r.size, changes[r.unit].source
+                changes[r.unit].image.name, r.old_name, r.position, r.address, r.size, changes[r.unit].source
             )
             for r in selection.replaced
         ),
@@ -380,9 +380,9 @@ def _proof(changes: Sequence[KernelChange], selection: KernelSelection) -> tuple
         address = change.match.address_of(what)
         places = change.match.places(what)
         if address is None:
-            known = change.image.names.get(target.name, (0,))
-            address, places = known[0], (f"the only {target.name} of {target.object}",)
-        rows[target.symbol] = ProvenSymbol(target.symbol, Vaddr(address), places[:4])
+            address = change.image.names.get(target.name, (Vaddr(0),))[0]
+            places = (f"the only {target.name} of {target.object}",)
+        rows[target.symbol] = ProvenSymbol(target.symbol, address, places[:4])
     return tuple(rows[n] for n in sorted(rows))
 
 

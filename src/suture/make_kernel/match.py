@@ -35,10 +35,10 @@ class KernelMatch:
     places."""
 
     unit: MatchedUnit
-    addresses: dict[str, int] = field(default_factory=dict)
-    implied: dict[int | str, dict[int, list[str]]] = field(default_factory=lambda: defaultdict(dict))
+    addresses: dict[str, Vaddr] = field(default_factory=dict)
+    implied: dict[int | str, dict[Vaddr, list[str]]] = field(default_factory=lambda: defaultdict(dict))
 
-    def address_of(self, what: int | str) -> int | None:
+    def address_of(self, what: int | str) -> Vaddr | None:
         """The one address that fields imply for an atom of pre or an external name."""
         return next(iter(self.implied.get(what, {})), None)
 
@@ -66,21 +66,21 @@ def match(source: str, plain: ElfFile, pre: KernelObject, image: KernelImage) ->
 
 def _place_sections(
     source: str, plain: ElfFile, image: KernelImage
-) -> tuple[dict[str, int], list[MatchedSection], set[str]]:
+) -> tuple[dict[str, Vaddr], list[MatchedSection], set[str]]:
     """Address of each function of the unit, from whole sections that are found where kallsyms names their functions.
 
     A section that is found at several places, as a small function that many units have, is the one that other sections
     refer to.
     """
-    placed: dict[str, int] = {}
+    placed: dict[str, Vaddr] = {}
     proof: list[MatchedSection] = []
     agreed: set[str] = set()
-    rivals: list[tuple[Section, list[Symbol], int, list[int]]] = []
+    rivals: list[tuple[Section, list[Symbol], int, list[Vaddr]]] = []
 
-    def place(section: Section, functions: list[Symbol], compared: int, base: int) -> None:
-        proof.append(MatchedSection(section.name, section.sh_size, compared, Vaddr(base)))
+    def place(section: Section, functions: list[Symbol], compared: int, base: Vaddr) -> None:
+        proof.append(MatchedSection(section.name, section.sh_size, compared, base))
         for symbol in functions:
-            address = base + symbol.st_value
+            address = Vaddr(base + symbol.st_value)
             placed[symbol.name] = address
             if address in image.names.get(symbol.name, ()):
                 agreed.add(symbol.name)
@@ -94,10 +94,10 @@ def _place_sections(
         data = plain.bytes_of(section)
         rows = plain.relocations_by_section.get(section.index, ())
         pattern = Pattern.of(data, ((r.r_offset, r.r_offset + field_width(r.r_type)) for r in rows))
-        bases = {a - f.st_value for f in functions for a in image.names.get(f.name, ())}
+        bases = {Vaddr(a - f.st_value) for f in functions for a in image.names.get(f.name, ())}
         hits = [b for b in sorted(bases) if _holds(image, pattern, b)]
         if not hits and section.sh_size >= _WHOLE_SEARCH:
-            hits = [r.address + h for r in image.code for h in pattern.find(r.data)]
+            hits = [Vaddr(r.address + h) for r in image.code for h in pattern.find(r.data)]
         if len(hits) > 1:
             # Of copies of one function, the section is that in which every function bears its name.
             hits = [b for b in hits if all(b + f.st_value in image.names.get(f.name, ()) for f in functions)]
@@ -120,7 +120,7 @@ def _place_sections(
     return placed, proof, agreed
 
 
-def _said(plain: ElfFile, wanted: Section, bases: Mapping[str, int], image: KernelImage) -> set[int]:
+def _said(plain: ElfFile, wanted: Section, bases: Mapping[str, Vaddr], image: KernelImage) -> set[Vaddr]:
     """Where filled-in fields of sections with a known address say that another section begins."""
     found = set()
     for section in plain.sections:
@@ -133,17 +133,17 @@ def _said(plain: ElfFile, wanted: Section, bases: Mapping[str, int], image: Kern
             if symbol.st_shndx == wanted.index and row.r_type in (R.PC32, R.PLT32):
                 # the field holds S + A - P (x86-64 psABI, relocation types)
                 held = struct.unpack_from("<i", run, row.r_offset)[0]
-                found.add((held - row.r_addend + base + row.r_offset - symbol.st_value) & _MASK)
+                found.add(Vaddr((held - row.r_addend + base + row.r_offset - symbol.st_value) & _MASK))
     return found
 
 
-def _holds(image: KernelImage, pattern: Pattern, address: int) -> bool:
+def _holds(image: KernelImage, pattern: Pattern, address: Vaddr) -> bool:
     run = image.bytes_at(address, len(pattern.data))
     return run is not None and pattern.matches(run, 0)
 
 
 def _verify(
-    source: str, pre: KernelObject, atom: Atom, placed: dict[str, int], image: KernelImage, found: KernelMatch
+    source: str, pre: KernelObject, atom: Atom, placed: dict[str, Vaddr], image: KernelImage, found: KernelMatch
 ) -> None:
     """Compare one function, or its cold part, at its address, and note what its fields imply."""
     name = atom.label
@@ -165,12 +165,12 @@ def _verify(
         if ref.section is None and ref.symbol.startswith(LEFT):
             continue  # no atom, so nothing is placed by it
         if ref.section is None:
-            found.implied[ref.symbol].setdefault((place - ref.bias - ref.addend) & _MASK, []).append(where)
+            found.implied[ref.symbol].setdefault(Vaddr((place - ref.bias - ref.addend) & _MASK), []).append(where)
         elif ref.section in pre.atoms and pre.atoms[ref.section].kind is not AtomKind.MERGED:
             target = pre.atoms[ref.section]
             # the code of a weak function lies there too, but who calls it may mean another unit's
             key = target.label if is_weak(target) else ref.section
-            found.implied[key].setdefault((place - ref.value) & _MASK, []).append(where)
+            found.implied[key].setdefault(Vaddr((place - ref.value) & _MASK), []).append(where)
 
 
 def _fields(pre: KernelObject, atom: Atom) -> Iterator[KernelReference]:
@@ -182,14 +182,14 @@ def _fields(pre: KernelObject, atom: Atom) -> Iterator[KernelReference]:
             yield KernelReference(SectionOffset(row.r_offset - start), row.r_type, None, "", SectionOffset(0), 0)
 
 
-def implied(run: bytes, ref: KernelReference, base: int) -> int | None:
+def implied(run: bytes, ref: KernelReference, base: Vaddr) -> Vaddr | None:
     """Where a filled-in field points: symbol, addend and the way to the instruction's end together."""
     if ref.r_type in (R.PC32, R.PLT32):
-        return int((struct.unpack_from("<i", run, ref.offset)[0] + base + ref.offset + ref.bias) & _MASK)
+        return Vaddr((struct.unpack_from("<i", run, ref.offset)[0] + base + ref.offset + ref.bias) & _MASK)
     if ref.r_type == R.R_64:
-        return int(struct.unpack_from("<Q", run, ref.offset)[0])
+        return Vaddr(struct.unpack_from("<Q", run, ref.offset)[0])
     if ref.r_type == R.R_32S:
-        return int(struct.unpack_from("<i", run, ref.offset)[0] & _MASK)
+        return Vaddr(struct.unpack_from("<i", run, ref.offset)[0] & _MASK)
     if ref.r_type == R.R_32:
-        return int(struct.unpack_from("<I", run, ref.offset)[0])
+        return Vaddr(struct.unpack_from("<I", run, ref.offset)[0])
     return None

@@ -15,6 +15,7 @@ from suture.make_kernel.line import DeclarationLines, in_tree
 from suture.make_kernel.object import KernelReference
 from suture.make_kernel.resolve import Internal, KernelResolver, Livepatched, Resolution
 from suture.make_kernel.special_section import ALTERNATIVES, STATIC_CALLS, SectionEntry
+from suture.number import Vaddr
 from suture.patch.manifest import RefusedFunction
 from suture.refusal import Refusal
 
@@ -34,7 +35,7 @@ class Replaced:
     name: str
     old_name: str
     position: int
-    address: int
+    address: Vaddr
     size: int
 
 
