@@ -100,6 +100,7 @@ class Subject:
             command = [str(program)]
         self._process = subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         self._rest = b""
+        self._held: str | None = None
 
     @property
     def pid(self) -> int:
@@ -123,13 +124,34 @@ class Subject:
 
     def ask(self) -> str:
         """The outcome of the hole now. Raises `NoAnswer` if the process is gone or another one answers."""
+        self._send(b"\n")
+        return self._line()
+
+    def hold(self) -> int | None:
+        """Ask the hole, and hold the fork that enters it once it is through: its pid, None when it ended inside. It is
+        let go by `ask_held`."""
+        self._send(b"h\n")
+        answer = self._line()
+        word, _, pid = answer.partition(" ")
+        if word == "held":
+            return int(pid)
+        self._held = answer
+        return None
+
+    def ask_held(self) -> str:
+        """The outcome of what was held."""
+        if self._held is not None:
+            answer, self._held = self._held, None
+            return answer
+        return self.ask()
+
+    def _send(self, line: bytes) -> None:
         assert self._process.stdin is not None
         try:
-            self._process.stdin.write(b"\n")
+            self._process.stdin.write(line)
             self._process.stdin.flush()
         except BrokenPipeError as problem:
             raise NoAnswer("the process ended") from problem
-        return self._line()
 
     def _line(self) -> str:
         assert self._process.stdout is not None

@@ -1,7 +1,8 @@
 /* How a trigger talks: one process, one outcome line for each line of input.
 
    The holes end processes, so each is entered in a fork of this process: a fork has the same code, live patches
-   included. A line is the pid of this process, what the fork said, and how it ended. Between lines the process is
+   included. Asked by a line that begins with h, the fork is held once it is through: the answer is "held" and its pid,
+   and the next line lets it go. A line is the pid of this process, what the fork said, and how it ended. Between lines the process is
    blocked in read(2), outside of everything that a patch may replace. */
 #ifndef SESSION_H
 #define SESSION_H
@@ -49,11 +50,26 @@ static inline const char *file_of(const char *text, size_t length)
     return paths[used++];
 }
 
-static inline void ask(void)
+/* Waits until the fork stops behind its hole, and for a line; whether it ended instead. */
+static inline int hold(pid_t child, int *status)
+{
+    char letter;
+    if (waitpid(child, status, WUNTRACED) != child)
+        exit(70);
+    if (!WIFSTOPPED(*status))
+        return 1;
+    dprintf(1, "%d held %d\n", getpid(), child);
+    while (read(0, &letter, 1) == 1 && letter != '\n')
+        ;
+    kill(child, SIGCONT);
+    return 0;
+}
+
+static inline void ask(int held)
 {
     char text[4000];
     size_t length = 0;
-    int ends[2], status, quiet = open("/dev/null", O_WRONLY | O_CLOEXEC);
+    int ends[2], status, ended, quiet = open("/dev/null", O_WRONLY | O_CLOEXEC);
     if (quiet < 0 || pipe(ends) < 0)
         exit(70);
     pid_t child = fork();
@@ -67,14 +83,17 @@ static inline void ask(void)
         setitimer(ITIMER_PROF, &most, NULL);
         alarm(LONGEST);
         hole();
+        if (held)
+            raise(SIGSTOP);
         _exit(0);
     }
     close(ends[1]);
     close(quiet);
+    ended = held && child > 0 && hold(child, &status);
     for (ssize_t n; length < sizeof text && (n = read(ends[0], text + length, sizeof text - length)) > 0;)
         length += (size_t)n;
     close(ends[0]);
-    if (child < 0 || waitpid(child, &status, 0) != child)
+    if (child < 0 || (!ended && waitpid(child, &status, 0) != child))
         exit(70);
     for (size_t i = 0; i < length; i++)
         if (text[i] == '\n')
@@ -92,11 +111,14 @@ static inline void ask(void)
 int main(void)
 {
     char letter;
+    int held = 0;
     prepare();
     dprintf(1, "%d ready\n", getpid());
-    while (read(0, &letter, 1) == 1)
+    while (read(0, &letter, 1) == 1) {
         if (letter == '\n')
-            ask();
+            ask(held);
+        held = letter == 'h';
+    }
     return 0;
 }
 

@@ -132,6 +132,10 @@ CASES: dict[str, list[Case]] = {
     ],
     "uname": [lambda f, t, p: ["uname"]],
     "watch": [lambda f, t, p: ["watch", "--plan", "--package", NAME, "--output", str(p)]],
+    "watch-attempts": [
+        lambda f, t, p: ["watch-attempts", "--seconds", "0.1"],
+        lambda f, t, p: ["watch-attempts", "--seconds", NAME],
+    ],
     "schema": [lambda f, t, p: ["schema"]],
     "record": [lambda f, t, p: ["record", "--tree", str(f.parent), "--", NAME]],
 }

@@ -28,7 +28,8 @@ MAY_IMPORT = {
     "match": {"elf"},
     "delta": {"elf", "compile", "match"},
     "patch": {"elf", "match", "delta", "report"},
-    "make": {"progress", "elf", "source", "compile", "match", "delta", "patch"},
+    "tripwire": set(),
+    "make": {"progress", "elf", "source", "compile", "match", "delta", "patch", "tripwire"},
     "trial": {"command", "progress", "compile", "make", "match"},
     "convert": {"progress", "elf", "source", "compile", "delta", "make", "patch", "trial"},
     "make_kernel": {

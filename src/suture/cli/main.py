@@ -43,7 +43,7 @@ class Verb:
 
     @property
     def module(self) -> str:
-        return f"suture.cli.{self.name}"
+        return f"suture.cli.{self.name.replace('-', '_')}"
 
 
 VERBS = (
@@ -58,6 +58,7 @@ VERBS = (
     Verb("guard", "patch processes as they start, before their first instruction"),
     Verb("revert", "take a live patch out of running processes"),
     Verb("status", "list the live patches that running processes carry"),
+    Verb("watch-attempts", "tell when somebody tries a hole that a live patch has closed"),
     Verb("uname", "print which kernel runs in effect"),
     Verb("schema", "print the JSON schema of what --json prints"),
     Verb("record", "run a build and record its compile commands for `make --tree`"),

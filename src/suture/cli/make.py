@@ -111,6 +111,18 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help="functions of one fix may switch one by one, when free; the patch keeps the reason why that is safe",
     )
     parser.add_argument(
+        "--tripwires",
+        action="store_true",
+        help="count in the patched process how often the new code rejects something: see suture watch-attempts",
+    )
+    parser.add_argument(
+        "--no-tripwire",
+        action="append",
+        default=[],
+        metavar="FILE:LINE=REASON",
+        help="leave out one that also counts harmless input; the patch keeps the reason",
+    )
+    parser.add_argument(
         "--output", type=Path, default=Path("."), metavar="DIR", help="where the patches are written (default: here)"
     )
     parser.add_argument(
@@ -162,6 +174,8 @@ def run(args: argparse.Namespace) -> int:
         cves=tuple(args.cve),
         relaxed=args.relaxed,
         apart=args.apart,
+        tripwires=args.tripwires,
+        no_tripwire=tuple(args.no_tripwire),
         kernel=kernel,
     )
     maker = of_wish(wish)

@@ -7,6 +7,7 @@ import argparse
 _MOST_SECONDS = 10_000_000
 _MOST_PID = 2**31 - 1  # pid_t
 _MOST_JOBS = 10_000
+_MOST_COUNT = 1_000_000
 
 
 def seconds(word: str) -> float:
@@ -21,6 +22,10 @@ def seconds(word: str) -> float:
 
 def jobs(word: str) -> int:
     return _whole(word, _MOST_JOBS, "number of processes at a time")
+
+
+def count(word: str) -> int:
+    return _whole(word, _MOST_COUNT, "number")
 
 
 def pid(word: str) -> int:

@@ -69,6 +69,12 @@ def _print_processes(found: StatusReport, pids: Sequence[int]) -> None:
             ("pid", "command", "patch", "state", "target", "name", "CVEs", "detail"),
             [row for process in found.processes for row in _rows(process)],
         )
+    for process in found.processes:
+        for one in process.tripwires:
+            if one.count:
+                wire = one.wire
+                times = f"{one.count} attempt{'s' * (one.count != 1)}"
+                print(f"{process.pid} {process.command}: {times}: {', '.join(wire.cves)} {wire.file}:{wire.line}")
     for line in unread_lines(found.unread):
         print(line)
 

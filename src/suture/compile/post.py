@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from suture.command import CommandFailed, run
@@ -30,6 +30,24 @@ def layer(key: str, files: Path, root: str, fix: Fix, places: Callable[[str], It
                 apply(part, files, target, path, fix.name)
 
     return cache.item(cache.root() / "post" / name, make)
+
+
+def texts(key: str, root: str, files: Mapping[str, bytes]) -> Path:
+    """The layer with these contents of files (by path in the tree) over the tree named `key`, made once."""
+    digest = hashlib.sha256(key.encode())
+    for path, text in sorted(files.items()):
+        digest.update(f"\0{path}\0{len(text)}\0".encode() + text)
+
+    def make(folder: Path) -> None:
+        target = folder / root.lstrip("/")
+        for path, text in files.items():
+            place = target / path
+            if not cache.is_inside(place, target):
+                raise Refused(f"{path}: a link leads out of the source", "check where the source comes from")
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_bytes(text)
+
+    return cache.item(cache.root() / "post" / digest.hexdigest()[:32], make)
 
 
 def apply(part: FilePatch, files: Path, target: Path, path: str, name: str) -> None:

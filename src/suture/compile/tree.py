@@ -203,6 +203,16 @@ class Tree:
         state, layers = f"{self.key} {fix.sha256}", [layer]
         if generators is not None and generators.files:
             state, layers = f"{state} {generators.layer.parent.name}", [layer, generators.layer]
+        return self._under(layers, state)
+
+    def with_texts(self, texts: Mapping[str, bytes]) -> Tree:
+        """The tree with other contents of some files, by their path in the source."""
+        files = {place: text for path, text in texts.items() for place in self.places_of(path)}
+        layer = post.texts(self.key, self.root, files)
+        return self._under([layer], f"{self.key} {layer.name}")
+
+    def _under(self, layers: Sequence[Path], state: str) -> Tree:
+        """The tree with layers over it, the uppermost first; `state` names its contents."""
         room = self.room
         for one in reversed(layers):
             room = room.with_layer(one)

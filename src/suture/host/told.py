@@ -63,6 +63,7 @@ def carrying(status: ProcessStatus) -> CarryingProcess:
     return CarryingProcess(
         **{**vars(process(status.pid)), "command": status.command},
         patches=tuple(_carried(p) for p in status.patches),
+        tripwires=status.tripwires,
     )
 
 

@@ -32,6 +32,7 @@ from suture.patch.manifest import (
     Verdict,
 )
 from suture.patch.seal import seal
+from suture.patch.tripwire import Tripwire, WithoutTripwire
 from suture.refusal import RESTART, Refusal
 
 
@@ -46,6 +47,9 @@ class Built:
 
 Close = Callable[[Sequence[UnitChange], PatchContents, Sequence[RefusedFunction]], tuple[FixFact, ...]]
 """The fixes with their ledgers, from the changes as they were compared, what goes in, and what is refused."""
+
+Tell = Callable[[Mapping[str, int]], tuple[tuple[Tripwire, ...], tuple[WithoutTripwire, ...]]]
+"""The tripwires, and what has none, from the offsets of the counters that the code names, by symbol."""
 
 Members = Callable[[Sequence[UnitChange]], Sequence[frozenset[tuple[str, str]]]]
 """The functions of each fix, as (object of the unit, name in post)."""
@@ -64,6 +68,7 @@ def build(
     suspends: tuple[Suspending, ...] = (),
     close: Close | None = None,
     members: Members | None = None,
+    tell: Tell | None = None,
 ) -> Built:
     """Make the live patch of one binary. `changes` are its units that differ; they are taken in the order of their
     sources.
@@ -72,11 +77,11 @@ def build(
     again. With a reason under `relaxed` in it, old frames may finish in old code; with one under `apart`, functions of
     one fix may switch at different times. `suspends` are functions that suspended coroutines stand in. `close` brings
     every line of the fixes to account; without it they account for nothing. `members` tells functions of several fixes
-    apart; without it all are of one.
+    apart; without it all are of one. `tell` is for changes whose new code has counters.
     """
-    ordered = tuple(sorted((_reconciled(c) for c in changes), key=lambda c: (c.source, c.object)))
+    ordered = tuple(sorted((as_patched(c) for c in changes), key=lambda c: (c.source, c.object)))
     return _Build(
-        name, target, ordered, run, fixes, elsewhere, toolchain, request, refused, suspends, close, members
+        name, target, ordered, run, fixes, elsewhere, toolchain, request, refused, suspends, close, members, tell
     ).result()
 
 
@@ -94,6 +99,7 @@ class _Build:
     suspends: tuple[Suspending, ...] = ()
     close: Close | None = None
     members: Members | None = None
+    tell: Tell | None = None
 
     def __post_init__(self) -> None:
         self.checks = Checks(self.changes, self.run, bool(self._relaxed))
@@ -175,6 +181,7 @@ class _Build:
             if self.close is None
             else self.close(self.changes, self.statements.carried(groups), refused)
         )
+        tripwires, without = ((), ()) if self.tell is None else self.tell(layout.counters)
         complete = self.close is None or all(f.ledger.is_complete for f in fixes)
         return Manifest(
             name=self.name,
@@ -191,6 +198,8 @@ class _Build:
             suspends=self.suspends,
             relaxed=self._relaxed,
             exceptions=any(n in self.checks.unwound for g in groups for n in g.replaced + g.new),
+            tripwires=tripwires,
+            without_tripwire=without,
         )
 
     @property
@@ -202,5 +211,6 @@ class _Build:
         return next(iter(self.request.get("apart", ())), "")
 
 
-def _reconciled(change: UnitChange) -> UnitChange:
+def as_patched(change: UnitChange) -> UnitChange:
+    """A change with the difference that counts for the objects that are patched from."""
     return replace(change, difference=reconciled(change.difference, difference(change.pre, change.post)))

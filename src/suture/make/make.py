@@ -29,9 +29,10 @@ from suture.delta.outside import outside
 from suture.elf.file import ElfFile
 from suture.error import Refused, Unsupported
 from suture.make.account import Books, Compared, others_of
-from suture.make.build import Built, build
+from suture.make.build import Built, Close, Tell, build
 from suture.make.elsewhere import Beside, OtherUnits
 from suture.make.storage import compared_with_storage
+from suture.make.wiring import Wiring
 from suture.match.book import Contradiction
 from suture.match.correlate import correlate
 from suture.match.match import NoMatch
@@ -317,21 +318,27 @@ class _Binary:
         with self.clock.step("make"):
             self.progress(f"making the patch of {self.item.file}")
             stands = suspending(run, self.tree.suspends(self.item.binary))
-            built = build(
-                name,
-                target,
-                changes,
-                run,
-                facts,
-                elsewhere.find,
-                toolchain,
-                self.request,
-                tuple(refused),
-                stands,
-                partial(books.close, self.fixes),
-                partial(books.members, self.fixes) if len(self.fixes) > 1 else None,
-            )
+            members = partial(books.members, self.fixes) if len(self.fixes) > 1 else None
+
+            def again(changes: Sequence[UnitChange], close: Close, tell: Tell | None = None) -> Built:
+                given = (elsewhere.find, toolchain, self.request, tuple(refused), stands, close, members, tell)
+                return build(name, target, changes, run, facts, *given)
+
+            built = again(changes, partial(books.close, self.fixes))
+        manifest = built.manifest
+        if self.request.get("tripwires") and manifest is not None:
+            with self.clock.step("tripwires"):
+                self.progress(f"putting tripwires into the patch of {self.item.file}")
+                variants = {c.object: self.compared[c.object].variant for c in changes}
+                wiring = Wiring(self.facts, self.tree.read, self.lines, self.fixes, changes, variants, self._unwanted)
+                built = wiring.wired(built, lambda wired, tell: again(wired, lambda *_: manifest.fixes, tell))
         return built, name
+
+    @property
+    def _unwanted(self) -> dict[str, str]:
+        """Why places are to have no tripwire, by FILE:LINE."""
+        words = self.request.get("no_tripwire", ())
+        return dict(zip(words[::2], words[1::2], strict=True))
 
     def _failures(self) -> Iterator[RefusedFunction]:
         for unit in self.units:
@@ -419,6 +426,7 @@ def _name(tree: Tree, fixes: Sequence[Fix], item: Shipped, request: Mapping[str,
     cves = sorted({c for f in fixes for c in f.cves})
     what = "+".join(cves) if 0 < len(cves) <= 3 else re.sub(r"\.(patch|diff)$", "", Path(fixes[0].name).name)
     ways = [x for k in ("relaxed", "apart", "cve") for x in (k, *request.get(k, ()))]
+    ways += [x for k in ("tripwires", "no_tripwire") for x in request.get(k, ())]
     left = [p.text for f in fixes for p in f.left_out]
     facts = "\0".join(
         [item.binary.package, item.binary.file, *(x for f in fixes for x in (f.name, f.sha256)), *ways, *left]

@@ -19,6 +19,8 @@ from suture.match.linker_edit import Kind
 from suture.number import SectionOffset
 from suture.patch.file import ALLOWED_RELOCATIONS
 from suture.patch.manifest import SymbolKind
+from suture.patch.tripwire import COUNTER_SIZE, SYMBOL
+from suture.patch.tripwire import SECTION as COUNTERS
 
 _CODE_ALIGN = 16
 _DIRECT = frozenset({R.PC32, R.R_32, R.R_32S})
@@ -31,7 +33,9 @@ _FLAGS = {
     eh_frame.SECTION: SectionFlag.ALLOC,
     ".data": SectionFlag.ALLOC | SectionFlag.WRITE,
     ".bss": SectionFlag.ALLOC | SectionFlag.WRITE,
+    COUNTERS: SectionFlag.ALLOC | SectionFlag.WRITE,
 }
+_NO_BITS = frozenset({".bss", COUNTERS})
 
 
 @dataclass
@@ -57,7 +61,8 @@ class PatchSection:
 class Placement:
     """Everything placed so far. Symbols are unique by name; the same input gives the same layout.
 
-    `leads` is what the new code of some functions has to undo first (`entry.Entry.undo`).
+    `leads` is what the new code of some functions has to undo first (`entry.Entry.undo`); `counters` are the offsets of
+    tripwires' counters by symbol.
     """
 
     selection: Selection
@@ -65,6 +70,7 @@ class Placement:
     leads: Mapping[Node, bytes] = field(default_factory=dict)
     outputs: dict[str, PatchSection] = field(default_factory=lambda: {n: PatchSection(n) for n in _FLAGS})
     symbols: list[NewSymbol] = field(default_factory=list)
+    counters: dict[str, int] = field(default_factory=dict)
     _atoms: dict[tuple[int, int], str] = field(default_factory=dict)
     _pieces: dict[tuple[bytes, int], str] = field(default_factory=dict)
     _diverted: set[Node] = field(default_factory=set)
@@ -116,7 +122,7 @@ class Placement:
             if not output.data:
                 continue
             rows = tuple(sorted(output.relocations, key=lambda r: (r.r_offset, r.r_type)))
-            bits = output.name != ".bss"
+            bits = output.name not in _NO_BITS
             made.append(
                 NewSection(
                     output.name,
@@ -239,7 +245,17 @@ class Placement:
         placed = self._atoms.get((unit, target.index))
         return placed or self._running(change, target, ref), addend
 
+    def _counter(self, name: str) -> str:
+        """The counter of a tripwire, the same one for all code that names it."""
+        if name not in self.counters:
+            offset = self.outputs[COUNTERS].append(bytes(COUNTER_SIZE), COUNTER_SIZE)
+            self.counters[name] = offset
+            self.define(name, COUNTERS, offset, COUNTER_SIZE, SymbolType.OBJECT)
+        return name
+
     def _external(self, change: UnitChange, ref: Reference) -> str:
+        if ref.symbol.startswith(SYMBOL):
+            return self._counter(ref.symbol)
         node = self.selection.global_function(ref.symbol)
         if node is not None and node in self._placed:
             known_before = not self.selection.is_replaced(node)

@@ -37,7 +37,8 @@ class Request:
 
     `cves` are those that the person says the fix closes; `relaxed` the reason why old frames may finish in old code, ""
     for strict; `apart` the reason why functions of one fix may switch at different times, "" for together. `tree` and
-    `binary` are paths of a tree of one's own and the binary built from it, instead of `source`.
+    `binary` are paths of a tree of one's own and the binary built from it, instead of `source`. With `tripwires` the
+    new code counts what it rejects, but for places `no_tripwire`: (`FILE:LINE`, why not).
     """
 
     source: str
@@ -51,10 +52,14 @@ class Request:
     cves: tuple[str, ...] = ()
     relaxed: str = ""
     apart: str = ""
+    tripwires: bool = False
+    no_tripwire: tuple[tuple[str, str], ...] = ()
 
     def facts(self) -> dict[str, tuple[str, ...]]:
         """As it is kept in a manifest; texts of patches are kept with their names."""
+        wires = {"tripwires": ("yes",), "no_tripwire": tuple(x for pair in self.no_tripwire for x in pair)}
         return {
+            **(wires if self.tripwires else {}),
             "source": (self.source,),
             "fix": tuple(x for pair in self.fixes for x in pair),
             "fix_from": self.fix_from,
@@ -75,6 +80,7 @@ class Request:
             )
         texts = facts.get("fix", ())
         pairs = tuple(zip(texts[::2], texts[1::2], strict=True))
+        unwanted = facts.get("no_tripwire", ())
         return cls(
             facts["source"][0],
             pairs,
@@ -86,6 +92,8 @@ class Request:
             facts.get("cve", ()),
             next(iter(facts.get("relaxed", ())), ""),
             next(iter(facts.get("apart", ())), ""),
+            bool(facts.get("tripwires")),
+            tuple(zip(unwanted[::2], unwanted[1::2], strict=True)),
         )
 
 

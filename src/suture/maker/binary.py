@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -83,6 +84,9 @@ def _request(wish: Wish, texts: tuple[tuple[str, str], ...], progress: Progress)
     check_cves(wish.cves)
     options = (texts, wish.fix_from, wish.to, wish.only)
     ways: dict[str, Any] = {"cves": wish.cves, "relaxed": wish.relaxed, "apart": wish.apart}
+    ways |= {"tripwires": wish.tripwires, "no_tripwire": tuple(_unwanted(w) for w in wish.no_tripwire)}
+    if wish.no_tripwire and not wish.tripwires:
+        raise BadRequest("--no-tripwire leaves out one of those that --tripwires makes", "give --tripwires too")
     if wish.tree is not None:
         if wish.binary is None:
             raise BadRequest("--tree needs the binary that was built from it", "give it with --binary FILE")
@@ -97,6 +101,14 @@ def _request(wish: Wish, texts: tuple[tuple[str, str], ...], progress: Progress)
         subject = find(wish.subject, wish.files, [f.partition("=")[0] for f in wish.fix_from], progress)
         return Request(subject.source, *options, files=(subject.file,), **ways)
     return Request(wish.source, *options, files=wish.files, **ways)
+
+
+def _unwanted(word: str) -> tuple[str, str]:
+    """FILE:LINE and the reason. Raises `BadRequest`."""
+    place, sign, reason = word.partition("=")
+    if not re.fullmatch(r".+:[1-9]\d*", place) or not (sign and reason):
+        raise BadRequest(f"--no-tripwire {word}: no FILE:LINE=REASON", "suture show PATCH lists files and lines")
+    return place, reason
 
 
 def _trusted(request: Request, path: Path, tree: Path | None, binary: Path | None) -> Request:

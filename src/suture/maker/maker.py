@@ -59,6 +59,8 @@ class Wish:
     cves: tuple[str, ...] = ()
     relaxed: str = ""
     apart: str = ""
+    tripwires: bool = False
+    no_tripwire: tuple[str, ...] = ()
     kernel: KernelWish = KernelWish()
 
     @property

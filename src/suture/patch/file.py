@@ -16,6 +16,8 @@ from suture.patch.admission import read_bytes
 from suture.patch.manifest import BadPatch, Manifest, SymbolKind, parse_manifest
 from suture.patch.record import MOST_FUNCTIONS
 from suture.patch.seal import check_seal
+from suture.patch.tripwire import COUNTER_SIZE, MOST_TRIPWIRES
+from suture.patch.tripwire import SECTION as COUNTERS
 from suture.patch.x86_64 import MOST_ENTRY
 from suture.report.reason import Reason
 
@@ -83,6 +85,7 @@ def _check_object(elf: ElfFile, manifest: Manifest, name: str) -> None:
         if function.entry > MOST_ENTRY or function.displaced < 5 or function.entry + function.displaced > function.size:
             raise BadPatch(name, f"impossible entry of {function.name}")
     _check_groups(manifest, name)
+    _check_tripwires(elf, manifest, name)
     _check_sections(elf, manifest, name)
 
 
@@ -106,6 +109,20 @@ def _check_groups(manifest: Manifest, name: str) -> None:
         raise BadPatch(name, "a group replaces no function")
     if len(set(addresses)) != len(addresses):
         raise BadPatch(name, "replaces a function twice")
+
+
+def _check_tripwires(elf: ElfFile, manifest: Manifest, name: str) -> None:
+    """Each counter has its own eight bytes of the section, which holds nothing else."""
+    found = [s for s in elf.sections if s.name == COUNTERS]
+    offsets = sorted(t.offset for t in manifest.tripwires)
+    if len(offsets) > MOST_TRIPWIRES:
+        raise BadPatch(name, f"has {len(offsets)} tripwires, more than {MOST_TRIPWIRES}")
+    if offsets != [n * COUNTER_SIZE for n in range(len(offsets))] or len(found) != bool(offsets):
+        raise BadPatch(name, "its tripwires have no counters of their own")
+    for section in found:
+        plain = section.is_alloc and section.is_writable and not section.is_code and not section.has_bits
+        if not plain or section.sh_size != len(offsets) * COUNTER_SIZE or section.sh_addralign != COUNTER_SIZE:
+            raise BadPatch(name, f"{COUNTERS} is not what its tripwires count in")
 
 
 def _is_code(elf: ElfFile, symbol: Symbol) -> bool:

@@ -22,7 +22,16 @@ from suture.number import NOWHERE, Address, Bias, Vaddr, in_process
 from suture.patch import finder, x86_64
 from suture.patch.file import PatchFile
 from suture.patch.manifest import BadPatch, Manifest, ReplacedFunction, SymbolKind
-from suture.patch.record import PlacedFunction, PlacedGroup, PlacedPart, PlacedUnwinding, Record, RecordedFix
+from suture.patch.record import (
+    PlacedFunction,
+    PlacedGroup,
+    PlacedPart,
+    PlacedTripwire,
+    PlacedUnwinding,
+    Record,
+    RecordedFix,
+)
+from suture.patch.tripwire import SECTION as COUNTERS
 
 _SLOT = 8
 _THUNK = 8
@@ -362,6 +371,16 @@ def _record(patch: PatchFile, layout: Layout | None, place: Place) -> Record:
         manifest.relaxed,
         _placed_unwinding(patch, layout, place),
         manifest.is_complete,
+        _tripwires(patch, layout, place),
+    )
+
+
+def _tripwires(patch: PatchFile, layout: Layout | None, place: Place) -> tuple[PlacedTripwire, ...]:
+    section = next((s for s in patch.sections if s.name == COUNTERS), None)
+    start = layout.sections[section.index] if layout and section else 0
+    return tuple(
+        PlacedTripwire(t.file, t.line, t.function, t.condition, t.cves, Address(place.base + start + t.offset))
+        for t in patch.manifest.tripwires
     )
 
 

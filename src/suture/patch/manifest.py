@@ -18,6 +18,7 @@ from suture.number import BuildId, Vaddr
 from suture.patch import strict_json
 from suture.patch.consistency import Consistency
 from suture.patch.field import Read, Reader, members, number, raw_text, rows, text
+from suture.patch.tripwire import Tripwire, WithoutTripwire
 from suture.report.reason import Reason
 
 FORMAT = 2
@@ -188,7 +189,8 @@ class Manifest:
 
     `relaxed` is the reason why old frames may finish in old code, "" for a strict patch.
     `exceptions`: one may have to pass through the new code, so a process must have a C++ runtime that can be told of
-    it.
+    it. `tripwires` count attempts, and `without_tripwire` is what rejects something uncounted; both are empty in a
+    patch that was made without them.
     """
 
     name: str
@@ -204,6 +206,8 @@ class Manifest:
     suspends: tuple[Suspending, ...] = ()
     relaxed: str = ""
     exceptions: bool = False
+    tripwires: tuple[Tripwire, ...] = ()
+    without_tripwire: tuple[WithoutTripwire, ...] = ()
 
     @property
     def functions(self) -> tuple[ReplacedFunction, ...]:
@@ -245,7 +249,8 @@ class Manifest:
 
     def to_json(self) -> bytes:
         """Canonical JSON: keys sorted, no spaces, ASCII (bytes of a fix that are no UTF-8 are escaped surrogates)."""
-        return json.dumps({"format": FORMAT, **plain(asdict(self))}, sort_keys=True, separators=(",", ":")).encode()
+        top = {k: v for k, v in plain(asdict(self)).items() if v or k not in _LATER}
+        return json.dumps({"format": FORMAT, **top}, sort_keys=True, separators=(",", ":")).encode()
 
 
 def closed(fixes: Iterable[FixFact]) -> dict[str, tuple[str, ...]]:
@@ -267,11 +272,12 @@ def closed(fixes: Iterable[FixFact]) -> dict[str, tuple[str, ...]]:
 
 def parse_manifest(raw: bytes, name: str) -> Manifest:
     """Raises `BadPatch` for anything that is not a manifest of this format."""
-    return read_manifest(raw, name, Manifest, _READER)
+    return read_manifest(raw, name, Manifest, _READER, later=_LATER)
 
 
-def read_manifest(raw: bytes, name: str, schema: type[T], reader: Reader, **marks: str) -> T:
-    """The dataclass `schema` from the JSON of a manifest, which has the members `format` and `marks` too and no others.
+def read_manifest(raw: bytes, name: str, schema: type[T], reader: Reader, later: Iterable[str] = (), **marks: str) -> T:
+    """The dataclass `schema` from the JSON of a manifest, which has the members `format` and `marks` too and no others;
+    lists of the names `later` are left out where they are empty.
 
     Raises `BadPatch` for anything else.
     """
@@ -282,6 +288,10 @@ def read_manifest(raw: bytes, name: str, schema: type[T], reader: Reader, **mark
             raise BadPatch(name, f"manifest format {stated} is not {FORMAT}")
         if {mark: top.pop(mark, None) for mark in marks} != marks:
             raise ValueError(f"no manifest with {marks}")
+        for member in later:
+            if top.setdefault(member, None) == []:
+                raise ValueError(f"an empty {member} is left out")
+            top[member] = [] if top[member] is None else top[member]
         return reader.read(top, schema)
     except (ValueError, TypeError) as problem:
         raise BadPatch(name, f"the manifest is malformed ({repr(problem)[:_SHOWN]})") from problem
@@ -319,6 +329,8 @@ OWN: dict[tuple[type, str], Read] = {
 }
 """Readers of fields that are in manifests of both kinds, or in this one."""
 _READER = Reader(OWN)
+_LATER = ("tripwires", "without_tripwire")
+"""Members that patches without tripwires do not have, so that they are what they were before there were any."""
 
 
 def plain(value: Any) -> Any:

@@ -18,6 +18,7 @@ from suture.number import Address, Bias, BuildId
 from suture.patch import strict_json
 from suture.patch.consistency import Consistency
 from suture.patch.field import MOST_TEXT, members, rows
+from suture.patch.tripwire import MOST_TRIPWIRES
 
 MAGIC = b"SUTUREREC\0"
 FORMAT = 1
@@ -99,6 +100,18 @@ class PlacedUnwinding:
 
 
 @dataclass(frozen=True)
+class PlacedTripwire:
+    """A tripwire (patch/tripwire.py); `counter` is the address of its eight bytes in the patch's data."""
+
+    file: str
+    line: int
+    function: str
+    condition: str
+    cves: tuple[str, ...]
+    counter: Address
+
+
+@dataclass(frozen=True)
 class Record:
     """A patch placed in a process: `base` is where its text mapping starts, the data mapping follows after `text_size`.
 
@@ -127,6 +140,7 @@ class Record:
     relaxed: str = ""
     unwinding: PlacedUnwinding | None = None
     complete: bool = False
+    tripwires: tuple[PlacedTripwire, ...] = ()
 
     @property
     def functions(self) -> tuple[PlacedFunction, ...]:
@@ -139,14 +153,17 @@ class Record:
     def encode(self) -> bytes:
         """Header and JSON. The length does not depend on the addresses, so that it can be laid out before they are
         known."""
-        body = json.dumps(_plain(self), sort_keys=True, separators=(",", ":")).encode()
+        top = _plain(self)
+        if not self.tripwires:
+            del top["tripwires"]  # a record without them is what it was before there were any
+        body = json.dumps(top, sort_keys=True, separators=(",", ":")).encode()
         return HEADER.pack(MAGIC, FORMAT, len(body)) + body
 
 
 # written as 16 hex digits always: their values are known only after the record is laid out
 _ADDRESSES = frozenset(
     {"base", "bias", "code", "text_size", "data_size", "code_size", "old", "new", "orig", "stub", "switch"}
-) | {"finder", "continuation", "rows", "following"}
+) | {"finder", "continuation", "rows", "following", "counter"}
 
 
 def _plain(value: Any, key: str = "") -> Any:
@@ -235,6 +252,24 @@ def _record(top: dict[str, Any]) -> Record:
         _text(top.get("relaxed", "")),
         _unwinding(top.get("unwinding")),
         top.get("complete") is True,
+        _tripwires(top.get("tripwires", [])),
+    )
+
+
+def _tripwires(value: Any) -> tuple[PlacedTripwire, ...]:
+    found = rows(value)
+    if len(found) > MOST_TRIPWIRES:
+        raise ValueError("tripwires")
+    return tuple(
+        PlacedTripwire(
+            _text(t["file"]),
+            _size(t["line"]),
+            _text(t["function"]),
+            _text(t["condition"]),
+            tuple(_text(c) for c in rows(t["cves"])),
+            _address(t["counter"]),
+        )
+        for t in found
     )
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from suture.report.agent import AgentEvent, MappedBinary, PatchInForce, WaitingPatch
+from suture.report.attempt import CountedWire, TrippedWire
 from suture.report.change import ChangedProcess, Event, FailedProcess
 from suture.report.feed import FeedRole, FetchedPatch, Offer
 from suture.report.hole import HoleState, HostHole
@@ -64,9 +65,10 @@ class ScanReport(OfHost):
 
 @dataclass(frozen=True)
 class CarryingProcess(Process):
-    """A process with the patches that it carries."""
+    """A process with the patches that it carries, and the tripwires of those that were made with any."""
 
     patches: tuple[CarriedPatch, ...]
+    tripwires: tuple[CountedWire, ...]
 
 
 @dataclass(frozen=True)
@@ -328,6 +330,37 @@ class AgentReport(OfHost):
 
 
 @dataclass(frozen=True)
+class AttemptReport(OfHost):
+    """An attempt to use a hole that a live patch has closed. `process` is the last that counted one, run by `user`
+    (number `uid`); `count` is how many there were since the last event of this program and tripwire, in `processes` of
+    them; `total` how many this process has counted at that place in all."""
+
+    kind: ClassVar[str] = "attempt"
+
+    process: Process
+    user: str
+    uid: int
+    wire: TrippedWire
+    count: int
+    total: int
+    processes: int
+
+    @property
+    def line(self) -> str:
+        """The event in one line, for people and journals."""
+        one, wire = self.process, self.wire
+        more = f" and {self.processes - 1} more" if self.processes > 1 else ""
+        where = "".join(
+            f" {name} {value}" for name, value in (("unit", one.unit), ("container", one.container)) if value
+        )
+        return (
+            f"{self.time} {self.count} attempt{'s' * (self.count != 1)}: {', '.join(wire.cves) or 'no CVE'} "
+            f"pid {one.pid}{more} {one.program or one.command} user {self.user or self.uid}{where} "
+            f"{wire.binary} {wire.file}:{wire.line} {wire.function}: {wire.condition}"
+        )
+
+
+@dataclass(frozen=True)
 class ErrorReport(Document):
     """A command that ended with an error, and did nothing that it does not tell of."""
 
@@ -355,5 +388,6 @@ DOCUMENTS: tuple[type[Document], ...] = (
     FetchReport,
     PolicyReport,
     AgentReport,
+    AttemptReport,
     ErrorReport,
 )

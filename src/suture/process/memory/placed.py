@@ -16,6 +16,7 @@ from enum import Enum
 from suture.number import Address
 from suture.patch.finder import CONTINUATION_SIZE, FINDER_SIZE, ROW
 from suture.patch.record import HEADER, BadRecord, PlacedFunction, PlacedGroup, Record, body_length, decode, readable
+from suture.patch.tripwire import COUNTER_SIZE, MOST_TRIPWIRES
 from suture.patch.x86_64 import JUMP_SIZE, STUB_SIZE, UNUSED, decode_stub, jump_target
 from suture.process.memory import memory
 from suture.process.memory.maps import Mapping, Maps
@@ -152,6 +153,11 @@ def _is_coherent(record: Record) -> bool:
             if f.old < data_end and f.old + f.size > record.base:
                 return False
             old.add(f.old)
+    counters = [t.counter for t in record.tripwires]
+    if any(not text_end <= c <= data_end - COUNTER_SIZE for c in counters):
+        return False
+    if counters and max(counters) - min(counters) > MOST_TRIPWIRES * COUNTER_SIZE:
+        return False
     unwinding = record.unwinding
     return unwinding is None or (
         record.base <= unwinding.finder <= text_end - FINDER_SIZE

@@ -18,7 +18,9 @@ from suture.process.memory.maps import Maps, read_maps
 from suture.process.memory.placed import MARK, Placed, Remains, Route, State, find_placed, group_state, reader, routes
 from suture.process.see.aside import each
 from suture.process.see.find import Unread, hurried, through_living_thread
+from suture.process.see.tripwires import counts
 from suture.process.tracee import Tracee, command_name, list_processes
+from suture.report.attempt import CountedWire
 from suture.report.patch import OldFrames
 from suture.report.reason import Cause, Reason
 
@@ -62,6 +64,7 @@ class ProcessStatus:
     pid: int
     command: str
     patches: tuple[PatchStatus, ...]
+    tripwires: tuple[CountedWire, ...] = ()
 
 
 def status(pid: int) -> ProcessStatus:
@@ -73,11 +76,12 @@ def status(pid: int) -> ProcessStatus:
     with Tracee(pid) as tracee:
         maps = read_maps(tracee.via)
         patches = patches_of(tracee.via, maps)
+        records = {p.record.base: p.record for p in find_placed(tracee.via, maps)[0]} if patches else {}
+        tripwires = counts(tracee.via, records.values())
         if any(p.relaxed for p in patches):
-            records = {p.record.base: p.record for p in find_placed(tracee.via, maps)[0]}
             patches = [with_old_frames(tracee, p, records.get(p.base)) for p in patches]
         tracee.check_same()
-    return ProcessStatus(pid, command_name(pid), tuple(patches))
+    return ProcessStatus(pid, command_name(pid), tuple(patches), tripwires)
 
 
 def with_old_frames(tracee: Tracee, patch: PatchStatus, record: Record | None) -> PatchStatus:
