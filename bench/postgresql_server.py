@@ -192,7 +192,6 @@ def _installed(say: Progress) -> room.Room:
 
     def make(folder: Path) -> None:
         say(f"installing {SOURCE} {OLD}")
-        words = " ".join(f"{name}={OLD}" for name in _PACKAGES)
-        base.install(f"apt-get --quiet --yes --no-install-recommends install {words}", archive, folder)
+        base.install(["install", *(f"{name}={OLD}" for name in _PACKAGES)], archive, folder)
 
     return base.with_layer(cache.item(place, make))

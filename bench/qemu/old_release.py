@@ -13,7 +13,8 @@ from suture.compile import room
 from suture.source import cache
 from suture.source.archive import Archive
 
-_PACKAGES = "qemu-system-x86={version} qemu-system-data={version} qemu-system-common={version} seabios ipxe-qemu"
+_PACKAGES = ("qemu-system-x86", "qemu-system-data", "qemu-system-common")
+_OF_THE_RELEASE = ("seabios", "ipxe-qemu")
 
 
 def layer(release: str, version: str) -> room.Room:
@@ -22,8 +23,8 @@ def layer(release: str, version: str) -> room.Room:
     base = room.base(archive)
 
     def make(folder: Path) -> None:
-        packages = _PACKAGES.format(version=version)
-        base.install(f"apt-get --quiet --yes --no-install-recommends install {packages}", archive, folder)
+        words = ["install", *(f"{name}={version}" for name in _PACKAGES), *_OF_THE_RELEASE]
+        base.install(words, archive, folder)
 
     return base.with_layer(cache.item(cache.root() / "emulator" / f"{release}-{cache.safe(version)}", make))
 

@@ -118,14 +118,14 @@ class Room:
 
     def install(
         self,
-        words: Sequence[str],
+        words: list[str],
         archive: Archive,
         keep: Path,
         binds: Sequence[tuple[Path, str]] = (),
         before: str = "",
     ) -> None:
-        """Install packages of an archive by `apt-get WORDS`; the new layer is `keep`. Rooms share indexes and
-        downloads.
+        """Install packages of an archive by `apt-get WORDS` (a list, since a string is a sequence of strings too); the
+        new layer is `keep`. Rooms share indexes and downloads.
 
         Rooms are filled side by side: one downloads at a time, while others unpack. `before` is a script that runs
         first.
