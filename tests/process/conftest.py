@@ -7,6 +7,7 @@ import contextlib
 import hashlib
 import json
 import os
+import secrets
 import signal
 import subprocess
 import time
@@ -38,12 +39,16 @@ from suture.patch.manifest import (
 from suture.patch.seal import seal
 from suture.refusal import Refusal
 
+_RUN = secrets.token_hex(8)
+
 
 def gcc(out: Path, source: str, *flags: str) -> Path:
-    """Compile C text to `out`."""
+    """Compile C text to `out`. The same text has the same build-id in this run, and another one in every other run,
+    whose patches and looks at all processes are not to find its processes."""
     path = out.with_suffix(out.suffix + ".c")
     path.write_text(source)
-    subprocess.run(["gcc", "-O2", "-g0", "-Wl,--build-id", "-o", str(out), str(path), *flags], check=True)
+    build_id = hashlib.sha1(repr((_RUN, source, flags)).encode()).hexdigest()
+    subprocess.run(["gcc", "-O2", "-g0", f"-Wl,--build-id=0x{build_id}", "-o", str(out), str(path), *flags], check=True)
     return out
 
 
