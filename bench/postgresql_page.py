@@ -61,21 +61,15 @@ seconds. `bench/postgresql_fixes` does all of this by itself, cluster included.
 
 
 def main() -> int:
-    records = {
-        name: Record.read(path)
-        for name in ("postgresql_fixes", "postgresql")
-        if (path := RESULTS / f"{name}.json").exists()
-    }
-    lines = [_SESSION]
-    if "postgresql_fixes" in records:
-        lines += _fixes(records["postgresql_fixes"])
-    if "postgresql" in records:
-        lines += _load(records["postgresql"])
-        (_DOCS / "postgresql.svg").write_text(plot(records["postgresql"].data))
-    else:
-        lines += ["## Under load", "", "No numbers yet: run `bench/postgresql`.", ""]
-    (_DOCS / "postgresql.md").write_text("\n".join(lines).rstrip() + "\n")
+    fixes, load = (Record.read(RESULTS / f"{name}.json") for name in ("postgresql_fixes", "postgresql"))
+    (_DOCS / "postgresql.md").write_text(document(fixes, load))
+    (_DOCS / "postgresql.svg").write_text(plot(load.data))
     return 0
+
+
+def document(fixes: Record, load: Record) -> str:
+    """The page, from the records of both benchmarks."""
+    return "\n".join([_SESSION, *_fixes(fixes), *_load(load)]).rstrip() + "\n"
 
 
 def _fixes(record: Record) -> list[str]:

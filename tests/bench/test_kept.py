@@ -68,6 +68,9 @@ def _page(name: str) -> tuple[Path, str]:
         report = importlib.import_module("report")
         records = [facts.RESULTS / f"{bench}.json" for bench in report._RECORDS]
         return DOCS / "benchmarks.md", report.document({p.stem: facts.Record.read(p) for p in records if p.exists()})
+    if name == "postgresql":
+        records = [facts.Record.read(facts.RESULTS / f"{bench}.json") for bench in ("postgresql_fixes", "postgresql")]
+        return DOCS / "postgresql.md", importlib.import_module("postgresql_page").document(*records)
     bench, page, as_dict = PAGES[name]
     record = facts.Record.read(facts.RESULTS / f"{bench}.json")
     return DOCS / f"{name}.md", importlib.import_module(page).document(asdict(record) if as_dict else record)
@@ -85,7 +88,12 @@ PAGES = {
 }
 
 
-@pytest.mark.parametrize("name", ["benchmarks", *PAGES])
+@pytest.mark.parametrize("name", ["benchmarks", "postgresql", *PAGES])
 def test_a_page_is_what_its_numbers_say(name: str) -> None:
     path, text = _page(name)
     assert path.read_text() == text, f"write the page again from bench/results: {path.name}"
+
+
+def test_a_plot_is_what_its_numbers_say() -> None:
+    record = facts.Record.read(facts.RESULTS / "postgresql.json")
+    assert (DOCS / "postgresql.svg").read_text() == importlib.import_module("postgresql_page").plot(record.data)
