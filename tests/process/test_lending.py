@@ -144,6 +144,49 @@ def test_a_process_that_computes_in_all_its_threads_is_stopped_in_a_hurry_again_
         assert longest < 2
 
 
+def test_who_claims_waits_for_another_applier_and_not_for_good(busy: Any, eventually: Any) -> None:
+    first, second = Lending(), Lending()
+    first.prepare()
+    second.prepare()
+    eventually(lambda: lends(first, busy.pid))
+    begin = time.monotonic()
+    second.claim()
+    assert 0.04 < time.monotonic() - begin < 1
+    second.begin((busy.pid,))
+    assert second.lent == 0, "another lends at this moment"
+    first.end_all()
+    eventually(lambda: lends_after(first, second, busy.pid))
+    second.end_all()
+    second.close()
+    first.claim()
+    eventually(lambda: lends(first, busy.pid))
+    first.close()
+
+
+def test_a_stop_leaves_the_right_to_lend_once_all_threads_stand_still(
+    busy: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The pause goes on; another applier lends meanwhile."""
+    monkeypatch.setattr("suture.process.urgency.is_loaded", lambda: True)
+    claimed, freed = [], []
+    for _ in range(20):
+        other = Lending()
+        other.prepare()
+        with hurry(), Tracee(busy.pid) as tracee, Seizure(tracee) as seizure:
+            lending = seizure._lending
+
+            def claim(one: Lending = lending) -> None:
+                Lending.claim(one)
+                claimed.append(one._has_right)
+
+            monkeypatch.setattr(lending, "claim", claim)
+            seizure.stop(2.0)
+            freed.append(not lending._has_right)
+        other.close()
+    assert all(claimed) and len(claimed) == 20
+    assert any(freed), "a lender that is still on its way back keeps it"
+
+
 def test_who_is_killed_leaves_nobody_with_real_time_priority(tmp_path: Path, eventually: Any) -> None:
     with computing(tmp_path, 2 * (os.cpu_count() or 1) + 1) as pid, watched(pid):
         for n in range(30):

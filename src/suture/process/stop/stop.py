@@ -204,6 +204,8 @@ class Seizure:
         waiting = [tid for tid, status in self._status.items() if status == _RUNNING]
         lending, lends = self._lending, self._lending.most > 0
         lending.prepare()
+        if waiting:
+            lending.claim()
         with syscall.wake_after(seconds + len(waiting) * 2e-4):
             self._stopping = self._reaper.rests = True
             self._urgency.begin()
@@ -234,6 +236,7 @@ class Seizure:
             raise NoProcess(self.tracee.pid, "ended during the work", reason=Reason.ENDED_DURING_WORK)
         self.registers = self._rows.read(self.tids)
         self._rows.repair(self.tids, self.registers, self._status, len(self._processes) == 1, self._filtered)
+        lending.release()  # nothing more is to be lent here, and others may be about to stop their process
 
     def _repair_stopped(self) -> None:
         """After a stop that was not had: those that did stop have been interrupted all the same."""
