@@ -267,6 +267,11 @@ class Package:
         running.read("start")
         return running
 
+    def end(self) -> None:
+        """End all programs that were started."""
+        while self.running:
+            self.running.pop().end()
+
 
 @dataclass
 class Running:
@@ -317,8 +322,15 @@ class Make(Protocol):
 
 @pytest.fixture
 def package(tmp_path: Path) -> Iterator[Make]:
-    """Make packages whose programs end with the test. One source text is `a.c`; a fix given as (old, new) replaces text
-    in it."""
+    """Make packages whose programs end with the test."""
+    with packages(tmp_path) as make:
+        yield make
+
+
+@contextlib.contextmanager
+def packages(place: Path) -> Iterator[Make]:
+    """Make packages in a folder; their programs end in the end. One source text is `a.c`; a fix given as (old, new)
+    replaces text in it."""
     made: list[Package] = []
 
     def build_package(
@@ -337,7 +349,7 @@ def package(tmp_path: Path) -> Iterator[Make]:
         elif isinstance(fix, str):
             fix = {next(iter(files)): fix}
         kind = {s.name: s for s in (LIBRARY, PIE, FIXED)}[shape]
-        folder = tmp_path / f"p{len(made)}"
+        folder = place / f"p{len(made)}"
         folder.mkdir()
         one = Package(folder, kind, files, fix, tuple(calls.split()), tuple(cflags), tuple(ldflags), tuple(host_flags))
         one.make()
@@ -346,8 +358,7 @@ def package(tmp_path: Path) -> Iterator[Make]:
 
     yield build_package
     for one in made:
-        for running in one.running:
-            running.end()
+        one.end()
 
 
 def names(patch: PatchFile | Manifest) -> set[str]:

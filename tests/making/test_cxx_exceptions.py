@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from suture.process.stack.frame import NoFrame
 from suture.process.stack.patch_frame import PatchFrames
 from suture.process.tracee import Tracee
 from tests.killed import applying, killed_after
+from tests.making.conftest import Package, packages
 
 THROWS = """
 #include <stdexcept>
@@ -71,7 +73,14 @@ def answers(target: Any) -> list[int]:
 OLD = [8, ord("t"), -200, 16, ord("m")]
 
 
-@pytest.mark.parametrize("shape", ["library", "pie", "fixed"])
+@pytest.fixture(scope="module")
+def throwing(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Package]:
+    """The package of one shape, shipped; each test brings a fix."""
+    with packages(tmp_path_factory.mktemp("throwing")) as make:
+        yield make({"a.cc": THROWS}, {}, "caught outer sum", request.param)
+
+
+@pytest.mark.parametrize("throwing", ["library", "pie", "fixed"], indirect=True)
 @pytest.mark.parametrize(
     ("change", "new"),
     [
@@ -83,11 +92,12 @@ OLD = [8, ord("t"), -200, 16, ord("m")]
     ],
     ids=["thrown", "passing", "caught", "another type is caught", "cleanup"],
 )
-def test_exceptions_go_through_new_code(package: Any, shape: str, change: tuple[str, str], new: list[int]) -> None:
-    made = package({"a.cc": THROWS}, {"a.cc": fixed(change)}, "caught outer sum", shape)
-    patch = made.patch()
+def test_exceptions_go_through_new_code(throwing: Package, change: tuple[str, str], new: list[int | None]) -> None:
+    throwing.fix = {"a.cc": fixed(change)}
+    throwing.remake_post()
+    patch = throwing.patch()
     assert patch.manifest.exceptions
-    target = made.start()
+    target = throwing.start()
     assert answers(target) == OLD
     before = target.ask("sum")
     target.apply(patch)
@@ -101,6 +111,7 @@ def test_exceptions_go_through_new_code(package: Any, shape: str, change: tuple[
         assert target.ask("outer", 200) == -1  # what the function does not catch any more, its caller does
     target.revert(patch)
     assert answers(target) == OLD
+    throwing.end()
 
 
 LOAD = (
@@ -160,8 +171,21 @@ def load_package(package: Any, *changes: tuple[str, str]) -> tuple[Any, PatchFil
     return made, made.patch()
 
 
-def test_exceptions_fly_while_patches_come_and_go(package: Any) -> None:
-    made, patch = load_package(package, *CHANGE)
+@pytest.fixture(scope="module")
+def shared_load(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Package, PatchFile]]:
+    with packages(tmp_path_factory.mktemp("load")) as make:
+        yield load_package(make, *CHANGE)
+
+
+@pytest.fixture
+def load(shared_load: tuple[Package, PatchFile]) -> Iterator[tuple[Package, PatchFile]]:
+    """The package under load and its patch, made once; its programs end with the test."""
+    yield shared_load
+    shared_load[0].end()
+
+
+def test_exceptions_fly_while_patches_come_and_go(load: tuple[Package, PatchFile]) -> None:
+    made, patch = load
     target = made.start()
     assert target.ask("threads", 6) == 6
     for _ in range(15):
@@ -176,8 +200,8 @@ def test_exceptions_fly_while_patches_come_and_go(package: Any) -> None:
     assert target.ask("errors") == 0 and target.ask("count") > 500
 
 
-def test_a_fork_inherits_the_unwind_tables(package: Any) -> None:
-    made, patch = load_package(package, *CHANGE)
+def test_a_fork_inherits_the_unwind_tables(load: tuple[Package, PatchFile]) -> None:
+    made, patch = load
     target = made.start()
     assert target.ask("threads", 2) == 2
     target.apply(patch)
@@ -187,8 +211,8 @@ def test_a_fork_inherits_the_unwind_tables(package: Any) -> None:
     assert target.ask("errors") == 0
 
 
-def test_the_applier_may_be_killed_at_each_step_while_exceptions_fly(package: Any) -> None:
-    made, patch = load_package(package, *CHANGE)
+def test_the_applier_may_be_killed_at_each_step_while_exceptions_fly(load: tuple[Package, PatchFile]) -> None:
+    made, patch = load
     seen = []
     for step in range(1, 200):
         target = made.start()
@@ -254,8 +278,8 @@ def test_a_chain_goes_on_when_an_applier_died_before_the_word_was_written(packag
     assert answers(target) == OLD
 
 
-def test_a_runtime_that_somebody_else_has_diverted_is_refused(package: Any) -> None:
-    made, patch = load_package(package, *CHANGE)
+def test_a_runtime_that_somebody_else_has_diverted_is_refused(load: tuple[Package, PatchFile]) -> None:
+    made, patch = load
     target = made.start()
     pid = target.process.pid
     with Tracee(pid) as tracee:
@@ -276,9 +300,9 @@ def test_a_program_with_a_runtime_of_its_own_is_refused(package: Any) -> None:
     ]
 
 
-def test_our_own_unwinder_walks_through_new_code(package: Any) -> None:
+def test_our_own_unwinder_walks_through_new_code(load: tuple[Package, PatchFile]) -> None:
     """A thread inside new code that an old word on its stack makes look as if it were inside old code, too."""
-    made, patch = load_package(package, *CHANGE)
+    made, patch = load
     target = made.start()
     target.apply(patch)
     record = status_record(target.process.pid)
@@ -294,8 +318,8 @@ def status_record(pid: int) -> Record:
     return find_placed(pid, read_maps(pid))[0][0].record
 
 
-def test_objdump_reads_the_tables_of_the_file(package: Any, tmp_path: Path) -> None:
-    _, patch = load_package(package, *CHANGE)
+def test_objdump_reads_the_tables_of_the_file(load: tuple[Package, PatchFile], tmp_path: Path) -> None:
+    _, patch = load
     path = tmp_path / "x.suture.o"
     path.write_bytes(patch.object.data)
     text = subprocess.run(
