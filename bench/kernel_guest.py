@@ -6,38 +6,13 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 from suture.kernel.manifest import KernelPatch
+from suture.machine.initrd import in_order
 from suture.machine.vm import Guest
-from suture.make_kernel.image import read_depends
 from suture.make_kernel.target import ArchiveKernel
-
-# Runs in the guest, by the host's Python: what `suture apply` and `suture revert` do, without starting Python for each.
-DRIVER = """
-import json, sys
-from pathlib import Path
-from suture.error import SutureError
-from suture.kernel import livepatch
-from suture.kernel.manifest import read_patch
-from suture.kernel.transition import apply, revert
-for name in sys.argv[1:]:
-    path = Path("/mnt") / name
-    row = {"file": name, "loaded": False, "transition": False, "reverted": False, "said": ""}
-    mark = len(livepatch._log())
-    try:
-        patch = read_patch(path)
-        done = apply(path, patch, 90)
-        row.update(loaded=True, transition=True, apply_seconds=done.seconds, notes=done.notes)
-        back = revert(patch.manifest.module, 90)
-        row.update(reverted=True, revert_seconds=back.seconds, after=back.outcome.value)
-    except SutureError as error:
-        row["said"] = error.what
-    usual = ("livepatch:", "suture_", "module verification", "taint")
-    row["log"] = [x for x in livepatch._log()[mark:] if not any(u in x for u in usual)]
-    print(json.dumps(row), flush=True)
-"""
+from suture.trial.kernel import DRIVER
 
 
 def in_guest(
@@ -95,18 +70,8 @@ def _tried(guest: Guest, patches: Mapping[str, KernelPatch]) -> Iterator[tuple[s
 
 def insert(guest: Guest, target: ArchiveKernel, names: list[str]) -> set[str]:
     """Load modules with what they depend on; those that the guest's (virtual) hardware can't have are returned."""
-    done: set[str] = set()
-
-    def order(name: str) -> list[Path]:
-        path = target.module(name)
-        if path is None or name in done:
-            return []
-        done.add(name)
-        return [q for d in read_depends(path) for q in order(d)] + [path]
-
     # what modules ask for at run time (MODULE_SOFTDEP), and no udev is there to bring
-    for name in (*(("crc32c_generic",) if names else ()), *names):
-        for path in order(name):
-            guest.run(f"insmod /host{path}", 120)
+    for path in in_order(target, (*(("crc32c_generic",) if names else ()), *names)):
+        guest.run(f"insmod /host{path}", 120)
     loaded = set(guest.run("cut -d' ' -f1 /proc/modules").output.split())
     return set(names) - loaded

@@ -30,8 +30,8 @@ MAY_IMPORT = {
     "patch": {"elf", "match", "delta", "report"},
     "tripwire": set(),
     "make": {"progress", "elf", "source", "compile", "match", "delta", "patch", "tripwire"},
-    "trial": {"command", "progress", "compile", "make", "match"},
-    "convert": {"progress", "elf", "source", "compile", "delta", "make", "patch", "trial"},
+    "trial": {"command", "progress", "compile", "make", "match", "kernel", "machine", "make_kernel"},
+    "convert": {"progress", "elf", "source", "compile", "delta", "make", "make_kernel", "patch", "trial"},
     "make_kernel": {
         "command", "progress", "elf", "source", "compile", "match", "delta", "patch", "make", "kernel",
     },

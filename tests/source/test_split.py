@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import difflib
+import re
+from dataclasses import replace
 
 from suture.source.fix import Fix, parse
-from suture.source.split import single_changes
+from suture.source.split import placed, single_changes
 
 OLD = """\
 #include <stdio.h>
@@ -78,3 +80,20 @@ def test_the_changes_together_are_the_whole_and_name_no_cve() -> None:
     found = split({"x.c": (OLD, new)})
     assert sum(hunks(f) for f in found) == 3
     assert all(f.cves == () for f in found) and len({f.name for f in found}) == len(found)
+
+
+def test_changes_that_are_applied_one_after_another_say_where_their_lines_have_moved_to() -> None:
+    """Equal lines stand above, where patch(1) would find the hunk's context too."""
+    old = "".join(f"{n}\nsame\nsame\nint x;\nsame\nsame\n" for n in range(3))
+    new = old.replace("0\n", "0\n" + "more\n" * 6, 1)
+    new = new[: new.rindex("int x;")] + "int y;" + new[new.rindex("int x;") + 6 :]
+    lines = difflib.unified_diff(old.splitlines(True), new.splitlines(True), "a/f.c", "b/f.c", n=1)
+    whole = parse("".join(lines), "whole").files[0]
+    head, first, second = re.split(r"^(?=@@ )", whole.text, flags=re.MULTILINE)
+    one, two = (Fix(n, (replace(whole, text=head + hunk),)) for n, hunk in (("one", first), ("two", second)))
+    assert [h for f in placed((one, two)) for h in re.findall("@@ .* @@", f.text)] == [
+        "@@ -1,2 +1,8 @@", "@@ -21,3 +21,3 @@",
+    ]  # fmt: skip
+    assert [h for f in placed((two, one)) for h in re.findall("@@ .* @@", f.text)] == [
+        "@@ -15,3 +15,3 @@", "@@ -1,2 +1,8 @@",
+    ]  # fmt: skip

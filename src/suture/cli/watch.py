@@ -7,6 +7,7 @@ import os
 import platform
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -34,6 +35,11 @@ fixes that can be applied whole. A package needs no recipe.
 Suture tries each patch before it keeps it. It starts the shipped binary in a sandbox and runs it patched, and
 then patched and reverted. The binary must do what it does without the patch.
 
+A new version of the kernel (package linux) becomes one livepatch module for each kernel that the archive built of
+the old one: amd64, cloud-amd64, rt-amd64. It holds every change that is safe by itself and together with the others,
+and takes the place of an older one. A test machine boots that kernel, applies the module and reverts it. A stable
+release has thousands of changes, which take hours: --limit and --only try a part, and the pass names what it left.
+
 For each CVE the pass says what came of it: closed live, closed on disk only and why, needs no live patch, not
 tried, or unknown. Patches and facts (conversion.json) are in DIR/SOURCE/OLD-to-NEW; an update that is there already is
 not made again.
@@ -45,9 +51,12 @@ EXAMPLES = (
     "suture watch --once --release bookworm --package libarchive --package libxml2 --output patches",
     "# from the version that the hosts run",
     "suture watch --once --package libarchive=3.6.2-1+deb12u4 --output patches",
+    "# the kernel that hosts run, its cloud flavour, one hour of changes",
+    "suture watch --once --package linux=6.1.192-1 --flavour cloud-amd64 --limit 3600 --output patches",
     "# all that this host has installed, again every hour",
     "suture watch --installed --output /var/lib/suture/patches",
 )
+_MANY = 20  # rows that say the same, before their number takes their place; --json has them all
 EXIT_CODES = (
     ExitCode.OK,
     ExitCode.USAGE,
@@ -97,13 +106,31 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--no-trial", action="store_true", help="do not try the patches on running binaries before they are kept"
     )
+    kernel = parser.add_argument_group("kernels")
+    kernel.add_argument(
+        "--flavour",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="amd64, cloud-amd64 or rt-amd64; may be repeated (default: each that the archive built of that version)",
+    )
+    kernel.add_argument(
+        "--only", action="append", default=[], metavar="PATH", help="try changes of this file or folder alone"
+    )
+    kernel.add_argument(
+        "--limit",
+        type=seconds,
+        default=0.0,
+        metavar="SECONDS",
+        help="begin no further change after this time (default: try all)",
+    )
+    kernel.add_argument("--with-review", action="store_true", help="put in changes that a person should look at, too")
     parser.add_argument(
         "--interval", type=seconds, default=3600.0, metavar="SECONDS", help="time between passes (default: 3600)"
     )
 
 
 def run(args: argparse.Namespace) -> int:
-    from suture.convert.conversion import planned
     from suture.convert.queue import builder
     from suture.make.request import BadRequest
     from suture.maker.maker import check_folder
@@ -115,7 +142,7 @@ def run(args: argparse.Namespace) -> int:
     known = _tracker(args.tracker)
     if args.plan:
         with progress(args) as step:
-            return _print(args, [planned(u, step, _cves(known, u)) for u in _updates(args, step)])
+            return _print(args, [_planned(u, step, _cves(known, u)) for u in _updates(args, step)])
     with progress(args) as step, builder(_place(args), args.name, args.jobs, step) as own:
         while True:
             found, failed = _pass(args, own, step)
@@ -125,6 +152,13 @@ def run(args: argparse.Namespace) -> int:
             if args.once:
                 return ExitCode.PARTIAL if failed else code
             time.sleep(args.interval)
+
+
+def _planned(update: Update, step: Progress, known: Sequence[str]) -> Conversion:
+    from suture.convert.conversion import planned
+    from suture.convert.kernel import planned_kernel
+
+    return planned_kernel(update, step, known) if update.flavour else planned(update, step, known)
 
 
 def _tracker(path: Path | None) -> Tracker | None:
@@ -150,23 +184,28 @@ def _place(args: argparse.Namespace) -> QueuePlace:
 
 def _pass(args: argparse.Namespace, own: Builder, step: Progress) -> tuple[list[Conversion], dict[str, str]]:
     """One pass: the conversions that are new, and the errors of those that ended with one."""
+    from suture.convert.kernel import KernelScope
     from suture.convert.store import is_done, load
 
+    scope = KernelScope(tuple(args.only), args.limit, args.with_review)
     updates = [u for u in _updates(args, step) if args.again or not is_done(u, args.output)]
-    own.put(updates, not args.no_trial, args.again, str(args.tracker.absolute()) if args.tracker else "")
+    own.put(updates, not args.no_trial, args.again, str(args.tracker.absolute()) if args.tracker else "", scope)
     own.wait(step)
     return [load(u, args.output) for u in updates if is_done(u, args.output)], own.failed()
 
 
 def _updates(args: argparse.Namespace, step: Progress) -> Iterable[Update]:
+    from suture.convert.kernel import for_flavours
     from suture.source.update import installed, updates
 
     found: dict[Update, None] = {}
     for update in updates(_wanted(args.package), args.release, step):
-        found[update] = None
+        found |= dict.fromkeys(for_flavours(update, args.flavour, step))
     for one in installed() if args.installed else ():
         try:
-            found |= dict.fromkeys(updates([one], args.release, step))
+            found |= dict.fromkeys(
+                k for u in updates([one], args.release, step) for k in for_flavours(u, args.flavour, step)
+            )
         except SutureError as problem:  # a package of another archive
             step(problem.what)
     return found
@@ -196,21 +235,41 @@ def _print(args: argparse.Namespace, found: Sequence[Conversion]) -> int:
 
 def print_conversion(c: Conversion) -> None:
     """One update as text: its CVEs, its fixes that are not live, its patches."""
-    print(f"{c.source} {c.old} -> {c.new} ({c.release})" + (f": {c.problem}" if c.problem else ""))
-    if c.cves:
-        print_table(("CVE", "state", "why"), [(x.cve, x.closing.value, _why(x.reasons)) for x in c.cves])
+    from suture.convert.result import ConvertOutcome
+
+    flavour = f", {c.flavour}" if c.flavour else ""
+    print(f"{c.source} {c.old} -> {c.new} ({c.release}{flavour})" + (f": {c.problem}" if c.problem else ""))
+    _print_cves(c)
     counts = {o: [f for f in c.fixes if f.outcome is o] for o in dict.fromkeys(f.outcome for f in c.fixes)}
-    print("fixes: " + ", ".join(f"{len(rows)} {outcome.value}" for outcome, rows in counts.items()))
+    print("fixes: " + (", ".join(f"{len(rows)} {outcome.value}" for outcome, rows in counts.items()) or "none"))
+    untried = Counter(_why(f.reasons) for f in c.fixes if f.outcome is ConvertOutcome.UNTRIED and f.reasons)
+    many = {why for why, count in untried.items() if count > _MANY}
     for fix in c.fixes:
-        if fix.reasons:
+        if fix.reasons and not (fix.outcome is ConvertOutcome.UNTRIED and _why(fix.reasons) in many):
             print(f"  {fix.name}: {_why(fix.reasons)}")
         for row in fix.review:
             print(f"  {fix.name}: look at {row}")
+    for why in sorted(many):
+        print(f"  {untried[why]} fixes not tried: {why}")
     for patch in c.patches:
         trial = f", trial {patch.trial}" + (f" ({patch.detail})" if patch.detail else "") if patch.trial else ""
         kept = patch.path if patch.trial != "failed" else "not kept"
-        print(f"patch {patch.id} of {patch.binary}, {patch.functions} functions, {patch.grade}{trial}: {kept}")
+        reaches = f", reaches {patch.effective}" if patch.effective else ""
+        print(f"patch {patch.id} of {patch.binary}, {patch.functions} functions, {patch.grade}{reaches}{trial}: {kept}")
     print("seconds: " + ", ".join(f"{name} {value:.2f}" for name, value in c.seconds.items()))
+
+
+def _print_cves(c: Conversion) -> None:
+    """A row for each CVE; where many share a state and its reason, their number."""
+    from suture.convert.result import Closing
+
+    rows = Counter((x.closing.value, _why(x.reasons)) for x in c.cves)
+    few = [x for x in c.cves if rows[x.closing.value, _why(x.reasons)] <= _MANY or x.closing is Closing.LIVE]
+    if few:
+        print_table(("CVE", "state", "why"), [(x.cve, x.closing.value, _why(x.reasons)) for x in few])
+    for (state, why), count in sorted(rows.items()):
+        if count > _MANY and state != Closing.LIVE.value:
+            print(f"{count} CVEs {state}: {why}")
 
 
 def _why(reasons: Sequence[str]) -> str:

@@ -23,6 +23,7 @@ import sqlalchemy
 from dbos import DBOS, DBOSConfig, DBOSPortableJSONSerializer, Queue, SetWorkflowID
 
 from suture.convert import worker
+from suture.convert.kernel import KernelScope
 from suture.convert.store import is_done
 from suture.convert.worker import ToConvert
 from suture.error import ExitCode, SutureError
@@ -161,13 +162,29 @@ class Builder:
     queue: Queue
     conversion: Any
 
-    def put(self, updates: Iterable[Update], with_trial: bool = True, again: bool = False, tracker: str = "") -> None:
-        """Queue updates. One that is queued or done already stays as it is, unless it is to be done `again`."""
+    def put(
+        self,
+        updates: Iterable[Update],
+        with_trial: bool = True,
+        again: bool = False,
+        tracker: str = "",
+        scope: KernelScope | None = None,
+    ) -> None:
+        """Queue updates. One that is queued or done already stays as it is, unless it is to be done `again`. `scope` is
+        for kernels."""
+        scope = scope or KernelScope()
         for update in updates:
             order = ToConvert(
-                **asdict(update), output=str(self.place.output), with_trial=with_trial, again=again, tracker=tracker
+                **asdict(update),
+                output=str(self.place.output),
+                with_trial=with_trial,
+                again=again,
+                tracker=tracker,
+                only=scope.only,
+                limit=scope.seconds,
+                review=scope.review,
             )
-            name = " ".join(asdict(update).values()) + (f" {time.time():.3f}" if again else "")
+            name = update.name + (f" {time.time():.3f}" if again else "")
             with SetWorkflowID(name):
                 self.queue.enqueue(self.conversion, asdict(order))
 
@@ -198,11 +215,11 @@ def _convert(order: ToConvert, progress: Progress) -> None:
     update, output = order.update, Path(order.output)
     if is_done(update, output) and not order.again:
         return
-    progress(f"{update.source} {update.old} -> {update.new}")
+    progress(f"{update.source} {update.old} -> {update.new} {update.flavour}".rstrip())
     done = subprocess.run(worker.command(order), capture_output=True, text=True, check=False)
     if done.returncode:
         raise WorkerFailed(
-            f"{update.source} {update.old} -> {update.new}: ended with {done.returncode}: {done.stderr.strip()[-500:]}",
+            f"{update.name}: ended with {done.returncode}: {done.stderr.strip()[-500:]}",
             "run it alone: suture watch --once --package NAME=VERSION --again",
         )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
+from typing import Any
 
 from suture.trial.result import TrialOutcome
 
@@ -40,6 +41,13 @@ class FixResult:
     reasons: tuple[str, ...] = ()
     review: tuple[str, ...] = ()
 
+    @classmethod
+    def read(cls, row: Mapping[str, Any]) -> FixResult:
+        """One that was written down as plain values."""
+        lists = {name: tuple(row[name]) for name in ("cves", "reasons", "review")}
+        functions = {binary: tuple(names) for binary, names in row["functions"].items()}
+        return cls(**{**row, **lists, "functions": functions, "outcome": ConvertOutcome(row["outcome"])})
+
 
 @dataclass(frozen=True)
 class CveResult:
@@ -54,7 +62,8 @@ class CveResult:
 @dataclass(frozen=True)
 class PatchResult:
     """One patch file of the update. `trial` is what its trial came to (`suture.trial`), `tried` the commands that ran
-    it, `detail` what the trial says of one that did not pass."""
+    it, `detail` what the trial says of one that did not pass. `effective` is the version that the kernel has reached
+    with it, "" where some of that version is left out."""
 
     id: str
     file: str
@@ -66,11 +75,13 @@ class PatchResult:
     trial: str = ""
     tried: tuple[str, ...] = ()
     detail: str = ""
+    effective: str = ""
 
 
 @dataclass(frozen=True)
 class Conversion:
-    """One update of a source package. `seconds` by step; `problem` why nothing was tried, "" otherwise."""
+    """One update of a source package. `seconds` by step; `problem` why nothing was tried, "" otherwise; `flavour` is
+    the kernel's."""
 
     source: str
     release: str
@@ -82,6 +93,7 @@ class Conversion:
     patches: tuple[PatchResult, ...]
     seconds: Mapping[str, float]
     problem: str = ""
+    flavour: str = ""
 
 
 def close(

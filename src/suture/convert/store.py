@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from suture import whole_file
-from suture.convert.result import Closing, Conversion, ConvertOutcome, CveResult, FixResult, PatchResult
+from suture.convert.result import Closing, Conversion, CveResult, FixResult, PatchResult
 from suture.patch.manifest import plain
 from suture.source import cache
 from suture.source.update import Update
@@ -20,7 +20,7 @@ FORMAT = 1
 
 def folder_of(update: Update, output: Path) -> Path:
     """Where an update's patches and facts lie."""
-    return output / update.source / f"{cache.safe(update.old)}-to-{cache.safe(update.new)}"
+    return output / update.source / f"{cache.safe(update.old)}-to-{cache.safe(update.new)}" / update.flavour
 
 
 def is_done(update: Update, output: Path) -> bool:
@@ -51,7 +51,7 @@ def read(folder: Path) -> Conversion:
     return Conversion(
         **{
             **raw,
-            "fixes": tuple(FixResult(**{**f, "outcome": ConvertOutcome(f["outcome"])}) for f in raw["fixes"]),
+            "fixes": tuple(FixResult.read(f) for f in raw["fixes"]),
             "cves": tuple(CveResult(**{**c, "closing": Closing(c["closing"])}) for c in raw["cves"]),
             "patches": tuple(PatchResult(**p) for p in raw["patches"]),
         }

@@ -10,6 +10,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from suture.convert.conversion import convert
+from suture.convert.kernel import KernelScope, convert_kernel
+from suture.convert.result import Conversion
 from suture.convert.store import folder_of, is_done, keep
 from suture.source import tracker
 from suture.source.update import Update
@@ -18,7 +20,8 @@ from suture.source.update import Update
 @dataclass(frozen=True)
 class ToConvert:
     """An update to be converted, as the queue keeps it. `again` says that it was converted before and is to be once
-    more, `tracker` where the security tracker's data is, "" for nowhere."""
+    more, `tracker` where the security tracker's data is, "" for nowhere; `only`, `limit` and `review` are the scope of
+    a kernel (`KernelScope`)."""
 
     source: str
     release: str
@@ -28,10 +31,18 @@ class ToConvert:
     with_trial: bool = True
     again: bool = False
     tracker: str = ""
+    flavour: str = ""
+    only: tuple[str, ...] = ()
+    limit: float = 0.0
+    review: bool = False
 
     @property
     def update(self) -> Update:
-        return Update(self.source, self.release, self.old, self.new)
+        return Update(self.source, self.release, self.old, self.new, self.flavour)
+
+    @property
+    def scope(self) -> KernelScope:
+        return KernelScope(tuple(self.only), self.limit, self.review)
 
 
 def command(order: ToConvert) -> list[str]:
@@ -46,6 +57,12 @@ def _cves(order: ToConvert) -> tuple[str, ...]:
     return tracker.read(Path(order.tracker)).fixed_between(order.source, order.release, order.old, order.new)
 
 
+def _converted(order: ToConvert, folder: Path) -> Conversion:
+    if order.flavour:
+        return convert_kernel(order.update, folder, order.scope, _say, order.with_trial, _cves(order))
+    return convert(order.update, folder, _say, order.with_trial, _cves(order))
+
+
 def _say(text: str) -> None:
     """A line for whoever reads the worker's standard error: what it does now."""
     print(text, file=sys.stderr, flush=True)
@@ -58,7 +75,7 @@ def main(words: list[str]) -> int:
     os.umask(0o022)  # package code and compilers run as another user, and read what is written here
     if order.again or not is_done(order.update, output):
         folder = folder_of(order.update, output)
-        keep(convert(order.update, folder, _say, order.with_trial, _cves(order)), folder)
+        keep(_converted(order, folder), folder)
     return 0
 
 

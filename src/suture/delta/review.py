@@ -12,10 +12,9 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from suture.delta.atom import AtomObject
-from suture.delta.change import UnitChange
 
 _WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 _LOCKS = frozenset(
@@ -65,6 +64,22 @@ _STARTS = frozenset(
 )
 
 
+class ChangedUnit(Protocol):
+    """A unit before and after a fix, of a binary or of the kernel; `replaced` are the functions that change."""
+
+    @property
+    def source(self) -> str: ...
+
+    @property
+    def pre(self) -> AtomObject: ...
+
+    @property
+    def post(self) -> AtomObject: ...
+
+    @property
+    def replaced(self) -> frozenset[str]: ...
+
+
 class Reviewed(NamedTuple):
     """A thing to look at: its kind (`lock`, `reference`, `wait` or `start`), where it is, and what it is."""
 
@@ -88,13 +103,13 @@ def kind_of(name: str) -> str:
     return ""
 
 
-def reviews(changes: Sequence[UnitChange]) -> tuple[Reviewed, ...]:
+def reviews(changes: Sequence[ChangedUnit]) -> tuple[Reviewed, ...]:
     """All that a person should look at in the functions that change, sorted."""
     found = {r for change in changes for r in _of_unit(change)}
     return tuple(sorted(found, key=lambda r: (r.file, r.function, r.kind, r.what)))
 
 
-def _of_unit(change: UnitChange) -> Iterator[Reviewed]:
+def _of_unit(change: ChangedUnit) -> Iterator[Reviewed]:
     for name in sorted(change.replaced):
         before, after = calls(change.pre, name), calls(change.post, name)
         for called in sorted(before.keys() | after.keys()):

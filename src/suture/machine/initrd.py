@@ -72,7 +72,7 @@ def initrd(target: ArchiveKernel, shared: Mapping[str, bytes] | None = None) -> 
         "bin/busybox": (0o100755, Path(busybox).read_bytes()),
         "init": (0o100755, INIT.encode()),
     }
-    ordered = _in_order(target, NEEDED)
+    ordered = in_order(target, NEEDED)
     for path in ordered:
         files[f"lib/{path.name}"] = (0o100644, path.read_bytes())
     if target.module("9p") is None:
@@ -83,7 +83,7 @@ def initrd(target: ArchiveKernel, shared: Mapping[str, bytes] | None = None) -> 
     return gzip.compress(_cpio(files), 1, mtime=0)
 
 
-def _in_order(target: ArchiveKernel, names: Iterable[str]) -> list[Path]:
+def in_order(target: ArchiveKernel, names: Iterable[str]) -> list[Path]:
     """Module files, each after those that it depends on; what is built in has no file."""
     found: list[Path] = []
 

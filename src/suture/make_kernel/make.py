@@ -15,6 +15,7 @@ from suture.delta.atom import AtomKind
 from suture.delta.layout import LayoutChange, changed_layouts
 from suture.delta.ledger import Ledger
 from suture.delta.renaming import is_renaming
+from suture.delta.review import Reviewed, reviews
 from suture.elf.file import ElfFile
 from suture.error import Refused
 from suture.kernel.manifest import KernelFunction, KernelManifest, KernelTarget, identity, parse_patch
@@ -26,7 +27,7 @@ from suture.make_kernel.line import DeclarationLines
 from suture.make_kernel.match import match
 from suture.make_kernel.object import KernelObject
 from suture.make_kernel.prepare import ROOT, KernelTree
-from suture.make_kernel.refusal import KernelRefused
+from suture.make_kernel.refusal import KernelRefused, NoChange, NoFunctionChanges
 from suture.make_kernel.request import KernelReady
 from suture.make_kernel.resolve import Exported, Exports, Internal, KernelResolver, Livepatched
 from suture.make_kernel.select import KernelSelection, select
@@ -37,6 +38,7 @@ from suture.number import BuildId, Vaddr
 from suture.patch.manifest import RefusedFunction
 from suture.patch.seal import seal
 from suture.progress import Clock, Progress, silent
+from suture.refusal import RESTART_KERNEL
 
 
 @dataclass(frozen=True)
@@ -52,12 +54,47 @@ class KernelMaking:
         return identity(self.data)
 
 
+@dataclass(frozen=True)
+class Considered:
+    """What fixes come to before a module is linked: units that change, what goes in, and what becomes of each line."""
+
+    changes: tuple[KernelChange, ...]
+    selection: KernelSelection
+    exports: Exports
+    notes: tuple[str, ...]
+    ledgers: tuple[Ledger, ...]
+
+    @property
+    def functions(self) -> tuple[str, ...]:
+        """Replaced functions as `OBJECT:NAME`."""
+        return tuple(f"{self.changes[r.unit].image.name}:{r.old_name}" for r in self.selection.replaced)
+
+    @property
+    def reviews(self) -> tuple[Reviewed, ...]:
+        """What a person should look at in the functions that change."""
+        return reviews(self.changes)
+
+
 def make(ready: KernelReady, progress: Progress = silent) -> KernelMaking:
     """Make the one module that holds all of a request's fixes.
 
-    Raises `KernelRefused` with every reason, `NoMatch`, `CompileFailed`, and what applying the fixes raises.
+    Raises what `consider` does.
     """
     clock = Clock()
+    found = consider(ready, progress, clock)
+    progress("linking the module")
+    with clock.step("link"):
+        made = _module(ready, found)
+    return replace(made, seconds=clock.seconds)
+
+
+def consider(ready: KernelReady, progress: Progress = silent, clock: Clock | None = None) -> Considered:
+    """All of making but the module.
+
+    Raises `KernelRefused` with every reason, `NoChange` where nothing of it is code that runs, `NoMatch`,
+    `CompileFailed`, and what applying the fixes raises.
+    """
+    clock = clock or Clock()
     tree = ready.tree
     with clock.step("units"):
         layer, key = overlay.layer(tree, ready.fixes)
@@ -73,11 +110,15 @@ def make(ready: KernelReady, progress: Progress = silent) -> KernelMaking:
         changes, layouts, lines = _changes(tree, chosen, pre, post, (layer, key))
         layouts, called = _followed(layouts, found)
         layouts, renamed = _renamed(layouts, _texts(ready, layer))
+    rules = any(r.is_rule for r in found.readers.values())
+    if rules:
+        progress("asking kbuild whether the changed build rules compile the same")
+    with clock.step("rules"):
+        rules_same = not rules or affected.rules_are_the_same(tree, layer)
     if not changes:
-        raise Refused(
-            f"{ready.name}: there is nothing to replace in the running kernel: {_nothing(found)}",
-            "check that the fix is for code that this kernel has",
-        )
+        why = f"{ready.name}: there is nothing to replace in the running kernel: {_nothing(found)}"
+        remedy = "check that the fix is for code that this kernel has"
+        raise NoChange(why, remedy) if rules_same else Refused(why, RESTART_KERNEL)
     exports, images = Exports.read(tree.target.symvers), Images(tree)
     with clock.step("select"):
         selection = select(changes, KernelResolver(changes, exports, images.get), layouts, lines)
@@ -88,19 +129,13 @@ def make(ready: KernelReady, progress: Progress = silent) -> KernelMaking:
             changes, lines, read = _read_keys(tree, chosen, (layer, key), changes, lines, selection.keys)
             selection = select(changes, KernelResolver(changes, exports, images.get), layouts, lines)
         notes += read
+    results = _results(chosen, changes, selection)
     if selection.refused:
-        raise KernelRefused(ready.name, tuple(selection.refused))
-    rules = any(r.is_rule for r in found.readers.values())
-    if rules:
-        progress("asking kbuild whether the changed build rules compile the same")
+        is_nothing = selection.is_empty and not any(r.missing for r in results.values())
+        raise (NoFunctionChanges if is_nothing else KernelRefused)(ready.name, tuple(selection.refused))
     with clock.step("select"):
-        results = _results(chosen, changes, selection)
-        rules_same = not rules or affected.rules_are_the_same(tree, layer)
         ledgers = tuple(account.ledger(f, found.readers, results, rules_same) for f in ready.fixes)
-    progress("linking the module")
-    with clock.step("link"):
-        made = _module(ready, changes, selection, exports, notes, ledgers)
-    return replace(made, seconds=clock.seconds)
+    return Considered(changes, selection, exports, notes, ledgers)
 
 
 def _compile_post(ready: KernelReady, chosen: Sequence[unit.KernelUnit], layer: Path, key: str) -> list[Path]:
@@ -278,14 +313,8 @@ def _read_keys(
     return tuple(made), found, tuple(notes)
 
 
-def _module(
-    ready: KernelReady,
-    changes: tuple[KernelChange, ...],
-    selection: KernelSelection,
-    exports: Exports,
-    notes: tuple[str, ...],
-    ledgers: tuple[Ledger, ...],
-) -> KernelMaking:
+def _module(ready: KernelReady, considered: Considered) -> KernelMaking:
+    changes, selection, ledgers = considered.changes, considered.selection, considered.ledgers
     vmlinux = read_vmlinux(ready.tree.target.vmlinuz)
     objects: dict[str, list[stub.ReplacedSymbol]] = {}
     for r in sorted(
@@ -308,7 +337,7 @@ def _module(
         effective=ready.effective if account.is_whole(ledgers) else "",
         replace=ready.replace,
         keep=_keep(changes, selection),
-        notes=(*notes, *selection.notes),
+        notes=(*considered.notes, *selection.notes),
         objects={c.image.name: c.image.build_id for c in changes if c.image.name != VMLINUX},
         units=tuple(c.match.unit for c in changes),
         symbols=_proof(changes, selection),
@@ -334,7 +363,7 @@ def _module(
     namespaces = sorted({n for n in exported.values() if n})
     main = stub.main_c(objects, parameters, namespaces, callbacks, ready.replace)
     linked = module.link(ready.tree, manifest.module, main, emit.emit(changes, selection), ready.callbacks)
-    allowed = frozenset(n for n, (owner, _) in exports.owners.items() if owner == VMLINUX)
+    allowed = frozenset(n for n, (owner, _) in considered.exports.owners.items() if owner == VMLINUX)
     data = seal(module.finish(linked, manifest.to_json(), allowed))
     parse_patch(data, manifest.module)  # raises when it is none that may be loaded
     return KernelMaking(data, manifest, {})

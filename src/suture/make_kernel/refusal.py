@@ -6,6 +6,10 @@ from suture.error import Refused
 from suture.patch.manifest import RefusedFunction
 
 
+class NoChange(Refused):
+    """Nothing of a fix is code that runs in this kernel, so there is nothing to do live and nothing is lost."""
+
+
 class KernelRefused(Refused):
     """A fix as a whole. A kernel patch holds all of a fix or is not made, since its parts may need one another."""
 
@@ -22,3 +26,7 @@ class KernelRefused(Refused):
             "follow the remedies; --only PATH makes a patch of a part that stands on its own",
         )
         self.refused = refused
+
+
+class NoFunctionChanges(KernelRefused, NoChange):
+    """Units change, and the code of no function that runs."""

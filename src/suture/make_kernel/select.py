@@ -41,7 +41,8 @@ class Replaced:
 
 @dataclass
 class KernelSelection:
-    """`atoms` in the order that they are placed in; `entries` are those of special sections, by unit."""
+    """`atoms` in the order that they are placed in; `entries` are those of special sections, by unit. `is_empty`: no
+    function that runs changes, and nothing else is refused."""
 
     replaced: list[Replaced] = field(default_factory=list)
     atoms: list[Internal] = field(default_factory=list)
@@ -52,6 +53,7 @@ class KernelSelection:
     keys: dict[int, str] = field(default_factory=dict)
     """Units whose new code wants a jump label of a module, with the key's name: compiled to read keys it may do
     without."""
+    is_empty: bool = False
 
 
 def select(
@@ -71,6 +73,7 @@ def select(
             if layout.outlives:
                 work.refuse_type(layout)
     if not work.result.replaced and not work.result.refused:
+        work.result.is_empty = True
         work.result.refused.append(
             RefusedFunction(
                 "",

@@ -7,6 +7,7 @@ is unpacked here.
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import lzma
 import re
@@ -26,7 +27,7 @@ from suture.source.origin import codename
 
 SOURCE = "linux"
 FLAVOURS = ("amd64", "cloud-amd64", "rt-amd64")
-_KEYS = frozenset({"source", "tarball", "image", "headers", "config", "symvers", "vmlinuz", "modules"})
+_KEYS = frozenset({"source", "tarball", "changelog", "image", "headers", "config", "symvers", "vmlinuz", "modules"})
 _RELEASE = re.compile(r"(?P<series>\d+\.\d+)\.\S*?-(?P<flavour>(?:cloud-|rt-)?amd64)")
 _COMPILER = re.compile(r'^CONFIG_CC_VERSION_TEXT="(\S+) ', re.M)
 
@@ -76,6 +77,12 @@ class ArchiveKernel:
     def tarball(self, version: str = "") -> Path:
         """The patched source as the archive packs it, of this version or another of the series. Raises `NotFound`."""
         return self._file("source", "tarball", version or self.version)
+
+    def changelog(self, version: str = "") -> str:
+        """The changelog of this version of the source package, or of another. Raises `NotFound`."""
+        return gzip.decompress(self._file("source", "changelog", version or self.version).read_bytes()).decode(
+            errors="replace"
+        )
 
     @property
     def config(self) -> Path:
@@ -162,6 +169,14 @@ def find(wanted: str, progress: Progress = silent, flavour: str = "") -> Archive
     raise NotFound(
         f"the archive has no image of linux {wanted} ({chosen})",
         f"it has images of {newest}; `uname -r` prints the release of the running kernel, and `uname -v` its version",
+    )
+
+
+def flavours_of(version: str, progress: Progress = silent) -> tuple[str, ...]:
+    """The flavours of which the archive has an image of a source version."""
+    archives = list(_archives(version, progress))
+    return tuple(
+        f for f in FLAVOURS if any(v == version for a in archives for _, v in _images(a, version, f, is_release=False))
     )
 
 

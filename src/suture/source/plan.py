@@ -63,7 +63,7 @@ def plan(old: SourceVersion, new: SourceVersion, cves: Iterable[str] = ()) -> Pl
                 raise
             rest: tuple[Fix, ...] = ()
         else:
-            rest = single_changes(whole, _reader(tree), _reader(new.tree))
+            rest = single_changes(whole, reader(tree), reader(new.tree))
     return Plan(old, new, patches, rest, tuple(sorted({*cves_between(old, new), *cves})))
 
 
@@ -133,7 +133,9 @@ def _distance(one: Path, other: Path) -> int:
     return sum(line[:1] in ("+", "-") for f in fix.files for line in f.text.splitlines()[2:])
 
 
-def _reader(tree: Path) -> Callable[[str], str | None]:
+def reader(tree: Path) -> Callable[[str], str | None]:
+    """Reads a tree's files by their paths; None for what is no file of it."""
+
     def read(path: str) -> str | None:
         place = tree / path
         return place.read_text(errors="surrogateescape") if place.is_file() and not place.is_symlink() else None

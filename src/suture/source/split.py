@@ -15,6 +15,7 @@ from suture.source.fix import FilePatch, Fix
 from suture.source.path_kind import CODE, PathKind
 
 _HUNK = re.compile(r"^@@ -(\d+)(?:,(\d+))? \+\d+(?:,\d+)? @@.*\n", re.MULTILINE)
+_NEW = re.compile(r"^@@ -\S+ \+\d+(?:,(\d+))? @@")
 _WORD = re.compile(r"[A-Za-z_]\w{2,}")
 _COMMENT = re.compile(r"/\*.*?\*/|//[^\n]*", re.DOTALL)
 _MOST_SHARED = 40  # hunks that one name may join: more than that have it by a rename or a reformatting
@@ -46,6 +47,32 @@ def single_changes(
             replace(whole, name=f"{whole.name}: documents, tests and build files", files=others, cves=(), named=())
         )
     return tuple(found)
+
+
+def placed(changes: Sequence[Fix]) -> tuple[Fix, ...]:
+    """Some of a difference's single changes, to be applied one after another: their hunks begin where those before them
+    have moved their lines to, so that none is looked for elsewhere."""
+    moved: dict[str, list[tuple[int, int]]] = {}
+    return tuple(
+        replace(c, files=tuple(replace(p, text=_placed(p.text, moved.setdefault(p.path, []))) for p in c.files))
+        for c in changes
+    )
+
+
+def _placed(text: str, moved: list[tuple[int, int]]) -> str:
+    before = list(moved)
+
+    def head(found: re.Match[str]) -> str:
+        start, old = int(found[1]), int(found[2] or 1)
+        new = _NEW.match(found[0])
+        count = int(new[1] or 1) if new else 1
+        moved.append((start, count - old))
+        shift = sum(by for at, by in before if at < start)
+        own = sum(by for at, by in moved[len(before) : -1] if at < start)
+        section = found[0].split("@@", 2)[2]
+        return f"@@ -{start + shift},{old} +{start + shift + own},{count} @@{section}"
+
+    return _HUNK.sub(head, text)
 
 
 def _fix(whole: Fix, pieces: Sequence[_Piece]) -> Fix:

@@ -19,12 +19,18 @@ _INSTALLED = "${db:Status-Status}\t${source:Package}\t${source:Version}\n"
 
 @dataclass(frozen=True)
 class Update:
-    """A newer version of a source package beside one that hosts run."""
+    """A newer version of a source package beside one that hosts run. `flavour` is the kernel's, "" for packages."""
 
     source: str
     release: str
     old: str
     new: str
+    flavour: str = ""
+
+    @property
+    def name(self) -> str:
+        """Tells updates apart."""
+        return " ".join(x for x in (self.source, self.release, self.old, self.new, self.flavour) if x)
 
 
 @dataclass(frozen=True)
