@@ -18,6 +18,7 @@ def test_each_setting_of_the_example_has_its_sentence() -> None:
         "Only for the source packages openssl, linux, lib*.", "Only in processes of the users www-data, postgres.",
         "Never in programs at /opt/vendor/*.", "Never in the units legacy-*.service.",
         "CVE-2026-12345 counts as mitigated until 2026-12-31: the proxy in front drops such requests",
+        "59da29 counts for nothing, since mode is not",
     ):  # fmt: skip
         assert part in found.replace("passed no trial", "no trial"), part
 

@@ -58,6 +58,7 @@ def test_what_is_left_out_is_the_careful_choice() -> None:
         ("[[freeze]]\nbegin = 2026-01-01T00:00:00\nend = 2026-01-02T00:00:00Z", 5, "freeze.begin: is no moment"),
         ("[[freeze]]\nbegin = 2026-01-02T00:00:00Z\nend = 2026-01-01T00:00:00Z", 6, "freeze.end: is not after begin"),
         ("[include]\nusers = 'root'", 5, "include.users: is no list of texts"),
+        ("[fleet]\nserver = 'ab'", 5, "fleet.server: is no public key"),
     ],
 )
 def test_an_error_names_the_file_the_line_and_the_key(more: str, line: int, says: str) -> None:

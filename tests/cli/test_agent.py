@@ -17,4 +17,7 @@ def test_a_policy_is_checked_and_explained(tmp_path: Path) -> None:
     assert said("agent", "check", path).splitlines() == found["meaning"]
     path.write_text(LEAST + "[apply]\nmode = 'sometimes'\n")
     wrong = run("agent", "check", path, code=ExitCode.USAGE)
-    assert f"{path}, line 5: apply.mode" in wrong["error"] and 'write mode = "automatic" or "ask"' in wrong["remedy"]
+    assert (
+        f"{path}, line 5: apply.mode" in wrong["error"]
+        and 'write mode = "automatic" or "ask" or "fleet"' in wrong["remedy"]
+    )

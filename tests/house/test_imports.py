@@ -44,8 +44,10 @@ MAY_IMPORT = {
     "feed": {"patch", "progress", "report"},
     "host": {"elf", "patch", "process", "kernel", "report"},
     "agent": {"feed", "host", "kernel", "patch", "process", "report"},
-    "cli": {"agent", "feed", "convert", "command", "progress", "source", "compile", "delta", "patch", "make", "process",
-    "kernel", "report", "host", "maker"},
+    "comply": {"report"},
+    "fleet": {"comply", "patch", "report"},
+    "cli": {"agent", "comply", "fleet", "feed", "convert", "command", "progress", "source", "compile", "delta", "patch",
+    "make", "process", "kernel", "report", "host", "maker"},
 }  # fmt: skip
 
 # The folders of a running process, from the lowest: each imports from those before it.

@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING
 
 from suture import whole_file
 from suture.agent import evidence, kept, policy
-from suture.agent.decision import decide
+from suture.agent.decision import Decision, decide
 from suture.agent.evidence import Evidence
 from suture.agent.journal import Journal
-from suture.agent.policy import Policy
+from suture.agent.policy import Mode, Policy
 from suture.agent.request import AgentAnswer, AgentRequest, Work
 from suture.agent.spool import EVIDENCE
 from suture.error import SutureError
@@ -31,6 +31,7 @@ from suture.report.moment import now as moment_text
 from suture.report.reason import Cause, Reason
 
 if TYPE_CHECKING:
+    from suture.agent.check_in import Fleet
     from suture.feed.client import Client
 
 STATE, INVENTORY = "state.json", "inventory.json"
@@ -70,6 +71,7 @@ class Loop:
     allowed: Callable[[], frozenset[str]]
     clock: Callable[[], datetime]
     journal: Journal = field(default_factory=Journal)
+    fleet: Fleet | None = None
 
     def __post_init__(self) -> None:
         self.spool.mkdir(mode=0o755, parents=True, exist_ok=True)
@@ -98,7 +100,18 @@ class Loop:
         except OSError as problem:
             self._trouble(_of_disk(problem))
         self._keep()
+        self._report()
         return self._policy.look_every.total_seconds() if self._policy else policy.LOOK_SECONDS
+
+    def _report(self) -> None:
+        """To the fleet's server, if this host has one. What it says then counts from the next look on."""
+        if self.fleet is None or self._policy is None:
+            return
+        try:
+            self.fleet.check_in(self._policy)
+        except (SutureError, OSError) as problem:
+            self._trouble(problem.cause if isinstance(problem, SutureError) else _of_disk(problem))
+            self._keep()
 
     def _own_policy(self) -> Policy:
         """The policy as it is now; the last good one where it is wrong now."""
@@ -202,11 +215,13 @@ class Loop:
                 if offer.state is not OfferState.OFFERED:
                     if row is not None and (offer.state is OfferState.REVERT or not row.held):
                         self._request(AgentRequest(Work.REVERT, patch=offer.patch), offer, waiting)
+                elif row is not None and self._is_taken_back(offer, own):
+                    self._request(AgentRequest(Work.REVERT, patch=offer.patch), offer, waiting)
                 elif row is not None and row.held and row.why and row.why.reason is Reason.WITHDRAWN:
                     if self._request_apply(offer, waiting):
                         taken.append(offer.patch)
                 elif row is None and offer.patch not in replaced:
-                    decision = decide(offer, own, now, self.allowed())
+                    decision = self._decided(offer, own, now)
                     if decision.verdict is AgentVerdict.APPLY:
                         if self._request_apply(offer, waiting):
                             taken.append(offer.patch)
@@ -215,6 +230,19 @@ class Loop:
                         self.journal.tell_change(_word(decision.verdict), decision.why.text, offer.patch)
         self._state = _with(self._state, waiting=tuple(waiting))
         return taken
+
+    def _decided(self, offer: Offer, own: Policy, now: datetime) -> Decision:
+        found = decide(offer, own, now, self.allowed())
+        if found.verdict is not AgentVerdict.APPLY or own.mode is not Mode.FLEET:
+            return found
+        if self.fleet is not None and offer.patch in self.fleet.chosen:
+            return found
+        what = "no rollout of the fleet has let it in yet" if self.fleet else "this host is in no fleet"
+        remedy = "suture fleet rollout start" if self.fleet else "suture agent enrol"
+        return Decision(AgentVerdict.WAIT, Cause(Reason.POLICY_FLEET, what, remedy))
+
+    def _is_taken_back(self, offer: Offer, own: Policy) -> bool:
+        return own.mode is Mode.FLEET and self.fleet is not None and offer.patch in self.fleet.taken_back
 
     def _request_apply(self, offer: Offer, waiting: list[WaitingPatch] | None = None) -> bool:
         return self._request(AgentRequest(Work.APPLY, file_name(offer), offer.sha256), offer, waiting)

@@ -12,6 +12,11 @@ _FAILURE = {
     OnFailure.HOLD: "If a patch cannot be put into a process, no further process gets it.",
     OnFailure.REVERT: "If a patch cannot be put into a process, it is taken out of all processes.",
 }
+_MODE = {
+    Mode.AUTOMATIC: "Patches are applied without asking.",
+    Mode.ASK: "Each patch waits until an administrator allows it: suture agent allow ID.",
+    Mode.FLEET: "Each patch waits until a rollout of the fleet's server lets it in.",
+}
 _KINDS = {
     "packages": "for the source packages",
     "paths": "in programs at",
@@ -23,22 +28,31 @@ _KINDS = {
 
 def sentences(policy: Policy) -> tuple[str, ...]:
     """What the agent does by this policy."""
-    asks = "Each patch waits until an administrator allows it: suture agent allow ID."
     return (
         f"Patches come from {policy.url}, channel {policy.channel}; trust begins at {policy.root}.",
         f"The feed is asked every {_span(policy.fetch_every)}.",
         f"Processes are looked at every {_span(policy.look_every)}.",
-        asks if policy.mode is Mode.ASK else "Patches are applied without asking.",
+        _MODE[policy.mode],
         _delay(policy),
         f"Grades taken: {', '.join(policy.grades)}; patches that passed no trial are {_taken(policy.untried)}.",
         f"Patches made with --relaxed are {_taken(policy.relaxed)}.",
         _FAILURE[policy.on_failure],
         f"A patch may take {policy.timeout:g} s.",
         *([_freeze(f) for f in policy.freezes] or ["There is no maintenance freeze."]),
+        *_fleet(policy),
         *_chosen(policy.include, "Only"),
         *_chosen(policy.exclude, "Never"),
         *(f"{m.cve} counts as mitigated until {m.until.isoformat()}: {m.reason}" for m in policy.mitigations),
     )
+
+
+def _fleet(policy: Policy) -> list[str]:
+    if not policy.fleet_server:
+        return []
+    key = f"The fleet's server with the key {policy.fleet_server}"
+    if policy.mode is not Mode.FLEET:
+        return [f'{key} counts for nothing, since mode is not "fleet".']
+    return [f"{key} may take out again what its rollouts have let in."]
 
 
 def _taken(flag: bool) -> str:

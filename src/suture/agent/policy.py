@@ -29,6 +29,7 @@ _MOST_HOURS = 24 * 365
 _DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _GRADES = ("safe", "review")
 _CHANNEL = re.compile(r"[a-z][a-z0-9-]{0,31}")
+_KEY = re.compile(r"[0-9a-f]{64}")
 _CLOCK = re.compile(r"([01][0-9]|2[0-3]):([0-5][0-9])")
 
 
@@ -39,10 +40,11 @@ class BadPolicy(SutureError):
 
 
 class Mode(Enum):
-    """Whether a patch goes in by itself, or once an administrator has said so."""
+    """Whether a patch goes in by itself, once an administrator has said so, or once the fleet's server has."""
 
     AUTOMATIC = "automatic"
     ASK = "ask"
+    FLEET = "fleet"
 
 
 class OnFailure(Enum):
@@ -120,7 +122,8 @@ class Freeze:
 @dataclass(frozen=True)
 class Policy:
     """`untried`: patches that no trial has passed are taken too; `relaxed`: those made with --relaxed. `delay` counts
-    from the moment when the channel has a patch. `timeout` in seconds for one patch."""
+    from the moment when the channel has a patch. `timeout` in seconds for one patch. `fleet_server`: the public key
+    (hex digits) of the server whose rollouts may take a patch out again, "" for none."""
 
     url: str
     root: Path
@@ -138,6 +141,7 @@ class Policy:
     include: Chosen = Chosen()
     exclude: Chosen = Chosen()
     mitigations: tuple[Mitigation, ...] = ()
+    fleet_server: str = ""
 
     def takes_package(self, source: str) -> bool:
         """Whether patches for a source package are taken."""
@@ -211,7 +215,7 @@ class _PolicyReader:
     raw: Mapping[str, Any]
 
     def policy(self) -> Policy:
-        self._known("", self.raw, ("feed", "apply", "look", "freeze", "include", "exclude", "mitigation"))
+        self._known("", self.raw, ("feed", "apply", "look", "freeze", "include", "exclude", "mitigation", "fleet"))
         feed, apply, look = self._table("feed"), self._table("apply"), self._table("look")
         self._known("feed", feed, ("url", "root", "channel", "every_minutes"))
         self._known(
@@ -237,6 +241,7 @@ class _PolicyReader:
             self._selection("include"),
             self._selection("exclude"),
             self._mitigations(),
+            self._fleet_server(),
         )
 
     def _wrong(self, table: str, key: str, why: str, remedy: str) -> BadPolicy:
@@ -278,6 +283,16 @@ class _PolicyReader:
         if not isinstance(found, str) or not _CHANNEL.fullmatch(found):
             raise self._wrong("feed", "channel", "is no name of a channel", 'write for instance channel = "stable"')
         return found
+
+    def _fleet_server(self) -> str:
+        fleet = self._table("fleet")
+        self._known("fleet", fleet, ("server",))
+        found = fleet.get("server", "")
+        if found and not (isinstance(found, str) and _KEY.fullmatch(found)):
+            raise self._wrong(
+                "fleet", "server", "is no public key", "write the 64 digits that `suture fleet key` prints"
+            )
+        return str(found)
 
     def _choice(self, table: str, given: Mapping[str, Any], key: str, default: str, known: list[str]) -> str:
         found = given.get(key, default)

@@ -16,7 +16,7 @@ from datetime import datetime
 from pathlib import Path
 
 from suture import whole_file
-from suture.agent import evidence, policy, spool
+from suture.agent import evidence, fleet_order, policy, spool
 from suture.agent.decision import Decision, decide, local_now
 from suture.agent.evidence import Doubtful, TrustedState
 from suture.agent.journal import Journal
@@ -220,13 +220,16 @@ class Service:
         return offer is not None and offer.state is OfferState.OFFERED
 
     def _revert(self, identity: str, own: Policy) -> Decision:
-        """Only what the feed's keys have taken back is taken out, or put into no further process, as they say: who
-        reverts a patch opens a hole."""
+        """Only what the feed's keys have taken back is taken out, or put into no further process, as they say, and
+        what the fleet's server takes back that the policy names: who reverts a patch opens a hole."""
         row = self.register.row(identity)
         if row is None:
             return Decision(AgentVerdict.APPLY)
         said = self._believed(identity, own)
         offer = next((o for o in said.offers if o.patch == identity), None)
+        if fleet_order.takes_back(own, self.spool, identity, self.clock()):
+            self.journal.tell("taken back", "by a rollout of the fleet's server", identity)
+            return self._take_out(row, own, keep=False)
         if offer is None or offer.state is OfferState.OFFERED:
             raise Refused(
                 f"{identity}: the feed has not withdrawn it",

@@ -8,7 +8,21 @@ import sys
 from suture import __version__
 from suture.error import ExitCode, SutureError
 
-EXTRA_OF = {"capstone": "make", "debian": "make", "tuf": "feed", "securesystemslib": "feed", "cryptography": "feed"}
+EXTRA_OF = {
+    "capstone": "make",
+    "debian": "make",
+    "tuf": "feed",
+    "securesystemslib": "feed",
+    "cryptography": "feed",
+    "fastapi": "fleet",
+    "sqlalchemy": "fleet",
+    "alembic": "fleet",
+    "uvicorn": "fleet",
+    "jinja2": "fleet",
+    "argon2": "fleet",
+    "starlette": "fleet",
+    "weasyprint": "fleet",
+}
 """The extra in pyproject.toml that brings a module, for the modules that ours import at their top."""
 
 

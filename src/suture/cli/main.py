@@ -51,6 +51,8 @@ VERBS = (
     Verb("watch", "turn updates of the archive into live patches by themselves"),
     Verb("feed", "publish live patches, signed, and fetch them"),
     Verb("agent", "keep this host patched from a feed"),
+    Verb("fleet", "serve a fleet: what is open where, rollouts, deadlines"),
+    Verb("comply", "show deadlines by rules, and check evidence"),
     Verb("make", "make live patches from the source of a fix"),
     Verb("show", "print what a live patch replaces, its verdict and its proof"),
     Verb("verify", "make a live patch again and compare"),

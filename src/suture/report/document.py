@@ -13,7 +13,9 @@ from typing import Any, ClassVar
 from suture.report.agent import AgentEvent, MappedBinary, PatchInForce, WaitingPatch
 from suture.report.attempt import CountedWire, TrippedWire
 from suture.report.change import ChangedProcess, Event, FailedProcess
+from suture.report.deadline import DataSource, DeadlineGroup, RuleSummary
 from suture.report.feed import FeedRole, FetchedPatch, Offer
+from suture.report.fleet import FleetAccount, FleetHole, FleetHost
 from suture.report.hole import HoleState, HostHole
 from suture.report.host import Host
 from suture.report.kernel import ChangedKernel, KernelPlan, KernelStatus
@@ -361,6 +363,71 @@ class AttemptReport(OfHost):
 
 
 @dataclass(frozen=True)
+class FleetReport(Document):
+    """What an `action` of `suture fleet` did. `secret` is a token that is shown once, "" for none. `sources` is what
+    was taken in."""
+
+    kind: ClassVar[str] = "fleet"
+
+    action: str
+    notes: tuple[str, ...]
+    secret: str
+    accounts: tuple[FleetAccount, ...]
+    sources: tuple[DataSource, ...]
+
+
+@dataclass(frozen=True)
+class FleetHostsReport(Document):
+    """Hosts of a fleet, some of `total`."""
+
+    kind: ClassVar[str] = "fleet-hosts"
+
+    hosts: tuple[FleetHost, ...]
+    total: int
+
+
+@dataclass(frozen=True)
+class FleetHolesReport(Document):
+    """Holes of a fleet, some of `total`."""
+
+    kind: ClassVar[str] = "fleet-holes"
+
+    holes: tuple[FleetHole, ...]
+    total: int
+
+
+@dataclass(frozen=True)
+class RulesReport(Document):
+    """The rules that deadlines can be shown by."""
+
+    kind: ClassVar[str] = "comply-rules"
+
+    rules: tuple[RuleSummary, ...]
+
+
+@dataclass(frozen=True)
+class RuleAnswerReport(Document):
+    """What each rule says of one hole on one kind of host; rules that are not about it are left out."""
+
+    kind: ClassVar[str] = "comply-check"
+
+    answers: tuple[DeadlineGroup, ...]
+
+
+@dataclass(frozen=True)
+class EvidenceReport(Document):
+    """A bundle of evidence that its key has signed; `files` are in it, `folder` is where they were written, "" for
+    nowhere."""
+
+    kind: ClassVar[str] = "comply-verify"
+
+    made: str
+    server: str
+    files: tuple[str, ...]
+    folder: str
+
+
+@dataclass(frozen=True)
 class ErrorReport(Document):
     """A command that ended with an error, and did nothing that it does not tell of."""
 
@@ -389,5 +456,11 @@ DOCUMENTS: tuple[type[Document], ...] = (
     PolicyReport,
     AgentReport,
     AttemptReport,
+    FleetReport,
+    FleetHostsReport,
+    FleetHolesReport,
+    RulesReport,
+    RuleAnswerReport,
+    EvidenceReport,
     ErrorReport,
 )

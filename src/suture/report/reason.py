@@ -94,6 +94,7 @@ class Reason(StrEnum):
     POLICY_DELAY = "busy.policy-delay"
     POLICY_ASK = "busy.policy-asks"
     POLICY_FREEZE = "busy.policy-freeze"
+    POLICY_FLEET = "busy.policy-fleet"
     AGENT_HELD = "refused.held-after-failure"
     AGENT_REQUEST = "refused.agent-request"
     AGENT_DOWN = "missing.agent-service"
@@ -142,6 +143,8 @@ class Reason(StrEnum):
     FEED_TOO_LONG = "feed.too-long"
 
     FEED_UNREACHABLE = "missing.feed"
+    FLEET_UNREACHABLE = "missing.fleet"
+    FLEET_REFUSED = "refused.by-fleet"
 
     KILLED = "defect.worker-killed"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from types import ModuleType
 
-from suture.cli.agent import allow, apply_service, check, status
+from suture.cli.agent import allow, apply_service, check, enrol, status
 from suture.cli.agent import run as run_
 
 HELP = """\
@@ -23,6 +23,7 @@ ACTIONS: dict[str, ModuleType] = {
     "check": check,
     "status": status,
     "allow": allow,
+    "enrol": enrol,
     "run": run_,
     "apply-service": apply_service,
 }

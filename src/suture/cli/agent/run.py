@@ -5,9 +5,13 @@ from __future__ import annotations
 import argparse
 import time
 from functools import partial
+from typing import TYPE_CHECKING
 
 from suture.cli.agent import option
 from suture.error import ExitCode
+
+if TYPE_CHECKING:
+    from suture.agent.check_in import Fleet
 
 SUMMARY = "fetch, decide and ask: the part without rights"
 HELP = """\
@@ -38,9 +42,21 @@ def run(args: argparse.Namespace) -> int:
         partial(request.ask, args.socket, seconds=_APPLY_SECONDS),
         partial(register.allowed, args.kept),
         local_now,
+        fleet=_fleet(args),
     )
     while True:
         seconds = loop.look()
         if args.once:
             return ExitCode.OK
         time.sleep(seconds)
+
+
+def _fleet(args: argparse.Namespace) -> Fleet | None:
+    """None for a host that is in no fleet."""
+    from suture.agent import membership
+
+    if not membership.is_member(args.state):
+        return None
+    from suture.agent.check_in import Fleet
+
+    return Fleet(args.state, args.kept)

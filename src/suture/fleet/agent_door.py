@@ -1,0 +1,75 @@
+"""Where hosts come to: enrolment and check-in. Every answer is signed by the server."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Request, Response
+from starlette.concurrency import run_in_threadpool
+
+from suture.fleet.enrolment import enrol
+from suture.fleet.error import Forged, Malformed
+from suture.fleet.server import Server
+from suture.patch import strict_json
+from suture.report.check_in import (
+    CHECK_IN,
+    CHECK_IN_PATH,
+    ENROL,
+    ENROL_PATH,
+    SIGNATURE_HEADER,
+    CheckInAnswer,
+    EnrolmentAnswer,
+    EnrolmentRequest,
+    encoded,
+    to_sign,
+)
+from suture.report.encoding import NoDocument, of_type
+
+_MOST_ENROLMENT, _MOST_VALUES = 8192, 64
+
+
+def door(server: Server) -> APIRouter:
+    """The two ways in."""
+    router = APIRouter(include_in_schema=False)
+
+    def answer(message: EnrolmentAnswer | CheckInAnswer, what: str) -> Response:
+        data = encoded(message)
+        signature = server.key.sign(to_sign(f"{what}-answer", server.key.name, data)).hex()
+        return Response(data, media_type="application/json", headers={SIGNATURE_HEADER: signature})
+
+    def work_enrol(data: bytes, signature: bytes, address: str) -> Response:
+        server.enrolments.use(address)
+        asked = _enrolment(data)
+        with server.database.writing() as session:
+            row = enrol(session, asked, data, signature, address, server.now())
+        return answer(EnrolmentAnswer(row.id, server.key.name, server.settings.every_seconds), ENROL)
+
+    def work_check_in(data: bytes, signature: bytes, address: str) -> Response:
+        return answer(server.check_ins.take(data, signature, address, server.now()), CHECK_IN)
+
+    @router.post(ENROL_PATH)
+    async def enrol_(request: Request) -> Response:
+        return await run_in_threadpool(work_enrol, await request.body(), _signature(request), address_of(request))
+
+    @router.post(CHECK_IN_PATH)
+    async def check_in(request: Request) -> Response:
+        return await run_in_threadpool(work_check_in, await request.body(), _signature(request), address_of(request))
+
+    return router
+
+
+def address_of(request: Request) -> str:
+    """Where a request comes from, as the socket says."""
+    return request.client.host if request.client else ""
+
+
+def _signature(request: Request) -> bytes:
+    try:
+        return bytes.fromhex(request.headers.get(SIGNATURE_HEADER, ""))
+    except ValueError as problem:
+        raise Forged("its signature has no form", "update Suture on the host") from problem
+
+
+def _enrolment(data: bytes) -> EnrolmentRequest:
+    try:
+        return of_type(EnrolmentRequest, strict_json.loads(data, _MOST_ENROLMENT, _MOST_VALUES), "enrolment")
+    except (NoDocument, ValueError, UnicodeDecodeError) as problem:
+        raise Malformed(f"enrolment: {str(problem)[:200]}", "update Suture on the host") from problem

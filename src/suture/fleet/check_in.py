@@ -1,0 +1,199 @@
+"""A host checks in: most say that nothing has changed, which is answered from memory and written down with many
+others at once; a state that is new is taken into the database.
+
+A check-in counts once (its sequence rises), for a few minutes (its time), for one host (its key) and one server (what
+is signed names it)."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import bindparam, select, update
+from sqlalchemy.orm import Session
+
+from suture.fleet import audit, rollout_order
+from suture.fleet.database import Database
+from suture.fleet.enrolment import SKEW
+from suture.fleet.error import Forged, Malformed, Replayed
+from suture.fleet.record import record
+from suture.fleet.server_key import ServerKey, is_signed
+from suture.fleet.state import condensed
+from suture.fleet.table import HostRow, HostStateRow
+from suture.patch import strict_json
+from suture.report.check_in import CHECK_IN, MOST_BYTES, MOST_VALUES, CheckIn, CheckInAnswer, digest_of, to_sign
+from suture.report.document import AgentReport, ScanReport
+from suture.report.encoding import NoDocument, decode, of_type
+
+_REMEDY = "update Suture on the host"
+_MOST_OLD_BOOTS = 8
+_STALE = timedelta(seconds=10)  # of what is kept in memory, where several servers share a database
+
+
+@dataclass
+class Presence:
+    """What is kept in memory of a host."""
+
+    key: bytes
+    digest: str
+    boot_id: str
+    sequence: int
+    chosen: rollout_order.HostOrder
+    read: datetime
+
+
+class CheckIns:
+    """The hosts that check in at this server."""
+
+    def __init__(self, database: Database, key: ServerKey, every_seconds: int) -> None:
+        self._database, self._key, self._every = database, key, every_seconds
+        self._known: dict[str, Presence] = {}
+        self._seen: dict[str, tuple[int, datetime]] = {}
+        self._lock = threading.Lock()
+        self._generation = 0
+
+    def take(self, data: bytes, signature: bytes, address: str, now: datetime) -> CheckInAnswer:
+        """Raises `Forged`, `Malformed`, `Replayed`."""
+        said = _parsed(data)
+        known = self._presence(said.id, now)
+        if known is None or not is_signed(known.key, to_sign(CHECK_IN, self._key.name, data), signature):
+            raise Forged("check-in: no host of this fleet has signed it", "suture agent enrol")
+        _check_time(said, now)
+        with self._lock:
+            if said.sequence <= known.sequence:
+                raise Replayed(f"check-in: its number {said.sequence} has been", "check in again")
+            known.sequence = said.sequence
+        wants = False
+        if said.state is not None:
+            with self._database.writing() as session:
+                self._store(session, said, address, now)
+            self.forget(said.id)
+            known = self._presence(said.id, now) or known
+        elif said.digest != known.digest:
+            wants = True
+        if said.boot_id != known.boot_id:
+            with self._database.writing() as session:
+                self._boot(session, said, address, now)
+            self.forget(said.id)
+        with self._lock:
+            self._seen[said.id] = (said.sequence, now)
+        return CheckInAnswer(said.sequence, wants, known.chosen.chosen, known.chosen.taken_back, self._every)
+
+    def flush(self) -> int:
+        """Write down who was heard of; how many."""
+        with self._lock:
+            seen, self._seen = self._seen, {}
+        if seen:
+            statement = (
+                update(HostRow.__table__)  # type: ignore[arg-type]
+                .where(HostRow.__table__.c.id == bindparam("host"), HostRow.__table__.c.sequence < bindparam("number"))
+                .values(last_seen=bindparam("moment"), sequence=bindparam("number"))
+            )
+            rows = [{"host": h, "number": n, "moment": m} for h, (n, m) in sorted(seen.items())]
+            with self._database.writing() as session:
+                session.connection().execute(statement, rows)
+        return len(seen)
+
+    def forget(self, host: str | None = None) -> None:
+        """What is kept of a host, or of all, is read again."""
+        with self._lock:
+            for name in [host] if host else list(self._known):
+                known = self._known.get(name)
+                if known is not None:
+                    known.read = datetime.min.replace(tzinfo=known.read.tzinfo)
+
+    def _presence(self, host: str, now: datetime) -> Presence | None:
+        known = self._known.get(host)
+        if known is not None and now - known.read < _STALE:
+            return known
+        with self._database.reading() as session:
+            row = session.get(HostRow, host)
+            if row is None or row.withdrawn is not None:
+                self._known.pop(host, None)
+                return None
+            digest = "" if row.away_since else row.digest  # who was away says all again
+            orders = rollout_order.for_host(session, host)
+        with self._lock:
+            last = self._known[host].sequence if host in self._known else 0
+            found = Presence(row.key, digest, row.boot_id, max(last, row.sequence), orders, now)
+            self._known[host] = found
+        return found
+
+    def _store(self, session: Session, said: CheckIn, address: str, now: datetime) -> None:
+        row = session.get(HostRow, said.id, with_for_update=True)
+        if row is None or row.withdrawn is not None:
+            raise Forged("check-in: the host is not in the fleet any more", "suture agent enrol")
+        report, scan = _documents(said)
+        if said.state is None or digest_of(said.state, said.scan) != said.digest:
+            raise Malformed("check-in: the state is not that of its digest", _REMEDY)
+        kept = session.get(HostStateRow, said.id)
+        if kept is None:
+            kept = HostStateRow(host=said.id, agent={}, scan=None)
+            session.add(kept)
+        kept.agent, kept.scan = dict(said.state), dict(said.scan) if said.scan else None
+        row.name, row.machine = report.host.name[:255], report.host.id[:64]
+        row.kernel, row.problems = report.host.kernel.line()[:255], len(report.problems)
+        row.digest, row.state_time, row.address, row.last_seen = said.digest, now, address[:64], now
+        row.away_since = None
+        record(session, row, condensed(report, scan), now)
+
+    def _boot(self, session: Session, said: CheckIn, address: str, now: datetime) -> None:
+        """A host that was started again has a new number for it. One that comes back to an old number is two."""
+        row = session.get(HostRow, said.id, with_for_update=True)
+        if row is None:
+            return
+        if said.boot_id in row.old_boots:
+            if row.clone_since is None:
+                row.clone_since = now
+                where = f"at {row.address} and {address}" if row.address != address else f"both at {address}"
+                audit.note(session, f"host {row.id}", "cloned", row.name, f"two machines report with its key, {where}")
+        else:
+            row.old_boots = [*row.old_boots, row.boot_id][-_MOST_OLD_BOOTS:] if row.boot_id else row.old_boots
+        if row.clone_since is None or said.boot_id not in row.old_boots:
+            row.boot_id = said.boot_id[:64]
+
+
+def _parsed(data: bytes) -> CheckIn:
+    try:
+        read = strict_json.loads(data, MOST_BYTES, MOST_VALUES)
+        return of_type(CheckIn, read, "check-in")
+    except (NoDocument, ValueError, UnicodeDecodeError) as problem:
+        raise Malformed(f"check-in: {str(problem)[:200]}", _REMEDY) from problem
+
+
+def _check_time(said: CheckIn, now: datetime) -> None:
+    try:
+        sent = datetime.fromisoformat(said.time)
+    except ValueError as problem:
+        raise Malformed("check-in: its time has no form", _REMEDY) from problem
+    if sent.tzinfo is None or abs(sent - now) > SKEW:
+        raise Replayed(f"check-in: it is from {said.time[:40]}", "set the host's clock")
+
+
+def _documents(said: CheckIn) -> tuple[AgentReport, ScanReport | None]:
+    try:
+        report = decode(_plain(said.state))
+        scan = decode(_plain(said.scan)) if said.scan is not None else None
+    except NoDocument as problem:
+        raise Malformed(f"check-in: {str(problem)[:200]}", _REMEDY) from problem
+    if not isinstance(report, AgentReport) or not (scan is None or isinstance(scan, ScanReport)):
+        raise Malformed("check-in: the state is of another kind", _REMEDY)
+    return report, scan
+
+
+def _plain(value: Mapping[str, Any] | None) -> Any:
+    return dict(value) if value is not None else None
+
+
+def hosts_away(session: Session, now: datetime, after: timedelta) -> list[HostRow]:
+    """Hosts that were not heard of for that long and are not yet said to be away."""
+    return list(
+        session.scalars(
+            select(HostRow)
+            .where(HostRow.last_seen < now - after, HostRow.away_since.is_(None), HostRow.withdrawn.is_(None))
+            .limit(1000)
+        )
+    )

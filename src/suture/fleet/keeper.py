@@ -1,0 +1,51 @@
+"""What the server does by itself, again and again: who was heard of is written down, who is away becomes unknown."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+from suture.fleet import audit
+from suture.fleet.check_in import CheckIns, hosts_away
+from suture.fleet.database import Database
+from suture.fleet.record import lose
+
+
+def sweep(database: Database, now: datetime, after: timedelta) -> int:
+    """Hosts that were not heard of for `after` are away since they were last; how many."""
+    with database.writing() as session:
+        rows = hosts_away(session, now, after)
+        for row in rows:
+            row.away_since = row.last_seen
+            lose(session, row, row.last_seen)
+            audit.note(session, f"host {row.id}", "away", row.name, f"last heard of {row.last_seen.isoformat()}")
+    return len(rows)
+
+
+class Keeper:
+    """A thread that does it until it is ended."""
+
+    def __init__(self, check_ins: CheckIns, chores: tuple[Callable[[], object], ...], every: float = 1.0) -> None:
+        self._check_ins, self._chores, self._every = check_ins, chores, every
+        self._end = threading.Event()
+        self._thread = threading.Thread(target=self._work, daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._end.set()
+        self._thread.join()
+        self._check_ins.flush()
+
+    def _work(self) -> None:
+        while not self._end.wait(self._every):
+            self._check_ins.flush()
+            for chore in self._chores:
+                chore()
+
+
+def sweeping(database: Database, after: timedelta) -> Callable[[], object]:
+    """The sweep as a chore."""
+    return lambda: sweep(database, datetime.now(UTC), after)

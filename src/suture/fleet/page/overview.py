@@ -1,0 +1,34 @@
+"""The first page: what is open now, which deadlines run out next, what runs."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Request, Response
+
+from suture.fleet import deadline, hole, host
+from suture.fleet.listing import ListWish
+from suture.fleet.page.frame import PageFrame
+
+_MOST = 8
+
+
+def pages(frame: PageFrame) -> APIRouter:
+    """`/`."""
+    router = APIRouter(include_in_schema=False)
+
+    @router.get("/")
+    def page(request: Request) -> Response:
+        visit = frame.visit(request)
+        rule = frame.server.rule()
+        with frame.reading() as session:
+            return frame.page(
+                visit,
+                "overview.html",
+                counts=host.counts(session, visit.visitor),
+                totals=hole.totals(session, visit.visitor),
+                worst=hole.holes(session, visit.visitor, ListWish.of(size=_MOST), "open"),
+                deadlines=deadline.running(session, visit.visitor, rule, visit.now)[:_MOST],
+                rule=rule,
+                sources=hole.sources(session),
+            )
+
+    return router
