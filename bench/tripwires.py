@@ -156,6 +156,7 @@ def _calls(folder: Path, rounds: int, blocks: int) -> dict[str, list[float]]:
     for _ in range(rounds):
         for state, patch in zip(found, (None, plain, wired), strict=True):
             with started([tree / "calls"], talks=True) as target:
+                _blocks(target, 1, 4)  # it runs by then
                 if patch is not None:
                     apply(target.pid, patch)
                 found[state] += _blocks(target, blocks, 4 if patch is None else 6)

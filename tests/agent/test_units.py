@@ -13,7 +13,12 @@ import suture
 from suture.cli.main import build_parser
 
 UNITS = sorted((Path(suture.__file__).parent / "agent/units").glob("*.service"))
-MOST_EXPOSED = {"suture-agent.service": 1.9, "suture-agent-apply.service": 5.0}  # of 10, by systemd-analyze security
+MOST_EXPOSED = {
+    "suture-agent.service": 1.9,
+    "suture-agent-apply.service": 5.0,
+    "suture-attempts.service": 4.0,
+    "suture-notify.service": 1.9,
+}  # of 10, by systemd-analyze security
 
 
 def settings(unit: Path) -> dict[str, str]:
@@ -56,4 +61,6 @@ def test_the_part_that_runs_as_root_has_no_network_and_the_other_no_capability()
     assert shutil.which("systemd-analyze"), "apt-get install systemd"
     by_name = {u.name: settings(u) for u in UNITS}
     assert by_name["suture-agent-apply.service"]["PrivateNetwork"] == "yes"
+    assert by_name["suture-attempts.service"]["PrivateNetwork"] == "yes"
     assert by_name["suture-agent.service"]["CapabilityBoundingSet"] == ""
+    assert by_name["suture-notify.service"]["CapabilityBoundingSet"] == ""

@@ -47,10 +47,12 @@ def server(tree: Tree) -> Iterator[Server]:
 
 
 @contextmanager
-def watching(*options: str) -> Iterator[subprocess.Popen[str]]:
-    command = [str(SUTURE), "watch-attempts", "--every", "0.2", *options]
+def watching(server: Server, *options: str) -> Iterator[subprocess.Popen[str]]:
+    """The command, from its first look on."""
+    command = [str(SUTURE), "watch-attempts", str(server.pid), "--every", "0.2", *options]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
+        assert process.stderr is not None and process.stderr.readline() == "watching 1 processes that have tripwires\n"
         yield process
     finally:
         process.kill()
@@ -72,8 +74,7 @@ def counted(pid: int) -> dict[tuple[str, int], int]:
 
 def test_an_attempt_is_an_event_within_a_second(tree: Tree, server: Server) -> None:
     identity = put(tree, server, LIMIT)
-    with watching("--json") as watch:
-        time.sleep(1)
+    with watching(server, "--json") as watch:
         assert server.ask("p 5") == 5 and server.ask("p -1") == -1  # harmless, and rejected before the fix
         asked = time.monotonic()
         assert server.ask("p 65") == -1
@@ -88,8 +89,7 @@ def test_an_attempt_is_an_event_within_a_second(tree: Tree, server: Server) -> N
 
 def test_a_flood_is_told_together(tree: Tree, server: Server) -> None:
     put(tree, server, LIMIT)
-    with watching("--json", "--apart", "1.5", "--seconds", "4") as watch:
-        time.sleep(1)
+    with watching(server, "--json", "--apart", "1.5", "--seconds", "4") as watch:
         for _ in range(500):
             server.ask("p 99")
         events = [json.loads(line) for line in watch.communicate(timeout=30)[0].splitlines()]
@@ -113,8 +113,7 @@ def test_each_process_counts_for_itself_after_a_fork(tree: Tree, server: Server)
 def test_what_was_counted_stays_when_a_patch_is_replaced(tree: Tree, server: Server) -> None:
     first = put(tree, server, LIMIT)
     server.ask("p 65")
-    with watching("--json", "--apart", "0") as watch:
-        time.sleep(1)
+    with watching(server, "--json", "--apart", "0") as watch:
         second = put(tree, server, LIMIT, BOUND, options=("--replace",))
         server.ask("p 66")
         assert watch.stdout is not None
@@ -125,8 +124,7 @@ def test_what_was_counted_stays_when_a_patch_is_replaced(tree: Tree, server: Ser
 
 def test_an_event_is_one_line_for_people(tree: Tree, server: Server) -> None:
     put(tree, server, LIMIT)
-    with watching() as watch:
-        time.sleep(1)
+    with watching(server) as watch:
         server.ask("p 65")
         assert watch.stdout is not None
         line = watch.stdout.readline()
@@ -138,8 +136,7 @@ def test_an_event_is_one_line_for_people(tree: Tree, server: Server) -> None:
 
 def test_a_process_that_executes_another_program_is_let_go(tree: Tree, server: Server, tmp_path: Path) -> None:
     put(tree, server, LIMIT)
-    with watching("--json", "--seconds", "2") as watch:
-        time.sleep(0.5)
+    with watching(server, "--json", "--seconds", "2") as watch:
         server.process.kill()
         assert watch.communicate(timeout=30)[0] == ""
         assert watch.returncode == 0

@@ -22,6 +22,8 @@ INSTEAD = {
     "agent/standing.py": PROCESS + "tests/agent/test_whole.py",
     "cli/agent/allow.py": COMMAND + "tests/agent/test_whole.py",
     "cli/agent/apply_service.py": COMMAND + "tests/agent/test_whole.py",
+    "cli/agent/attempts.py": COMMAND + "tests/agent/test_attempts.py",
+    "cli/agent/notify.py": COMMAND + "tests/agent/test_attempts.py",
     "cli/agent/check.py": COMMAND + "tests/cli/test_agent.py",
     "cli/agent/option.py": COMMAND + "tests/agent/test_whole.py",
     "cli/agent/run.py": COMMAND + "tests/agent/test_whole.py",

@@ -37,6 +37,7 @@ EXIT_CODES = (ExitCode.OK, ExitCode.USAGE)
 def arguments(parser: argparse.ArgumentParser) -> None:
     from suture.host.attempts import APART_SECONDS, MOST_EVENTS
 
+    parser.add_argument("pid", type=number.pid, nargs="*", help="processes (default: all)")
     parser.add_argument("--seconds", type=number.seconds, metavar="SECONDS", help="end by itself after so long")
     parser.add_argument(
         "--every", type=number.seconds, default=1.0, metavar="SECONDS", help="time between two looks (default: 1)"
@@ -66,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
         ended.append(sig)
 
     before = {sig: signal.signal(sig, end) for sig in (signal.SIGINT, signal.SIGTERM)}
-    attempts = Attempts(args.apart, args.most)
+    attempts = Attempts(args.apart, args.most, args.pid)
     begun = time.monotonic()
     until = begun + args.seconds if args.seconds else None
     try:
@@ -74,7 +75,7 @@ def run(args: argparse.Namespace) -> int:
         while not ended and (until is None or time.monotonic() < until):
             for event in attempts.look():
                 _print(event, args.json)
-            if not number_of_looks and not args.json:
+            if not number_of_looks:
                 print(f"watching {attempts.processes} processes that have tripwires", file=sys.stderr, flush=True)
             number_of_looks += 1
             rest = begun + number_of_looks * args.every - time.monotonic()

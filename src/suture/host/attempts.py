@@ -9,7 +9,7 @@ every few seconds.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 
@@ -53,11 +53,17 @@ class _Fact:
 
 class Attempts:
     """What was counted when it was looked at last. What had been counted before the first look is no event: `suture
-    status` shows it. At most one event in `apart` seconds for a program and a tripwire, and `most` events a minute."""
+    status` shows it. At most one event in `apart` seconds for a program and a tripwire, and `most` events a minute.
+    `only` are the processes that are looked at, all without any."""
 
     def __init__(
-        self, apart: float = APART_SECONDS, most: int = MOST_EVENTS, clock: Callable[[], float] = time.monotonic
+        self,
+        apart: float = APART_SECONDS,
+        most: int = MOST_EVENTS,
+        only: Collection[int] = (),
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._only = frozenset(only)
         self._clock = clock
         self._watched: dict[int, _Watched] = {}
         self._bare: set[int] = set()
@@ -74,6 +80,8 @@ class Attempts:
         """What was tried since the last look, as far as it may be told by now."""
         moment = self._clock()
         listed = set(list_processes())
+        if self._only:
+            listed &= self._only
         self._find(listed, moment)
         for answer in each(sorted(self._watched), self._count):
             if answer.result is None:

@@ -156,6 +156,8 @@ class Wiring:
 
     def _compiled(self, candidates: Sequence[_Candidate]) -> list[UnitChange] | _Unlike:
         """The changes with counters in their new code; or why the compiler makes something else of them."""
+        if not candidates:
+            return list(self.changes)
         texts = {}
         for path in sorted({c.path for c in candidates}):
             text = self.facts.post.read(path)

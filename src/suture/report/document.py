@@ -349,6 +349,11 @@ class AttemptReport(OfHost):
 
     @property
     def line(self) -> str:
+        """The event in one line with its time."""
+        return f"{self.time} {self.text}"
+
+    @property
+    def text(self) -> str:
         """The event in one line, for people and journals."""
         one, wire = self.process, self.wire
         more = f" and {self.processes - 1} more" if self.processes > 1 else ""
@@ -356,7 +361,7 @@ class AttemptReport(OfHost):
             f" {name} {value}" for name, value in (("unit", one.unit), ("container", one.container)) if value
         )
         return (
-            f"{self.time} {self.count} attempt{'s' * (self.count != 1)}: {', '.join(wire.cves) or 'no CVE'} "
+            f"{self.count} attempt{'s' * (self.count != 1)}: {', '.join(wire.cves) or 'no CVE'} "
             f"pid {one.pid}{more} {one.program or one.command} user {self.user or self.uid}{where} "
             f"{wire.binary} {wire.file}:{wire.line} {wire.function}: {wire.condition}"
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from types import ModuleType
 
-from suture.cli.agent import allow, apply_service, check, enrol, status
+from suture.cli.agent import allow, apply_service, attempts, check, enrol, notify, status
 from suture.cli.agent import run as run_
 
 HELP = """\
@@ -26,6 +26,8 @@ ACTIONS: dict[str, ModuleType] = {
     "enrol": enrol,
     "run": run_,
     "apply-service": apply_service,
+    "attempts": attempts,
+    "notify": notify,
 }
 
 

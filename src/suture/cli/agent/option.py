@@ -9,6 +9,7 @@ from suture.agent.policy import DEFAULT as POLICY
 
 STATE = Path("/var/lib/suture/agent")
 KEPT = Path("/var/lib/suture/agent-apply")
+ATTEMPTS = Path("/run/suture-attempts")
 SOCKET = Path("/run/suture-agent/socket")
 
 
@@ -25,6 +26,12 @@ def add_state(parser: argparse.ArgumentParser) -> None:
 def add_kept(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--kept", type=Path, default=KEPT, metavar="DIR", help=f"what `apply-service` keeps (default: {KEPT})"
+    )
+
+
+def add_attempts(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--log", type=Path, default=ATTEMPTS, metavar="DIR", help=f"where events are written (default: {ATTEMPTS})"
     )
 
 
