@@ -32,7 +32,7 @@ from fix import Fix, load_fixes  # noqa: E402
 from row import Declined, suture  # noqa: E402
 from subject import Files, NoAnswer, Subject, compile_trigger, fetch, mappings  # noqa: E402
 
-DOCUMENT = ROOT / "docs/results/tripwires.md"
+DOCUMENT = ROOT / "docs" / "results" / "tripwires.md"
 _ANSWER = """\
 #include "work.h"
 __attribute__((noipa)) long answer(long x)

@@ -1,4 +1,4 @@
-"""docs/results/tripwires.md from the raw numbers of `bench/tripwires`."""
+"""The page of tripwires from the raw numbers of `bench/tripwires`."""
 
 from __future__ import annotations
 
