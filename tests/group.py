@@ -5,7 +5,19 @@ from __future__ import annotations
 from pathlib import PurePosixPath
 
 ALONE = frozenset(
-    {"agent", "cli", "fuzz", "host", "kernel", "live", "machine", "making/test_copies.py", "process", "trial"}
+    {
+        "agent",
+        "cli",
+        "fuzz",
+        "host",
+        "kernel",
+        "live",
+        "machine",
+        "making/test_copies.py",
+        "packaging",
+        "process",
+        "trial",
+    }
 )
 """Folders and files whose tests look at all processes, change what a machine has one of, or measure: one group
 together."""

@@ -9,7 +9,9 @@ from tests.group import ALONE, group_of
 
 TESTS = Path(__file__).resolve().parents[1]
 LOOKS_AT_ALL = re.compile(
-    r"^\s*from suture\.(process\.(everywhere|see\.(scan|find|population))|host\.(scan|status)) ", re.M
+    r"^\s*from suture\.(process\.(everywhere|see\.(scan|find|population))|"
+    r"host\.(attempts|inventory|processes|scan|status)) ",
+    re.M,
 )
 
 
