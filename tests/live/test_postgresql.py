@@ -20,7 +20,8 @@ def data(short_run: Callable[..., tuple[dict[str, Any], Path]]) -> dict[str, Any
 def test_no_transaction_fails_and_no_client_is_cut_off(data: dict[str, Any]) -> None:
     assert data["faults"] == []
     assert data["transactions"] > 300
-    assert all(phase["count"] > 50 for phase in data["latency"].values())
+    counts = {name: phase["count"] for name, phase in data["latency"].items()}
+    assert min(counts.values()) > 50, counts
 
 
 def test_every_process_of_the_cluster_changes_each_time(data: dict[str, Any]) -> None:
