@@ -33,6 +33,7 @@ _HERE = Path(__file__).resolve().parent
 FIRST = "row-security-plan"
 WHOLE = ("oidvector-dimensions", "row-security-plan")
 _SCALE = 10
+_LOG_SECONDS = 120.0
 COLUMNS = ("phase", "transactions", "per second", "p50, ms", "p99, ms", "max, ms")
 
 
@@ -108,7 +109,7 @@ def _measure(server: Server, first: Path, whole: Path, args: argparse.Namespace)
     changes.append(_change("revert", ["revert", str(whole)]))
     _phase(marks, "after", lambda: time.sleep(args.seconds))
     said = server.log()  # before clients are cut off by our own ending of the load
-    faults, transactions = load.end()
+    faults, transactions = load.end(marks["after"][1])
     faults += [f"{c['what']}: {f}" for c in changes for f in c["left_out"]]
     if "not a valid oidvector" not in inherited:
         faults.append(f"a later connection does not have the patch: {inherited}")
@@ -144,9 +145,11 @@ class _Load:
             server.command("pgbench", *words), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         )
 
-    def end(self) -> tuple[list[str], list[tuple[float, float]]]:
-        """Stop; what went wrong, and (end in seconds since the epoch, milliseconds) of each transaction."""
+    def end(self, until: float) -> tuple[list[str], list[tuple[float, float]]]:
+        """Stop once the log has all that ended before `until` (seconds since the epoch); what went wrong, and (end in
+        seconds since the epoch, milliseconds) of each transaction."""
         faults = []
+        self._wait_for_log(until)
         if self._process.poll() is not None:
             faults.append(f"pgbench ended by itself: {self._process.communicate()[0][-1000:]}")
         else:
@@ -157,15 +160,25 @@ class _Load:
             said = self._process.communicate()[0]
             if "aborted" in said or "ERROR" in said:
                 faults.append(f"pgbench: {said[-1000:]}")
-        rows = []
+        return faults, sorted(row for log in self._logs() for row in log)
+
+    def _wait_for_log(self, until: float) -> None:
+        """Each thread of pgbench writes its log in blocks of 4 KiB, and what it has not written ends with it."""
+        limit = time.monotonic() + _LOG_SECONDS
+        while self._process.poll() is None and not all(log and log[-1][0] >= until for log in self._logs()):
+            if time.monotonic() > limit:
+                raise NotMeasured(f"the log of pgbench was {_LOG_SECONDS:.0f} seconds behind")
+            time.sleep(0.5)
+
+    def _logs(self) -> list[list[tuple[float, float]]]:
+        """The transactions of each thread, as far as they are written."""
+        found = []
         for path in self._folder.glob("latency.*"):
             # client, transaction, microseconds, script, seconds, microseconds of the end (pgbench(1)); the last line
             # may be cut
-            for line in path.read_text().splitlines()[:-1]:
-                fields = line.split()
-                if len(fields) >= 6:
-                    rows.append((int(fields[4]) + int(fields[5]) / 1e6, int(fields[2]) / 1000))
-        return faults, sorted(rows)
+            lines = [line.split() for line in path.read_text().splitlines()[:-1]]
+            found.append([(int(x[4]) + int(x[5]) / 1e6, int(x[2]) / 1000) for x in lines if len(x) >= 6])
+        return found
 
 
 def _phase(marks: dict[str, tuple[float, float]], name: str, work: Callable[[], None]) -> None:
