@@ -17,7 +17,7 @@ from suture.error import ExitCode, SutureError
 from suture.fleet.agent_door import door
 from suture.fleet.error import FleetRefusal
 from suture.fleet.guard import App, RequestGuard
-from suture.fleet.keeper import Keeper, sweeping
+from suture.fleet.keeper import Keeper, stepping, sweeping
 from suture.fleet.page import PAGES
 from suture.fleet.page.frame import NeedsLogin, PageFrame
 from suture.fleet.server import Server
@@ -30,7 +30,8 @@ def create_app(server: Server) -> App:
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        keeper = Keeper(server.check_ins, (sweeping(server.database, server.settings.away_after),))
+        away = sweeping(server.database, server.settings.away_after)
+        keeper = Keeper(server.check_ins, (away, stepping(server.database, server.check_ins)))
         keeper.start()
         yield
         keeper.stop()

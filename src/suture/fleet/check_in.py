@@ -115,7 +115,7 @@ class CheckIns:
                 self._known.pop(host, None)
                 return None
             digest = "" if row.away_since else row.digest  # who was away says all again
-            orders = rollout_order.for_host(session, host)
+            orders = rollout_order.for_host(session, row)
         with self._lock:
             last = self._known[host].sequence if host in self._known else 0
             found = Presence(row.key, digest, row.boot_id, max(last, row.sequence), orders, now)

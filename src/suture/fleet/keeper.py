@@ -1,15 +1,20 @@
-"""What the server does by itself, again and again: who was heard of is written down, who is away becomes unknown."""
+"""What the server does by itself, again and again: who was heard of is written down, who is away becomes unknown,
+rollouts move on. Each is a transaction that looks at how things stand, so a server may end at any moment, and several
+do the same as one."""
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
-from suture.fleet import audit
+from suture.fleet import audit, rollout
 from suture.fleet.check_in import CheckIns, hosts_away
 from suture.fleet.database import Database
 from suture.fleet.record import lose
+
+_LOG = logging.getLogger("suture.fleet")
 
 
 def sweep(database: Database, now: datetime, after: timedelta) -> int:
@@ -41,9 +46,25 @@ class Keeper:
 
     def _work(self) -> None:
         while not self._end.wait(self._every):
-            self._check_ins.flush()
-            for chore in self._chores:
-                chore()
+            for chore in (self._check_ins.flush, *self._chores):
+                try:
+                    chore()
+                except Exception:  # a database that is away comes back; nothing that was not done is lost
+                    _LOG.exception("a chore of the server failed; it is done again")
+
+
+def stepping(database: Database, check_ins: CheckIns) -> Callable[[], object]:
+    """Rollouts move on, as a chore."""
+
+    def step() -> None:
+        with database.reading() as session:
+            busy = rollout.any_runs(session)
+        if busy:
+            with database.writing() as session:
+                rollout.step_all(session, datetime.now(UTC))
+            check_ins.forget()
+
+    return step
 
 
 def sweeping(database: Database, after: timedelta) -> Callable[[], object]:

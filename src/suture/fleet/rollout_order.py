@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
+from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from suture.fleet.table import PatchRow, RolloutHostRow, RolloutRow
+from suture.fleet.table import HostRow, PatchRow, RolloutHostRow, RolloutRow
 from suture.report.feed import OfferState
+from suture.report.fleet import RolloutStatus
 
 
 class HostTurn(Enum):
@@ -29,15 +32,26 @@ class HostOrder:
     taken_back: tuple[str, ...] = ()
 
 
-def for_host(session: Session, host: str) -> HostOrder:
-    """What a host is told now. A patch that the feed has withdrawn is never among the chosen; what is taken back in one
-    rollout is not let in by another."""
-    rows = session.execute(
-        select(RolloutRow.patch, RolloutHostRow.state, PatchRow.state)
-        .join(RolloutRow, RolloutRow.id == RolloutHostRow.rollout)
+def for_host(session: Session, host: HostRow) -> HostOrder:
+    """What a host is told now. The last rollout of a patch counts. Where it is done, the patch is for every host of the
+    groups that it was for, those that came later too. A patch that the feed has withdrawn is never among the chosen."""
+    rows: Sequence[Any] = session.execute(
+        select(RolloutRow.patch, RolloutRow.status, RolloutRow.plan, RolloutHostRow.state, PatchRow.state)
         .join(PatchRow, PatchRow.id == RolloutRow.patch)
-        .where(RolloutHostRow.host == host)
+        .outerjoin(RolloutHostRow, (RolloutHostRow.rollout == RolloutRow.id) & (RolloutHostRow.host == host.id))
+        .order_by(RolloutRow.id)
     ).all()
-    back = {patch for patch, turn, _ in rows if turn == HostTurn.TAKEN_BACK.value}
-    chosen = {p for p, t, s in rows if t == HostTurn.CHOSEN.value and s == OfferState.OFFERED.value} - back
+    chosen: set[str] = set()
+    back: set[str] = set()
+    for patch, status, plan, turn, state in rows:
+        groups = plan.get("groups") or [host.group]
+        is_for_all = status == RolloutStatus.DONE.value and host.group in groups
+        if turn is None and not is_for_all:
+            continue
+        chosen.discard(patch)
+        back.discard(patch)
+        if turn == HostTurn.TAKEN_BACK.value:
+            back.add(patch)
+        elif (turn == HostTurn.CHOSEN.value or is_for_all) and state == OfferState.OFFERED.value:
+            chosen.add(patch)
     return HostOrder(tuple(sorted(chosen)), tuple(sorted(back)))

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from fastapi import APIRouter
 
-from suture.fleet.page import account, audit, deadline, hole, host, login, overview
+from suture.fleet.page import account, audit, deadline, hole, host, login, overview, rollout
 from suture.fleet.page.frame import PageFrame
 
 PAGES: tuple[Callable[[PageFrame], APIRouter], ...] = (
@@ -15,6 +15,7 @@ PAGES: tuple[Callable[[PageFrame], APIRouter], ...] = (
     overview.pages,
     hole.pages,
     host.pages,
+    rollout.pages,
     deadline.pages,
     audit.pages,
     account.pages,

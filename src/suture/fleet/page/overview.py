@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Request, Response
 
-from suture.fleet import deadline, hole, host
+from suture.fleet import deadline, hole, host, rollout
 from suture.fleet.listing import ListWish
 from suture.fleet.page.frame import PageFrame
 
@@ -29,6 +29,7 @@ def pages(frame: PageFrame) -> APIRouter:
                 deadlines=deadline.running(session, visit.visitor, rule, visit.now)[:_MOST],
                 rule=rule,
                 sources=hole.sources(session),
+                rollouts=rollout.running(session, visit.visitor),
             )
 
     return router
