@@ -98,3 +98,67 @@ long f(long x) { static long n = 4; if (x > 100) { static long n = 70; n += x; r
     target.ask("f", 50)
     target.apply(patch)
     assert [target.ask("f", n) for n in (0, 101, 0)] == [50, 171, 50]
+
+
+PARTS = """
+#include <string.h>
+static long twice(long x) { return x * 2; }
+static long thrice(long x) { return x * 3; }
+static long (*chosen)(long) = twice;
+static struct { long low, high; char name[8]; } range = {1, 9, "old"};
+static struct ops { long (*call)(long); long add; } ops = {twice, 100};
+static long counts[3] = {7, 8, 9};
+long choose(long x) { chosen = x ? thrice : twice; return x; }
+long set_range(long x) { range.low = x; range.high = x * 2; strcpy(range.name, "new"); return x; }
+long set_ops(long x) { ops.call = thrice; ops.add = x; return x; }
+long set_count(long x) { counts[1] = x; return x; }
+long all(long x) {
+  return chosen(x) + range.high * 100 + range.low + ops.call(x) + ops.add + counts[1] + (range.name[0] == 'n');
+}
+"""
+
+
+@pytest.mark.parametrize("level", ["-O1", "-O2", "-O3", "-Os"])
+def test_members_elements_and_pointers_to_functions_keep_what_the_process_has_stored(package: Any, level: str) -> None:
+    fixed = (
+        PARTS.replace("chosen = x ? thrice : twice; return x;", "return -1;")
+        .replace('range.high = x * 2; strcpy(range.name, "new"); return x;', "return -2;")
+        .replace("ops.call = thrice; ops.add = x; return x;", "return -3;")
+        .replace("counts[1] = x; return x;", "return -4;")
+        .replace("return chosen(x) +", "return 1000000 + chosen(x) +")
+    )
+    setters = ("choose", "set_range", "set_ops", "set_count")
+    made = package(PARTS, fixed, " ".join([*setters, "all"]), cflags=(level, "-fno-inline-functions-called-once"))
+    patch = made.patch()
+    target = made.start()
+    for name, value in zip(setters, (1, 50, 70, 80), strict=True):
+        target.ask(name, value)
+    before = target.ask("all", 4)
+    assert before == 12 + 10000 + 50 + 12 + 70 + 80 + 1
+    target.apply(patch)
+    assert target.ask("all", 4) == before + 1000000
+    assert [target.ask(n, 5) for n in setters] == [-1, -2, -3, -4]
+    assert target.ask("all", 4) == before + 1000000 - 45  # range.low is still written
+    target.revert(patch)
+    assert target.ask("all", 4) == before - 45
+
+
+def test_a_static_local_of_a_cxx_function_and_a_member_keep_what_they_hold(package: Any) -> None:
+    source = {
+        "a.cc": """
+struct Level { static long &at() { static long value = 6; return value; } };
+namespace { long hidden = 5; }
+extern "C" long put(long x) { hidden = x; Level::at() = x; return x; }
+extern "C" long get(long x) { static long calls = 1; calls += x; return hidden * 1000 + calls * 100 + Level::at(); }
+"""
+    }
+    fixed = source["a.cc"].replace("hidden = x; Level", "Level").replace("calls += x;", "").replace("* 1000", "* 10000")
+    made = package(source, {"a.cc": fixed}, "put get")
+    patch = made.patch()
+    target = made.start()
+    target.ask("put", 3)
+    assert target.ask("get", 2) == 3303
+    target.apply(patch)
+    assert target.ask("get", 2) == 30303
+    target.ask("put", 4)
+    assert target.ask("get", 2) == 30304
