@@ -26,7 +26,8 @@ _NEEDED = ("libssl-dev", "libffi-dev", "zlib1g-dev", "libbz2-dev", "liblzma-dev"
 _LEFT_OUT = (
     "test", "idlelib", "lib2to3", "tkinter", "turtledemo", "turtle.py", "ensurepip", "venv", "distutils",
     "pydoc_data", "pydoc.py", "config-3.11*", "*/test", "*/tests", "unittest", "doctest.py", "sqlite3",
-    "lib-dynload/_ctypes_test*", "lib-dynload/_test*", "lib-dynload/xxlimited*",
+    "xmlrpc", "wsgiref", "curses", "dbm", "msilib", "crypt.py", "lib-dynload/_crypt*", "lib-dynload/nis*",
+    "lib-dynload/_curses*", "lib-dynload/_dbm*", "lib-dynload/_gdbm*", "lib-dynload/_ctypes_test*", "lib-dynload/_test*", "lib-dynload/xxlimited*",
 )  # fmt: skip
 _SCRIPT = r"""
 cp --recursive --no-preserve=ownership /source /tmp/python && cd /tmp/python
@@ -41,6 +42,7 @@ rm --recursive --force include share lib/pkgconfig
 find bin -mindepth 1 ! -name python3.11 -delete
 cd lib/python3.11
 rm --recursive --force {left_out}
+find . -name '*.py' -exec sed -i '1s/^#!.*/#/' {{}} +
 find /tmp/tree -name __pycache__ -prune -exec rm --recursive {{}} +
 find /tmp/tree -type f \( -name '*.so' -o -name python3.11 \) -exec chmod 755 {{}} + -exec strip --strip-unneeded {{}} +
 {command} -I -S -c 'import bz2, ctypes, hashlib, json, lzma, select, socket, ssl, tomllib, zlib' \

@@ -21,6 +21,8 @@ HERE = Path(__file__).resolve().parent
 LOCK = HERE / "wheels.txt"
 EXTRA = "feed"
 _HEAD = "# Written by `python packaging/wheels.py`; pyproject.toml has the pins.\n"
+# what is for installers alone, and what lies in a wheel by chance
+_LEFT_OUT = re.compile(r"\.dist-info/(RECORD|WHEEL|REQUESTED|INSTALLER)$|\.data/|/\.git|\.sh$")
 # glibc 2.28 is older than that of any release that there is a package for (PEP 600)
 _KIND = [
     "--only-binary=:all:", "--python-version=3.11", "--implementation=cp", "--abi=cp311", "--abi=abi3", "--abi=none",
@@ -51,7 +53,7 @@ def unpack(wheel: Path, folder: Path) -> None:
     them."""
     with zipfile.ZipFile(wheel) as packed:
         for name in sorted(packed.namelist()):
-            if name.endswith("/") or re.search(r"\.dist-info/(RECORD|WHEEL|REQUESTED|INSTALLER)$|\.data/", name):
+            if name.endswith("/") or _LEFT_OUT.search(name):
                 continue
             place = folder / name
             if not place.resolve().is_relative_to(folder.resolve()):

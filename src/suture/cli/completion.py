@@ -176,7 +176,7 @@ def _single(text: str) -> str:
 _FISH = """\
 {head}
 function __suture_words
-    string match --invert -- '-*' (commandline --tokenize --current-process --cut-at-cursor)[2..-1]
+    string match -v -- '-*' (commandline --tokenize --current-process --cut-at-cursor)[2..-1]
 end
 function __suture_at
     set -l words (__suture_words)
@@ -185,7 +185,7 @@ end
 function __suture_just
     test "$(__suture_words)" = "$argv"
 end
-complete --command suture --no-files
+complete -c suture --no-files
 """
 
 
@@ -206,7 +206,7 @@ def fish() -> str:
 
 
 def _fish(condition: str, rest: str) -> str:
-    return f"complete --command suture --condition {_single(condition)} {rest}"
+    return f"complete -c suture -n {_single(condition)} {rest}"
 
 
 def _fish_option(option: CommandOption) -> str:
