@@ -24,11 +24,38 @@ COMMAND = f"{PREFIX}/bin/python3.11"
 FROM, SOURCE = "bookworm", "python3.11"
 _NEEDED = ("libssl-dev", "libffi-dev", "zlib1g-dev", "libbz2-dev", "liblzma-dev")
 _LEFT_OUT = (
-    "test", "idlelib", "lib2to3", "tkinter", "turtledemo", "turtle.py", "ensurepip", "venv", "distutils",
-    "pydoc_data", "pydoc.py", "config-3.11*", "*/test", "*/tests", "unittest", "doctest.py", "sqlite3",
-    "xmlrpc", "wsgiref", "curses", "dbm", "msilib", "crypt.py", "lib-dynload/_crypt*", "lib-dynload/nis*",
-    "lib-dynload/_curses*", "lib-dynload/_dbm*", "lib-dynload/_gdbm*", "lib-dynload/_ctypes_test*", "lib-dynload/_test*", "lib-dynload/xxlimited*",
-)  # fmt: skip
+    "test",
+    "idlelib",
+    "lib2to3",
+    "tkinter",
+    "turtledemo",
+    "turtle.py",
+    "ensurepip",
+    "venv",
+    "distutils",
+    "pydoc_data",
+    "pydoc.py",
+    "config-3.11*",
+    "*/test",
+    "*/tests",
+    "unittest",
+    "doctest.py",
+    "sqlite3",
+    "xmlrpc",
+    "wsgiref",
+    "curses",
+    "dbm",
+    "msilib",
+    "crypt.py",
+    "lib-dynload/_crypt*",
+    "lib-dynload/nis*",
+    "lib-dynload/_curses*",
+    "lib-dynload/_dbm*",
+    "lib-dynload/_gdbm*",
+    "lib-dynload/_ctypes_test*",
+    "lib-dynload/_test*",
+    "lib-dynload/xxlimited*",
+)
 _SCRIPT = r"""
 cp --recursive --no-preserve=ownership /source /tmp/python && cd /tmp/python
 export SOURCE_DATE_EPOCH={epoch} CFLAGS='-g0 -O2 -fstack-protector-strong -D_FORTIFY_SOURCE=2 -fwrapv'

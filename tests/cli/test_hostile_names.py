@@ -130,6 +130,14 @@ CASES: dict[str, list[Case]] = {
         lambda f, t, p: ["agent", "check", str(f)],
         lambda f, t, p: ["agent", "allow", NAME],
     ],
+    "export": [
+        *(
+            lambda f, t, p, form=form: ["export", form, "--patches", str(p)]
+            for form in ("openvex", "oval", "prometheus", "nagios", "restarts")
+        ),
+        lambda f, t, p: ["export", "restarts", "--batch", "--patches", str(f.parent)],
+        lambda f, t, p: ["export", "nagios", "--scan", NAME],
+    ],
     "uname": [lambda f, t, p: ["uname"]],
     "watch": [lambda f, t, p: ["watch", "--plan", "--package", NAME, "--output", str(p)]],
     "watch-attempts": [

@@ -45,16 +45,17 @@ MAY_IMPORT = {
     "host": {"elf", "patch", "process", "kernel", "report"},
     "agent": {"feed", "host", "kernel", "patch", "process", "report"},
     "comply": {"report"},
+    "export": {"report"},
     "fleet": {"comply", "patch", "report"},
-    "cli": {"agent", "comply", "fleet", "feed", "convert", "command", "progress", "source", "compile", "delta", "patch",
-    "make", "process", "kernel", "report", "host", "maker"},
+    "cli": {"agent", "comply", "export", "fleet", "feed", "convert", "command", "progress", "source", "compile",
+    "delta", "patch", "make", "process", "kernel", "report", "host", "maker"},
 }  # fmt: skip
 
 # The folders of a running process, from the lowest: each imports from those before it.
 PROCESS = ("", "memory", "stack", "stop", "change", "see", "start", "everywhere")
 
 # What root runs on a host. It may import the standard library and ourselves, nothing else.
-AS_ROOT = ("suture.process", "suture.kernel", "suture.patch", "suture.report", "suture.host")
+AS_ROOT = ("suture.process", "suture.kernel", "suture.patch", "suture.report", "suture.host", "suture.export")
 
 
 def modules() -> dict[str, Path]:

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from suture.error import ExitCode
 
@@ -39,7 +39,12 @@ BY_SIGNAL = {
 
 def help_lines(codes: Iterable[ExitCode]) -> str:
     """The exit codes as an indented list for a --help text."""
-    return "\n".join(f"  {code:>3}  {MEANING[code]}" for code in codes)
+    return own_lines({int(code): MEANING[code] for code in codes})
+
+
+def own_lines(meaning: Mapping[int, str]) -> str:
+    """The same for codes with these meanings."""
+    return "\n".join(f"  {code:>3}  {text}" for code, text in meaning.items())
 
 
 def document() -> str:

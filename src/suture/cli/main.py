@@ -4,7 +4,8 @@ A verb is one module of this package that has
 
 - `HELP`: what the verb does, in whole sentences (the description in its --help);
 - `EXAMPLES`: lines that can be pasted into a shell; a `#` line before one says what it is for;
-- `EXIT_CODES`: the `ExitCode`s that it may end with (left out: all);
+- `EXIT_CODES`: the `ExitCode`s that it may end with (left out: all), or `OWN_CODES`: what its codes mean where another
+  program sets them;
 - `arguments(parser)`: adds its options;
 - `run(args) -> int`: does the work and returns an exit code. `args.json` and `args.debug` are always there.
 
@@ -61,6 +62,7 @@ VERBS = (
     Verb("revert", "take a live patch out of running processes"),
     Verb("status", "list the live patches that running processes carry"),
     Verb("watch-attempts", "tell when somebody tries a hole that a live patch has closed"),
+    Verb("export", "tell scanners and monitoring how this host stands"),
     Verb("uname", "print which kernel runs in effect"),
     Verb("schema", "print the JSON schema of what --json prints"),
     Verb("record", "run a build and record its compile commands for `make --tree`"),
@@ -112,7 +114,9 @@ def _common_options(parser: argparse.ArgumentParser) -> None:
 def _epilog(module: VerbModule) -> str:
     codes: Sequence[ExitCode] = getattr(module, "EXIT_CODES", tuple(ExitCode))
     examples = "\n".join(f"  {line}" for line in getattr(module, "EXAMPLES", ()))
-    return f"examples:\n{examples}\n\nexit codes:\n{exit_code.help_lines(codes)}"
+    own: Mapping[int, str] = getattr(module, "OWN_CODES", {})
+    lines = exit_code.own_lines(own) if own else exit_code.help_lines(codes)
+    return f"examples:\n{examples}\n\nexit codes:\n{lines}"
 
 
 def build_parser(chosen: str | None) -> tuple[argparse.ArgumentParser, VerbModule | None]:

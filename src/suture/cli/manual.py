@@ -9,7 +9,7 @@ import os
 import re
 import sys
 import textwrap
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -75,6 +75,8 @@ def _verb(command: Command) -> Iterator[str]:
         yield from (f".SH {roff(' '.join(action.words).upper())}", *filled(f"{action.summary}.".capitalize()))
         yield from paragraphs(action.text)
         yield from (*_options(_own(action.options)), ".PP", "Examples:", *_examples(action))
+        own = getattr(action.module, "OWN_CODES", {})
+        yield from ((".PP", "It has exit codes of its own:", *_codes(own)) if own else ())
     yield from (".SH OPTIONS", *_options(command.options))
     yield from (".SH EXAMPLES", *_examples(command))
     used = {code for c in command.below() for code in getattr(c.module, "EXIT_CODES", ExitCode)}
@@ -109,9 +111,12 @@ def _examples(command: Command) -> Iterator[str]:
 
 
 def _exit_codes(codes: Iterable[ExitCode]) -> Iterator[str]:
-    yield ".SH EXIT STATUS"
-    for code in codes:
-        yield from (".TP", rf"\fB{int(code)}\fR", *filled(MEANING[code]))
+    yield from (".SH EXIT STATUS", *_codes({int(code): MEANING[code] for code in codes}))
+
+
+def _codes(meaning: Mapping[int, str]) -> Iterator[str]:
+    for code, text in meaning.items():
+        yield from (".TP", rf"\fB{code}\fR", *filled(text))
 
 
 def _see(names: Iterable[str]) -> str:

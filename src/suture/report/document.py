@@ -23,6 +23,7 @@ from suture.report.mitigation import DeclaredMitigation
 from suture.report.patch import CarriedPatch, Patch
 from suture.report.process import Process, UnreadProcess
 from suture.report.reason import Cause, Reason
+from suture.report.restart import NeededRestart
 from suture.report.scan import ScannedKernel, ScannedProcess
 from suture.report.start import GuardedFile, StartedProcess
 
@@ -433,6 +434,30 @@ class EvidenceReport(Document):
 
 
 @dataclass(frozen=True)
+class RestartReport(OfHost):
+    """Processes that still need a restart; `reboot`: the kernel does. A process that is fixed in memory is not among
+    them."""
+
+    kind: ClassVar[str] = "restarts"
+
+    processes: tuple[NeededRestart, ...]
+    reboot: bool
+    unread: tuple[UnreadProcess, ...]
+
+
+@dataclass(frozen=True)
+class ExportReport(OfHost):
+    """What the host reports in the `form` of another tool: written to `path`, or in `content` where no file was
+    named."""
+
+    kind: ClassVar[str] = "export"
+
+    form: str
+    path: str
+    content: str
+
+
+@dataclass(frozen=True)
 class ErrorReport(Document):
     """A command that ended with an error, and did nothing that it does not tell of."""
 
@@ -467,5 +492,7 @@ DOCUMENTS: tuple[type[Document], ...] = (
     RulesReport,
     RuleAnswerReport,
     EvidenceReport,
+    RestartReport,
+    ExportReport,
     ErrorReport,
 )
