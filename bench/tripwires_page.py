@@ -1,4 +1,4 @@
-"""The page of tripwires from the raw numbers of `bench/tripwires`."""
+"""docs/results/tripwires.md from the raw numbers of `bench/tripwires`."""
 
 from __future__ import annotations
 

@@ -79,6 +79,7 @@ def _page(name: str) -> tuple[Path, str]:
 PAGES = {
     "feed": ("feed", "feed_page", True),
     "starts": ("starts", "starts_page", False),
+    "tripwires": ("tripwires", "tripwires_page", False),
     "mariadb": ("mariadb", "mariadb_page", True),
     "qemu": ("qemu_guest", "qemu_guest_page", False),
     "restart": ("restart", "restart_page", True),

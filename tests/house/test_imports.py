@@ -30,13 +30,13 @@ MAY_IMPORT = {
     "patch": {"elf", "match", "delta", "report"},
     "tripwire": set(),
     "make": {"progress", "elf", "source", "compile", "match", "delta", "patch", "tripwire"},
-    "trial": {"command", "progress", "compile", "make", "match", "kernel", "machine", "make_kernel"},
+    "trial": {"command", "progress", "compile", "make", "match", "patch", "kernel", "machine", "make_kernel"},
     "convert": {"progress", "elf", "source", "compile", "delta", "make", "make_kernel", "patch", "trial"},
     "make_kernel": {
         "command", "progress", "elf", "source", "compile", "match", "delta", "patch", "make", "kernel",
     },
     "maker": {
-        "progress", "source", "patch", "make", "make_kernel", "process", "kernel", "host", "report",
+        "progress", "source", "match", "patch", "make", "make_kernel", "trial", "process", "kernel", "host", "report",
     },
     "machine": {"command", "source", "make_kernel"},
     "process": {"elf", "match", "patch", "report"},

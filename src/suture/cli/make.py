@@ -116,6 +116,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help="count in the patched process how often the new code rejects something: see suture watch-attempts",
     )
     parser.add_argument(
+        "--try",
+        dest="try_out",
+        action="store_true",
+        help="run the package's programs on the patched binary in a sandbox, and leave out tripwires that fire there",
+    )
+    parser.add_argument(
         "--no-tripwire",
         action="append",
         default=[],
@@ -176,6 +182,7 @@ def run(args: argparse.Namespace) -> int:
         apart=args.apart,
         tripwires=args.tripwires,
         no_tripwire=tuple(args.no_tripwire),
+        try_out=args.try_out,
         kernel=kernel,
     )
     maker = of_wish(wish)

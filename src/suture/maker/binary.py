@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tempfile
 import time
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -10,15 +11,17 @@ from typing import Any
 
 from suture.error import ExitCode, Refused
 from suture.host.described import of_manifest
-from suture.make.make import make, write
-from suture.make.request import BadRequest, Request, ready
+from suture.make.make import Making, make, write
+from suture.make.request import BadRequest, Ready, Request, ready
 from suture.maker.maker import Differs, MadePatches, Wish, check_cves, check_folder, first_difference, read_texts
 from suture.maker.subject import find
+from suture.match.run import Run
 from suture.patch.file import read_patch
 from suture.patch.manifest import plain
 from suture.progress import Progress
 from suture.report.document import MadePatch, MakeReport, RefusedPart, ReviewedPart, VerifyReport
 from suture.report.moment import now
+from suture.trial.trial import Candidate, try_patches
 
 
 class Binaries:
@@ -33,6 +36,8 @@ class Binaries:
         making = make(
             everything.tree, everything.shipped, everything.fixes, request.facts(), progress, everything.beside
         )
+        if wish.try_out:
+            request, making = _without_noise(request, everything, making, progress)
         written = [write(made, output) for made in making.patches]
         seconds = {
             **making.seconds,
@@ -85,6 +90,11 @@ def _request(wish: Wish, texts: tuple[tuple[str, str], ...], progress: Progress)
     options = (texts, wish.fix_from, wish.to, wish.only)
     ways: dict[str, Any] = {"cves": wish.cves, "relaxed": wish.relaxed, "apart": wish.apart}
     ways |= {"tripwires": wish.tripwires, "no_tripwire": tuple(_unwanted(w) for w in wish.no_tripwire)}
+    if wish.try_out and (not wish.tripwires or wish.tree is not None):
+        raise BadRequest(
+            "--try runs the programs of a package of the archive, to find tripwires that harmless use reaches",
+            "give it with --tripwires, and with --source or --for",
+        )
     if wish.no_tripwire and not wish.tripwires:
         raise BadRequest("--no-tripwire leaves out one of those that --tripwires makes", "give --tripwires too")
     if wish.tree is not None:
@@ -101,6 +111,24 @@ def _request(wish: Wish, texts: tuple[tuple[str, str], ...], progress: Progress)
         subject = find(wish.subject, wish.files, [f.partition("=")[0] for f in wish.fix_from], progress)
         return Request(subject.source, *options, files=(subject.file,), **ways)
     return Request(wish.source, *options, files=wish.files, **ways)
+
+
+def _without_noise(request: Request, everything: Ready, making: Making, progress: Progress) -> tuple[Request, Making]:
+    """The patches without the tripwires that the package's own programs reach, run in a sandbox."""
+    by_build = {Run.read(s.path).elf.build_id: s for s in everything.shipped}
+    with tempfile.TemporaryDirectory(prefix="suture-try-") as name:
+        candidates = [
+            Candidate(write(made, Path(name)).path, by_build[made.manifest.target.build_id])
+            for made in making.patches
+            if made.manifest.tripwires
+        ]
+        trials = try_patches(everything.tree, everything.shipped, candidates, progress)
+    noisy = {place: f"noisy: {command} reaches it" for trial in trials for place, command in trial.noisy.items()}
+    if not noisy:
+        return request, making
+    quiet = replace(request, no_tripwire=(*request.no_tripwire, *sorted(noisy.items())))
+    again = make(everything.tree, everything.shipped, everything.fixes, quiet.facts(), progress, everything.beside)
+    return quiet, again
 
 
 def _unwanted(word: str) -> tuple[str, str]:

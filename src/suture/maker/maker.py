@@ -61,6 +61,7 @@ class Wish:
     apart: str = ""
     tripwires: bool = False
     no_tripwire: tuple[str, ...] = ()
+    try_out: bool = False
     kernel: KernelWish = KernelWish()
 
     @property

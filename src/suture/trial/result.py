@@ -15,11 +15,13 @@ class TrialOutcome(Enum):
 
 @dataclass(frozen=True)
 class Case:
-    """One command that ran the binary. `detail` tells what went wrong, or why it was not run."""
+    """One command that ran the binary. `detail` tells what went wrong, or why it was not run; `fired` are the tripwires
+    (FILE:LINE) that the command reached, which nobody attacked."""
 
     command: str
     outcome: TrialOutcome
     detail: str = ""
+    fired: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,11 @@ class Trial:
 
     binary: str
     cases: tuple[Case, ...]
+
+    @property
+    def noisy(self) -> dict[str, str]:
+        """Tripwires that harmless use reaches, each with the command that did."""
+        return {place: case.command for case in reversed(self.cases) for place in case.fired}
 
     @property
     def outcome(self) -> TrialOutcome:

@@ -18,7 +18,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from suture.command import CommandFailed
@@ -27,6 +27,7 @@ from suture.compile.tree import Tree
 from suture.error import ExitCode, SutureError
 from suture.make.make import Shipped
 from suture.match.run import Run
+from suture.patch.file import read_patch
 from suture.progress import Progress, silent
 from suture.trial.result import Case, Seen, Trial, TrialOutcome, judge
 
@@ -49,9 +50,17 @@ void hold(const char *place) {
   snprintf(name, sizeof name, "%s.go", place);
   for (int n = 0; n < 3000 && access(name, F_OK) != 0; n++) usleep(10000);
 }
+static char copy[4096];
+__attribute__((destructor)) static void end(void) {
+  char name[4096 + 8];
+  if (copy[0] == 0) return;
+  snprintf(name, sizeof name, "%s.done", copy);
+  close(open(name, O_CREAT | O_WRONLY, 0644));
+  snprintf(name, sizeof name, "%s.over", copy);
+  for (int n = 0; n < 500 && access(name, F_OK) != 0; n++) usleep(10000);
+}
 __attribute__((constructor)) static void begin(void) {
   const char *place = getenv("SUTURE_HOLD");
-  char copy[4096];
   if (place == 0) return;
   snprintf(copy, sizeof copy, "%s", place);
   unsetenv("LD_PRELOAD");
@@ -70,11 +79,11 @@ int main(int argc, char **argv) {
   char name[4096];
   void *library = dlopen(argv[1], RTLD_NOW | RTLD_GLOBAL);
   if (library == 0) { puts(dlerror()); return 99; }
-  if (place) {
-    snprintf(name, sizeof name, "%s.ready", place);
+  for (int step = 0; place && step < 2; step++) {
+    snprintf(name, sizeof name, "%s.%s", place, step ? "done" : "ready");
     close(open(name, O_CREAT | O_WRONLY, 0644));
-    snprintf(name, sizeof name, "%s.go", place);
-    for (int n = 0; n < 3000 && access(name, F_OK) != 0; n++) usleep(10000);
+    snprintf(name, sizeof name, "%s.%s", place, step ? "over" : "go");
+    for (int n = 0; n < (step ? 500 : 3000) && access(name, F_OK) != 0; n++) usleep(10000);
   }
   return dlclose(library) != 0;
 }
@@ -158,6 +167,7 @@ def _case(room: Room, command: _Command, one: Candidate, candidates: Sequence[Ca
             command.line(f"{_OUT}/{step}", step not in _PLAIN, out.name) for step in (*_PLAIN, "patched", "reverted")
         )
         failed: list[SutureError] = []
+        fired: set[str] = set()
 
         def enter() -> None:
             try:
@@ -170,19 +180,20 @@ def _case(room: Room, command: _Command, one: Candidate, candidates: Sequence[Ca
         try:
             plain = [_ended(out / step, thread) for step in _PLAIN]
             changed = [
-                (_PATCHED, _held(out / "patched", thread, one, candidates, revert=False)),
-                (_REVERTED, _held(out / "reverted", thread, one, candidates, revert=True)),
+                (_PATCHED, _held(out / "patched", thread, one, candidates, fired, revert=False)),
+                (_REVERTED, _held(out / "reverted", thread, one, candidates, set(), revert=True)),
             ]
         finally:
             for step in ("patched", "reverted"):
                 (out / f"{step}.go").touch()
+                (out / f"{step}.over").touch()
             thread.join()
     if failed and not any(p.status is not None for p in plain):
         last = failed[0].output if isinstance(failed[0], CommandFailed) else failed[0].what
         return Case(str(command), TrialOutcome.NOT_RUN, (last.strip().splitlines() or ["the sandbox failed"])[-1])
     if plain[0].status == 99 and not command.preload:
         return Case(str(command), TrialOutcome.NOT_RUN, plain[0].output.decode(errors="replace").strip())
-    return judge(str(command), plain, changed)
+    return replace(judge(str(command), plain, changed), fired=tuple(sorted(fired)))
 
 
 def _ended(place: Path, thread: threading.Thread) -> Seen:
@@ -196,10 +207,15 @@ def _ended(place: Path, thread: threading.Thread) -> Seen:
 
 
 def _held(
-    place: Path, thread: threading.Thread, one: Candidate, candidates: Sequence[Candidate], revert: bool
+    place: Path,
+    thread: threading.Thread,
+    one: Candidate,
+    candidates: Sequence[Candidate],
+    fired: set[str],
+    revert: bool,
 ) -> Seen | str:
-    """Patch the process that waits at a place, let it go, and see what it comes to; else why it could not be
-    patched."""
+    """Patch the process that waits at a place, let it go, and see what it comes to; else why it could not be patched.
+    `fired` gets the tripwires that it reached before it ended."""
     _wait(place.with_name(f"{place.name}.ready"), thread)
     pid = _waiting(f"{_OUT}/{place.name}", place.parent.name)
     if pid is None:
@@ -212,6 +228,10 @@ def _held(
     if not problem and revert:
         problem = _suture("revert", one.path, pid)
     place.with_name(f"{place.name}.go").touch()
+    if not revert and read_patch(one.path).manifest.tripwires:
+        _wait_for_end(place, thread)
+        fired.update(_fired(pid))
+    place.with_name(f"{place.name}.over").touch()
     seen = _ended(place, thread)
     return problem or seen
 
@@ -221,6 +241,23 @@ def _wait(path: Path, thread: threading.Thread) -> None:
     while not path.exists() and time.monotonic() < end and thread.is_alive():
         time.sleep(0.01)
     time.sleep(0.01)  # what writes the file may not have written it whole
+
+
+def _wait_for_end(place: Path, thread: threading.Thread) -> None:
+    """Until the program has done its work and waits, or has ended without that."""
+    end = time.monotonic() + _SECONDS
+    marks = [place.with_name(f"{place.name}.{mark}") for mark in ("done", "status")]
+    while not any(m.exists() for m in marks) and time.monotonic() < end and thread.is_alive():
+        time.sleep(0.01)
+
+
+def _fired(pid: int) -> Iterator[str]:
+    """FILE:LINE of the tripwires that a process has reached."""
+    command = [sys.executable, "-m", "suture.cli", "status", str(pid), "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode == ExitCode.OK:
+        for row in (r for p in json.loads(done.stdout)["processes"] for r in p["tripwires"] if r["count"]):
+            yield f"{row['wire']['file']}:{row['wire']['line']}"
 
 
 def _waiting(token: str, mark: str) -> int | None:

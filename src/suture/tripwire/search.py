@@ -26,6 +26,7 @@ _ERROR_NAME = re.compile(
     r"(?:\b|_)(?:err|error|errno|ret|rc|rv|retval|result|res|status|ok|valid|bad|fail|failed|failure|code)\b", re.I
 )
 _ERROR_CALL = re.compile(r"err|fail|die\b|abort|fatal|warn|raise|panic|throw|invalid|reject|_bad", re.I)
+_CLEANING = re.compile(r"free|release|unref|clear|clean|reset|destroy|debug|log|print", re.I)
 _LIMIT = re.compile(r"\A(?:\w*_)?(?:min|max|clamp)(?:_\w+)?\Z", re.I)
 _LEAVES = re.compile(r"\b(return|goto|break|continue|throw)\b")
 
@@ -38,6 +39,7 @@ class _Before:
     operands: set[str] = field(default_factory=set)
     exits: set[tuple[str, str]] = field(default_factory=set)
     expressions: set[str] = field(default_factory=set)
+    calls: set[str] = field(default_factory=set)
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,8 @@ def _before(root: Node, removed: Mapping[int, str]) -> _Before:
             found.operands |= {plain(bare(o)) for sign in ("&&", "||") for o in operands(node, sign)}
         if node.type in _EXITS:
             found.exits.add((plain(node), _governing(node)))
+        if node.type == "call_expression":
+            found.calls.add(plain(node.child_by_field_name("function")))
         if node.type.endswith("_expression") or node.type in ("identifier", "number_literal"):
             found.expressions.add(plain(bare(node)))
     found.operands |= found.conditions
@@ -164,8 +168,7 @@ class _SiteSearch:
         kind = _departure(then, text)
         if kind is not None:
             if condition is not None:
-                parts = operands(condition, "||")
-                fresh = self._fresh(parts)
+                fresh = self._fresh(_deciding(condition))
                 if fresh:
                     for part in fresh:
                         self._add(part, SiteKind.OPERAND, Form.WHEN_TRUE, plain(part))
@@ -183,11 +186,22 @@ class _SiteSearch:
         elif fresh := self._fresh(operands(condition, "&&")):
             for part in fresh:
                 self._add(part, SiteKind.SKIP, Form.WHEN_FALSE, f"not ({plain(part)})")
-        elif other is None and any(n not in self.added for n in _body_lines(then)):
+        elif other is None and self._does_old(then):
             self._add(condition, SiteKind.SKIP, Form.WHEN_FALSE, f"not ({text})")
+        elif other is not None and self._does_old(other) and not self._does_old(then):
+            self._add(then, SiteKind.SKIP, Form.STATEMENT, text, node)
+            return True, False
         elif not _holds_exit(then) and not _holds_exit(other):
             self._pass(node, text, "what it decides is new and does not leave by an error path")
         return False, False
+
+    def _does_old(self, body: Node) -> bool:
+        """Whether a body does what was done before: it has lines that were there, or calls what was called on lines
+        that are gone, but for cleaning up."""
+        called = (x.child_by_field_name("function") for x in syntax.walk(body) if x.type == "call_expression")
+        return any(n not in self.added for n in _body_lines(body)) or any(
+            plain(name) in self.before.calls and not _CLEANING.search(plain(name)) for name in called
+        )
 
     def _fresh(self, parts: list[Node]) -> list[Node]:
         """The new parts of a chain that has old ones too."""
@@ -279,6 +293,17 @@ class _SiteSearch:
     def _line(self, node: Node) -> int:
         """The first line of a node that the fix adds."""
         return next((n for n in lines(node) if n in self.added), lines(node)[0])
+
+
+def _deciding(condition: Node) -> list[Node]:
+    """The operands of || of which one that is true makes the condition true: those of the last part of a chain of
+    &&."""
+    parts = operands(condition, "&&")
+    while len(parts) > 1:
+        last = bare(parts[-1])
+        condition = last if last is not None else parts[-1]
+        parts = operands(condition, "&&")
+    return operands(condition, "||")
 
 
 def _else_of(node: Node) -> Node | None:

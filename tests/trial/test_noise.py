@@ -1,0 +1,47 @@
+"""A tripwire that the package's own programs reach is left out, and the patch says which command reached it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from suture.patch.file import read_patch
+
+SUTURE = Path(sys.executable).with_name("suture")
+# every program of libxml2 asks for its version first; the second check is one that nobody fails
+FIX = """\
+--- a/parserInternals.c
++++ b/parserInternals.c
+@@ -77,6 +77,10 @@
+ xmlCheckVersion(int version) {
+     int myversion = (int) LIBXML_VERSION;
+ 
++    if (version > 20000)
++        version = 20000;
++    if (version < 0)
++        return;
+     xmlInitParser();
+ 
+     if ((myversion / 10000) != (version / 10000)) {
+"""
+
+
+@pytest.mark.archive
+def test_a_tripwire_that_harmless_use_reaches_is_left_out(tmp_path: Path) -> None:
+    (tmp_path / "noise.patch").write_text(FIX)
+    source = "libxml2=2.9.14+dfsg-1.3~deb12u4"
+    words = ["make", "--source", source, "--fix", "noise.patch", "--file", "libxml2.so.2", "--tripwires", "--json"]
+    found = {}
+    for more in ((), ("--try",)):
+        done = subprocess.run([SUTURE, *words, *more], cwd=tmp_path, capture_output=True, text=True, check=False)
+        path = json.loads(done.stdout)["patches"][0]["path"]
+        found[more] = read_patch(tmp_path / path).manifest
+    assert len(found[()].tripwires) == 2
+    (left,) = found["--try",].tripwires
+    assert left.condition == "version < 0"
+    (noisy,) = found["--try",].without_tripwire
+    assert noisy.condition == "version > 20000" and noisy.reason == "noisy: /usr/bin/xmlcatalog --version reaches it"
