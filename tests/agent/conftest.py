@@ -105,6 +105,12 @@ class AgentHost:
         run("feed", "withdraw", patch, *self.feed[:2], how, "--reason", "it fails")
         run("feed", "publish", *self.feed)
 
+    def upgrade(self) -> None:
+        """The fixed library takes the place of the old one, as dpkg puts it there."""
+        library = self.program.with_name("libanswer.so")
+        new = gcc(library.with_name("libanswer.so.dpkg-new"), own(NEW, self.folder), "-shared", "-fPIC")
+        new.rename(library)
+
     def status(self, code: int = 0) -> Any:
         return run("agent", "status", *self.places(), code=code)
 
@@ -149,16 +155,38 @@ def feed(tmp_path: Path) -> tuple[str | Path, ...]:
     return options
 
 
-@pytest.fixture
-def host(tmp_path: Path, start: Start, feed: tuple[str | Path, ...]) -> Iterator[AgentHost]:
-    library = gcc(tmp_path / "libanswer.so", LIBRARY, "-shared", "-fPIC")
-    program = gcc(tmp_path / "service", SERVICE, str(library), f"-Wl,-rpath,{tmp_path}")
-    patch = Path(make_patch(tmp_path / "made", library, NEW, {"answer": ["answer"]}).object.name)
+@contextlib.contextmanager
+def a_host(
+    folder: Path, start: Start, feed: tuple[str | Path, ...], program: Path, target: Path
+) -> Iterator[AgentHost]:
+    patch = Path(make_patch(folder / "made", target, NEW, {"answer": ["answer"]}).object.name)
     with served(Path(feed[1])) as url:
-        one = AgentHost(tmp_path, start, feed, program, patch, url)
+        one = AgentHost(folder, start, feed, program, patch, url)
         one.say()
         try:
             yield one
         finally:
             for name in tuple(one.parts):
                 one.kill(name)
+
+
+def own(source: str, folder: Path) -> str:
+    """A build of its own, whose patch means no process of another run."""
+    return f'{source} const char place[] = "{folder}";'
+
+
+@pytest.fixture
+def host(tmp_path: Path, start: Start, feed: tuple[str | Path, ...]) -> Iterator[AgentHost]:
+    library = gcc(tmp_path / "libanswer.so", own(LIBRARY, tmp_path), "-shared", "-fPIC")
+    program = gcc(tmp_path / "service", SERVICE, str(library), f"-Wl,-rpath,{tmp_path}")
+    with a_host(tmp_path, start, feed, program, library) as one:
+        yield one
+
+
+@pytest.fixture
+def host_of_program(tmp_path: Path, start: Start, feed: tuple[str | Path, ...]) -> Iterator[AgentHost]:
+    """The hole is in the program itself."""
+    inside = own(LIBRARY.replace("int answer", "__attribute__((noinline, noclone)) int answer"), tmp_path)
+    program = gcc(tmp_path / "service", inside + SERVICE.replace("int answer(int x);", ""))
+    with a_host(tmp_path, start, feed, program, program) as one:
+        yield one

@@ -8,7 +8,7 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -51,8 +51,15 @@ class Both:
     def begin(self) -> None:
         """As after a start."""
         own = self.host
+        self.end()
         self.service = Service(own.policy, own.state / "spool", Register(own.kept), Journal())
         self.loop = Loop(own.policy, own.state, self._ask, lambda: register.allowed(own.kept), local_now)
+
+        self.service.begin()
+
+    def end(self) -> None:
+        if hasattr(self, "service"):
+            self.service.close()
 
     def _ask(self, one: AgentRequest) -> AgentAnswer:
         deaf = self.deaf and one.work is Work.APPLY
@@ -78,8 +85,10 @@ class Both:
 
 
 @pytest.fixture
-def both(host: AgentHost) -> Both:
-    return Both(host)
+def both(host: AgentHost) -> Iterator[Both]:
+    found = Both(host)
+    yield found
+    found.end()
 
 
 def reasons(report: AgentReport) -> list[Reason]:
@@ -159,8 +168,8 @@ def test_a_patch_on_hold_stays_and_goes_no_further_until_it_is_offered_again(hos
     patch = host.publish()
     both.look()
     host.withdraw(patch, "--hold")
-    later = host.service()
     (row,) = both.look().in_force
+    later = host.service()
     both.look()
     assert row.held and service.ask("a") == NEW_ANSWER and later.ask("a") == OLD_ANSWER
     reverts = [r for r, _ in both.asked if r.work is Work.REVERT]

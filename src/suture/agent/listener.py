@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import select
 import socket
 import struct
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Protocol
 
 from suture.agent import request
 from suture.agent.journal import Journal
@@ -17,10 +19,20 @@ from suture.error import SutureError
 from suture.report.agent import AgentVerdict
 from suture.report.reason import Cause, Reason
 
-_SECONDS = 5.0
+_SECONDS, _IDLE_SECONDS = 5.0, 0.5
 _MOST_REQUESTS, _WITHIN = 600, 60.0
 _BACKLOG = 8
 _CREDENTIALS = struct.Struct("3i")  # struct ucred: pid, uid, gid
+
+
+class Noticing(Protocol):
+    """What has something else to do between requests."""
+
+    def fileno(self) -> int:
+        """What can be read when there is something, -1 for nothing."""
+
+    def notice(self) -> None:
+        """Do it. Raises nothing."""
 
 
 class Listener:
@@ -41,10 +53,15 @@ class Listener:
             os.chown(path, uid, -1)
         self._socket.listen(_BACKLOG)
 
-    def serve(self, answer: Callable[[AgentRequest], AgentAnswer]) -> None:
-        """One connection after the other, for ever."""
+    def serve(self, answer: Callable[[AgentRequest], AgentAnswer], others: Sequence[Noticing] = ()) -> None:
+        """One connection after the other, for ever; `others` take notice when they have something to read, and every
+        half second."""
         while True:
-            self.serve_one(answer)
+            ready, _, _ = select.select([self._socket, *(o for o in others if o.fileno() >= 0)], [], [], _IDLE_SECONDS)
+            for other in others:
+                other.notice()
+            if self._socket in ready:
+                self.serve_one(answer)
 
     def serve_one(self, answer: Callable[[AgentRequest], AgentAnswer]) -> None:
         line, _ = self._socket.accept()

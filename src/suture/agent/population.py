@@ -8,7 +8,7 @@ reads. What a known process loads later (dlopen(3)) is seen after ten minutes.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from suture.process.see.find import Found, Unread, every_process
@@ -60,9 +60,12 @@ class KnownProcesses:
         self._bare = {pid: execution for pid, execution in listed.items() if pid not in told}
         return [row.found for _, row in sorted(self._rows.items())], unread
 
-    def forget(self) -> None:
-        """Read all anew at the next look: some were changed."""
-        self._whole_at = 0.0
+    def forget(self, pids: Collection[int] | None = None) -> None:
+        """Read these anew at the next look, or all of them: they were changed."""
+        if pids is None:
+            self._whole_at = 0.0
+        for pid in pids or ():
+            self._rows.pop(pid, None)
 
     def _row(self, found: Found, execution: str, now: float) -> _KnownProcess:
         before = self._rows.get(found.pid)

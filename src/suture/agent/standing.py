@@ -6,7 +6,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from suture.agent import register
+from suture.agent import guard, register
 from suture.agent.loop import read_inventory, read_state
 from suture.agent.policy import Policy
 from suture.error import ExitCode
@@ -32,6 +32,7 @@ def standing(own: Policy, state: Path, kept: Path, at: datetime) -> AgentReport:
         now(), int(ExitCode.PARTIAL if problems or failed or asked else ExitCode.OK), this_host(), own.url, own.channel,
         seen.version, seen.fetched, seen.expires, seen.looked, read_inventory(state).rows, rows, seen.waiting,
         tuple(problems), seen.events, declared(own.mitigations, at.date()),
+        guard.read(kept),
     )  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
@@ -54,11 +55,11 @@ def guard(
     began = time.monotonic()
     starts: list[StartedProcess] = []
     with ExitStack() as kept:
-        openings = kept.enter_context(_openings())
+        asked = kept.enter_context(openings())
         guarded: dict[FileId, _Guarded] = {}
         for place in places:
             with suppress(FileNotFoundError):  # the process has ended
-                guarded.setdefault(openings.add(place.name), place)
+                guarded.setdefault(asked.add(place.name), place)
         missing = sorted({p.manifest.target.file for p in patches if p not in [g.patch for g in guarded.values()]})
         if missing:
             raise NotFound(
@@ -84,13 +85,14 @@ def guard(
             starts.append(row)
             told(row)
 
-        let_go = Guard(openings, {file: place.patch for file, place in guarded.items()}).run(add, go_on)
+        let_go = Guard(asked, {file: [place.patch] for file, place in guarded.items()}).run(add, go_on)
     failed = let_go or any(s.end in (StartEnd.FAILED, StartEnd.EXECUTED) for s in starts)
     code = ExitCode.PARTIAL if failed else ExitCode.OK
     return GuardReport(now(), code, this_host(), shown, tuple(starts), let_go, time.monotonic() - began)
 
 
-def _openings() -> Openings:
+def openings() -> Openings:
+    """A group of guarded files, empty. Raises NotAllowed, Unsupported."""
     try:
         return Openings()
     except PermissionError as problem:
@@ -105,6 +107,17 @@ def _openings() -> Openings:
             "use a kernel with CONFIG_FANOTIFY_ACCESS_PERMISSIONS, or apply the patch after starts: suture apply PATCH",
             reason=Reason.NO_OPENINGS,
         ) from problem
+
+
+def is_build_of_root(path: Path, build_id: str) -> bool:
+    """Whether this is a plain file of root's with this build-id. Raises OSError."""
+    facts = path.stat()
+    if not stat.S_ISREG(facts.st_mode) or facts.st_uid:
+        return False
+    try:
+        return ElfFile.read(path).build_id == build_id
+    except BadElf:
+        return False
 
 
 def _given(files: Sequence[Path], by_build: dict[BuildId, PatchFile]) -> list[_Guarded]:

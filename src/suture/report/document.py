@@ -25,7 +25,7 @@ from suture.report.process import Process, UnreadProcess
 from suture.report.reason import Cause, Reason
 from suture.report.restart import NeededRestart
 from suture.report.scan import ScannedKernel, ScannedProcess
-from suture.report.start import GuardedFile, StartedProcess
+from suture.report.start import GuardedFile, StartedProcess, StartsCovered
 
 FORMAT = 1
 
@@ -314,7 +314,8 @@ class AgentReport(OfHost):
     """How the agent of this host stands. `url` is its feed; `version` that of the state it has seen last, at `fetched`,
     to be believed until `expires`; 0 and "" for none yet. `looked`: when it last looked at processes, and `binaries`
     what it saw mapped then. `problems` are what keeps it from its work now, `waiting` the patches that are not in.
-    `events` are the last things that it did, oldest first. `mitigations` are those of the policy."""
+    `events` are the last things that it did, oldest first. `mitigations` are those of the policy. `starts` tells what
+    keeps later starts from the old code, none before the privileged part has run."""
 
     kind: ClassVar[str] = "agent"
 
@@ -330,6 +331,7 @@ class AgentReport(OfHost):
     problems: tuple[Cause, ...]
     events: tuple[AgentEvent, ...]
     mitigations: tuple[DeclaredMitigation, ...]
+    starts: StartsCovered | None = None
 
 
 @dataclass(frozen=True)

@@ -59,10 +59,16 @@ def _object(cls: type[Any], value: Any, where: str) -> Any:
     if not isinstance(value, dict):
         raise NoDocument(f"{where}: no object")
     hints = get_type_hints(cls)
-    missing = [f.name for f in dataclasses.fields(cls) if f.name not in value]
+    given = [f.name for f in dataclasses.fields(cls) if f.name in value]
+    missing = [f.name for f in dataclasses.fields(cls) if f.name not in value and not _has_default(f)]
     if missing:
         raise NoDocument(f"{where}: without {missing[0]}")
-    return cls(**{f.name: _value(hints[f.name], value[f.name], f"{where}.{f.name}") for f in dataclasses.fields(cls)})
+    return cls(**{name: _value(hints[name], value[name], f"{where}.{name}") for name in given})
+
+
+def _has_default(field: dataclasses.Field[Any]) -> bool:
+    """Whether the field has come since the first version of its document, so that older ones are without it."""
+    return field.default is not dataclasses.MISSING or field.default_factory is not dataclasses.MISSING
 
 
 def _value(kind: Any, value: Any, where: str) -> Any:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
+from suture.report.reason import Cause
+
 
 class StartEnd(Enum):
     """What came of a thread that opened a guarded file."""
@@ -37,3 +39,29 @@ class StartedProcess:
     stops: int
     held_us: float
     error: str
+
+
+class StartCover(Enum):
+    """What keeps a later start from the old code."""
+
+    HELD = "held"  # who opens a guarded file waits until it is patched
+    LOOKED_AT = "looked at"  # it is found at the next look, and has run until then
+    NOT_NEEDED = "not needed"  # no patch for processes is in force
+
+
+@dataclass(frozen=True)
+class StartsCovered:
+    """How an agent covers starts. `why`: why they are not held. `files` are guarded since `since`; the counts begin
+    there: starts `patched` before they ran, openings that loaded nothing (`not_loaded`), starts with the old code
+    because the patch did not go in (`failed`), because the file is the program itself (`executed`), and because the
+    kernel or the guard had no time (`let_go`). All three are patched as soon as they run."""
+
+    cover: StartCover
+    why: Cause | None
+    files: tuple[GuardedFile, ...]
+    since: str
+    patched: int
+    not_loaded: int
+    failed: int
+    executed: int
+    let_go: int

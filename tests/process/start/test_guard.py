@@ -65,7 +65,7 @@ def guarded(built: Built) -> Iterator[list[Start]]:
 
     def hold() -> None:
         with Openings() as openings:
-            guard = Guard(openings, {openings.add(str(built.library)): built.patch})
+            guard = Guard(openings, {openings.add(str(built.library)): [built.patch]})
             ready.set()
             guard.run(told.append, lambda: not over.is_set())
 
@@ -180,7 +180,7 @@ def _guard_of_its_own(built: Built) -> tuple[int, int]:
         assert os.read(told, 1) == b"."
         return child, told
     with Openings() as openings:
-        guard = Guard(openings, {openings.add(str(built.library)): built.patch})
+        guard = Guard(openings, {openings.add(str(built.library)): [built.patch]})
         os.write(tell, b".")
         guard.run(lambda s: None, lambda: True)
     os._exit(0)

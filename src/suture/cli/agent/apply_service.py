@@ -51,5 +51,9 @@ def run(args: argparse.Namespace) -> int:
             f"{problem.filename or args.socket}: {problem.strerror}", "give folders that root may write to"
         ) from problem
     journal.tell("ready", f"at {args.socket} for user {uid}")
-    listener.serve(service.answer)
+    service.begin()
+    try:
+        listener.serve(service.answer, [service])
+    finally:
+        service.close()
     return ExitCode.OK

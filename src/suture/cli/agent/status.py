@@ -11,6 +11,7 @@ from suture.cli.output import print_document, print_table
 from suture.error import ExitCode
 from suture.report.agent import PatchInForce
 from suture.report.document import AgentReport
+from suture.report.start import StartCover, StartsCovered
 
 SUMMARY = "print what is in force, what waits and why"
 HELP = """\
@@ -44,6 +45,8 @@ def _tell(found: AgentReport) -> None:
     age = f"version {found.version} of {found.fetched}, to be believed until {found.expires}"
     print(f"feed {found.url}, channel {found.channel}: {age if found.version else 'nothing fetched yet'}")
     print(f"looked last: {found.looked or 'never'}; {len(found.binaries)} binaries are mapped")
+    if found.starts is not None:
+        print(f"starts: {_covered(found.starts)}")
     for cause in found.problems:
         print(f"problem: {cause.text}")
         print(f"remedy: {cause.remedy}")
@@ -66,6 +69,17 @@ def _tell(found: AgentReport) -> None:
         print(f"mitigated {'until' if m.in_force else 'no more: ended on'} {m.until}: {m.cve}: {m.reason}")
     for event in found.events[-_LAST:]:
         print(f"{event.time} {event.what}{f' {event.patch}' if event.patch else ''}: {event.text}")
+
+
+def _covered(starts: StartsCovered) -> str:
+    if starts.cover is StartCover.NOT_NEEDED:
+        return "nothing to hold them for"
+    late = starts.failed + starts.executed + starts.let_go
+    counts = f"since {starts.since} {starts.patched} patched before they ran, {late} as soon as they ran"
+    if starts.cover is StartCover.HELD:
+        return f"held at {len({f.path for f in starts.files})} files until they are patched; {counts}"
+    why = f": {starts.why.text} ({starts.why.remedy})" if starts.why else ""
+    return f"not held, patched at the next look{why}"
 
 
 def _state(row: PatchInForce) -> str:

@@ -17,7 +17,7 @@ from __future__ import annotations
 import os
 import select
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 
@@ -73,24 +73,44 @@ class _Held:
     keeping: ExitStack = field(default_factory=ExitStack)
 
 
-class Guard:
-    """Holds what starts with one of `patches`' files. Its thread is the tracer, so it is for one thread, and `run` is
-    to be called from there."""
+def _anybody(pid: int) -> bool:
+    return True
 
-    def __init__(self, openings: Openings, patches: Mapping[FileId, PatchFile]) -> None:
+
+class Guard:
+    """Holds what starts with one of the files, and applies the patches of that file in their order. `wants` tells
+    whether a process (its pid) is to be held at all. Its thread is the tracer, so it is for one thread, and `run` is to
+    be called from there."""
+
+    def __init__(
+        self,
+        openings: Openings,
+        patches: Mapping[FileId, Sequence[PatchFile]],
+        wants: Callable[[int], bool] = _anybody,
+    ) -> None:
         self._openings = openings
-        self._patches = dict(patches)
+        self._wants = wants
         self._held: dict[int, _Held] = {}
         self._executing: set[int] = set()
+        self.let_go = 0
+        """Openings that were not held, as `run` counts them."""
+        self.watch(patches)
 
-    def run(self, told: Callable[[Start], None], go_on: Callable[[], bool]) -> int:
-        """Until `go_on` says no, asked once a second or so; `told` of each opening. How many openings were not held:
-        the watchdog had to answer, or the kernel had no room for more."""
+    def watch(self, patches: Mapping[FileId, Sequence[PatchFile]]) -> None:
+        """From now on these are applied, in what is held already too."""
+        self._patches = dict(patches)
+
+    def run(self, told: Callable[[Start], None], go_on: Callable[[], bool], wakes: int = -1) -> int:
+        """Until `go_on` says no, asked once a second or so and whenever `wakes`, a descriptor, can be read; `told` of
+        each opening. How many openings were not held: the watchdog had to answer, or the kernel had no room for
+        more."""
+        sources = [self._openings.group] if wakes < 0 else [self._openings.group, wakes]
         with Watchdog(self._openings) as watchdog:
             try:
                 while go_on():
                     wait = _LOOK_SECONDS if self._held else _IDLE_SECONDS
-                    select.select([self._openings.group], [], [], wait)
+                    select.select(sources, [], [], wait)
+                    self.let_go = watchdog.let_go + self._openings.overflows
                     watchdog.beat()
                     for opening in self._openings.waiting():
                         watchdog.beat(opening.fd)
@@ -115,10 +135,12 @@ class Guard:
                 self._executing.add(tid)
             elif tid in self._executing:
                 self._executing.discard(tid)
-                return Start(process_of(tid), command_name(tid), opening.file, StartEnd.EXECUTED, 0, 0.0)
+                if opening.file not in self._patches or not self._wants(pid := process_of(tid)):
+                    return None
+                return Start(pid, command_name(tid), opening.file, StartEnd.EXECUTED, 0, 0.0)
             elif opening.file in self._patches and tid not in self._held:
                 pid = process_of(tid)
-                if pid != os.getpid():
+                if pid != os.getpid() and self._wants(pid):
                     syscall.seize(tid, syscall.PTRACE_O_TRACESYSGOOD)
                     syscall.interrupt(tid)
                     self._held[tid] = _Held(tid, pid, command_name(pid), opening.file, time.monotonic(), Follower(tid))
@@ -186,13 +208,15 @@ class Guard:
 
     def _patch(self, held: _Held) -> Start:
         held.keeping.close()
-        try:
-            apply(held.pid, self._patches[held.file], timeout=_APPLY_SECONDS, kept=(held.tid,))
-        except NoProcess:
-            raise
-        except SutureError as problem:
-            return self._end(held, StartEnd.FAILED, problem.what)
-        return self._end(held, StartEnd.PATCHED)
+        problems = []
+        for patch in self._patches.get(held.file, ()):
+            try:
+                apply(held.pid, patch, timeout=_APPLY_SECONDS, kept=(held.tid,))
+            except NoProcess:
+                raise
+            except SutureError as problem:
+                problems.append(problem.what)
+        return self._end(held, StartEnd.FAILED if problems else StartEnd.PATCHED, "; ".join(problems))
 
     def _end(self, held: _Held, end: StartEnd, error: str = "") -> Start:
         self._let_go(held)

@@ -1,0 +1,203 @@
+"""What is in force on this host, put into effect: in processes that run, in those that start, and in the kernel; and
+taken out again."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+from suture.agent.decision import Decision
+from suture.agent.guard import StartGuard
+from suture.agent.hold import facts
+from suture.agent.journal import Journal
+from suture.agent.policy import OnFailure, Policy
+from suture.agent.population import KnownProcesses
+from suture.agent.register import Register
+from suture.agent.starts import LateStarts
+from suture.error import SutureError
+from suture.host import recipient
+from suture.host.recipient import ApplyOptions
+from suture.kernel.livepatch import build_id as kernel_build_id
+from suture.kernel.livepatch import patches as kernel_patches
+from suture.process.see.find import Found, Unread
+from suture.process.tracee import read_status
+from suture.report.agent import AgentVerdict, PatchInForce
+from suture.report.change import FailedProcess
+from suture.report.document import ApplyReport, RevertReport
+from suture.report.feed import Offer
+from suture.report.patch import PatchKind
+from suture.report.reason import Cause, Reason
+
+_RETRY_SECONDS = 600.0
+_MARK = b"memfd:suture:"
+_PASSING = (Reason.BUSY, Reason.GONE)
+
+
+@dataclass
+class InEffect:
+    """Of the patches in a register. `policy` reads what the administrator wants now, and raises SutureError."""
+
+    register: Register
+    journal: Journal
+    policy: Callable[[], Policy]
+    known: KnownProcesses = field(default_factory=KnownProcesses)
+
+    def __post_init__(self) -> None:
+        # (pid, start time, patch) of processes that refused a patch, and when they are tried again (monotonic seconds)
+        self._refused: dict[tuple[int, int, str], float] = {}
+        self.guard = StartGuard(self.register, self.journal)
+        self._late = LateStarts(self.journal)
+
+    def begin(self) -> None:
+        """Hold starts with what was in force before. Raises SutureError where the policy is wrong."""
+        self.hold_starts(self.policy())
+
+    def look(self, own: Policy) -> tuple[Sequence[Found], Sequence[Unread], tuple[str, ...]]:
+        """All processes, those that could not be looked at, and the patches (ids) that something lacks."""
+        found, unread = self.hold_starts(own)
+        kernel = kernel_build_id()
+        loaded = {p.record.get("patch", "") for p in kernel_patches() if p.is_ours}
+        lacking = tuple(
+            r.offer.patch
+            for r in self.register.content.in_force
+            if not r.held
+            and (
+                self._without(found, r.offer, own)
+                if r.offer.kind is PatchKind.PROCESS
+                else r.offer.build_id == kernel and r.offer.patch not in loaded
+            )
+        )
+        alive = {(p.pid, p.start_time) for p in found}
+        self._refused = {k: v for k, v in self._refused.items() if k[:2] in alive}
+        return found, unread, lacking
+
+    def hold_starts(self, own: Policy) -> tuple[Sequence[Found], Sequence[Unread]]:
+        """Later starts get what is in force from now on."""
+        found, unread = self.known.look()
+        self.guard.watch(self.register.content.in_force, found, own)
+        return found, unread
+
+    def notice(self) -> None:
+        """What came of starts: those that began with the old code are patched now."""
+        self._late.note(self.guard.take(), self.guard.state.let_go, self.register.content.in_force)
+        for patch in self._late.due():
+            row = self.register.row(patch)
+            if row is not None and not row.held:
+                try:
+                    self.put_in(row, self.policy())
+                except (SutureError, OSError) as problem:  # the next look tries again
+                    self.journal.tell_change("problem", str(problem), patch)
+
+    def put_in(self, row: PatchInForce, own: Policy, *, anew: bool = False) -> Decision:
+        """Into all processes that it is for, or into the kernel; first of all into those that start."""
+        found, _ = self.hold_starts(own)
+        target = recipient.of_file(self.register.file(row.offer), owned=True)
+        options = ApplyOptions(timeout=own.timeout, replace=bool(row.offer.replaces))
+        try:
+            report = self._applied(target, row, own, options, None if anew else found)
+        except SutureError as problem:
+            report = None
+            failed: tuple[Cause, ...] = (problem.cause,)
+        else:
+            failures = [f for f in report.failed if self._counts(f)] if report else []
+            failed = tuple(f.cause for f in failures)
+            if report is not None:
+                self._tell_applied(row.offer, report)
+                self.known.forget({p.pid for p in (*report.processes, *report.failed)})
+                until = time.monotonic() + _RETRY_SECONDS
+                self._refused |= {(f.pid, f.start_time, row.offer.patch): until for f in failures}
+        done = len(report.processes) if report else 0
+        row = replace(row, processes=row.processes + done, failed=len(failed), why=failed[0] if failed else row.why)
+        if failed and own.on_failure is not OnFailure.GO_ON:
+            row = replace(row, held=True)
+            self.journal.tell("held", failed[0].text, row.offer.patch)
+        self.register.put(row)
+        if row.held:
+            if own.on_failure is OnFailure.REVERT:
+                return self.take_out(row, own, keep=True)
+            self.hold_starts(own)
+        if not failed:
+            self._drop_replaced(row.offer)
+        return Decision(AgentVerdict.APPLY, failed[0] if failed else None)
+
+    def _counts(self, failure: FailedProcess) -> bool:
+        """Whether a failure is one: what passes by itself is none, nor that the process is just being held at its
+        start, where it gets the patch."""
+        if failure.reason.kind in _PASSING:
+            return False
+        if failure.reason is not Reason.TRACED:
+            return True
+        try:
+            tracer = read_status(failure.pid).tracer
+        except SutureError:
+            return False
+        return tracer != 0 and not self.guard.is_tracer(tracer)
+
+    def _drop_replaced(self, offer: Offer) -> None:
+        """Its predecessors are out of force wherever it is in, so that they go into no further process."""
+        for older in (self.register.row(i) for i in offer.replaces):
+            if older is not None:
+                self.journal.tell("replaced", f"by {offer.patch}", older.offer.patch)
+                self.register.drop(older.offer)
+
+    def _applied(
+        self,
+        target: recipient.Recipient,
+        row: PatchInForce,
+        own: Policy,
+        options: ApplyOptions,
+        found: Sequence[Found] | None,
+    ) -> ApplyReport | None:
+        """Into all of `found` that should have it, all there are without that. None where no process is to have it."""
+        if row.offer.kind is PatchKind.KERNEL:
+            return target.apply([], options)
+        if found is None and not own.chooses_processes:
+            return target.apply([], options)  # static programs with a copy of the old code too
+        if found is None:
+            found, _ = self.known.look()
+        pids = [p.pid for p in self._without(found, row.offer, own)]
+        return target.apply(pids, replace(options, aside=True)) if pids else None
+
+    def _tell_applied(self, offer: Offer, report: ApplyReport) -> None:
+        new = [p for p in report.processes if p.changed]
+        if new or report.failed or report.kernel:
+            pauses = max((max(p.pauses_us, default=0.0) for p in new), default=0.0)
+            where = "the kernel" if report.kernel else f"{len(new)} processes, longest pause {pauses:.0f} us"
+            self.journal.tell("applied", f"to {where}; {len(report.failed)} failed", offer.patch)
+        for one in report.failed:
+            self.journal.tell("failed", f"pid {one.pid} {one.command}: {one.error} ({one.remedy})", offer.patch)
+
+    def _without(self, found: Sequence[Found], offer: Offer, own: Policy) -> list[Found]:
+        """The processes that should have a patch, may have it, and do not carry it."""
+        mark, now = _MARK + offer.patch.encode(), time.monotonic()
+        return [
+            p
+            for p in found
+            if any(i.build_id == offer.build_id for i in p.images)
+            and mark not in p.maps.raw
+            and self._refused.get((p.pid, p.start_time, offer.patch), 0.0) <= now
+            and (not own.chooses_processes or own.takes_process(facts(p.pid)))
+        ]
+
+    def take_out(self, row: PatchInForce, own: Policy, *, keep: bool) -> Decision:
+        """Out of all processes, or the kernel, and into no further one. With `keep` the register goes on to tell of
+        it."""
+        why = row.why or Cause(Reason.WITHDRAWN, "it is being taken out", "nothing is to be done")
+        self.register.put(replace(row, held=True, why=why))
+        self.hold_starts(own)
+        target = recipient.of_file(self.register.file(row.offer), owned=True)
+        report: RevertReport = target.revert([], "", ApplyOptions(timeout=own.timeout))
+        self.known.forget()
+        done = [p for p in report.processes if p.changed]
+        where = "the kernel" if report.kernel else f"{len(done)} processes"
+        self.journal.tell("reverted", f"in {where}; {len(report.failed)} failed", row.offer.patch)
+        busy = next((f.cause for f in report.failed if f.reason.kind is not Reason.GONE), None)
+        if busy is not None:
+            self.register.put(replace(row, held=True, failed=len(report.failed), why=busy))
+            return Decision(AgentVerdict.WAIT, busy)
+        if keep:
+            self.register.put(row)
+        else:
+            self.register.drop(row.offer)
+        return Decision(AgentVerdict.APPLY)
