@@ -44,4 +44,4 @@ def test_a_tripwire_that_harmless_use_reaches_is_left_out(tmp_path: Path) -> Non
     (left,) = found["--try",].tripwires
     assert left.condition == "version < 0"
     (noisy,) = found["--try",].without_tripwire
-    assert noisy.condition == "version > 20000" and noisy.reason == "noisy: /usr/bin/xmlcatalog --version reaches it"
+    assert noisy.condition == "version > 20000" and noisy.reason == "noisy: /usr/bin/xmllint --version reaches it"

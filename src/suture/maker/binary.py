@@ -116,13 +116,14 @@ def _request(wish: Wish, texts: tuple[tuple[str, str], ...], progress: Progress)
 def _without_noise(request: Request, everything: Ready, making: Making, progress: Progress) -> tuple[Request, Making]:
     """The patches without the tripwires that the package's own programs reach, run in a sandbox."""
     by_build = {Run.read(s.path).elf.build_id: s for s in everything.shipped}
+    programs = ready(replace(request, files=()), progress).shipped  # those of the package that load it too
     with tempfile.TemporaryDirectory(prefix="suture-try-") as name:
         candidates = [
             Candidate(write(made, Path(name)).path, by_build[made.manifest.target.build_id])
             for made in making.patches
             if made.manifest.tripwires
         ]
-        trials = try_patches(everything.tree, everything.shipped, candidates, progress)
+        trials = try_patches(everything.tree, programs, candidates, progress)
     noisy = {place: f"noisy: {command} reaches it" for trial in trials for place, command in trial.noisy.items()}
     if not noisy:
         return request, making
