@@ -22,6 +22,7 @@ import interpreter
 import wheels
 
 from suture import __version__
+from suture.agent import policy
 from suture.cli import completion, manual
 from suture.error import SutureError
 from suture.progress import Progress
@@ -130,7 +131,7 @@ def lay_out(wanted: Recipe, stage: Path, own: Path | None, epoch: int) -> None:
         shutil.copytree(own, stage, symlinks=True)
     _library(stage)
     _write(stage / "usr/bin/suture", _COMMAND.format(python=wanted.python, library=LIBRARY), 0o755)
-    for unit in sorted((ROOT / "src/suture/agent/units").glob("*.service")):
+    for unit in units():
         _write(stage / UNITS / unit.name, installed_unit(unit.read_text()))
     for shell, place in _COMPLETIONS.items():
         _write(stage / place, completion.SHELLS[shell]())
@@ -145,7 +146,8 @@ def lay_out(wanted: Recipe, stage: Path, own: Path | None, epoch: int) -> None:
     for folder, _, names in os.walk(stage):
         Path(folder).chmod(0o755)
         for path in (Path(folder) / name for name in names):
-            path.chmod(0o755 if path.stat().st_mode & 0o100 else 0o644)
+            is_program = path.stat().st_mode & 0o100 and path.suffix != ".py"
+            path.chmod(0o755 if is_program else 0o644)
 
 
 def _library(stage: Path) -> None:
@@ -159,6 +161,16 @@ def _library(stage: Path) -> None:
     with tempfile.TemporaryDirectory() as folder:
         for wheel in wheels.fetch(Path(folder)):
             wheels.unpack(wheel, stage / LIBRARY)
+
+
+def units() -> list[Path]:
+    """The units that the package has."""
+    return sorted((ROOT / "src/suture/agent/units").iterdir())
+
+
+def enabled(unit: Path) -> bool:
+    """Whether installing the package enables a unit: those that do nothing without a policy."""
+    return f"ConditionPathExists={policy.DEFAULT}\n" in unit.read_text()
 
 
 def installed_unit(text: str) -> str:
@@ -207,7 +219,9 @@ def _control(wanted: Recipe, stage: Path) -> None:
     _write(stage / "DEBIAN/control", text)
     _write(stage / "DEBIAN/conffiles", f"/{EXAMPLE}\n")
     for name in ("postinst", "prerm", "postrm"):
-        _write(stage / "DEBIAN" / name, (DEBIAN / name).read_text(), 0o755)
+        text = (DEBIAN / name).read_text().replace("@UNITS@", " ".join(u.name for u in units()))
+        text = text.replace("@ENABLED@", " ".join(u.name for u in units() if enabled(u)))
+        _write(stage / "DEBIAN" / name, text, 0o755)
 
 
 def _write(path: Path, text: str, mode: int = 0o644) -> None:

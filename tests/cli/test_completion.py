@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from suture.cli import completion
+from suture.cli import agent, completion
 
 CASES = [
     ("suture ag", {"agent"}),
-    ("suture agent ", {"check", "status", "allow", "run", "apply-service"}),
+    ("suture agent ", set(agent.ACTIONS)),
     ("suture feed add --accept ", {"review", "refused"}),
     ("suture --json scan --pa", {"--patches"}),
     ("suture apply /etc/pass", {"/etc/passwd", "/etc/passwd-"}),

@@ -111,6 +111,10 @@ def test_a_unit_that_runs_another_command_is_noticed() -> None:
         deb.installed_unit("ExecStart=/opt/suture agent run")
 
 
+def test_installing_enables_what_does_nothing_without_a_policy_and_nothing_else() -> None:
+    assert {u.name for u in deb.units() if deb.enabled(u)} == {"suture-agent.service", "suture-agent-apply.service"}
+
+
 @pytest.mark.archive
 @pytest.mark.slow
 def test_it_is_installed_with_apt_and_its_command_works(bare: Bare) -> None:
@@ -123,6 +127,9 @@ def test_it_is_installed_with_apt_and_its_command_works(bare: Bare) -> None:
     # the part that meets the network has its libraries
     bare.on(RELEASES[bare.release], "-IS", "-c", "import sys; sys.path.insert(0, '/usr/lib/suture/packages'); "
             "import suture.feed.client, tuf, cryptography.hazmat.primitives.asymmetric.ed25519, ssl")  # fmt: skip
+    # what it is not for it says, without a word of pip
+    said = bare.on("sh", "-c", "suture make --tree / --binary /bin/true --fix /dev/null || true")
+    assert "do this on another machine" in said and "pip install" not in said
     assert "suture-agent:x:" in (bare.root / "etc/passwd").read_text()
 
 
@@ -157,7 +164,7 @@ def test_an_upgrade_keeps_what_is_there_and_restarts_the_agent_alone(bare: Bare)
     assert kept.read_text() == "kept" and (bare.root / "etc/suture/agent.toml").read_text() == POLICY
     assert calls() == [
         "--system daemon-reload",
-        "--system try-restart suture-agent-apply.service suture-agent.service",
+        f"--system try-restart {' '.join(u.name for u in deb.units())}",
     ]
     without_systemd(bare)
 
@@ -178,6 +185,9 @@ def test_purging_leaves_nothing_and_installing_needs_no_network(bare: Bare) -> N
     for folder in ("agent", "agent-apply/patches", "kernel/0123"):
         (bare.root / "var/lib/suture" / folder).mkdir(parents=True)
     (bare.root / "etc/suture/agent.toml").write_text(POLICY)
+    edited = bare.root / "etc/systemd/system/suture-notify.service.d"
+    edited.mkdir(parents=True)
+    (edited / "override.conf").write_text("[Service]\n")
     bare.on("dpkg", "--purge", "suture")
     assert bare.files() == before
 

@@ -4,6 +4,7 @@ missing."""
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 from suture import __version__
 from suture.error import ExitCode, SutureError
@@ -26,15 +27,25 @@ EXTRA_OF = {
 """The extra in pyproject.toml that brings a module, for the modules that ours import at their top."""
 
 
+DEBIAN_PACKAGE = Path("/usr/lib/suture/packages")
+"""Where the Debian package for hosts has its Python packages, and nobody adds any."""
+
+
+def is_debian_package() -> bool:
+    """Whether this is the Debian package's Suture."""
+    return Path(__file__).is_relative_to(DEBIAN_PACKAGE)
+
+
 class MissingExtra(SutureError):
     """This installation can't do what was asked for: it is one for hosts that only apply patches."""
 
     exit_code = ExitCode.NOT_FOUND
 
     def __init__(self, module: str, extra: str) -> None:
+        add = f"add it: {sys.executable} -m pip install 'suture[{extra}]=={__version__}'"
         super().__init__(
             f"this installation of Suture lacks the Python package of {module}, which the extra {extra!r} brings",
-            f"add it: {sys.executable} -m pip install 'suture[{extra}]=={__version__}'",
+            "do this on another machine, with the wheel (docs/how-to/install.md)" if is_debian_package() else add,
         )
 
 
