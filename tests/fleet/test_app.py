@@ -10,7 +10,7 @@ import pytest
 from suture.fleet.role import Role
 from tests.fleet.conftest import PASSWORD, FakeFleet, report
 
-PAGES = ("/", "/holes", "/hosts", "/rollouts", "/deadlines", "/audit", "/users")
+PAGES = ("/", "/holes", "/hosts", "/rollouts", "/deadlines", "/reports", "/audit", "/users")
 HOSTILE = "<script>alert(1)</script>\"'{{7*7}}\x1b[31m\u202e%00"
 
 

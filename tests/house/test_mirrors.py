@@ -106,6 +106,7 @@ INSTEAD = {
     "fleet/page/host.py": "tests/fleet/test_app.py",
     "fleet/page/login.py": "tests/fleet/test_app.py",
     "fleet/page/overview.py": "tests/fleet/test_app.py",
+    "fleet/page/report.py": "tests/fleet/test_compliance.py",
     "fleet/page/rollout.py": "tests/fleet/test_rollout.py",
     "fleet/gate.py": "tests/fleet/test_rollout.py",
     "fleet/plan.py": "tests/fleet/test_rollout.py",

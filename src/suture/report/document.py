@@ -13,7 +13,15 @@ from typing import Any, ClassVar
 from suture.report.agent import AgentEvent, MappedBinary, PatchInForce, WaitingPatch
 from suture.report.attempt import CountedWire, TrippedWire
 from suture.report.change import ChangedProcess, Event, FailedProcess
-from suture.report.deadline import DataSource, DeadlineGroup, RuleSummary
+from suture.report.deadline import (
+    DataSource,
+    Deadline,
+    DeadlineGroup,
+    Exemption,
+    ExposureFigure,
+    RuleFigures,
+    RuleSummary,
+)
 from suture.report.feed import FeedRole, FetchedPatch, Offer
 from suture.report.fleet import FleetAccount, FleetHole, FleetHost
 from suture.report.hole import HoleState, HostHole
@@ -423,6 +431,28 @@ class RuleAnswerReport(Document):
 
 
 @dataclass(frozen=True)
+class ComplianceReport(Document):
+    """What came of rules from `begin` until before `end`, in hosts of `groups` (none: all). `figures` are counted from
+    `deadlines`, one for each rule, host and hole; `exposures` has one row for each host and hole; `names` are those of
+    hosts, by id. `exemptions` are all exceptions that held in the period, `sources` the data from elsewhere.
+    `audit_entries` and `audit_digest` are the audit log's length and last digest when this was made."""
+
+    kind: ClassVar[str] = "comply-report"
+
+    begin: str
+    end: str
+    groups: tuple[str, ...]
+    figures: tuple[RuleFigures, ...]
+    deadlines: tuple[Deadline, ...]
+    exposures: tuple[ExposureFigure, ...]
+    exemptions: tuple[Exemption, ...]
+    sources: tuple[DataSource, ...]
+    names: Mapping[str, str]
+    audit_entries: int
+    audit_digest: str
+
+
+@dataclass(frozen=True)
 class EvidenceReport(Document):
     """A bundle of evidence that its key has signed; `files` are in it, `folder` is where they were written, "" for
     nowhere."""
@@ -493,6 +523,7 @@ DOCUMENTS: tuple[type[Document], ...] = (
     FleetHolesReport,
     RulesReport,
     RuleAnswerReport,
+    ComplianceReport,
     EvidenceReport,
     RestartReport,
     ExportReport,

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from fastapi import APIRouter
 
-from suture.fleet.page import account, audit, deadline, hole, host, login, overview, rollout
+from suture.fleet.page import account, audit, deadline, hole, host, login, overview, report, rollout
 from suture.fleet.page.frame import PageFrame
 
 PAGES: tuple[Callable[[PageFrame], APIRouter], ...] = (
@@ -17,6 +17,7 @@ PAGES: tuple[Callable[[PageFrame], APIRouter], ...] = (
     host.pages,
     rollout.pages,
     deadline.pages,
+    report.pages,
     audit.pages,
     account.pages,
 )

@@ -25,7 +25,11 @@ def pages(frame: PageFrame) -> APIRouter:
     def shown(visit: Visit, token: str = "") -> Response:
         with frame.reading() as session:
             people = list(session.scalars(select(AccountRow).order_by(AccountRow.name)))
-            tokens = list(session.scalars(select(TokenRow).where(TokenRow.expires > visit.now).order_by(TokenRow.id)))
+            tokens = list(
+                session.scalars(
+                    select(TokenRow).where(TokenRow.expires > visit.now, TokenRow.uses_left > 0).order_by(TokenRow.id)
+                )
+            )
         return frame.page(visit, "users.html", people=people, tokens=tokens, token=token, roles=list(Role))
 
     @router.get("/users")

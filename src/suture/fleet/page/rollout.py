@@ -64,7 +64,6 @@ def pages(frame: PageFrame) -> APIRouter:
                 "rollout.html",
                 rollout=rollout.told(session, row),
                 plan=row.plan,
-                approved=row.approved,
                 events=rollout.events(session, number),
             )
 
