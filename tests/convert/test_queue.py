@@ -10,7 +10,9 @@ import sys
 import time
 from pathlib import Path
 
-from suture.convert.queue import FileLives
+import pytest
+
+from suture.convert.queue import FileLives, QueueFailed, QueuePlace, builder
 from suture.convert.store import folder_of
 from suture.source.update import Update
 
@@ -117,3 +119,10 @@ def test_the_password_of_a_queue_is_not_shown() -> None:
     from suture.convert.queue import _shown
 
     assert "secret" not in _shown("postgresql://u:secret@h/d")
+
+
+def test_a_database_that_does_not_answer_is_told_in_words(tmp_path: Path) -> None:
+    place = QueuePlace(f"postgresql://u:secret@/none?host={tmp_path}", tmp_path)
+    with pytest.raises(QueueFailed, match="No such file") as raised, builder(place, "one", 1):
+        pass
+    assert "secret" not in raised.value.what and "createdb" in raised.value.remedy

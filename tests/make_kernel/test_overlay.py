@@ -7,8 +7,11 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
 
-from suture.make_kernel.overlay import Contents, kept_lines
+import pytest
+
+from suture.make_kernel.overlay import Contents, kept_lines, layer
 from suture.make_kernel.prepare import ROOT, KernelTree
+from suture.source.fix import parse
 
 _OLD = """int first(int a)
 {
@@ -69,3 +72,16 @@ def test_a_unit_is_known_by_what_it_reads_of_the_layer(tmp_path: Path) -> None:
     assert more.key(["a.h"]) == "more" and more.key(["b.h"]) == one.key(["b.h"])
     fresh = contents("fresh", a_h="int a1;", c_h="int c;")
     assert fresh.key(["a.h"]) == fresh.key(["x.c"]) == "fresh", "a new file may be found before the one that was"
+
+
+def test_a_file_that_a_fix_deletes_is_not_in_the_layer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who reads it refuses the fix; where nobody does, the rest stands."""
+    monkeypatch.setenv("SUTURE_CACHE", str(tmp_path / "cache"))
+    for name in ("a.c", "b.c"):
+        (tmp_path / name).write_text("int a;\n")
+    tree = cast(KernelTree, SimpleNamespace(key="k", files=tmp_path))
+    fix = parse(
+        "--- a/a.c\n+++ /dev/null\n@@ -1 +0,0 @@\n-int a;\n--- a/b.c\n+++ b/b.c\n@@ -1 +1 @@\n-int a;\n+int b;\n", "f"
+    )
+    root = layer(tree, [fix])[0] / ROOT.lstrip("/")
+    assert not (root / "a.c").exists() and (root / "b.c").read_text() == "int b;\n"

@@ -72,7 +72,7 @@ def convert_kernel(
             tree = prepare(find(update.old, progress, update.flavour), progress)
         with clock.step("plan"):
             plan = plan_kernel(tree, update.new, progress)
-            progress(f"linux {tree.target.release}: {len(plan.fixes)} changes, and {plan.unread} that it does not read")
+            progress(f"linux {tree.target.release}: {len(plan.fixes)} changes, and {plan.unread} files besides")
     except SutureError as problem:
         untried = tuple(CveResult(c, Closing.UNTRIED, (), (problem.what,)) for c in _named(update, known))
         return _conversion(update, (), untried, (), clock.seconds, problem.what)

@@ -10,19 +10,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from suture.error import Refused
 from suture.make_kernel import built, include
 from suture.make_kernel.changelog import StableCommit, commits_between, meant
 from suture.make_kernel.include import Includes
 from suture.make_kernel.prepare import ROOT, KernelTree, unpacked
 from suture.progress import Progress, silent
 from suture.source.difference import tree_difference
-from suture.source.fix import Fix
+from suture.source.fix import FilePatch, Fix
 from suture.source.plan import reader
 from suture.source.split import single_changes
 
+_OTHER = re.compile(r"arch/(?!x86/)")
 _RULES = re.compile(r"Makefile|Kbuild|Kconfig")
 _CODE = (".c", ".h", ".S")
 _NO_KERNEL = ("tools/", "samples/", "scripts/", "Documentation/")
@@ -33,8 +35,8 @@ _DRIVERS = ("drivers/", "sound/")
 @dataclass(frozen=True)
 class SingleChanges:
     """`fixes` are the changes of files that this kernel is built from, those first that close a CVE with the fewest
-    others; `unread` how many there are besides. `candidates` are for each CVE the names of all changes that may be for
-    it, none where the changelog's title does not tell; `elsewhere` CVEs of other architectures, or of drivers that
+    others; `unread` how many files differ besides. `candidates` are for each CVE the names of all changes that may be
+    for it, none where the changelog's title does not tell; `elsewhere` CVEs of other architectures, or of drivers that
     this kernel does not have."""
 
     fixes: tuple[Fix, ...]
@@ -53,38 +55,43 @@ def plan_kernel(tree: KernelTree, new: str, progress: Progress = silent) -> Sing
     newer = unpacked(target, new, progress) / ROOT.lstrip("/")
     progress(f"comparing linux {target.version} with {new}")
     whole = tree_difference(tree.files, newer, f"{target.version}-to-{new}")
-    every = single_changes(whole, reader(tree.files), reader(newer))
     compiles, includes = built.read(tree).compiles, include.read(tree)
-    fixes = [f for f in every if _is_read(f, compiles.keys(), includes)]
+    read = tuple(p for p in whole.files if _is_read(p, compiles.keys(), includes))
+    if not read:
+        raise Refused(f"linux {new} changes nothing that {target.release} is built from", "there is nothing to make")
+    fixes = single_changes(
+        replace(whole, files=read), reader(tree.files), reader(newer), lambda p: p.path.endswith(_CODE)
+    )
     modules = {s: " ".join(m for c in cs for m in c.modules) for s, cs in compiles.items()}
     commits = commits_between(target.changelog(new), target.version, new)
-    candidates, elsewhere = claims(commits, every, fixes, modules)
-    return SingleChanges(tuple(in_order(fixes, candidates)), len(every) - len(fixes), candidates, elsewhere)
+    candidates, elsewhere = claims(commits, fixes, whole.files, modules)
+    return SingleChanges(tuple(in_order(fixes, candidates)), len(whole.files) - len(read), candidates, elsewhere)
 
 
-def _is_read(fix: Fix, units: Collection[str], includes: Includes) -> bool:
-    """Whether a unit of this kernel may read one of the files, or one of them is a rule of its build."""
-    return any(p.path in units or _RULES.match(Path(p.path).name) or includes.units([p.path], units) for p in fix.files)
+def _is_read(part: FilePatch, units: Collection[str], includes: Includes) -> bool:
+    """Whether a unit of this kernel may read a file, or come to read one that is new, or it is a rule of its build."""
+    if part.path.startswith(_NO_KERNEL) or _OTHER.match(part.path):
+        return False
+    is_new = part.creates and part.path.endswith(_CODE)
+    return is_new or bool(_RULES.match(Path(part.path).name) or includes.units([part.path], units))
 
 
 def claims(
-    commits: Sequence[StableCommit], every: Sequence[Fix], fixes: Sequence[Fix], modules: Mapping[str, str]
+    commits: Sequence[StableCommit], fixes: Sequence[Fix], files: Sequence[FilePatch], modules: Mapping[str, str]
 ) -> tuple[dict[str, tuple[str, ...]], frozenset[str]]:
-    """For each CVE the names of the changes that may be for it, and the CVEs that are not this kernel's. `modules` are
-    names of modules by the source that goes into them."""
-    texts: dict[str, str] = {}
+    """For each CVE the names of the changes that may be for it, and the CVEs that are not this kernel's. `files` are
+    all that differs, `modules` names of modules by the source that goes into them."""
+    texts = {p.path: p.text for p in files if p.path.endswith(_CODE) and not p.path.startswith(_NO_KERNEL)}
     of: dict[str, list[str]] = {}
-    for fix in every:
-        for part in (p for p in fix.files if p.path.endswith(_CODE) and not p.path.startswith(_NO_KERNEL)):
-            texts[part.path] = texts.get(part.path, "") + part.text
+    for fix in fixes:
+        for part in fix.files:
             of.setdefault(part.path, []).append(fix.name)
-    mine = {f.name for f in fixes}
     candidates: dict[str, tuple[str, ...]] = {}
     elsewhere: set[str] = set()
     for commit in (c for c in commits if c.cves):
-        files = sorted(meant(commit, texts, modules))
-        own = tuple(dict.fromkeys(n for p in files for n in of[p] if n in mine))
-        are_drivers = bool(files) and all(p.startswith(_DRIVERS) for p in files)
+        meaning = sorted(meant(commit, texts, modules))
+        own = tuple(dict.fromkeys(n for p in meaning for n in of.get(p, ())))
+        are_drivers = bool(meaning) and all(p.startswith(_DRIVERS) for p in meaning)
         if commit.is_elsewhere or (are_drivers and not own):
             elsewhere.update(commit.cves)
         else:

@@ -92,10 +92,18 @@ class FileLives:
 
 
 class DatabaseLives:
-    """Builders that share a PostgreSQL: each holds an advisory lock in a session of its own."""
+    """Builders that share a PostgreSQL: each holds an advisory lock in a session of its own.
+
+    Sessions have no transaction open, for which the queue's CREATE INDEX CONCURRENTLY would wait, and end when they are
+    left: one that lives on in a pool would keep what asking whether a builder is dead has locked.
+    """
 
     def __init__(self, url: str) -> None:
-        self._engine = sqlalchemy.create_engine(url.replace("postgresql://", "postgresql+psycopg://", 1))
+        self._engine = sqlalchemy.create_engine(
+            url.replace("postgresql://", "postgresql+psycopg://", 1),
+            isolation_level="AUTOCOMMIT",
+            poolclass=sqlalchemy.pool.NullPool,
+        )
 
     @contextmanager
     def hold(self, builder: str) -> Iterator[None]:
@@ -130,7 +138,8 @@ def builder(place: QueuePlace, name: str, jobs: int, progress: Progress = silent
         DatabaseLives(place.url) if place.url.startswith("postgresql") else FileLives(place.output / ".builders")
     )
     with ExitStack() as held:
-        held.enter_context(lives.hold(name))
+        with _reaching(place.url):
+            held.enter_context(lives.hold(name))
         DBOS(config=config)
         held.callback(DBOS.destroy)
 
@@ -142,14 +151,23 @@ def builder(place: QueuePlace, name: str, jobs: int, progress: Progress = silent
         def conversion(row: dict[str, Any]) -> None:
             step(row)
 
-        try:
+        with _reaching(place.url):
             DBOS.launch()
             queue = DBOS.register_queue(_QUEUE, worker_concurrency=jobs, polling_interval_sec=_PAUSE)
-        except sqlalchemy.exc.SQLAlchemyError as problem:
-            raise QueueFailed(
-                f"the queue {_shown(place.url)}: {problem}", "check the address, and that the database runs"
-            ) from problem
         yield Builder(place, name, lives, queue, conversion)
+
+
+@contextmanager
+def _reaching(url: str) -> Iterator[None]:
+    """Raises `QueueFailed` for what the database says."""
+    try:
+        yield
+    except sqlalchemy.exc.SQLAlchemyError as problem:
+        said = str(getattr(problem, "orig", None) or problem).strip()
+        raise QueueFailed(
+            f"the queue {_shown(url)}: {said}",
+            "check the address, that the server runs, and that it has the database (createdb NAME makes it)",
+        ) from problem
 
 
 @dataclass(frozen=True)

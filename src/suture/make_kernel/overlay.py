@@ -37,7 +37,7 @@ def layer(tree: KernelTree, fixes: Sequence[Fix], keep_lines: bool = True) -> tu
                 post.apply(part, tree.files, target, part.path, fix.name)
         for path in sorted({p.path for f in fixes for p in f.files}):
             made, before = target / path, tree.files / path
-            if keep_lines and made.suffix in (".c", ".h") and before.is_file():
+            if keep_lines and made.suffix in (".c", ".h") and made.is_file() and before.is_file():
                 old, new = (x.read_bytes().decode(errors="surrogateescape") for x in (before, made))
                 made.write_bytes(kept_lines(old, new, path).encode(errors="surrogateescape"))
         give(folder)

@@ -30,14 +30,23 @@ class _Piece:
     keys: frozenset[str]
 
 
+def is_code(file: FilePatch) -> bool:
+    """Whether a file of a package goes into a binary, as its path tells."""
+    return file.kind in CODE or file.kind is PathKind.ASSEMBLY or file.kind is PathKind.GENERATED
+
+
 def single_changes(
-    whole: Fix, read_old: Callable[[str], str | None], read_new: Callable[[str], str | None]
+    whole: Fix,
+    read_old: Callable[[str], str | None],
+    read_new: Callable[[str], str | None],
+    counts: Callable[[FilePatch], bool] = is_code,
 ) -> tuple[Fix, ...]:
     """The single changes of a fix, in the order of its files; each is a fix of its own that names no CVE.
 
-    `read_old` and `read_new` give the text of a file before and after, None where it is not there.
+    `read_old` and `read_new` give the text of a file before and after, None where it is not there; `counts` tells which
+    files are code.
     """
-    code = [f for f in whole.files if f.kind in CODE or f.kind is PathKind.ASSEMBLY or f.kind is PathKind.GENERATED]
+    code = [f for f in whole.files if counts(f)]
     others = tuple(f for f in whole.files if f not in code)
     moving = _moving((read_old(f.path) or "", read_new(f.path) or "") for f in code)
     pieces = [p for f in code for p in _pieces(f, read_old(f.path) or "", moving)]
