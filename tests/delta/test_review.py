@@ -35,7 +35,14 @@ def change(folder: Path, old: str, new: str) -> UnitChange:
 @pytest.mark.parametrize(
     ("old", "new", "found"),
     [
-        ("return work(a);", "if (a < 0) return -1; return work(a);", []),
+        ("return work(a);", "if (a < 0) return 0; return work(a);", []),
+        (
+            "return work(a);",
+            "if (a < 0) return -1; return work(a);",
+            ["may return -1, no error code of its own before"],
+        ),
+        ("return a > 9 ? -22 : work(a);", "if (a < 0) return -1; return a > 9 ? -22 : work(a);", []),
+        ("return a > 9 ? -22 : work(a);", "return a > 9 ? -5 : work(a);", ["may return -5, -22 no more"]),
         (
             "return work(a);",
             "pthread_mutex_lock(&lock); a = work(a); pthread_mutex_unlock(&lock); return a;",
@@ -77,3 +84,8 @@ def test_what_was_inlined_counts_where_it_is(tmp_path: Path) -> None:
 )  # fmt: skip
 def test_names_are_told_by_their_words(name: str, kind: str) -> None:
     assert kind_of(name) == kind
+
+
+def test_an_error_code_of_a_function_that_no_other_file_calls_is_none(tmp_path: Path) -> None:
+    old = "__attribute__((noinline)) static int g(int a) { return work(a); } int f(int a) { return g(a) > 0; }\n"
+    assert reviews([change(tmp_path, old, old.replace("return work(a);", "if (a) return -1; return work(a);"))]) == ()

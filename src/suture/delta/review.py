@@ -3,8 +3,10 @@ and may not be where half of an old state is met.
 
 Old code took a lock, or a reference, before the switch, and new code gives it back after it, or the other way round:
 what is counted in pairs is looked at where the count of one function changes. A new call that may wait is looked at
-because the caller may hold a lock. The names are those of POSIX, glibc, OpenSSL, GLib, Qt, PostgreSQL, the kernel and
-of what follows their habits; a wrapper with another name is not recognised, so that this grade is a help and no proof.
+because the caller may hold a lock, another error code of a function that other files call because its callers may not
+expect it. (A type whose layout changes, or an enumerator that gets another meaning, is refused:
+`suture.delta.layout`.) The names are those of POSIX, glibc, OpenSSL, GLib, Qt, PostgreSQL, the kernel and of what
+follows their habits; a wrapper with another name is not recognised, so that this grade is a help and no proof.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple, Protocol
 
 from suture.delta.atom import AtomObject
+from suture.delta.error_code import error_codes
 
 _WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 _LOCKS = frozenset(
@@ -47,8 +50,13 @@ _WAITS = frozenset({
     "pthread_cond_wait", "pthread_cond_timedwait", "pthread_join", "accept", "accept4", "connect", "recv",
     "recvfrom", "recvmsg", "fsync",
     "fdatasync", "msleep", "schedule", "schedule_timeout", "wait_for_completion", "cond_resched", "might_sleep",
-    "synchronize_rcu",
-    "flush_work", "cancel_work_sync", "del_timer_sync",
+    "synchronize_rcu", "synchronize_net", "synchronize_srcu", "synchronize_irq", "rcu_barrier",
+    "flush_work", "__flush_workqueue", "cancel_work_sync", "cancel_delayed_work_sync", "del_timer_sync",
+    "timer_delete_sync", "disable_irq", "napi_disable", "kthread_stop", "io_schedule", "schedule_timeout_interruptible",
+    "schedule_timeout_killable", "schedule_timeout_uninterruptible", "wait_for_completion_timeout",
+    "wait_for_completion_interruptible", "prepare_to_wait_event", "msleep_interruptible", "usleep_range_state",
+    "__cond_resched", "__might_sleep", "__might_resched", "_copy_from_user", "_copy_to_user", "vmalloc", "__vmalloc",
+    "kvmalloc_node",
 })  # fmt: skip
 _STARTS = frozenset(
     {
@@ -81,7 +89,7 @@ class ChangedUnit(Protocol):
 
 
 class Reviewed(NamedTuple):
-    """A thing to look at: its kind (`lock`, `reference`, `wait` or `start`), where it is, and what it is."""
+    """A thing to look at: its kind (`lock`, `reference`, `wait`, `start` or `error`), where it is, and what it is."""
 
     kind: str
     function: str
@@ -117,6 +125,24 @@ def _of_unit(change: ChangedUnit) -> Iterator[Reviewed]:
             if not kind or less == more or (kind in ("wait", "start") and more < less):
                 continue
             yield Reviewed(kind, name, change.source, f"calls {called} {_times(more)}, {_times(less)} before")
+        yield from _errors(change, name)
+
+
+def _errors(change: ChangedUnit, name: str) -> Iterator[Reviewed]:
+    """Error codes of a function that other files may call: the first that it ever returns, or another in place of one.
+    One more beside others is none, since callers know that it may fail."""
+    pre, post = change.pre.functions.get(name), change.post.functions.get(name)
+    if pre is None or post is None or not post.hot.is_global:
+        return
+    before, after = error_codes(pre), error_codes(post)
+    fresh, gone = sorted(after - before, reverse=True), sorted(before - after, reverse=True)
+    if fresh and (gone or not before):
+        was = f"{_numbers(gone)} no more" if gone else "no error code of its own before"
+        yield Reviewed("error", name, change.source, f"may return {_numbers(fresh)}, {was}")
+
+
+def _numbers(numbers: Sequence[int]) -> str:
+    return ", ".join(map(str, numbers))
 
 
 def calls(obj: AtomObject, name: str) -> Counter[str]:

@@ -156,8 +156,8 @@ class RefusedFunction:
 
 @dataclass(frozen=True)
 class Review:
-    """What a person should look at before a patch is applied without one: `kind` is `lock`, `reference`, `wait` or
-    `start`."""
+    """What a person should look at before a patch is applied without one: `kind` is `lock`, `reference`, `wait`,
+    `start` or `error`."""
 
     kind: str
     function: str
