@@ -30,7 +30,10 @@ MAY_IMPORT = {
     "patch": {"elf", "match", "delta", "report"},
     "tripwire": set(),
     "make": {"progress", "elf", "source", "compile", "match", "delta", "patch", "tripwire"},
-    "trial": {"command", "progress", "compile", "make", "match", "patch", "kernel", "machine", "make_kernel"},
+    "trial": {
+        "command", "progress", "elf", "compile", "make", "match", "kernel", "machine", "make_kernel", "patch",
+        "process",
+    },
     "convert": {"progress", "elf", "source", "compile", "delta", "make", "make_kernel", "patch", "trial"},
     "make_kernel": {
         "command", "progress", "elf", "source", "compile", "match", "delta", "patch", "make", "kernel",

@@ -256,6 +256,8 @@ def print_conversion(c: Conversion) -> None:
         kept = patch.path if patch.trial != "failed" else "not kept"
         reaches = f", reaches {patch.effective}" if patch.effective else ""
         print(f"patch {patch.id} of {patch.binary}, {patch.functions} functions, {patch.grade}{reaches}{trial}: {kept}")
+        if patch.calls:
+            print("  calls in the trial: " + ", ".join(f"{name} {count}" for name, count in patch.calls.items()))
     print("seconds: " + ", ".join(f"{name} {value:.2f}" for name, value in c.seconds.items()))
 
 

@@ -63,7 +63,8 @@ class CveResult:
 class PatchResult:
     """One patch file of the update. `trial` is what its trial came to (`suture.trial`), `tried` the commands that ran
     it, `detail` what the trial says of one that did not pass. `effective` is the version that the kernel has reached
-    with it, "" where some of that version is left out."""
+    with it, "" where some of that version is left out; `calls` how often the trial's commands call each function that
+    the patch replaces."""
 
     id: str
     file: str
@@ -76,6 +77,7 @@ class PatchResult:
     tried: tuple[str, ...] = ()
     detail: str = ""
     effective: str = ""
+    calls: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

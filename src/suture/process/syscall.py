@@ -562,6 +562,25 @@ def perf_breakpoint(tid: int, address: int) -> int:
     return fd
 
 
+_PERF_FLAG_INHERIT = 1 << 1
+
+
+def perf_calls(kind: int, pid: int, path: bytes, offset: int) -> int:
+    """perf_event_open(2): a descriptor from which the number can be read (8 bytes) of how often a process, with the
+    threads that it starts, has executed what is at `offset` of a file. `kind` is the number of the kernel's uprobes
+    (/sys/bus/event_source/devices/uprobe/type)."""
+    name = ctypes.create_string_buffer(path)
+    attributes = struct.pack(
+        "<IIQQQQQIIQQ",
+        *(kind, _PERF_ATTR_SIZE, 0, 0, 0, 0, _PERF_FLAG_INHERIT, 0, 0, ctypes.addressof(name), offset),
+    ).ljust(_PERF_ATTR_SIZE, b"\0")
+    words = [ctypes.c_long(v) for v in (pid, -1, -1, _PERF_FLAG_FD_CLOEXEC)]
+    fd: int = _syscall(ctypes.c_long(x86_64.SYS_PERF_EVENT_OPEN), attributes, *words)
+    if fd == -1:
+        raise _fail("perf_event_open")
+    return fd
+
+
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 

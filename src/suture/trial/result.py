@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import Enum
 
 
@@ -16,12 +17,14 @@ class TrialOutcome(Enum):
 @dataclass(frozen=True)
 class Case:
     """One command that ran the binary. `detail` tells what went wrong, or why it was not run; `fired` are the tripwires
-    (FILE:LINE) that the command reached, which nobody attacked."""
+    (FILE:LINE) that the command reached, which nobody attacked, `calls` how often it calls each function that the patch
+    replaces, where that can be counted."""
 
     command: str
     outcome: TrialOutcome
     detail: str = ""
     fired: tuple[str, ...] = ()
+    calls: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,14 @@ class Trial:
         if TrialOutcome.FAILED in found:
             return TrialOutcome.FAILED
         return TrialOutcome.PASSED if TrialOutcome.PASSED in found else TrialOutcome.NOT_RUN
+
+    @property
+    def calls(self) -> dict[str, int]:
+        """The calls of each replaced function by all commands together."""
+        found: Counter[str] = Counter()
+        for case in self.cases:
+            found.update(case.calls)
+        return {name: found[name] for name in sorted(found)}
 
     @property
     def detail(self) -> str:

@@ -3,8 +3,9 @@ and reverted.
 
 The sandbox is the package's room with the shipped packages over it, so that each file is where it is installed. A
 library is loaded by a small program, and by every program of the package that needs it; a program is asked for its
-version and its help. What each command prints and how it ends is compared with two runs without the patch. The patch is
-applied from outside, by the command that hosts use.
+version and its help. What each command prints and how it ends is compared with two runs without the patch; in a third
+the calls of the functions that it replaces are counted. The patch is applied from outside, by the command that hosts
+use.
 """
 
 from __future__ import annotations
@@ -29,12 +30,13 @@ from suture.make.make import Shipped
 from suture.match.run import Run
 from suture.patch.file import read_patch
 from suture.progress import Progress, silent
+from suture.trial.calls import counted
 from suture.trial.result import Case, Seen, Trial, TrialOutcome, judge
 
 _SECONDS = 20.0  # for one command, and for each wait
 _MOST_PROGRAMS = 4  # of the package's programs that need a library
 _WAYS = ("--version", "--help")
-_PLAIN, _PATCHED, _REVERTED = ("plain", "again"), "patched", "patched and reverted"
+_PLAIN, _COUNTED, _PATCHED, _REVERTED = ("plain", "again"), "counted", "patched", "patched and reverted"
 _OUT = f"{INSIDE}/trial"
 _MARK = "SUTURE_TRIAL"
 
@@ -164,7 +166,8 @@ def _case(room: Room, command: _Command, one: Candidate, candidates: Sequence[Ca
         for source, text in (("hold.c", _HOLD), ("load.c", _LOAD)):
             (out / source).write_text(text)
         script = f"cd {_OUT}\ngcc -shared -fPIC -O1 -o hold.so hold.c\ngcc -O1 -o load load.c -ldl\n" + "".join(
-            command.line(f"{_OUT}/{step}", step not in _PLAIN, out.name) for step in (*_PLAIN, "patched", "reverted")
+            command.line(f"{_OUT}/{step}", step not in _PLAIN, out.name)
+            for step in (*_PLAIN, _COUNTED, "patched", "reverted")
         )
         failed: list[SutureError] = []
         fired: set[str] = set()
@@ -179,12 +182,13 @@ def _case(room: Room, command: _Command, one: Candidate, candidates: Sequence[Ca
         thread.start()
         try:
             plain = [_ended(out / step, thread) for step in _PLAIN]
+            calls = _counted(out / _COUNTED, thread, one)
             changed = [
                 (_PATCHED, _held(out / "patched", thread, one, candidates, fired, revert=False)),
                 (_REVERTED, _held(out / "reverted", thread, one, candidates, set(), revert=True)),
             ]
         finally:
-            for step in ("patched", "reverted"):
+            for step in (_COUNTED, "patched", "reverted"):
                 (out / f"{step}.go").touch()
                 (out / f"{step}.over").touch()
             thread.join()
@@ -193,7 +197,23 @@ def _case(room: Room, command: _Command, one: Candidate, candidates: Sequence[Ca
         return Case(str(command), TrialOutcome.NOT_RUN, (last.strip().splitlines() or ["the sandbox failed"])[-1])
     if plain[0].status == 99 and not command.preload:
         return Case(str(command), TrialOutcome.NOT_RUN, plain[0].output.decode(errors="replace").strip())
-    return replace(judge(str(command), plain, changed), fired=tuple(sorted(fired)))
+    return replace(judge(str(command), plain, changed), fired=tuple(sorted(fired)), calls=calls)
+
+
+def _counted(place: Path, thread: threading.Thread, one: Candidate) -> dict[str, int]:
+    """How often a run without the patch calls each function that the patch replaces; nothing where it can't be
+    counted."""
+    _wait(place.with_name(f"{place.name}.ready"), thread)
+    pid = _waiting(f"{_OUT}/{place.name}", place.parent.name)
+    found: dict[str, int] = {}
+    place.with_name(f"{place.name}.over").touch()
+    if pid is not None:
+        with counted(pid, one.shipped.path, read_patch(one.path).manifest) as counters:
+            place.with_name(f"{place.name}.go").touch()
+            _ended(place, thread)
+            found = {name: counter() for name, counter in counters.items()}
+    place.with_name(f"{place.name}.go").touch()
+    return found
 
 
 def _ended(place: Path, thread: threading.Thread) -> Seen:

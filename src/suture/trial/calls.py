@@ -1,0 +1,37 @@
+"""How often a process calls the functions that a patch replaces, counted by the kernel (uprobes) while it runs. It
+is not stopped for that."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+
+from suture.elf.file import ElfFile
+from suture.patch.manifest import Manifest
+from suture.process import syscall
+
+_KIND = Path("/sys/bus/event_source/devices/uprobe/type")
+_LOAD = 1  # PT_LOAD of elf(5)
+
+
+@contextmanager
+def counted(pid: int, binary: Path, manifest: Manifest) -> Iterator[Mapping[str, Callable[[], int]]]:
+    """For each replaced function what tells the calls so far, as long as the context lasts; of a kernel without uprobes
+    nothing. `binary` is the file that the process has mapped."""
+    segments = [(s.p_vaddr, s.p_filesz, s.p_offset) for s in ElfFile.read(binary).segments if s.p_type == _LOAD]
+    found: dict[str, Callable[[], int]] = {}
+    with ExitStack() as held:
+        for function in (f for g in manifest.groups for f in g.functions):
+            at = next((o + function.address - v for v, n, o in segments if v <= function.address < v + n), None)
+            with suppress(OSError):
+                if at is not None:
+                    fd = syscall.perf_calls(int(_KIND.read_text()), pid, os.fsencode(binary), at)
+                    held.callback(os.close, fd)
+                    found[function.name] = _reader(fd)
+        yield found
+
+
+def _reader(fd: int) -> Callable[[], int]:
+    return lambda: int.from_bytes(os.read(fd, 8), "little")
