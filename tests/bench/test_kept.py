@@ -86,6 +86,7 @@ PAGES = {
     "whole-way": ("whole_way", "whole_way_page", False),
     "coverage-kernel": ("kernel_coverage", "kernel_page", False),
     "conversion": ("conversion", "conversion_page", True),
+    "els": ("els", "els_page", True),
 }
 
 

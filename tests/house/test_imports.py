@@ -44,13 +44,14 @@ MAY_IMPORT = {
     "machine": {"command", "source", "make_kernel"},
     "process": {"elf", "match", "patch", "report"},
     "kernel": {"command", "elf", "match", "patch", "process", "report"},
+    "els": {"command", "source", "tripwire"},
     "feed": {"patch", "progress", "report"},
     "host": {"elf", "patch", "process", "kernel", "report"},
     "agent": {"feed", "host", "kernel", "patch", "process", "report"},
     "comply": {"report"},
     "export": {"report"},
     "fleet": {"comply", "patch", "report"},
-    "cli": {"agent", "comply", "export", "fleet", "feed", "convert", "command", "progress", "source", "compile",
+    "cli": {"agent", "comply", "els", "export", "fleet", "feed", "convert", "command", "progress", "source", "compile",
     "delta", "patch", "make", "process", "kernel", "report", "host", "maker"},
 }  # fmt: skip
 

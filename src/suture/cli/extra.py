@@ -12,6 +12,8 @@ from suture.error import ExitCode, SutureError
 EXTRA_OF = {
     "capstone": "make",
     "debian": "make",
+    "merge3": "els",
+    "patiencediff": "els",
     "tuf": "feed",
     "securesystemslib": "feed",
     "cryptography": "feed",

@@ -50,6 +50,7 @@ class Verb:
 VERBS = (
     Verb("scan", "list processes: what they run, what is fixed in memory, on disk, or neither"),
     Verb("watch", "turn updates of the archive into live patches by themselves"),
+    Verb("els", "carry fixes back to releases past their end of life"),
     Verb("feed", "publish live patches, signed, and fetch them"),
     Verb("agent", "keep this host patched from a feed"),
     Verb("fleet", "serve a fleet: what is open where, rollouts, deadlines"),

@@ -22,6 +22,7 @@ from suture.report.deadline import (
     RuleFigures,
     RuleSummary,
 )
+from suture.report.els import BackportedFix, NeededFix
 from suture.report.feed import FeedRole, FetchedPatch, Offer
 from suture.report.fleet import FleetAccount, FleetHole, FleetHost
 from suture.report.hole import HoleState, HostHole
@@ -251,6 +252,30 @@ class RecordReport(Document):
     units: int
     untold: tuple[str, ...]
     uncompiled: Mapping[str, tuple[str, ...]]
+
+
+@dataclass(frozen=True)
+class ElsPlanReport(Document):
+    """What a version of a source package lacks of the fixes that a newer one has."""
+
+    kind: ClassVar[str] = "els-plan"
+
+    package: str
+    version: str
+    from_version: str
+    fixes: tuple[NeededFix, ...]
+
+
+@dataclass(frozen=True)
+class BackportReport(Document):
+    """Fixes of a newer version of a source package, carried to an older one."""
+
+    kind: ClassVar[str] = "els-backport"
+
+    package: str
+    version: str
+    from_version: str
+    fixes: tuple[BackportedFix, ...]
 
 
 @dataclass(frozen=True)
@@ -512,6 +537,8 @@ DOCUMENTS: tuple[type[Document], ...] = (
     VerifyReport,
     UnameReport,
     RecordReport,
+    ElsPlanReport,
+    BackportReport,
     WatchReport,
     FeedReport,
     FetchReport,

@@ -249,9 +249,18 @@ class Archive:
             try:
                 run(["apt-get", "--quiet", *only, "source", f"{name}={version}"], env=self._ready, cwd=folder)
             except CommandFailed as failed:
-                listed = [e.version for e in self.sources(name)]
-                raise self._gone(f"source package {name}", version, listed) from failed
-            run(["tar", "--extract", f"--file={next(folder.glob('*.debian.tar.*')).name}"], cwd=folder)
+                listed = self.sources(name)
+                own = [f for e in listed if e.version == version for f in e.files if ".debian.tar." in f[0]]
+                if not any(self._is_fetched(folder / file, digest, _bases(listed)) for file, digest in own):
+                    known = [e.version for e in listed]
+                    raise self._gone(f"source package {name}", version, known) from failed
+            packed = next(folder.glob("*.debian.tar.*"), None)
+            if packed is None:
+                raise NotFound(
+                    f"source package {name} {version} has no packaging of its own: it is not in the format 3.0 (quilt)",
+                    "choose a package in that format",
+                )
+            run(["tar", "--extract", f"--file={packed.name}"], cwd=folder)
 
         return cache.item(place, make) / "debian"
 

@@ -50,16 +50,23 @@ def updates(wanted: Iterable[Wanted], release: str, progress: Progress = silent)
 
 
 def _updates(one: Wanted, archive: Archive) -> Iterator[Update]:
-    listed = ordered({entry.version for entry in archive.sources(one.source)})
-    if not listed:
-        raise NotFound(
-            f"{archive.release} has no source package {one.source}",
-            "give the name of the source package (apt-cache showsrc NAME prints it as Package)",
-        )
+    listed = versions(one.source, archive)
     newest = listed[-1]
     for old in (one.version,) if one.version else listed[:-1]:
         if version_compare(old, newest) < 0:
             yield Update(one.source, archive.release, old, newest)
+
+
+def versions(name: str, archive: Archive) -> list[str]:
+    """The versions of a source package that a release lists, from the oldest to the newest. Raises `NotFound` for
+    none."""
+    listed = ordered({entry.version for entry in archive.sources(name)})
+    if not listed:
+        raise NotFound(
+            f"{archive.release} has no source package {name}",
+            "give the name of the source package (apt-cache showsrc NAME prints it as Package)",
+        )
+    return listed
 
 
 def ordered(versions: Iterable[str]) -> list[str]:

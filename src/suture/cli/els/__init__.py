@@ -1,0 +1,31 @@
+"""`suture els ACTION`: fixes for releases past their end of life. Each action is a module like a verb's."""
+
+from __future__ import annotations
+
+import argparse
+from types import ModuleType
+
+from suture.cli.els import backport, plan
+
+HELP = """\
+Carry fixes of a newer release back to a release past its end of life.
+
+`plan` lists the CVEs that the newer release has fixed in a package and the older one has not. `backport` makes the fix
+in the older release's source, or says what a person has to decide.
+
+`suture els ACTION --help` explains one action."""
+EXAMPLES = (
+    "# what bullseye's libpng lacks that bookworm's has",
+    "suture els plan libpng1.6",
+    "# make the fixes, as patches for its series",
+    "suture els backport libpng1.6 --all --output patches",
+)
+ACTIONS: dict[str, ModuleType] = {"plan": plan, "backport": backport}
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """No options of its own."""
+
+
+def run(args: argparse.Namespace) -> int:
+    return int(ACTIONS[args.action].run(args))
