@@ -219,7 +219,7 @@ def main(words: Sequence[str] | None = None) -> int:
     )
     if args.only_kept:
         record = Record.read(place)
-        PAGE.write_text(document(json.loads(place.read_text())))
+        write_page()
         return 0 if record else 1
     rows = [*known["rows"]]
     found = all_arrived(args.release or RELEASES)
@@ -261,7 +261,14 @@ def _keep(
         "limit": args.limit,
     }
     start.finish(facts).write(RESULTS)
-    PAGE.write_text(document(json.loads((RESULTS / "conversion.json").read_text())))
+    write_page()
+
+
+def write_page() -> None:
+    """The page from what is kept, with the kernel's part where it was measured."""
+    kernel = RESULTS / "kernel_conversion.json"
+    record = json.loads((RESULTS / "conversion.json").read_text())
+    PAGE.write_text(document(record, json.loads(kernel.read_text()) if kernel.exists() else None))
 
 
 if __name__ == "__main__":

@@ -33,9 +33,21 @@ _COLUMNS = (
     "s",
 )
 
+_KERNEL_TEXT = """\
+Passes of `suture watch --once --package linux=VERSION`, put here by `bench/kernel_conversion`; raw numbers in
+bench/results/kernel_conversion.json. A *change* is hunks that change one function or share a name that comes or goes.
+*Live* means that it is in the module, and that a person need not look at it first. A CVE is closed live when every
+change of the files that the title of its commit means is live (docs/how-to/watch.md).
+"""
+_KERNEL_COLUMNS = (
+    "update", "flavour", "changes", "live", "no code", "on disk only", "untried", "functions", "reaches",
+    "CVEs", "closed live", "need none", "on disk only", "not tried", "unknown", "s",
+)  # fmt: skip
+_CLOSINGS = ("closed live", "needs no live patch", "closed on disk only", "not tried", "unknown")
 
-def document(record: Mapping[str, Any]) -> str:
-    """The whole page."""
+
+def document(record: Mapping[str, Any], kernel: Mapping[str, Any] | None = None) -> str:
+    """The whole page, with that of the kernel where it was measured."""
     data, machine = record["data"], record["machine"]
     rows = sorted(data["rows"], key=lambda r: (r["source"], r["release"], r["old"]))
     gone = data.get("gone", [])
@@ -99,8 +111,37 @@ def document(record: Mapping[str, Any]) -> str:
         *_table(_COLUMNS, [_row(r) for r in rows]),
         "",
         _times(rows),
+        "",
+        *(_kernel(kernel["data"]["rows"]) if kernel else []),
     ]
     return "\n".join(lines).rstrip() + "\n"
+
+
+def _kernel(rows: Sequence[Mapping[str, Any]]) -> Iterable[str]:
+    """What came of updates of the kernel: a module each."""
+    yield from ("## The kernel", "", *_KERNEL_TEXT.splitlines(), "")
+    yield from _table(_KERNEL_COLUMNS, [_kernel_row(r) for r in rows])
+    for row in rows:
+        untried, reasons = row["untried"], Counter(row["reasons"]).most_common(6)
+        yield from ("", f"{row['old']} to {row['new']}, {row['flavour']}:", "")
+        yield f"- Trial of the module: {row['trial'] or 'none'}"
+        yield from (f"- {count} changes were not tried: {why}" for why, count in sorted(untried.items()))
+        yield from (f"- {count} on disk only: {why}" for why, count in reasons)
+
+
+def _kernel_row(row: Mapping[str, Any]) -> Sequence[str]:
+    outcomes, cves = row["fixes"], row["cves"]
+    return (
+        f"{row['old']} → {row['new']}",
+        row["flavour"],
+        str(sum(outcomes.values())),
+        *(str(outcomes.get(o, 0)) for o in ("live", "no code", "on disk only", "untried")),
+        str(row["functions"]),
+        row["effective"] or "-",
+        str(sum(cves.values())),
+        *(str(cves.get(c, 0)) for c in _CLOSINGS),
+        f"{row['total']:.0f}",
+    )
 
 
 def _share(some: Sequence[object], whole: Sequence[object]) -> str:
