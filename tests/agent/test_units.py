@@ -64,3 +64,10 @@ def test_the_part_that_runs_as_root_has_no_network_and_the_other_no_capability()
     assert by_name["suture-attempts.service"]["PrivateNetwork"] == "yes"
     assert by_name["suture-agent.service"]["CapabilityBoundingSet"] == ""
     assert by_name["suture-notify.service"]["CapabilityBoundingSet"] == ""
+
+
+def test_the_part_that_runs_as_root_may_hold_starts() -> None:
+    """These two are in none of the groups that it is allowed."""
+    unit = next(u for u in UNITS if u.name == "suture-agent-apply.service").read_text()
+    allowed = re.search(r"^SystemCallFilter=(?!~)(.*)$", unit, re.M)
+    assert allowed and {"fanotify_init", "fanotify_mark", "@debug"} <= set(allowed[1].split())

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 
 from suture.agent.decision import Decision
 from suture.agent.guard import StartGuard
+from suture.agent.health import Health
 from suture.agent.hold import facts
 from suture.agent.journal import Journal
 from suture.agent.policy import OnFailure, Policy
@@ -28,6 +29,7 @@ from suture.report.document import ApplyReport, RevertReport
 from suture.report.feed import Offer
 from suture.report.patch import PatchKind
 from suture.report.reason import Cause, Reason
+from suture.report.start import StartEnd
 
 _RETRY_SECONDS = 600.0
 _MARK = b"memfd:suture:"
@@ -48,6 +50,12 @@ class InEffect:
         self._refused: dict[tuple[int, int, str], float] = {}
         self.guard = StartGuard(self.register, self.journal)
         self._late = LateStarts(self.journal)
+        self.health = Health(self.journal)
+
+    def close(self) -> None:
+        """Hold no start and watch no process any more."""
+        self.guard.close()
+        self.health.close()
 
     def begin(self) -> None:
         """Hold starts with what was in force before. Raises SutureError where the policy is wrong."""
@@ -80,7 +88,15 @@ class InEffect:
 
     def notice(self) -> None:
         """What came of starts: those that began with the old code are patched now."""
-        self._late.note(self.guard.take(), self.guard.state.let_go, self.register.content.in_force)
+        starts = self.guard.take()
+        for start in starts:
+            if start.end is StartEnd.PATCHED:
+                self.health.patched([start.pid], start.patches)
+        self._late.note(starts, self.guard.state.let_go, self.register.content.in_force)
+        try:
+            self._suspect(self.policy())
+        except (SutureError, OSError) as problem:
+            self.journal.tell_change("problem", str(problem))
         for patch in self._late.due():
             row = self.register.row(patch)
             if row is not None and not row.held:
@@ -89,8 +105,33 @@ class InEffect:
                 except (SutureError, OSError) as problem:  # the next look tries again
                     self.journal.tell_change("problem", str(problem), patch)
 
+    def _suspect(self, own: Policy) -> None:
+        """What crashed after it was patched: the patch goes no further, and out again where the policy says so."""
+        window = own.health.window.total_seconds()
+        for found in self.health.suspicions(window):
+            for patch in found.patches:
+                row = self.register.row(patch)
+                if row is None or row.held:
+                    continue
+                count = self.health.count(patch, window)
+                what = f"pid {found.crash.pid} died of {found.crash.signal.name}, {found.seconds:.1f} s after patching"
+                self.journal.tell("crashed", what, patch)
+                why = Cause(Reason.AGENT_CRASHED, what, f"find out why; to try it again: suture agent allow {patch}")
+                row = replace(row, why=why, failed=row.failed + 1)
+                if own.health.on_crash is OnFailure.GO_ON or count < own.health.crashes:
+                    self.register.put(row)
+                    continue
+                self.register.disallow(patch)
+                row = replace(row, held=True)
+                self.register.put(row)
+                self.hold_starts(own)
+                self.journal.tell("held", what, patch)
+                if own.health.on_crash is OnFailure.REVERT:
+                    self.take_out(row, own, keep=True)
+
     def put_in(self, row: PatchInForce, own: Policy, *, anew: bool = False) -> Decision:
         """Into all processes that it is for, or into the kernel; first of all into those that start."""
+        self.register.put(row)
         found, _ = self.hold_starts(own)
         target = recipient.of_file(self.register.file(row.offer), owned=True)
         options = ApplyOptions(timeout=own.timeout, replace=bool(row.offer.replaces))
@@ -104,6 +145,7 @@ class InEffect:
             failed = tuple(f.cause for f in failures)
             if report is not None:
                 self._tell_applied(row.offer, report)
+                self.health.patched([p.pid for p in report.processes if p.changed], [row.offer.patch])
                 self.known.forget({p.pid for p in (*report.processes, *report.failed)})
                 until = time.monotonic() + _RETRY_SECONDS
                 self._refused |= {(f.pid, f.start_time, row.offer.patch): until for f in failures}

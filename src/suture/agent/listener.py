@@ -25,14 +25,11 @@ _BACKLOG = 8
 _CREDENTIALS = struct.Struct("3i")  # struct ucred: pid, uid, gid
 
 
-class Noticing(Protocol):
-    """What has something else to do between requests."""
+class HasNews(Protocol):
+    """What tells of something between requests."""
 
     def fileno(self) -> int:
         """What can be read when there is something, -1 for nothing."""
-
-    def notice(self) -> None:
-        """Do it. Raises nothing."""
 
 
 class Listener:
@@ -53,13 +50,17 @@ class Listener:
             os.chown(path, uid, -1)
         self._socket.listen(_BACKLOG)
 
-    def serve(self, answer: Callable[[AgentRequest], AgentAnswer], others: Sequence[Noticing] = ()) -> None:
-        """One connection after the other, for ever; `others` take notice when they have something to read, and every
-        half second."""
+    def serve(
+        self,
+        answer: Callable[[AgentRequest], AgentAnswer],
+        notice: Callable[[], None] = lambda: None,
+        sources: Sequence[HasNews] = (),
+    ) -> None:
+        """One connection after the other, for ever; between them `notice`, when one of `sources` has something to read
+        and every half second."""
         while True:
-            ready, _, _ = select.select([self._socket, *(o for o in others if o.fileno() >= 0)], [], [], _IDLE_SECONDS)
-            for other in others:
-                other.notice()
+            ready, _, _ = select.select([self._socket, *(s for s in sources if s.fileno() >= 0)], [], [], _IDLE_SECONDS)
+            notice()
             if self._socket in ready:
                 self.serve_one(answer)
 

@@ -220,6 +220,10 @@ class Loop:
                 elif row is not None and row.held and row.why and row.why.reason is Reason.WITHDRAWN:
                     if self._request_apply(offer, waiting):
                         taken.append(offer.patch)
+                elif row is not None and row.held:
+                    is_crash = row.why is not None and row.why.reason is Reason.AGENT_CRASHED
+                    if is_crash and offer.patch in self.allowed() and self._request_apply(offer, waiting):
+                        taken.append(offer.patch)
                 elif row is None and offer.patch not in replaced:
                     decision = self._decided(offer, own, now)
                     if decision.verdict is AgentVerdict.APPLY:

@@ -17,6 +17,11 @@ _MODE = {
     Mode.ASK: "Each patch waits until an administrator allows it: suture agent allow ID.",
     Mode.FLEET: "Each patch waits until a rollout of the fleet's server lets it in.",
 }
+_CRASH = {
+    OnFailure.GO_ON: "that is told",
+    OnFailure.HOLD: "no further process gets it",
+    OnFailure.REVERT: "it is taken out of all processes",
+}
 _KINDS = {
     "packages": "for the source packages",
     "paths": "in programs at",
@@ -37,6 +42,7 @@ def sentences(policy: Policy) -> tuple[str, ...]:
         f"Grades taken: {', '.join(policy.grades)}; patches that passed no trial are {_taken(policy.untried)}.",
         f"Patches made with --relaxed are {_taken(policy.relaxed)}.",
         _FAILURE[policy.on_failure],
+        _health(policy),
         f"A patch may take {policy.timeout:g} s.",
         *([_freeze(f) for f in policy.freezes] or ["There is no maintenance freeze."]),
         *_fleet(policy),
@@ -53,6 +59,12 @@ def _fleet(policy: Policy) -> list[str]:
     if policy.mode is not Mode.FLEET:
         return [f'{key} counts for nothing, since mode is not "fleet".']
     return [f"{key} may take out again what its rollouts have let in."]
+
+
+def _health(policy: Policy) -> str:
+    watch = policy.health
+    when = f"When {watch.crashes} patched process{'es crash' if watch.crashes > 1 else ' crashes'}"
+    return f"{when} within {_span(watch.window)} after its patch went in, {_CRASH[watch.on_crash]}."
 
 
 def _taken(flag: bool) -> str:

@@ -120,6 +120,15 @@ class Freeze:
 
 
 @dataclass(frozen=True)
+class HealthWatch:
+    """What to do when as many processes as `crashes` have died of a defect within `window` after a patch went in."""
+
+    window: timedelta = timedelta(minutes=10)
+    crashes: int = 1
+    on_crash: OnFailure = OnFailure.REVERT
+
+
+@dataclass(frozen=True)
 class Policy:
     """`untried`: patches that no trial has passed are taken too; `relaxed`: those made with --relaxed. `delay` counts
     from the moment when the channel has a patch. `timeout` in seconds for one patch. `fleet_server`: the public key
@@ -141,6 +150,7 @@ class Policy:
     include: Chosen = Chosen()
     exclude: Chosen = Chosen()
     mitigations: tuple[Mitigation, ...] = ()
+    health: HealthWatch = HealthWatch()
     fleet_server: str = ""
 
     def takes_package(self, source: str) -> bool:
@@ -215,7 +225,9 @@ class _PolicyReader:
     raw: Mapping[str, Any]
 
     def policy(self) -> Policy:
-        self._known("", self.raw, ("feed", "apply", "look", "freeze", "include", "exclude", "mitigation", "fleet"))
+        self._known(
+            "", self.raw, ("feed", "apply", "look", "freeze", "include", "exclude", "mitigation", "fleet", "health")
+        )
         feed, apply, look = self._table("feed"), self._table("apply"), self._table("look")
         self._known("feed", feed, ("url", "root", "channel", "every_minutes"))
         self._known(
@@ -241,6 +253,7 @@ class _PolicyReader:
             self._selection("include"),
             self._selection("exclude"),
             self._mitigations(),
+            self._health(),
             self._fleet_server(),
         )
 
@@ -283,6 +296,15 @@ class _PolicyReader:
         if not isinstance(found, str) or not _CHANNEL.fullmatch(found):
             raise self._wrong("feed", "channel", "is no name of a channel", 'write for instance channel = "stable"')
         return found
+
+    def _health(self) -> HealthWatch:
+        health = self._table("health")
+        self._known("health", health, ("window_minutes", "crashes", "on_crash"))
+        return HealthWatch(
+            timedelta(minutes=self._number("health", health, "window_minutes", 10, 0.1, 60 * 24)),
+            int(self._number("health", health, "crashes", 1, 1, 1000)),
+            OnFailure(self._choice("health", health, "on_crash", "revert", [o.value for o in OnFailure])),
+        )
 
     def _fleet_server(self) -> str:
         fleet = self._table("fleet")

@@ -72,6 +72,10 @@ class Register:
         self._keep(replace(self.content, in_force=others))
         self.file(offer).unlink(missing_ok=True)
 
+    def disallow(self, patch: str) -> None:
+        """An administrator has to allow it anew. Raises OSError."""
+        (self._allowed / patch).unlink(missing_ok=True)
+
     def _keep(self, content: RegisterContent) -> None:
         if content != self.content:
             kept.write_value(self.folder / "register.json", content)

@@ -19,6 +19,7 @@ from suture.agent.decision import Decision, decide, local_now
 from suture.agent.effect import InEffect
 from suture.agent.evidence import Doubtful, TrustedState
 from suture.agent.journal import Journal
+from suture.agent.listener import HasNews
 from suture.agent.mapped import MappedPackages
 from suture.agent.policy import Policy
 from suture.agent.register import Register
@@ -62,15 +63,16 @@ class Service:
 
     def close(self) -> None:
         """Hold no start any more; what is in force stays."""
-        self._effect.guard.close()
-
-    def fileno(self) -> int:
-        """What can be read when something has happened that `notice` takes notice of, -1 for nothing."""
-        return self._effect.guard.fileno()
+        self._effect.close()
 
     def notice(self) -> None:
         """Of what happened since, and that nobody asked for."""
         self._effect.notice()
+
+    @property
+    def sources(self) -> tuple[HasNews, HasNews]:
+        """What can be read when something has happened that `notice` takes notice of."""
+        return self._effect.guard, self._effect.health
 
     def answer(self, request: AgentRequest) -> AgentAnswer:
         """Do what is asked for. Every error is an answer."""
@@ -103,6 +105,9 @@ class Service:
             return self._take(name, sha256, own)
         if row.held:
             assert row.why is not None
+            if row.why.reason is Reason.AGENT_CRASHED and identity in self.register.allowed:
+                self.journal.tell("tried again", "an administrator allows it", identity)
+                return self._effect.put_in(replace(row, held=False, why=None), own, anew=True)
             if row.why.reason is not Reason.WITHDRAWN or not self._is_offered_again(row, own):
                 return Decision(AgentVerdict.REFUSE, Cause(Reason.AGENT_HELD, row.why.text, row.why.remedy))
             row = replace(row, held=False, why=None)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import fcntl
 import mmap
 import os
 import signal
@@ -578,6 +579,30 @@ def perf_calls(kind: int, pid: int, path: bytes, offset: int) -> int:
     fd: int = _syscall(ctypes.c_long(x86_64.SYS_PERF_EVENT_OPEN), attributes, *words)
     if fd == -1:
         raise _fail("perf_event_open")
+    return fd
+
+
+_PERF_TYPE_TRACEPOINT, _PERF_SAMPLE_TID, _PERF_SAMPLE_RAW = 2, 1 << 1, 1 << 10
+_PERF_EVENT_IOC_SET_FILTER = 0x40082406
+
+
+def perf_tracepoint(number: int, cpu: int, only: str) -> int:
+    """perf_event_open(2): a descriptor whose ring gets the thread and the record of each event of a tracepoint on a
+    processor that `only` is true of (Documentation/trace/events.rst, event filtering)."""
+    attributes = struct.pack(
+        "<IIQQQQQIIQQ",
+        *(_PERF_TYPE_TRACEPOINT, _PERF_ATTR_SIZE, number, 1, _PERF_SAMPLE_TID | _PERF_SAMPLE_RAW, 0, 0),
+        *(1, 0, 0, 0),
+    ).ljust(_PERF_ATTR_SIZE, b"\0")
+    words = [ctypes.c_long(v) for v in (-1, cpu, -1, _PERF_FLAG_FD_CLOEXEC)]
+    fd: int = _syscall(ctypes.c_long(x86_64.SYS_PERF_EVENT_OPEN), attributes, *words)
+    if fd == -1:
+        raise _fail("perf_event_open")
+    try:
+        fcntl.ioctl(fd, _PERF_EVENT_IOC_SET_FILTER, only.encode() + b"\0")
+    except OSError:
+        os.close(fd)
+        raise
     return fd
 
 

@@ -84,6 +84,7 @@ MEANING: dict[R, str] = {
     R.POLICY_ASK: "the agent's policy asks an administrator, who has not allowed the patch yet",
     R.POLICY_FREEZE: "the agent's policy freezes the host now",
     R.POLICY_FLEET: "the policy waits for the fleet's server, and no rollout of it has let the patch in yet",
+    R.AGENT_CRASHED: "processes crashed soon after the patch went in, so the agent puts it into no further one",
     R.AGENT_HELD: "the patch could not be put into a process, so the agent puts it into no further one",
     R.AGENT_REQUEST: "the agent's privileged part does not take such a request, or not from this user",
     R.AGENT_DOWN: "the agent's privileged part does not answer",

@@ -96,6 +96,7 @@ class Reason(StrEnum):
     POLICY_FREEZE = "busy.policy-freeze"
     POLICY_FLEET = "busy.policy-fleet"
     AGENT_HELD = "refused.held-after-failure"
+    AGENT_CRASHED = "refused.crashed-after-patch"
     AGENT_REQUEST = "refused.agent-request"
     AGENT_DOWN = "missing.agent-service"
 

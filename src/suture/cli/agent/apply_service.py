@@ -53,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
     journal.tell("ready", f"at {args.socket} for user {uid}")
     service.begin()
     try:
-        listener.serve(service.answer, [service])
+        listener.serve(service.answer, service.notice, service.sources)
     finally:
         service.close()
     return ExitCode.OK
