@@ -43,11 +43,11 @@ def main(words: Sequence[str] | None = None) -> int:
         for _ in range(args.rounds):
             # a new process each time: where code and stacks come to lie changes the numbers more than the patch does
             with started([program], talks=True) as target:
-                calls["unpatched"] += _blocks(target, args.blocks, "unpatched")
+                calls["unpatched"] += timed(target, args.blocks, _ANSWERS["unpatched"])
                 apply(target.pid, patch)
-                calls["patched"] += _blocks(target, args.blocks, "patched")
+                calls["patched"] += timed(target, args.blocks, _ANSWERS["patched"])
                 revert(target.pid, patch.id)
-                calls["reverted"] += _blocks(target, args.blocks, "reverted")
+                calls["reverted"] += timed(target, args.blocks, _ANSWERS["reverted"])
     record = start.finish({"rounds": args.rounds, "blocks": args.blocks, "nanoseconds": calls})
     record.write(args.into)
     if args.json:
@@ -57,11 +57,12 @@ def main(words: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _blocks(target: Popen[str], blocks: int, state: str) -> list[float]:
-    """Nanoseconds for one call, by block, without the loop."""
+def timed(target: Popen[str], blocks: int, expected: int) -> list[float]:
+    """Nanoseconds for one call, by block, without the loop. Raises NotMeasured when the function answers otherwise than
+    `expected`."""
     count, answer = (int(x) for x in ask(target, str(blocks)).split())
-    if answer != _ANSWERS[state]:
-        raise NotMeasured(f"the target answers {answer} while it should be {state}")
+    if answer != expected:
+        raise NotMeasured(f"the target answers {answer} where it should say {expected}")
     assert target.stdout is not None
     found = []
     for _ in range(blocks):

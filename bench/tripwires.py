@@ -8,16 +8,15 @@ behind it, so that the fork's counters can be read.
 from __future__ import annotations
 
 import argparse
-import statistics
-import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from call import timed
 from facts import RESULTS, Start
-from target import PROGRAMS, NotMeasured, ask, started
+from target import PROGRAMS, NotMeasured, started
 from tripwires_page import document
 
 from suture.command import run
@@ -156,27 +155,11 @@ def _calls(folder: Path, rounds: int, blocks: int) -> dict[str, list[float]]:
     for _ in range(rounds):
         for state, patch in zip(found, (None, plain, wired), strict=True):
             with started([tree / "calls"], talks=True) as target:
-                _blocks(target, 1, 4)  # it runs by then
+                timed(target, 1, 4)  # it runs by then
                 if patch is not None:
                     apply(target.pid, patch)
-                found[state] += _blocks(target, blocks, 4 if patch is None else 6)
+                found[state] += timed(target, blocks, 4 if patch is None else 6)
     return found
-
-
-def _blocks(target: subprocess.Popen[str], blocks: int, expected: int) -> list[float]:
-    count, answer = (int(x) for x in ask(target, str(blocks)).split())
-    if answer != expected:
-        raise NotMeasured(f"the target answers {answer} where it should say {expected}")
-    assert target.stdout is not None
-    found = []
-    for _ in range(blocks):
-        with_call, without = (int(x) for x in target.stdout.readline().split())
-        found.append((with_call - without) / count)
-    return found
-
-
-def medians(calls: dict[str, list[float]]) -> dict[str, float]:
-    return {state: statistics.median(values) for state, values in calls.items()}
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from suture.patch.record import (
     PlacedFunction,
     PlacedGroup,
     PlacedPart,
+    PlacedTripwire,
     Record,
     RecordedFix,
     body_length,
@@ -53,6 +54,17 @@ def test_a_record_survives_its_encoding() -> None:
     assert decode(RECORD.encode()) == RECORD
     assert decode(RECORD.encode() + b"rest of the page") == RECORD
     assert RECORD.cves == ("CVE-0", "CVE-1")
+
+
+def test_tripwires_are_in_a_record_and_one_without_is_what_it_was_before_there_were_any() -> None:
+    assert b"tripwires" not in RECORD.encode()
+    wire = PlacedTripwire("a.c", 12, "f", "n > 9", ("CVE-1",), Address(0xA010))
+    wired = replace(RECORD, tripwires=(wire,))
+    assert decode(wired.encode()) == wired
+    far = replace(wired, tripwires=(replace(wire, counter=Address(0x7FFF22345678)),))
+    assert len(far.encode()) == len(wired.encode())
+    with pytest.raises(BadRecord):
+        decode(replace(RECORD, tripwires=(wire,) * 257).encode())
 
 
 def test_the_length_does_not_depend_on_addresses() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from suture.number import Address, Bias, BuildId, FileOffset
 from suture.patch.consistency import Consistency
-from suture.patch.record import PlacedFunction, PlacedGroup, PlacedUnwinding, Record
+from suture.patch.record import PlacedFunction, PlacedGroup, PlacedTripwire, PlacedUnwinding, Record
 from suture.patch.x86_64 import STUB_SIZE, UNUSED, Stub, encode_stub, jump
 from suture.process.memory.maps import Mapping
 from suture.process.memory.placed import Placed, Route, State, _contradiction, group_state, routes
@@ -233,3 +233,26 @@ def test_unwind_tables_lie_in_the_patch() -> None:
         for value, possible in ((low, True), (high, True), (low - 1, False), (high + 1, False)):
             unwinding = replace(UNWINDING, **{field: Address(value)})
             assert (believed(replace(good, unwinding=unwinding)) == "") == possible, (field, hex(value))
+
+
+@pytest.mark.parametrize("counters", [(BASE + 0x800,), (BASE + 0x1FFC,), (BASE + 0x2000,), (0x1000,)])
+def test_a_record_with_a_counter_outside_of_the_patchs_data_is_refused(counters: tuple[int, ...]) -> None:
+    assert wired(BASE + 0x1000, BASE + 0x1008) == wired(BASE + 0x1FF8) == ""
+    assert wired(*counters) == "a record with impossible addresses"
+
+
+def test_a_record_whose_counters_lie_far_apart_is_refused_since_all_between_would_be_read() -> None:
+    wide = replace(record(F), data_size=0x1000_0000)
+    rows = [wire(BASE + 0x1000), wire(BASE + 0x1000_0000)]
+    found = _contradiction(replace(wide, tripwires=tuple(rows)), "one", Address(BASE), 0x1000)
+    assert found == "a record with impossible addresses"
+
+
+def wire(counter: int) -> PlacedTripwire:
+    return PlacedTripwire("a.c", 1, "f", "n > 9", (), Address(counter))
+
+
+def wired(*counters: int) -> str:
+    """Why a record with these tripwires is not believed."""
+    own = replace(record(F), tripwires=tuple(wire(c) for c in counters))
+    return _contradiction(own, "one", Address(BASE), 0x1000)
