@@ -83,6 +83,12 @@ def test_a_name_that_the_old_release_has_not_is_named() -> None:
     assert [(f.kind, f.about) for f in found.findings] == [(Objection.UNKNOWN, "LIMIT")]
 
 
+def test_a_name_that_the_newer_file_had_before_and_the_old_release_has_not_is_named_too() -> None:
+    other = "int other(int n)\n{\n    return n > LIMIT;\n}\n"
+    found = carry(BASE + other, FIXED + other, {"p.c": BASE})
+    assert [(f.kind, f.about) for f in found.findings] == [(Objection.UNKNOWN, "LIMIT")]
+
+
 def test_a_name_that_the_fix_brings_itself_is_none() -> None:
     fixed = FIXED.replace('#include "p.h"\n', '#include "p.h"\n#define LIMIT 64\n')
     assert carry(BASE, fixed, {"p.c": BASE}, more="").is_whole
@@ -94,7 +100,7 @@ def test_a_fix_that_is_there_already_is_said_to_be() -> None:
 
 
 def test_a_file_that_the_old_release_has_not_is_said_to_be_absent() -> None:
-    assert [f.kind for f in carry(BASE, FIXED, {"x.c": "int x;\n"}, more="").findings] == [Objection.ABSENT]
+    assert [f.kind for f in carry(BASE, FIXED, {"x.c": FIXED}, more="").findings] == [Objection.ABSENT]
 
 
 def test_documents_and_tests_are_left_out() -> None:

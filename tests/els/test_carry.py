@@ -13,8 +13,11 @@ from suture.els.patch import text
 from suture.source.fix import parse
 from tests.els.made_up import package
 
-A = "#include <x.h>\n\nint a(int n)\n{\n    use(n);\n    return n;\n}\n"
-FIRST = A.replace("    use(n);\n", "    if (n < 0)\n        return -1;\n    use(n);\n")
+A = (
+    "#include <x.h>\n\nint z(int n)\n{\n    if (n)\n        use(n);\n    return n;\n}\n\n"
+    "int a(int n)\n{\n    use(n);\n    return n;\n}\n"
+)
+FIRST = A.replace("{\n    use(n);\n", "{\n    if (n < 0)\n        return -1;\n    use(n);\n")
 SECOND = FIRST.replace("n < 0", "n < 0 || n > 9")
 
 
@@ -44,14 +47,14 @@ def test_a_fix_that_is_handed_over_changes_nothing_for_the_next(tmp_path: Path) 
         {"a.c": A, "b.c": other},
         [
             ("CVE-2026-1111.patch", "fix", {"a.c": FIRST, "b.c": other.replace("0", "1")}),
-            ("CVE-2026-2222.patch", "fix", {"a.c": FIRST.replace("return n;", "return n + 1;")}),
+            ("CVE-2026-2222.patch", "fix", {"a.c": FIRST.replace("return n;\n}\n", "return n + 1;\n}\n")}),
         ],
     )
     old = package(tmp_path, "1-1", {"a.c": A})
     carrier = Carrier(old, newer)
     first, second = (carrier.carry(n) for n in needs(old, newer))
     assert [f.kind for f in first.findings] == [Objection.ABSENT]
-    assert second.is_whole and second.carried[0].after == A.replace("return n;", "return n + 1;")
+    assert second.is_whole and second.carried[0].after == A.replace("return n;\n}\n", "return n + 1;\n}\n")
 
 
 @pytest.mark.parametrize(("changelog", "left"), [("Fix CVE-2026-1111", 0), ("Other", 1)])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from suture.els.token import code, names, tokens
+from suture.els.token import bare, code, names, tokens
 
 
 @given(st.text(alphabet="ab1 \n\t\"'\\/*;({", max_size=60))
@@ -17,6 +17,10 @@ def test_blanks_and_comments_tell_no_two_texts_apart_and_strings_do() -> None:
     assert code("f( x ); // why\n") == code("f(x);/* else */")
     assert code('f("a b");') != code('f("ab");')
     assert code('f("/* no comment */");')[2] == '"/* no comment */"'
+
+
+def test_lines_keep_their_numbers_without_comments() -> None:
+    assert bare("a; /* one\ntwo */ b;\n// c\nd;") == "a; \n b;\n\nd;"
 
 
 def test_names_are_identifiers_alone() -> None:

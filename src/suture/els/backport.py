@@ -17,7 +17,7 @@ from suture.els.finding import Finding, Objection
 from suture.els.merge import Merged, merged
 from suture.els.outline import changed, sections
 from suture.els.patching import patched
-from suture.els.token import code, names
+from suture.els.token import bare, code, names
 from suture.source.path_kind import PathKind, classify
 
 _LEAST = 8  # tokens that code which is looked for elsewhere has at least
@@ -191,6 +191,13 @@ def _removed(base: str, theirs: str) -> list[tuple[str, ...]]:
     return [r for r in runs if len(r) >= _LEAST]
 
 
+def _added(base: str, theirs: str) -> list[str]:
+    """The lines of code that the fix brings."""
+    old, new = bare(base).split("\n"), bare(theirs).split("\n")
+    rows = PatienceSequenceMatcher(None, old, new).get_opcodes()
+    return [line for tag, _, _, a, b in rows if tag in ("replace", "insert") for line in new[a:b]]
+
+
 def _count(text: Sequence[str], run: Sequence[str]) -> int:
     first = run[0]
     places = (n for n, t in enumerate(text) if t == first)
@@ -203,7 +210,7 @@ def _unknown(
     """Words that the fix uses, the newer release has, and the old one has not: something has to come before the fix."""
     added = frozenset[str]()
     for change in (c for c in changes if c.is_code):
-        added |= names(change.after or "") - names(change.before or "")
+        added |= names("\n".join(_added(change.before or "", change.after or "")))
     missing = sorted(newer(added - old.knows(added)))
     where = PurePosixPath(changes[0].path).name if changes else ""
     return (

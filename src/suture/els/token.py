@@ -30,6 +30,11 @@ def code(text: str) -> tuple[str, ...]:
     return tuple(t for t in tokens(text) if not t.isspace() and not t.startswith(("/*", "//")))
 
 
+def bare(text: str) -> str:
+    """The text without comments; its lines stay where they are."""
+    return "".join("\n" * t.count("\n") if t.startswith(("/*", "//")) else t for t in tokens(text))
+
+
 def names(text: str) -> frozenset[str]:
     """Identifiers and keywords of the code."""
     return frozenset(t for t in code(text) if _NAME.match(t))
