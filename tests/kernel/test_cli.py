@@ -63,6 +63,8 @@ def test_uname_prints_the_running_kernel(capsys: pytest.CaptureFixture[str]) -> 
         ("--fix-from", "linux=6.1.1-1:x"),
         ("--file", "vmlinux"),
         ("--binary", "vmlinux"),
+        ("--tripwires", "--try"),
+        ("--no-tripwire", "a.c:1=reason"),
     ],
 )
 def test_an_option_that_means_nothing_to_a_kernel_is_refused(
@@ -125,7 +127,7 @@ def test_every_option_of_make_for_a_kernel_reaches_the_request(
     choices = next(a.choices for a in parser._actions if a.dest == "verb")
     assert isinstance(choices, dict)
     options = {o for a in choices["make"]._actions for o in a.option_strings if o.startswith("--")}
-    refused = {"--relaxed", "--apart", "--fix-from", "--file", "--binary"}
+    refused = {"--relaxed", "--apart", "--fix-from", "--file", "--binary", "--tripwires", "--no-tripwire", "--try"}
     beside = {
         "--source",
         "--for",

@@ -105,6 +105,9 @@ def _check(wish: Wish) -> None:
             wish.relaxed,
             "leave it out: livepatch changes each task over when it is in none of the old functions",
         ),
+        ("--tripwires", wish.tripwires, "leave it out: new code of a kernel counts no attempts yet"),
+        ("--try", wish.try_out, "leave it out, as --tripwires, which it belongs to"),
+        ("--no-tripwire", wish.no_tripwire, "leave it out, as --tripwires, which it belongs to"),
     )
     if bool(wish.kernel.sign_key) != bool(wish.kernel.sign_cert):
         raise BadOption("a signature needs a key and its certificate", "give --sign-key KEY --sign-cert CERT")
