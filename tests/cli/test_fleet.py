@@ -59,6 +59,9 @@ def test_what_an_administrator_types(tmp_path: Path) -> None:
     (source,) = run("fleet", "import", "--kev", tmp_path / "kev.json", *place)["sources"]
     assert (source["name"], source["version"]) == ("CISA KEV", "2024.06.01")
     assert run("fleet", "hosts", *place)["total"] == 0 and run("fleet", "holes", *place)["total"] == 0
+    assert run("fleet", "rollout", *place)["rollouts"] == []
+    wrong = run("fleet", "rollout", "--begin", "0123456789abcdef", *place, code=ExitCode.NOT_FOUND)
+    assert "no host has told of a patch" in wrong["error"]
     assert "5 entries are whole" in said("fleet", "audit", *place)
     run("fleet", "backup", tmp_path / "copy", *place)
     other = ("--database", f"sqlite:///{tmp_path / 'other.sqlite'}")

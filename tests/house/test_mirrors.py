@@ -73,6 +73,8 @@ INSTEAD = {
     "cli/fleet/key.py": COMMAND + "tests/cli/test_fleet.py",
     "cli/fleet/option.py": COMMAND + "tests/cli/test_fleet.py",
     "cli/fleet/restore.py": COMMAND + "tests/cli/test_fleet.py",
+    "cli/fleet/rollout.py": COMMAND + "tests/cli/test_fleet.py",
+    "fleet/metric.py": "tests/fleet/test_api.py",
     "cli/fleet/serve.py": COMMAND + "tests/cli/test_fleet.py",
     "cli/fleet/token.py": COMMAND + "tests/cli/test_fleet.py",
     "cli/fleet/user.py": COMMAND + "tests/cli/test_fleet.py",

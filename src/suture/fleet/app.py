@@ -14,6 +14,7 @@ from starlette.staticfiles import StaticFiles
 
 from suture import __version__
 from suture.error import ExitCode, SutureError
+from suture.fleet import api
 from suture.fleet.agent_door import door
 from suture.fleet.error import FleetRefusal
 from suture.fleet.guard import App, RequestGuard
@@ -36,11 +37,14 @@ def create_app(server: Server) -> App:
         yield
         keeper.stop()
 
-    app = FastAPI(title="Suture fleet", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
+    app = FastAPI(title="Suture fleet", version=__version__, lifespan=lifespan, openapi_url=None)
+    app.state.server = server
     frame = PageFrame(server)
     app.include_router(door(server))
     for page in PAGES:
         app.include_router(page(frame))
+    app.include_router(api.routes(server))
+    api.describe(app)
     app.mount("/asset", StaticFiles(directory=str(files("suture.fleet") / "asset")))
 
     def refused(request: Request, problem: Exception) -> Response:
@@ -54,7 +58,7 @@ def create_app(server: Server) -> App:
         return told(request, status, what, remedy)
 
     def told(request: Request, status: int, what: str, remedy: str) -> Response:
-        if request.url.path.startswith(("/agent/", "/api/")):
+        if request.url.path.startswith(("/agent/", "/api/", "/metrics")):
             return JSONResponse({"error": what, "remedy": remedy}, status)
         return frame.error(request, status, what, remedy)
 

@@ -24,7 +24,7 @@ from suture.report.deadline import (
 )
 from suture.report.els import BackportedFix, NeededFix
 from suture.report.feed import FeedRole, FetchedPatch, Offer
-from suture.report.fleet import FleetAccount, FleetHole, FleetHost
+from suture.report.fleet import FleetAccount, FleetHole, FleetHost, FleetPatch, FleetRollout
 from suture.report.hole import HoleState, HostHole
 from suture.report.host import Host
 from suture.report.kernel import ChangedKernel, KernelPlan, KernelStatus
@@ -438,6 +438,25 @@ class FleetHolesReport(Document):
 
 
 @dataclass(frozen=True)
+class FleetDeadlinesReport(Document):
+    """What is not closed by a rule in a fleet, the next to run out first."""
+
+    kind: ClassVar[str] = "fleet-deadlines"
+
+    deadlines: tuple[DeadlineGroup, ...]
+
+
+@dataclass(frozen=True)
+class FleetRolloutsReport(Document):
+    """Rollouts of a fleet, the newest first, and the patches that the feed has signed, as agents have told of them."""
+
+    kind: ClassVar[str] = "fleet-rollouts"
+
+    rollouts: tuple[FleetRollout, ...]
+    patches: tuple[FleetPatch, ...]
+
+
+@dataclass(frozen=True)
 class RulesReport(Document):
     """The rules that deadlines can be shown by."""
 
@@ -548,6 +567,8 @@ DOCUMENTS: tuple[type[Document], ...] = (
     FleetReport,
     FleetHostsReport,
     FleetHolesReport,
+    FleetDeadlinesReport,
+    FleetRolloutsReport,
     RulesReport,
     RuleAnswerReport,
     ComplianceReport,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from types import ModuleType
 
-from suture.cli.fleet import api_token, audit, backup, holes, hosts, import_, key, restore, serve, token, user
+from suture.cli.fleet import api_token, audit, backup, holes, hosts, import_, key, restore, rollout, serve, token, user
 
 HELP = """\
 Serve a fleet: a page that shows what is open where and since when, which deadline runs out next, and what runs. Hosts
@@ -29,6 +29,7 @@ ACTIONS: dict[str, ModuleType] = {
     "key": key,
     "hosts": hosts,
     "holes": holes,
+    "rollout": rollout,
     "import": import_,
     "audit": audit,
     "backup": backup,
