@@ -88,7 +88,6 @@ INSTEAD = {
     "fleet/deadline.py": "tests/fleet/test_app.py",
     "fleet/error.py": FACTS,
     "fleet/exemption.py": "tests/fleet/test_app.py",
-    "fleet/guard.py": "tests/fleet/test_app.py",
     "fleet/history.py": "tests/fleet/test_app.py",
     "fleet/hole.py": "tests/fleet/test_check_in.py",
     "fleet/host.py": "tests/fleet/test_app.py",
