@@ -16,10 +16,10 @@ Serve a fleet until it is ended. Give --certificate and --private-key, or put a 
 give --plain: then it listens on a loopback address, and cookies still go over https alone. --plain --insecure-cookies
 is for a try on one machine.
 
-The schema of the database is brought up to date first. Several servers may share a PostgreSQL."""
+The schema of the database is brought up to date first."""
 EXAMPLES = (
     "suture fleet serve --listen 0.0.0.0:8443 --certificate fleet.pem --private-key fleet.key",
-    "suture fleet serve --plain --database postgresql://suture@db.example/fleet",
+    "suture fleet serve --plain --database sqlite:////srv/fleet.sqlite",
 )
 EXIT_CODES = (ExitCode.OK, ExitCode.USAGE, ExitCode.NOT_FOUND)
 
