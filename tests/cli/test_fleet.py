@@ -72,6 +72,8 @@ def test_what_an_administrator_types(tmp_path: Path) -> None:
 def test_a_server_without_a_certificate_says_so(tmp_path: Path) -> None:
     wrong = run("fleet", "serve", "--database", f"sqlite:///{tmp_path / 'f'}", code=ExitCode.USAGE)
     assert "--certificate" in wrong["remedy"]
+    open_door = ("fleet", "serve", "--plain", "--listen", "0.0.0.0:8443")
+    assert "passwords" in run(*open_door, "--database", f"sqlite:///{tmp_path / 'f'}", code=ExitCode.USAGE)["error"]
 
 
 def test_it_serves(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import ipaddress
 from datetime import timedelta
 from pathlib import Path
 
@@ -71,6 +72,11 @@ def run(args: argparse.Namespace) -> int:
             "without a certificate passwords would go over the network as they are",
             "give --certificate and --private-key, or --plain behind a server that speaks https",
         )
+    if args.plain and not _is_loopback(address):
+        raise BadOption(
+            f"{args.listen}: --plain there would send passwords over the network as they are",
+            "listen on 127.0.0.1 behind a server that speaks https, or give --certificate and --private-key",
+        )
     if args.insecure_cookies and not args.plain:
         raise BadOption("--insecure-cookies goes with --plain", "leave it out")
     rules = option.chosen_rules(args)
@@ -95,3 +101,10 @@ def run(args: argparse.Namespace) -> int:
         timeout_graceful_shutdown=5,
     )
     return ExitCode.OK
+
+
+def _is_loopback(address: str) -> bool:
+    try:
+        return ipaddress.ip_address(address).is_loopback
+    except ValueError:
+        return address == "localhost"
