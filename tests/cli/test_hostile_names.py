@@ -138,6 +138,20 @@ CASES: dict[str, list[Case]] = {
         lambda f, t, p: ["export", "restarts", "--batch", "--patches", str(f.parent)],
         lambda f, t, p: ["export", "nagios", "--scan", NAME],
     ],
+    "els": [
+        lambda f, t, p: ["els", "plan", NAME],
+        lambda f, t, p: ["els", "backport", "x", "--version", NAME, "--fix", NAME],
+    ],
+    "fleet": [
+        lambda f, t, p: ["fleet", "--database", NAME, "hosts"],
+        lambda f, t, p: ["fleet", "hosts", "--database", NAME],
+        lambda f, t, p: ["fleet", "restore", NAME],
+    ],
+    "comply": [
+        lambda f, t, p: ["comply", "verify", NAME, "--key", NAME],
+        lambda f, t, p: ["comply", "verify", str(f), "--key", NAME],
+        lambda f, t, p: ["comply", "check", "--kev-listed", NAME],
+    ],
     "uname": [lambda f, t, p: ["uname"]],
     "watch": [lambda f, t, p: ["watch", "--plan", "--package", NAME, "--output", str(p)]],
     "watch-attempts": [

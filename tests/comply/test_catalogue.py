@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, date, datetime
-from pathlib import Path
 
 import pytest
 
@@ -15,7 +14,6 @@ KEV = {
     "catalogVersion": "2024.06.01",
     "vulnerabilities": [{"cveID": "CVE-2024-1086", "dateAdded": "2024-05-30", "dueDate": "2024-06-20"}],
 }
-WHOLE = Path(__file__).resolve().parents[4] / "shared/data/known_exploited_vulnerabilities.json"
 
 
 def test_the_catalogue_fills_in_what_it_says_and_takes_back_what_it_says_no_more() -> None:
@@ -48,9 +46,3 @@ def test_a_cve_record_brings_what_cisa_adds() -> None:
     assert (found.exploited, found.automatable, found.impact) == (True, False, Impact.TOTAL)
     assert (found.cvss, found.severity) == (7.8, Severity.HIGH)
     assert found.disclosed is not None and found.disclosed.year == 2024
-
-
-@pytest.mark.skipif(not WHOLE.exists(), reason="the whole catalogue is not here")
-def test_the_whole_catalogue_is_read() -> None:
-    found = read_kev(WHOLE.read_bytes(), WHOLE.name)
-    assert len(found.entries) > 1000 and found.entries["CVE-2024-1086"].due == date(2024, 6, 20)
