@@ -35,7 +35,7 @@ def sections(path: str, text: str) -> tuple[OutlineSection, ...]:
         found.append(OutlineSection(key, data[start:end].decode(errors="surrogateescape")))
 
     for node in syntax.walk(syntax.parse(path, data)):
-        name = _name(node)
+        name = syntax.defined(node)
         if not name or node.start_byte < at:
             continue
         seen[name] += 1
@@ -45,16 +45,6 @@ def sections(path: str, text: str) -> tuple[OutlineSection, ...]:
         at, last = node.end_byte, key
     add(f" {last}", at, len(data))
     return tuple(found)
-
-
-def _name(node: syntax.Node) -> str:
-    """The name of a function's definition; "" for another node, and for one whose name is not to be read."""
-    if node.type != "function_definition":
-        return ""
-    declarator = node.child_by_field_name("declarator")
-    while declarator is not None and (inner := declarator.child_by_field_name("declarator")) is not None:
-        declarator = inner
-    return syntax.plain(declarator).partition("(")[0].strip()
 
 
 def changed(path: str, before: str, after: str) -> tuple[str, ...]:

@@ -87,15 +87,17 @@ def operands(node: Node, operator: str) -> list[Node]:
 
 def function(node: Node) -> str:
     """The name of the function that a node is in, "" for none."""
-    for one in above(node):
-        if one.type == "function_definition":
-            declarator = one.child_by_field_name("declarator")
-            while declarator is not None:
-                inner = declarator.child_by_field_name("declarator")
-                if inner is None:
-                    return plain(declarator).partition("(")[0]
-                declarator = inner
-    return ""
+    return next((name for one in above(node) if (name := defined(one))), "")
+
+
+def defined(node: Node) -> str:
+    """The name of the function that a node defines; "" for another node, and for one whose name is not to be read."""
+    if node.type != "function_definition":
+        return ""
+    declarator = node.child_by_field_name("declarator")
+    while declarator is not None and (inner := declarator.child_by_field_name("declarator")) is not None:
+        declarator = inner
+    return plain(declarator).partition("(")[0].strip()
 
 
 def is_constant_evaluated(node: Node) -> bool:
