@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
@@ -30,12 +29,12 @@ from suture.els.token import code
 from suture.error import SutureError
 from suture.source.archive import Archive, SourceVersion
 from suture.source.quilt import Series
+from suture.source.subject import CVE
 from suture.source.update import versions
 
 _OLD, _NEW = "bullseye", "bookworm"
 _LARGEST = 50_000_000
 T = TypeVar("T")
-_CVE = re.compile(r"CVE-\d{4}-\d{4,}")
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -114,7 +113,7 @@ def _share_a_cve(name: str) -> bool:
         archive = Archive(release)
         folder = _newest(name, archive, partial(archive.packaging, name)) / "patches"
         patches = [p for p in folder.rglob("*") if p.is_file()] if folder.is_dir() else []
-        found.append({c for p in patches for c in _CVE.findall(f"{p.name} {p.read_text(errors='replace')}")})
+        found.append({c for p in patches for c in CVE.findall(f"{p.name} {p.read_text(errors='replace')}")})
     return bool(set.intersection(*found))
 
 

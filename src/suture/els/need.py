@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -11,8 +10,7 @@ from suture.source.archive import SourceVersion
 from suture.source.claim import together
 from suture.source.difference import from_series, series
 from suture.source.fix import Fix
-
-_CVE = re.compile(r"CVE-\d{4}-\d{4,}")
+from suture.source.subject import CVE
 
 
 @dataclass(frozen=True)
@@ -49,7 +47,7 @@ def named(source: SourceVersion) -> frozenset[str]:
     """The CVEs that a source names in its changelog, in its series, or in what a patch of it claims."""
     text = (source.tree / "debian/changelog").read_text(errors="surrogateescape")
     claimed = (c for name in series(source) if (f := _fix(source, name)) is not None for c in f.cves)
-    return frozenset({*_CVE.findall(text), *_CVE.findall(" ".join(series(source))), *claimed})
+    return frozenset({*CVE.findall(text), *CVE.findall(" ".join(series(source))), *claimed})
 
 
 def chosen(source: SourceVersion, words: Iterable[str]) -> tuple[Need, ...]:
@@ -57,7 +55,7 @@ def chosen(source: SourceVersion, words: Iterable[str]) -> tuple[Need, ...]:
     there."""
     found = []
     for word in words:
-        if _CVE.fullmatch(word):
+        if CVE.fullmatch(word):
             own = [n for n in fixed(source) if word in n.cves]
             if not own:
                 raise Refused(

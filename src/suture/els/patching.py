@@ -7,9 +7,8 @@ from pathlib import Path
 
 from patiencediff import PatienceSequenceMatcher, unified_diff
 
-from suture.command import CommandFailed, run
-
-_OPTIONS = ["--strip=1", "--force", "--no-backup-if-mismatch", "--reject-file=-", "--quiet"]
+from suture.command import CommandFailed
+from suture.source.patch_command import apply_patch
 
 
 def patched(base: str, ours: str, theirs: str, fuzz: int) -> str | None:
@@ -20,7 +19,7 @@ def patched(base: str, ours: str, theirs: str, fuzz: int) -> str | None:
         place = Path(folder, "file")
         place.write_bytes(ours.encode(errors="surrogateescape"))
         try:
-            run(["patch", *_OPTIONS, f"--fuzz={fuzz}"], cwd=Path(folder), stdin=text.encode(errors="surrogateescape"))
+            apply_patch(Path(folder), text, fuzz=fuzz)
         except CommandFailed:
             return None
         return place.read_bytes().decode(errors="surrogateescape")

@@ -15,11 +15,12 @@ from pathlib import Path
 
 from debian.debian_support import version_compare
 
+from suture.source.subject import CVE
+
 _ENTRY = re.compile(r"^(?=linux\S* \([^)]+\) )", re.MULTILINE)
 _VERSION = re.compile(r"linux\S* \(([^)]+)\) ")
 _ITEM = re.compile(r"^[ \t]+[-*] ", re.MULTILINE)
 _END = re.compile(r"^(?: -- |\s*\[ [^\]]+\]\s*$)", re.MULTILINE)
-_CVE = re.compile(r"CVE-\d{4}-\d{4,}")
 _CLOSED = re.compile(r"\s*\((?:CVE-|Closes:|regression)[^)]*\)")
 _TAGS = re.compile(r"\[([\w*,!/ -]+)\]\s*")
 _OURS = frozenset({"x86", "amd64", "x86_64"})
@@ -62,7 +63,7 @@ def commits_between(changelog: str, old: str, new: str) -> tuple[StableCommit, .
 
 def _commit(item: str) -> StableCommit:
     text = re.sub(r"\s+", " ", item).strip()
-    tags, cves = _TAGS.match(text), tuple(dict.fromkeys(_CVE.findall(text)))
+    tags, cves = _TAGS.match(text), tuple(dict.fromkeys(CVE.findall(text)))
     words = set(re.split(r"[,/ ]+", tags[1])) if tags else set()
     bare = text[tags.end() :] if tags else text
     return StableCommit(_CLOSED.sub("", bare), cves, bool(words) and not words & _OURS)

@@ -14,8 +14,9 @@ from suture.source.archive import SourceVersion
 from suture.source.changed_line import Reader, changed_lines
 from suture.source.claim import claiming
 from suture.source.fix import Fix, parse
+from suture.source.patch_command import apply_patch
+from suture.source.subject import CVE
 
-_CVE = re.compile(r"CVE-\d{4}-\d{4,}")
 _TEST = re.compile(r"(?:^|[-_./])tests?(?:[-_./]|$)", re.IGNORECASE)
 _SKIPPED = ("debian", ".pc", ".git")
 
@@ -50,7 +51,7 @@ def series(source: SourceVersion) -> tuple[str, ...]:
 def siblings(source: SourceVersion, name: str, cve: str) -> tuple[str, ...]:
     """Other patches of the series that are called after the same CVE, tests left aside: a fix in several parts."""
     own = from_series(source, name).name
-    return tuple(p for p in series(source) if p != own and cve in _CVE.findall(p) and not _TEST.search(p))
+    return tuple(p for p in series(source) if p != own and cve in CVE.findall(p) and not _TEST.search(p))
 
 
 def fixes_between(old: SourceVersion, new: SourceVersion) -> tuple[Fix, ...]:
@@ -71,14 +72,13 @@ def fixes_between(old: SourceVersion, new: SourceVersion) -> tuple[Fix, ...]:
 
 def _rest(old: SourceVersion, new: SourceVersion, fixes: Sequence[Fix]) -> Fix | None:
     """What differs once the fixes are taken back from the newer tree; None where they can't be, or nothing is left."""
-    options = ["--strip=1", "--reverse", "--force", "--fuzz=0", "--no-backup-if-mismatch", "--reject-file=-", "--quiet"]
     with tempfile.TemporaryDirectory() as folder:
         tree = Path(folder, "tree")
         run(["cp", "--archive", "--reflink=auto", str(new.tree), str(tree)])
         try:
             for fix in reversed(fixes):
                 text = "".join(f.text for f in reversed(fix.files) if f.has_hunks)
-                run(["patch", *options], cwd=tree, stdin=text.encode(errors="surrogateescape"))
+                apply_patch(tree, text, reverse=True)
             return tree_difference(old.tree, tree, f"{old.name}-{old.version}-to-{new.version}-changed-patches")
         except (CommandFailed, Refused):
             return None
@@ -133,8 +133,8 @@ def cves_between(old: SourceVersion, new: SourceVersion) -> tuple[str, ...]:
     about its tests, or its patch in another form.
     """
     before = _entries(old)
-    known = {cve for entry in before for cve in _CVE.findall(entry)}
-    named = {cve for entry in _entries(new) if entry not in set(before) for cve in _CVE.findall(entry)}
+    known = {cve for entry in before for cve in CVE.findall(entry)}
+    named = {cve for entry in _entries(new) if entry not in set(before) for cve in CVE.findall(entry)}
     return tuple(sorted(named - known))
 
 

@@ -14,9 +14,8 @@ from suture.error import Refused
 from suture.source.archive import SourceVersion
 from suture.source.difference import cves_between, from_series, series, tree_difference
 from suture.source.fix import Fix
+from suture.source.patch_command import apply_patch
 from suture.source.split import single_changes
-
-_PATCH = ["--strip=1", "--force", "--no-backup-if-mismatch", "--reject-file=-", "--quiet"]
 
 
 @dataclass(frozen=True)
@@ -86,18 +85,18 @@ def _applied(tree: Path, new: SourceVersion, name: str) -> Fix | None:
     """
     try:
         fix = from_series(new, name)
-        text = "".join(f.text for f in fix.files if f.has_hunks).encode(errors="surrogateescape")
+        text = "".join(f.text for f in fix.files if f.has_hunks)
     except Refused:
         return None
     try:
-        run(["patch", *_PATCH, "--fuzz=0", "--dry-run"], cwd=tree, stdin=text)
-        run(["patch", *_PATCH, "--fuzz=0"], cwd=tree, stdin=text)
+        apply_patch(tree, text, dry_run=True)
+        apply_patch(tree, text)
     except CommandFailed:
         return _fuzzed(tree, new.tree, fix, text)
     return fix
 
 
-def _fuzzed(tree: Path, newer: Path, fix: Fix, text: bytes) -> Fix | None:
+def _fuzzed(tree: Path, newer: Path, fix: Fix, text: str) -> Fix | None:
     """A patch applied with fuzz, as a fix that applies exactly; None where it does not, or leads away from `newer`."""
     paths = sorted({f.path for f in fix.files})
     with tempfile.TemporaryDirectory(prefix="suture-fuzz-") as folder:
@@ -105,7 +104,7 @@ def _fuzzed(tree: Path, newer: Path, fix: Fix, text: bytes) -> Fix | None:
         for root, place in ((tree, before), (tree, after), (newer, wanted)):
             _copy(root, place, paths)
         try:
-            run(["patch", *_PATCH, "--fuzz=2"], cwd=after, stdin=text)
+            apply_patch(after, text, fuzz=2)
             made = tree_difference(before, after, fix.name)
         except (CommandFailed, Refused):
             return None
