@@ -11,10 +11,10 @@ import argparse
 import hashlib
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from debian.deb822 import Deb822
 from els_page import COLUMNS, counts, document
@@ -30,11 +30,10 @@ from suture.error import SutureError
 from suture.source.archive import Archive, SourceVersion
 from suture.source.quilt import Series
 from suture.source.subject import CVE
-from suture.source.update import versions
+from suture.source.update import newest_that_arrives
 
 _OLD, _NEW = "bullseye", "bookworm"
 _LARGEST = 50_000_000
-T = TypeVar("T")
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -94,7 +93,7 @@ def _package(name: str) -> dict[str, Any]:
     try:
         if not _share_a_cve(name):
             return {"pairs": []}
-        old, new = (_newest(name, a, partial(a.source, name)) for a in (Archive(_OLD), Archive(_NEW)))
+        old, new = (newest_that_arrives(name, a, partial(a.source, name)) for a in (Archive(_OLD), Archive(_NEW)))
     except SutureError as gone:
         return {"missing": gone.what, "pairs": []}
     mine = {cve: need for need in fixed(old) for cve in need.cves}
@@ -111,20 +110,10 @@ def _share_a_cve(name: str) -> bool:
     found = []
     for release in (_OLD, _NEW):
         archive = Archive(release)
-        folder = _newest(name, archive, partial(archive.packaging, name)) / "patches"
+        folder = newest_that_arrives(name, archive, partial(archive.packaging, name)) / "patches"
         patches = [p for p in folder.rglob("*") if p.is_file()] if folder.is_dir() else []
         found.append({c for p in patches for c in CVE.findall(f"{p.name} {p.read_text(errors='replace')}")})
     return bool(set.intersection(*found))
-
-
-def _newest(name: str, archive: Archive, get: Callable[[str], T]) -> T:
-    """What there is of the newest version of which it arrives."""
-    for version in reversed(versions(name, archive)):
-        try:
-            return get(version)
-        except SutureError as gone:
-            last = gone
-    raise last
 
 
 def _pair(need: Need, own: Need, old: SourceVersion, new: SourceVersion) -> dict[str, Any]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from suture.error import NotFound
 from suture.source import update
 from suture.source.archive import SourceEntry
-from suture.source.update import Update, Wanted, ordered, updates
+from suture.source.update import Update, Wanted, newest_that_arrives, ordered, updates
 
 
 class Listing:
@@ -16,7 +18,7 @@ class Listing:
     versions = ("1.2-1~deb12u2", "1.2-1~deb12u10", "1.2-1~deb12u1")
 
     def __init__(self, release: str, progress: object) -> None:
-        self.release = release
+        self.release, self.progress = release, progress
 
     def sources(self, name: str) -> tuple[SourceEntry, ...]:
         return tuple(SourceEntry(name, v, "pool") for v in self.versions) if name == "x" else ()
@@ -52,3 +54,25 @@ def test_the_version_that_hosts_run_need_not_be_listed_and_the_newest_has_no_upd
 def test_a_package_that_the_release_has_not_is_named() -> None:
     with pytest.raises(NotFound, match="no source package y"):
         updates([Wanted("y")], "bookworm")
+
+
+def test_the_newest_version_that_arrives_is_taken_and_what_does_not_is_said() -> None:
+    said: list[str] = []
+    archive: Any = Listing("bookworm", said.append)
+
+    def get(version: str) -> str:
+        if version != "1.2-1~deb12u2":
+            raise NotFound(f"no {version}", "")
+        return version
+
+    assert newest_that_arrives("x", archive, get) == "1.2-1~deb12u2"
+    assert len(said) == 1 and said[0].startswith("x 1.2-1~deb12u10 does not arrive from bookworm")
+
+
+def test_where_no_version_arrives_the_oldest_is_told_of() -> None:
+    def get(version: str) -> str:
+        raise NotFound(f"no {version}", "")
+
+    archive: Any = Listing("bookworm", print)
+    with pytest.raises(NotFound, match=r"no 1\.2-1~deb12u1$"):
+        newest_that_arrives("x", archive, get)

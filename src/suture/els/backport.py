@@ -6,7 +6,7 @@ nobody's to choose: it is handed to a person, like whatever a check finds.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import PurePosixPath
@@ -21,6 +21,10 @@ from suture.els.token import bare, code, names
 from suture.source.path_kind import PathKind, classify
 
 _LEAST = 8  # tokens that code which is looked for elsewhere has at least
+
+
+Knows = Callable[[frozenset[str]], frozenset[str]]
+"""Which of some words stand anywhere in the code of a source."""
 
 
 @dataclass(frozen=True)
@@ -79,12 +83,10 @@ class Old:
 
     read: Callable[[str], str | None]
     named: Callable[[str], Sequence[str]]
-    knows: Callable[[frozenset[str]], frozenset[str]]
+    knows: Knows
 
 
-def backport(
-    changes: Sequence[FileChange], old: Old, newer_knows: Callable[[frozenset[str]], frozenset[str]]
-) -> Backport:
+def backport(changes: Sequence[FileChange], old: Old, newer_knows: Knows) -> Backport:
     """The fix in the older release. `newer_knows` says which words stand in the newer release before the fix."""
     carried: list[CarriedFile] = []
     left_out: list[str] = []
@@ -132,7 +134,7 @@ def _one_text(change: FileChange, path: str, ours: str) -> CarriedFile | Finding
         found.append((CarriedBy.FUNCTIONS, _by_function(change.path, base, ours, theirs)))
         found.append((CarriedBy.PATCH, patched(base, ours, theirs, fuzz=2)))
     made = [(way, text) for way, text in found if text is not None]
-    if not [w for w, _ in made if w is not CarriedBy.PATCH] and exact is None:
+    if exact is None and all(way is CarriedBy.PATCH for way, _ in made):
         return _conflict(change, whole)
     if len({code(text) for _, text in made}) > 1:
         ways = " and ".join(dict.fromkeys(way.value for way, _ in made))
@@ -172,30 +174,31 @@ def _against(change: FileChange, one: CarriedFile) -> list[Finding]:
     if [k for k in meant if not k.startswith(" ")] != [k for k in done if not k.startswith(" ")]:
         shown = ", ".join(k for k in (*meant, *done) if k.strip() and (k in meant) != (k in done))
         found.append(Finding(Objection.ELSEWHERE, change.path, shown, "the change lands in another function"))
+    after, expected = code(made), code(theirs)
     for gone in _removed(base, theirs):
-        left, expected = _count(code(made), gone), _count(code(theirs), gone)
-        if left > expected:
-            found.append(
-                Finding(
-                    Objection.REMAINS, change.path, " ".join(gone[:12]), "code that the fix replaces stays elsewhere"
-                )
-            )
+        if _count(after, gone) > _count(expected, gone):
+            shown = " ".join(gone[:12])
+            found.append(Finding(Objection.REMAINS, change.path, shown, "code that the fix replaces stays elsewhere"))
     return found
 
 
 def _removed(base: str, theirs: str) -> list[tuple[str, ...]]:
     """Runs of code that the fix takes out, long enough to mean something."""
-    old, new = base.split("\n"), theirs.split("\n")
-    rows = PatienceSequenceMatcher(None, old, new).get_opcodes()
-    runs = (code("\n".join(old[a:b])) for tag, a, b, _, _ in rows if tag in ("replace", "delete"))
+    runs = (code("\n".join(old)) for old, _ in _runs(base, theirs))
     return [r for r in runs if len(r) >= _LEAST]
 
 
 def _added(base: str, theirs: str) -> list[str]:
     """The lines of code that the fix brings."""
-    old, new = bare(base).split("\n"), bare(theirs).split("\n")
-    rows = PatienceSequenceMatcher(None, old, new).get_opcodes()
-    return [line for tag, _, _, a, b in rows if tag in ("replace", "insert") for line in new[a:b]]
+    return [line for _, new in _runs(bare(base), bare(theirs)) for line in new]
+
+
+def _runs(base: str, theirs: str) -> Iterator[tuple[list[str], list[str]]]:
+    """The lines that go and those that come in their place, for each place where two texts differ."""
+    old, new = base.split("\n"), theirs.split("\n")
+    for tag, a, b, c, d in PatienceSequenceMatcher(None, old, new).get_opcodes():
+        if tag != "equal":
+            yield old[a:b], new[c:d]
 
 
 def _count(text: Sequence[str], run: Sequence[str]) -> int:
@@ -204,20 +207,16 @@ def _count(text: Sequence[str], run: Sequence[str]) -> int:
     return sum(tuple(text[n : n + len(run)]) == tuple(run) for n in places)
 
 
-def _unknown(
-    changes: Sequence[FileChange], old: Old, newer: Callable[[frozenset[str]], frozenset[str]]
-) -> list[Finding]:
+def _unknown(changes: Sequence[FileChange], old: Old, newer: Knows) -> list[Finding]:
     """Words that the fix uses, the newer release has, and the old one has not: something has to come before the fix."""
     added = frozenset[str]()
     for change in (c for c in changes if c.is_code):
         added |= names("\n".join(_added(change.before or "", change.after or "")))
     missing = sorted(newer(added - old.knows(added)))
-    where = PurePosixPath(changes[0].path).name if changes else ""
-    return (
-        [Finding(Objection.UNKNOWN, where, ", ".join(missing[:5]), "names that the old release has not")]
-        if missing
-        else []
-    )
+    if not missing:
+        return []
+    where, shown = PurePosixPath(changes[0].path).name, ", ".join(missing[:5])
+    return [Finding(Objection.UNKNOWN, where, shown, "names that the old release has not")]
 
 
 def _counterpart(change: FileChange, old: Old) -> str | None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path, PurePosixPath
 
 from suture.command import run
-from suture.els.backport import Backport, CarriedFile, FileChange, Old, backport
+from suture.els.backport import Backport, CarriedFile, FileChange, Knows, Old, backport
 from suture.els.need import Need
 from suture.els.token import names
 from suture.source import quilt
@@ -83,7 +83,7 @@ def _joined(first: Backport, then: Backport) -> Backport:
     return Backport(tuple(files.values()), left_out, (*first.findings, *then.findings))
 
 
-def _knowing(tree: Path) -> Callable[[frozenset[str]], frozenset[str]]:
+def _knowing(tree: Path) -> Knows:
     """Which of some words stand as whole words in the code of a tree; what was asked once is kept."""
     known: dict[str, bool] = {}
 

@@ -3,9 +3,10 @@ indexes."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cmp_to_key
+from typing import TypeVar
 
 from debian.debian_support import version_compare
 
@@ -14,6 +15,7 @@ from suture.error import NotFound
 from suture.progress import Progress, silent
 from suture.source.archive import Archive
 
+T = TypeVar("T")
 _INSTALLED = "${db:Status-Status}\t${source:Package}\t${source:Version}\n"
 
 
@@ -67,6 +69,20 @@ def versions(name: str, archive: Archive) -> list[str]:
             "give the name of the source package (apt-cache showsrc NAME prints it as Package)",
         )
     return listed
+
+
+def newest_that_arrives(name: str, archive: Archive, get: Callable[[str], T]) -> T:
+    """What `get` gives for the newest version of a source package for which it does not raise `NotFound`; that of the
+    oldest is raised."""
+    for version in reversed(versions(name, archive)):
+        try:
+            return get(version)
+        except NotFound as gone:
+            archive.progress(
+                f"{name} {version} does not arrive from {archive.release}; looking for the version before it"
+            )
+            last = gone
+    raise last
 
 
 def ordered(versions: Iterable[str]) -> list[str]:

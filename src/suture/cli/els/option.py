@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import argparse
+from functools import partial
 from typing import TYPE_CHECKING
 
-from suture.error import NotFound
 from suture.progress import Progress
 
 if TYPE_CHECKING:
@@ -35,15 +35,8 @@ def sources(args: argparse.Namespace, progress: Progress) -> tuple[SourceVersion
 
 def _source(name: str, release: str, version: str | None, progress: Progress) -> SourceVersion:
     from suture.source.archive import Archive
-    from suture.source.update import versions
+    from suture.source.update import newest_that_arrives
 
     archive = Archive(release, progress)
-    if version:
-        return archive.source(name, version)
-    for listed in reversed(versions(name, archive)):
-        try:
-            return archive.source(name, listed)
-        except NotFound as gone:
-            progress(f"{name} {listed} does not arrive from {release}; looking for the version before it")
-            last = gone
-    raise last
+    get = partial(archive.source, name)
+    return get(version) if version else newest_that_arrives(name, archive, get)
