@@ -36,9 +36,11 @@ class Pair:
     spans: tuple[StateSpan, ...]
 
 
-def running(session: Session, visitor: Visitor, rule: DeadlineRule, now: datetime) -> tuple[DeadlineGroup, ...]:
+def running(
+    session: Session, visitor: Visitor, rule: DeadlineRule, now: datetime, only: str = ""
+) -> tuple[DeadlineGroup, ...]:
     """What is not closed by this rule now, the next to run out first; without a number last. Hosts of one kind (reached
-    from the internet or not, classes) are one row, which counts from the first of them."""
+    from the internet or not, classes) are one row, which counts from the first of them. `only`: of this hole."""
     ends = [s.value for s in rule.ends]
     classes = cast(HostRow.classes, Text)
     statement = (
@@ -47,9 +49,9 @@ def running(session: Session, visitor: Visitor, rule: DeadlineRule, now: datetim
         .where(SpanRow.until.is_(None), SpanRow.state.is_not(None), SpanRow.state.not_in(ends))
         .group_by(SpanRow.cve, HostRow.exposed, classes)
     )
-    if visitor.groups:
-        statement = statement.where(HostRow.group.in_(visitor.groups))
-    rows = session.execute(statement).all()
+    if only:
+        statement = statement.where(SpanRow.cve == only)
+    rows = session.execute(visitor.among(statement, HostRow.group)).all()
     named = {r[0] for r in rows}
     known = {h.cve: facts(h) for h in session.scalars(select(HoleRow).where(HoleRow.cve.in_(named)))}
     excepted = exemptions(session)
@@ -102,8 +104,7 @@ def pairs(session: Session, visitor: Visitor, period: Period, cve: str = "", hos
         .join(HoleRow, HoleRow.cve == SpanRow.cve)
         .order_by(SpanRow.host, SpanRow.cve, SpanRow.since, SpanRow.id)
     )
-    if visitor.groups:
-        statement = statement.where(HostRow.group.in_(visitor.groups))
+    statement = visitor.among(statement, HostRow.group)
     rows = session.execute(statement).yield_per(2000)
     for _, same in groupby(rows, key=lambda r: (r[0].host, r[0].cve)):
         of_pair = list(same)

@@ -42,8 +42,7 @@ def holes(session: Session, visitor: Visitor, wish: ListWish, only: str = "") ->
         func.sum(TallyRow.hosts).filter(TallyRow.state.not_in(_CLOSED)).label("open"),
         func.sum(TallyRow.hosts).label("hosts"),
     ).group_by(TallyRow.cve)
-    if visitor.groups:
-        counts = counts.where(TallyRow.group.in_(visitor.groups))
+    counts = visitor.among(counts, TallyRow.group)
     tally = counts.subquery()
     left = func.coalesce(tally.c.open, 0)
     statement = select(HoleRow).join(tally, tally.c.cve == HoleRow.cve)
@@ -66,8 +65,7 @@ def by_state(session: Session, visitor: Visitor, cves: Iterable[str] | None) -> 
     statement = select(TallyRow.cve, TallyRow.state, func.sum(TallyRow.hosts)).group_by(TallyRow.cve, TallyRow.state)
     if cves is not None:
         statement = statement.where(TallyRow.cve.in_(list(cves)))
-    if visitor.groups:
-        statement = statement.where(TallyRow.group.in_(visitor.groups))
+    statement = visitor.among(statement, TallyRow.group)
     found: dict[str, dict[HoleState, int]] = {}
     for cve, state, hosts in session.execute(statement):
         if hosts:
@@ -78,8 +76,7 @@ def by_state(session: Session, visitor: Visitor, cves: Iterable[str] | None) -> 
 def totals(session: Session, visitor: Visitor) -> dict[HoleState, int]:
     """Pairs of a host and a hole by state."""
     statement = select(TallyRow.state, func.sum(TallyRow.hosts)).group_by(TallyRow.state)
-    if visitor.groups:
-        statement = statement.where(TallyRow.group.in_(visitor.groups))
+    statement = visitor.among(statement, TallyRow.group)
     found = {HoleState(s): int(n) for s, n in session.execute(statement)}
     return {s: found.get(s, 0) for s in HoleState}
 
@@ -98,8 +95,7 @@ def spans(session: Session, visitor: Visitor, cve: str, wish: ListWish, only: st
     statement = statement.where(SpanRow.until.is_(None))
     if only == "open":
         statement = statement.where(SpanRow.state.not_in(_CLOSED))
-    if visitor.groups:
-        statement = statement.where(HostRow.group.in_(visitor.groups))
+    statement = visitor.among(statement, HostRow.group)
     columns: dict[str, Any] = {"name": HostRow.name, "state": SpanRow.state, "since": SpanRow.since}
     found = listed(session, statement, wish, columns, (HostRow.name,), "since")  # type: ignore[arg-type]
     return Listed(tuple(span(s, name) for s, name in found.rows), found.total, found.wish)

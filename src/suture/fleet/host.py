@@ -60,8 +60,7 @@ class WholeHost:
 
 def visible_hosts(visitor: Visitor) -> Select[HostRow]:
     """The hosts that a visitor sees."""
-    found = select(HostRow)
-    return found.where(HostRow.group.in_(visitor.groups)) if visitor.groups else found
+    return visitor.among(select(HostRow), HostRow.group)
 
 
 def hosts(session: Session, visitor: Visitor, wish: ListWish, only: str = "") -> Listed[FleetHost]:
@@ -86,8 +85,7 @@ def counts(session: Session, visitor: Visitor) -> HostCounts:
         func.count(HostRow.clone_since),
         func.count().filter(HostRow.open_holes > 0),
     ).where(HostRow.withdrawn.is_(None))
-    if visitor.groups:
-        statement = statement.where(HostRow.group.in_(visitor.groups))
+    statement = visitor.among(statement, HostRow.group)
     return HostCounts(*session.execute(statement).one())
 
 

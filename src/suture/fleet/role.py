@@ -4,8 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from suture.fleet.error import NoSuchThing, NotPermitted
+
+if TYPE_CHECKING:
+    from sqlalchemy import ColumnElement, Select
+    from sqlalchemy.orm import InstrumentedAttribute
+
+S = TypeVar("S", bound="Select[*tuple[Any, ...]]")
 
 
 class Role(Enum):
@@ -39,6 +46,10 @@ class Visitor:
         """For what concerns the whole fleet. Raises `NotPermitted`."""
         if self.groups:
             raise NotPermitted(f"{self.name} sees some groups of hosts, and this is about all", "ask an administrator")
+
+    def among(self, statement: S, group: ColumnElement[str] | InstrumentedAttribute[str]) -> S:
+        """A statement narrowed to the hosts that this one sees, by the column with their group."""
+        return statement.where(group.in_(self.groups)) if self.groups else statement
 
     def see(self, group: str) -> None:
         """Raises `NoSuchThing` for hosts that this one may not see."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, func, select, update
+from sqlalchemy import ColumnElement, Select, func, select, update
 from sqlalchemy.orm import Session
 
 from suture.fleet import audit, gate, plan
@@ -41,8 +41,7 @@ def begin(session: Session, visitor: Visitor, patch: str, wanted: RolloutPlan, n
         .join(HostPatchRow, HostPatchRow.host == HostRow.id)
         .where(HostPatchRow.patch == patch, HostRow.withdrawn.is_(None))
     )
-    if visitor.groups:
-        statement = statement.where(HostRow.group.in_(visitor.groups))
+    statement = visitor.among(statement, HostRow.group)
     hosts = {host: frozenset(tags) for host, tags in session.execute(statement)}
     if not hosts:
         raise FleetRefusal("this patch waits on no host", "look at its hosts")
@@ -176,12 +175,14 @@ def _tell(session: Session, row: RolloutRow, who: str, text: str, now: datetime)
 def row_of(session: Session, visitor: Visitor, number: int) -> RolloutRow:
     """Raises `NoSuchThing`, also for one with hosts that this visitor does not see."""
     row = session.get(RolloutRow, number)
-    if row is None or (visitor.groups and not _sees(session, visitor, number)):
+    if row is None or not _sees(session, visitor, number):
         raise NoSuchThing(f"no rollout {number}", "the page of rollouts lists them")
     return row
 
 
 def _sees(session: Session, visitor: Visitor, number: int) -> bool:
+    if not visitor.groups:
+        return True
     others = (
         select(func.count())
         .select_from(RolloutHostRow)
@@ -219,14 +220,17 @@ def told(session: Session, row: RolloutRow) -> FleetRollout:
 
 def running(session: Session, visitor: Visitor) -> tuple[FleetRollout, ...]:
     """Those that are not over and that a visitor sees, the newest first."""
-    rows = session.scalars(select(RolloutRow).where(RolloutRow.status.not_in(_OVER)).order_by(RolloutRow.id.desc()))
-    return tuple(told(session, r) for r in rows if not visitor.groups or _sees(session, visitor, r.id))
+    return _seen(session, visitor, select(RolloutRow).where(RolloutRow.status.not_in(_OVER)))
 
 
 def latest(session: Session, visitor: Visitor, most: int = 100) -> tuple[FleetRollout, ...]:
     """The last ones that a visitor sees, the newest first."""
-    rows = session.scalars(select(RolloutRow).order_by(RolloutRow.id.desc()).limit(most))
-    return tuple(told(session, r) for r in rows if not visitor.groups or _sees(session, visitor, r.id))
+    return _seen(session, visitor, select(RolloutRow).limit(most))
+
+
+def _seen(session: Session, visitor: Visitor, wanted: Select[RolloutRow]) -> tuple[FleetRollout, ...]:
+    rows = session.scalars(wanted.order_by(RolloutRow.id.desc()))
+    return tuple(told(session, r) for r in rows if _sees(session, visitor, r.id))
 
 
 def events(session: Session, number: int) -> list[RolloutEventRow]:
@@ -246,8 +250,7 @@ def patches(session: Session, visitor: Visitor) -> tuple[FleetPatch, ...]:
         .where(HostRow.withdrawn.is_(None))
         .group_by(HostPatchRow.patch, HostPatchRow.state)
     )
-    if visitor.groups:
-        statement = statement.where(HostRow.group.in_(visitor.groups))
+    statement = visitor.among(statement, HostRow.group)
     counts: dict[str, dict[str, int]] = {}
     for patch, state, hosts in session.execute(statement):
         counts.setdefault(patch, {})[state] = int(hosts)

@@ -3,8 +3,7 @@ into a page, whoever it is from."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import Enum
@@ -15,7 +14,6 @@ from urllib.parse import urlencode
 from fastapi import Depends, Request, Response
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
-from sqlalchemy.orm import Session
 from starlette.datastructures import FormData
 from starlette.responses import HTMLResponse, RedirectResponse
 
@@ -55,6 +53,7 @@ class PageFrame:
 
     def __init__(self, server: Server) -> None:
         self.server = server
+        self.reading, self.writing = server.database.reading, server.database.writing
         self._templates = Environment(
             loader=FileSystemLoader(str(files("suture.fleet") / "template")),
             autoescape=True,
@@ -69,13 +68,13 @@ class PageFrame:
     def visit(self, request: Request) -> Visit:
         """Raises `NeedsLogin`."""
         secret, now = request.cookies.get(login.COOKIE, ""), self.server.now()
-        with self.server.database.reading() as session:
+        with self.reading() as session:
             found = login.visitor(session, secret, now) if secret else None
         if found is None:
             raise NeedsLogin
         visitor, is_old = found
         if is_old:
-            with self.server.database.writing() as session:
+            with self.writing() as session:
                 login.touch(session, visitor.login, now)
         return Visit(request, visitor, secret, now)
 
@@ -89,16 +88,6 @@ class PageFrame:
             )
         visit.visitor.need(role)
         return visit
-
-    @contextmanager
-    def reading(self) -> Iterator[Session]:
-        with self.server.database.reading() as session:
-            yield session
-
-    @contextmanager
-    def writing(self) -> Iterator[Session]:
-        with self.server.database.writing() as session:
-            yield session
 
     def page(self, visit: Visit, name: str, code: int = 200, /, **values: Any) -> Response:
         """A page from its template; `code` is HTTP's."""

@@ -26,7 +26,7 @@ def pages(frame: PageFrame) -> APIRouter:
         with frame.reading() as session:
             said = hole.one(session, visit.visitor, cve)
             rules = [
-                (rule, [d for d in deadline.running(session, visit.visitor, rule, visit.now) if d.cve == cve])
+                (rule, deadline.running(session, visit.visitor, rule, visit.now, cve))
                 for rule in frame.server.settings.rules
             ]
             return frame.page(
