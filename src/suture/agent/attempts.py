@@ -5,7 +5,6 @@ The part that reads processes runs as root and has no network: it writes files. 
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Iterator
@@ -14,12 +13,14 @@ from pathlib import Path
 
 from suture import whole_file
 from suture.report.document import AttemptReport
-from suture.report.encoding import encode
+from suture.report.encoding import compact, encode
+from suture.report.exposition import family
 
 LOG, METRICS = "attempts.jsonl", "attempts.prom"
 MOST_LOG = 4 << 20
 _MOST_SERIES = 1000
 _MOST_LINE = 1 << 16
+_HARMFUL = re.compile(r"[^ -~]")
 _Series = tuple[tuple[str, str], ...]
 
 
@@ -35,7 +36,7 @@ class AttemptLog:
         path = self.folder / LOG
         if path.exists() and path.stat().st_size >= MOST_LOG:
             os.replace(path, path.with_name(f"{LOG}.1"))
-        line = json.dumps(encode(event), separators=(",", ":")).encode() + b"\n"
+        line = compact(encode(event)) + b"\n"
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
         try:
             os.write(handle, line)
@@ -55,19 +56,9 @@ class AttemptLog:
 
     def metrics(self) -> str:
         """The counters in the text format of Prometheus."""
-        rows = [
-            "# HELP suture_attempts_total Attempts to use a hole that a live patch has closed.",
-            "# TYPE suture_attempts_total counter",
-        ]
-        for key, total in sorted(self._totals.items()):
-            labels = ",".join(f'{name}="{_escaped(value)}"' for name, value in key)
-            rows.append(f"suture_attempts_total{{{labels}}} {total}")
-        return "\n".join([*rows, ""])
-
-
-def _escaped(value: str) -> str:
-    text = re.sub(r"[^ -~]", "?", value)
-    return text.replace("\\", "\\\\").replace('"', '\\"')
+        samples = (({n: _HARMFUL.sub("?", v) for n, v in key}, total) for key, total in sorted(self._totals.items()))
+        text = "Attempts to use a hole that a live patch has closed."
+        return "".join(f"{line}\n" for line in family("suture_attempts_total", text, samples, "counter"))
 
 
 class AttemptReader:

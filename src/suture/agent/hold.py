@@ -6,7 +6,6 @@ It ends with its parent, and the kernel lets everybody go on.
 
 from __future__ import annotations
 
-import json
 import os
 import socket
 from collections import Counter
@@ -26,7 +25,7 @@ from suture.patch.file import PatchFile
 from suture.process import syscall
 from suture.process.start.guard import Guard, Start
 from suture.process.start.opening import FileId, Openings
-from suture.report.encoding import of_type, plain
+from suture.report.encoding import compact, of_type
 from suture.report.reason import Cause
 from suture.report.start import StartEnd
 
@@ -104,7 +103,7 @@ class LineOfJson:
 
     def put(self, value: HoldOrder | HoldNews) -> bytes:
         """What is to be sent for a value."""
-        return json.dumps(plain(value), separators=(",", ":")).encode() + b"\n"
+        return compact(value) + b"\n"
 
     def come(self) -> list[bytes]:
         """Whole lines that have come; does not wait. Raises EOFError when the other side is gone and has left none."""

@@ -3,7 +3,6 @@ each, bounded. Nothing else crosses but files in the spool."""
 
 from __future__ import annotations
 
-import json
 import re
 import socket
 import time
@@ -16,7 +15,7 @@ from typing import Any, TypeVar
 from suture.error import NotFound, Refused
 from suture.patch import strict_json
 from suture.report.agent import AgentVerdict, MappedBinary, PatchInForce
-from suture.report.encoding import NoDocument, of_type, plain
+from suture.report.encoding import NoDocument, compact, of_type
 from suture.report.reason import Cause, Reason
 
 T = TypeVar("T")
@@ -73,7 +72,7 @@ class AgentAnswer:
 
 def encode(value: AgentRequest | AgentAnswer) -> bytes:
     """As a line."""
-    return json.dumps(plain(value), separators=(",", ":")).encode() + b"\n"
+    return compact(value) + b"\n"
 
 
 def decode_request(line: bytes) -> AgentRequest:

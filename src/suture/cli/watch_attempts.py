@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import signal
 import sys
 import time
@@ -88,8 +87,8 @@ def run(args: argparse.Namespace) -> int:
 
 def _print(event: AttemptReport, as_json: bool) -> None:
     if as_json:
-        from suture.report.encoding import encode
+        from suture.report.encoding import compact, encode
 
-        print(json.dumps(encode(event), separators=(",", ":")), flush=True)
+        print(compact(encode(event)).decode(), flush=True)
         return
     print(event.line, flush=True)

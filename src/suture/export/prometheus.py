@@ -7,17 +7,16 @@ the file any more.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 
 from suture.export.picture import Picture
 from suture.export.restart import restarts
 from suture.report.agent import AgentVerdict
 from suture.report.document import AgentReport
+from suture.report.exposition import Sample, family
 from suture.report.hole import HoleState
 from suture.visible import visible
-
-Sample = tuple[Mapping[str, str], float]
 
 
 def metrics(picture: Picture, version: str) -> str:
@@ -74,15 +73,8 @@ def _of_agent(agent: AgentReport) -> Iterator[str]:
 
 
 def _gauge(name: str, text: str, samples: Iterable[Sample]) -> Iterator[str]:
-    yield f"# HELP {name} {text}"
-    yield f"# TYPE {name} gauge"
-    for labels, value in samples:
-        inside = ",".join(f'{key}="{_escaped(word)}"' for key, word in labels.items())
-        yield f"{name}{f'{{{inside}}}' if inside else ''} {float(value):.15g}"
-
-
-def _escaped(text: str) -> str:
-    return visible(text).replace("\\", "\\\\").replace('"', '\\"')
+    harmless = (({key: visible(word) for key, word in labels.items()}, value) for labels, value in samples)
+    return family(name, text, harmless)
 
 
 def _seconds(time: str) -> float:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from suture.report.document import AgentReport
-from suture.report.encoding import encode, plain
+from suture.report.encoding import compact, encode
 
 SIGNATURE_HEADER = "Suture-Signature"
 ENROL, CHECK_IN = "enrol", "check-in"
@@ -68,7 +68,7 @@ class CheckInAnswer:
 
 def encoded(message: EnrolmentRequest | EnrolmentAnswer | CheckIn | CheckInAnswer) -> bytes:
     """As it is sent."""
-    return json.dumps(plain(message), separators=(",", ":")).encode()
+    return compact(message)
 
 
 def to_sign(what: str, server: str, data: bytes) -> bytes:

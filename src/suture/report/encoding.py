@@ -4,6 +4,7 @@ newer version may have added them."""
 from __future__ import annotations
 
 import dataclasses
+import json
 import types
 from collections.abc import Mapping
 from enum import Enum
@@ -38,6 +39,11 @@ def plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [plain(v) for v in value]
     return value
+
+
+def compact(value: Any) -> bytes:
+    """A value of this vocabulary, or a document that is encoded, as JSON without a blank or a line's end."""
+    return json.dumps(plain(value), separators=(",", ":")).encode()
 
 
 def decode(read: Any) -> Document:
