@@ -146,6 +146,17 @@ def test_bytes_at_an_address_are_those_of_its_segment(files: list[Path]) -> None
     )
 
 
+def test_the_place_of_an_address_is_where_its_byte_lies_in_the_file(files: list[Path]) -> None:
+    elf = ElfFile.read(files[1])
+    loads = [s for s in elf.segments if s.p_type == 1]
+    for s in loads:
+        places = {elf.offset_of(Vaddr(s.p_vaddr + at)): s.p_offset + at for at in (0, s.p_filesz - 1)}
+        assert all(found == at for found, at in places.items())
+    last = loads[-1]
+    assert last.p_memsz > last.p_filesz and elf.offset_of(Vaddr(last.p_vaddr + last.p_filesz)) is None
+    assert elf.offset_of(Vaddr(1 << 40)) is None
+
+
 def note(name: bytes, desc: bytes, kind: int) -> bytes:
     raw = struct.pack("<III", len(name), len(desc), kind) + name + bytes(-len(name) % 4) + desc
     return raw + bytes(-len(desc) % 4)

@@ -15,7 +15,7 @@ from suture.elf import abi
 from suture.elf.abi import SectionType
 from suture.elf.fact import Relocation, Section, Segment, Symbol
 from suture.error import ExitCode, SutureError, Unsupported
-from suture.number import BuildId, Vaddr
+from suture.number import BuildId, FileOffset, Vaddr
 
 EHDR = struct.Struct("<16sHHIQQQIHHHHHH")
 _SHDR = struct.Struct("<IIQQQQIIQQ")
@@ -154,17 +154,24 @@ class ElfFile:
 
     def read_at(self, address: Vaddr, size: int) -> bytes:
         """Bytes at a link-time virtual address, zeros beyond a segment's file size. Raises BadElf when not mapped."""
-        for segment in self.segments:
-            if (
-                segment.p_type == abi.PT_LOAD
-                and segment.p_vaddr <= address
-                and address + size <= segment.p_vaddr + segment.p_memsz
-            ):
+        for segment in self._loaded:
+            if segment.p_vaddr <= address and address + size <= segment.p_vaddr + segment.p_memsz:
                 start = address - segment.p_vaddr
                 end = max(start, min(start + size, segment.p_filesz))
                 inside = self._slice(segment.p_offset + start, end - start) if start < segment.p_filesz else b""
                 return inside + bytes(size - len(inside))
         raise BadElf(self.name, f"address {address:#x} is not in a loaded segment")
+
+    def offset_of(self, address: Vaddr) -> FileOffset | None:
+        """Where in the file the byte at a link-time virtual address lies; None where the file has none."""
+        for segment in self._loaded:
+            if segment.p_vaddr <= address < segment.p_vaddr + segment.p_filesz:
+                return FileOffset(segment.p_offset + address - segment.p_vaddr)
+        return None
+
+    @cached_property
+    def _loaded(self) -> list[Segment]:
+        return [s for s in self.segments if s.p_type == abi.PT_LOAD]
 
     def _versions(self) -> dict[int, tuple[str, bool]]:
         """Version name and hidden bit of each dynamic symbol index (LSB, symbol versioning)."""

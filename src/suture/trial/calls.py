@@ -13,18 +13,17 @@ from suture.patch.manifest import Manifest
 from suture.process import syscall
 
 _KIND = Path("/sys/bus/event_source/devices/uprobe/type")
-_LOAD = 1  # PT_LOAD of elf(5)
 
 
 @contextmanager
 def counted(pid: int, binary: Path, manifest: Manifest) -> Iterator[Mapping[str, Callable[[], int]]]:
     """For each replaced function what tells the calls so far, as long as the context lasts; of a kernel without uprobes
     nothing. `binary` is the file that the process has mapped."""
-    segments = [(s.p_vaddr, s.p_filesz, s.p_offset) for s in ElfFile.read(binary).segments if s.p_type == _LOAD]
+    elf = ElfFile.read(binary)
     found: dict[str, Callable[[], int]] = {}
     with ExitStack() as held:
         for function in (f for g in manifest.groups for f in g.functions):
-            at = next((o + function.address - v for v, n, o in segments if v <= function.address < v + n), None)
+            at = elf.offset_of(function.address)
             with suppress(OSError):
                 if at is not None:
                     fd = syscall.perf_calls(int(_KIND.read_text()), pid, os.fsencode(binary), at)

@@ -72,6 +72,8 @@ class Crashes:
 def _drain(ring: mmap.mmap) -> Iterator[Crash]:
     size = _PAGES * mmap.PAGESIZE
     (head,), (tail,) = struct.unpack_from("<Q", ring, _HEAD), struct.unpack_from("<Q", ring, _TAIL)
+    if tail == head:
+        return
     data = ring[mmap.PAGESIZE :]
     while tail < head:
         at = tail % size
