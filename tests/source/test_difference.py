@@ -116,5 +116,19 @@ def test_other_parts_of_a_fix_in_a_series_are_found_and_its_tests_are_none(tmp_p
     names = ("CVE-2021-2222-1.patch", "CVE-2021-2222-2.patch", "CVE-2021-2222-test.patch", "CVE-2021-3333.patch")
     files = {f"debian/patches/{n}": diff("1", "2") for n in names}
     source = package(tmp_path, "1-1", {**files, "debian/patches/series": "\n".join(names).encode()}, FIRST)
-    assert siblings(source, names[0], "CVE-2021-2222") == (names[1],)
-    assert siblings(source, names[3], "CVE-2021-3333") == ()
+    old = package(tmp_path, "1-0", {}, FIRST)
+    assert siblings(old, source, names[0], "CVE-2021-2222") == (names[1],)
+    assert siblings(old, source, names[3], "CVE-2021-3333") == ()
+
+
+@pytest.mark.parametrize(("text", "left"), [(diff("1", "2"), ()), (diff("1", "3"), ("CVE-2021-2222.patch",))])
+def test_a_part_that_the_older_version_has_already_is_not_missing(
+    tmp_path: Path, text: bytes, left: tuple[str, ...]
+) -> None:
+    """qemu of Debian 11 had CVE-2023-1544.patch, and got a second patch for it later."""
+    names = ("CVE-2021-2222.patch", "CVE-2021-2222-0001.patch")
+    new_files = {f"debian/patches/{n}": diff("1", "2") for n in names}
+    new = package(tmp_path, "1-2", {**new_files, "debian/patches/series": "\n".join(names).encode()}, SECOND)
+    old_files = {f"debian/patches/{names[0]}": text, "debian/patches/series": names[0].encode()}
+    old = package(tmp_path, "1-1", old_files, FIRST)
+    assert siblings(old, new, names[1], "CVE-2021-2222") == left

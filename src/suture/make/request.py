@@ -128,7 +128,7 @@ def ready(request: Request, progress: Progress = silent) -> Ready:
         series = archive_for(other_name, other_version, progress=progress).source(other_name, other_version)
         fixes.append(from_series(series, patch))
         taken.append((series, patch))
-    fixes = _without_halves(together(fixes), taken, progress)
+    fixes = _without_halves(together(fixes), source, taken, progress)
     if request.to:
         newer = archive_for(name, request.to, progress=progress).source(name, request.to)
         fixes += (between(source, newer, request.only),) if request.only else fixes_between(source, newer)
@@ -164,13 +164,16 @@ def _own(request: Request) -> Ready:
     return Ready(tree, (shipped,), labelled(fixes, request.cves))
 
 
-def _without_halves(fixes: list[Fix], taken: Sequence[tuple[SourceVersion, str]], progress: Progress) -> list[Fix]:
-    """The fixes, none of which is for a CVE of which the series has another part that was not asked for."""
+def _without_halves(
+    fixes: list[Fix], old: SourceVersion, taken: Sequence[tuple[SourceVersion, str]], progress: Progress
+) -> list[Fix]:
+    """The fixes, none of which is for a CVE of which the series has another part that was not asked for and that the
+    version lacks."""
     names = {f.name for f in fixes}
     halves: dict[str, str] = {}
-    for source, patch in taken:
+    for new, patch in taken:
         for cve in {c for f in fixes for c in f.cves}:
-            left = [p for p in siblings(source, patch, cve) if p not in names]
+            left = [p for p in siblings(old, new, patch, cve) if p not in names]
             if left:
                 halves[cve] = f"the series has more patches for it: {', '.join(left)}"
                 progress(f"{cve} has more patches in that series, so that no claim is made: add {', '.join(left)}")

@@ -48,10 +48,12 @@ def series(source: SourceVersion) -> tuple[str, ...]:
     return tuple(words[0] for words in lines if words)
 
 
-def siblings(source: SourceVersion, name: str, cve: str) -> tuple[str, ...]:
-    """Other patches of the series that are called after the same CVE, tests left aside: a fix in several parts."""
-    own = from_series(source, name).name
-    return tuple(p for p in series(source) if p != own and cve in CVE.findall(p) and not _TEST.search(p))
+def siblings(old: SourceVersion, new: SourceVersion, name: str, cve: str) -> tuple[str, ...]:
+    """Other patches of the newer series that are called after the same CVE, tests and what the older version has
+    already left aside: a fix in several parts."""
+    own, there = from_series(new, name).name, set(series(old))
+    called = (p for p in series(new) if p != own and cve in CVE.findall(p) and not _TEST.search(p))
+    return tuple(p for p in called if p not in there or not _same_patch(old, new, p))
 
 
 def fixes_between(old: SourceVersion, new: SourceVersion) -> tuple[Fix, ...]:
