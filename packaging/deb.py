@@ -58,7 +58,7 @@ export SOURCE_DATE_EPOCH={epoch}
 umask 022
 cp --recursive --preserve=mode,timestamps /stage /tmp/tree && cd /tmp/tree
 export PYTHONHASHSEED=0
-{run} -S -m compileall -q --invalidation-mode unchecked-hash -s /tmp/tree -p / -j 1 {folders} >/tmp/compiled \
+{run} -S -B -m compileall -q -f --invalidation-mode unchecked-hash -s /tmp/tree -p / -j 1 {folders} >/tmp/compiled \
     || {{ tail /tmp/compiled; exit 1; }}
 mkdir /tmp/work /tmp/work/debian && cd /tmp/work
 printf 'Source: suture\n\nPackage: suture\nArchitecture: any\nDescription: x\n' >debian/control

@@ -72,7 +72,7 @@ rm --recursive --force {left_out}
 find . -name '*.py' -exec sed -i '1s/^#!.*/#/' {{}} +
 find /tmp/tree -name __pycache__ -prune -exec rm --recursive {{}} +
 find /tmp/tree -type f \( -name '*.so' -o -name python3.11 \) -exec chmod 755 {{}} + -exec strip --strip-unneeded {{}} +
-{command} -I -S -c 'import bz2, ctypes, hashlib, json, lzma, select, socket, ssl, tomllib, zlib' \
+{command} -I -S -B -c 'import bz2, ctypes, hashlib, json, lzma, select, socket, ssl, tomllib, zlib' \
     || {{ tail -40 /tmp/python/make.out; exit 1; }}
 cp --recursive /tmp/tree/. /output
 """.replace("{command}", f"/tmp/tree{COMMAND}")
