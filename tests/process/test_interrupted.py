@@ -185,7 +185,8 @@ static long c_futex_pi(void) { static int word; word = getpid(); return syscall(
 static long c_record_lock(void) { char n[] = "/tmp/suture_lock_XXXXXX"; int a = mkstemp(n), b = open(n, O_RDWR);
     unlink(n); struct flock k = {F_WRLCK, SEEK_SET, 0, 0, 0}; fcntl(a, F_OFD_SETLK, &k);
     return fcntl(b, F_OFD_SETLKW, &k); }
-static long c_open_fifo(void) { char n[64]; sprintf(n, "/tmp/suture_fifo_%d", getpid()); mkfifo(n, 0600);
+static long c_open_fifo(void) { char n[4200]; sprintf(n + readlink("/proc/self/exe", n, 4000), "_%d", getpid());
+    mkfifo(n, 0600);
     return open(n, O_RDONLY); }
 static long c_waitid(void) { siginfo_t i; pid_t p = fork(); if (!p) { for (;;) pause(); }
     return waitid(P_PID, p, &i, WEXITED); }
