@@ -45,7 +45,7 @@ def _of(room: str, names: str) -> list[Part]:
     return [Part(f"{room}.{name}") for name in names.split()]
 
 
-_REPORTED = "agent change document feed host kernel patch process row scan"
+_REPORTED = "agent attempt change deadline document els feed fleet host kernel patch process restart row scan start"
 """Facts that documents are made of."""
 
 CORE = [
@@ -54,13 +54,17 @@ CORE = [
     Part("process.change.fitting", frozenset()),
     *_of("process.stack", "stack frame unwind instruction switching"),
     *_of("process.see", "comparison"),
-    *_room("report", *_REPORTED.split()),
+    *_room("report", "check_in", *_REPORTED.split()),
+    Part("report.check_in", beside="tests/fleet/test_check_in.py"),
     *(Part(f"report.{name}", beside="tests/report/test_encoding.py") for name in _REPORTED.split()),
     *_of("process.stop", "seccomp interrupted"),
     *_of("make", "entry indirect lead place resolve caller endless eh_frame thread_local relaxed"),
-    *_room("match", "linker_edit"),
+    *_room("match", "linker_edit", "proof", "reading"),
+    Part("match.proof", beside="tests/patch/test_manifest.py"),
+    Part("match.reading", beside="tests/match/test_correlate.py"),
     Part("match.linker_edit", arguments=("-k", "not symbols_of_the_link and not compiled_for_a_program")),
-    *_room("delta"),
+    *_room("delta", "form"),
+    Part("delta.form", beside="tests/delta/test_abbreviation.py"),
     *_room("elf"),
     *_of("patch", "manifest record link seal strict_json file finder admission consistency x86_64"),
     *_of("make_kernel", "select special_section kallsyms change resolve"),
