@@ -1,55 +1,65 @@
-"""Clients of the payment service: one request at a time, and a steady load of them with the outcome counted."""
+"""Clients of the picture service: one request at a time, and a steady load of them with the outcome counted."""
 
 from __future__ import annotations
 
 import http.client
-import json
 import ssl
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 
+from demo_files import picture
+
 TIMEOUT = 10.0  # seconds
+ATTEMPTS = 300  # requests until every worker has answered one; the kernel chooses the worker
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What the service said to one order."""
+    """What came back for one picture: `text` are its letters, `pid` is the worker's."""
 
-    status: int
-    accepted: bool
-    order: str
-    error: str
-    php_pid: int
-    nginx_pid: int
+    text: str
+    pid: int
     seconds: float
 
 
-def post(port: int, certificate: Path, message: bytes) -> Answer:
-    """Send one order over a new connection with a full TLS handshake.
+Ask = Callable[[bytes], Answer]
+"""Sends one picture. Raises `OSError`, `ValueError` or `http.client.HTTPException` without a proper answer."""
 
-    Raises `OSError` or `http.client.HTTPException` when the service gives no proper answer.
-    """
-    context = ssl.create_default_context(cafile=str(certificate))
-    start = time.monotonic()
-    connection = http.client.HTTPSConnection("localhost", port, timeout=TIMEOUT, context=context)
-    try:
-        connection.request("POST", "/", body=message, headers={"Content-Type": "application/pkcs7-mime"})
-        response = connection.getresponse()
-        body = json.loads(response.read())
-    finally:
-        connection.close()
-    return Answer(
-        status=response.status,
-        accepted=body["accepted"],
-        order=body["order"],
-        error=body["error"],
-        php_pid=body["pid"],
-        nginx_pid=int(response.headers["X-Worker"]),
-        seconds=time.monotonic() - start,
-    )
+
+def asker(port: int, certificate: Path) -> Ask:
+    """Sends each picture over a new connection with a full TLS handshake."""
+
+    def ask(gif: bytes) -> Answer:
+        context = ssl.create_default_context(cafile=str(certificate))
+        start = time.monotonic()
+        connection = http.client.HTTPSConnection("localhost", port, timeout=TIMEOUT, context=context)
+        try:
+            connection.request("POST", "/", body=gif, headers={"Content-Type": "image/gif"})
+            response = connection.getresponse()
+            body = response.read()
+        finally:
+            connection.close()
+        if response.status != http.HTTPStatus.OK:
+            raise ValueError(f"status {response.status}")
+        return Answer(picture.read(body), int(response.headers["X-Php"]), time.monotonic() - start)
+
+    return ask
+
+
+def ask_workers(ask: Ask, workers: set[int], gif: bytes, until: Callable[[str], bool]) -> dict[int, str]:
+    """For each worker the text of its first answer that fulfils `until`, or else of its last one, by pid."""
+    found: dict[int, str] = {}
+    for _ in range(ATTEMPTS):
+        answer = ask(gif)
+        if not until(found.get(answer.pid, "")):
+            found[answer.pid] = answer.text
+        if set(found) >= workers and all(until(text) for text in found.values()):
+            break
+    return found
 
 
 @dataclass
@@ -61,17 +71,24 @@ class Count:
     slowest: float = 0.0  # seconds
     pids: set[int] = field(default_factory=set)
 
+    def __add__(self, other: Count) -> Count:
+        return Count(
+            self.served + other.served,
+            [*self.failures, *other.failures],
+            max(self.slowest, other.slowest),
+            self.pids | other.pids,
+        )
+
 
 class Load:
-    """Clients that send the genuine order again and again, each time over a new TLS connection, while entered.
+    """Clients that send a genuine picture again and again while entered, and expect it back.
 
-    `pause` is how long each client waits between two orders, in seconds; it may be changed at any time.
+    `pause` is how long each client waits between two pictures, in seconds; it may be changed at any time.
     """
 
-    def __init__(self, port: int, certificate: Path, message: bytes, expected: str, clients: int = 2) -> None:
-        self._request = (port, certificate, message)
-        self._expected = expected
-        self.pause = 0.005
+    def __init__(self, ask: Ask, text: str, clients: int = 2, pause: float = 0.005) -> None:
+        self._ask, self._text, self._gif = ask, text, picture.genuine(text)
+        self.pause = pause
         self._end = threading.Event()
         self._lock = threading.Lock()
         self._count = Count()
@@ -92,22 +109,20 @@ class Load:
     def count(self) -> Count:
         """A copy of the outcome so far."""
         with self._lock:
-            now = self._count
-            return Count(now.served, list(now.failures), now.slowest, set(now.pids))
+            return self._count + Count()
 
     def _client(self) -> None:
         while not self._end.is_set():
+            one = Count()
             try:
-                answer = post(*self._request)
-                failure = None if answer.order == self._expected else f"answer {answer}"
-                pids, seconds = {answer.php_pid, answer.nginx_pid}, answer.seconds
-            except (OSError, http.client.HTTPException, ValueError, KeyError) as error:
-                failure, pids, seconds = f"{type(error).__name__}: {error}", set(), 0.0
-            with self._lock:
-                self._count.pids |= pids
-                self._count.slowest = max(self._count.slowest, seconds)
-                if failure is None:
-                    self._count.served += 1
+                answer = self._ask(self._gif)
+                one.pids, one.slowest = {answer.pid}, answer.seconds
+                if self._text in answer.text:
+                    one.served = 1
                 else:
-                    self._count.failures.append(failure)
+                    one.failures.append(f"answer {answer}")
+            except (OSError, http.client.HTTPException, ValueError, TypeError) as error:
+                one.failures.append(f"{type(error).__name__}: {error}")
+            with self._lock:
+                self._count += one
             self._end.wait(self.pause)

@@ -1,9 +1,8 @@
-"""The payment service: nginx with TLS in front of php-fpm, both unmodified, both on the same libcrypto."""
+"""The picture service: nginx with TLS in front of php-fpm, both unmodified, with libgd in php-fpm's processes."""
 
 from __future__ import annotations
 
 import os
-import pwd
 import socket
 import subprocess
 import tempfile
@@ -12,39 +11,36 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
-from demo_files import message
 from demo_files.packages import LIBRARY, Programs
+from suture.command import run
 from suture.error import SutureError
 
-SCRIPT = Path(__file__).with_name("payments.php")
+SCRIPT = Path(__file__).with_name("pictures.php")
 USER = "www-data"  # in every Debian system (base-passwd)
 STARTUP_SECONDS = 10.0
+WORKERS = 2  # of php-fpm
 
 NGINX_CONF = Path(__file__).with_name("nginx.conf.in")
 _HTTP = "ssl_session_cache off; ssl_session_tickets off;"
 _SERVER = """\
 location / {{
-            add_header X-Worker $pid always;
             fastcgi_pass unix:{run}/php.sock;
             fastcgi_param REQUEST_METHOD $request_method;
             fastcgi_param CONTENT_TYPE $content_type;
             fastcgi_param CONTENT_LENGTH $content_length;
-            fastcgi_param SCRIPT_FILENAME {run}/payments.php;
-            fastcgi_param SERVICE_CERTIFICATE {certificate};
-            fastcgi_param SERVICE_KEY {key};
+            fastcgi_param SCRIPT_FILENAME {run}/pictures.php;
         }}"""
 
 FPM_CONF = """\
 [global]
 error_log = {run}/php.log
 daemonize = no
-[payments]
+[pictures]
 user = {user}
 listen = {run}/php.sock
 listen.owner = {user}
 pm = static
-pm.max_children = 2
-env[TMPDIR] = {run}/spool
+pm.max_children = {workers}
 """
 
 
@@ -64,23 +60,24 @@ class Running:
 class Server:
     """Owns both programs while it is entered: they listen on 127.0.0.1:`port` and are gone afterwards.
 
-    `certificate` is the service's own, made for this run.
+    `certificate` is the service's own, made for this run. It writes below `folder`, which the workers (not root)
+    must reach.
     """
 
-    def __init__(self, programs: Programs) -> None:
+    def __init__(self, programs: Programs, folder: Path | None = None) -> None:
         self.programs = programs
         self.port = _free_port()
-        # Not under a caller's folder: the workers, which are not root, must reach it.
-        self._holder = tempfile.TemporaryDirectory(prefix="suture-demo-")
+        self._holder = tempfile.TemporaryDirectory(prefix="suture-demo-", dir=folder)
         self.run_folder = Path(self._holder.name)
-        self.certificate, self._key = message.make_identity(self.run_folder)
+        self.certificate, self._key = _make_identity(self.run_folder)
         self._programs: list[subprocess.Popen[bytes]] = []
 
     def __enter__(self) -> Server:
         self._prepare()
         try:
             env = {**os.environ, "LD_LIBRARY_PATH": self.programs.library_path}
-            fpm = [str(self.programs.php), "--no-php-ini", "--fpm-config", str(self.run_folder / "fpm.conf")]
+            fpm = [str(self.programs.php), "--no-php-ini", "--define", f"extension={self.programs.php_gd}"]
+            fpm += ["--fpm-config", str(self.run_folder / "fpm.conf")]
             nginx = [str(self.programs.nginx), "-p", str(self.run_folder), "-c", str(self.run_folder / "nginx.conf")]
             # -e: the log that the archive's build would open before it reads its configuration is the machine's own.
             for command in (fpm, [*nginx, "-e", str(self.run_folder / "nginx.log")]):
@@ -98,27 +95,20 @@ class Server:
         self._stop()
 
     def _prepare(self) -> None:
-        owner = pwd.getpwnam(USER).pw_uid
-        spool = self.run_folder / "spool"
-        spool.mkdir()
-        os.chown(spool, owner, -1)
-        (self.run_folder / "payments.php").write_bytes(SCRIPT.read_bytes())
-        values = {"run": self.run_folder, "user": USER, "certificate": self.certificate, "key": self._key}
+        (self.run_folder / "pictures.php").write_bytes(SCRIPT.read_bytes())
         (self.run_folder / "nginx.conf").write_text(
             nginx_configuration(self.run_folder, self.port, self.certificate, self._key)
         )
-        (self.run_folder / "fpm.conf").write_text(FPM_CONF.format(**values))
-        # The key is made for this run and thrown away after it; php-fpm's workers are not root and read it.
-        os.chown(self._key, owner, -1)
+        (self.run_folder / "fpm.conf").write_text(FPM_CONF.format(run=self.run_folder, user=USER, workers=WORKERS))
         self.run_folder.chmod(0o755)
 
     def _await(self) -> None:
-        """Until both answer; raises `ServerFailed` when one ends first or the time is over."""
+        """Until both answer with all workers; raises `ServerFailed` when one ends first or the time is over."""
         end = time.monotonic() + STARTUP_SECONDS
         while time.monotonic() < end:
             if any(program.poll() is not None for program in self._programs):
                 break
-            if (self.run_folder / "php.sock").exists() and _listens(self.port):
+            if (self.run_folder / "php.sock").exists() and _listens(self.port) and len(self.workers()) == WORKERS:
                 return
             time.sleep(0.02)
         logs = [path.read_text().strip() for path in self.run_folder.glob("*.log")]
@@ -147,7 +137,7 @@ class Server:
         return found
 
     def workers(self) -> set[int]:
-        """The pids of php-fpm's workers: those that open the orders."""
+        """The pids of php-fpm's workers: those that open the pictures."""
         return set(_children(self._programs[0].pid))
 
 
@@ -156,6 +146,16 @@ def nginx_configuration(run: Path, port: int, certificate: Path, key: Path) -> s
     values = {"run": run, "certificate": certificate, "key": key}
     server = _SERVER.format(**values)
     return NGINX_CONF.read_text().format(user=USER, port=port, http=_HTTP, server=server, **values)
+
+
+def _make_identity(folder: Path) -> tuple[Path, Path]:
+    """A key and a self-signed certificate for localhost in `folder`: (certificate, key)."""
+    certificate, key = folder / "service.crt", folder / "service.key"
+    request = (
+        "openssl req -x509 -newkey rsa:2048 -noenc -days 2 -subj /CN=localhost -addext subjectAltName=DNS:localhost"
+    )
+    run([*request.split(), "-keyout", str(key), "-out", str(certificate)])
+    return certificate, key
 
 
 def _children(pid: int) -> list[int]:
