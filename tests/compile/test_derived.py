@@ -31,20 +31,17 @@ def test_a_package_of_dh_is_recorded_with_stand_ins_first(tmp_path: Path, line: 
         "#!/usr/bin/make -f\nbuild-arch:\n\t./configure\n\tmake\nbinary:\n\tdh_installdirs\n\tdh_fixperms $(OPTIONS)\n",
     ],
 )
-def test_any_other_debian_rules_is_run_as_a_whole(tmp_path: Path, rules: str) -> None:
-    assert ways(source(tmp_path, rules)) == (Way.RULES,)
+def test_any_other_debian_rules_is_run_as_a_whole_with_stand_ins_first(tmp_path: Path, rules: str) -> None:
+    assert ways(source(tmp_path, rules)) == (Way.RULES_STAND_IN, Way.RULES)
 
 
 @pytest.mark.parametrize("way", list(Way))
 def test_each_way_is_a_recipe_that_names_no_binary(tmp_path: Path, way: Way) -> None:
     made = recipe(source(tmp_path, ""), way)
     assert made.binaries == () and made.record
-    assert made.real is (way is not Way.STAND_IN)
+    assert made.real is not way.is_stand_in
 
 
-def test_recorded_commands_that_did_not_do_are_not_tried_again(tmp_path: Path) -> None:
-    assert ways(source(tmp_path, "%:\n\tdh $@\n"), real=True) == (Way.BUILD,)
-
-
-def test_what_is_always_built_for_real_is_tried_all_the_same(tmp_path: Path) -> None:
-    assert ways(source(tmp_path, "build:\n\tmake\n"), real=True) == (Way.RULES,)
+@pytest.mark.parametrize(("rules", "way"), [("%:\n\tdh $@\n", Way.BUILD), ("build:\n\tmake\n", Way.RULES)])
+def test_recorded_commands_that_did_not_do_are_not_tried_again(tmp_path: Path, rules: str, way: Way) -> None:
+    assert ways(source(tmp_path, rules), real=True) == (way,)

@@ -52,3 +52,25 @@ def test_a_question_goes_to_the_real_compiler_and_is_not_noted(tools: Path, tmp_
     env = {"PATH": f"{tools}:/usr/bin:/bin", **stand_in.environment(str(log), stand_in.STUB, "/usr/bin:/bin")}
     asked = subprocess.run(["gcc", "-dumpmachine"], env=env, check=True, capture_output=True, text=True)
     assert asked.stdout == "x86_64-linux-gnu\n" and not list(log.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("folder", "command", "made"),
+    [
+        (".", ["gcc", "conftest.c"], "a.out"),
+        (".", ["gcc", "-c", "conftest.c"], "conftest.o"),
+        ("CMakeFiles/CMakeTmp", ["gcc", "-o", "cmTC_1", "../../test.c"], "cmTC_1"),
+        ("meson-private/tmp1", ["gcc", "../../test.c", "-o", "output.exe"], "output.exe"),
+    ],
+)
+def test_a_test_of_a_configuration_is_made_for_real(
+    tools: Path, tmp_path: Path, folder: str, command: list[str], made: str
+) -> None:
+    log = tmp_path / "log"
+    log.mkdir()
+    (tmp_path / folder).mkdir(parents=True, exist_ok=True)
+    for name in ("conftest.c", "test.c"):
+        (tmp_path / name).write_text("int main(void) { return 0; }\n")
+    env = {"PATH": f"{tools}:/usr/bin:/bin", **stand_in.environment(str(log), stand_in.STUB, "/usr/bin:/bin")}
+    subprocess.run(command, cwd=tmp_path / folder, env=env, check=True)
+    assert (tmp_path / folder / made).read_bytes().startswith(b"\x7fELF") and not list(log.iterdir())

@@ -44,15 +44,15 @@ def command(order):
 queue.worker.command = command
 place = queue.QueuePlace(url, output) if url else queue.QueuePlace.beside(output)
 with queue.builder(place, name, 1) as own:
-    own.put([Update(f"p{n}", "bookworm", "1", "2") for n in range(count)])
+    own.put([Update(f"p{n}", "bookworm", "1", "2") for n in range(count)], again="again" in sys.argv[6:])
     print("ready", flush=True)
     own.wait()
 print("done", flush=True)
 """
 
 
-def start(output: Path, name: str, count: int, pause: float, url: str = "") -> subprocess.Popen[str]:
-    command = [sys.executable, "-c", BUILDER, str(output), name, str(count), str(pause), url]
+def start(output: Path, name: str, count: int, pause: float, url: str = "", *more: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", BUILDER, str(output), name, str(count), str(pause), url, *more]
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT)
 
 
@@ -61,9 +61,9 @@ def log(output: Path) -> list[str]:
     return path.read_text().split("\n")[:-1] if path.exists() else []
 
 
-def wait_for(output: Path, line: str, seconds: float = 60) -> None:
+def wait_for(output: Path, line: str, seconds: float = 60, times: int = 1) -> None:
     end = time.monotonic() + seconds
-    while line not in log(output):
+    while log(output).count(line) < times:
         assert time.monotonic() < end, log(output)
         time.sleep(0.05)
 
@@ -94,6 +94,18 @@ def test_what_is_done_is_not_done_again(tmp_path: Path) -> None:
     for _ in range(2):
         assert start(tmp_path, "one", 2, 0.0).wait(timeout=120) == 0
     assert len(log(tmp_path)) == 4
+
+
+def test_a_pass_that_does_all_again_and_was_killed_is_gone_on_with_once(tmp_path: Path) -> None:
+    assert start(tmp_path, "one", 1, 0.0).wait(timeout=120) == 0
+    killed = start(tmp_path, "one", 1, 30.0, "", "again")
+    wait_for(tmp_path, "begin p0", times=2)
+    os.kill(killed.pid, signal.SIGKILL)
+    killed.wait()
+    assert start(tmp_path, "one", 1, 0.0, "", "again").wait(timeout=120) == 0
+    assert log(tmp_path) == ["begin p0", "end p0", "begin p0", "begin p0", "end p0"]
+    assert start(tmp_path, "one", 1, 0.0, "", "again").wait(timeout=120) == 0
+    assert log(tmp_path).count("begin p0") == 4, "once that one has ended, again means again"
 
 
 def test_another_builder_takes_over_from_one_that_is_gone_and_not_from_one_that_lives(tmp_path: Path) -> None:

@@ -76,3 +76,29 @@ def test_where_no_version_arrives_the_oldest_is_told_of() -> None:
     archive: Any = Listing("bookworm", print)
     with pytest.raises(NotFound, match=r"no 1\.2-1~deb12u1$"):
         newest_that_arrives("x", archive, get)
+
+
+INSTALLED = """\
+installed\tlibc6\tglibc\t2.36-9+deb12u13\t
+installed\tlibc-bin\tglibc\t2.36-9+deb12u13\t
+installed\tlinux-image-6.1.0-54-amd64\tlinux-signed-amd64\t6.1.190+1\tlinux (= 6.1.190-1)
+installed\tlinux-image-amd64\tlinux-signed-amd64\t6.1.192+2\t
+installed\tlinux-image-6.1.0-55-rt-amd64-unsigned\tlinux\t6.1.192-1\t
+installed\tlinux-libc-dev\tlinux\t6.1.187-1\t
+config-files\tnginx\tnginx\t1.22.1-9\t
+"""
+
+
+def test_what_is_installed_names_the_source_of_a_kernel_that_its_signed_image_was_built_from(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(update, "run", lambda _: INSTALLED)
+    assert update.installed() == (
+        Wanted("glibc", "2.36-9+deb12u13"),
+        Wanted("linux", "6.1.190-1"),
+        Wanted("linux", "6.1.192-1"),
+    )
+
+
+def test_this_hosts_packages_are_read_by_dpkg() -> None:
+    assert {"dpkg", "glibc"} <= {w.source for w in update.installed()}

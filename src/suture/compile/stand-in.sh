@@ -37,6 +37,12 @@ for a do
   esac
 done
 case $name in *ar|*ranlib) mode=archive;; esac
+# A test of autoconf, CMake or meson asks by making something: it is answered for real, as is what goes nowhere.
+case $out in /dev/null) mode=ask;; esac
+case $PWD in */CMakeFiles/*|*/meson-private*) mode=ask;; esac
+for a do
+  case $a in conftest*|*/conftest*|libconftest*) mode=ask; break;; esac
+done
 if [ "$mode" != ask ]; then
   keep "$@" >>"$SUTURE_RECORD/$$"
   printf '%s\0' "$#" "$mode" "$PWD" "$name" "$@" >>"$SUTURE_RECORD/$$"

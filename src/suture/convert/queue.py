@@ -33,6 +33,7 @@ from suture.source.update import Update
 NAME = "suture-builds"
 _QUEUE = "conversions"
 _PENDING, _WAITING = "PENDING", ("ENQUEUED", "PENDING")
+_AGAIN = " again "  # between an update's name and the time, in the name of a workflow
 _PAUSE = 1.0
 
 
@@ -188,10 +189,13 @@ class Builder:
         tracker: str = "",
         scope: KernelScope | None = None,
     ) -> None:
-        """Queue updates. One that is queued or done already stays as it is, unless it is to be done `again`. `scope` is
-        for kernels."""
+        """Queue updates. One that is queued or done already stays as it is, unless it is to be done `again`; one that
+        waits to be done again, from a pass that was killed, is not queued twice. `scope` is for kernels."""
         scope = scope or KernelScope()
+        waiting = self._waiting_again() if again else frozenset()
         for update in updates:
+            if update.name in waiting:
+                continue
             order = ToConvert(
                 **asdict(update),
                 output=str(self.place.output),
@@ -202,9 +206,14 @@ class Builder:
                 limit=scope.seconds,
                 review=scope.review,
             )
-            name = update.name + (f" {time.time():.3f}" if again else "")
+            name = update.name + (f"{_AGAIN}{time.time():.3f}" if again else "")
             with SetWorkflowID(name):
                 self.queue.enqueue(self.conversion, asdict(order))
+
+    @staticmethod
+    def _waiting_again() -> frozenset[str]:
+        rows = DBOS.list_workflows(status=list(_WAITING), load_output=False, load_input=False)
+        return frozenset(r.workflow_id.partition(_AGAIN)[0] for r in rows if _AGAIN in r.workflow_id)
 
     def take_over(self) -> list[str]:
         """Queue again what builders that are gone have left; the names of the updates."""

@@ -114,10 +114,10 @@ def _derived(source: SourceVersion, archive: Archive, progress: Progress, real: 
         pairs = _paired(tree, files, way, progress)
         if best is None or len(pairs.pairs) > len(best[1].pairs):
             best = tree, pairs
-        if not pairs.left and (way is not Way.STAND_IN or _is_whole(tree, pairs, progress)):
+        if not pairs.left and (not way.is_stand_in or _is_whole(tree, pairs, progress)):
             best = tree, pairs
             break
-        if way is Way.STAND_IN:
+        if way.is_stand_in:
             progress(f"{source.name}: {_wanting(pairs)}; building it once for real")
     assert best is not None
     paired = {(f.package, f.file): f.path for f, _ in best[1].pairs}

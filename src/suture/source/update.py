@@ -3,6 +3,7 @@ indexes."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cmp_to_key
@@ -16,7 +17,10 @@ from suture.progress import Progress, silent
 from suture.source.archive import Archive
 
 T = TypeVar("T")
-_INSTALLED = "${db:Status-Status}\t${source:Package}\t${source:Version}\n"
+_INSTALLED = "${db:Status-Status}\t${Package}\t${source:Package}\t${source:Version}\t${Built-Using}\n"
+_KERNEL = "linux"
+_SIGNED = re.compile(rf"{_KERNEL}-signed-\w+$")
+_BUILT_USING = re.compile(rf"(?:^|,\s*){_KERNEL} \(= ([^)\s]+)\)")
 
 
 @dataclass(frozen=True)
@@ -98,6 +102,21 @@ def installed() -> tuple[Wanted, ...]:
     except (CommandFailed, FileNotFoundError) as failed:
         raise NotFound("this host has no list of dpkg's", "name the packages with --package NAME=VERSION") from failed
     rows = [line.split("\t") for line in text.splitlines()]
-    return tuple(
-        sorted({Wanted(r[1], r[2]) for r in rows if len(r) == 3 and r[0] == "installed"}, key=lambda w: w.source)
-    )
+    found = (_wanted(*r[1:]) for r in rows if len(r) == 5 and r[0] == "installed")
+    return tuple(sorted({w for w in found if w}, key=lambda w: (w.source, w.version)))
+
+
+def _wanted(package: str, source: str, version: str, built_using: str) -> Wanted | None:
+    """The source of an installed package, None for one that goes with a kernel and is none.
+
+    A kernel's image is signed in a source package of its own, which holds no code and names the kernel's in Built-Using
+    (debian-policy 7.8).
+    """
+    if source != _KERNEL and not _SIGNED.match(source):
+        return Wanted(source, version)
+    if not package.startswith("linux-image-"):
+        return None
+    if source == _KERNEL:
+        return Wanted(source, version)
+    built = _BUILT_USING.search(built_using)
+    return Wanted(_KERNEL, built[1]) if built else None
