@@ -1,15 +1,35 @@
-"""./demo: the story of an update, in namespaces of its own."""
+"""./demo: the story of an update, or that of many services, in namespaces of its own."""
 
 from __future__ import annotations
 
+import argparse
 import sys
 
 from demo_files.enclosure import enclosed
 
+_MOST_SERVICES = 100
+
 
 def main() -> int:
     """The exit code of the story."""
-    return enclosed("demo_files.story")
+    parser = argparse.ArgumentParser(
+        prog="./demo",
+        description="Show the whole job: an update of the archive is seen, made into a live patch, tried, signed, "
+        "published, fetched and applied by an agent, while clients are served.",
+    )
+    parser.add_argument(
+        "--services",
+        type=int,
+        nargs="?",
+        const=10,
+        choices=range(1, _MOST_SERVICES + 1),
+        metavar="N",
+        help="show instead how a fix reaches N services in containers at once (default: 10), and how it is withdrawn",
+    )
+    args = parser.parse_args()
+    if args.services is None:
+        return enclosed("demo_files.story")
+    return enclosed("demo_files.services", str(args.services))
 
 
 if __name__ == "__main__":

@@ -89,6 +89,7 @@ class Agent:
             self._begin("agent", "apply-service", *places, "--user", str(os.geteuid()))
             self.wait(r"^ready: ", _START_SECONDS)
             self._begin("agent", "run", *places)
+            self._await_look(self._folder / "state" / "inventory.json")
         except BaseException:
             self._ended.close()
             raise
@@ -104,20 +105,35 @@ class Agent:
             process = subprocess.Popen([str(SUTURE), *map(str, words)], stdout=log, stderr=log)
         self._ended.callback(_end, process)
 
+    @staticmethod
+    def _await_look(inventory: Path) -> None:
+        """Until the agent has looked at all processes once."""
+        end = time.monotonic() + _START_SECONDS
+        while not inventory.exists():
+            if time.monotonic() > end:
+                raise DemoFailed(f"the agent has not looked at the processes within {_START_SECONDS:.0f} s")
+            time.sleep(_TURN)
+
     @property
     def _journal(self) -> Path:
         return self._folder / "agent.log"
+
+    def has_told(self, pattern: str) -> bool:
+        """Whether the journal has a line that fits, after those that were waited for with this pattern before."""
+        return self._next(pattern, self._journal.read_text()) is not None
+
+    def _next(self, pattern: str, text: str) -> re.Match[str] | None:
+        return re.compile(pattern, re.M).search(text, self._seen.get(pattern, 0))
 
     def wait(self, pattern: str, seconds: float) -> Event:
         """The next line of the journal, after those that were waited for with this pattern before, that fits. Raises
         `DemoFailed` with the last lines when there is none in time."""
         end = time.monotonic() + seconds
-        begin = self._seen.get(pattern, 0)
         while True:
-            text = self._journal.read_text() if self._journal.exists() else ""
-            found = re.search(pattern, text[begin:], re.M)
+            text = self._journal.read_text()
+            found = self._next(pattern, text)
             if found is not None:
-                self._seen[pattern] = begin + found.end()
+                self._seen[pattern] = found.end()
                 return Event(found, time.time())
             if time.monotonic() > end:
                 last = "\n".join(text.splitlines()[-8:])

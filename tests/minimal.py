@@ -22,6 +22,7 @@ PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 # Its own mounts and processes, so that both are gone when the script ends, however it ends.
 ENTER = """
 set -e
+mount --bind "$0" "$0" # as on any machine, / is where a file system is mounted
 mount -t proc proc "$0/proc"
 mount --rbind /sys "$0/sys"
 mount --rbind /dev "$0/dev"

@@ -1,0 +1,26 @@
+# A container's first process: its root is a file system in memory, with the machine's programs read-only, an image of
+# its own, and a folder that it shares with the machine. Arguments: its root, its image, the shared folder, Suture's
+# cache, then what it executes.
+set -eu
+root=$1 image=$2 shared=$3 cache=$4
+shift 4
+mount -t tmpfs -o mode=0755 container "$root"
+for name in bin lib lib64 sbin; do
+    if [ -L "/$name" ]; then cp --no-dereference "/$name" "$root/$name"; else bind="${bind-} /$name"; fi
+done
+for place in /usr /etc ${bind-} "$cache"; do
+    mkdir --parents "$root$place"
+    mount --rbind --options ro "$place" "$root$place"
+done
+mkdir "$root/image" "$root/shared" "$root/proc" "$root/dev" "$root/tmp"
+mount --bind "$image" "$root/image"
+mount --bind "$shared" "$root/shared"
+mount --rbind /dev "$root/dev"
+mount -t proc proc "$root/proc"
+cd "$root"
+mkdir old
+pivot_root . old
+umount --lazy /old
+rmdir /old
+cd /
+exec "$@"
