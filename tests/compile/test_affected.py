@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -34,11 +35,15 @@ class FakeTree:
     makes: Generated | None = None
     applied: list[str] = field(default_factory=list)
     asked: list[str] = field(default_factory=list)
+    asked_ahead: list[str] = field(default_factory=list)
     unpaired: tuple[str, ...] = ()
     unheld: tuple[str, ...] = ()
 
     def may_be_in_unpaired(self, path: str) -> bool:
         return path in self.unheld
+
+    def ask_ahead(self, paths: Iterable[str]) -> None:
+        self.asked_ahead += paths
 
     def units_of(self, path: str) -> tuple[Unit, ...]:
         return tuple(unit(n) for n in self.readers.get(path, ()))
@@ -82,6 +87,7 @@ def test_who_reads_a_file_makes_it_code_whatever_it_is_called() -> None:
         and not found.missing
         and [u.source for u in found.units] == ["a.c", "b.c", "c.c"]
     )
+    assert tree.asked_ahead == ["a.c", "doc/table.txt", "tests/x.c", "README"], "one entry of the room, not one a file"
     assert tree.applied == ["a.c", "doc/table.txt", "tests/x.c"], "a changelog that does not apply is in nobody's way"
 
 

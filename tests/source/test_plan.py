@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import shutil
 from pathlib import Path
 
 import pytest
@@ -115,3 +116,30 @@ def test_a_cve_that_the_older_changelog_names_was_closed_before(tmp_path: Path) 
     old = source(tmp_path, "1-1", CODE, {}, "fix CVE-2026-1111")
     new = source(tmp_path, "1-2", FIXED, {}, "fix the test of CVE-2026-1111; fix CVE-2026-2222")
     assert plan(old, new).cves == ("CVE-2026-2222",)
+
+
+def test_files_that_neither_differ_nor_are_patched_are_not_copied(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old, new = source(tmp_path, "1-1", CODE, {}), source(tmp_path, "1-2", FIXED, {"fix.patch": PATCH})
+    for tree in (old.tree, new.tree):
+        (tree / "other.c").write_text("int same;\n")
+    held: list[str] = []
+    copy = shutil.copyfile
+
+    def noted(source: Path, target: Path, **more: bool) -> Path:
+        held.append(source.name)
+        return copy(source, target, **more)
+
+    monkeypatch.setattr(shutil, "copyfile", noted)
+    assert [f.name for f in plan(old, new).fixes] == ["fix.patch"]
+    assert held == ["x.c", "x.c"]
+
+
+def test_a_patch_of_a_file_that_does_not_differ_is_read_from_the_whole_tree(tmp_path: Path) -> None:
+    back = diff(FIXED, CODE)
+    old, new = (
+        source(tmp_path, "1-1", CODE, {}),
+        source(tmp_path, "1-2", CODE, {"fix.patch": PATCH, "back.patch": back}),
+    )
+    assert [f.name for f in plan(old, new).fixes] == ["fix.patch", "back.patch"]

@@ -79,6 +79,7 @@ class _Search:
         for fix in self.fixes:
             for part in fix.files:
                 parts.setdefault(part.path, []).append(part)
+        self.tree.ask_ahead(parts)
         for path, rows in parts.items():
             self._ask(path, rows)
         created = [p for p, rows in parts.items() if rows[0].creates and self._applies(p, rows)]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -163,13 +163,22 @@ class Tree:
         """Whether assembly in the tree takes the bytes of a file in, of which `units_of` can't tell."""
         return any(self._dependencies.taken_in(place) for place in self.places_of(path))
 
+    def ask_ahead(self, paths: Iterable[str]) -> None:
+        """List at once what all units read that `units_of` will ask of each path. Raises `CompileFailed` as it
+        does."""
+        asked = {u.object: u for path in paths for u in self._possible(self.names_of(path))[1]}
+        self._outputs([Job(u, *_LISTING) for u in asked.values()])
+
+    def _possible(self, targets: set[str]) -> tuple[list[Unit], list[Unit]]:
+        """The units that compile a file of these names, and those that may include it."""
+        possible = {u.object: u for target in sorted(targets) for u in self._dependencies.candidates(target)}.values()
+        return [u for u in possible if u.source in targets], [u for u in possible if u.source not in targets]
+
     def units_of(self, path: str) -> tuple[Unit, ...]:
         """The units that a changed file affects: those that compile it, and those that include it, as `gcc -M`
         tells."""
         targets = self.names_of(path)
-        possible = {u.object: u for target in sorted(targets) for u in self._dependencies.candidates(target)}.values()
-        sure = [u for u in possible if u.source in targets]
-        asked = [u for u in possible if u.source not in targets]
+        sure, asked = self._possible(targets)
         lists = self._outputs([Job(u, *_LISTING) for u in asked])
         sure += [
             u

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from suture.command import CommandFailed, run
+from suture.command import CommandFailed
 from suture.error import Refused
 from suture.source.archive import SourceVersion
 from suture.source.difference import cves_between, from_series, series, tree_difference
@@ -51,19 +51,44 @@ class Plan:
 def plan(old: SourceVersion, new: SourceVersion, cves: Iterable[str] = ()) -> Plan:
     """The plan from one version to another; `cves` are fixed between them as others say, beside those of the changelog.
     Raises `Refused` when nothing differs."""
+    name = f"{old.name}-{old.version}-to-{new.version}"
+    try:
+        paths = _paths(tree_difference(old.tree, new.tree, name))
+    except Refused:
+        paths = frozenset()
     with tempfile.TemporaryDirectory(prefix="suture-plan-") as folder:
-        tree = Path(folder, "tree")
-        run(["cp", "--archive", "--reflink=auto", str(old.tree), str(tree)])
-        patches = tuple(f for name in _added(old, new) if (f := _applied(tree, new, name)) is not None)
+        before, after = _Part(old.tree, Path(folder, "old")), _Part(new.tree, Path(folder, "new"))
+        before.hold(paths)
+        patches = tuple(f for name in _added(old, new) if (f := _applied(before, new, name)) is not None)
+        after.hold(before.held)
         try:
-            whole = tree_difference(tree, new.tree, f"{old.name}-{old.version}-to-{new.version}")
+            whole = tree_difference(before.place, after.place, name)
         except Refused:
             if not patches:
                 raise
             rest: tuple[Fix, ...] = ()
         else:
-            rest = single_changes(whole, reader(tree), reader(new.tree))
+            rest = single_changes(whole, reader(before.place), reader(after.place))
     return Plan(old, new, patches, rest, tuple(sorted({*cves_between(old, new), *cves})))
+
+
+@dataclass
+class _Part:
+    """A copy of what matters of a tree: the files that differ, and those that a patch changes. A whole source may have
+    tens of thousands."""
+
+    root: Path
+    place: Path
+    held: frozenset[str] = frozenset()
+
+    def hold(self, paths: frozenset[str]) -> None:
+        """Copy those that are not there yet."""
+        _copy(self.root, self.place, sorted(paths - self.held))
+        self.held |= paths
+
+
+def _paths(fix: Fix) -> frozenset[str]:
+    return frozenset(p for f in fix.files for p in (f.path, f.source) if p)
 
 
 def _added(old: SourceVersion, new: SourceVersion) -> tuple[str, ...]:
@@ -77,8 +102,9 @@ def _added(old: SourceVersion, new: SourceVersion) -> tuple[str, ...]:
     return tuple(name for name in series(new) if content(new, name) not in known)
 
 
-def _applied(tree: Path, new: SourceVersion, name: str) -> Fix | None:
-    """A patch of the newer series, applied to the tree; None for one that does not apply there, or holds no diff.
+def _applied(part: _Part, new: SourceVersion, name: str) -> Fix | None:
+    """A patch of the newer series, applied to a part of the tree that then holds its files; None for one that does not
+    apply there, or holds no diff.
 
     A patch that an older version had in another form is in the tree already, so it does not apply; what it brings
     beside that is rest. One that applies with fuzz alone is what it makes of the tree, if that is nearer to the newer.
@@ -88,11 +114,12 @@ def _applied(tree: Path, new: SourceVersion, name: str) -> Fix | None:
         text = "".join(f.text for f in fix.files if f.has_hunks)
     except Refused:
         return None
+    part.hold(_paths(fix))
     try:
-        apply_patch(tree, text, dry_run=True)
-        apply_patch(tree, text)
+        apply_patch(part.place, text, dry_run=True)
+        apply_patch(part.place, text)
     except CommandFailed:
-        return _fuzzed(tree, new.tree, fix, text)
+        return _fuzzed(part.place, new.tree, fix, text)
     return fix
 
 
@@ -117,10 +144,10 @@ def _fuzzed(tree: Path, newer: Path, fix: Fix, text: str) -> Fix | None:
 
 
 def _copy(root: Path, place: Path, paths: Sequence[str]) -> None:
-    place.mkdir()
-    for path in (p for p in paths if (root / p).is_file() and not (root / p).is_symlink()):
+    place.mkdir(exist_ok=True)
+    for path in (p for p in paths if (root / p).is_file() or (root / p).is_symlink()):
         (place / path).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(root / path, place / path)
+        shutil.copyfile(root / path, place / path, follow_symlinks=False)
 
 
 def _distance(one: Path, other: Path) -> int:
