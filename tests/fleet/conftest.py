@@ -41,6 +41,7 @@ from suture.report.feed import Offer, OfferState, Product
 from suture.report.host import Host, Kernel
 from suture.report.patch import PatchKind
 from suture.report.reason import Cause, Reason
+from tests.fleet.postgresql import Postgresql, started
 
 PASSWORD = "correct horse battery"
 OFFER = Offer(
@@ -192,14 +193,29 @@ class Person:
         return str(found.text)
 
 
-def make_server(folder: Path) -> Server:
-    database = open_database(f"sqlite:///{folder / 'fleet.sqlite'}")
+def make_server(url: str) -> Server:
     rules = [r for r in shipped() if r.id in ("cisa-bod-26-04", "thirty-days")]
-    return Server(database, ServerSettings(60, timedelta(minutes=15), False, rules))
+    return Server(open_database(url), ServerSettings(60, timedelta(minutes=15), False, rules))
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[Postgresql]:
+    with started() as found:
+        yield found
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.archive)])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The address of a database of this test's own, of each kind."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'fleet.sqlite'}"
+    found: Postgresql = request.getfixturevalue("postgresql")
+    return found.new()
 
 
 @pytest.fixture
-def fleet(tmp_path: Path) -> Iterator[FakeFleet]:
-    server = make_server(tmp_path)
+def fleet(url: str) -> Iterator[FakeFleet]:
+    server = make_server(url)
     with TestClient(create_app(server)) as client:
         yield FakeFleet(server, client)
+    server.database.engine.dispose()

@@ -63,6 +63,12 @@ def base() -> Iterator[Session]:
         yield session
 
 
+def step_all(session: Session, now: datetime) -> None:
+    """As the server does."""
+    for number in rollout.due(session, now):
+        rollout.step(session, number, now)
+
+
 def chosen(session: Session) -> set[str]:
     return {h for h in HOSTS if OFFER.patch in rollout_order.for_host(session, session.get_one(HostRow, h)).chosen}
 
@@ -205,7 +211,7 @@ class Rollouts(RuleBasedStateMachine):
     def step(self, times: int) -> None:
         for _ in range(times):
             with self.base.begin() as session:
-                rollout.step_all(session, self.now)
+                step_all(session, self.now)
 
     @precondition(lambda self: not self.withdrawn)
     @rule()
@@ -245,7 +251,7 @@ class Rollouts(RuleBasedStateMachine):
     @invariant()
     def never_stuck_without_a_reason(self) -> None:
         with self.base.begin() as session:
-            rollout.step_all(session, self.now)
+            step_all(session, self.now)
             state, why = status(session, self.number)
             failed = session.query(HostPatchRow).filter(HostPatchRow.state.in_(["failed", "held"])).all()
             row = session.get_one(RolloutRow, self.number)

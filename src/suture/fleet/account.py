@@ -17,6 +17,7 @@ from suture.fleet.role import Role, Visitor
 from suture.fleet.table import AccountRow, ApiTokenRow, LoginRow
 
 LEAST_PASSWORD = 12
+_MOST_TOKEN_NAME = 50
 _FREE_TRIES = 5
 _LOCK = timedelta(minutes=1)
 _MOST_LOCK = timedelta(hours=1)
@@ -84,7 +85,9 @@ def check(session: Session, name: str, password: str, now: datetime) -> AccountR
 
 
 def new_api_token(session: Session, who: str, name: str, visitor: Visitor, lasts: timedelta, now: datetime) -> str:
-    """A token for a program with the rights of `visitor`, which is shown once."""
+    """A token for a program with the rights of `visitor`, which is shown once. Raises `Malformed`."""
+    if not 0 < len(name) <= _MOST_TOKEN_NAME:
+        raise Malformed(f"the name of a token has 1 to {_MOST_TOKEN_NAME} characters", "give another name")
     secret = secrets.token_urlsafe(32)
     session.add(
         ApiTokenRow(

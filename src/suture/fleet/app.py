@@ -8,6 +8,7 @@ from importlib.resources import files
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
+from sqlalchemy.exc import DataError
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, RedirectResponse
 from starlette.staticfiles import StaticFiles
@@ -76,5 +77,6 @@ def create_app(server: Server) -> App:
     app.add_exception_handler(SutureError, refused)
     app.add_exception_handler(HTTPException, no_page)
     app.add_exception_handler(RequestValidationError, no_form)
+    app.add_exception_handler(DataError, no_form)  # what no column takes
     app.add_exception_handler(Exception, refused)
     return RequestGuard(app)

@@ -6,6 +6,7 @@ is signed names it)."""
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from suture.fleet.enrolment import SKEW
 from suture.fleet.error import Forged, Malformed, Replayed
 from suture.fleet.record import record
 from suture.fleet.server_key import ServerKey, is_signed
-from suture.fleet.state import condensed
+from suture.fleet.state import Condensed, condensed
 from suture.fleet.table import HostRow, HostStateRow
 from suture.patch import strict_json
 from suture.report.check_in import CHECK_IN, MOST_BYTES, MOST_VALUES, CheckIn, CheckInAnswer, digest_of, to_sign
@@ -30,6 +31,8 @@ from suture.report.encoding import NoDocument, decode, of_type
 
 _REMEDY = "update Suture on the host"
 _MOST_OLD_BOOTS = 8
+_MOST_SEQUENCE = 1 << 62
+_HOLE, _PATCH = re.compile(r"[A-Za-z0-9._-]{1,32}"), re.compile(r"[0-9a-f]{16}")
 _STALE = timedelta(seconds=10)  # of what is kept in memory, where several servers share a database
 
 
@@ -126,6 +129,9 @@ class CheckIns:
         row = session.get(HostRow, said.id, with_for_update=True)
         if row is None or row.withdrawn is not None:
             raise Forged("check-in: the host is not in the fleet any more", "suture agent enrol")
+        if said.sequence <= row.sequence:  # another server of this fleet has had it
+            raise Replayed(f"check-in: its number {said.sequence} has been", "check in again")
+        row.sequence = said.sequence
         report, scan = _documents(said)
         if said.state is None or digest_of(said.state, said.scan) != said.digest:
             raise Malformed("check-in: the state is not that of its digest", _REMEDY)
@@ -134,11 +140,11 @@ class CheckIns:
             kept = HostStateRow(host=said.id, agent={}, scan=None)
             session.add(kept)
         kept.agent, kept.scan = dict(said.state), dict(said.scan) if said.scan else None
-        row.name, row.machine = report.host.name[:255], report.host.id[:64]
-        row.kernel, row.problems = report.host.kernel.line()[:255], len(report.problems)
-        row.digest, row.state_time, row.address, row.last_seen = said.digest, now, address[:64], now
+        row.name, row.machine = report.host.name, report.host.id
+        row.kernel, row.problems = report.host.kernel.line(), len(report.problems)
+        row.digest, row.state_time, row.address, row.last_seen = said.digest, now, address, now
         row.away_since = None
-        record(session, row, condensed(report, scan), now)
+        record(session, row, _condensed(report, scan), now)
 
     def _boot(self, session: Session, said: CheckIn, address: str, now: datetime) -> None:
         """A host that was started again has a new number for it. One that comes back to an old number is two."""
@@ -159,7 +165,10 @@ class CheckIns:
 def _parsed(data: bytes) -> CheckIn:
     try:
         read = strict_json.loads(data, MOST_BYTES, MOST_VALUES)
-        return of_type(CheckIn, read, "check-in")
+        said = of_type(CheckIn, read, "check-in")
+        if not 0 < said.sequence < _MOST_SEQUENCE:
+            raise ValueError("its number is out of bounds")
+        return said
     except (NoDocument, ValueError, UnicodeDecodeError) as problem:
         raise Malformed(f"check-in: {str(problem)[:200]}", _REMEDY) from problem
 
@@ -182,6 +191,16 @@ def _documents(said: CheckIn) -> tuple[AgentReport, ScanReport | None]:
     if not isinstance(report, AgentReport) or not (scan is None or isinstance(scan, ScanReport)):
         raise Malformed("check-in: the state is of another kind", _REMEDY)
     return report, scan
+
+
+def _condensed(report: AgentReport, scan: ScanReport | None) -> Condensed:
+    """Raises `Malformed` for names that no patch and no hole has."""
+    found = condensed(report, scan)
+    strange = [c for c in found.holes if not _HOLE.fullmatch(c)]
+    strange += [p.offer.patch for p in found.patches if not _PATCH.fullmatch(p.offer.patch)]
+    if strange:
+        raise Malformed(f"check-in: {strange[0][:64]!r} names no hole and no patch", _REMEDY)
+    return found
 
 
 def _plain(value: Mapping[str, Any] | None) -> Any:

@@ -58,10 +58,11 @@ def stepping(database: Database, check_ins: CheckIns) -> Callable[[], object]:
 
     def step() -> None:
         with database.reading() as session:
-            busy = rollout.any_runs(session)
-        if busy:
+            due = rollout.due(session, datetime.now(UTC))
+        for number in due:
             with database.writing() as session:
-                rollout.step_all(session, datetime.now(UTC))
+                rollout.step(session, number, datetime.now(UTC))
+        if due:
             check_ins.forget()
 
     return step

@@ -118,17 +118,10 @@ def step(session: Session, number: int, now: datetime) -> RolloutMove | None:
     return found
 
 
-def any_runs(session: Session) -> bool:
-    """Whether there is one that is not over."""
-    return session.scalars(select(RolloutRow.id).where(RolloutRow.status.not_in(_OVER)).limit(1)).first() is not None
-
-
-def step_all(session: Session, now: datetime) -> int:
-    """All that are not over; how many."""
-    numbers = session.scalars(select(RolloutRow.id).where(RolloutRow.status.not_in(_OVER))).all()
-    for number in numbers:
-        step(session, number, now)
-    return len(numbers)
+def due(session: Session, now: datetime) -> list[int]:
+    """Those of which a step would change something now. Nothing is written."""
+    rows = session.scalars(select(RolloutRow).where(RolloutRow.status.not_in(_OVER)).order_by(RolloutRow.id)).all()
+    return [r.id for r in rows if gate.decide(facts(session, r), now) != RolloutMove(Move.WAIT, r.stage, r.why)]
 
 
 def facts(session: Session, row: RolloutRow) -> RolloutFacts:

@@ -5,8 +5,24 @@ from __future__ import annotations
 from datetime import UTC, date, datetime
 from typing import Any, ClassVar
 
-from sqlalchemy import JSON, DateTime, Dialect, ForeignKey, Index, LargeBinary, String, Text, TypeDecorator
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    DateTime,
+    Dialect,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    String,
+    Text,
+    TypeDecorator,
+)  # fmt: skip
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from suture.visible import visible
+
+_MOST_TEXT = 4000
 
 
 class UtcMoment(TypeDecorator[datetime]):
@@ -20,6 +36,28 @@ class UtcMoment(TypeDecorator[datetime]):
 
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
         return None if value is None else value.replace(tzinfo=UTC)
+
+
+class SaidLine(TypeDecorator[str]):
+    """A line that somebody else has written: kept harmless and no longer than the column, as PostgreSQL takes neither a
+    zero byte, nor half a character, nor a longer one."""
+
+    impl = String
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
+        most = self.impl_instance.length or _MOST_TEXT  # type: ignore[attr-defined]
+        return None if value is None else visible(value, most)[:most]
+
+
+class SaidText(TypeDecorator[str]):
+    """A text that somebody else has written, as `SaidLine`."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
+        return None if value is None else visible(value, _MOST_TEXT)[:_MOST_TEXT]
 
 
 class Base(DeclarativeBase):
@@ -44,20 +82,20 @@ class HostRow(Base):
     __tablename__ = "host"
 
     id: Mapped[str] = mapped_column(String(32), primary_key=True)
-    name: Mapped[str] = mapped_column(String(255), index=True)
-    group: Mapped[str] = mapped_column(String(64), index=True, default="")
+    name: Mapped[str] = mapped_column(SaidLine(255), index=True)
+    group: Mapped[str] = mapped_column(SaidLine(64), index=True, default="")
     tags: Mapped[list[str]] = mapped_column(default=list)
     exposed: Mapped[bool | None]
     classes: Mapped[list[str]] = mapped_column(default=list)
     key: Mapped[bytes] = mapped_column(LargeBinary(32))
-    machine: Mapped[str] = mapped_column(String(64), index=True, default="")
-    boot_id: Mapped[str] = mapped_column(String(64), default="")
+    machine: Mapped[str] = mapped_column(SaidLine(64), index=True, default="")
+    boot_id: Mapped[str] = mapped_column(SaidLine(64), default="")
     old_boots: Mapped[list[str]] = mapped_column(default=list)
-    address: Mapped[str] = mapped_column(String(64), default="")
-    kernel: Mapped[str] = mapped_column(String(255), default="")
+    address: Mapped[str] = mapped_column(SaidLine(64), default="")
+    kernel: Mapped[str] = mapped_column(SaidLine(255), default="")
     enrolled: Mapped[datetime]
     last_seen: Mapped[datetime] = mapped_column(index=True)
-    sequence: Mapped[int] = mapped_column(default=0)
+    sequence: Mapped[int] = mapped_column(BigInteger().with_variant(Integer(), "sqlite"), default=0)
     digest: Mapped[str] = mapped_column(String(64), default="")
     state_time: Mapped[datetime | None]
     away_since: Mapped[datetime | None] = mapped_column(index=True)
@@ -148,7 +186,7 @@ class HostPatchRow(Base):
     host: Mapped[str] = mapped_column(ForeignKey("host.id", ondelete="CASCADE"), primary_key=True)
     patch: Mapped[str] = mapped_column(ForeignKey("patch.id"), primary_key=True)
     state: Mapped[str] = mapped_column(String(16))
-    why: Mapped[str] = mapped_column(Text, default="")
+    why: Mapped[str] = mapped_column(SaidText, default="")
 
     __table_args__ = (Index("host_patch_of_patch", "patch", "state"),)
 
@@ -160,7 +198,7 @@ class TokenRow(Base):
 
     id: Mapped[int] = mapped_column(primary_key=True)
     digest: Mapped[str] = mapped_column(String(64), unique=True)
-    label: Mapped[str] = mapped_column(String(255))
+    label: Mapped[str] = mapped_column(SaidLine(255))
     group: Mapped[str] = mapped_column(String(64), default="")
     uses_left: Mapped[int]
     created: Mapped[datetime]
@@ -229,9 +267,9 @@ class ExemptionRow(Base):
     id: Mapped[int] = mapped_column(primary_key=True)
     cve: Mapped[str] = mapped_column(String(32), index=True)
     host: Mapped[str] = mapped_column(String(32), default="")
-    reason: Mapped[str] = mapped_column(Text)
-    owner: Mapped[str] = mapped_column(String(64))
-    control: Mapped[str] = mapped_column(Text)
+    reason: Mapped[str] = mapped_column(SaidText)
+    owner: Mapped[str] = mapped_column(SaidLine(64))
+    control: Mapped[str] = mapped_column(SaidText)
     created: Mapped[datetime]
     expires: Mapped[datetime]
     approved_by: Mapped[str] = mapped_column(String(64), default="")
@@ -243,14 +281,14 @@ class RolloutRow(Base):
     __tablename__ = "rollout"
 
     id: Mapped[int] = mapped_column(primary_key=True)
-    name: Mapped[str] = mapped_column(String(255))
+    name: Mapped[str] = mapped_column(SaidLine(255))
     patch: Mapped[str] = mapped_column(ForeignKey("patch.id"))
     plan: Mapped[dict[str, Any]]
-    status: Mapped[str] = mapped_column(String(16), index=True)
+    status: Mapped[str] = mapped_column(String(32).with_variant(String(16), "sqlite"), index=True)
     stage: Mapped[int] = mapped_column(default=0)
     stage_since: Mapped[datetime]
     approved: Mapped[list[str]] = mapped_column(default=list)
-    why: Mapped[str] = mapped_column(Text, default="")
+    why: Mapped[str] = mapped_column(SaidText, default="")
     created_by: Mapped[str] = mapped_column(String(64))
     created: Mapped[datetime]
     ended: Mapped[datetime | None]
@@ -278,7 +316,7 @@ class RolloutEventRow(Base):
     id: Mapped[int] = mapped_column(primary_key=True)
     rollout: Mapped[int] = mapped_column(ForeignKey("rollout.id", ondelete="CASCADE"), index=True)
     time: Mapped[datetime]
-    text: Mapped[str] = mapped_column(Text)
+    text: Mapped[str] = mapped_column(SaidText)
 
 
 class DataSourceRow(Base):

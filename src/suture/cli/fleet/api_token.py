@@ -34,5 +34,5 @@ def run(args: argparse.Namespace) -> int:
     wished = Visitor(args.name, Role(args.role), tuple(args.group))
     with option.database(args).writing() as session:
         now, lasts = datetime.now(UTC), timedelta(days=args.days)
-        secret = account.new_api_token(session, option.who(), args.name[:64], wished, lasts, now)
+        secret = account.new_api_token(session, option.who(), args.name, wished, lasts, now)
     return option.tell(args, "api-token", secret=secret)
