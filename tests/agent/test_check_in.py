@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import json
+import subprocess
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 from suture.agent import membership
 from suture.error import ExitCode
+from suture.fleet import enrolment
 from suture.fleet.database import open_database
+from suture.fleet.role import Role, Visitor
 from suture.fleet.rollout_order import HostTurn
 from suture.fleet.server_key import server_key
-from suture.fleet.table import HostPatchRow, HostRow, RolloutHostRow, RolloutRow
+from suture.fleet.table import ApplicantRow, HostPatchRow, HostRow, RolloutHostRow, RolloutRow
 from suture.report.moment import now as moment_text
 from tests.agent.conftest import NEW_ANSWER, OLD_ANSWER, AgentHost, eventually_in
 from tests.cli.test_feed import run, said
 from tests.cli.test_fleet import serving
+from tests.cli.test_make import SUTURE
 from tests.process.conftest import start
 
 __all__ = ["start"]
@@ -77,3 +83,27 @@ def test_a_server_with_another_key_is_not_believed(host: AgentHost, tmp_path: Pa
         host.up()
         eventually_in(30, lambda: "no host of this fleet has signed it" in host.log("run"))
     assert moment_text() > "2026"
+
+
+def test_a_host_without_a_token_waits_for_a_person_and_can_have_another_key(tmp_path: Path) -> None:
+    url, state = f"sqlite:///{tmp_path / 'fleet.sqlite'}", tmp_path / "state"
+    with serving(url) as server:
+        words = [SUTURE, "agent", "enrol", "--url", server, "--state", state]
+        with subprocess.Popen([*map(str, words)], stdout=subprocess.PIPE, text=True) as waits:
+            assert waits.stdout is not None
+            line = waits.stdout.readline()
+            with open_database(url).writing() as session:
+                (row,) = session.query(ApplicantRow)
+                assert row.id in line
+                enrolment.admit(session, Visitor("ann", Role.OPERATOR), row.id, "", datetime.now(UTC))
+            assert waits.stdout.readline().startswith("enrolled as ") and waits.wait(30) == 0
+        before = membership.read(state)
+        shown = said("agent", "rotate-key", "--state", state)
+        after = membership.read(state)
+        assert before is not None and after is not None and (after.id, after.next_secret) == (before.id, "")
+        assert after.secret != before.secret
+        membership.write(state, replace(before, next_secret=after.secret))  # the answer was lost
+        assert said("agent", "rotate-key", "--state", state) == shown
+    run("agent", "rotate-key", "--state", state, code=ExitCode.NOT_FOUND)
+    kept = membership.read(state)
+    assert kept is not None and kept.secret == after.secret and kept.next_secret not in ("", after.secret)

@@ -8,6 +8,7 @@ import ssl
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -29,14 +30,20 @@ from suture.report.check_in import (
     CHECK_IN_PATH,
     ENROL,
     ENROL_PATH,
+    ROTATE,
+    ROTATE_PATH,
     SIGNATURE_HEADER,
     CheckIn,
     CheckInAnswer,
     EnrolmentAnswer,
     EnrolmentRequest,
+    RotationAnswer,
+    RotationRequest,
     digest_of,
     encoded,
+    fingerprint,
     state_document,
+    to_prove,
     to_sign,
 )
 from suture.report.encoding import NoDocument, of_type
@@ -70,21 +77,56 @@ class RefusedByFleet(SutureError):
         super().__init__(f"the fleet's server {url} refuses: {why}", remedy, reason=Reason.FLEET_REFUSED)
 
 
-def enrol(folder: Path, url: str, token: str, server: str, authority: str) -> Membership:
+def enrol(
+    folder: Path, url: str, token: str, server: str, authority: str, wait: Callable[[str], bool] | None = None
+) -> Membership:
     """Bring this host into the fleet at `url`. `server` is the server's public key that it has to have, "" for the one
-    that it shows. Raises `NoFleet`, `RefusedByFleet`, OSError."""
+    that it shows. Without a token `wait` is called with the fingerprint of the host's key, again and again until a
+    person has let it in, or it says to give up. Raises `NoFleet`, `RefusedByFleet`, OSError."""
     secret = Ed25519PrivateKey.generate()
-    host = this_host()
-    key = secret.public_key().public_bytes_raw().hex()
+    found = _ask_in(secret, url, token, server, authority)
+    while not found.id:
+        if wait is None or not wait(fingerprint(secret.public_key().public_bytes_raw())):
+            raise RefusedByFleet(url, "nobody has let this host in")
+        found = _ask_in(secret, url, token, found.server, authority)
+    own = Membership(url, found.id, found.server, secret.private_bytes_raw().hex(), authority, 0, found.every_seconds)
+    membership.write(folder, own)
+    return own
+
+
+def _ask_in(secret: Ed25519PrivateKey, url: str, token: str, server: str, authority: str) -> EnrolmentAnswer:
+    host, key = this_host(), secret.public_key().public_bytes_raw().hex()
     data = encoded(EnrolmentRequest(token, key, host.name, host.id, host.boot_id, moment_text()))
     said, signature = _send(url, ENROL_PATH, data, secret.sign(to_sign(ENROL, "", data)), authority)
     found = _answer(url, EnrolmentAnswer, said)
     if server and found.server != server:
         raise NoFleet(url, "it has another key than the one that was given")
     _check(url, found.server, ENROL, said, signature)
-    own = Membership(url, found.id, found.server, secret.private_bytes_raw().hex(), authority, 0, found.every_seconds)
-    membership.write(folder, own)
-    return own
+    return found
+
+
+def rotate(folder: Path) -> str:
+    """Give this host another key, or end what was begun; the fingerprint of the new one. If the answer is lost, both
+    keys are kept until the server has told which one counts. Raises `NoFleet`, `RefusedByFleet`, OSError."""
+    with membership.changing(folder):
+        mine = membership.read(folder)
+        if mine is None:
+            raise NoFleet("(none)", "this host is in no fleet")
+        if not mine.next_secret:
+            mine = replace(mine, next_secret=Ed25519PrivateKey.generate().private_bytes_raw().hex())
+            membership.write(folder, mine)
+        old, new = (Ed25519PrivateKey.from_private_bytes(bytes.fromhex(s)) for s in (mine.secret, mine.next_secret))
+        key = new.public_key().public_bytes_raw()
+        proof = new.sign(to_prove(mine.server, mine.id, key.hex())).hex()
+        data = encoded(RotationRequest(mine.id, key.hex(), moment_text(), proof))
+        said, signature = _send(
+            mine.url, ROTATE_PATH, data, old.sign(to_sign(ROTATE, mine.server, data)), mine.authority
+        )
+        _check(mine.url, mine.server, ROTATE, said, signature)
+        if _answer(mine.url, RotationAnswer, said) != RotationAnswer(mine.id, key.hex()):
+            raise NoFleet(mine.url, "its answer is about another key")
+        membership.write(folder, replace(mine, secret=mine.next_secret, next_secret=""))
+    return fingerprint(key)
 
 
 class Fleet:
@@ -103,6 +145,8 @@ class Fleet:
         if mine is None or time.monotonic() < self._next:
             return
         self._next = time.monotonic() + mine.every_seconds
+        if mine.next_secret:
+            rotate(self._folder)
         state = state_document(standing(own, self._folder, self._kept, datetime.now().astimezone()))
         scan = self._scan()
         digest = digest_of(state, scan)
@@ -113,8 +157,9 @@ class Fleet:
         self.chosen, self.taken_back = frozenset(answer.chosen), frozenset(answer.taken_back)
 
     def _say(self, mine: Membership, digest: str, state: Any, scan: Any) -> CheckInAnswer:
-        mine = membership.next_sequence(membership.read(self._folder) or mine, int(time.time() * 1000))
-        membership.write(self._folder, mine)
+        with membership.changing(self._folder):
+            mine = membership.next_sequence(membership.read(self._folder) or mine, int(time.time() * 1000))
+            membership.write(self._folder, mine)
         boot = this_host().boot_id
         data = encoded(CheckIn(mine.id, mine.sequence, moment_text(), boot, digest, state, scan))
         key = Ed25519PrivateKey.from_private_bytes(bytes.fromhex(mine.secret))
@@ -125,7 +170,9 @@ class Fleet:
         if answer.sequence != mine.sequence:
             raise NoFleet(mine.url, "its answer is to another check-in")
         if answer.every_seconds != mine.every_seconds:
-            membership.write(self._folder, replace(mine, every_seconds=answer.every_seconds))
+            with membership.changing(self._folder):
+                mine = membership.read(self._folder) or mine
+                membership.write(self._folder, replace(mine, every_seconds=answer.every_seconds))
         whole_file.replace_durably(self._folder / "spool" / fleet_order.NAME, fleet_order.encode(said, signature))
         return answer
 

@@ -3,8 +3,11 @@ a file of the part without rights, which speaks with the server and nobody else 
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,7 +21,8 @@ _NAME = "fleet.json"
 @dataclass(frozen=True)
 class Membership:
     """`id` is what the server calls this host; `server` the server's public key and `secret` the host's private one, in
-    hex digits. `authority`: a file of certificates that the server's is checked by, "" for the system's."""
+    hex digits. `authority`: a file of certificates that the server's is checked by, "" for the system's.
+    `next_secret`: a key that the server was told of, and perhaps has."""
 
     url: str
     id: str
@@ -27,11 +31,23 @@ class Membership:
     authority: str
     sequence: int
     every_seconds: int
+    next_secret: str = ""
 
 
 def is_member(folder: Path) -> bool:
     """`folder` is the state of the part without rights."""
     return (folder / _NAME).exists()
+
+
+@contextmanager
+def changing(folder: Path) -> Iterator[None]:
+    """Who reads it and writes it anew is alone meanwhile. Raises OSError."""
+    held = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(held)
 
 
 def read(folder: Path) -> Membership | None:

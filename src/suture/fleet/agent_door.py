@@ -1,12 +1,15 @@
-"""Where hosts come to: enrolment and check-in. Every answer is signed by the server."""
+"""Where hosts come to: enrolment, check-in and the change of a key. Every answer is signed by the server."""
 
 from __future__ import annotations
+
+from typing import TypeVar
 
 from fastapi import APIRouter, Request, Response
 from starlette.concurrency import run_in_threadpool
 
 from suture.fleet.enrolment import enrol
 from suture.fleet.error import Forged, Malformed
+from suture.fleet.rotation import rotate
 from suture.fleet.server import Server
 from suture.patch import strict_json
 from suture.report.check_in import (
@@ -14,33 +17,47 @@ from suture.report.check_in import (
     CHECK_IN_PATH,
     ENROL,
     ENROL_PATH,
+    ROTATE,
+    ROTATE_PATH,
     SIGNATURE_HEADER,
     CheckInAnswer,
     EnrolmentAnswer,
     EnrolmentRequest,
+    RotationAnswer,
+    RotationRequest,
     encoded,
     to_sign,
 )
 from suture.report.encoding import NoDocument, of_type
 
+T = TypeVar("T")
 _MOST_ENROLMENT, _MOST_VALUES = 8192, 64
 
 
 def door(server: Server) -> APIRouter:
-    """The two ways in."""
+    """The ways in."""
     router = APIRouter(include_in_schema=False)
 
-    def answer(message: EnrolmentAnswer | CheckInAnswer, what: str) -> Response:
+    def answer(message: EnrolmentAnswer | CheckInAnswer | RotationAnswer, what: str) -> Response:
         data = encoded(message)
         signature = server.key.sign(to_sign(f"{what}-answer", server.key.name, data)).hex()
         return Response(data, media_type="application/json", headers={SIGNATURE_HEADER: signature})
 
     def work_enrol(data: bytes, signature: bytes, address: str) -> Response:
         server.enrolments.use(address)
-        asked = _enrolment(data)
+        asked = _parsed(EnrolmentRequest, data, "enrolment")
         with server.database.writing() as session:
             row = enrol(session, asked, data, signature, address, server.now())
-        return answer(EnrolmentAnswer(row.id, server.key.name, server.settings.every_seconds), ENROL)
+            number = row.id if row else ""
+        return answer(EnrolmentAnswer(number, server.key.name, server.settings.every_seconds), ENROL)
+
+    def work_rotate(data: bytes, signature: bytes, address: str) -> Response:
+        server.enrolments.use(address)
+        asked = _parsed(RotationRequest, data, "rotation")
+        with server.database.writing() as session:
+            row = rotate(session, server.key, asked, data, signature, server.now())
+        server.check_ins.forget(row.id)
+        return answer(RotationAnswer(row.id, row.key.hex()), ROTATE)
 
     def work_check_in(data: bytes, signature: bytes, address: str) -> Response:
         return answer(server.check_ins.take(data, signature, address, server.now()), CHECK_IN)
@@ -48,6 +65,10 @@ def door(server: Server) -> APIRouter:
     @router.post(ENROL_PATH)
     async def enrol_(request: Request) -> Response:
         return await run_in_threadpool(work_enrol, await request.body(), _signature(request), address_of(request))
+
+    @router.post(ROTATE_PATH)
+    async def rotate_(request: Request) -> Response:
+        return await run_in_threadpool(work_rotate, await request.body(), _signature(request), address_of(request))
 
     @router.post(CHECK_IN_PATH)
     async def check_in(request: Request) -> Response:
@@ -68,8 +89,8 @@ def _signature(request: Request) -> bytes:
         raise Forged("its signature has no form", "update Suture on the host") from problem
 
 
-def _enrolment(data: bytes) -> EnrolmentRequest:
+def _parsed(kind: type[T], data: bytes, what: str) -> T:
     try:
-        return of_type(EnrolmentRequest, strict_json.loads(data, _MOST_ENROLMENT, _MOST_VALUES), "enrolment")
+        return of_type(kind, strict_json.loads(data, _MOST_ENROLMENT, _MOST_VALUES), what)
     except (NoDocument, ValueError, UnicodeDecodeError) as problem:
-        raise Malformed(f"enrolment: {str(problem)[:200]}", "update Suture on the host") from problem
+        raise Malformed(f"{what}: {str(problem)[:200]}", "update Suture on the host") from problem

@@ -61,8 +61,11 @@ class CheckIns:
     def take(self, data: bytes, signature: bytes, address: str, now: datetime) -> CheckInAnswer:
         """Raises `Forged`, `Malformed`, `Replayed`."""
         said = _parsed(data)
-        known = self._presence(said.id, now)
-        if known is None or not is_signed(known.key, to_sign(CHECK_IN, self._key.name, data), signature):
+        known, message = self._presence(said.id, now), to_sign(CHECK_IN, self._key.name, data)
+        if known is not None and not is_signed(known.key, message, signature):
+            self.forget(said.id)  # another server may have its new key
+            known = self._presence(said.id, now)
+        if known is None or not is_signed(known.key, message, signature):
             raise Forged("check-in: no host of this fleet has signed it", "suture agent enrol")
         _check_time(said, now)
         with self._lock:

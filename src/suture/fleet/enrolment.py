@@ -1,5 +1,5 @@
-"""How a host comes in: with a token that counts its uses and expires, and a key of its own. Whoever has the token can
-add a host, and nothing else; a host that is in can only speak for itself."""
+"""How a host comes in: with a token that counts its uses and expires, or by a person who has compared its key. It has a
+key of its own. Whoever has the token can add a host, and nothing else; a host that is in can only speak for itself."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ from datetime import datetime, timedelta
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from suture.fleet import audit
+from suture.fleet import applicant, audit
 from suture.fleet.error import Forged, Malformed, Replayed
+from suture.fleet.host import twins_of
+from suture.fleet.role import Visitor
 from suture.fleet.server_key import is_signed
 from suture.fleet.table import HostRow, TokenRow
 from suture.report.check_in import ENROL, EnrolmentRequest, to_sign
@@ -32,8 +34,8 @@ def new_token(session: Session, who: str, label: str, group: str, uses: int, now
 
 def enrol(
     session: Session, asked: EnrolmentRequest, data: bytes, signature: bytes, address: str, now: datetime
-) -> HostRow:
-    """The new host. Raises `Forged`, `Malformed`, `Replayed`."""
+) -> HostRow | None:
+    """The new host; None where it waits to be let in. Raises `Forged`, `Malformed`, `Replayed`, `TooMany`."""
     try:
         key = bytes.fromhex(asked.key)
         sent = datetime.fromisoformat(asked.time)
@@ -43,18 +45,39 @@ def enrol(
         raise Forged("enrolment: it is not signed by the key that it brings", "enrol again from the host")
     if sent.tzinfo is None or abs(sent - now) > SKEW:
         raise Replayed(f"enrolment: it is from {asked.time[:40]}", "set the host's clock")
+    known = session.scalars(select(HostRow).where(HostRow.key == key)).first()
+    if not asked.token and (known is None or known.withdrawn is not None):
+        if known is not None:
+            raise Forged("enrolment: this key was withdrawn", "suture agent enrol --again makes a new key")
+        applicant.ask(session, key, asked, address, now)
+        return None
+    if not asked.token:
+        return known
     group = _use(session, asked.token, now)
-    if session.scalars(select(HostRow).where(HostRow.key == key)).first() is not None:
+    if known is not None:
         raise Replayed("enrolment: this key is enrolled already", "suture agent enrol --again makes a new key")
+    row = HostRow(key=key, name=asked.name, machine=asked.machine, boot_id=asked.boot_id, address=address, group=group)
+    return _come_in(session, row, "by a token", now)
+
+
+def admit(session: Session, visitor: Visitor, number: str, group: str, now: datetime) -> HostRow:
+    """Let in a host that waits, by the fingerprint of its key. Raises `NoSuchThing`, `NotPermitted`."""
+    waits = applicant.row_of(session, visitor, number)
     row = HostRow(
-        id=secrets.token_hex(16), name=asked.name[:255], group=group, tags=[], classes=[], key=key,
-        machine=asked.machine[:64], boot_id=asked.boot_id[:64], old_boots=[], address=address[:64], enrolled=now,
-        last_seen=now,
-    )  # fmt: skip
+        key=waits.key, name=waits.name, machine=waits.machine, boot_id=waits.boot_id, address=waits.address, group=group
+    )
+    session.delete(waits)
+    audit.note(session, visitor.name, "host let in", waits.name, f"key {waits.id}, group {group or '-'}")
+    return _come_in(session, row, f"by {visitor.name}", now)
+
+
+def _come_in(session: Session, row: HostRow, how: str, now: datetime) -> HostRow:
+    row.id, row.enrolled, row.last_seen = secrets.token_hex(16), now, now
+    row.tags, row.classes, row.old_boots = [], [], []
     session.add(row)
-    twin = session.scalars(select(HostRow).where(HostRow.machine == row.machine, HostRow.id != row.id)).first()
-    known = f"; the same machine as {twin.name} ({twin.id})" if twin is not None and row.machine else ""
-    audit.note(session, f"host {row.id}", "enrolled", asked.name, f"from {address}{known}")
+    twin = session.scalars(twins_of(row)).first()
+    known = f"; the same machine as {twin.name} ({twin.id})" if twin is not None else ""
+    audit.note(session, f"host {row.id}", "enrolled", row.name, f"{how}, from {row.address}{known}")
     return row
 
 

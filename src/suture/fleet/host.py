@@ -50,12 +50,14 @@ class PatchOnHost:
 
 @dataclass(frozen=True)
 class WholeHost:
-    """A host with all that is known of it. `state` is the document of the kind `agent` that it has sent last."""
+    """A host with all that is known of it. `state` is the document of the kind `agent` that it has sent last, `twins`
+    are other hosts that say they are the same machine."""
 
     host: FleetHost
     holes: tuple[HoleSpan, ...]
     patches: tuple[PatchOnHost, ...]
     state: dict[str, Any]
+    twins: tuple[FleetHost, ...]
 
 
 def visible_hosts(visitor: Visitor) -> Select[HostRow]:
@@ -89,6 +91,13 @@ def counts(session: Session, visitor: Visitor) -> HostCounts:
     return HostCounts(*session.execute(statement).one())
 
 
+def twins_of(row: HostRow) -> Select[HostRow]:
+    """Other hosts whose keys count that say they are the same machine (/etc/machine-id): copies of one disk, which were
+    enrolled each by itself, or one host that was enrolled anew."""
+    same = (HostRow.machine == row.machine, HostRow.machine != "", HostRow.id != row.id, HostRow.withdrawn.is_(None))
+    return select(HostRow).where(*same).order_by(HostRow.enrolled.desc()).limit(20)
+
+
 def row_of(session: Session, visitor: Visitor, host: str) -> HostRow:
     """Raises `NoSuchThing`."""
     row = session.get(HostRow, host)
@@ -118,6 +127,7 @@ def whole(session: Session, visitor: Visitor, host: str) -> WholeHost:
         tuple(span(s, row.name) for s in spans),
         tuple(PatchOnHost(p.patch, str(o.offer["binary"]), tuple(o.offer["cves"]), p.state, p.why) for p, o in patches),
         kept.agent if kept else {},
+        tuple(told(t) for t in session.scalars(visitor.among(twins_of(row), HostRow.group))),
     )
 
 

@@ -205,6 +205,23 @@ class TokenRow(Base):
     expires: Mapped[datetime]
 
 
+class ApplicantRow(Base):
+    """A host without a token that waits until a person lets it in. `id` is the fingerprint of its key. `declined`: it
+    was turned away then."""
+
+    __tablename__ = "applicant"
+
+    id: Mapped[str] = mapped_column(String(39), primary_key=True)
+    key: Mapped[bytes] = mapped_column(LargeBinary(32))
+    name: Mapped[str] = mapped_column(SaidLine(255))
+    machine: Mapped[str] = mapped_column(SaidLine(64))
+    boot_id: Mapped[str] = mapped_column(SaidLine(64))
+    address: Mapped[str] = mapped_column(SaidLine(64))
+    asked: Mapped[datetime]
+    last_asked: Mapped[datetime] = mapped_column(index=True)
+    declined: Mapped[datetime | None]
+
+
 class AccountRow(Base):
     """A person. `groups` are those of hosts that he sees, none for all."""
 

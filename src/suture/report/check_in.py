@@ -13,14 +13,15 @@ from suture.report.document import AgentReport
 from suture.report.encoding import compact, encode
 
 SIGNATURE_HEADER = "Suture-Signature"
-ENROL, CHECK_IN = "enrol", "check-in"
-ENROL_PATH, CHECK_IN_PATH = "/agent/v1/enrol", "/agent/v1/check-in"
+ENROL, CHECK_IN, ROTATE = "enrol", "check-in", "rotate"
+ENROL_PATH, CHECK_IN_PATH, ROTATE_PATH = "/agent/v1/enrol", "/agent/v1/check-in", "/agent/v1/rotate"
 MOST_BYTES, MOST_VALUES = 4 << 20, 1 << 18
 
 
 @dataclass(frozen=True)
 class EnrolmentRequest:
-    """`key` is the host's public key (hex digits), `token` what lets it in, `time` when it asks (RFC 3339)."""
+    """`key` is the host's public key (hex digits), `token` what lets it in, "" to wait until a person does, `time`
+    when it asks (RFC 3339)."""
 
     token: str
     key: str
@@ -32,7 +33,8 @@ class EnrolmentRequest:
 
 @dataclass(frozen=True)
 class EnrolmentAnswer:
-    """`id` is the host's name for the server from now on, `server` the server's public key (hex digits)."""
+    """`id` is the host's name for the server from now on, "" while it waits to be let in; `server` the server's
+    public key (hex digits)."""
 
     id: str
     server: str
@@ -66,7 +68,29 @@ class CheckInAnswer:
     every_seconds: int
 
 
-def encoded(message: EnrolmentRequest | EnrolmentAnswer | CheckIn | CheckInAnswer) -> bytes:
+@dataclass(frozen=True)
+class RotationRequest:
+    """The host `id` has a new `key` (hex digits) from now on. What is sent is signed by the key of before; `proof` is
+    the new key's signature (hex digits) of `to_prove`."""
+
+    id: str
+    key: str
+    time: str
+    proof: str
+
+
+@dataclass(frozen=True)
+class RotationAnswer:
+    """The key of the host from now on."""
+
+    id: str
+    key: str
+
+
+Message = EnrolmentRequest | EnrolmentAnswer | CheckIn | CheckInAnswer | RotationRequest | RotationAnswer
+
+
+def encoded(message: Message) -> bytes:
     """As it is sent."""
     return compact(message)
 
@@ -75,6 +99,17 @@ def to_sign(what: str, server: str, data: bytes) -> bytes:
     """What is signed: `what` it is (`enrol`, `check-in`, with `-answer` for the server's), the server's public key
     ("" before it is known), and the bytes that are sent."""
     return f"suture fleet 1 {what} {server}\n".encode() + data
+
+
+def to_prove(server: str, host: str, key: str) -> bytes:
+    """What a host's new key signs, so that nobody gives out another's key as his."""
+    return to_sign("new-key", server, f"{host} {key}".encode())
+
+
+def fingerprint(key: bytes) -> str:
+    """What people compare of a public key: the first half of its SHA-256, in groups of four hex digits."""
+    digits = hashlib.sha256(key).hexdigest()[:32]
+    return "-".join(digits[n : n + 4] for n in range(0, len(digits), 4))
 
 
 def state_document(report: AgentReport) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from types import ModuleType
 
-from suture.cli.agent import allow, apply_service, attempts, check, enrol, notify, status
+from suture.cli.agent import allow, apply_service, attempts, check, enrol, notify, rotate_key, status
 from suture.cli.agent import run as run_
 
 HELP = """\
@@ -24,6 +24,7 @@ ACTIONS: dict[str, ModuleType] = {
     "status": status,
     "allow": allow,
     "enrol": enrol,
+    "rotate-key": rotate_key,
     "run": run_,
     "apply-service": apply_service,
     "attempts": attempts,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Request, Response
 
-from suture.fleet import host
+from suture.fleet import applicant, enrolment, host
 from suture.fleet.listing import ListWish
 from suture.fleet.page.frame import Form, PageFrame, back, text, words
 from suture.fleet.role import Role
@@ -21,7 +21,19 @@ def pages(frame: PageFrame) -> APIRouter:
         visit = frame.visit(request)
         with frame.reading() as session:
             found = host.hosts(session, visit.visitor, ListWish.of(q, sort, page), only)
-        return frame.page(visit, "hosts.html", found=found, only=only)
+            lets_in = visit.visitor.role.may(Role.OPERATOR) and not visit.visitor.groups
+            waiting = applicant.waiting(session, visit.now) if lets_in else []
+        return frame.page(visit, "hosts.html", found=found, only=only, waiting=waiting)
+
+    @router.post("/applicants/{number}")
+    def admit(request: Request, number: str, form: Form) -> Response:
+        visit = frame.posted(request, form, Role.OPERATOR)
+        with frame.writing() as session:
+            if text(form, "answer") == "let in":
+                enrolment.admit(session, visit.visitor, number, text(form, "group")[:64], visit.now)
+            else:
+                applicant.turn_away(session, visit.visitor, number, visit.now)
+        return back("/hosts")
 
     @router.get("/hosts/{number}")
     def one(request: Request, number: str) -> Response:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Request, Response
 
-from suture.fleet import deadline, hole, host, rollout
+from suture.fleet import applicant, deadline, hole, host, rollout
 from suture.fleet.listing import ListWish
 from suture.fleet.page.frame import PageFrame
+from suture.fleet.role import Role
 
 _MOST = 8
 
@@ -19,6 +20,7 @@ def pages(frame: PageFrame) -> APIRouter:
     def page(request: Request) -> Response:
         visit = frame.visit(request)
         rule = frame.server.rule()
+        lets_in = visit.visitor.role.may(Role.OPERATOR) and not visit.visitor.groups
         with frame.reading() as session:
             return frame.page(
                 visit,
@@ -29,6 +31,7 @@ def pages(frame: PageFrame) -> APIRouter:
                 deadlines=deadline.running(session, visit.visitor, rule, visit.now)[:_MOST],
                 rule=rule,
                 sources=hole.sources(session),
+                waiting=len(applicant.waiting(session, visit.now)) if lets_in else 0,
                 rollouts=rollout.running(session, visit.visitor),
             )
 
