@@ -42,7 +42,8 @@ def test_a_fix_that_changes_other_binaries_is_named_where_a_part_of_it_was_appli
         for name, rows in (("spread.patch", accounts), ("own.patch", accounts[:1]))
     )
     (note,) = spread_notes([spread, own])
-    assert note.startswith("spread.patch changes libb.so too: apply that patch as well")
+    assert note.startswith("spread.patch changes libb.so too: give the patches of both to one suture apply")
+    assert not spread_notes([spread, own], ["libb.so"])
     applied = PatchState.APPLIED
     group = ReportedGroup("g", ("f",), applied, applied, 0, None)
     done = ChangedProcess(

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from suture.elf.object_writer import NewSection, write_object
-from suture.error import BadOption, NotFound
+from suture.error import BadOption, NotFound, Refused
 from suture.host.kernel import RunningKernel
 from suture.host.processes import Processes
-from suture.host.recipient import ApplyOptions, kind_of, named, of_file, read
+from suture.host.recipient import ApplyOptions, kind_of, named, of_file, of_files, read, refuse_apart
 from suture.kernel.manifest import SECTION, KernelPatch
 from suture.patch.file import PatchFile
 from suture.patch.manifest import BadPatch
@@ -82,3 +83,22 @@ def test_options_that_do_not_go_with_what_it_is_for_are_refused(module: Path, pa
         of_file(module).revert([], "0123456789abcdef", ApplyOptions())
     with pytest.raises(BadOption):
         named("0123456789abcdef").show()
+
+
+def test_a_folder_stands_for_patches_of_one_fix(patch: PatchFile, module: Path, tmp_path: Path) -> None:
+    def with_fixes(identity: str, *digests: str) -> PatchFile:
+        (fix,) = patch.manifest.fixes
+        fixes = tuple(replace(fix, sha256=d, name=f"{d}.patch") for d in digests)
+        return replace(patch, id=identity, manifest=replace(patch.manifest, fixes=fixes))
+
+    refuse_apart("DIR", [with_fixes("1", "aa"), with_fixes("2", "bb", "cc"), with_fixes("3", "aa", "cc")])
+    with pytest.raises(Refused, match=r"DIR: holds patches of fixes .*\(aa.patch, bb.patch, cc.patch\)"):
+        refuse_apart("DIR", [with_fixes("1", "aa"), with_fixes("2", "bb", "cc")])
+    assert isinstance(of_files([tmp_path]), RunningKernel), "one alone may be of any kind"
+    with pytest.raises(BadOption, match="is for the kernel, and the others are for processes"):
+        of_files([Path(patch.object.name), module])
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(NotFound, match="holds no live patch"):
+        of_files([tmp_path / "empty"])
+    twice = of_files([Path(patch.object.name)] * 2)
+    assert isinstance(twice, Processes) and not twice.companions

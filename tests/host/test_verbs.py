@@ -22,7 +22,7 @@ from suture.report.patch import PatchState
 from suture.report.reason import Reason
 from suture.report.schema import schema
 from suture.report.standing import Memory
-from tests.process.conftest import Start
+from tests.process.conftest import Start, make_patch
 
 SUTURE = Path(sys.executable).with_name("suture")
 SCHEMA = jsonschema.Draft202012Validator(schema(strict=True))
@@ -123,3 +123,45 @@ def test_every_document_of_the_command_fits_the_schema(start: Start, program: Pa
     assert printed("apply", path, 2**22 - 2)["reason"] == Reason.ENDED
     assert printed("nonsense")["reason"] == Reason.USAGE
     assert printed("record", "--tree", "/absent", "true")["reason"] == Reason.MISSING
+
+
+def test_a_folder_of_one_fix_goes_in_and_out_in_one_stop(
+    start: Start, program: Path, library: Path, tmp_path: Path
+) -> None:
+    one, two = (
+        make_patch(tmp_path, library, text, {"g": [function]}, name=name)
+        for name, function, text in (
+            ("one", "answer", "int answer(int x) { return 1; }"),
+            ("two", "third", "int third(int x) { return 2; }"),
+        )
+    )
+    target = start(program)
+    assert target.ask("2") == "7 107 9"
+    plan = printed("apply", tmp_path, target.pid, "--dry-run")
+    assert len([s for s in plan["steps"] if s["what"].startswith("switch ")]) == 1 and len(plan["companions"]) == 1
+    assert target.ask("2") == "7 107 9"
+    found = printed("apply", one.object.name, two.object.name, target.pid)
+    assert target.ask("2") == "1 101 2"
+    first, second = found["processes"]
+    assert (first["patch"], first["companions"], len(first["pauses_us"])) == (one.id, [two.id], 1)
+    assert (second["patch"], second["companions"], second["pauses_us"]) == (two.id, [one.id], [])
+    assert [(e["kind"], e["patch"]) for e in found["events"]] == [("patch.applied", one.id), ("patch.applied", two.id)]
+    carried = printed("status", target.pid)["processes"][0]["patches"]
+    assert {p["id"]: p["companions"] for p in carried} == {one.id: [two.id], two.id: [one.id]}
+    (binary,) = [
+        b
+        for p in printed("scan", "--patches", tmp_path)["processes"]
+        if p["pid"] == target.pid
+        for b in p["binaries"]
+        if b["file"] == str(library)
+    ]
+    assert binary["memory"] == Memory.FIXED.value and sorted(binary["patches"]) == sorted([one.id, two.id])
+    assert f"one is applied, together with {two.id}" in {c["text"] for c in binary["causes"]}
+    back = printed("revert", two.id)
+    assert {p["patch"] for p in back["processes"] if p["pid"] == target.pid} == {one.id, two.id}
+    assert target.ask("2") == "7 107 9"
+    everywhere = printed("apply", tmp_path)
+    assert {p["patch"] for p in everywhere["processes"] if p["pid"] == target.pid} == {one.id, two.id}
+    assert target.ask("2") == "1 101 2"
+    assert printed("apply", one.object.name, two.object.name, 2**22 + 5)["reason"] == Reason.ENDED
+    assert printed("apply", one.object.name, target.pid, two.object.name)["reason"] == Reason.USAGE

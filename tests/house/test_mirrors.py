@@ -171,6 +171,7 @@ INSTEAD = {
     "process/start/follow.py": PROCESS + "tests/process/start/test_guard.py",
     "process/change/held.py": PROCESS + "tests/process/test_killed.py",
     "process/change/prepared.py": PROCESS + "tests/process/change/test_apply.py",
+    "process/change/present.py": PROCESS + "tests/process/change/test_apply.py",
     "process/change/revert.py": PROCESS + "tests/process/test_several.py",
     "process/change/unwind_table.py": PROCESS + "tests/making/test_cxx_exceptions.py",
     "process/error.py": FACTS,

@@ -13,7 +13,7 @@ SOURCE = Path(__file__).resolve().parents[2] / "src" / "suture"
 ROOMS = ("process", "kernel", "patch")
 
 # Classes that name the identifier themselves, at the latest as a default.
-NAMED_BY_CLASS = {"NoProcess", "AlreadyTraced", "BadPatch", "PlaceTaken"}
+NAMED_BY_CLASS = {"NoProcess", "AlreadyTraced", "BadPatch", "NotLoaded", "PlaceTaken"}
 
 
 def error_classes() -> set[str]:

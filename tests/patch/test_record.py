@@ -188,3 +188,13 @@ def test_a_record_has_so_many_values_and_no_more() -> None:
         body = b"[" + b"," * (values - 1)
         with pytest.raises(BadRecord, match=f"malformed: {why}"):
             decode(HEADER.pack(MAGIC, FORMAT, len(body)) + body)
+
+
+def test_companions_are_in_a_record_and_one_without_is_what_it_was_before_there_were_any() -> None:
+    assert b"companions" not in RECORD.encode()
+    together = replace(RECORD, companions=("0" * 16, "f" * 16))
+    assert readable(together.encode()) == together
+    for bad in (["x"], ["0" * 15], [7], "0" * 16, ["0" * 16] * 65):
+        with pytest.raises(BadRecord):
+            body = json.dumps({**json.loads(together.encode()[HEADER.size :]), "companions": bad}).encode()
+            decode(HEADER.pack(MAGIC, FORMAT, len(body)) + body)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 from suture.cli import number
 from suture.cli.change import counted, print_change
 from suture.cli.output import print_document, print_table
-from suture.error import ExitCode
-from suture.host.recipient import ApplyOptions, of_file
+from suture.error import BadOption, ExitCode
+from suture.host.recipient import ApplyOptions, of_files
 from suture.report.document import PlanReport
 
 HELP = """\
@@ -22,12 +23,19 @@ by the build-id in their memory, and looks again for those that start meanwhile.
 If threads stay inside a function to be replaced, the process is left as it was (busy), or gets those groups of
 the patch that are free (partial).
 
+A fix may change several binaries. Give all of its patches, or the folder that holds them: a process changes over
+to all of them in one stop, or to none. If one cannot be applied, Suture says which, and why. Without a pid each
+process gets the patches of what it has loaded. To apply them apart, give them one at a time; in between a
+process that has loaded both binaries runs half of the fix.
+
 The patch file must be whole. It must belong to root or to you, and nobody else may be able to write to it."""
 EXAMPLES = (
     "# all processes that run the binary the patch is for",
     "suture apply libssl.suture.o",
     "# one process; only tell what would be written",
     "suture apply libssl.suture.o 812 --dry-run",
+    "# a fix of two libraries: both, or neither, in one stop of each process",
+    "suture apply libssl.suture.o libcrypto.suture.o",
     "# a kernel patch: load it and wait until every task has changed over",
     "suture apply suture_cve_2026_12345_0a1b2c3d.ko --timeout 60",
     "# take the place of an earlier patch of the same functions in one stop",
@@ -48,7 +56,12 @@ EXIT_CODES = (
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("patch", type=Path, help="the live patch, a .suture.o file")
+    parser.add_argument(
+        "patch",
+        type=Path,
+        nargs="+",
+        help="live patches, .suture.o files; several change in one stop. A folder: all patches of one fix in it",
+    )
     parser.add_argument("pid", type=number.pid, nargs="*", help="processes (default: all that run the patch's target)")
     parser.add_argument(
         "--timeout",
@@ -81,7 +94,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    target = of_file(args.patch, owned=True)
+    patches, pids = _split(args.patch, args.pid)
+    target = of_files(patches, owned=True)
     options = ApplyOptions(
         timeout=args.timeout,
         jobs=args.jobs,
@@ -93,10 +107,20 @@ def run(args: argparse.Namespace) -> int:
         aside=not args.debug,
     )
     if args.dry_run:
-        return _print_plan(args, target.plan(args.pid, options))
+        return _print_plan(args, target.plan(pids, options))
     with counted(args, "applying") as count:
-        change = target.apply(args.pid, options, count)
-    return print_change(args, change, f"no process runs {change.file.file} {change.file.build_id}")
+        change = target.apply(pids, options, count)
+    wanted = " or ".join(f"{p.file} {p.build_id}" for p in (change.file, *change.companions))
+    return print_change(args, change, f"no process runs {wanted}")
+
+
+def _split(words: Sequence[Path], pids: Sequence[int]) -> tuple[list[Path], list[int]]:
+    """Patches, and the processes behind them: what has digits alone is one, but for the first word."""
+    first = next((n for n, word in enumerate(words) if n and str(word).isascii() and str(word).isdigit()), len(words))
+    try:
+        return list(words[:first]), [*(number.pid(str(word)) for word in words[first:]), *pids]
+    except argparse.ArgumentTypeError as problem:
+        raise BadOption(str(problem), "give the patches first, then the processes") from problem
 
 
 def _print_plan(args: argparse.Namespace, plan: PlanReport) -> int:

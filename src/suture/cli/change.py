@@ -70,14 +70,16 @@ def _print_kernel(change: ChangedKernel) -> None:
 
 
 def _summary(change: ChangeReport) -> Iterator[str]:
-    done, count = change.processes, len(change.processes) + len(change.failed)
+    done = change.processes
     ended = [f"{len(change.ended)} ended meanwhile"] if change.ended else []
     if change.seconds is None or change.scan_seconds is None:
         yield from ended
-    elif count or change.ended or change.executed:
-        whole = sum(p.is_whole for p in done)
+    elif done or change.failed or change.ended or change.executed:
+        pids = {p.pid for p in done}
+        part = {p.pid for p in done if not p.is_whole}
+        whole, count = len(pids - part), len(pids) + len(change.failed)
         parts = [f"{whole} of {count} processes"]
-        parts += [f"{len(done) - whole} in part"] if len(done) > whole else []
+        parts += [f"{len(part)} in part"] if part else []
         parts += [f"{len(change.failed)} failed"] if change.failed else []
         parts += ended
         parts += [f"{len(change.executed)} executed another program meanwhile"] if change.executed else []
@@ -91,7 +93,8 @@ def _row(result: ChangedProcess) -> tuple[str, str, str, str, str]:
         state = "never applied"
     elif not result.changed:
         state += " already"
-    detail = [names_that_fit(dict.fromkeys(f for g in there for f in g.functions))]
+    detail = [f"{result.name} in the same stop as {', '.join(result.companions)}"] if result.companions else []
+    detail += [names_that_fit(dict.fromkeys(f for g in there for f in g.functions))]
     copies = {g.copy for g in result.groups}
     detail += [f"{len({g.copy for g in there})} of {len(copies)} copies"] if len(copies) > 1 else []
     detail += [_rest(g) for g in result.groups if g not in there]

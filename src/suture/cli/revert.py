@@ -13,6 +13,8 @@ HELP = """\
 Take a live patch out: the old functions get their own code back. You do not need the patch file, because the
 process carries the record. Without a pid: every process that carries the patch.
 
+Patches that were applied together are taken out together, in one stop, whichever of them you name.
+
 The patch's memory stays mapped, because a thread or a pointer may still lead there. A later apply uses it
 again.
 

@@ -123,7 +123,7 @@ def _print_for_gdb(path: Path, pids: Sequence[int]) -> int:
     for pid in pids or find(patch.manifest.target.build_id):
         for placed in named(pid, partial(carried, pid)):
             if placed.record.id == patch.id:
-                sections = lay_out(patch).sections
+                sections = lay_out(patch, placed.record.companions).sections
                 places = [f"-s {s.name} {placed.record.base + sections[s.index]:#x}" for s in patch.sections]
                 print(f"add-symbol-file {shlex.quote(str(path.resolve()))} {' '.join(places)}")
     return ExitCode.OK
@@ -141,6 +141,8 @@ def _rows(process: CarryingProcess) -> list[tuple[str, ...]]:
             details.append(f"{applied} of {len(s.groups)} groups")
         if s.old_frames is not None:
             details.append(s.old_frames.text or "nobody is in old code any more")
+        if s.companions:
+            details.append(f"together with {', '.join(s.companions)}")
         row = (s.id, s.state.value, s.file, s.name, ", ".join(s.cves), "; ".join(details))
         rows.append((str(process.pid), process.command, *row))
     return rows

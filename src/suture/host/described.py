@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from suture.error import ExitCode
 from suture.kernel.manifest import KernelPatch
@@ -74,11 +74,13 @@ def _named(fixes: Iterable[FixFact]) -> tuple[str, ...]:
     return tuple(sorted({c for f in rows for c in (*f.cves, *(n.cve for n in f.named if n.is_part))}))
 
 
-def spread_notes(fixes: Iterable[FixFact]) -> tuple[str, ...]:
-    """What is told, when a patch is applied, of fixes that change other binaries too."""
+def spread_notes(fixes: Iterable[FixFact], given: Collection[str] = ()) -> tuple[str, ...]:
+    """What is told, when patches are applied, of fixes that change other binaries too than those `given`."""
     return tuple(
-        f"{fix.name} changes {', '.join(fix.ledger.others)} too: apply that patch as well, right after this one; "
-        "until both are in force, a process that has loaded both executes half of the fix"
-        for fix in fixes
-        if fix.ledger.others
+        dict.fromkeys(
+            f"{fix.name} changes {', '.join(others)} too: give the patches of both to one suture apply; until both are "
+            "in force, a process that has loaded both executes half of the fix"
+            for fix in fixes
+            if (others := [o for o in fix.ledger.others if o not in given])
+        )
     )

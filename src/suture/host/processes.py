@@ -16,10 +16,12 @@ from suture.patch.admission import admit
 from suture.patch.file import PatchFile
 from suture.patch.main_loop import endless_notes
 from suture.process.change.apply import apply
-from suture.process.change.fitting import fitting_images
-from suture.process.change.prepared import Prepared, prepare
+from suture.process.change.prepared import Prepared
+from suture.process.change.present import Manner
 from suture.process.change.result import Result
 from suture.process.change.revert import revert
+from suture.process.change.together import fitting_together, planned_together
+from suture.process.change.transition import Transition
 from suture.process.everywhere import Everywhere, Failure, Outcome, apply_everywhere, in_each
 from suture.process.memory.maps import read_maps
 from suture.process.see.aside import alone, named
@@ -35,11 +37,17 @@ from suture.report.process import UnreadProcess
 
 @dataclass(frozen=True)
 class Processes:
-    """A `Recipient`. `file` is needed to apply and to show; a process carries what is needed to revert."""
+    """A `Recipient`. `file` is needed to apply and to show; a process carries what is needed to revert.
+
+    `companions` are applied in the same stop of a process; with `where_loaded` a process that is named may have loaded
+    only some of the binaries.
+    """
 
     id: str
     name: str = ""
     file: PatchFile | None = None
+    companions: tuple[Processes, ...] = ()
+    where_loaded: bool = False
 
     @classmethod
     def of(cls, path: Path, patch: PatchFile) -> Processes:
@@ -47,19 +55,19 @@ class Processes:
 
     def apply(self, pids: Sequence[int], options: ApplyOptions, count: Count = uncounted) -> ApplyReport:
         """Raises also what `suture.process.change.apply` does, for one process alone."""
-        patch = self.admitted(options)
+        patches = self._all_admitted(options)
+        patch, others = patches[0], patches[1:]
         run: Everywhere | None = None
+        change = partial(_apply, patches, self.where_loaded, options)
         if len(pids) == 1:
-            one = partial(
-                apply, pids[0], patch, timeout=options.timeout, replace=options.replace, accept_loss=options.accept_loss
-            )
+            one = partial(change, pids[0], options.timeout, None)
             outcomes: Sequence[Outcome] = [alone(pids[0], one, options.timeout) if options.aside else one()]
         elif pids:
-            change = partial(_apply, patch, options)
             outcomes = in_each(pids, change, timeout=options.timeout, jobs=options.jobs, report=count)
         else:
             run = apply_everywhere(
                 patch,
+                companions=others,
                 timeout=options.timeout,
                 replace=options.replace,
                 accept_loss=options.accept_loss,
@@ -80,21 +88,27 @@ class Processes:
             ended,
             executed,
             None,
-            spread_notes(patch.manifest.fixes),
-            tuple(process_events(patch.id, became.done, became.failed, became.unread, ended, executed)),
+            _spread(patches),
+            (
+                *process_events(patch.id, became.done, became.failed, became.unread, ended, executed),
+                *(e for other in others for e in process_events(other.id, (), became.failed, ())),
+            ),
             run.scan_seconds if run else None,
             run.seconds if run else None,
             described(patch),
+            tuple(described(p) for p in others),
         )
 
     def plan(self, pids: Sequence[int], options: ApplyOptions) -> PlanReport:
-        patch = self.admitted(options)
-        planned = partial(_planned, patch, options)
-        pids = pids or find(patch.manifest.target.build_id)
+        patches = self._all_admitted(options)
+        builds = dict.fromkeys(p.manifest.target.build_id for p in patches)
+        planned = partial(_planned, patches, self.where_loaded or not pids, options)
+        pids = pids or sorted({pid for build in builds for pid in find(build)})
         steps = tuple(step for pid in pids for step in named(pid, partial(planned, pid)))
-        manifest = patch.manifest
-        notes = (*endless_notes(manifest.verdict.notes), *spread_notes(manifest.fixes))
-        return PlanReport(now(), int(ExitCode.OK), this_host(), described(patch), steps, notes, None)
+        endless = (note for p in patches for note in endless_notes(p.manifest.verdict.notes))
+        notes = (*endless, *_spread(patches))
+        others = tuple(described(p) for p in patches[1:])
+        return PlanReport(now(), int(ExitCode.OK), this_host(), described(patches[0]), steps, notes, None, others)
 
     def revert(self, pids: Sequence[int], to: str, options: ApplyOptions, count: Count = uncounted) -> RevertReport:
         """Raises also what `suture.process.change.apply` does, for one process alone."""
@@ -138,6 +152,9 @@ class Processes:
             raise BadOption(f"{self.id}: only an id", "give the patch file")
         return self.file
 
+    def _all_admitted(self, options: ApplyOptions) -> list[PatchFile]:
+        return [one.admitted(options) for one in (self, *self.companions)]
+
     def admitted(self, options: ApplyOptions) -> PatchFile:
         patch = self._whole()
         if options.at_boot:
@@ -153,10 +170,28 @@ class Processes:
         return patch
 
 
-def _apply(patch: PatchFile, options: ApplyOptions, pid: int, seconds: float, population: Population) -> Result:
+def _apply(
+    patches: Sequence[PatchFile],
+    where_loaded: bool,
+    options: ApplyOptions,
+    pid: int,
+    seconds: float,
+    population: Population | None,
+) -> Result:
     return apply(
-        pid, patch, timeout=seconds, replace=options.replace, accept_loss=options.accept_loss, population=population
+        pid,
+        patches[0],
+        companions=patches[1:],
+        where_loaded=where_loaded,
+        timeout=seconds,
+        replace=options.replace,
+        accept_loss=options.accept_loss,
+        population=population,
     )
+
+
+def _spread(patches: Sequence[PatchFile]) -> tuple[str, ...]:
+    return spread_notes((fix for p in patches for fix in p.manifest.fixes), {p.manifest.target.file for p in patches})
 
 
 def _revert(identity: str, to: str, pid: int, seconds: float, population: Population) -> Result:
@@ -187,31 +222,37 @@ class _Became:
         elif failed or unread or any(r.exit_code is not ExitCode.OK for r in done):
             code = ExitCode.PARTIAL
         return cls(
-            tuple(told.changed(r) for r in done),
+            tuple(row for r in done for row in told.changed(r)),
             tuple(told.failed(f) for f in failed),
             tuple(told.unread(u) for u in unread),
             code,
         )
 
 
-def _planned(patch: PatchFile, options: ApplyOptions, pid: int) -> list[PlannedWrite]:
+def _planned(patches: Sequence[PatchFile], where_loaded: bool, options: ApplyOptions, pid: int) -> list[PlannedWrite]:
     with Tracee(pid) as tracee:
         maps = read_maps(tracee.via)
-        return [
-            step
-            for image in fitting_images(tracee, maps, patch)
-            for step in _steps(pid, prepare(tracee, maps, patch, options.replace, image, options.accept_loss))
-        ]
+        manner = Manner(options.replace, options.accept_loss)
+        fitting = fitting_together(tracee, maps, patches, where_loaded)
+        return _steps(pid, *planned_together(tracee, maps, fitting, manner))
 
 
-def _steps(pid: int, prepared: Prepared) -> list[PlannedWrite]:
-    linked = prepared.linked
-    base = linked.record.base
+def _steps(pid: int, prepared: Sequence[Prepared], transitions: Sequence[Transition]) -> list[PlannedWrite]:
     rows = []
-    if prepared.existing is None and prepared.transitions:
-        rows.append(PlannedWrite(pid, base, f"{len(linked.text)} r-x", "new memory: record, code, constants, stubs"))
-        rows.append(PlannedWrite(pid, base + len(linked.text), f"{len(linked.data)} rw-", "new memory: switches, data"))
-    present = {base: linked.text, base + len(linked.text): linked.data}
+    present: dict[int, bytes] = {}
+    first: list[Transition] = []
+    for one in prepared:
+        linked = one.linked
+        data = linked.record.base + len(linked.text)
+        if one.existing is None and one.transitions:
+            rows.append(
+                PlannedWrite(
+                    pid, linked.record.base, f"{len(linked.text)} r-x", "new memory: record, code, constants, stubs"
+                )
+            )
+            rows.append(PlannedWrite(pid, data, f"{len(linked.data)} rw-", "new memory: switches, data"))
+        present |= {linked.record.base: linked.text, data: linked.data}
+        first += [one.registration] if one.registration and one.transitions else []
 
     def planned(address: int, size: int) -> bytes:
         for start, data in present.items():
@@ -219,7 +260,8 @@ def _steps(pid: int, prepared: Prepared) -> list[PlannedWrite]:
                 return data[address - start : address - start + size]
         return b""
 
-    first = (prepared.registration,) if prepared.registration and prepared.transitions else ()
-    for transition in (*first, *prepared.transitions):
-        rows += [PlannedWrite(pid, s.address, s.data.hex(), s.what) for s in transition.steps(planned)]
+    for transition in (*first, *transitions):
+        for step in transition.steps(planned):
+            writes = ((step.address, step.data), *step.also)
+            rows += [PlannedWrite(pid, address, data.hex(), step.what) for address, data in writes]
     return rows

@@ -5,12 +5,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
 from suture.elf.file import BadElf, ElfFile
-from suture.error import BadOption, NotFound, Unsupported
+from suture.error import BadOption, NotFound, Refused, Unsupported
 from suture.kernel.manifest import KernelPatch
 from suture.kernel.manifest import parse_patch as parse_kernel_patch
 from suture.patch.admission import read_bytes
@@ -20,6 +20,7 @@ from suture.report.patch import PatchKind
 from suture.report.reason import Reason
 
 _MOST_BYTES = 64 << 20
+_NAMED = 4
 _ID = re.compile(r"[0-9a-f]{16}")
 _MODULE = re.compile(r"suture_\w+")
 # a quotation mark inside a string of JSON is escaped, so this is a key and its value
@@ -103,6 +104,55 @@ def of_file(path: Path, *, owned: bool = False) -> Recipient:
 
     patch = read(path, owned=owned)
     return RunningKernel.of(path, patch) if isinstance(patch, KernelPatch) else Processes.of(path, patch)
+
+
+def of_files(paths: Sequence[Path], *, owned: bool = False) -> Recipient:
+    """The target of patch files that are applied together; a folder stands for those in it, which must have parts of
+    one fix. Raises as `read` does, `BadOption`, `Refused`."""
+    from suture.host.processes import Processes
+
+    files = [file for path in paths for file in (_patches_in(path) if path.is_dir() else [path])]
+    if len(files) == 1:
+        return of_file(files[0], owned=owned)
+    found: dict[str, Processes] = {}
+    for file in files:
+        patch = read(file, owned=owned)
+        if isinstance(patch, KernelPatch):
+            raise BadOption(
+                f"{file}: is for the kernel, and the others are for processes: they cannot change in one stop",
+                f"apply it by itself: suture apply {file}",
+            )
+        found.setdefault(patch.id, Processes.of(file, patch))
+    first, *others = found.values()
+    folders = [path for path in paths if path.is_dir()]
+    if folders:
+        refuse_apart(str(folders[0]), [p.file for p in found.values() if p.file is not None])
+    return replace(first, companions=tuple(others), where_loaded=bool(folders))
+
+
+def _patches_in(folder: Path) -> list[Path]:
+    found = sorted(p for pattern in ("*.suture.o", "*.ko") for p in folder.glob(pattern))
+    if not found:
+        raise NotFound(
+            f"{folder}: holds no live patch", "give .suture.o files, or their folder", reason=Reason.NO_PATCH_FILE
+        )
+    return found
+
+
+def refuse_apart(where: str, patches: Sequence[PatchFile]) -> None:
+    """Raises `Refused` unless the patches belong together: a fix that one has a part of leads to another, until all
+    are reached."""
+    left = {p.id: {f.sha256 for f in p.manifest.fixes} for p in patches}
+    reached = left.pop(patches[0].id)
+    while near := [i for i, fixes in left.items() if fixes & reached]:
+        reached |= left.pop(near[0])
+    if left:
+        names = ", ".join(sorted({f.name for p in patches for f in p.manifest.fixes})[:_NAMED])
+        raise Refused(
+            f"{where}: holds patches of fixes that have nothing to do with one another ({names})",
+            "name those that belong together: suture apply ONE.suture.o OTHER.suture.o",
+            reason=Reason.SEVERAL_FIXES,
+        )
 
 
 def named(word: str) -> Recipient:

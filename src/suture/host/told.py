@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from suture.host.subject import process
@@ -21,8 +22,13 @@ if TYPE_CHECKING:  # to look at a process takes little of what changing one does
     from suture.process.see.status import PatchStatus, ProcessStatus
 
 
-def changed(result: Result) -> ChangedProcess:
-    """One process after an apply or a revert."""
+def changed(whole: Result) -> Iterator[ChangedProcess]:
+    """One process after an apply or a revert: for each patch that changed in the stop."""
+    for result in whole.each:
+        yield _changed(result, tuple(r.patch for r in whole.each if r is not result))
+
+
+def _changed(result: Result, companions: tuple[str, ...]) -> ChangedProcess:
     return ChangedProcess(
         **vars(process(result.pid)),
         patch=result.patch,
@@ -40,6 +46,7 @@ def changed(result: Result) -> ChangedProcess:
         suspended_stacks=result.suspended_stacks,
         seconds=result.seconds,
         old_frames=result.old_frames,
+        companions=companions,
     )
 
 
@@ -95,6 +102,7 @@ def _carried(patch: PatchStatus) -> CarriedPatch:
         patch.why,
         patch.relaxed,
         patch.old_frames,
+        patch.companions,
     )
 
 

@@ -68,7 +68,7 @@ class Layout:
 
     `code` and `code_size` cover all executable sections. `sections` by section index, `stubs` by the function's
     link-time address, `switches` by the group's place in the manifest, `slots` and `thunks` by symbol index.
-    `unwinding` for a patch with .eh_frame.
+    `unwinding` for a patch with .eh_frame. `companions`: ids of patches that switch in the same stop.
     """
 
     text_size: int
@@ -81,6 +81,7 @@ class Layout:
     slots: Mapping[int, int]
     thunks: Mapping[int, int]
     unwinding: Unwinding | None
+    companions: tuple[str, ...] = ()
 
     @property
     def size(self) -> int:
@@ -111,10 +112,11 @@ class Linked:
 
 
 @lru_cache(maxsize=16)
-def lay_out(patch: PatchFile) -> Layout:
-    """Where everything goes, for any load address. Kept, because it is the same in every process."""
+def lay_out(patch: PatchFile, companions: tuple[str, ...] = ()) -> Layout:
+    """Where everything goes, for any load address. Kept, because it is the same in every process. `companions` are
+    the ids of patches that switch in the same stop: the record names them."""
     placed = patch.sections
-    at = len(_record(patch, None, Place(Address(0), Bias(0), {}, {}, {})).encode())
+    at = len(_record(patch, None, Place(Address(0), Bias(0), {}, {}, {}), companions).encode())
     code = at = _align(at, 16)
     code_end = at
     sections: dict[int, int] = {}
@@ -155,7 +157,9 @@ def lay_out(patch: PatchFile) -> Layout:
         sections[section.index] = at
         at += section.sh_size
     data_size = _align(at, x86_64.PAGE) - text_size
-    return Layout(text_size, data_size, code, code_end - code, sections, stubs, switches, slots, thunks, unwinding)
+    return Layout(
+        text_size, data_size, code, code_end - code, sections, stubs, switches, slots, thunks, unwinding, companions
+    )
 
 
 def link(patch: PatchFile, layout: Layout, place: Place) -> Linked:
@@ -181,7 +185,7 @@ def _link_again(
 
 
 def _link(patch: PatchFile, layout: Layout, place: Place) -> Linked:
-    record = _record(patch, layout, place)
+    record = _record(patch, layout, place, layout.companions)
     image = bytearray(layout.size)
     encoded = record.encode()
     image[: len(encoded)] = encoded
@@ -338,7 +342,7 @@ def _imports(patch: PatchFile) -> tuple[list[int], list[int]]:
     return list(slotted), list(called)
 
 
-def _record(patch: PatchFile, layout: Layout | None, place: Place) -> Record:
+def _record(patch: PatchFile, layout: Layout | None, place: Place, companions: tuple[str, ...]) -> Record:
     """The record; without a layout one of the same length with no addresses."""
     manifest = patch.manifest
     values = None if layout is None else _Values(patch, layout, place)
@@ -372,6 +376,7 @@ def _record(patch: PatchFile, layout: Layout | None, place: Place) -> Record:
         _placed_unwinding(patch, layout, place),
         manifest.is_complete,
         _tripwires(patch, layout, place),
+        companions,
     )
 
 

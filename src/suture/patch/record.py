@@ -9,6 +9,7 @@ bounded and typed here, and who uses it must still check the addresses against t
 from __future__ import annotations
 
 import json
+import re
 import struct
 from dataclasses import dataclass
 from functools import lru_cache
@@ -28,6 +29,8 @@ _MOST_VALUES = MOST_JSON // 16
 _MOST_KEPT = 64 << 10
 MEMFD_PREFIX = "suture:"
 MOST_FUNCTIONS = 8192
+_MOST_COMPANIONS = 64
+_ID = re.compile(r"[0-9a-f]{16}")
 
 
 class BadRecord(ValueError):
@@ -118,7 +121,7 @@ class Record:
     `code`, `code_size` cover all code of the patch but stubs and thunks: new functions and what only they call.
     `suspends` are functions of the image in which suspended coroutines stand; `relaxed` the reason for relaxed
     consistency, "" for none. `unwinding` is None for a patch without unwind tables. `complete`: nothing of the fixes is
-    missing in this binary.
+    missing in this binary. `companions` are the ids of the patches that were switched in the same stop.
     """
 
     id: str
@@ -141,6 +144,7 @@ class Record:
     unwinding: PlacedUnwinding | None = None
     complete: bool = False
     tripwires: tuple[PlacedTripwire, ...] = ()
+    companions: tuple[str, ...] = ()
 
     @property
     def functions(self) -> tuple[PlacedFunction, ...]:
@@ -154,8 +158,9 @@ class Record:
         """Header and JSON. The length does not depend on the addresses, so that it can be laid out before they are
         known."""
         top = _plain(self)
-        if not self.tripwires:
-            del top["tripwires"]  # a record without them is what it was before there were any
+        for later in ("tripwires", "companions"):
+            if not top[later]:
+                del top[later]  # a record without them is what it was before there were any
         body = json.dumps(top, sort_keys=True, separators=(",", ":")).encode()
         return HEADER.pack(MAGIC, FORMAT, len(body)) + body
 
@@ -253,7 +258,15 @@ def _record(top: dict[str, Any]) -> Record:
         _unwinding(top.get("unwinding")),
         top.get("complete") is True,
         _tripwires(top.get("tripwires", [])),
+        _companions(top.get("companions", [])),
     )
+
+
+def _companions(value: Any) -> tuple[str, ...]:
+    found = tuple(_text(c) for c in rows(value))
+    if len(found) > _MOST_COMPANIONS or not all(_ID.fullmatch(c) for c in found):
+        raise ValueError("companions")
+    return found
 
 
 def _tripwires(value: Any) -> tuple[PlacedTripwire, ...]:

@@ -52,6 +52,11 @@ def encode_stub(address: Address, stub: Stub) -> bytes:
     return (code + b"\xe9" + struct.pack("<i", distances[2])).ljust(STUB_SIZE, b"\xcc")
 
 
+def reaches(address: Address, switch: Address) -> bool:
+    """Whether a stub at `address` can ask the byte at `switch`."""
+    return -REACH <= switch - (address + 7) < REACH
+
+
 def decode_stub(address: Address, code: bytes) -> Stub | None:
     """What a stub at `address` says, None when the bytes are none."""
     if len(code) < 18 or code[:2] != b"\x80\x3d" or code[6] != 0 or code[7:9] != b"\x0f\x85" or code[13] != 0xE9:

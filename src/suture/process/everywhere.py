@@ -77,13 +77,15 @@ class Everywhere:
 def apply_everywhere(
     patch: PatchFile,
     *,
+    companions: Sequence[PatchFile] = (),
     timeout: float = 10.0,
     replace: bool = False,
     accept_loss: bool = False,
     jobs: int | None = None,
     report: Report = lambda done, of: None,
 ) -> Everywhere:
-    """Apply a patch in all processes that run the binary it is for, but this one."""
+    """Apply a patch in all processes that run the binary it is for, but this one. With `companions` each process gets
+    in one stop all that are for what it has loaded."""
     started = time.monotonic()
     seen: set[tuple[int, int]] = set()
     outcomes: list[Outcome] = []
@@ -93,8 +95,8 @@ def apply_everywhere(
         begin = time.monotonic()
         found, unread = every_process(seen)
         scan_seconds = scan_seconds or time.monotonic() - begin
-        target = patch.manifest.target.build_id
-        new = [p for p in found if any(i.build_id == target for i in p.images)]
+        targets = {p.manifest.target.build_id for p in (patch, *companions)}
+        new = [p for p in found if any(i.build_id in targets for i in p.images)]
         new = [p for p in new if p.pid != os.getpid()]
         if not new:
             break
@@ -103,7 +105,16 @@ def apply_everywhere(
         before = len(outcomes)
 
         def change(pid: int, seconds: float, population: Population) -> Result:
-            return apply(pid, patch, timeout=seconds, replace=replace, accept_loss=accept_loss, population=population)
+            return apply(
+                pid,
+                patch,
+                companions=companions,
+                where_loaded=bool(companions),
+                timeout=seconds,
+                replace=replace,
+                accept_loss=accept_loss,
+                population=population,
+            )
 
         def told(done: int, of: int, before: int = before) -> None:
             report(before + done, before + of)

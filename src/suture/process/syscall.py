@@ -1,8 +1,7 @@
 """The one module with raw system calls. Each wrapper is named after its call and raises OSError with the call's errno.
 
-ptrace(2), waitpid(2), process_vm_readv(2), kcmp(2), pidfd_open(2), timer_create(2), openat2(2),
-perf_event_open(2), futex(2), tgkill(2). Numbers that differ by
-machine are in `x86_64`.
+ptrace(2), waitpid(2), process_vm_readv(2), process_vm_writev(2), kcmp(2), pidfd_open(2), timer_create(2), openat2(2),
+perf_event_open(2), futex(2), tgkill(2). Numbers that differ by machine are in `x86_64`.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ import signal
 import struct
 import time
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from suture.process import x86_64
@@ -77,6 +76,9 @@ _waitpid_now.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_int]
 _readv = _quick.process_vm_readv
 _readv.restype = ctypes.c_ssize_t
 _readv.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_ulong, ctypes.c_void_p, ctypes.c_ulong, ctypes.c_ulong]
+_writev = _quick.process_vm_writev
+_writev.restype = ctypes.c_ssize_t
+_writev.argtypes = _readv.argtypes
 _kcmp = ctypes.PyDLL(None, use_errno=True).syscall  # a second one, for its own types
 _kcmp.restype = ctypes.c_long
 _kcmp.argtypes = [ctypes.c_long] * 6
@@ -474,6 +476,20 @@ def process_vm_readv_into(pid: int, base: int, ranges: array[int]) -> int:
         if count < wanted:
             break
     return done
+
+
+def process_vm_writev(pid: int, writes: Sequence[tuple[int, bytes]]) -> int:
+    """Write to (address, bytes) of memory that is writable there, at most IOV_MAX, in one call. Returns the bytes
+    written: short at the first place that cannot be. Raises OSError when there is none."""
+    local, remote = (Iovec * len(writes))(), (Iovec * len(writes))()
+    kept = [ctypes.create_string_buffer(data, len(data)) for _, data in writes]
+    for n, (address, data) in enumerate(writes):
+        local[n] = Iovec(ctypes.addressof(kept[n]), len(data))
+        remote[n] = Iovec(address, len(data))
+    count: int = _writev(pid, ctypes.addressof(local), len(writes), ctypes.addressof(remote), len(writes), 0)
+    if count < 0:
+        raise _fail("process_vm_writev")
+    return count
 
 
 def kcmp_same_memory(pid: int, other: int) -> bool:

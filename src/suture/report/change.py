@@ -19,7 +19,8 @@ class ChangedProcess(Process):
 
     `replaced` are ids of patches whose place was taken, `lost` functions of theirs that run their original code now;
     `earlier` other patches of these functions that are there after a revert, and not in force. `never_applied`: there
-    was nothing to revert, as the patch was placed and never in force.
+    was nothing to revert, as the patch was placed and never in force. `companions` are ids of patches that changed in
+    the same stop, each with a row of its own; the first of these rows has the pauses.
     """
 
     patch: str
@@ -37,6 +38,7 @@ class ChangedProcess(Process):
     suspended_stacks: int
     seconds: float
     old_frames: OldFrames | None
+    companions: tuple[str, ...] = ()
 
     @property
     def is_whole(self) -> bool:

@@ -115,11 +115,13 @@ class ChangeReport(OfHost):
 
 @dataclass(frozen=True)
 class ApplyReport(ChangeReport):
-    """What became of applying a patch; `file` is what it says of itself."""
+    """What became of applying a patch; `file` is what it says of itself. `companions` are those that were applied
+    together with it: in each process all of them that it needs change in one stop, or none."""
 
     kind: ClassVar[str] = "apply"
 
     file: Patch
+    companions: tuple[Patch, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -154,7 +156,8 @@ class PlannedWrite:
 
 @dataclass(frozen=True)
 class PlanReport(OfHost):
-    """What applying would do, and what to know of it before."""
+    """What applying would do, and what to know of it before. `companions` are patches that would be applied together
+    with it."""
 
     kind: ClassVar[str] = "plan"
 
@@ -162,6 +165,7 @@ class PlanReport(OfHost):
     steps: tuple[PlannedWrite, ...]
     notes: tuple[str, ...]
     kernel: KernelPlan | None
+    companions: tuple[Patch, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -53,6 +53,8 @@ MEANING: dict[R, str] = {
     R.OVERLAP: "another patch has replaced one of the functions",
     R.BOUNDS: "another patch has replaced one of the functions, with other bounds",
     R.LOSS: "fixes of a patch in force would be lost",
+    R.SEVERAL_FIXES: "the patches in a folder are not of one fix",
+    R.APPLIED_TOGETHER: "the patch was applied together with others, and one alone would be half of a fix",
     R.REPLACED: "another patch has taken its place",
     R.NOT_CARRIED: "the process does not carry the patch",
     R.AMBIGUOUS: "the process carries the patch more than once",

@@ -107,7 +107,7 @@ class ReportedGroup:
 class CarriedPatch:
     """One patch in one process, as the process says. `file` is the binary that it changes, loaded with `bias`; its
     memory is `size` bytes at `address`. `relaxed` is the reason why old frames may finish in old code, "" for a strict
-    patch."""
+    patch. `companions` are ids of patches in force that were applied together with it."""
 
     id: str
     name: str
@@ -126,3 +126,4 @@ class CarriedPatch:
     why: Cause | None
     relaxed: str
     old_frames: OldFrames | None
+    companions: tuple[str, ...] = ()

@@ -62,6 +62,8 @@ class Reason(StrEnum):
     OVERLAP = "refused.function-replaced-already"
     BOUNDS = "refused.function-bounds-differ"
     LOSS = "refused.fixes-lost"
+    SEVERAL_FIXES = "refused.several-fixes"
+    APPLIED_TOGETHER = "refused.applied-together"
     REPLACED = "refused.replaced-by-another"
     NOT_CARRIED = "refused.not-carried"
     AMBIGUOUS = "refused.carried-more-than-once"

@@ -73,7 +73,7 @@ class Carried:
     """A patch in the process's memory. `is_whole`: all of it is in force, `state` says it in a word. `doubt`: why it is
     not what its patch file writes, "" when it is that byte for byte, or when no such file is known. `old_frames`: who
     is still in old code, in words, "" for nobody; then not all of what runs is fixed. `cves`: what it says that it
-    closes."""
+    closes. `companions`: ids of patches in force that were applied together with it."""
 
     id: str
     name: str
@@ -82,6 +82,7 @@ class Carried:
     doubt: str = ""
     old_frames: str = ""
     cves: tuple[str, ...] = ()
+    companions: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -116,7 +117,7 @@ def judge(known: Sequence[Known], carried: Sequence[Carried]) -> Judgement:
     staying = [Cause(Reason.OLD_FRAMES, f"{c.name}: {c.old_frames}") for c in proved if c.old_frames]
     told = {c.id for c in (*doubted, *halves)}
     causes = [
-        *(Cause(Reason.IN_FORCE, f"{c.name} is {c.state}") for c in proved),
+        *(Cause(Reason.IN_FORCE, f"{c.name} is {c.state}{_beside(c)}") for c in proved),
         *(Cause(Reason.HALF, f"{c.name} is {c.state}") for c in halves),
         *(Cause(Reason.DOUBTED, f"{c.name} is not what its patch file writes: {c.doubt}") for c in doubted),
         *(
@@ -145,3 +146,7 @@ def judge(known: Sequence[Known], carried: Sequence[Carried]) -> Judgement:
         tuple(k for k in known if k.id not in gone),
         tuple(strange),
     )
+
+
+def _beside(carried: Carried) -> str:
+    return f", together with {', '.join(carried.companions)}" if carried.companions else ""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from suture.error import Refused, Unsupported
-from suture.number import Vaddr, in_process
+from suture.number import BuildId, Vaddr, in_process
 from suture.patch.file import PatchFile
 from suture.patch.manifest import Target
 from suture.process.error import WrongTarget
@@ -30,11 +30,7 @@ def fitting_images(tracee: Tracee, maps: Maps, patch: PatchFile) -> list[Image]:
     present = images(tracee.via, maps)
     found = [i for i in present if i.build_id == target.build_id]
     if not found:
-        raise NotLoaded(
-            f"pid {tracee.pid}: {_instead(present, maps, target)}, the patch is for {_named(target)}",
-            f"make the patch for what runs: suture make --for pid:{tracee.pid}",
-            reason=Reason.BUILD_DIFFERS,
-        )
+        raise NotLoaded(tracee.pid, _instead(present, maps, target), target, _others(present, target))
     fitting = [i for i in found if all(_is_code(maps, i, f.address, f.size) for f in patch.manifest.functions)]
     if not fitting:
         raise WrongTarget(
@@ -47,7 +43,15 @@ def fitting_images(tracee: Tracee, maps: Maps, patch: PatchFile) -> list[Image]:
 
 
 class NotLoaded(WrongTarget):
-    """The process has not loaded the binary."""
+    """The process has not loaded the binary. `builds` are other builds of it that the process has loaded."""
+
+    def __init__(self, pid: int, instead: str, target: Target, builds: frozenset[BuildId]) -> None:
+        super().__init__(
+            f"pid {pid}: {instead}, the patch is for {_named(target)}",
+            f"make the patch for what runs: suture make --for pid:{pid}",
+            reason=Reason.BUILD_DIFFERS,
+        )
+        self.builds = builds
 
 
 def refuse_shared(tracee: Tracee, maps: Maps, patch: PatchFile, image: Image) -> None:
@@ -71,6 +75,12 @@ def _is_code(maps: Maps, image: Image, address: Vaddr, size: int) -> bool:
 def _named(target: Target) -> str:
     version = f" ({target.package} {target.version})" if target.package and target.version else ""
     return f"{target.file} {target.build_id}{version}"
+
+
+def _others(present: list[Image], target: Target) -> frozenset[BuildId]:
+    """Other builds of the binary, as the names of images tell."""
+    stem = target.file.split(".so")[0]
+    return frozenset(i.build_id for i in present if i.path.rsplit("/", 1)[-1].split(".so")[0] == stem)
 
 
 def _instead(present: list[Image], maps: Maps, target: Target) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from suture.error import Unsupported
@@ -32,7 +32,7 @@ from suture.process.stop.obstacle import naming_obstacles
 from suture.process.stop.unsettled import naming_unsettled
 from suture.process.tracee import Sharers, Tracee
 from suture.process.urgency import hurry
-from suture.report.reason import Reason
+from suture.report.reason import Cause, Reason
 
 
 @contextmanager
@@ -60,7 +60,7 @@ def settle(tracee: Tracee, maps: Maps, timeout: float, on_step: OnStep) -> None:
         rest = settlement(routes(here, reader(tracee.via)), [p.record for p in here]) if here else None
         if rest is None:
             continue
-        known = _suspends([p.record for p in here])
+        known = suspends_of([p.record for p in here])
         outcome = carry_out(tracee, [rest], [], timeout=timeout, on_step=on_step, suspends=known)
         if outcome.waiting:
             raise still_busy(tracee, outcome)
@@ -75,7 +75,7 @@ def still_busy(tracee: Tracee, outcome: Outcome, remedy: str = "") -> Busy | Uns
     return kind(f"pid {tracee.pid}: {reasons}", remedy, reason=cause.reason)
 
 
-def _suspends(records: Sequence[Record]) -> list[range]:
+def suspends_of(records: Sequence[Record]) -> list[range]:
     return [range(s.old, s.old + s.size) for r in records for s in r.suspends]
 
 
@@ -88,7 +88,8 @@ def switched(
     changed: bool,
     pauses_before: tuple[float, ...] = (),
 ) -> Result:
-    record, aim = prepared.aim.record, prepared.aim
+    """Carry out what is prepared for one image. Raises Busy when none of its groups could be switched."""
+    record = prepared.aim.record
     try:
         outcome = carry_out(
             tracee,
@@ -96,11 +97,29 @@ def switched(
             prepared.bodies,
             timeout=timeout,
             on_step=on_step,
-            suspends=_suspends([record]),
+            suspends=suspends_of([record]),
         )
     finally:
         release_lingering(0.5)
     why = {name: cause for t, cause in outcome.waiting for name in t.groups}
+    result = result_of(tracee, prepared, outcome, why, started, changed or bool(outcome.done), pauses_before)
+    if outcome.waiting and not outcome.done and not any(g.state is result.wanted for g in result.groups):
+        endless = [f.name for g in record.groups for f in g.functions if f.endless and g.name in why]
+        raise still_busy(tracee, outcome, remedy_for(endless, record.notes) if endless else "")
+    return result
+
+
+def result_of(
+    tracee: Tracee,
+    prepared: Prepared,
+    outcome: Outcome,
+    why: Mapping[str, Cause],
+    started: float,
+    changed: bool,
+    pauses_before: tuple[float, ...],
+) -> Result:
+    """How one image stands afterwards; `why` tells of groups (by name) what was in their way."""
+    record, aim = prepared.aim.record, prepared.aim
     wanted = State.APPLIED if aim.applies else State.REVERTED
     here = [p for p in find_placed(tracee.via, read_maps(tracee.via))[0] if p.record.bias == record.bias]
     read = reader(tracee.via)
@@ -121,9 +140,6 @@ def switched(
             )
         )
     tracee.check_same()  # else these are another program's
-    if outcome.waiting and not outcome.done and not any(g.state is wanted for g in groups):
-        endless = [f.name for g in record.groups for f in g.functions if f.endless and g.name in why]
-        raise still_busy(tracee, outcome, remedy_for(endless, record.notes) if endless else "")
     in_force = record.relaxed and any(g.state is State.APPLIED for g in groups)
     return Result(
         tracee.pid,
@@ -132,7 +148,7 @@ def switched(
         wanted,
         tuple(groups),
         tuple(r.id for r in aim.superseded if r.id != record.id),
-        changed or bool(outcome.done),
+        changed,
         (*pauses_before, *outcome.pauses_us),
         outcome.threads,
         outcome.foreign_stacks,

@@ -60,9 +60,16 @@ class Prepared:
 
 
 def prepare(
-    tracee: Tracee, maps: Maps, patch: PatchFile, replace: bool, image: Image, accept_loss: bool = False
+    tracee: Tracee,
+    maps: Maps,
+    patch: PatchFile,
+    replace: bool,
+    image: Image,
+    accept_loss: bool = False,
+    companions: tuple[str, ...] = (),
 ) -> Prepared:
-    """Everything that can be decided about one image without touching the process; also what `--dry-run` prints."""
+    """Everything that can be decided about one image without touching the process; also what `--dry-run` prints.
+    `companions` are the ids of patches that are to switch in the same stop."""
     refuse_shared(tracee, maps, patch, image)
     placed, remains = find_placed(tracee.via, maps)
     here = [p for p in placed if is_for(p.record, image)]
@@ -70,7 +77,7 @@ def prepare(
     known = routes(here, read)
     bodies = _check_code(tracee, patch, image, here)
     taken = taken_over(tracee.pid, patch.id, patch.manifest, image.bias, here, known, replace, accept_loss)
-    layout = lay_out(patch)
+    layout = lay_out(patch, companions)
     original = {f.address: bodies[f.address][f.entry : f.entry + JUMP_SIZE] for f in patch.manifest.functions}
     slots = {
         a: Address(int.from_bytes(memory.read(tracee.via, in_process(a, image.bias), 8), "little"))
@@ -82,7 +89,7 @@ def prepare(
     runtime = _runtime(tracee, patch, layout, placed, image)
     after = following_of(tracee, runtime) if runtime else Address(0)
     told = runtime.for_link(after) if runtime else None
-    existing, linked = _reuse(tracee, patch, layout, image, here, slots, named, original, told)
+    existing, linked = _reuse(tracee, patch, companions, image, here, known, slots, named, original, told)
     if linked is None:
         base = choose_address(maps.mappings, image.start, image.end, layout.size)
         if base is None:
@@ -159,6 +166,11 @@ def is_for(record: Record, image: Image) -> bool:
     return record.build_id == image.build_id and record.bias == image.bias
 
 
+def is_in_force(record: Record, known: Table[Address, Route | None]) -> bool:
+    """Whether a function leads to this very memory: that of one patch may be there twice."""
+    return any((r := known.get(f.old)) is not None and r.target == f.new for f in record.functions)
+
+
 def _check_code(tracee: Tracee, patch: PatchFile, image: Image, here: Sequence[Placed]) -> dict[Vaddr, bytes]:
     """Original bytes of each old function by link-time address: what is mapped, with the entries that other patches
     wrote undone. Raises WrongTarget when the hash is not the manifest's."""
@@ -184,17 +196,23 @@ def _check_code(tracee: Tracee, patch: PatchFile, image: Image, here: Sequence[P
 def _reuse(
     tracee: Tracee,
     patch: PatchFile,
-    layout: Layout,
+    companions: tuple[str, ...],
     image: Image,
     here: Sequence[Placed],
+    known: Table[Address, Route | None],
     slots: Table[Vaddr, Address],
     imports: Table[str, Address],
     original: Table[Vaddr, bytes],
     runtime: Runtime | None,
 ) -> tuple[Placed, Linked] | tuple[None, None]:
-    """The patch's memory of an earlier time, when its contents are still what they would be made today."""
-    for p in here:
-        if p.record.id != patch.id or p.record.text_size != layout.text_size or p.record.data_size != layout.data_size:
+    """The patch's memory of an earlier time, when its contents are still what they would be made today: the one that
+    functions lead to, or one that names the same companions."""
+    mine = [p for p in here if p.record.id == patch.id]
+    for p in sorted(mine, key=lambda p: not is_in_force(p.record, known)):
+        if p.record.companions != companions and not is_in_force(p.record, known):
+            continue
+        layout = lay_out(patch, p.record.companions)
+        if p.record.text_size != layout.text_size or p.record.data_size != layout.data_size:
             continue
         linked = link(patch, layout, Place(p.record.base, image.bias, slots, imports, original, runtime))
         present = bytearray(memory.read(tracee.via, p.record.base, layout.text_size))

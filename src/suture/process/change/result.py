@@ -53,10 +53,17 @@ class Result:
         Earlier, ...
     ] = ()  # after a revert: other patches of these functions that are there, and not in force
     never_applied: bool = False  # there was nothing to revert: the patch is placed, and was never in force
+    companions: tuple[Result, ...] = ()  # of the other patches that changed in the same stop; the pause is told here
+
+    @property
+    def each(self) -> tuple[Result, ...]:
+        """Of every patch one."""
+        return (self, *self.companions)
 
     @property
     def exit_code(self) -> ExitCode:
-        return ExitCode.OK if all(g.state is self.wanted for g in self.groups) else ExitCode.PARTIAL
+        whole = all(g.state is r.wanted for r in self.each for g in r.groups)
+        return ExitCode.OK if whole else ExitCode.PARTIAL
 
 
 def joined(

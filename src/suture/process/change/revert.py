@@ -12,12 +12,15 @@ from suture.number import Address
 from suture.patch.link import Linked
 from suture.patch.record import Record
 from suture.process.change.held import settle, switched, to_be_changed
-from suture.process.change.prepared import Prepared, is_for
+from suture.process.change.prepared import Prepared, is_for, is_in_force
+from suture.process.change.present import Present
 from suture.process.change.replacement import refuse_third
 from suture.process.change.result import Result, joined
+from suture.process.change.together import switched_together
 from suture.process.change.transition import Aim, plan
 from suture.process.error import Busy, NotCarried, WrongTarget
 from suture.process.memory import memory
+from suture.process.memory.companion import companions
 from suture.process.memory.image import Image, images
 from suture.process.memory.maps import read_maps
 from suture.process.memory.placed import (
@@ -46,7 +49,8 @@ def revert(
     population: Sharers | None = None,
 ) -> Result:
     """Give the old functions their own code back, or that of the patch `to`, which the process carries from an earlier
-    time. The patch's memory stays: a pointer into it may be anywhere.
+    time. The patch's memory stays: a pointer into it may be anywhere. Patches that were applied together with it are
+    reverted in the same stop (`Result.companions`).
 
     Needs no patch file. Raises Refused when the patch is not there or another has taken its place, Busy as `apply`
     does.
@@ -65,6 +69,17 @@ def revert(
                 reason=Reason.NOT_CARRIED,
             )
         settle(tracee, maps, timeout, on_step)
+        joint = _companions(tracee, patch_id, placed, present)
+        if len(joint) > 1:
+            if to:
+                raise _refuse_half(pid, patch_id, joint)
+            rows = [
+                Present(_prepared(tracee, image, one, "", [p for p in placed if is_for(p.record, image)], remains))
+                for one in joint
+                for image in present
+                if any(is_for(p.record, image) for p in placed if p.record.id == one)
+            ]
+            return switched_together(tracee, rows, max(0.0, started + timeout - time.monotonic()), on_step, started)
         results: list[tuple[Image, Result]] = []
         problems: list[tuple[Image, SutureError]] = []
         for image in (i for i in present if any(is_for(p.record, i) for p in mine)):
@@ -96,10 +111,18 @@ def _revert_from(
     on_step: OnStep,
     started: float,
 ) -> Result:
+    prepared = _prepared(tracee, image, patch_id, to, here, remains)
+    return switched(tracee, prepared, timeout, on_step, started, False)
+
+
+def _prepared(
+    tracee: Tracee, image: Image, patch_id: str, to: str, here: Sequence[Placed], remains: Sequence[Remains]
+) -> Prepared:
+    """What leads back to the original code of one image, or to the patch `to`."""
     known = routes(here, reader(tracee.via))
     mine = [p for p in here if p.record.id == patch_id]
     # memory of the same patch may be there twice; the one that functions lead to counts
-    chosen = next((p for p in mine if any(r and r.target in _news(p.record) for r in known.values())), mine[0])
+    chosen = next((p for p in mine if is_in_force(p.record, known)), mine[0])
     record = chosen.record
     if not to:
         _refuse_replaced(tracee.pid, record, known, here)
@@ -111,8 +134,27 @@ def _revert_from(
     bodies = _untouched(tracee, chosen.record, known) if to else ()
     transitions = plan(aim, known, {p.record.id: p.record for p in here} | {record.id: record})
     nothing = Linked(b"", b"", chosen.record)
-    prepared = Prepared(image, nothing, chosen, tuple(remains), aim, tuple(here), known, bodies, tuple(transitions))
-    return switched(tracee, prepared, timeout, on_step, started, False)
+    return Prepared(image, nothing, chosen, tuple(remains), aim, tuple(here), known, bodies, tuple(transitions))
+
+
+def _companions(tracee: Tracee, patch_id: str, placed: Sequence[Placed], present: Sequence[Image]) -> tuple[str, ...]:
+    """The patch and those in force that were applied together with it."""
+    read = reader(tracee.via)
+    in_force = []
+    for image in present:
+        here = [p for p in placed if is_for(p.record, image)]
+        known = routes(here, read)
+        in_force += [p.record for p in here if is_in_force(p.record, known)]
+    return (patch_id, *companions(patch_id, in_force))
+
+
+def _refuse_half(pid: int, patch_id: str, joint: Sequence[str]) -> Refused:
+    others = ", ".join(joint[1:])
+    return Refused(
+        f"pid {pid}: {patch_id} was applied together with {others}; going back with one alone leaves half of a fix",
+        f"revert them, then apply the earlier patches: suture revert {patch_id} {pid}",
+        reason=Reason.APPLIED_TOGETHER,
+    )
 
 
 def _carried(pid: int, identity: str, here: Sequence[Placed]) -> Placed:
@@ -145,10 +187,6 @@ def _untouched(
             )
         rows.append((f.old, body))
     return tuple(rows)
-
-
-def _news(record: Record) -> frozenset[Address]:
-    return frozenset(f.new for f in record.functions)
 
 
 def _refuse_replaced(pid: int, record: Record, known: Table[Address, Route | None], here: Sequence[Placed]) -> None:

@@ -255,12 +255,7 @@ def _one_stop(
             for steps, in_the_way in zip(work.steps, hits, strict=True):
                 if not in_the_way:
                     for step in steps:
-                        if os.pwrite(mem, step.data, step.address) != len(step.data):
-                            raise WrongTarget(
-                                f"pid {tracee.pid}: {step.what}: cannot be written",
-                                "see its maps",
-                                reason=Reason.MEMORY_UNWRITABLE,
-                            )
+                        _write(tracee, mem, step)
                         on_step(step.what)
             threads = len(seizure.tids)
     finally:
@@ -273,6 +268,17 @@ def _one_stop(
     inside = {h.tid for row in hits for h in row}
     exits = doubtful.exits if doubtful and inside <= doubtful.exits.keys() else {}
     return hits, foreign, threads, seizure.paused_ns / 1000, exits
+
+
+def _write(tracee: Tracee, mem: int, step: Step) -> None:
+    if step.also:
+        with suppress(OSError):  # then one after the other: all threads stand still
+            syscall.process_vm_writev(tracee.via, ((step.address, step.data), *step.also))
+    for address, data in ((step.address, step.data), *step.also):
+        if os.pwrite(mem, data, address) != len(data):
+            raise WrongTarget(
+                f"pid {tracee.pid}: {step.what}: cannot be written", "see its maps", reason=Reason.MEMORY_UNWRITABLE
+            )
 
 
 def _read_stacks(

@@ -23,11 +23,24 @@ from suture.report.reason import Reason
 
 @dataclass(frozen=True)
 class Step:
-    """One write into the process."""
+    """One write into the process. `also` are writes that are done in the same call, as there is no step between them
+    and this one."""
 
     address: Address
     data: bytes
     what: str
+    also: tuple[tuple[Address, bytes], ...] = ()
+
+
+@dataclass(frozen=True)
+class Phases:
+    """The steps of a transition. While `flip` is not done the process behaves as before, from then on as after."""
+
+    settle: tuple[Step, ...]
+    prepare: tuple[Step, ...] = ()
+    divert: tuple[Step, ...] = ()
+    flip: Step | None = None
+    finish: tuple[Step, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -75,11 +88,16 @@ class Transition:
     def steps(self, read: Read) -> list[Step]:
         """All writes in order, the ones that would change nothing left out. `read` tells the present bytes of stubs and
         switch."""
+        p = self.phases(read)
+        return [*p.settle, *p.prepare, *p.divert, *((p.flip,) if p.flip else ()), *p.finish]
+
+    def phases(self, read: Read) -> Phases:
+        """The same, in parts."""
         first, second = (b"\0", b"\1") if self.rising else (b"\1", b"\0")
-        settle = [Step(c.entry, c.final(c.before), f"settle {c.name}") for c in self.changes if not c.is_final]
-        moving = [c for c in self.changes if c.before != c.after]
+        settle = tuple(Step(c.entry, c.final(c.before), f"settle {c.name}") for c in self.changes if not c.is_final)
+        moving = self.moving
         if not moving:
-            return settle
+            return Phases(settle)
         prepare = []
         for c in moving:
             before, after = c.reached(c.before), c.reached(c.after)
@@ -91,9 +109,15 @@ class Transition:
         if read(self.switch, 1) != first:
             prepare.append(Step(self.switch, first, "reset the switch"))
         prepare += [Step(s, second, "note that it was used") for s in self.others if read(s, 1) == UNUSED]
-        divert = [Step(c.entry, jump(c.entry, c.stub), f"divert {c.name} to its stub") for c in moving]
-        finish = [Step(c.entry, c.final(c.after), f"finish {c.name}") for c in moving]
-        return [*settle, *prepare, *divert, Step(self.switch, second, f"switch {', '.join(self.groups)}"), *finish]
+        divert = tuple(Step(c.entry, jump(c.entry, c.stub), f"divert {c.name} to its stub") for c in moving)
+        finish = tuple(Step(c.entry, c.final(c.after), f"finish {c.name}") for c in moving)
+        flip = Step(self.switch, second, f"switch {', '.join(self.groups)}")
+        return Phases(settle, tuple(prepare), divert, flip, finish)
+
+    @property
+    def moving(self) -> tuple[Change, ...]:
+        """The changes that callers see."""
+        return tuple(c for c in self.changes if c.before != c.after)
 
     def expected(self) -> list[tuple[Address, bytes]]:
         """(address, bytes) that must be there when the process stands still."""

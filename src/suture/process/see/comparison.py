@@ -27,8 +27,8 @@ from suture.process.memory.placed import Placed
 def doubt(pid: int, patch: PatchFile, placed: Placed) -> str:
     """Why the memory is not what the file writes, in words; "" when it is."""
     try:
-        layout = lay_out(patch)
         record = placed.record
+        layout = lay_out(patch, record.companions)
         if (record.text_size, record.data_size) != (layout.text_size, layout.data_size):
             return "its memory has another size"
         rows = {in_file(f.old, record.bias): f for f in record.functions}

@@ -212,7 +212,9 @@ def _carried(process: Found, placed: Placed, status: PatchStatus, file: PatchFil
             reason = doubt(process.via, file, placed)
     staying = _old_frames(process, placed, status) if status.relaxed else ""
     is_whole = status.state is State.APPLIED
-    return Carried(status.id, status.name, status.state.value, is_whole, reason, staying, status.cves)
+    return Carried(
+        status.id, status.name, status.state.value, is_whole, reason, staying, status.cves, status.companions
+    )
 
 
 def _old_frames(process: Found, placed: Placed, status: PatchStatus) -> str:

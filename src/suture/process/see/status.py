@@ -12,6 +12,7 @@ from suture.number import Address, Bias, BuildId
 from suture.patch.record import PlacedFunction, Record
 from suture.process.allowance import limited
 from suture.process.error import AlreadyTraced, NoPermission
+from suture.process.memory.companion import companions
 from suture.process.memory.image import Image, images
 from suture.process.memory.maps import Mapping as Mapped
 from suture.process.memory.maps import Maps, read_maps
@@ -57,6 +58,7 @@ class PatchStatus:
     why: Cause | None = None
     relaxed: str = ""
     old_frames: OldFrames | None = None  # of a relaxed patch that is in force
+    companions: tuple[str, ...] = ()  # patches in force that were applied together with it
 
 
 @dataclass(frozen=True)
@@ -109,6 +111,8 @@ def states_of(
 ) -> list[PatchStatus]:
     """What is true of each: first those of `placed`, in their order."""
     found = [_status(pid, p, placed, present) for p in placed]
+    in_force = [p.record for p, s in zip(placed, found, strict=True) if _acts(s)]
+    found = [replace(s, companions=companions(s.id, in_force)) if _acts(s) else s for s in found]
     carried = {(s.id, s.bias) for s in found if s.state is State.APPLIED}
     for n, s in enumerate(found):
         bare = [i for i in present if i.build_id == s.build_id and (s.id, i.bias) not in carried]
@@ -126,6 +130,10 @@ def states_of(
             )
         )  # fmt: skip
     return found
+
+
+def _acts(patch: PatchStatus) -> bool:
+    return any(g.effective is State.APPLIED for g in patch.groups)
 
 
 def _status(pid: int, p: Placed, placed: Sequence[Placed], present: Sequence[Image]) -> PatchStatus:
