@@ -98,15 +98,7 @@ def building_room(archive: Archive, progress: Progress) -> Room:
 
 def room_with(archive: Archive, packages: tuple[str, ...], progress: Progress) -> Room:
     """The release's clean room with these packages more; made once."""
-    base = room.base(archive, progress)
-    status = (base.layers[-1] / "var/lib/dpkg/status").read_bytes()
-    key = hashlib.sha256(status + " ".join(packages).encode()).hexdigest()[:16]
-
-    def make(folder: Path) -> None:
-        progress(f"installing {', '.join(packages)}")
-        base.install(["install", *packages], archive, folder)
-
-    return base.with_layer(cache.item(cache.root() / "layer" / f"deb-{key}", make))
+    return room.with_packages(room.base(archive, progress), packages, archive, progress)
 
 
 def interpreter(code: SourceVersion, archive: Archive, progress: Progress, again: bool = False) -> Path:

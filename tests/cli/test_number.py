@@ -15,7 +15,7 @@ from suture.cli import number
     [
         (number.seconds, "0", 0.0), (number.seconds, "0.5", 0.5), (number.seconds, "1e7", 10_000_000.0),
         (number.pid, "1", 1), (number.pid, "2147483647", 2**31 - 1), (number.pid, "007", 7),
-        (number.jobs, "10000", 10_000), (number.count, "1000000", 1_000_000),
+        (number.jobs, "10000", 10_000), (number.days, "3650", 3650), (number.count, "1000000", 1_000_000),
     ],
 )  # fmt: skip
 def test_numbers_up_to_their_bounds(read: Callable[[str], float], word: str, value: float) -> None:
@@ -30,6 +30,7 @@ def test_numbers_up_to_their_bounds(read: Callable[[str], float], word: str, val
         pytest.param(number.pid, "9" * 5000, id="more digits than int() takes"),
         (number.jobs, "10001"),
         (number.count, "1000001"),
+        (number.days, "3651"),
     ],
 )
 def test_what_is_none_or_beyond_is_an_error_that_names_the_bounds(read: Callable[[str], float], word: str) -> None:

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from suture.els.patching import difference
+from suture.report.document import ElsBuildReport
+from suture.report.els import BuiltFix, ElsGrade, PackageTests, TestsOutcome
 from suture.source.archive import SourceVersion
 
 
@@ -36,3 +38,16 @@ def package(
         (tree / path).parent.mkdir(parents=True, exist_ok=True)
         (tree / path).write_text(text)
     return SourceVersion("x", version, "bookworm", root / version / "x.dsc", tree)
+
+
+def report(shelf: Path, grade: ElsGrade = ElsGrade.SAFE, package: str = "x") -> ElsBuildReport:
+    """What came of building a package that lies in a shelf; its folder is made."""
+    made = "1.0-1+deb11u1+suture1"
+    folder = shelf / package / made
+    folder.mkdir(parents=True)
+    doubts = ("f changes, which the fixes do not name",) if grade is ElsGrade.REVIEW else ()
+    fix = BuiltFix(("CVE-2026-1111",), "suture-CVE-2026-1111.patch", "x 1.1", ("a.c by patch",), ElsGrade.SAFE, ())
+    tests = PackageTests(TestsOutcome.PASSED, {"PASS": 2}, {"PASS": 2}, "PASS 2")
+    versions = ("1.0-1+deb11u1", "bookworm", "1.1-1+deb12u1", made)
+    head = ("2026-11-28T05:00:00Z", 0, package, "bullseye", *versions)
+    return ElsBuildReport(*head, grade, doubts, (fix,), (), tests, (), (), True, (), str(folder), (), {"build": 1.0})

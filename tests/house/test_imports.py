@@ -44,7 +44,7 @@ MAY_IMPORT = {
     "machine": {"command", "source", "make_kernel"},
     "process": {"elf", "match", "patch", "report"},
     "kernel": {"command", "elf", "match", "patch", "process", "report"},
-    "els": {"command", "source", "tripwire"},
+    "els": {"command", "compile", "elf", "progress", "report", "source", "tripwire"},
     "feed": {"patch", "progress", "report"},
     "host": {"elf", "patch", "process", "kernel", "report"},
     "agent": {"feed", "host", "kernel", "patch", "process", "report"},

@@ -38,6 +38,8 @@ INSTEAD = {
     "report/els.py": FACTS,
     "report/restart.py": FACTS,
     "cli/els/backport.py": COMMAND + "tests/cli/test_els.py",
+    "cli/els/build.py": COMMAND + "tests/cli/test_els.py",
+    "cli/els/publish.py": COMMAND + "tests/cli/test_els_publish.py",
     "cli/els/option.py": COMMAND + "tests/cli/test_els.py",
     "cli/els/plan.py": COMMAND + "tests/cli/test_els.py",
     "cli/feed/add.py": COMMAND + "tests/cli/test_feed.py",

@@ -7,6 +7,7 @@ import argparse
 _MOST_SECONDS = 10_000_000
 _MOST_PID = 2**31 - 1  # pid_t
 _MOST_JOBS = 10_000
+_MOST_DAYS = 3650
 _MOST_COUNT = 1_000_000
 
 
@@ -22,6 +23,10 @@ def seconds(word: str) -> float:
 
 def jobs(word: str) -> int:
     return _whole(word, _MOST_JOBS, "number of processes at a time")
+
+
+def days(word: str) -> int:
+    return _whole(word, _MOST_DAYS, "number of days")
 
 
 def count(word: str) -> int:

@@ -238,6 +238,19 @@ def base(archive: Archive, progress: Progress = silent) -> Room:
     return Room((cache.item(place, make),))
 
 
+def with_packages(below: Room, packages: Sequence[str], archive: Archive, progress: Progress = silent) -> Room:
+    """A room with these packages more; made once."""
+    facts = (below.layers[-1] / "var/lib/dpkg/status").read_bytes() + " ".join(packages).encode()
+    facts += "".join(layer.name for layer in below.layers[:-1]).encode()
+    key = hashlib.sha256(facts).hexdigest()[:16]
+
+    def make(folder: Path) -> None:
+        progress(f"installing {', '.join(packages)}")
+        below.install(["install", *packages], archive, folder)
+
+    return below.with_layer(cache.item(cache.root() / "layer" / f"deb-{key}", make))
+
+
 def _not_arriving(output: str) -> list[str]:
     """Versions, without epoch, of packages that apt found in the indexes and not in the archive."""
     return [unquote(v) for v in dict.fromkeys(_GONE.findall(output))]
@@ -249,16 +262,19 @@ def for_source(
     profiles: Sequence[str],
     versions: Sequence[tuple[str, str]] = (),
     progress: Progress = silent,
+    *,
+    whole: bool = False,
 ) -> Room:
     """The room of a source package: its release's base and its declared build dependencies, nothing more.
 
-    Build-Depends and Build-Depends-Arch under the build profiles given, the newest of each but for `versions`; no
-    recommended packages. Made once.
+    Build-Depends and Build-Depends-Arch under the build profiles given, and with `whole` Build-Depends-Indep too; the
+    newest of each but for `versions`; no recommended packages. Made once.
     """
     room = base(archive, progress)
     status = (room.layers[-1] / "var/lib/dpkg/status").read_bytes()
     wanted = "".join(f"Package: {name}\nPin: version {version}\nPin-Priority: 1001\n\n" for name, version in versions)
     facts = status + source.dsc.read_bytes() + " ".join(profiles).encode() + wanted.encode()
+    facts += b"whole" * whole
     key = hashlib.sha256(facts).hexdigest()[:16]
     place = cache.root() / "layer" / f"{source.name}-{key}"
 
@@ -280,7 +296,8 @@ def for_source(
         chosen = [f"--build-profiles={','.join(profiles)}"] if profiles else []
         rows = "".join(_PIN.format(version=v) for v in pins)
         preferences = f"{INSIDE}/preferences"
-        options = [f"--option=Dir::Etc::preferences={preferences}", "--allow-downgrades", "--arch-only", *chosen]
+        options = [f"--option=Dir::Etc::preferences={preferences}", "--allow-downgrades", *chosen]
+        options += [] if whole else ["--arch-only"]
         words = [*options, "build-dep", f"{INSIDE}/source.dsc"]
         before = f"printf %s {shlex.quote(wanted + rows)} >{preferences}"
         room.install(words, archive, folder, [(source.dsc, f"{INSIDE}/source.dsc")], before)

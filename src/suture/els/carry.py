@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -38,8 +38,9 @@ class Carrier:
         self._old = Old(self._read, self._named, _knowing(old.tree))
         self._newer_tree = newer.tree
 
-    def carry(self, need: Need) -> Backport:
-        """A fix in the older release. What it changes counts for those after it only if it is whole."""
+    def carry(self, need: Need, keep: Callable[[Backport], bool] = lambda found: True) -> Backport:
+        """A fix in the older release. What it changes counts for those after it only if it is whole, and `keep` says
+        so."""
         before, result = dict(self._texts), Backport((), (), ())
         for fix in need.patches:
             paths = dict.fromkeys(f.path for f in fix.files)
@@ -47,7 +48,7 @@ class Carrier:
             one = backport(changes, self._old, partial(self._newer_has, changes=changes))
             self._texts |= {c.path: c.after for c in one.carried}
             result = _joined(result, one)
-        if not result.is_whole:
+        if not result.is_whole or not keep(result):
             self._texts = before
         return result
 

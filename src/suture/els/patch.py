@@ -14,9 +14,10 @@ def text(need: Need, found: Backport, newer: SourceVersion) -> str:
     ways = ", ".join(f"{c.path} by {c.way.value}" for c in found.carried)
     rows = [
         f"Description: {' '.join(need.cves) or names}",
-        f" CarriedFile from {newer.name} {newer.version} ({names}): {ways}.",
+        f" Carried from {newer.name} {newer.version} ({names}): {ways}.",
         *([f" Left out, because it is no code: {', '.join(found.left_out)}."] if found.left_out else []),
         f"Origin: backport, {newer.name} {newer.version}, {names}",
+        "Forwarded: not-needed",
     ]
     files = "".join(difference(c.path, c.before or "", c.after or "", creates=c.before is None) for c in found.carried)
     return "\n".join(rows) + "\n---\n" + files

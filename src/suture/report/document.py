@@ -22,7 +22,16 @@ from suture.report.deadline import (
     RuleFigures,
     RuleSummary,
 )
-from suture.report.els import BackportedFix, NeededFix
+from suture.report.els import (
+    BackportedFix,
+    BuiltDifference,
+    BuiltFile,
+    BuiltFix,
+    ElsGrade,
+    NeededFix,
+    PackageTests,
+    PublishedPackage,
+)
 from suture.report.feed import FeedRole, FetchedPatch, Offer
 from suture.report.fleet import FleetAccount, FleetHole, FleetHost, FleetPatch, FleetRollout
 from suture.report.hole import HoleState, HostHole
@@ -280,6 +289,52 @@ class BackportReport(Document):
     version: str
     from_version: str
     fixes: tuple[BackportedFix, ...]
+
+
+@dataclass(frozen=True)
+class ElsBuildReport(Document):
+    """A new version of a source package of a release past its end: `version` with the `fixes` of `from_version`, built
+    as `made`. `grade` is the worst of its fixes and of `doubts`, which are those of the build. `left_out` are fixes
+    that are not in it and why. `differences` are those to the same package built without the fixes, `archive` those to
+    what the archive ships. `reproducible`: a second build made the same bytes; none where there was no second build,
+    and `varying` are files that differ. `folder` holds `files`."""
+
+    kind: ClassVar[str] = "els-build"
+
+    package: str
+    release: str
+    version: str
+    from_release: str
+    from_version: str
+    made: str
+    grade: ElsGrade
+    doubts: tuple[str, ...]
+    fixes: tuple[BuiltFix, ...]
+    left_out: tuple[BackportedFix, ...]
+    tests: PackageTests
+    differences: tuple[BuiltDifference, ...]
+    archive: tuple[BuiltDifference, ...]
+    reproducible: bool | None
+    varying: tuple[str, ...]
+    folder: str
+    files: tuple[BuiltFile, ...]
+    seconds: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class ElsPublishReport(Document):
+    """An apt repository in `folder` was signed by the key with this `fingerprint`, and may be believed until `expires`
+    (RFC 3339). `sources` is what a host's apt reads, `keyring` the file with the public key."""
+
+    kind: ClassVar[str] = "els-publish"
+
+    folder: str
+    suite: str
+    fingerprint: str
+    keyring: str
+    expires: str
+    packages: tuple[PublishedPackage, ...]
+    sources: str
 
 
 @dataclass(frozen=True)
@@ -562,6 +617,8 @@ DOCUMENTS: tuple[type[Document], ...] = (
     RecordReport,
     ElsPlanReport,
     BackportReport,
+    ElsBuildReport,
+    ElsPublishReport,
     WatchReport,
     FeedReport,
     FetchReport,

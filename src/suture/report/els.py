@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import Enum
 
 
 @dataclass(frozen=True)
@@ -45,3 +47,88 @@ class BackportedFix:
     files: tuple[BackportedFile, ...]
     findings: tuple[BackportFinding, ...]
     left_out: tuple[str, ...]
+
+
+class ElsGrade(Enum):
+    """Whether a backport may be published without a person's word."""
+
+    SAFE = "safe"
+    REVIEW = "review"
+
+
+class TestsOutcome(Enum):
+    """What a package's own tests, run as it is built, say of the fixes."""
+
+    __test__ = False
+
+    PASSED = "passed"
+    AS_BEFORE = "as before"
+    WORSE = "worse"
+    NONE = "none"
+
+
+@dataclass(frozen=True)
+class PackageTests:
+    """The package's own tests. `before` and `after` are what they counted without and with the fixes (by the words that
+    they count in, empty where they count nothing); `detail` is a sentence."""
+
+    outcome: TestsOutcome
+    before: Mapping[str, int]
+    after: Mapping[str, int]
+    detail: str
+
+
+@dataclass(frozen=True)
+class BuiltDifference:
+    """Something that differs between the packages with the fixes and those without, in the `file` of a binary
+    `package`. `kind`: function, file, needed, soname, symbol, or data. `expected` is whether the fixes mean to change
+    it."""
+
+    package: str
+    file: str
+    kind: str
+    what: str
+    expected: bool
+
+
+@dataclass(frozen=True)
+class BuiltFile:
+    """A file of the built package: its name in the folder, its size in bytes and its SHA-256 in hex."""
+
+    name: str
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class BuiltFix:
+    """A fix in a built package. `patch` is its name in the series, `doubts` why a person has to look."""
+
+    cves: tuple[str, ...]
+    patch: str
+    origin: str
+    ways: tuple[str, ...]
+    grade: ElsGrade
+    doubts: tuple[str, ...]
+
+
+class PublishState(Enum):
+    """What became of a built package. `waiting`: it needs a person's word."""
+
+    PUBLISHED = "published"
+    THERE = "there already"
+    WAITING = "waiting"
+
+
+@dataclass(frozen=True)
+class PublishedPackage:
+    """A built version of a package, and what became of it. `files` are those that were added, `why` what it waits
+    for."""
+
+    package: str
+    version: str
+    cves: tuple[str, ...]
+    grade: ElsGrade
+    state: PublishState
+    files: tuple[str, ...]
+    why: tuple[str, ...]

@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 from types import ModuleType
 
-from suture.cli.els import backport, plan
+from suture.cli.els import backport, build, plan, publish
 
 HELP = """\
 Carry fixes of a newer release back to a release past its end of life.
 
 `plan` lists the CVEs that the newer release has fixed in a package and the older one has not. `backport` makes the fix
-in the older release's source, or says what a person has to decide.
+in the older release's source, or says what a person has to decide. `build` makes a new version of the package with the
+fixes, tests it and compares it; `publish` puts it into a signed apt repository.
 
 `suture els ACTION --help` explains one action."""
 EXAMPLES = (
@@ -19,8 +20,16 @@ EXAMPLES = (
     "suture els plan libpng1.6",
     "# make the fixes, as patches for its series",
     "suture els backport libpng1.6 --all --output patches",
+    "# build the package, and publish what nobody has to look at",
+    "suture els build freetype --output built",
+    "suture els publish --output built --repository repository --key els@example.org",
 )
-ACTIONS: dict[str, ModuleType] = {"plan": plan, "backport": backport}
+ACTIONS: dict[str, ModuleType] = {
+    "plan": plan,
+    "backport": backport,
+    "build": build,
+    "publish": publish,
+}
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

@@ -75,7 +75,7 @@ def run(args: argparse.Namespace) -> int:
             step(f"carrying {need.name}")
             found = carrier.carry(need)
             path = _write(args.output, need, found, newer) if args.output and found.is_whole else None
-            rows.append(_row(need, found, path))
+            rows.append(fix_row(need, found, path))
     code = ExitCode.OK if all(r.state == "whole" for r in rows) else ExitCode.PARTIAL
     if args.json:
         print_document(BackportReport(now(), code, args.package, old.version, newer.version, tuple(rows)))
@@ -84,7 +84,8 @@ def run(args: argparse.Namespace) -> int:
     return code
 
 
-def _row(need: Need, found: Backport, path: Path | None) -> BackportedFix:
+def fix_row(need: Need, found: Backport, path: Path | None) -> BackportedFix:
+    """What came of carrying a fix, for a report."""
     from suture.els.finding import Objection
 
     kinds = {f.kind for f in found.findings}

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from suture.cli.number import days
 from suture.progress import Progress
 
 if TYPE_CHECKING:
@@ -25,6 +27,17 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--from-version", metavar="VERSION", help=f"the newer release's version {newest}")
 
 
+def add_shelf(parser: argparse.ArgumentParser) -> None:
+    """The folder of built packages."""
+    parser.add_argument(
+        "--output",
+        type=Path,
+        default=Path("built"),
+        metavar="DIR",
+        help="where built packages are kept, DIR/PACKAGE/VERSION (default: built)",
+    )
+
+
 def sources(args: argparse.Namespace, progress: Progress) -> tuple[SourceVersion, SourceVersion]:
     """The older release's source package and the newer one's. Raises `NotFound`, and `BadName`."""
     return (
@@ -40,3 +53,25 @@ def _source(name: str, release: str, version: str | None, progress: Progress) ->
     archive = Archive(release, progress)
     get = partial(archive.source, name)
     return get(version) if version else newest_that_arrives(name, archive, get)
+
+
+def add_repository(parser: argparse.ArgumentParser) -> None:
+    """The apt repository, and what it is signed with."""
+    parser.add_argument(
+        "--repository",
+        type=Path,
+        default=Path("repository"),
+        metavar="DIR",
+        help="the folder of the apt repository, which a web server hands out (default: repository)",
+    )
+    parser.add_argument("--key", required=True, metavar="KEY", help="gpg's name or fingerprint of the key that signs")
+    parser.add_argument("--gnupg-home", type=Path, metavar="DIR", help="the folder that gpg keeps the key in")
+    parser.add_argument(
+        "--days", type=days, default=14, metavar="N", help="how long hosts may believe what is signed (default: 14)"
+    )
+    parser.add_argument(
+        "--url",
+        default="https://example.org/suture",
+        metavar="URL",
+        help="where hosts find the repository, for what is printed (default: an example)",
+    )

@@ -1,0 +1,40 @@
+"""What a published package closes, as an OSV document (https://ossf.github.io/osv-schema/), for scanners that read
+them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from suture.report.document import ElsBuildReport
+from suture.source.mirror import RELEASES
+
+_SCHEMA = "1.7.0"
+
+
+def identifier(report: ElsBuildReport) -> str:
+    """The same for a version of a package everywhere."""
+    return f"SUTURE-ELS-{report.package}-{report.made}".replace(":", "_")
+
+
+def osv(report: ElsBuildReport, published: str) -> Mapping[str, Any]:
+    """The document; `published` is a time (RFC 3339)."""
+    cves = sorted({c for f in report.fixes for c in f.cves})
+    fixes = "\n".join(f"- {' '.join(f.cves) or f.patch}: from {f.origin}" for f in report.fixes)
+    ecosystem = f"Debian:{RELEASES[report.release]}"
+    events = [{"introduced": "0"}, {"fixed": report.made}]
+    return {
+        "schema_version": _SCHEMA,
+        "id": identifier(report),
+        "published": published,
+        "modified": published,
+        "upstream": cves,
+        "summary": f"{report.package}: fixes of {report.from_release} backported to {report.release}",
+        "details": f"{fixes}\nTests of the package: {report.tests.outcome.value}. Grade: {report.grade.value}.",
+        "affected": [
+            {
+                "package": {"ecosystem": ecosystem, "name": report.package},
+                "ranges": [{"type": "ECOSYSTEM", "events": events}],
+            }
+        ],
+    }

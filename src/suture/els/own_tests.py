@@ -1,0 +1,58 @@
+"""What a package's own tests said, read from the log of its build."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping
+
+from suture.els.package_build import PackageBuild
+from suture.report.els import PackageTests, TestsOutcome
+
+_RUN = re.compile(r"^\s*(?:dh_auto_test\b|make\b.*\b(?:check|test|tests)\b|.*\bctest\b|.*\bmeson test\b)", re.M)
+# Automake ("# PASS:  5"), CTest ("tests passed, 1 tests failed out of 9"), Meson ("Ok:   12"), curl
+# ("TESTDONE: 900 tests out of 950 reported OK").
+_COUNTS = (
+    re.compile(r"^# (?P<word>TOTAL|PASS|FAIL|ERROR|XPASS):\s+(?P<count>\d+)", re.M),
+    re.compile(r"^(?P<word>Ok|Fail|Expected Fail|Timeout):\s+(?P<count>\d+)\s*$", re.M),
+    re.compile(r"(?P<count>\d+) tests (?P<word>failed) out of", re.M),
+    re.compile(r"tests failed out of (?P<count>\d+)(?P<word>)", re.M),
+    re.compile(r"^TESTDONE: (?P<count>\d+) tests out of \d+ (?P<word>reported OK)", re.M),
+)
+
+
+def counted(log: str) -> Mapping[str, int]:
+    """What the tests counted, by the words that they count in; all suites of a build together."""
+    found: Counter[str] = Counter()
+    for pattern in _COUNTS:
+        for match in pattern.finditer(log):
+            found[match["word"].strip() or "total"] += int(match["count"])
+    return dict(found)
+
+
+def has_run(log: str) -> bool:
+    """Whether the build came to a step that tests."""
+    return _RUN.search(log) is not None or bool(counted(log))
+
+
+def judged(before: PackageBuild, after: PackageBuild) -> PackageTests:
+    """The tests of a build with the fixes beside those of one without. Where neither build ended well, what they
+    counted decides."""
+    old, new = counted(before.log), counted(after.log)
+    if not has_run(after.log):
+        return PackageTests(TestsOutcome.NONE, old, new, "no step of the build tests anything")
+    if after.succeeded and new == old:
+        return PackageTests(TestsOutcome.PASSED, old, new, _said(new) or "they count nothing; the build ended well")
+    if after.succeeded and all(new.get(k, 0) <= old.get(k, 0) for k in new if _is_bad(k)):
+        return PackageTests(TestsOutcome.PASSED, old, new, f"{_said(new)}; without the fixes: {_said(old)}")
+    if not before.succeeded and old and new == old:
+        return PackageTests(TestsOutcome.AS_BEFORE, old, new, _said(new))
+    return PackageTests(TestsOutcome.WORSE, old, new, f"{_said(new) or 'the build ends'}; without: {_said(old) or '-'}")
+
+
+def _is_bad(word: str) -> bool:
+    return word.lower() in {"fail", "failed", "error", "timeout", "xpass"}
+
+
+def _said(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{word} {count}" for word, count in counts.items())

@@ -1,0 +1,64 @@
+"""Built packages on disk: one folder for each version, DIR/PACKAGE/VERSION, with its files and what came of it. The
+facts come last, so that a folder with them is whole. A person's word for one lies beside them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from suture import whole_file
+from suture.error import BadOption, NotFound
+from suture.report.document import ElsBuildReport
+from suture.report.encoding import NoDocument, decode, encode
+from suture.report.moment import now
+from suture.source import cache
+
+FACTS, WORD = "build.json", "accepted.json"
+
+
+@dataclass(frozen=True)
+class BuiltShelf:
+    """The folder of all built packages."""
+
+    folder: Path
+
+    def place(self, package: str, version: str) -> Path:
+        """Where a version lies, or would lie."""
+        return self.folder / package / cache.safe(version)
+
+    def keep(self, report: ElsBuildReport) -> None:
+        """Write what came of a build into its folder."""
+        data = json.dumps(encode(report), indent=1).encode() + b"\n"
+        whole_file.replace(Path(report.folder) / FACTS, data)
+
+    def builds(self, package: str = "") -> Iterator[ElsBuildReport]:
+        """The builds that are whole, by package. One that cannot be read is passed over, as one half made is."""
+        for path in sorted(self.folder.glob(f"{package or '*'}/*/{FACTS}")):
+            found = _read(path)
+            if found is not None:
+                yield found
+
+    def accept(self, word: str, who: str) -> Path:
+        """Write down that a person takes PACKAGE=VERSION as it is. Raises `NotFound` and `BadOption`."""
+        package, sign, version = word.partition("=")
+        if not sign or not version or "/" in package:
+            raise BadOption(f"{word!r} is no PACKAGE=VERSION", "suture els status lists them")
+        place = self.place(package, version)
+        if not (place / FACTS).is_file():
+            raise NotFound(f"{self.folder} has no {package} {version}", "suture els status lists what was built")
+        whole_file.replace(place / WORD, json.dumps({"who": who, "time": now()}).encode() + b"\n")
+        return place
+
+    def is_accepted(self, report: ElsBuildReport) -> bool:
+        """Whether a person has taken it."""
+        return (self.place(report.package, report.made) / WORD).is_file()
+
+
+def _read(path: Path) -> ElsBuildReport | None:
+    try:
+        found = decode(json.loads(path.read_text()))
+    except (OSError, ValueError, NoDocument):
+        return None
+    return found if isinstance(found, ElsBuildReport) else None

@@ -1,0 +1,139 @@
+"""A repository, read as apt reads it; and by the apt of a clean chroot over HTTP on the loopback interface."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+from debian.deb822 import Deb822, Release
+
+from suture.command import CommandFailed
+from suture.compile import room
+from suture.compile.room import Rights
+from suture.els.apt_repository import KEYRING, AptRepository, OtherBytes
+from suture.els.signature import SigningKey
+from suture.source.archive import Archive
+from tests.els.repository_made import deb, key
+
+NOW = datetime(2026, 11, 28, 5, 0, tzinfo=UTC)
+SUITE = "bullseye-suture"
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> SigningKey:
+    return key(tmp_path / "home")
+
+
+def repository(folder: Path) -> AptRepository:
+    folder.mkdir()
+    return AptRepository(folder, SUITE)
+
+
+def release(folder: Path) -> Release:
+    return Release((folder / "dists" / SUITE / "Release").read_text())
+
+
+def test_indexes_name_each_file_and_lie_under_their_hashes_those_before_too(tmp_path: Path, own: SigningKey) -> None:
+    place = repository(tmp_path / "repository")
+    place.add("hello", [deb(tmp_path, "hello", "1", {"usr/share/hello": "one"})])
+    place.publish(own, NOW, 14)
+    first = {row["sha256"]: row["name"] for row in release(place.folder)["SHA256"]}
+    place.add("hello", [deb(tmp_path, "hello", "2", {"usr/share/hello": "two"})])
+    place.publish(own, NOW, 14)
+    second = {row["sha256"]: row["name"] for row in release(place.folder)["SHA256"]}
+    suite = place.folder / "dists" / SUITE
+    for digest, name in (first | second).items():
+        held = suite / Path(name).parent / "by-hash/SHA256" / digest
+        assert hashlib.sha256(held.read_bytes()).hexdigest() == digest
+    assert first.keys() != second.keys()
+    rows = list(Deb822.iter_paragraphs((suite / "main/binary-amd64/Packages").read_text()))
+    assert [r["Version"] for r in rows] == ["2", "1"] or [r["Version"] for r in rows] == ["1", "2"]
+    for row in rows:
+        assert hashlib.sha256((place.folder / row["Filename"]).read_bytes()).hexdigest() == row["SHA256"]
+    assert release(place.folder)["Valid-Until"] == "Sat, 12 Dec 2026 05:00:00 UTC"
+
+
+def test_a_published_file_never_gets_other_bytes(tmp_path: Path, own: SigningKey) -> None:
+    place = repository(tmp_path / "repository")
+    made = deb(tmp_path, "hello", "1", {"usr/share/hello": "one"})
+    assert place.add("hello", [made]) == (made.name,)
+    assert place.add("hello", [made]) == ()
+    made.write_bytes(b"other")
+    with pytest.raises(OtherBytes):
+        place.add("hello", [made])
+
+
+@contextmanager
+def served(folder: Path) -> Iterator[str]:
+    """The address of a web server on the loopback interface that hands out a folder."""
+    handler = partial(SimpleHTTPRequestHandler, directory=str(folder))
+    handler.log_message = lambda *_: None  # type: ignore[attr-defined]
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+def in_chroot(place: AptRepository, address: str, script: str) -> str:
+    """Run a script in a bare chroot of Debian 11 whose apt knows the repository alone."""
+    sources = place.folder.parent / "suture-els.sources"
+    sources.write_text(place.sources(address))
+    binds = [
+        (sources, "/etc/apt/sources.list.d/suture-els.sources"),
+        (place.folder / KEYRING, f"/etc/apt/keyrings/{KEYRING}"),
+    ]
+    # the room has the settings of the host that made it, which may leave dates aside
+    check = "--option=Acquire::Check-Valid-Until=true --option=Acquire::Check-Date=true"
+    whole = f"export no_proxy=127.0.0.1\napt-get --quiet --error-on=any {check} update\n{script}"
+    return room.base(Archive("bullseye")).enter(whole, binds=binds, rights=Rights.INSTALL)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root makes chroots")
+def test_apt_of_a_bare_bullseye_installs_from_it_and_refuses_what_is_expired_foreign_or_changed(
+    tmp_path: Path, own: SigningKey
+) -> None:
+    place = repository(tmp_path / "repository")
+    made = deb(tmp_path, "suture-hello", "1+suture1", {"usr/share/suture-hello": "it is here"})
+    place.add("suture-hello", [made])
+    place.publish(own, datetime.now(UTC), 14)
+    install = "apt-get --quiet --yes install suture-hello\ncat /usr/share/suture-hello"
+    with served(place.folder) as address:
+        assert in_chroot(place, address, install).endswith("it is here")
+        kept = (place.folder / "dists" / SUITE / "InRelease").read_text()
+
+        place.publish(own, datetime.now(UTC) - timedelta(days=20), 14)
+        assert "is expired" in refused(place, address)
+
+        place.publish(key(tmp_path / "foreign"), datetime.now(UTC), 14)
+        (place.folder / KEYRING).write_text(own.public())
+        assert "NO_PUBKEY" in refused(place, address)
+
+        place.publish(own, datetime.now(UTC), 14)
+        (place.folder / "dists" / SUITE / "InRelease").write_text(kept.replace("Codename: bullseye", "Codename: x"))
+        assert "BADSIG" in refused(place, address)
+
+        place.publish(own, datetime.now(UTC), 14)
+        pool = next(place.folder.glob("pool/**/*.deb"))
+        pool.write_bytes(pool.read_bytes()[:-1] + b"x")
+        with pytest.raises(CommandFailed, match=r"(?i)hash sum mismatch|unexpected size"):
+            in_chroot(place, address, install)
+
+
+def refused(place: AptRepository, address: str) -> str:
+    with pytest.raises(CommandFailed) as raised:
+        in_chroot(place, address, "")
+    return raised.value.output
+
+
+def test_the_sources_that_are_printed_are_deb822() -> None:
+    found = Deb822(AptRepository(Path("/r"), SUITE).sources("https://example.org/r"))
+    assert (found["Suites"], found["Signed-By"]) == (SUITE, f"/etc/apt/keyrings/{KEYRING}")

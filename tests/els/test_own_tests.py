@@ -1,0 +1,56 @@
+"""Tests of packages, read from logs as automake, CTest, Meson and curl write them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from suture.els.own_tests import counted, has_run, judged
+from suture.els.package_build import PackageBuild
+from suture.report.els import TestsOutcome
+
+AUTOMAKE = "   dh_auto_test\n# TOTAL: {total}\n# PASS:  {passed}\n# FAIL:  {failed}\n"
+
+
+def built(log: str, succeeded: bool = True) -> PackageBuild:
+    return PackageBuild(Path("/nowhere"), succeeded, log)
+
+
+def suite(passed: int, failed: int, succeeded: bool = True) -> PackageBuild:
+    return built(AUTOMAKE.format(total=passed + failed, passed=passed, failed=failed), succeeded)
+
+
+@pytest.mark.parametrize(
+    ("log", "counts"),
+    [
+        (AUTOMAKE.format(total=3, passed=2, failed=1) * 2, {"TOTAL": 6, "PASS": 4, "FAIL": 2}),
+        ("99% tests passed, 1 tests failed out of 150\n", {"failed": 1, "total": 150}),
+        ("Ok:                 12  \nFail:               1   \n", {"Ok": 12, "Fail": 1}),
+        ("TESTDONE: 1283 tests out of 1290 reported OK: 99%\n", {"reported OK": 1283}),
+        ("checking whether make sets $(MAKE)... yes\n", {}),
+    ],
+)
+def test_what_tests_count_is_read(log: str, counts: dict[str, int]) -> None:
+    assert counted(log) == counts
+
+
+def test_a_configure_script_that_checks_is_no_test() -> None:
+    assert not has_run("checking whether make sets $(MAKE)... yes\n   dh_auto_build\n\tmake -j2\n")
+    assert has_run("   dh_auto_test\n\tmake -j2 check\n")
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "outcome"),
+    [
+        (suite(9, 0), suite(9, 0), TestsOutcome.PASSED),
+        (suite(9, 1), suite(10, 0), TestsOutcome.PASSED),
+        (suite(9, 0), suite(8, 1), TestsOutcome.WORSE),
+        (suite(9, 0), suite(9, 0, succeeded=False), TestsOutcome.WORSE),
+        (suite(8, 1, succeeded=False), suite(8, 1, succeeded=False), TestsOutcome.AS_BEFORE),
+        (suite(8, 1, succeeded=False), suite(7, 2, succeeded=False), TestsOutcome.WORSE),
+        (built("dh_auto_build\n"), built("dh_auto_build\n"), TestsOutcome.NONE),
+    ],
+)
+def test_tests_are_compared_and_not_demanded(before: PackageBuild, after: PackageBuild, outcome: TestsOutcome) -> None:
+    assert judged(before, after).outcome is outcome

@@ -1,0 +1,27 @@
+"""Which fixes go into a package by themselves. Building whole packages of the archive is tests/cli/test_els.py's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from suture.els.need import fixed
+from suture.els.package import PackageWish, meant, sort
+from tests.els.made_up import package
+
+OLD = "int f(int n)\n{\n  return n;\n}\n\nint g(int n)\n{\n  return n + 1;\n}\n"
+GUARDED = OLD.replace("  return n;", "  if (n < 0)\n    return 0;\n  return n;")
+BOTH = GUARDED.replace("return n + 1;", "return n + 2;")
+
+
+def test_a_fix_that_needs_a_look_stays_out_until_it_is_asked_for(tmp_path: Path) -> None:
+    patches = [("CVE-2026-1111.patch", "x", {"a.c": GUARDED}), ("CVE-2026-2222.patch", "x", {"a.c": BOTH})]
+    # the old release calls a parameter otherwise, so that only the tokens of the second fix fit
+    other = OLD.replace("int g(int n)\n{\n  return n + 1;", "int g(int n)\n{\n  return  n + 1; /* plus */")
+    old = package(tmp_path, "1.0-1", {"a.c": other})
+    newer = package(tmp_path, "1.1-1", {"a.c": OLD}, patches)
+    first = sort(fixed(newer), PackageWish(old, newer))
+    assert [f.need.cves for f in first.inside] == [("CVE-2026-1111",)]
+    assert [n.cves for n, _ in first.left_out] == [("CVE-2026-2222",)]
+    both = sort(fixed(newer), PackageWish(old, newer, with_review=True))
+    assert [f.need.cves for f in both.inside] == [("CVE-2026-1111",), ("CVE-2026-2222",)]
+    assert meant(both.inside) == {"f", "g"}
