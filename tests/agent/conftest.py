@@ -114,8 +114,8 @@ class AgentHost:
     def status(self, code: int = 0) -> Any:
         return run("agent", "status", *self.places(), code=code)
 
-    def ask(self, work: Work, **fields: str) -> AgentAnswer:
-        return request.ask(self.socket, AgentRequest(work, **fields), 60)
+    def ask(self, work: Work, name: str = "", sha256: str = "", patch: str = "") -> AgentAnswer:
+        return request.ask(self.socket, AgentRequest(work, name, sha256, patch), 60)
 
 
 def eventually_in(seconds: float, check: Any) -> float:

@@ -30,9 +30,9 @@ from suture.process.stop.borrow import OnStep
 from suture.report.agent import AgentVerdict
 from suture.report.document import AgentReport
 from suture.report.reason import Reason
-from tests.agent.conftest import NEW_ANSWER, OLD_ANSWER, AgentHost
+from tests.agent.conftest import NEW_ANSWER, OLD_ANSWER, AgentHost, own
 from tests.killed import killed_after
-from tests.process.conftest import Running, make_patch, start
+from tests.process.conftest import Running, gcc, make_patch, start
 
 __all__ = ["start"]
 
@@ -246,6 +246,7 @@ def test_who_is_excluded_is_left_alone(host: AgentHost, both: Both) -> None:
 
 def spoil(service: Running, library: Path) -> None:
     """Another code in the place of the old one, as nobody has made it."""
+    service.ask("a")  # it has loaded the library by then
     symbol = next(s for s in ElfFile.read(library).symbols if s.name == "answer")
     lines = Path(f"/proc/{service.pid}/maps").read_text().splitlines()
     base = next(int(line.split("-")[0], 16) for line in lines if line.endswith(library.name))
@@ -365,3 +366,82 @@ def test_what_was_kept_and_is_damaged_is_made_again(host: AgentHost, both: Both)
     both.begin()
     report = both.look()
     assert [r.offer.patch for r in report.in_force] == [patch] and service.ask("a") == NEW_ANSWER
+
+
+TWICE = """
+#include <stdio.h>
+int answer(int x); int second(int x);
+int main(void) { char l[64]; setvbuf(stdout, 0, _IOLBF, 0);
+  while (fgets(l, 64, stdin)) printf("%d %d\\n", answer(l[0]), second(l[0])); }
+"""
+OLD_PAIR, NEW_PAIR = f"{OLD_ANSWER} {ord('a') * 7 + 1}", f"{NEW_ANSWER} 5"
+
+
+def with_a_second_library(host: AgentHost) -> Path:
+    """Its patch, which is a part of the same fix; the service loads both."""
+    folder, first = host.folder, host.program.with_name("libanswer.so")
+    source = own("int second(int x) { return x * 7 + 1; }", folder)
+    library = gcc(folder / "libsecond.so", source, "-shared", "-fPIC")
+    host.program = gcc(folder / "twice", TWICE, str(first), str(library), f"-Wl,-rpath,{folder}")
+    made = make_patch(folder / "second", library, "int second(int x) { return 5; }", {"second": ["second"]})
+    return Path(made.object.name)
+
+
+def publish_both(host: AgentHost, second: Path) -> tuple[str, str]:
+    first, one = host.patch, host.publish()
+    host.patch = second
+    other = host.publish()
+    host.patch = first
+    return one, other
+
+
+def test_the_parts_of_one_fix_go_in_and_out_in_one_stop(host: AgentHost, both: Both) -> None:
+    second = with_a_second_library(host)
+    service = host.service()
+    assert service.ask("a") == OLD_PAIR
+    both.deaf = True
+    ids = publish_both(host, second)
+    both.look()
+    assert service.ask("a") == OLD_PAIR
+    both.deaf = False
+    both.look()
+    assert service.ask("a") == NEW_PAIR
+    (asked,) = [r for r, a in both.asked if r.work is Work.APPLY and a.in_force]
+    assert {n.partition(".")[0] for n in (asked.name, *asked.companions)} == set(ids)
+    from suture.process.see.status import status
+
+    assert {p.id: p.companions for p in status(service.pid).patches} == {ids[0]: ids[1:], ids[1]: ids[:1]}
+    later = host.service()
+    both.look()
+    assert later.ask("a") == NEW_PAIR
+    host.withdraw(ids[1])
+    (row,) = both.look().in_force
+    assert service.ask("a") == later.ask("a") == OLD_PAIR
+    assert (row.offer.patch, row.held) == (ids[0], True) and row.why and row.why.reason is Reason.APPLIED_TOGETHER
+    assert host.service().ask("a") == OLD_PAIR
+
+
+def test_where_one_part_cannot_go_in_none_does(host: AgentHost, both: Both) -> None:
+    host.say('on_failure = "go-on"')
+    second = with_a_second_library(host)
+    good, bad = host.service(), host.service()
+    spoil(bad, host.program.with_name("libanswer.so"))
+    publish_both(host, second)
+    both.look()
+    assert good.ask("a") == NEW_PAIR
+    assert "memfd:suture" not in Path(f"/proc/{bad.pid}/maps").read_text()
+
+
+def test_what_is_no_part_of_the_fix_is_not_taken_with_it(
+    host: AgentHost, both: Both, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    second = with_a_second_library(host)
+    service = host.service()
+    both.deaf = True
+    one, other = publish_both(host, second)
+    both.look()
+    monkeypatch.setattr("suture.agent.beside.is_beside", lambda one, other: False)
+    asked = AgentRequest(Work.APPLY, f"{one}.suture.o", digest(host.patch.read_bytes()), "", (f"{other}.suture.o",))
+    found = both.service.answer(asked)
+    assert found.verdict is AgentVerdict.REFUSE and found.why and "no parts of its fix" in found.why.text
+    assert service.ask("a") == OLD_PAIR and register.read(host.kept).in_force == ()

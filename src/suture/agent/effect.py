@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
+from suture.agent.beside import beside
 from suture.agent.decision import Decision
 from suture.agent.guard import StartGuard
 from suture.agent.health import Health
@@ -124,19 +125,24 @@ class InEffect:
                 self.register.disallow(patch)
                 row = replace(row, held=True)
                 self.register.put(row)
+                self.hold_beside(row)
                 self.hold_starts(own)
                 self.journal.tell("held", what, patch)
                 if own.health.on_crash is OnFailure.REVERT:
                     self.take_out(row, own, keep=True)
 
     def put_in(self, row: PatchInForce, own: Policy, *, anew: bool = False) -> Decision:
-        """Into all processes that it is for, or into the kernel; first of all into those that start."""
+        """Into all processes that it is for, or into the kernel; first of all into those that start. The other parts of
+        its fix that are here go in with it, in one stop of each process."""
         self.register.put(row)
+        offers = [row.offer, *(r.offer for r in self._beside(row))]
+        for other in self._beside(row):
+            self.register.put(replace(other, held=False, why=None) if other.held else other)
         found, _ = self.hold_starts(own)
-        target = recipient.of_file(self.register.file(row.offer), owned=True)
-        options = ApplyOptions(timeout=own.timeout, replace=bool(row.offer.replaces))
+        target = recipient.of_files([self.register.file(o) for o in offers], owned=True, where_loaded=True)
+        options = ApplyOptions(timeout=own.timeout, replace=any(o.replaces for o in offers))
         try:
-            report = self._applied(target, row, own, options, None if anew else found)
+            report = self._applied(target, offers, own, options, None if anew else found)
         except SutureError as problem:
             report = None
             failed: tuple[Cause, ...] = (problem.cause,)
@@ -145,23 +151,45 @@ class InEffect:
             failed = tuple(f.cause for f in failures)
             if report is not None:
                 self._tell_applied(row.offer, report)
-                self.health.patched([p.pid for p in report.processes if p.changed], [row.offer.patch])
+                for offer in offers:
+                    mine = [p.pid for p in report.processes if p.changed and p.patch == offer.patch]
+                    self.health.patched(mine, [offer.patch])
                 self.known.forget({p.pid for p in (*report.processes, *report.failed)})
                 until = time.monotonic() + _RETRY_SECONDS
-                self._refused |= {(f.pid, f.start_time, row.offer.patch): until for f in failures}
-        done = len(report.processes) if report else 0
+                self._refused |= {(f.pid, f.start_time, o.patch): until for f in failures for o in offers}
+        done = _count(report, row.offer)
+        for other in self._beside(row):
+            self.register.put(replace(other, processes=other.processes + _count(report, other.offer, changed=True)))
         row = replace(row, processes=row.processes + done, failed=len(failed), why=failed[0] if failed else row.why)
         if failed and own.on_failure is not OnFailure.GO_ON:
             row = replace(row, held=True)
             self.journal.tell("held", failed[0].text, row.offer.patch)
         self.register.put(row)
         if row.held:
+            self.hold_beside(row)
             if own.on_failure is OnFailure.REVERT:
                 return self.take_out(row, own, keep=True)
             self.hold_starts(own)
         if not failed:
-            self._drop_replaced(row.offer)
+            for offer in offers:
+                self._drop_replaced(offer)
         return Decision(AgentVerdict.APPLY, failed[0] if failed else None)
+
+    def _beside(self, row: PatchInForce) -> list[PatchInForce]:
+        """The other parts of its fix that are here, but those held for a reason of their own, and those replaced."""
+        all_of_them = self.register.content.in_force
+        replaced = {i for r in (row, *all_of_them) for i in r.offer.replaces}
+        here = [r for r in all_of_them if r.offer.patch not in replaced and (not r.held or _only_beside(r))]
+        rows = {r.offer.patch: r for r in here}
+        return [rows[o.patch] for o in beside(row.offer, [r.offer for r in here])]
+
+    def hold_beside(self, row: PatchInForce) -> None:
+        """Where one part of a fix goes no further, the others do not either."""
+        for other in self._beside(row):
+            if not other.held:
+                text = f"it is a part of the same fix as {row.offer.patch}, which goes no further"
+                why = Cause(Reason.APPLIED_TOGETHER, text, f"it goes on when that one does: {row.offer.patch}")
+                self.register.put(replace(other, held=True, why=why))
 
     def _counts(self, failure: FailedProcess) -> bool:
         """Whether a failure is one: what passes by itself is none, nor that the process is just being held at its
@@ -186,26 +214,30 @@ class InEffect:
     def _applied(
         self,
         target: recipient.Recipient,
-        row: PatchInForce,
+        offers: Sequence[Offer],
         own: Policy,
         options: ApplyOptions,
         found: Sequence[Found] | None,
     ) -> ApplyReport | None:
         """Into all of `found` that should have it, all there are without that. None where no process is to have it."""
-        if row.offer.kind is PatchKind.KERNEL:
+        if offers[0].kind is PatchKind.KERNEL:
             return target.apply([], options)
         if found is None and not own.chooses_processes:
             return target.apply([], options)  # static programs with a copy of the old code too
         if found is None:
             found, _ = self.known.look()
-        pids = [p.pid for p in self._without(found, row.offer, own)]
+        pids = sorted({p.pid for offer in offers for p in self._without(found, offer, own)})
         return target.apply(pids, replace(options, aside=True)) if pids else None
 
     def _tell_applied(self, offer: Offer, report: ApplyReport) -> None:
         new = [p for p in report.processes if p.changed]
         if new or report.failed or report.kernel:
             pauses = max((max(p.pauses_us, default=0.0) for p in new), default=0.0)
-            where = "the kernel" if report.kernel else f"{len(new)} processes, longest pause {pauses:.0f} us"
+            where = (
+                "the kernel"
+                if report.kernel
+                else f"{len({p.pid for p in new})} processes, longest pause {pauses:.0f} us"
+            )
             self.journal.tell("applied", f"to {where}; {len(report.failed)} failed", offer.patch)
         for one in report.failed:
             self.journal.tell("failed", f"pid {one.pid} {one.command}: {one.error} ({one.remedy})", offer.patch)
@@ -227,6 +259,7 @@ class InEffect:
         it."""
         why = row.why or Cause(Reason.WITHDRAWN, "it is being taken out", "nothing is to be done")
         self.register.put(replace(row, held=True, why=why))
+        self.hold_beside(row)
         self.hold_starts(own)
         target = recipient.of_file(self.register.file(row.offer), owned=True)
         report: RevertReport = target.revert([], "", ApplyOptions(timeout=own.timeout))
@@ -243,3 +276,13 @@ class InEffect:
         else:
             self.register.drop(row.offer)
         return Decision(AgentVerdict.APPLY)
+
+
+def _count(report: ApplyReport | None, offer: Offer, *, changed: bool = False) -> int:
+    """The processes that have it now; only those that it was put into, with `changed`. The kernel has none."""
+    rows = report.processes if report else ()
+    return len([p for p in rows if p.patch == offer.patch and (p.changed or not changed)])
+
+
+def _only_beside(row: PatchInForce) -> bool:
+    return row.why is not None and row.why.reason is Reason.APPLIED_TOGETHER

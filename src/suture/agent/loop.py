@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING
 
 from suture import whole_file
 from suture.agent import evidence, kept, policy
+from suture.agent.beside import beside
 from suture.agent.decision import Decision, decide
 from suture.agent.evidence import Evidence
 from suture.agent.journal import Journal
 from suture.agent.policy import Mode, Policy
-from suture.agent.request import AgentAnswer, AgentRequest, Work
+from suture.agent.request import MOST_COMPANIONS, AgentAnswer, AgentRequest, Work
 from suture.agent.spool import EVIDENCE
 from suture.error import SutureError
 from suture.patch.statement import Statement, current, file_name
@@ -225,10 +226,13 @@ class Loop:
                     if is_crash and offer.patch in self.allowed() and self._request_apply(offer, waiting):
                         taken.append(offer.patch)
                 elif row is None and offer.patch not in replaced:
+                    if offer.patch in taken:
+                        continue  # with another part of its fix
                     decision = self._decided(offer, own, now)
                     if decision.verdict is AgentVerdict.APPLY:
-                        if self._request_apply(offer, waiting):
-                            taken.append(offer.patch)
+                        others = self._beside(offer, own, rows)
+                        if self._request_apply(offer, waiting, others):
+                            taken += [offer.patch, *(o.patch for o in others)]
                     elif decision.why is not None:
                         waiting.append(WaitingPatch(offer, decision.verdict, decision.why))
                         self.journal.tell_change(_word(decision.verdict), decision.why.text, offer.patch)
@@ -245,11 +249,24 @@ class Loop:
         remedy = "suture fleet rollout start" if self.fleet else "suture agent enrol"
         return Decision(AgentVerdict.WAIT, Cause(Reason.POLICY_FLEET, what, remedy))
 
+    def _beside(self, offer: Offer, own: Policy, rows: Mapping[str, PatchInForce]) -> list[Offer]:
+        """The other parts of its fix that are to go in now, as it is."""
+        now = self.clock()
+        due = [o for said in self._said for o in current(said, own.channel, now) if o.state is OfferState.OFFERED]
+        replaced = {r for o in due for r in o.replaces}
+        new = [o for o in due if o.patch not in rows and o.patch not in replaced]
+        found = beside(offer, [o for o in new if self._decided(o, own, now).verdict is AgentVerdict.APPLY])
+        return found[:MOST_COMPANIONS]
+
     def _is_taken_back(self, offer: Offer, own: Policy) -> bool:
         return own.mode is Mode.FLEET and self.fleet is not None and offer.patch in self.fleet.taken_back
 
-    def _request_apply(self, offer: Offer, waiting: list[WaitingPatch] | None = None) -> bool:
-        return self._request(AgentRequest(Work.APPLY, file_name(offer), offer.sha256), offer, waiting)
+    def _request_apply(
+        self, offer: Offer, waiting: list[WaitingPatch] | None = None, others: Sequence[Offer] = ()
+    ) -> bool:
+        names = tuple(file_name(o) for o in others)
+        request = AgentRequest(Work.APPLY, file_name(offer), offer.sha256, companions=names)
+        return self._request(request, offer, waiting)
 
     def _request(self, request: AgentRequest, offer: Offer, waiting: list[WaitingPatch] | None) -> bool:
         """Ask the privileged part, and say what came of it."""

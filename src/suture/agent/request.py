@@ -24,6 +24,7 @@ _NAME = re.compile(r"[0-9a-f]{16}\.(suture\.o|ko)")
 _ID = re.compile(r"[0-9a-f]{16}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _PIECE = 1 << 16
+MOST_COMPANIONS = 16
 
 
 class Work(Enum):
@@ -49,12 +50,14 @@ class NoService(NotFound):
 
 @dataclass(frozen=True)
 class AgentRequest:
-    """`name` is a file of the spool and `sha256` its digest (APPLY), `patch` an id (REVERT)."""
+    """`name` is a file of the spool and `sha256` its digest (APPLY), `patch` an id (REVERT). `companions` are names of
+    files of the spool with other parts of the same fix, to be taken with it (APPLY)."""
 
     work: Work
     name: str = ""
     sha256: str = ""
     patch: str = ""
+    companions: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -83,6 +86,9 @@ def decode_request(line: bytes) -> AgentRequest:
         raise RefusedRequest("apply takes the name of a patch file and its SHA-256, and nothing else does")
     if (found.work is Work.REVERT) != bool(_ID.fullmatch(found.patch)):
         raise RefusedRequest("revert takes the id of a patch, and nothing else does")
+    others = found.companions
+    if len(others) > MOST_COMPANIONS or not all(_NAME.fullmatch(c) for c in others) or (others and not apply):
+        raise RefusedRequest("companions are names of a few patch files, and apply alone takes them")
     if (not apply and (found.name or found.sha256)) or (found.work is not Work.REVERT and found.patch):
         raise RefusedRequest("it holds more than its kind does")
     return found

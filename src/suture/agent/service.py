@@ -15,6 +15,7 @@ from pathlib import Path
 
 from suture import whole_file
 from suture.agent import evidence, fleet_order, policy, spool
+from suture.agent.beside import beside
 from suture.agent.decision import Decision, decide, local_now
 from suture.agent.effect import InEffect
 from suture.agent.evidence import Doubtful, TrustedState
@@ -80,10 +81,8 @@ class Service:
             own = self._policy()
             if request.work is Work.SCAN:
                 return self._scan(own)
-            if request.work is Work.APPLY:
-                decision = self._apply(request.name, request.sha256, own)
-            else:
-                decision = self._revert(request.patch, own)
+            applies = request.work is Work.APPLY
+            decision = self._apply(request, own) if applies else self._revert(request.patch, own)
         except SutureError as problem:
             decision = Decision(AgentVerdict.REFUSE, problem.cause)
         except OSError as problem:  # a full disk, above all: what is in force stays, the other part asks again
@@ -98,11 +97,11 @@ class Service:
             )
         return AgentAnswer(decision.verdict, decision.why, self.register.content.in_force)
 
-    def _apply(self, name: str, sha256: str, own: Policy) -> Decision:
-        identity = name.partition(".")[0]
+    def _apply(self, request: AgentRequest, own: Policy) -> Decision:
+        identity = request.name.partition(".")[0]
         row = self.register.row(identity)
-        if row is None or row.offer.sha256 != sha256:
-            return self._take(name, sha256, own)
+        if row is None or row.offer.sha256 != request.sha256:
+            return self._take_all(request, own)
         if row.held:
             assert row.why is not None
             if row.why.reason is Reason.AGENT_CRASHED and identity in self.register.allowed:
@@ -117,25 +116,41 @@ class Service:
             return Decision(AgentVerdict.REFUSE, why)
         return self._effect.put_in(row, own)
 
-    def _take(self, name: str, sha256: str, own: Policy) -> Decision:
-        """A patch that is new here: believed, decided, kept, applied."""
+    def _take_all(self, request: AgentRequest, own: Policy) -> Decision:
+        """A patch that is new here, with the parts of its fix that are new too: all are kept and applied, or none."""
+        taken: list[tuple[Offer, bytes]] = []
+        for name in (request.name, *request.companions):
+            row = self.register.row(name.partition(".")[0])
+            if name != request.name and row is not None:
+                continue
+            offer, data = self._believed_file(name, request.sha256 if name == request.name else "", own)
+            decision = decide(offer, own, self.clock(), self.register.allowed)
+            if decision.verdict is not AgentVerdict.APPLY:
+                return decision
+            taken.append((offer, data))
+        if len(beside(taken[0][0], [o for o, _ in taken[1:]])) != len(taken) - 1:
+            raise Doubtful(f"{request.name}: what is to be taken with it are no parts of its fix")
+        for offer, data in taken:
+            whole_file.replace_durably(self.register.file(offer), data)
+        for offer, _ in taken:
+            self.register.put(PatchInForce(offer, moment_text(), 0, 0, False, None))
+            what = f"{offer.source} {offer.version}, {offer.binary}: {', '.join(offer.cves)}"
+            self.journal.tell("taken", what, offer.patch)
+        first = self.register.row(taken[0][0].patch)
+        assert first is not None
+        return self._effect.put_in(first, own, anew=True)
+
+    def _believed_file(self, name: str, sha256: str, own: Policy) -> tuple[Offer, bytes]:
+        """A file of the spool, and what the feed says of it. Raises `BadSpool`, `Doubtful` and as `_fits` does."""
         data = spool.take(self.spool, name, _MOST_PATCH)
-        if hashlib.sha256(data).hexdigest() != sha256:
+        digest = hashlib.sha256(data).hexdigest()
+        if sha256 and digest != sha256:
             raise spool.BadSpool(name, "is not what was asked for")
-        offer = _offered(self._believed(name, own), sha256)
+        offer = _offered(self._believed(name, own), digest)
         if offer is None or file_name(offer) != name:
             raise Doubtful(f"the feed does not offer {name} with this digest")
-        decision = decide(offer, own, self.clock(), self.register.allowed)
-        if decision.verdict is not AgentVerdict.APPLY:
-            return decision
         _fits(data, offer, own)
-        whole_file.replace_durably(self.register.file(offer), data)
-        row = PatchInForce(offer, moment_text(), 0, 0, False, None)
-        self.register.put(row)
-        self.journal.tell(
-            "taken", f"{offer.source} {offer.version}, {offer.binary}: {', '.join(offer.cves)}", offer.patch
-        )
-        return self._effect.put_in(row, own, anew=True)
+        return offer, data
 
     def _believed(self, name: str, own: Policy) -> Statement:
         """What the feed says, and from now on nothing older. Raises `Doubtful`, `BadPolicy`."""
@@ -181,6 +196,7 @@ class Service:
         if offer.state is OfferState.HOLD:
             why = Cause(Reason.WITHDRAWN, f"the feed holds it back: {offer.reason}", "nothing is to be done")
             self.register.put(replace(row, held=True, why=why))
+            self._effect.hold_beside(row)
             self._effect.hold_starts(own)
             return Decision(AgentVerdict.APPLY)
         return self._effect.take_out(replace(row, offer=offer), own, keep=False)

@@ -15,6 +15,7 @@ from suture.kernel.manifest import KernelPatch
 from suture.kernel.manifest import parse_patch as parse_kernel_patch
 from suture.patch.admission import read_bytes
 from suture.patch.file import MANIFEST_SECTION, PatchFile, parse_patch
+from suture.patch.parts import parts_of_fixes
 from suture.report.document import ApplyReport, PlanReport, RevertReport, ShowReport
 from suture.report.patch import PatchKind
 from suture.report.reason import Reason
@@ -106,9 +107,10 @@ def of_file(path: Path, *, owned: bool = False) -> Recipient:
     return RunningKernel.of(path, patch) if isinstance(patch, KernelPatch) else Processes.of(path, patch)
 
 
-def of_files(paths: Sequence[Path], *, owned: bool = False) -> Recipient:
+def of_files(paths: Sequence[Path], *, owned: bool = False, where_loaded: bool = False) -> Recipient:
     """The target of patch files that are applied together; a folder stands for those in it, which must have parts of
-    one fix. Raises as `read` does, `BadOption`, `Refused`."""
+    one fix. With `where_loaded`, and for a folder, a process gets those whose binary it has loaded. Raises as `read`
+    does, `BadOption`, `Refused`."""
     from suture.host.processes import Processes
 
     files = [file for path in paths for file in (_patches_in(path) if path.is_dir() else [path])]
@@ -127,7 +129,7 @@ def of_files(paths: Sequence[Path], *, owned: bool = False) -> Recipient:
     folders = [path for path in paths if path.is_dir()]
     if folders:
         refuse_apart(str(folders[0]), [p.file for p in found.values() if p.file is not None])
-    return replace(first, companions=tuple(others), where_loaded=bool(folders))
+    return replace(first, companions=tuple(others), where_loaded=where_loaded or bool(folders))
 
 
 def _patches_in(folder: Path) -> list[Path]:
@@ -140,13 +142,8 @@ def _patches_in(folder: Path) -> list[Path]:
 
 
 def refuse_apart(where: str, patches: Sequence[PatchFile]) -> None:
-    """Raises `Refused` unless the patches belong together: a fix that one has a part of leads to another, until all
-    are reached."""
-    left = {p.id: {f.sha256 for f in p.manifest.fixes} for p in patches}
-    reached = left.pop(patches[0].id)
-    while near := [i for i, fixes in left.items() if fixes & reached]:
-        reached |= left.pop(near[0])
-    if left:
+    """Raises `Refused` unless all patches belong together."""
+    if len(parts_of_fixes(patches)) > 1:
         names = ", ".join(sorted({f.name for p in patches for f in p.manifest.fixes})[:_NAMED])
         raise Refused(
             f"{where}: holds patches of fixes that have nothing to do with one another ({names})",

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,14 +58,15 @@ def built(gcc: Callable[..., Path], make_patch: Callable[..., PatchFile], tmp_pa
 
 
 @contextmanager
-def guarded(built: Built) -> Iterator[list[Start]]:
+def guarded(built: Built, more: Mapping[Path, PatchFile] | None = None) -> Iterator[list[Start]]:
     """In a thread of its own, which is the tracer; what came of each opening."""
     told: list[Start] = []
     over, ready = threading.Event(), threading.Event()
 
     def hold() -> None:
         with Openings() as openings:
-            guard = Guard(openings, {openings.add(str(built.library)): [built.patch]})
+            files = {built.library: built.patch, **(more or {})}
+            guard = Guard(openings, {openings.add(str(file)): [patch] for file, patch in files.items()})
             ready.set()
             guard.run(told.append, lambda: not over.is_set())
 
@@ -216,3 +217,25 @@ def test_a_guard_that_is_killed_at_any_moment_leaves_programs_that_start(built: 
         assert program.communicate(timeout=20)[0].strip() in ("1 1", "2 2")
         assert program.returncode == 0
     assert said(built.program) == "1 1", "nobody is asked any more"
+
+
+def test_two_files_of_one_fix_are_both_patched_before_the_first_instruction(
+    built: Built, gcc: Callable[..., Path], make_patch: Callable[..., PatchFile], tmp_path: Path
+) -> None:
+    other = gcc(
+        tmp_path / "libother.so",
+        "__attribute__((noinline)) int other(int x) { return x * 100000 + 5; }",
+        "-shared",
+        "-fPIC",
+    )
+    source = PROGRAM.replace("int answer(void);", "int answer(void); int other(int);").replace(
+        '"%d\\n", answer()', '"%d %d\\n", answer(), other(0)'
+    )
+    flags = (f"-L{tmp_path}", "-lanswer", "-lother", f"-Wl,-rpath,{tmp_path}")
+    program = gcc(tmp_path / "both", source, *flags)
+    second = make_patch(tmp_path / "other", other, "int other(int x) { return 6; }", {"other": ["other"]})
+    assert said(program) == "1 1 5"
+    with guarded(built, {other: second}) as starts:
+        for _ in range(5):
+            assert said(program) == "2 2 6"
+    assert {s.end for s in starts} == {StartEnd.PATCHED} and len(starts) == 10

@@ -23,6 +23,7 @@ from dataclasses import dataclass, field
 
 from suture.error import SutureError
 from suture.patch.file import PatchFile
+from suture.patch.parts import parts_of_fixes
 from suture.process import syscall
 from suture.process.change.apply import apply
 from suture.process.error import NoProcess
@@ -45,7 +46,8 @@ _LOOK_SECONDS = 0.00005
 
 @dataclass(frozen=True)
 class Start:
-    """One opening of a guarded file. `held_us`: how long, from being seized to being let go."""
+    """One opening of a guarded file; a process that loads several has one for each. `held_us`: how long, from being
+    seized to being let go."""
 
     pid: int
     command: str
@@ -58,12 +60,13 @@ class Start:
 
 @dataclass
 class _Held:
-    """A thread that is followed. `event` is its breakpoint, -1 before it has one."""
+    """A thread that is followed, and the guarded files that it has opened meanwhile. `event` is its breakpoint, -1
+    before it has one."""
 
     tid: int
     pid: int
     command: str
-    file: FileId
+    files: list[FileId]
     begin: float
     follower: Follower
     stops: int = 0
@@ -119,7 +122,7 @@ class Guard:
                         if end is not None:
                             told(end)
                     for held in list(self._held.values()):
-                        if (end := self._look(held)) is not None:
+                        for end in self._look(held):
                             told(end)
                         watchdog.beat()
             finally:
@@ -138,30 +141,35 @@ class Guard:
                 if opening.file not in self._patches or not self._wants(pid := process_of(tid)):
                     return None
                 return Start(pid, command_name(tid), opening.file, StartEnd.EXECUTED, 0, 0.0)
-            elif opening.file in self._patches and tid not in self._held:
+            elif opening.file in self._patches and tid in self._held:
+                held = self._held[tid]
+                held.files += [opening.file] if opening.file not in held.files else []
+            elif opening.file in self._patches:
                 pid = process_of(tid)
                 if pid != os.getpid() and self._wants(pid):
                     syscall.seize(tid, syscall.PTRACE_O_TRACESYSGOOD)
                     syscall.interrupt(tid)
-                    self._held[tid] = _Held(tid, pid, command_name(pid), opening.file, time.monotonic(), Follower(tid))
+                    self._held[tid] = _Held(
+                        tid, pid, command_name(pid), [opening.file], time.monotonic(), Follower(tid)
+                    )
         except (OSError, SutureError):
             pass  # somebody else traces it, or it is gone: as without a guard
         finally:
             self._openings.allow(opening)
         return None
 
-    def _look(self, held: _Held) -> Start | None:
+    def _look(self, held: _Held) -> list[Start]:
         """Take notice of what a thread reports; what came of it, when it is done with."""
         try:
             _, status = syscall.waitpid(held.tid, block=False)
             if not status:
                 if time.monotonic() - held.begin > _REACH_SECONDS:
                     return self._end(held, StartEnd.FAILED, "did not come to its loader's mark in time")
-                return None
+                return []
             held.stops += 1
             if not os.WIFSTOPPED(status):
                 self._forget(held)
-                return None
+                return []
             if held.is_loading:
                 return self._at_stop(held, status)
             way = held.follower.on_stop(status)
@@ -174,9 +182,9 @@ class Guard:
             self._forget(held)
         except (OSError, SutureError) as problem:
             return self._end(held, StartEnd.FAILED, str(problem))
-        return None
+        return []
 
-    def _at_stop(self, held: _Held, status: int) -> Start | None:
+    def _at_stop(self, held: _Held, status: int) -> list[Start]:
         """Of a thread that has mapped the file, and runs to its loader's mark."""
         tid, stop = held.tid, os.WSTOPSIG(status)
         if status >> 16 == syscall.PTRACE_EVENT_STOP:
@@ -186,17 +194,17 @@ class Guard:
                 return self._run_to_mark(held)
         if not met_breakpoint(tid, status):
             syscall.cont(tid, stop if status >> 16 == 0 else 0)
-            return None
+            return []
         state = loader_state(held.pid)
         if state is None or not state.is_consistent:
             syscall.cont(tid)
-            return None
+            return []
         self._close(held)
         held.at_mark = True
         _to_event_stop(tid)
-        return None
+        return []
 
-    def _run_to_mark(self, held: _Held) -> Start | None:
+    def _run_to_mark(self, held: _Held) -> list[Start]:
         state = loader_state(held.pid)
         if state is None:
             return self._end(held, StartEnd.FAILED, "its loader does not say where it passes when all is loaded")
@@ -204,24 +212,44 @@ class Guard:
         held.keeping.enter_context(ignoring_trap(tracee))
         held.event = syscall.perf_breakpoint(held.tid, state.passes)
         syscall.cont(held.tid)
-        return None
+        return []
 
-    def _patch(self, held: _Held) -> Start:
+    def _patch(self, held: _Held) -> list[Start]:
         held.keeping.close()
         problems = []
-        for patch in self._patches.get(held.file, ()):
+        for first, *others in self._together(held):
             try:
-                apply(held.pid, patch, timeout=_APPLY_SECONDS, kept=(held.tid,))
+                apply(
+                    held.pid,
+                    first,
+                    companions=others,
+                    where_loaded=bool(others),
+                    timeout=_APPLY_SECONDS,
+                    kept=(held.tid,),
+                )
             except NoProcess:
                 raise
             except SutureError as problem:
                 problems.append(problem.what)
         return self._end(held, StartEnd.FAILED if problems else StartEnd.PATCHED, "; ".join(problems))
 
-    def _end(self, held: _Held, end: StartEnd, error: str = "") -> Start:
+    def _together(self, held: _Held) -> list[list[PatchFile]]:
+        """The patches of its files: those of one fix together, with its parts in other files, which may be loaded
+        already. Several patches of one file go in one after the other."""
+        wanted = {p.id for file in held.files for p in self._patches.get(file, ())}
+        found: list[list[PatchFile]] = []
+        for parts in parts_of_fixes(p for patches in self._patches.values() for p in patches):
+            mine = [p for p in parts if p.id in wanted]
+            if len({p.manifest.target.build_id for p in parts}) < len(parts):
+                found += [[p] for p in mine]
+            elif mine:
+                found.append([*mine, *(p for p in parts if p.id not in wanted)])
+        return found
+
+    def _end(self, held: _Held, end: StartEnd, error: str = "") -> list[Start]:
         self._let_go(held)
         held_us = (time.monotonic() - held.begin) * 1e6
-        return Start(held.pid, held.command, held.file, end, held.stops, held_us, error)
+        return [Start(held.pid, held.command, file, end, held.stops, held_us, error) for file in held.files]
 
     def _let_go(self, held: _Held) -> None:
         if held.is_loading and not _stands(held.tid):  # what was done to it can be taken back of one that stands
