@@ -294,6 +294,27 @@ def test_a_jump_that_would_cross_a_page_goes_to_the_next_one(code: str, address:
     assert (address + entry) // 4096 == (address + entry + 4) // 4096
 
 
+ASKED_LATER = [
+    "85ff" + "0f94c0" + NOPS + "c3",  # test edi, edi; sete al
+    "85ff" + "7405" + NOPS + "c3",  # je
+    "39f7" + "0f4cfe" + NOPS + "c3",  # cmp; cmovl
+    "85ff" + "b801000000" + "0f44c7" + NOPS + "c3",  # mov between them
+    "85ff" + "ffc0" + "7205" + NOPS + "c3",  # inc leaves the carry, and jc asks for it
+]
+
+
+@pytest.mark.parametrize("code", ASKED_LATER)
+def test_the_jump_does_not_stand_between_what_compares_and_what_asks(code: str) -> None:
+    """A stub on the way to the old code, which an applier that died leaves there, compares too."""
+    assert "straddles a page" in refusal(code, address=0x1FFE)
+
+
+@pytest.mark.parametrize(("code", "entry"), [("4883ec18" + "4885ff" + "7405", 4), ("85ff" + "e800000000" + "7405", 2)])
+def test_flags_that_nobody_asks_for_are_in_no_jumps_way(code: str, entry: int) -> None:
+    plan = plan_entry(bytes.fromhex(code + NOPS + "c3"), Vaddr(0x2000 - entry))
+    assert isinstance(plan, Entry) and plan.entry == entry
+
+
 def test_instructions_that_cannot_be_moved_are_refused() -> None:
     assert "loop" in refusal("e20490909090c3")
     assert "jrcxz" in refusal("e30490909090c3")

@@ -14,6 +14,9 @@ every rule of the switch:
   thunk again, which do what stood there. At the switch no frame is in the old code, by the strict rule, and afterwards
   nothing begins it; a revert puts the bytes back when nobody is in the new code. In relaxed mode an old frame would
   come to the new function in the middle of its work: refused.
+
+It never stands where the old code behind it may ask for flags that the code before it has set: a stub on the way to the
+old code, which an applier that died leaves there, compares too.
 """
 
 from __future__ import annotations
@@ -28,6 +31,7 @@ from capstone import x86
 
 from suture.elf.abi import R
 from suture.elf.object_writer import NewRelocation
+from suture.make.flag import asks_for_flags
 from suture.make.lead import Lead
 from suture.number import SectionOffset, Vaddr
 from suture.patch.x86_64 import JUMP_SIZE, MOST_ENTRY
@@ -85,6 +89,8 @@ def plan_entry(code: bytes, address: Vaddr, targets: Iterable[int] = (), relaxed
         at = insn.address + insn.size - address
         if relaxed and any(t <= at for t in branches):
             break
+        if lead.sets_flags and asks_for_flags(_detailed(), code, at):
+            continue
         found = _divert(code, address, at, shown, frozenset(targets))
         if isinstance(found, Entry):
             return replace(found, undo=lead.undo)

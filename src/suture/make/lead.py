@@ -1,8 +1,8 @@
 """Instructions at a function's start that are done before the jump to its new code, and the code that takes them back.
 
 What counts is the state that a caller may rely on at a call (x86-64 psABI, 3.2.1 and 3.5.7): the stack, the registers
-that a callee preserves, and those that hold arguments. Flags mean nothing; `al` bounds the number of vector registers
-that a variadic call uses, so 8 is right for any call.
+that a callee preserves, and those that hold arguments. Flags mean nothing to a caller; `al` bounds the number of
+vector registers that a variadic call uses, so 8 is right for any call.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ class Lead:
         self._pushed: set[str] = set()
         self._back = b""
         self._sets_rax = False
+        self.sets_flags = False
+        """Whether old code behind the jump could ask for flags that these instructions have set."""
 
     @property
     def undo(self) -> bytes:
@@ -32,6 +34,12 @@ class Lead:
 
     def take(self, insn: capstone.CsInsn) -> bool:
         """Add an instruction; False, and nothing is added, for one that cannot be undone."""
+        if not self._add(insn):
+            return False
+        self.sets_flags |= "rflags" in {str(insn.reg_name(r)) for r in insn.regs_access()[1]}
+        return True
+
+    def _add(self, insn: capstone.CsInsn) -> bool:
         raw, name = bytes(insn.bytes), str(insn.mnemonic)
         # a REX prefix at most: with 66 it pushes two bytes, which keep no register
         if name == "push" and raw[-1] & 0xF8 == 0x50 and raw != b"\x54" and (len(raw) == 1 or raw[0] & 0xF0 == 0x40):
