@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from suture.trial.result import Case, Seen, Trial, TrialOutcome, judge
+from suture.trial.result import Case, Seen, Trial, TrialOutcome, judge, judge_calls
 
 GOOD = Seen(0, b"x 1.0\n")
 TWICE = [GOOD, GOOD]
@@ -66,3 +66,23 @@ def test_what_nothing_ran_has_not_passed() -> None:
         Trial("lib.so", (Case("a", TrialOutcome.NOT_RUN), Case("b", TrialOutcome.PASSED))).outcome
         is TrialOutcome.PASSED
     )
+
+
+RETURNED, ENDED = Seen(0, b"f/0 returned\n"), Seen(0, b"f/0 ended\n")
+
+
+def test_a_call_that_ends_only_with_the_patch_is_for_a_person_to_look_at() -> None:
+    same = judge_calls("load x.so f", [RETURNED] * 2, changed(RETURNED, RETURNED))
+    assert (same.outcome, same.look) == (TrialOutcome.PASSED, "")
+    found = judge_calls("load x.so f", [RETURNED] * 2, changed(ENDED, RETURNED))
+    assert found.outcome is TrialOutcome.PASSED and found.look.startswith("f: called with zeros")
+    assert Trial("x.so", (same, found)).looks == (found.look,)
+    fixed = judge_calls("load x.so f", [ENDED] * 2, changed(RETURNED, ENDED))
+    assert (fixed.outcome, fixed.look) == (TrialOutcome.PASSED, "")
+
+
+def test_a_call_that_still_ends_when_the_patch_is_taken_back_fails() -> None:
+    found = judge_calls("load x.so f", [RETURNED] * 2, changed(RETURNED, ENDED))
+    assert (found.outcome, found.detail) == (TrialOutcome.FAILED, "patched and reverted: f no more returns")
+    gone = judge_calls("load x.so f", [RETURNED] * 2, changed("the process is gone", RETURNED))
+    assert gone.outcome is TrialOutcome.FAILED

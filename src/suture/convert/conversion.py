@@ -115,7 +115,8 @@ def _tried(prepared: Ready, patches: Sequence[PatchResult], progress: Progress) 
     trials = try_patches(prepared.tree, prepared.shipped, candidates, progress)
     for patch, trial in zip(patches, trials, strict=True):
         ran = tuple(c.command for c in trial.cases if c.outcome is TrialOutcome.PASSED)
-        found.append(replace(patch, trial=trial.outcome.value, tried=ran, detail=trial.detail, calls=trial.calls))
+        tried = replace(patch, trial=trial.outcome.value, tried=ran, detail=trial.detail)
+        found.append(replace(tried, calls=trial.calls, looks=trial.looks))
         if trial.outcome is TrialOutcome.FAILED:
             Path(patch.path).unlink()
     return tuple(found)

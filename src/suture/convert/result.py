@@ -64,7 +64,7 @@ class PatchResult:
     """One patch file of the update. `trial` is what its trial came to (`suture.trial`), `tried` the commands that ran
     it, `detail` what the trial says of one that did not pass. `effective` is the version that the kernel has reached
     with it, "" where some of that version is left out; `calls` how often the trial's commands call each function that
-    the patch replaces."""
+    the patch replaces; `looks` what a person should look at in what they showed."""
 
     id: str
     file: str
@@ -78,6 +78,7 @@ class PatchResult:
     detail: str = ""
     effective: str = ""
     calls: Mapping[str, int] = field(default_factory=dict)
+    looks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -136,4 +137,5 @@ def after_trial(fix: FixResult, patches: Sequence[PatchResult]) -> FixResult:
     if failed and fix.outcome is ConvertOutcome.LIVE:
         return replace(fix, outcome=ConvertOutcome.DISK, reasons=tuple(failed))
     untried = [f"{p.binary} was not tried: {p.detail}" for p in own if p.trial == TrialOutcome.NOT_RUN.value]
-    return replace(fix, review=(*fix.review, *untried))
+    looks = [f"{p.binary}: {look}" for p in own for look in p.looks]
+    return replace(fix, review=(*fix.review, *untried, *looks))

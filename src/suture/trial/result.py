@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
+
+from suture.trial.exported import lost
 
 
 class TrialOutcome(Enum):
@@ -18,11 +20,12 @@ class TrialOutcome(Enum):
 class Case:
     """One command that ran the binary. `detail` tells what went wrong, or why it was not run; `fired` are the tripwires
     (FILE:LINE) that the command reached, which nobody attacked, `calls` how often it calls each function that the patch
-    replaces, where that can be counted."""
+    replaces, where that can be counted. `look` is what a person should look at in one that did not fail."""
 
     command: str
     outcome: TrialOutcome
     detail: str = ""
+    look: str = ""
     fired: tuple[str, ...] = ()
     calls: Mapping[str, int] = field(default_factory=dict)
 
@@ -54,6 +57,11 @@ class Trial:
         for case in self.cases:
             found.update(case.calls)
         return {name: found[name] for name in sorted(found)}
+
+    @property
+    def looks(self) -> tuple[str, ...]:
+        """What a person should look at."""
+        return tuple(c.look for c in self.cases if c.look)
 
     @property
     def detail(self) -> str:
@@ -90,3 +98,23 @@ def judge(command: str, plain: Sequence[Seen], changed: Sequence[tuple[str, Seen
         if len({p.output for p in plain}) == 1 and seen.output != plain[0].output:
             return Case(command, TrialOutcome.FAILED, f"{what}: its output is another than without the patch")
     return Case(command, TrialOutcome.PASSED)
+
+
+def judge_calls(command: str, plain: Sequence[Seen], changed: Sequence[tuple[str, Seen | str]]) -> Case:
+    """What calls with arguments that nobody meant show (`suture.trial.exported`). `changed` are the run with the patch,
+    and the one with it taken back, which has to do what plain ones do."""
+    ended = [(what, replace(s, output=b"") if isinstance(s, Seen) else s) for what, s in changed]
+    found = judge(command, [replace(p, output=b"") for p in plain], ended)
+    if found.outcome is not TrialOutcome.PASSED:
+        return found
+    outputs = [p.output for p in plain]
+    for what, seen in changed:
+        names = lost(outputs, seen.output) if isinstance(seen, Seen) else ()
+        if names and what != changed[0][0]:
+            return replace(found, outcome=TrialOutcome.FAILED, detail=f"{what}: {', '.join(names)} no more returns")
+        if names:
+            arguments = (
+                "called with zeros or zeroed memory, which returned without the patch and ends its process with it"
+            )
+            found = replace(found, look=f"{', '.join(names)}: {arguments}")
+    return found

@@ -2,10 +2,10 @@
 and reverted.
 
 The sandbox is the package's room with the shipped packages over it, so that each file is where it is installed. A
-library is loaded by a small program, and by every program of the package that needs it; a program is asked for its
-version and its help. What each command prints and how it ends is compared with two runs without the patch; in a third
-the calls of the functions that it replaces are counted. The patch is applied from outside, by the command that hosts
-use.
+library is loaded by a small program, which then calls what the patch replaces of what the library offers, and by every
+program of the package that needs it; a program is asked for its version and its help. What each command prints and how
+it ends is compared with two runs without the patch; in a third the calls of the functions that it replaces are counted.
+The patch is applied from outside, by the command that hosts use.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ from suture.match.run import Run
 from suture.patch.file import read_patch
 from suture.progress import Progress, silent
 from suture.trial.calls import counted
-from suture.trial.result import Case, Seen, Trial, TrialOutcome, judge
+from suture.trial.exported import CALL, exported
+from suture.trial.result import Case, Seen, Trial, TrialOutcome, judge, judge_calls
 
 _SECONDS = 20.0  # for one command, and for each wait
 _MOST_PROGRAMS = 4  # of the package's programs that need a library
@@ -70,26 +71,27 @@ __attribute__((constructor)) static void begin(void) {
   hold(copy);
 }
 """
-_LOAD = r"""
-#include <dlfcn.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <unistd.h>
-#include <fcntl.h>
+_LOAD = (
+    CALL
+    + r"""
 int main(int argc, char **argv) {
   const char *place = getenv("SUTURE_PLACE");
   char name[4096];
   void *library = dlopen(argv[1], RTLD_NOW | RTLD_GLOBAL);
   if (library == 0) { puts(dlerror()); return 99; }
-  for (int step = 0; place && step < 2; step++) {
+  for (int step = 0; step < 2; step++) {
+    if (step) call_all(library, argc - 2, argv + 2);
+    if (!place) continue;
     snprintf(name, sizeof name, "%s.%s", place, step ? "done" : "ready");
     close(open(name, O_CREAT | O_WRONLY, 0644));
     snprintf(name, sizeof name, "%s.%s", place, step ? "over" : "go");
     for (int n = 0; n < (step ? 500 : 3000) && access(name, F_OK) != 0; n++) usleep(10000);
   }
-  return dlclose(library) != 0;
+  fflush(stdout);
+  return argc == 2 && dlclose(library) != 0;
 }
 """
+)
 
 
 @dataclass(frozen=True)
@@ -107,6 +109,7 @@ class _Command:
     words: tuple[str, ...]
     variable: str
     preload: bool
+    calls: bool = False  # its output tells which calls returned (`suture.trial.exported`)
 
     def __str__(self) -> str:
         return shlex.join(self.words).replace(f"{_OUT}/load", "load")
@@ -131,7 +134,7 @@ def try_patches(
     for one in candidates:
         progress(f"trying the patch of {one.shipped.file}")
         cases = []
-        for command in _commands(one.shipped, shipped):
+        for command in _commands(one, shipped):
             cases.append(_case(room, command, one, candidates))
         found.append(Trial(one.shipped.file, tuple(cases)))
     return tuple(found)
@@ -142,13 +145,18 @@ def _root(shipped: Shipped) -> Path:
     return shipped.path.parents[len(Path(shipped.binary.file).parts) - 1]
 
 
-def _commands(one: Shipped, shipped: Sequence[Shipped]) -> Iterator[_Command]:
+def _commands(candidate: Candidate, shipped: Sequence[Shipped]) -> Iterator[_Command]:
     """What runs a binary."""
+    one = candidate.shipped
     run = Run.read(one.path)
     if run.elf.section(".interp") is not None and not run.soname:
         yield from (_Command((f"/{one.binary.file}", way), "SUTURE_HOLD", True) for way in _WAYS)
         return
-    yield _Command((f"{_OUT}/load", f"/{one.binary.file}"), "SUTURE_PLACE", False)
+    load = (f"{_OUT}/load", f"/{one.binary.file}")
+    yield _Command(load, "SUTURE_PLACE", False)
+    names = exported(run.elf, read_patch(candidate.path).manifest)
+    if names:
+        yield _Command((*load, *names), "SUTURE_PLACE", False, calls=True)
     programs = [
         s
         for s in shipped
@@ -197,7 +205,8 @@ def _case(room: Room, command: _Command, one: Candidate, candidates: Sequence[Ca
         return Case(str(command), TrialOutcome.NOT_RUN, (last.strip().splitlines() or ["the sandbox failed"])[-1])
     if plain[0].status == 99 and not command.preload:
         return Case(str(command), TrialOutcome.NOT_RUN, plain[0].output.decode(errors="replace").strip())
-    return replace(judge(str(command), plain, changed), fired=tuple(sorted(fired)), calls=calls)
+    judged = (judge_calls if command.calls else judge)(str(command), plain, changed)
+    return replace(judged, fired=tuple(sorted(fired)), calls=calls)
 
 
 def _counted(place: Path, thread: threading.Thread, one: Candidate) -> dict[str, int]:
