@@ -37,7 +37,7 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def called(library: Path, *names: str) -> Returns:
-    command = [library.parent / "load", library, *names]
+    command = [str(library.parent / "load"), str(library), *names]
     return Returns.read(subprocess.run(command, check=True, capture_output=True, timeout=30).stdout)
 
 
@@ -56,9 +56,11 @@ def test_a_call_that_does_not_end_says_nothing_and_others_are_still_called(libra
 def test_what_a_patch_replaces_of_what_the_library_offers_is_called_by_its_name(library: Path) -> None:
     elf = ElfFile.read(library)
     places = {s.name: s.st_value for s in elf.symbols}
-    functions = [SimpleNamespace(address=places[n]) for n in ("shallow", "hidden", "deep")]
+    functions = [SimpleNamespace(address=places[n], name=f"{n}.x") for n in ("shallow", "hidden", "deep")]
     manifest: Any = SimpleNamespace(groups=[SimpleNamespace(functions=functions)])
-    assert exported(elf, manifest) == ("deep", "shallow")
+    names = exported(elf, manifest)
+    assert names == {"deep": "deep.x", "shallow": "shallow.x"}
+    assert called(library, *names).calls(names) == {"deep.x": 4, "shallow.x": 4}
 
 
 def test_a_function_is_lost_when_a_call_that_always_returned_ends_its_process() -> None:

@@ -258,6 +258,11 @@ class Tree:
         paths = self._outputs([Job(unit, variant.flags_for(unit), ("-c", "-o")) for unit, variant in jobs])
         return [CompiledObject(unit, variant, path) for (unit, variant), path in zip(jobs, paths, strict=True)]
 
+    def preprocessed(self, units: Sequence[Unit]) -> list[Path]:
+        """The text that the compiler makes code of, for each unit; lines have no numbers in it (gcc(1), -P). Raises
+        `CompileFailed`."""
+        return self._outputs([Job(unit, ("-w", "-D__LINE__=7"), ("-E", "-P", "-o")) for unit in units])
+
     def _outputs(self, jobs: Sequence[Job]) -> list[Path]:
         def enter(script: str, outputs: Sequence[tuple[Path, str]]) -> str:
             return self.room.enter(script, outputs=outputs)

@@ -18,6 +18,7 @@ from suture import __version__, whole_file
 from suture.compile import lto
 from suture.compile.affected import RECORD_WHOLE, Affected, affected
 from suture.compile.job import CompileFailed, RejectedUnit
+from suture.compile.preprocessed import unchanged
 from suture.compile.tree import Tree
 from suture.compile.unit import Binary, Unit, Variant
 from suture.delta.atom import AtomObject
@@ -194,7 +195,8 @@ def write(made: Made, folder: Path) -> Written:
 
 def _compare(tree: Tree, post: Tree, units: Sequence[Unit], progress: Progress) -> dict[str, Compared]:
     """What each unit's code or data comes to once line numbers are left out, by object."""
-    found: dict[str, Compared] = {}
+    found = {o: Compared() for o in unchanged(tree, post, units)} if len(units) > _FEW else {}
+    units = [u for u in units if u.object not in found]
     assembly = [u for u in units if u.language == "asm"]
     others = [u for u in units if u.language != "asm"]
     for unit, (old, new) in _both(tree, post, assembly, Variant.PLAIN, found).items():

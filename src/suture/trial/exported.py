@@ -9,7 +9,8 @@ patch is taken back fails the trial.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from suture.elf.abi import SymbolBind, SymbolType
@@ -63,15 +64,17 @@ static void call_all(void *library, int count, char **names) {
 """
 
 
-def exported(elf: ElfFile, manifest: Manifest) -> tuple[str, ...]:
-    """The replaced functions that a library offers to others, by the names under which dlsym(3) finds them."""
+def exported(elf: ElfFile, manifest: Manifest) -> dict[str, str]:
+    """The replaced functions that a library offers to others: the names by which dlsym(3) finds them, and those that
+    the patch has for them."""
     names: dict[int, str] = {}
     for symbol in elf.dynamic_symbols:
         is_offered = symbol.is_defined and symbol.bind in (SymbolBind.GLOBAL, SymbolBind.WEAK)
         if is_offered and symbol.type == SymbolType.FUNC and not symbol.hidden_version:
             names.setdefault(symbol.st_value, symbol.name)
-    found = (names[f.address] for g in manifest.groups for f in g.functions if f.address in names)
-    return tuple(sorted(found))[:_MOST]
+    replaced = (f for g in manifest.groups for f in g.functions)
+    found = {names[f.address]: f.name for f in replaced if f.address in names}
+    return dict(sorted(found.items())[:_MOST])
 
 
 @dataclass(frozen=True)
@@ -85,6 +88,12 @@ class Returns:
     def read(cls, output: bytes) -> Returns:
         rows = [line.rpartition(" ") for line in output.decode(errors="replace").splitlines()]
         return cls(*(frozenset(what for what, _, how in rows if how == word) for word in ("returned", "ended")))
+
+    def calls(self, names: Mapping[str, str]) -> dict[str, int]:
+        """How often the run called each function, by the names that the patch has for them. The kernel's counters don't
+        reach into processes of a process."""
+        called = (call.partition("/")[0] for call in (*self.returned, *self.ended))
+        return dict(Counter(names[name] for name in called if name in names))
 
 
 def lost(plain: Sequence[bytes], changed: bytes) -> tuple[str, ...]:

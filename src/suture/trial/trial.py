@@ -17,9 +17,9 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from suture.command import CommandFailed
@@ -31,7 +31,7 @@ from suture.match.run import Run
 from suture.patch.file import read_patch
 from suture.progress import Progress, silent
 from suture.trial.calls import counted
-from suture.trial.exported import CALL, exported
+from suture.trial.exported import CALL, Returns, exported
 from suture.trial.result import Case, Seen, Trial, TrialOutcome, judge, judge_calls
 
 _SECONDS = 20.0  # for one command, and for each wait
@@ -109,7 +109,7 @@ class _Command:
     words: tuple[str, ...]
     variable: str
     preload: bool
-    calls: bool = False  # its output tells which calls returned (`suture.trial.exported`)
+    calls: Mapping[str, str] = field(default_factory=dict)  # what it calls, as `suture.trial.exported` has it
 
     def __str__(self) -> str:
         return shlex.join(self.words).replace(f"{_OUT}/load", "load")
@@ -156,7 +156,7 @@ def _commands(candidate: Candidate, shipped: Sequence[Shipped]) -> Iterator[_Com
     yield _Command(load, "SUTURE_PLACE", False)
     names = exported(run.elf, read_patch(candidate.path).manifest)
     if names:
-        yield _Command((*load, *names), "SUTURE_PLACE", False, calls=True)
+        yield _Command((*load, *names), "SUTURE_PLACE", False, names)
     programs = [
         s
         for s in shipped
@@ -206,6 +206,8 @@ def _case(room: Room, command: _Command, one: Candidate, candidates: Sequence[Ca
     if plain[0].status == 99 and not command.preload:
         return Case(str(command), TrialOutcome.NOT_RUN, plain[0].output.decode(errors="replace").strip())
     judged = (judge_calls if command.calls else judge)(str(command), plain, changed)
+    for name, number in Returns.read(plain[0].output).calls(command.calls).items():
+        calls[name] = calls.get(name, 0) + number
     return replace(judged, fired=tuple(sorted(fired)), calls=calls)
 
 
