@@ -17,6 +17,7 @@ from suture.patch.file import PatchFile
 from suture.process.change.apply import apply
 from suture.process.change.revert import revert
 from suture.process.error import Busy, WrongTarget
+from suture.process.memory.loaded import loader_debug
 from suture.process.memory.placed import State
 from suture.process.see.status import status
 from tests.killed import killed_after
@@ -287,6 +288,7 @@ def test_what_came_one_by_one_goes_one_by_one_and_what_came_later_goes_with_it(
     assert target.ask().startswith("1 2000 3 ")
     apply(target.pid, low, companions=[high])
     assert target.ask().startswith("1000 2000 3 ")
+    assert sorted(p.name for p in status(target.pid).patches) == ["high", "low"], "low's memory is there twice"
     assert {r.patch for r in revert(target.pid, high.id).each} == {low.id, high.id}, "high was there; low names it"
     assert target.ask().startswith("1 2 3 ")
 
@@ -302,3 +304,32 @@ def test_a_process_that_computes_all_the_time_never_sees_one_half(
         assert target.ask() == NEW
         revert(target.pid, low.id)
         assert target.ask() == OLD
+
+
+def test_a_process_that_is_loading_is_waited_for_before_a_part_is_called_absent(
+    start: Start,
+    built: Built,
+    patches: tuple[PatchFile, ...],
+    gcc: Callable[..., Path],
+    make_patch: Make,
+    tmp_path: Path,
+) -> None:
+    """The loader's own word for it (r_debug, link.h) is written into the process, as between two libraries."""
+    low, high, _ = patches
+    elsewhere = gcc(tmp_path / "libelsewhere.so", HIGH, "-fPIC", "-shared", "-DZ")
+    absent = make_patch(tmp_path, elsewhere, "int high(int x) { return 7; }", {"g": ["high"]}, name="absent")
+    target = start(built.program)
+    assert target.ask() == OLD
+
+    def says(state: int) -> None:
+        with open(f"/proc/{target.pid}/mem", "r+b", buffering=0) as memory:
+            memory.seek(loader_debug(target.pid) + 24)  # r_state
+            memory.write(state.to_bytes(4, "little"))
+
+    says(1)  # RT_ADD
+    with pytest.raises(Busy, match="is just loading"):
+        apply(target.pid, low, companions=[high, absent], where_loaded=True, timeout=0.2)
+    assert target.ask() == OLD and "memfd:suture:" not in Path(f"/proc/{target.pid}/maps").read_text()
+    says(0)
+    apply(target.pid, low, companions=[high, absent], where_loaded=True)
+    assert target.ask() == NEW

@@ -21,10 +21,12 @@ from suture.process.change.switch import Outcome, carry_out
 from suture.process.change.transition import Transition
 from suture.process.error import Busy, WrongTarget
 from suture.process.memory.image import Image
+from suture.process.memory.loaded import loader_state
 from suture.process.memory.maps import Maps, read_maps
 from suture.process.memory.placed import State
 from suture.process.stop.borrow import OnStep
 from suture.process.stop.detach import release_lingering
+from suture.process.stop.unsettled import loading
 from suture.process.tracee import Tracee
 
 Fitting = Sequence[tuple[PatchFile, Sequence[Image]]]
@@ -33,8 +35,9 @@ Problem = TypeVar("Problem", bound=SutureError)
 
 
 def fitting_together(tracee: Tracee, maps: Maps, patches: Sequence[PatchFile], where_loaded: bool) -> Fitting:
-    """Never empty. Raises as `fitting_images` does: for any patch; with `where_loaded` NotLoaded when none fits, and
-    WrongTarget for one of whose binary the process has a build that no patch is for."""
+    """Never empty. Raises as `fitting_images` does: for any patch; with `where_loaded` NotLoaded when none fits,
+    WrongTarget for one of whose binary the process has a build that no patch is for, and Busy where one is not loaded
+    and the loader is at work: it may be the next."""
     found: list[tuple[PatchFile, Sequence[Image]]] = []
     absent: list[tuple[PatchFile, NotLoaded]] = []
     for patch in patches:
@@ -47,6 +50,8 @@ def fitting_together(tracee: Tracee, maps: Maps, patches: Sequence[PatchFile], w
                 absent.append((patch, problem))
     if not found:
         raise absent[0][1]
+    if absent and (state := loader_state(tracee.via)) is not None and not state.is_consistent:
+        raise loading(tracee.pid)
     known = {p.manifest.target.build_id for p in patches}
     for patch, missing in absent:
         if not missing.builds <= known:

@@ -100,10 +100,13 @@ def with_old_frames(tracee: Tracee, patch: PatchStatus, record: Record | None) -
 
 
 def patches_of(pid: int, maps: Maps) -> list[PatchStatus]:
-    """The patches whose memory is in `maps`."""
+    """The patches whose memory is in `maps`. Of one whose memory is there twice, applied by itself and together with
+    others, the one in force counts."""
     if MARK not in maps.raw:
         return []
-    return states_of(pid, *find_placed(pid, maps), images(pid, maps))
+    found = states_of(pid, *find_placed(pid, maps), images(pid, maps))
+    in_force = {(s.id, s.bias) for s in found if _acts(s)}
+    return [s for s in found if _acts(s) or not s.groups or (s.id, s.bias) not in in_force]
 
 
 def states_of(

@@ -23,18 +23,21 @@ def refuse_unsettled(tracee: Tracee, maps: Maps, seconds: float = _SECONDS) -> N
     while True:
         tracee.check_same()
         if _code(read_raw(tracee.via)) != _code(maps.raw):
-            raise Busy(
-                f"pid {tracee.pid}: is just loading a program or its libraries",
-                f"try again; {EXECUTES}",
-                reason=Reason.BUSY_MAPPING,
-            )
+            raise loading(tracee.pid)
         if time.monotonic() > until:
             return
         time.sleep(_LOOK_SECONDS)
 
 
+def loading(pid: int) -> Busy:
+    """The error for a process that is loading."""
+    return Busy(
+        f"pid {pid}: is just loading a program or its libraries", f"try again; {EXECUTES}", reason=Reason.BUSY_MAPPING
+    )
+
+
 def is_loading(problem: Busy) -> bool:
-    """Whether this is what `refuse_unsettled` says of a process that is loading."""
+    """Whether this is what is said of a process that is loading."""
     return type(problem) is Busy and problem.reason is Reason.BUSY_MAPPING
 
 
