@@ -15,12 +15,12 @@ import pytest
 
 from suture.agent import attempts
 from suture.agent.attempts import LOG, METRICS, AttemptLog, AttemptReader
-from suture.agent.webhook import HEADER, signature
 from suture.host.attempts import _host
 from suture.report.attempt import TrippedWire
 from suture.report.document import AttemptReport
 from suture.report.encoding import decode
 from suture.report.process import Process
+from suture.report.webhook import HEADER, signature
 from tests.tripwire.conftest import LIMIT, SUTURE, build
 
 WIRE = TrippedWire("0123", "libx.so.1", "libx1", "1-1", "x.c", 12, "f", "n > 9", ("CVE-2099-0001",))

@@ -1,13 +1,7 @@
-"""Events sent to a web address, signed, so that who takes them knows who sent them and when.
-
-The body is the document as it stands in the log. `Suture-Signature: t=SECONDS,v1=HEX` has the time in seconds since
-1970 and HMAC-SHA256, with the secret that both know, of `SECONDS.BODY`.
-"""
+"""Events sent to a web address, signed (`suture.report.webhook`). The body is the document as it stands in the log."""
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import time
 import urllib.error
 import urllib.request
@@ -15,17 +9,12 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-HEADER = "Suture-Signature"
+from suture.report.webhook import HEADER, signature
+
 _SECONDS = 10.0
 _MOST_WAITING = 1000
 _MOST_BATCH = 100
 _LONGEST = 300.0
-
-
-def signature(secret: bytes, moment: int, body: bytes) -> str:
-    """The header's value."""
-    digest = hmac.new(secret, f"{moment}.".encode() + body, hashlib.sha256).hexdigest()
-    return f"t={moment},v1={digest}"
 
 
 def post(url: str, body: bytes, secret: bytes, moment: int) -> str:

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
+from datetime import datetime
 from typing import TypeVar
 
 from fastapi import APIRouter, Request, Response
+from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 
+from suture.fleet import audit, event
 from suture.fleet.enrolment import enrol
 from suture.fleet.error import Forged, Malformed
 from suture.fleet.rotation import rotate
 from suture.fleet.server import Server
+from suture.fleet.server_key import attempt_secret
 from suture.patch import strict_json
+from suture.report import webhook
 from suture.report.check_in import (
     CHECK_IN,
     CHECK_IN_PATH,
@@ -28,10 +34,13 @@ from suture.report.check_in import (
     encoded,
     to_sign,
 )
-from suture.report.encoding import NoDocument, of_type
+from suture.report.document import AttemptReport
+from suture.report.encoding import NoDocument, decode, of_type
 
 T = TypeVar("T")
 _MOST_ENROLMENT, _MOST_VALUES = 8192, 64
+_MOST_ATTEMPT = 1 << 16
+ATTEMPT_PATH = "/agent/v1/attempts"
 
 
 def door(server: Server) -> APIRouter:
@@ -62,6 +71,22 @@ def door(server: Server) -> APIRouter:
     def work_check_in(data: bytes, signature: bytes, address: str) -> Response:
         return answer(server.check_ins.take(data, signature, address, server.now()), CHECK_IN)
 
+    def work_attempt(data: bytes, signature: str, address: str) -> Response:
+        with server.database.writing() as session:
+            secret = attempt_secret(session).encode()
+            now = server.now()
+            if not webhook.is_signed(secret, data, signature, int(now.timestamp())):
+                raise Forged(
+                    "attempt: who sends it does not know the secret, or it is old", "suture fleet key --attempts"
+                )
+            _note_attempt(session, data, address, now)
+        return Response(status_code=204)
+
+    @router.post(ATTEMPT_PATH)
+    async def attempt(request: Request) -> Response:
+        header = request.headers.get(webhook.HEADER, "")
+        return await run_in_threadpool(work_attempt, await request.body(), header, address_of(request))
+
     @router.post(ENROL_PATH)
     async def enrol_(request: Request) -> Response:
         return await run_in_threadpool(work_enrol, await request.body(), _signature(request), address_of(request))
@@ -75,6 +100,21 @@ def door(server: Server) -> APIRouter:
         return await run_in_threadpool(work_check_in, await request.body(), _signature(request), address_of(request))
 
     return router
+
+
+def _note_attempt(session: Session, data: bytes, address: str, now: datetime) -> None:
+    """Raises `Malformed`."""
+    try:
+        said = decode(strict_json.loads(data, _MOST_ATTEMPT, _MOST_VALUES * 4))
+    except (NoDocument, ValueError, UnicodeDecodeError) as problem:
+        raise Malformed(f"attempt: {str(problem)[:200]}", "update Suture on the host") from problem
+    if not isinstance(said, AttemptReport):
+        raise Malformed("attempt: it is of another kind", "suture agent notify sends what is meant")
+    subject = f"{', '.join(said.wire.cves) or 'no CVE'}: {said.count} attempts on {said.host.name}"
+    text = f"{said.wire.binary}, {said.wire.function}, as user {said.user}; it came from {address}."
+    same = hashlib.sha256(data).hexdigest()
+    if event.note(session, event.NoticeKind.ATTEMPT_SEEN, subject, text, same, now):
+        audit.note(session, f"host {said.host.id}", "attempt", said.host.name, subject)
 
 
 def address_of(request: Request) -> str:

@@ -19,7 +19,7 @@ from suture.fleet import api
 from suture.fleet.agent_door import door
 from suture.fleet.error import FleetRefusal
 from suture.fleet.guard import App, RequestGuard
-from suture.fleet.keeper import Keeper, stepping, sweeping
+from suture.fleet.keeper import Keeper, stepping, sweeping, telling
 from suture.fleet.page import PAGES
 from suture.fleet.page.frame import NeedsLogin, PageFrame
 from suture.fleet.server import Server
@@ -34,9 +34,12 @@ def create_app(server: Server) -> App:
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         away = sweeping(server.database, server.settings.away_after)
         keeper = Keeper(server.check_ins, (away, stepping(server.database, server.check_ins)))
+        teller = Keeper(server.check_ins, (telling(server),))  # of its own, as who is told may be slow
         keeper.start()
+        teller.start()
         yield
         keeper.stop()
+        teller.stop()
 
     app = FastAPI(title="Suture fleet", version=__version__, lifespan=lifespan, openapi_url=None)
     app.state.server = server

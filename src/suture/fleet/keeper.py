@@ -9,10 +9,11 @@ import threading
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
-from suture.fleet import audit, rollout
+from suture.fleet import audit, event, outbox, rollout
 from suture.fleet.check_in import CheckIns, hosts_away
 from suture.fleet.database import Database
 from suture.fleet.record import lose
+from suture.fleet.server import Server
 
 _LOG = logging.getLogger("suture.fleet")
 
@@ -24,7 +25,10 @@ def sweep(database: Database, now: datetime, after: timedelta) -> int:
         for row in rows:
             row.away_since = row.last_seen
             lose(session, row, row.last_seen)
-            audit.note(session, f"host {row.id}", "away", row.name, f"last heard of {row.last_seen.isoformat()}")
+            heard = f"last heard of {row.last_seen.isoformat()}"
+            audit.note(session, f"host {row.id}", "away", row.name, heard)
+            same = f"{row.id} {row.last_seen.isoformat()}"
+            event.note(session, event.NoticeKind.HOST_AWAY, f"host {row.name} is away", f"{row.id}, {heard}", same, now)
     return len(rows)
 
 
@@ -66,6 +70,23 @@ def stepping(database: Database, check_ins: CheckIns) -> Callable[[], object]:
             check_ins.forget()
 
     return step
+
+
+def telling(server: Server) -> Callable[[], object]:
+    """Deadlines that come near are noted each minute, and what people are to be told of is sent, as a chore."""
+    looked = datetime.min.replace(tzinfo=UTC)
+    settings = server.settings
+
+    def tell() -> None:
+        nonlocal looked
+        now = server.now()
+        if settings.channels and settings.rules and now - looked >= timedelta(minutes=1):
+            looked = now
+            with server.database.writing() as session:
+                event.note_deadlines(session, settings.rules[0], settings.near, now)
+        outbox.work(server.database, settings.channels, server.now)
+
+    return tell
 
 
 def sweeping(database: Database, after: timedelta) -> Callable[[], object]:

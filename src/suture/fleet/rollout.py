@@ -8,7 +8,7 @@ from datetime import datetime
 from sqlalchemy import ColumnElement, Select, func, select, update
 from sqlalchemy.orm import Session
 
-from suture.fleet import audit, gate, plan
+from suture.fleet import audit, event, gate, plan
 from suture.fleet.error import FleetRefusal, NoSuchThing
 from suture.fleet.gate import HostFacts, Move, RolloutFacts, RolloutMove
 from suture.fleet.host import moment
@@ -148,6 +148,8 @@ def _stop(session: Session, row: RolloutRow, who: str, why: str, now: datetime) 
     row.status, row.why, row.ended = RolloutStatus.STOPPED.value, why[:2000], now
     _turn(session, row, HostTurn.TAKEN_BACK, now, RolloutHostRow.state == HostTurn.CHOSEN.value)
     _turn(session, row, HostTurn.LEFT, now, RolloutHostRow.state == HostTurn.LATER.value)
+    subject = f"rollout {row.id} {row.name} was stopped"
+    event.note(session, event.NoticeKind.ROLLOUT_STOPPED, subject, f"{who}: {why}", f"{row.id}", now)
     _tell(session, row, who, f"stopped, and taken back where it was let in: {why}", now)
 
 

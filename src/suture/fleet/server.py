@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from suture.comply.rule import DeadlineRule
+from suture.fleet.channel import Channel
 from suture.fleet.check_in import CheckIns
 from suture.fleet.database import Database
 from suture.fleet.limit import RateLimit
@@ -16,12 +17,15 @@ from suture.fleet.server_key import ServerKey, server_key
 @dataclass
 class ServerSettings:
     """`every_seconds`: how often hosts check in; a host that is not heard of for `away_after` is away. `secure`:
-    cookies are for https alone. `rules` are those that deadlines are shown by, the first one on the overview."""
+    cookies are for https alone. `rules` are those that deadlines are shown by, the first one on the overview.
+    `channels` are told of events; a deadline is near `near` before it runs out."""
 
     every_seconds: int = 60
     away_after: timedelta = timedelta(minutes=15)
     secure: bool = True
     rules: Sequence[DeadlineRule] = ()
+    channels: Sequence[Channel] = ()
+    near: timedelta = timedelta(hours=24)
 
 
 @dataclass

@@ -3,6 +3,7 @@ word."""
 
 from __future__ import annotations
 
+import secrets
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -12,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from suture.fleet.table import SettingRow
 
-_NAME = "server-key"
+_NAME, _ATTEMPTS = "server-key", "attempt-secret"
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,16 @@ def server_key(session: Session) -> ServerKey:
         session.add(row)
         session.flush()
     return ServerKey(bytes.fromhex(row.value))
+
+
+def attempt_secret(session: Session) -> str:
+    """The secret of the agents' webhooks, which is made the first time: who has it can tell of attempts."""
+    row = session.get(SettingRow, _ATTEMPTS)
+    if row is None:
+        row = SettingRow(name=_ATTEMPTS, value=secrets.token_urlsafe(32))
+        session.add(row)
+        session.flush()
+    return row.value
 
 
 def is_signed(key: bytes, message: bytes, signature: bytes) -> bool:

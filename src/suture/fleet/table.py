@@ -336,6 +336,32 @@ class RolloutEventRow(Base):
     text: Mapped[str] = mapped_column(SaidText)
 
 
+class EventRow(Base):
+    """Something that people are told of (`suture.fleet.event`). `key`: the same is told once."""
+
+    __tablename__ = "event"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    key: Mapped[str] = mapped_column(String(64), unique=True)
+    time: Mapped[datetime]
+    kind: Mapped[str] = mapped_column(String(32))
+    subject: Mapped[str] = mapped_column(SaidLine(255))
+    text: Mapped[str] = mapped_column(SaidText)
+
+
+class DeliveryRow(Base):
+    """An event on its way through a channel. `next_try` is none where it was taken, or given up (`why`)."""
+
+    __tablename__ = "delivery"
+
+    event: Mapped[int] = mapped_column(ForeignKey("event.id", ondelete="CASCADE"), primary_key=True)
+    channel: Mapped[str] = mapped_column(String(64), primary_key=True)
+    tries: Mapped[int] = mapped_column(default=0)
+    next_try: Mapped[datetime | None] = mapped_column(index=True)
+    sent: Mapped[datetime | None]
+    why: Mapped[str] = mapped_column(SaidText, default="")
+
+
 class DataSourceRow(Base):
     """Data from elsewhere that was taken in (`suture.report.deadline.DataSource`)."""
 

@@ -51,6 +51,19 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         metavar="ID",
         help="a rule to show deadlines by, the first one on the overview; may be repeated (default: all in force)",
     )
+    parser.add_argument(
+        "--notify",
+        type=Path,
+        metavar="FILE",
+        help="whom to tell of what: webhooks, mail, syslog (docs/how-to/fleet.md)",
+    )
+    parser.add_argument(
+        "--near-hours",
+        type=count,
+        default=24,
+        metavar="N",
+        help="a deadline is near so many hours before (default: 24)",
+    )
     option.add_rules(parser)
     option.add_database(parser)
 
@@ -58,6 +71,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     import uvicorn
 
+    from suture.fleet import channel
     from suture.fleet.app import create_app
     from suture.fleet.server import Server, ServerSettings
 
@@ -80,7 +94,11 @@ def run(args: argparse.Namespace) -> int:
     if args.insecure_cookies and not args.plain:
         raise BadOption("--insecure-cookies goes with --plain", "leave it out")
     rules = option.chosen_rules(args)
-    settings = ServerSettings(args.every_seconds, timedelta(seconds=args.away_after), not args.insecure_cookies, rules)
+    channels = channel.load(args.notify) if args.notify else ()
+    settings = ServerSettings(
+        args.every_seconds, timedelta(seconds=args.away_after), not args.insecure_cookies, rules, channels,
+        timedelta(hours=args.near_hours),
+    )  # fmt: skip
     server = Server(option.database(args), settings)
     print(
         f"serving at {'http' if args.plain else 'https'}://{args.listen}/; the server's key is {server.key.name}",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Request, Response
 
-from suture.fleet import applicant, deadline, hole, host, rollout
+from suture.fleet import applicant, deadline, hole, host, outbox, rollout
 from suture.fleet.listing import ListWish
 from suture.fleet.page.frame import PageFrame
 from suture.fleet.role import Role
@@ -30,6 +30,7 @@ def pages(frame: PageFrame) -> APIRouter:
                 worst=hole.holes(session, visit.visitor, ListWish.of(size=_MOST), "open"),
                 deadlines=deadline.running(session, visit.visitor, rule, visit.now)[:_MOST],
                 rule=rule,
+                unsent=outbox.unsent(session),
                 sources=hole.sources(session),
                 waiting=len(applicant.waiting(session, visit.now)) if lets_in else 0,
                 rollouts=rollout.running(session, visit.visitor),
