@@ -5,12 +5,20 @@ from __future__ import annotations
 import json
 import socket
 import subprocess
+import threading
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+from sqlalchemy.orm import Session
+
 from suture.error import ExitCode
+from suture.fleet.database import open_database
+from suture.fleet.table import AuditRow, HoleRow, HostRow, SpanRow
 from tests.cli.test_feed import run, said
 from tests.cli.test_make import SUTURE
 from tests.comply.test_catalogue import KEV
@@ -79,3 +87,56 @@ def test_a_server_without_a_certificate_says_so(tmp_path: Path) -> None:
 def test_it_serves(tmp_path: Path) -> None:
     with serving(f"sqlite:///{tmp_path / 'fleet.sqlite'}") as url, urllib.request.urlopen(f"{url}/login") as answer:
         assert b"Log in" in answer.read() and "server" not in {k.lower() for k in answer.headers}
+
+
+def test_data_comes_from_files_and_addresses_and_what_was_taken_back_is_told(tmp_path: Path) -> None:
+    from tests.comply.test_catalogue import EPSS
+
+    url = f"sqlite:///{tmp_path / 'fleet.sqlite'}"
+    place = ("--database", url)
+    debian = {"linux": {"CVE-2024-1086": {"releases": {"bookworm": {"status": "open", "urgency": "high"}}}}}
+    files = {"kev.json": KEV, "debian.json": debian, "2024/1xxx/CVE-2024-1086.json": {
+        "cveMetadata": {"cveId": "CVE-2024-1086", "datePublished": "2024-01-31T12:14:34Z"}, "containers": {"cna": {}},
+    }}  # fmt: skip
+    for name, value in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(json.dumps(value))
+    (tmp_path / "epss.csv").write_bytes(EPSS)
+    handler = partial(SimpleHTTPRequestHandler, directory=str(tmp_path))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        base = f"http://127.0.0.1:{server.server_port}"
+        run("fleet", "import", "--kev", f"{base}/kev.json", *place)
+        with open_database(url).writing() as session:
+            _a_host_with(session, "CVE-2024-1086", "CVE-2020-0001")
+        given = ("--epss", tmp_path / "epss.csv", "--debian", f"{base}/debian.json", "--cve", base)
+        found = run("fleet", "import", *given, *place)["sources"]
+        assert {s["name"]: s["rows"] for s in found} == {
+            "CISA KEV": 1, "CVE records": 1, "Debian security tracker": 1, "EPSS": 1,
+        }  # fmt: skip
+        run("fleet", "import", "--kev", f"{base}/nothing.json", *place, code=ExitCode.NOT_FOUND)
+        server.shutdown()
+    wrong = run("fleet", "import", "--kev", "http://cisa.example/kev.json", *place, code=ExitCode.USAGE)
+    assert "https://" in wrong["remedy"]
+    with open_database(url).reading() as session:
+        row = session.get_one(HoleRow, "CVE-2024-1086")
+        assert (row.epss, row.debian, row.in_kev) == (0.84712, ["linux: bookworm open (high)"], True)
+        assert row.disclosed is not None and row.kev_removed is None
+    (tmp_path / "kev.json").write_text(json.dumps({**KEV, "vulnerabilities": []}))
+    run("fleet", "import", "--kev", tmp_path / "kev.json", *place)
+    with open_database(url).reading() as session:
+        row = session.get_one(HoleRow, "CVE-2024-1086")
+        assert row.in_kev is False and row.kev_removed is not None
+        assert "taken back by CISA" in {r.what for r in session.query(AuditRow)}
+
+
+def _a_host_with(session: Session, *cves: str) -> None:
+    now = datetime.now(UTC)
+    session.add(
+        HostRow(id="a", name="a", group="", tags=[], classes=[], key=b"", old_boots=[], enrolled=now, last_seen=now)
+    )
+    session.flush()
+    for cve in cves:
+        session.merge(HoleRow(cve=cve, first_seen=now))
+        session.flush()
+        session.add(SpanRow(host="a", cve=cve, state="open", seen=now, since=now))

@@ -7,7 +7,10 @@ from typing import Any
 
 import pytest
 
+from suture.comply.catalogue import KevCatalogue
+from suture.fleet import hole
 from suture.fleet.role import Role
+from suture.fleet.table import HoleRow
 from tests.fleet.conftest import PASSWORD, FakeFleet, report
 
 PAGES = ("/", "/holes", "/hosts", "/rollouts", "/deadlines", "/reports", "/audit", "/users")
@@ -139,3 +142,15 @@ def test_the_cookie_is_for_this_server_alone(fleet: FakeFleet) -> None:
 def test_a_path_cannot_leave_the_assets(fleet: FakeFleet) -> None:
     for path in ("/asset/../app.py", "/asset/%2e%2e/app.py", "/asset/..%2fapp.py"):
         assert fleet.client.get(path).status_code == 404
+
+
+def test_a_hole_shows_what_others_know_of_it(fleet: FakeFleet) -> None:
+    fleet.host()
+    with fleet.server.database.writing() as session:
+        row = session.get_one(HoleRow, "CVE-2026-1")
+        row.in_kev, row.epss, row.debian = True, 0.847, ["openssl: bookworm open (<b>)"]
+        hole.fill_kev(session, KevCatalogue("2026.07.01", {}), fleet.server.now())
+    person = fleet.person()
+    text = person.get("/holes/CVE-2026-1")
+    assert "84.7 %" in text and "bookworm open (&lt;b&gt;)" in text and "taken it back by" in text
+    assert "CISA KEV, version 2026.07.01" in person.get("/")

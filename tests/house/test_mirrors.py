@@ -109,6 +109,7 @@ INSTEAD = {
     "fleet/table.py": "tests/fleet/test_database.py",
     "fleet/migrations/env.py": "tests/fleet/test_database.py",
     "fleet/migrations/versions/m0001.py": "tests/fleet/test_database.py",
+    "fleet/migrations/versions/m0005.py": "tests/fleet/test_database.py",
     "fleet/migrations/versions/m0004.py": "tests/fleet/test_database.py",
     "fleet/migrations/versions/m0003.py": "tests/fleet/test_database.py",
     "fleet/migrations/versions/m0002.py": "tests/fleet/test_database.py",

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from suture.comply.catalogue import KevCatalogue
+from suture.comply.catalogue import DEBIAN, EPSS, KEV, EpssScores, KevCatalogue
 from suture.comply.fact import HoleFacts, Impact, Severity
+from suture.fleet import audit
 from suture.fleet.error import NoSuchThing
 from suture.fleet.host import moment, span
 from suture.fleet.listing import Listed, ListWish, listed
@@ -113,16 +114,48 @@ def facts(row: HoleRow) -> HoleFacts:
 
 def fill_kev(session: Session, catalogue: KevCatalogue, now: datetime) -> int:
     """Write down what the catalogue says of the holes of this fleet; how many are in it."""
-    listed_now = 0
+    listed_now, removed = 0, []
     rows = {r.cve: r for r in session.scalars(select(HoleRow))}
     new = [HoleRow(cve=cve, first_seen=now) for cve in catalogue.entries if cve not in rows]
     session.add_all(new)
     for row in (*rows.values(), *new):
         said = catalogue.fill(facts(row))
+        if row.in_kev and not said.in_kev:
+            row.kev_removed = now.date()
+            removed.append(row.cve)
+        elif said.in_kev:
+            row.kev_removed = None
         row.in_kev, row.kev_added, row.kev_due = said.in_kev, said.kev_added, said.kev_due
         listed_now += bool(said.in_kev)
+    if removed:
+        audit.note(session, "server", "taken back by CISA", KEV, " ".join(sorted(removed)))
     _note_source(session, catalogue.source(now))
     return listed_now
+
+
+def fill_epss(session: Session, said: EpssScores, now: datetime) -> int:
+    """Write down the scores of the holes of this fleet; how many have one."""
+    found = 0
+    for row in session.scalars(select(HoleRow)):
+        row.epss = said.scores.get(row.cve)
+        found += row.epss is not None
+    _note_source(session, DataSource(EPSS, said.version, now.isoformat(), len(said.scores)))
+    return found
+
+
+def fill_debian(session: Session, said: Mapping[str, Sequence[str]], now: datetime) -> int:
+    """Write down what Debian's tracker says of the holes of this fleet; how many it knows."""
+    found = 0
+    for row in session.scalars(select(HoleRow)):
+        row.debian = list(said[row.cve]) if row.cve in said else None
+        found += row.debian is not None
+    _note_source(session, DataSource(DEBIAN, now.date().isoformat(), now.isoformat(), len(said)))
+    return found
+
+
+def on_hosts(session: Session) -> list[str]:
+    """The holes that some host has or had."""
+    return list(session.scalars(select(SpanRow.cve).distinct().order_by(SpanRow.cve)))
 
 
 def fill_facts(session: Session, said: Iterable[HoleFacts], now: datetime) -> int:
@@ -158,9 +191,9 @@ def told(row: HoleRow, hosts: Mapping[HoleState, int]) -> FleetHole:
     )
 
 
-def facts_of(session: Session, cve: str) -> HoleFacts:
+def row_of(session: Session, cve: str) -> HoleRow:
     """Raises `NoSuchThing`."""
     row = session.get(HoleRow, cve)
     if row is None:
         raise NoSuchThing(f"no host has had {cve[:32]}", "suture fleet holes lists them")
-    return facts(row)
+    return row

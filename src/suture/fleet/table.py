@@ -116,7 +116,8 @@ class HostStateRow(Base):
 
 
 class HoleRow(Base):
-    """A CVE that some host has or had, with what is known of it (`suture.comply.fact.HoleFacts`)."""
+    """A CVE that some host has or had, with what is known of it (`suture.comply.fact.HoleFacts`). `kev_removed`: CISA
+    had taken it back by then. `debian`: what Debian's tracker says, a line for each source package."""
 
     __tablename__ = "hole"
 
@@ -134,6 +135,8 @@ class HoleRow(Base):
     severity: Mapped[str | None] = mapped_column(String(16))
     agency_impact: Mapped[int | None]
     epss: Mapped[float | None]
+    kev_removed: Mapped[date | None]
+    debian: Mapped[list[str] | None]
 
 
 class SpanRow(Base):

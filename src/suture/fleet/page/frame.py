@@ -63,7 +63,7 @@ class PageFrame:
             finalize=_harmless,
         )
         self._templates.globals.update(HoleState=HoleState, Role=Role, query=_query)
-        self._templates.filters.update(ago=_ago, when=_when, word=_word)
+        self._templates.filters.update(ago=_ago, moment=datetime.fromisoformat, when=_when, word=_word)
 
     def visit(self, request: Request) -> Visit:
         """Raises `NeedsLogin`."""

@@ -24,6 +24,7 @@ def pages(frame: PageFrame) -> APIRouter:
     def one(request: Request, cve: str, q: str = "", sort: str = "", page: int = 1, only: str = "") -> Response:
         visit = frame.visit(request)
         with frame.reading() as session:
+            row = hole.row_of(session, cve)
             said = hole.one(session, visit.visitor, cve)
             rules = [
                 (rule, deadline.running(session, visit.visitor, rule, visit.now, cve))
@@ -33,7 +34,8 @@ def pages(frame: PageFrame) -> APIRouter:
                 visit,
                 "hole.html",
                 hole=said,
-                facts=hole.facts_of(session, cve),
+                facts=hole.facts(row),
+                row=row,
                 found=hole.spans(session, visit.visitor, cve, ListWish.of(q, sort, page), only),
                 rules=rules,
                 line=history.line(session, visit.visitor, cve, visit.now),
