@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -23,7 +24,8 @@ from suture.fleet.state import PatchStanding
 from suture.fleet.table import Base, HostPatchRow, HostRow, PatchRow, RolloutHostRow, RolloutRow
 from suture.report.encoding import plain
 from suture.report.fleet import RolloutStatus
-from tests.fleet.conftest import OFFER, FakeFleet
+from suture.report.reason import Cause, Reason
+from tests.fleet.conftest import IN_FORCE, OFFER, FakeFleet, report
 
 T = datetime(2026, 7, 1, 12, tzinfo=UTC)
 ANN, BOB = Visitor("ann", Role.OPERATOR), Visitor("bob", Role.APPROVER)
@@ -168,6 +170,21 @@ def test_the_pages_take_a_rollout_from_its_form_to_its_end(fleet: FakeFleet) -> 
     assert "taken back" in ann.post("/rollouts/1/stop", why="<b>it smokes</b>")
     assert host.check_in()["taken_back"] == [OFFER.patch] and "&lt;b&gt;it smokes" in ann.get("/rollouts/1")
     assert "event: over" in ann.get("/rollouts/1/live")
+
+
+@pytest.mark.parametrize("held", [False, True])
+def test_a_process_that_died_after_it_was_patched_stops_the_rollout(fleet: FakeFleet, held: bool) -> None:
+    host = fleet.host()
+    with fleet.server.database.writing() as session:
+        one = RolloutPlan((PlannedStage("all", soak=timedelta(hours=1)),), approval=False)
+        rollout.begin(session, ANN, OFFER.patch, one, "x", datetime.now(UTC))
+    died = Cause(Reason.AGENT_CRASHED, "pid 7 died of SIGSEGV, 1.0 s after patching", "")
+    host.check_in(report(in_force=[replace(IN_FORCE, held=held, why=died)]))
+    with fleet.server.database.writing() as session:
+        rollout.step(session, 1, datetime.now(UTC))
+        assert status(session, 1) == (RolloutStatus.STOPPED, "it failed on 1 hosts, 0 are allowed")
+    fleet.server.check_ins.forget()
+    assert host.check_in()["taken_back"] == [OFFER.patch]
 
 
 class Rollouts(RuleBasedStateMachine):

@@ -89,7 +89,7 @@ def _patches(report: AgentReport) -> tuple[HostPatch, ...]:
         standing = PatchStanding.IN_FORCE
         if row.held:
             standing = PatchStanding.HELD
-        elif row.failed:
+        elif row.failed or (row.why is not None and row.why.reason is Reason.AGENT_CRASHED):
             standing = PatchStanding.FAILED
         found.append(HostPatch(row.offer, standing, row.why.text if row.why else ""))
     named = {r.offer.patch for r in report.in_force}
