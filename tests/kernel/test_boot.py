@@ -11,10 +11,11 @@ import pytest
 
 from suture.elf.object_writer import NewSection, write_object
 from suture.error import ExitCode
-from suture.kernel import boot, livepatch, transition
-from suture.kernel.boot import SETTLED_MINUTES, Loaded
+from suture.kernel import boot, livepatch, mark, transition
+from suture.kernel.boot import Loaded
 from suture.kernel.check import WrongKernel
 from suture.kernel.manifest import SECTION, KernelPatch, parse_patch
+from suture.kernel.mark import SETTLED_MINUTES
 from suture.kernel.transition import TransitionResult
 from suture.patch.seal import seal
 from suture.report.kernel import KernelOutcome
@@ -43,7 +44,7 @@ def applied(path: Path, patch: KernelPatch, timeout: float) -> TransitionResult:
 
 def reboot(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_text(f"{name}\n")
-    monkeypatch.setattr(boot, "_BOOT_ID", tmp_path / name)
+    monkeypatch.setattr(mark, "_BOOT_ID", tmp_path / name)
 
 
 def test_a_patch_is_loaded_at_each_boot(kept: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,7 @@ from suture.agent.guard import StartGuard
 from suture.agent.health import Health
 from suture.agent.hold import facts
 from suture.agent.journal import Journal
+from suture.agent.kernel_load import KernelLoad
 from suture.agent.policy import OnFailure, Policy
 from suture.agent.population import KnownProcesses
 from suture.agent.register import Register
@@ -52,19 +53,23 @@ class InEffect:
         self.guard = StartGuard(self.register, self.journal)
         self._late = LateStarts(self.journal)
         self.health = Health(self.journal)
+        self._kernel = KernelLoad(self.register, self.journal)
 
     def close(self) -> None:
         """Hold no start and watch no process any more."""
         self.guard.close()
         self.health.close()
+        self._kernel.close()
 
     def begin(self) -> None:
-        """Hold starts with what was in force before. Raises SutureError where the policy is wrong."""
+        """Hold starts with what was in force before. Raises SutureError where the policy is wrong, and OSError."""
+        self._kernel.begin()
         self.hold_starts(self.policy())
 
     def look(self, own: Policy) -> tuple[Sequence[Found], Sequence[Unread], tuple[str, ...]]:
         """All processes, those that could not be looked at, and the patches (ids) that something lacks."""
         found, unread = self.hold_starts(own)
+        self._kernel.settle()
         kernel = kernel_build_id()
         loaded = {p.record.get("patch", "") for p in kernel_patches() if p.is_ours}
         lacking = tuple(
@@ -221,7 +226,7 @@ class InEffect:
     ) -> ApplyReport | None:
         """Into all of `found` that should have it, all there are without that. None where no process is to have it."""
         if offers[0].kind is PatchKind.KERNEL:
-            return target.apply([], options)
+            return self._kernel.apply(target, offers[0], options)
         if found is None and not own.chooses_processes:
             return target.apply([], options)  # static programs with a copy of the old code too
         if found is None:
@@ -262,15 +267,30 @@ class InEffect:
         self.hold_beside(row)
         self.hold_starts(own)
         target = recipient.of_file(self.register.file(row.offer), owned=True)
+        if row.offer.kind is PatchKind.KERNEL:
+            return self._take_out_of_kernel(target, row, own, keep=keep)
         report: RevertReport = target.revert([], "", ApplyOptions(timeout=own.timeout))
         self.known.forget()
         done = [p for p in report.processes if p.changed]
-        where = "the kernel" if report.kernel else f"{len(done)} processes"
-        self.journal.tell("reverted", f"in {where}; {len(report.failed)} failed", row.offer.patch)
+        self.journal.tell("reverted", f"in {len(done)} processes; {len(report.failed)} failed", row.offer.patch)
         busy = next((f.cause for f in report.failed if f.reason.kind is not Reason.GONE), None)
         if busy is not None:
             self.register.put(replace(row, held=True, failed=len(report.failed), why=busy))
             return Decision(AgentVerdict.WAIT, busy)
+        return self._taken_out(row, keep=keep)
+
+    def _take_out_of_kernel(
+        self, target: recipient.Recipient, row: PatchInForce, own: Policy, *, keep: bool
+    ) -> Decision:
+        """One that a sleeping task keeps busy is tried again at the next look."""
+        try:
+            count = self._kernel.revert(target, row.offer, ApplyOptions(timeout=own.timeout))
+        except SutureError as problem:
+            return Decision(AgentVerdict.WAIT, problem.cause)
+        self.journal.tell("reverted", "in the kernel" if count else "the kernel does not have it", row.offer.patch)
+        return self._taken_out(row, keep=keep)
+
+    def _taken_out(self, row: PatchInForce, *, keep: bool) -> Decision:
         if keep:
             self.register.put(row)
         else:

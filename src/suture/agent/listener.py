@@ -55,10 +55,11 @@ class Listener:
         answer: Callable[[AgentRequest], AgentAnswer],
         notice: Callable[[], None] = lambda: None,
         sources: Sequence[HasNews] = (),
+        is_over: Callable[[], bool] = lambda: False,
     ) -> None:
-        """One connection after the other, for ever; between them `notice`, when one of `sources` has something to read
-        and every half second."""
-        while True:
+        """One connection after the other, until `is_over`; between them `notice`, when one of `sources` has something
+        to read and every half second."""
+        while not is_over():
             ready, _, _ = select.select([self._socket, *(s for s in sources if s.fileno() >= 0)], [], [], _IDLE_SECONDS)
             notice()
             if self._socket in ready:

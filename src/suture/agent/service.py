@@ -27,6 +27,7 @@ from suture.agent.register import Register
 from suture.agent.request import AgentAnswer, AgentRequest, Work
 from suture.error import Refused, SutureError
 from suture.kernel.livepatch import build_id as kernel_build_id
+from suture.kernel.manifest import parse_patch as parse_kernel_patch
 from suture.patch.file import PatchFile, parse_patch
 from suture.patch.statement import Statement, file_name
 from suture.report.agent import AgentVerdict, MappedBinary, PatchInForce
@@ -61,6 +62,8 @@ class Service:
             self._effect.begin()
         except SutureError as problem:  # each answer says so again
             self.journal.tell_change("problem", f"{problem.what} ({problem.remedy})")
+        except OSError as problem:
+            self.journal.tell_change("problem", str(problem))
 
     def close(self) -> None:
         """Hold no start any more; what is in force stays."""
@@ -215,7 +218,10 @@ def _offered(said: Statement, sha256: str) -> Offer | None:
 
 def _fits(data: bytes, offer: Offer, own: Policy) -> None:
     """The file is what the offer says, and the policy takes it. Raises `BadPatch`, `Doubtful`, `Refused`."""
-    if offer.kind is not PatchKind.PROCESS:
+    if offer.kind is PatchKind.KERNEL:
+        module = parse_kernel_patch(data, file_name(offer))
+        if module.id != offer.patch or module.manifest.target.build_id != offer.build_id:
+            raise Doubtful(f"{file_name(offer)} is another patch than the feed says")
         return
     patch: PatchFile = parse_patch(data, file_name(offer))
     if patch.id != offer.patch or patch.manifest.target.build_id != offer.build_id:

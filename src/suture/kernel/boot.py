@@ -1,9 +1,5 @@
 """Patches that are loaded again at boot, early and once: files by the kernel's build-id, systemd units, and the crash
-guard.
-
-Before a patch is loaded, a mark is written to disk that names this boot. It goes when the machine has run well for some
-minutes after the transition, or is shut down in good order. A mark of an earlier boot tells that the machine died while
-it was loading that patch or soon after: the patch is not tried again until a person says so.
+guard (`mark.py`): a patch that the machine has died with is not tried again until a person says so.
 """
 
 from __future__ import annotations
@@ -16,16 +12,14 @@ from pathlib import Path
 from suture import whole_file
 from suture.command import run
 from suture.error import ExitCode, SutureError
-from suture.kernel import livepatch
+from suture.kernel import livepatch, mark
 from suture.kernel.manifest import KernelPatch, read_patch
+from suture.kernel.mark import DIED, SETTLED_MINUTES
 from suture.report.kernel import AtBoot
 from suture.visible import visible
 
 UNITS = Path("/etc/systemd/system")
-SETTLED_MINUTES = 5
-_MARK = ".loading"
 _TIMEOUT = 60.0
-_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 _LOADER, _TIMER, _SETTLED = "suture-kernel.service", "suture-kernel-settled.timer", "suture-kernel-settled.service"
 _TEXTS = {
@@ -107,7 +101,7 @@ def install(path: Path, patch: KernelPatch, units: Path = UNITS) -> None:
         for older in place.glob("*.ko"):
             _remove(older)
     kept = place / f"{patch.manifest.module}.ko"
-    _write(kept.with_suffix(_MARK), _this_boot().encode())
+    mark.begin(kept)
     _write(kept, data)
     if Path("/run/systemd/system").is_dir():
         for name, text in unit_texts().items():
@@ -127,8 +121,8 @@ def standing() -> tuple[AtBoot, ...]:
     """What is kept, and what the crash guard holds back."""
     rows = []
     for path in sorted(folder().glob("*/*.ko")):
-        died = _died(path)
-        state = f"held back: {_DIED}" if died else "loaded at boot"
+        died = mark.died(path)
+        state = f"held back: {DIED}" if died else "loaded at boot"
         rows.append(AtBoot(path.stem, path.parent.name, state, died))
     return tuple(rows)
 
@@ -140,11 +134,11 @@ def load_all(timeout: float = _TIMEOUT) -> list[Loaded]:
     said = []
     place = folder() / livepatch.build_id()
     for path in sorted(place.glob("*.ko"), key=lambda p: (p.stat().st_mtime_ns, p.name)):
-        if _died(path):
+        if mark.died(path):
             again = f"suture apply {path} --at-boot"
-            said.append(Loaded(f"{path.stem}: not tried again, {_DIED}; to try it: {again}", ExitCode.REFUSED))
+            said.append(Loaded(f"{path.stem}: not tried again, {DIED}; to try it: {again}", ExitCode.REFUSED))
             continue
-        _write(path.with_suffix(_MARK), _this_boot().encode())
+        mark.begin(path)
         try:
             result = apply(path, read_patch(path, owned=True), timeout)
             said.append(Loaded(f"{path.stem}: {result.outcome.value}"))
@@ -152,30 +146,15 @@ def load_all(timeout: float = _TIMEOUT) -> list[Loaded]:
             what = f"{error.what}; {error.remedy}" if isinstance(error, SutureError) else str(error)
             code = error.exit_code if isinstance(error, SutureError) else ExitCode.NOT_FOUND
             said.append(Loaded(f"{path.stem}: not applied: {what}", code))
-            path.with_suffix(_MARK).unlink()  # nothing of it runs
-            whole_file.settle(place)
+            mark.drop(path)  # nothing of it runs
     return said
 
 
 def settled() -> None:
     """The machine has run well with what it loaded, or is shut down in good order: this boot's marks go."""
-    for mark in folder().glob(f"*/*{_MARK}"):
-        if mark.read_text() == _this_boot():
-            mark.unlink()
-            whole_file.settle(mark.parent)
-
-
-_DIED = f"the machine died while loading it or within {SETTLED_MINUTES} minutes after"
-
-
-def _died(path: Path) -> bool:
-    """Whether a kept patch has the mark of an earlier boot."""
-    mark = path.with_suffix(_MARK)
-    return mark.exists() and mark.read_text() != _this_boot()
-
-
-def _this_boot() -> str:
-    return _BOOT_ID.read_text().strip()
+    for path in folder().glob(f"*/*{mark.SUFFIX}"):
+        if mark.is_loading(path):
+            mark.drop(path)
 
 
 def _write(path: Path, data: bytes) -> None:
@@ -185,7 +164,7 @@ def _write(path: Path, data: bytes) -> None:
 
 
 def _remove(path: Path) -> None:
-    path.with_suffix(_MARK).unlink(missing_ok=True)
+    mark.drop(path)
     path.unlink(missing_ok=True)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import pwd
+import signal
 
 from suture.cli.agent import option
 from suture.error import BadOption, ExitCode, NotFound
@@ -14,7 +15,8 @@ HELP = """\
 Listen on a local socket for `suture agent run`, whose user --user names, and put patches in or take them out as root.
 It takes the name of a patch file of the spool with its SHA-256, the id of a patch that the feed has withdrawn, or a
 question for what runs here. It reads the policy itself and checks again that the feed's keys have signed the patch. It
-has no network. It runs until it is ended; it writes a line to stderr for each decision."""
+has no network. It runs until it is ended, with SIGTERM after what it is just doing; it writes a line to stderr for each
+decision."""
 EXAMPLES = ("suture agent apply-service --user suture-agent",)
 EXIT_CODES = (ExitCode.OK, ExitCode.USAGE, ExitCode.NOT_FOUND)
 
@@ -52,8 +54,11 @@ def run(args: argparse.Namespace) -> int:
         ) from problem
     journal.tell("ready", f"at {args.socket} for user {uid}")
     service.begin()
+    ended: list[int] = []
+    signal.signal(signal.SIGTERM, lambda number, frame: ended.append(number))  # after what it is about
     try:
-        listener.serve(service.answer, service.notice, service.sources)
+        listener.serve(service.answer, service.notice, service.sources, lambda: bool(ended))
     finally:
         service.close()
+        listener.close()
     return ExitCode.OK
