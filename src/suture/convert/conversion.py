@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Protocol
 
 from suture.compile.job import CompileFailed
 from suture.compile.post import apply
@@ -32,13 +33,27 @@ from suture.error import Refused, SutureError
 from suture.make.make import Made, Making, make, write
 from suture.make.request import Ready, Request, ready_for
 from suture.progress import Clock, Progress, silent
-from suture.source.archive import Archive, archive_for
+from suture.source.archive import Archive, SourceVersion, archive_for
 from suture.source.difference import cves_between
 from suture.source.fix import Fix
-from suture.source.plan import Plan, plan
+from suture.source.plan import plan
 from suture.source.update import Update
 from suture.trial.result import TrialOutcome
 from suture.trial.trial import Candidate, try_patches
+
+
+class FixesToConvert(Protocol):
+    """Fixes in the order in which they apply, the CVEs that they are for, and by CVE the names of those that may be for
+    one that no fix claims. A `Plan` is such."""
+
+    @property
+    def fixes(self) -> tuple[Fix, ...]: ...
+
+    @property
+    def cves(self) -> tuple[str, ...]: ...
+
+    @property
+    def candidates(self) -> Mapping[str, Sequence[str]]: ...
 
 
 def convert(
@@ -58,6 +73,21 @@ def convert(
             progress(f"{update.source}: {len(found.patches)} patches and {len(found.rest)} other changes")
     except SutureError as problem:
         return _untried(update, problem, clock.seconds)
+    return convert_fixes(update, old, found, folder, clock, progress, with_trial)
+
+
+def convert_fixes(
+    update: Update,
+    old: SourceVersion,
+    found: FixesToConvert,
+    folder: Path,
+    clock: Clock,
+    progress: Progress = silent,
+    with_trial: bool = True,
+) -> Conversion:
+    """Convert fixes to the version that hosts run, as `convert` does with those of an update; wherever they are
+    from."""
+    archive = archive_for(update.source, update.old, progress)
     try:
         with clock.step("prepare"):
             prepared = ready_for(old, archive, progress)
@@ -143,7 +173,7 @@ def unfinished(update: Update, problem: str) -> Conversion:
 
 
 def _untried(
-    update: Update, problem: SutureError, seconds: Mapping[str, float], found: Plan | None = None
+    update: Update, problem: SutureError, seconds: Mapping[str, float], found: FixesToConvert | None = None
 ) -> Conversion:
     fixes = tuple(
         FixResult(f.name, f.cves, ConvertOutcome.UNTRIED, {}, (problem.what,)) for f in (found.fixes if found else ())

@@ -10,12 +10,12 @@ from pathlib import Path
 
 from suture import whole_file
 from suture.error import BadOption, NotFound
-from suture.report.document import ElsBuildReport
+from suture.report.document import BackportReport, Document, ElsBuildReport
 from suture.report.encoding import NoDocument, decode, encode
 from suture.report.moment import now
 from suture.source import cache
 
-FACTS, WORD = "build.json", "accepted.json"
+FACTS, WORD, CARRIED, PATCHES = "build.json", "accepted.json", "carried.json", "patches"
 
 
 @dataclass(frozen=True)
@@ -30,14 +30,24 @@ class BuiltShelf:
 
     def keep(self, report: ElsBuildReport) -> None:
         """Write what came of a build into its folder."""
-        data = json.dumps(encode(report), indent=1).encode() + b"\n"
-        whole_file.replace(Path(report.folder) / FACTS, data)
+        whole_file.replace(Path(report.folder) / FACTS, _encoded(report))
 
     def builds(self, package: str = "") -> Iterator[ElsBuildReport]:
         """The builds that are whole, by package. One that cannot be read is passed over, as one half made is."""
         for path in sorted(self.folder.glob(f"{package or '*'}/*/{FACTS}")):
             found = _read(path)
-            if found is not None:
+            if isinstance(found, ElsBuildReport):
+                yield found
+
+    def keep_carried(self, report: BackportReport) -> None:
+        """Write what came of carrying a package's fixes."""
+        whole_file.replace(self.folder / report.package / CARRIED, _encoded(report))
+
+    def carried(self, package: str = "") -> Iterator[BackportReport]:
+        """What came of carrying, by package."""
+        for path in sorted(self.folder.glob(f"{package or '*'}/{CARRIED}")):
+            found = _read(path)
+            if isinstance(found, BackportReport):
                 yield found
 
     def accept(self, word: str, who: str) -> Path:
@@ -56,9 +66,12 @@ class BuiltShelf:
         return (self.place(report.package, report.made) / WORD).is_file()
 
 
-def _read(path: Path) -> ElsBuildReport | None:
+def _read(path: Path) -> Document | None:
     try:
-        found = decode(json.loads(path.read_text()))
+        return decode(json.loads(path.read_text()))
     except (OSError, ValueError, NoDocument):
         return None
-    return found if isinstance(found, ElsBuildReport) else None
+
+
+def _encoded(report: Document) -> bytes:
+    return json.dumps(encode(report), indent=1).encode() + b"\n"

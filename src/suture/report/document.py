@@ -28,6 +28,7 @@ from suture.report.els import (
     BuiltFile,
     BuiltFix,
     ElsGrade,
+    ElsPackage,
     NeededFix,
     PackageTests,
     PublishedPackage,
@@ -338,6 +339,17 @@ class ElsPublishReport(Document):
 
 
 @dataclass(frozen=True)
+class ElsStatusReport(Document):
+    """Where packages of an older release stand. `problems` are packages that could not be looked at or built in this
+    pass, by name."""
+
+    kind: ClassVar[str] = "els-status"
+
+    packages: tuple[ElsPackage, ...]
+    problems: Mapping[str, Cause]
+
+
+@dataclass(frozen=True)
 class WatchReport(Document):
     """One pass of watching the archive. A conversion is what became of one update; it has a format of its own."""
 
@@ -619,6 +631,7 @@ DOCUMENTS: tuple[type[Document], ...] = (
     BackportReport,
     ElsBuildReport,
     ElsPublishReport,
+    ElsStatusReport,
     WatchReport,
     FeedReport,
     FetchReport,

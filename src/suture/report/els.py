@@ -132,3 +132,41 @@ class PublishedPackage:
     state: PublishState
     files: tuple[str, ...]
     why: tuple[str, ...]
+
+
+class ElsHoleState(Enum):
+    """Where a CVE stands in an older release, from what was done and what is proved. `not proved`: the older release
+    lacks the names or files that the fix is about, which makes it likely that it is not affected and proves nothing."""
+
+    OPEN = "open"
+    HANDED_OVER = "handed over"
+    WAITING = "waiting for a person"
+    BUILT = "built"
+    PACKAGE = "fixed in a package"
+    THERE = "there already"
+    NOT_PROVED = "not affected, not proved"
+
+
+@dataclass(frozen=True)
+class ElsHole:
+    """A fix that an older release lacks. `made` is the version of the package that has it, "" for none. `live` says
+    what came of the live patches for its CVEs, "" where none were made. `reasons` why it is no further."""
+
+    cves: tuple[str, ...]
+    patches: tuple[str, ...]
+    state: ElsHoleState
+    made: str
+    live: str
+    reasons: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ElsPackage:
+    """A source package of an older release: its `version`, the newer release's, when both were compared, and its
+    holes."""
+
+    package: str
+    version: str
+    from_version: str
+    compared: str
+    holes: tuple[ElsHole, ...]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from types import ModuleType
 
-from suture.cli.els import backport, build, plan, publish
+from suture.cli.els import backport, build, live, plan, publish, status, watch
 
 HELP = """\
 Carry fixes of a newer release back to a release past its end of life.
@@ -28,7 +28,10 @@ ACTIONS: dict[str, ModuleType] = {
     "plan": plan,
     "backport": backport,
     "build": build,
+    "live": live,
     "publish": publish,
+    "status": status,
+    "watch": watch,
 }
 
 

@@ -93,9 +93,10 @@ def run(args: argparse.Namespace) -> int:
 def build(wanted: Sequence[Need], wish: PackageWish, donor: str, output: Path, progress: Progress) -> ElsBuildReport:
     """Build a package and keep it in `output`. Raises `Refused` where no fix goes in, and what `package.make`
     raises."""
-    from suture.els import version
+    from suture import whole_file
+    from suture.els import patch, version
     from suture.els.package import make, sort
-    from suture.els.shelf import BuiltShelf
+    from suture.els.shelf import PATCHES, BuiltShelf
     from suture.error import Refused
     from suture.source import cache
 
@@ -113,6 +114,9 @@ def build(wanted: Sequence[Need], wish: PackageWish, donor: str, output: Path, p
         cache.discard(place)
         place.parent.mkdir(parents=True, exist_ok=True)
         made.build.folder.rename(place)
+    for fix in found.inside:
+        text = patch.text(fix.need, fix.found, wish.newer).encode(errors="surrogateescape")
+        whole_file.replace(place / PATCHES / fix.name, text)
     report = _report(wish, donor, found, made, place)
     shelf.keep(report)
     return report

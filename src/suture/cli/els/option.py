@@ -16,15 +16,20 @@ if TYPE_CHECKING:
 
 def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("package", metavar="PACKAGE", help="a source package, as both releases call it")
+    add_releases(parser)
+    newest = "(default: the newest that arrives)"
+    parser.add_argument("--version", metavar="VERSION", help=f"the older release's version {newest}")
+    parser.add_argument("--from-version", metavar="VERSION", help=f"the newer release's version {newest}")
+
+
+def add_releases(parser: argparse.ArgumentParser) -> None:
+    """The two releases."""
     parser.add_argument(
         "--release", default="bullseye", metavar="NAME", help="the release past its end (default: bullseye)"
     )
     parser.add_argument(
         "--from", dest="donor", default="bookworm", metavar="NAME", help="the newer release (default: bookworm)"
     )
-    newest = "(default: the newest that arrives)"
-    parser.add_argument("--version", metavar="VERSION", help=f"the older release's version {newest}")
-    parser.add_argument("--from-version", metavar="VERSION", help=f"the newer release's version {newest}")
 
 
 def add_shelf(parser: argparse.ArgumentParser) -> None:
@@ -46,6 +51,11 @@ def sources(args: argparse.Namespace, progress: Progress) -> tuple[SourceVersion
     )
 
 
+def newest(name: str, release: str, progress: Progress) -> SourceVersion:
+    """The newest source of a release that arrives. Raises `NotFound`."""
+    return _source(name, release, None, progress)
+
+
 def _source(name: str, release: str, version: str | None, progress: Progress) -> SourceVersion:
     from suture.source.archive import Archive
     from suture.source.update import newest_that_arrives
@@ -55,15 +65,31 @@ def _source(name: str, release: str, version: str | None, progress: Progress) ->
     return get(version) if version else newest_that_arrives(name, archive, get)
 
 
+def add_patches(parser: argparse.ArgumentParser) -> None:
+    """The folder of live patches."""
+    parser.add_argument(
+        "--patches",
+        type=Path,
+        default=Path("patches"),
+        metavar="DIR",
+        help="where live patches are kept, as suture watch keeps them (default: patches)",
+    )
+
+
+def add_accept(parser: argparse.ArgumentParser) -> None:
+    """A person's word for a package."""
+    parser.add_argument(
+        "--accept",
+        action="append",
+        default=[],
+        metavar="PACKAGE=VERSION",
+        help="let this one out although it needs a look: you have looked; may be repeated",
+    )
+
+
 def add_repository(parser: argparse.ArgumentParser) -> None:
     """The apt repository, and what it is signed with."""
-    parser.add_argument(
-        "--repository",
-        type=Path,
-        default=Path("repository"),
-        metavar="DIR",
-        help="the folder of the apt repository, which a web server hands out (default: repository)",
-    )
+    add_repository_folder(parser)
     parser.add_argument("--key", required=True, metavar="KEY", help="gpg's name or fingerprint of the key that signs")
     parser.add_argument("--gnupg-home", type=Path, metavar="DIR", help="the folder that gpg keeps the key in")
     parser.add_argument(
@@ -74,4 +100,15 @@ def add_repository(parser: argparse.ArgumentParser) -> None:
         default="https://example.org/suture",
         metavar="URL",
         help="where hosts find the repository, for what is printed (default: an example)",
+    )
+
+
+def add_repository_folder(parser: argparse.ArgumentParser) -> None:
+    """The apt repository."""
+    parser.add_argument(
+        "--repository",
+        type=Path,
+        default=Path("repository"),
+        metavar="DIR",
+        help="the folder of the apt repository, which a web server hands out (default: repository)",
     )

@@ -57,13 +57,7 @@ EXIT_CODES = (
 def arguments(parser: argparse.ArgumentParser) -> None:
     option.add_shelf(parser)
     option.add_repository(parser)
-    parser.add_argument(
-        "--accept",
-        action="append",
-        default=[],
-        metavar="PACKAGE=VERSION",
-        help="publish this one although it needs a look: you have looked; may be repeated",
-    )
+    option.add_accept(parser)
     parser.add_argument("--release", default="bullseye", metavar="NAME", help="of which release (default: bullseye)")
 
 

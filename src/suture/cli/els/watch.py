@@ -1,0 +1,111 @@
+"""`suture els watch`: the whole way by itself, from a fix of the newer release to packages and live patches."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from typing import TYPE_CHECKING
+
+from suture.cli.els import option
+from suture.cli.els.backport import fix_row
+from suture.cli.els.build import build
+from suture.cli.els.live import convert, may_go_out
+from suture.cli.els.publish import publish
+from suture.cli.els.status import packages, tell
+from suture.cli.number import seconds
+from suture.cli.output import progress
+from suture.error import BadOption, ExitCode, SutureError
+from suture.report.document import BackportReport
+from suture.report.moment import now
+
+if TYPE_CHECKING:
+    from suture.els.need import Need
+    from suture.els.package import PackageWish
+    from suture.els.shelf import BuiltShelf
+    from suture.progress import Progress
+    from suture.report.reason import Cause
+
+SUMMARY = "do all of it for new fixes, without a person"
+HELP = """\
+Look at packages, and do for each what can be done without a person: compare both releases, carry the fixes, build a new
+version of the package and compare it, make live patches, and publish what is graded safe.
+
+What needs a look waits: `suture els status` lists it with the reason. A package that was built with the same fixes
+before is not built again. One that fails does not keep the others. Kill it at any moment: what lies in the folders is
+whole, and the next pass does the rest."""
+EXAMPLES = (
+    "# one pass over two packages",
+    "suture els watch --once --package freetype --package libxslt --output built --patches patches "
+    "--repository repository --key els@example.org",
+)
+EXIT_CODES = (ExitCode.OK, ExitCode.USAGE, ExitCode.PARTIAL, ExitCode.NO_PERMISSION, ExitCode.NOT_FOUND)
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--once", action="store_true", help="one pass, then end (default: a pass every --interval)")
+    parser.add_argument(
+        "--package", action="append", default=[], metavar="NAME", help="a source package; may be repeated"
+    )
+    option.add_releases(parser)
+    option.add_shelf(parser)
+    option.add_patches(parser)
+    option.add_repository(parser)
+    parser.add_argument("--no-live", action="store_true", help="make no live patches")
+    parser.add_argument(
+        "--interval", type=seconds, default=86400.0, metavar="SECONDS", help="time between passes (default: 86400)"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    from suture.els.shelf import BuiltShelf
+    from suture.els.signature import SigningKey
+
+    if not args.package:
+        raise BadOption("no package to watch", "give --package NAME")
+    os.umask(0o022)
+    SigningKey(args.key, args.gnupg_home).fingerprint()  # before hours are spent
+    shelf = BuiltShelf(args.output)
+    while True:
+        problems: dict[str, Cause] = {}
+        with progress(args) as step:
+            for name in dict.fromkeys(args.package):
+                try:
+                    _package(args, name, shelf, step)
+                except SutureError as problem:
+                    step(f"{name}: {problem.what}")
+                    problems[name] = problem.cause
+        publish(args, shelf)
+        code = tell(args, packages(shelf, args.repository, args.patches), problems)
+        if args.once:
+            return code
+        time.sleep(args.interval)
+
+
+def _package(args: argparse.Namespace, name: str, shelf: BuiltShelf, step: Progress) -> None:
+    from suture.els.need import needs
+    from suture.els.package import PackageWish
+
+    old, newer = option.newest(name, args.release, step), option.newest(name, args.donor, step)
+    wish = PackageWish(old, newer)
+    wanted = needs(old, newer)
+    inside = carry(wanted, wish, shelf)
+    own = [b for b in shelf.builds(name) if b.version == old.version and {f.cves for f in b.fixes} >= inside]
+    if inside and not own:
+        own = [build(wanted, wish, args.donor, args.output, step)]
+    for report in own if not args.no_live else ():
+        if may_go_out(report, shelf):
+            convert(report, args.patches, step)
+
+
+def carry(wanted: tuple[Need, ...], wish: PackageWish, shelf: BuiltShelf) -> set[tuple[str, ...]]:
+    """Carry a package's fixes and keep what came of each; the CVEs of those that need nobody to look."""
+    from suture.els.package import sort
+
+    found = sort(wanted, wish)
+    rows = (
+        *(fix_row(f.need, f.found, None) for f in found.inside),
+        *(fix_row(need, one, None) for need, one in found.left_out),
+    )
+    shelf.keep_carried(BackportReport(now(), 0, wish.old.name, wish.old.version, wish.newer.version, rows))
+    return {f.need.cves for f in found.inside}
