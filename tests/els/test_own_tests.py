@@ -37,7 +37,9 @@ def test_what_tests_count_is_read(log: str, counts: dict[str, int]) -> None:
 
 def test_a_configure_script_that_checks_is_no_test() -> None:
     assert not has_run("checking whether make sets $(MAKE)... yes\n   dh_auto_build\n\tmake -j2\n")
-    assert has_run("   dh_auto_test\n\tmake -j2 check\n")
+    assert not has_run("   dh_auto_test\n   dh_testroot\n")  # the makefile has no such target
+    assert not has_run("   dh_auto_test\n\tmake -j2 check\nmake[1]: Nothing to be done for 'check'.\n")
+    assert has_run("   dh_auto_test\n\tmake -j2 check VERBOSE=1\n")
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from suture.source import cache
 _ASIDE = re.compile(
     r"usr/share/doc/[^/]+/(?:NEWS\.Debian|changelog)[^/]*|usr/lib/debug/.*|usr/share/lintian/overrides/.*"
 )
+_DOCUMENT = "/usr/share/doc/"
 _DYNAMIC = re.compile(r"\((NEEDED|SONAME)\)\s+[^\[]*\[([^\]]+)\]")
 
 
@@ -62,7 +63,7 @@ def unpacked(debs: tuple[Path, ...], folder: Path) -> UnpackedPackages:
 
 def compared(old: UnpackedPackages, new: UnpackedPackages, meant: frozenset[str]) -> tuple[BuiltDifference, ...]:
     """What differs. `meant` are the functions that the fixes change: a change of one of them is expected, and whatever
-    else differs is not."""
+    else differs is not, but for the contents of documents."""
     found = []
     for package in sorted({*old.roots, *new.roots}):
         if package not in old.roots or package not in new.roots:
@@ -111,7 +112,8 @@ def _of_file(
         yield from _of_library(before, after, old, new, meant)
         return
     if not _is_elf(before) or not _is_elf(after):
-        yield "data", "the contents differ", False
+        is_document = _DOCUMENT in before.as_posix()
+        yield "data", "the contents differ (a document)" if is_document else "the contents differ", is_document
         return
     for kind, what in _interface(before, after):
         yield kind, what, False

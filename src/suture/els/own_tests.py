@@ -9,7 +9,9 @@ from collections.abc import Mapping
 from suture.els.package_build import PackageBuild
 from suture.report.els import PackageTests, TestsOutcome
 
-_RUN = re.compile(r"^\s*(?:dh_auto_test\b|make\b.*\b(?:check|test|tests)\b|.*\bctest\b|.*\bmeson test\b)", re.M)
+# The command that debhelper prints behind a tab, or that make says it runs; a step without one tests nothing.
+_RUN = re.compile(r"^\t?(?:cd \S+ && )?(?:make\b.*\s(?:check|test|tests)\b|.*\b(?:ctest|meson test|pytest)\b)", re.M)
+_NOTHING = re.compile(r"^make(?:\[\d+\])?: Nothing to be done for '(?:check|test)'\.$", re.M)
 # Automake ("# PASS:  5"), CTest ("tests passed, 1 tests failed out of 9"), Meson ("Ok:   12"), curl
 # ("TESTDONE: 900 tests out of 950 reported OK").
 _COUNTS = (
@@ -32,7 +34,7 @@ def counted(log: str) -> Mapping[str, int]:
 
 def has_run(log: str) -> bool:
     """Whether the build came to a step that tests."""
-    return _RUN.search(log) is not None or bool(counted(log))
+    return bool(counted(log)) or (_RUN.search(log) is not None and _NOTHING.search(log) is None)
 
 
 def judged(before: PackageBuild, after: PackageBuild) -> PackageTests:

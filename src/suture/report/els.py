@@ -82,7 +82,7 @@ class PackageTests:
 class BuiltDifference:
     """Something that differs between the packages with the fixes and those without, in the `file` of a binary
     `package`. `kind`: function, file, needed, soname, symbol, or data. `expected` is whether the fixes mean to change
-    it."""
+    it, or it is a document."""
 
     package: str
     file: str
