@@ -8,8 +8,27 @@ from suture.els.need import fixed
 from suture.els.package import PackageWish, meant, sort
 from tests.els.made_up import package
 
-OLD = "int f(int n)\n{\n  return n;\n}\n\nint g(int n)\n{\n  return n + 1;\n}\n"
-GUARDED = OLD.replace("  return n;", "  if (n < 0)\n    return 0;\n  return n;")
+OLD = """int f(int n)
+{
+  return n;
+}
+
+int g(int n)
+{
+  return n + 1;
+}
+
+int h(int n)
+{
+  return f(n);
+}
+
+int i(int n)
+{
+  return n;
+}
+"""
+GUARDED = OLD.replace("  return n;", "  if (n < 0)\n    return 0;\n  return n;", 1)
 BOTH = GUARDED.replace("return n + 1;", "return n + 2;")
 
 
@@ -24,4 +43,4 @@ def test_a_fix_that_needs_a_look_stays_out_until_it_is_asked_for(tmp_path: Path)
     assert [n.cves for n, _ in first.left_out] == [("CVE-2026-2222",)]
     both = sort(fixed(newer), PackageWish(old, newer, with_review=True))
     assert [f.need.cves for f in both.inside] == [("CVE-2026-1111",), ("CVE-2026-2222",)]
-    assert meant(both.inside) == {"f", "g"}
+    assert meant(both.inside) == {"f", "g", "h"}  # h calls f, and may hold a copy of it

@@ -15,14 +15,15 @@ from debian.debian_support import version_compare
 
 from suture.compile.room import Room
 from suture.els import own_tests, source_package, version
-from suture.els.backport import Backport
+from suture.els.backport import Backport, CarriedFile
 from suture.els.carry import Carrier
 from suture.els.comparison import UnpackedPackages, compared, outside, unpacked
 from suture.els.grade import doubts, doubts_of_build
 from suture.els.need import Need, ordered
-from suture.els.outline import changed
+from suture.els.outline import changed, sections
 from suture.els.package_build import LOG, PackageBuild, build, building_room, varying
 from suture.els.source_package import CarriedFix
+from suture.els.token import names
 from suture.error import NotFound, Refused
 from suture.progress import Clock, Progress, silent
 from suture.report.els import BuiltDifference, PackageTests, TestsOutcome
@@ -132,15 +133,19 @@ def make(fixes: Sequence[CarriedFix], wish: PackageWish, folder: Path, progress:
 
 
 def meant(fixes: Sequence[CarriedFix]) -> frozenset[str]:
-    """The functions that fixes change, by their names in the source."""
-    keys = (
-        key
-        for fix in fixes
-        for c in fix.found.carried
-        for key in changed(c.path, c.before or "", c.after or "")
-        if not key.startswith(" ")
-    )
-    return frozenset(key.split(" ")[0] for key in keys)
+    """The functions that fixes change, by their names in the source, and those of the same files that call one of them
+    and may hold a copy of it (inlined)."""
+    return frozenset(name for fix in fixes for c in fix.found.carried for name in _reached(c))
+
+
+def _reached(carried: CarriedFile) -> frozenset[str]:
+    before, after = carried.before or "", carried.after or ""
+    keys = changed(carried.path, before, after)
+    found = {k.split(" ")[0] for k in keys if not k.startswith(" ")}
+    calls = [(s.key.split(" ")[0], names(s.text)) for s in sections(carried.path, after) if s.is_function]
+    while more := {name for name, used in calls if used & found} - found:
+        found |= more
+    return frozenset(found)
 
 
 def built_without(old: SourceVersion, where: Room, progress: Progress = silent) -> PackageBuild:
