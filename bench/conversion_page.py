@@ -17,6 +17,7 @@ cannot be patched live. *Untried* means that the package could not be made ready
 the limit. A CVE counts as closed live when every fix for it is. One that the changelog names and no fix claims counts
 as closed when all fixes are that claim none; it is *unknown* where there is no such fix.
 """
+_TOO_LONG = re.compile(r"took longer than (\d+) minutes")
 _COLUMNS = (
     "package",
     "release",
@@ -149,7 +150,12 @@ def _share(some: Sequence[object], whole: Sequence[object]) -> str:
 
 
 def _limit(data: Mapping[str, Any]) -> str:
-    return f" of {data['limit'] / 60:.0f} minutes" if data.get("limit") else ""
+    """The limits under which updates were given up; each run with --resume has its own."""
+    minutes = {int(m[1]) for r in data["rows"] if (m := _TOO_LONG.match(r["problem"]))}
+    if not minutes:
+        return f" of {data['limit'] / 60:.0f} minutes" if data.get("limit") else ""
+    least, most = min(minutes), max(minutes)
+    return f" of {least} to {most} minutes" if least < most else f" of {most} minutes"
 
 
 def _outcomes(fixes: Sequence[Mapping[str, Any]], cves: Sequence[Mapping[str, Any]]) -> Iterable[Sequence[str]]:

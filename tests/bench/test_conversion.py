@@ -61,3 +61,7 @@ def test_what_was_not_tried_counts_as_not_closed() -> None:
     assert "**1 of 4 CVE fixes (25%) were closed live" in text
     assert "Of the 4, 2 were not tried" in text and "50% were closed live" in text
     assert "the limit of 15 minutes" in text
+    given_up = [{**row(f"late{n}", "not tried"), "problem": f"took longer than {n} minutes"} for n in (7, 40)]
+    data |= {"rows": [*rows, *given_up]}
+    text = page.document({"command": "c", "started": "s", "machine": {"cores": 2, "load": 0}, "data": data})
+    assert "the limit of 7 to 40 minutes" in text
