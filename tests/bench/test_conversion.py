@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(REPOSITORY / "bench"))
 conversion: Any = importlib.import_module("conversion")
@@ -65,3 +67,11 @@ def test_what_was_not_tried_counts_as_not_closed() -> None:
     data |= {"rows": [*rows, *given_up]}
     text = page.document({"command": "c", "started": "s", "machine": {"cores": 2, "load": 0}, "data": data})
     assert "the limit of 7 to 40 minutes" in text
+
+
+def test_a_row_names_no_folder_of_the_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("SUTURE_CACHE", str(tmp_path))
+    row = {"fixes": [{"reasons": [f"x.c: not found in {tmp_path}/binary/x: .text found nowhere"]}]}
+    assert conversion._anywhere(row) == {
+        "fixes": [{"reasons": ["x.c: not found in $SUTURE_CACHE/binary/x: .text found nowhere"]}]
+    }
