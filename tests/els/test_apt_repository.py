@@ -61,6 +61,14 @@ def test_indexes_name_each_file_and_lie_under_their_hashes_those_before_too(tmp_
     assert release(place.folder)["Valid-Until"] == "Sat, 12 Dec 2026 05:00:00 UTC"
 
 
+def test_a_suite_without_a_package_is_published_too(tmp_path: Path, own: SigningKey) -> None:
+    """A pass that has found nothing to be safe still publishes: hosts would take the suite for expired."""
+    place = repository(tmp_path / "repository")
+    place.publish(own, NOW, 14)
+    assert (place.folder / "dists" / SUITE / "main/binary-amd64/Packages").read_bytes() == b""
+    assert release(place.folder)["SHA256"]
+
+
 def test_a_published_file_never_gets_other_bytes(tmp_path: Path, own: SigningKey) -> None:
     place = repository(tmp_path / "repository")
     made = deb(tmp_path, "hello", "1", {"usr/share/hello": "one"})

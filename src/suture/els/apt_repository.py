@@ -113,6 +113,7 @@ class AptRepository:
     def _write_indexes(self, suite: Path) -> Mapping[str, bytes]:
         """The indexes under their names and under their hashes; by their paths below the suite."""
         pool = f"pool/{COMPONENT}/{self.suite}"
+        (self.folder / pool).mkdir(parents=True, exist_ok=True)  # a suite may have no package yet
         packages = run(["dpkg-scanpackages", "--multiversion", "--arch", ARCHITECTURE, pool], cwd=self.folder)
         sources = run(["dpkg-scansources", pool], cwd=self.folder)
         found: dict[str, bytes] = {}

@@ -116,7 +116,8 @@ def tell(args: argparse.Namespace, found: tuple[ElsPackage, ...], problems: Mapp
         print(f"{name}: {problem.text}; {problem.remedy}")
     counts = Counter(h.state.value for h in holes)
     print(
-        f"{len(found)} packages: " + (", ".join(f"{n} {state}" for state, n in counts.items()) or "no fix is missing")
+        f"{len(found)} package{'s' * (len(found) != 1)}: "
+        + (", ".join(f"{n} {state}" for state, n in counts.items()) or "no fix is missing")
     )
     return code
 
