@@ -178,7 +178,7 @@ def test_every_example_names_options_that_exist() -> None:
         actions = getattr(module, "ACTIONS", {})
         known = {o for p in (own, *(_child(own, a) for a in actions)) for o in p._option_string_actions}
         examples = (*module.EXAMPLES, *(e for a in actions.values() for e in a.EXAMPLES))
-        for line in (e for e in examples if e.split()[0] == "suture"):
+        for line in (e for e in examples if e.split()[:2] == ["suture", verb.name]):
             used = {word.split("=")[0] for word in line.split("#")[0].split(" -- ")[0].split() if word.startswith("--")}
             assert used <= known, f"{verb.name}: {line}"
 

@@ -56,8 +56,10 @@ def descendants(pid: int) -> set[int]:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_a_demo_that_is_ended_leaves_no_process_and_no_file(number: signal.Signals) -> None:
     packages.fetch()
-    before = set(Path("/tmp").glob("suture-*")), Path("/proc/self/mounts").read_text()
-    demo = subprocess.Popen([sys.executable, "-m", "demo_files.demo"], cwd=CHECKOUT, stdout=subprocess.PIPE, text=True)
+    before = set(Path("/tmp").glob("suture-demo-*")), Path("/proc/self/mounts").read_text()
+    # Tests that run in the background of a shell have SIGINT ignored, and so would the demo.
+    argv = ["env", "--default-signal=INT", sys.executable, "-m", "demo_files.demo"]
+    demo = subprocess.Popen(argv, cwd=CHECKOUT, stdout=subprocess.PIPE, text=True)
     assert demo.stdout is not None
     for line in demo.stdout:
         if "HOLE OPEN" in line:
@@ -70,4 +72,4 @@ def test_a_demo_that_is_ended_leaves_no_process_and_no_file(number: signal.Signa
     while any(Path(f"/proc/{pid}").exists() for pid in begun) and time.monotonic() < end:
         time.sleep(0.05)
     assert {pid for pid in begun if Path(f"/proc/{pid}").exists()} == set()
-    assert (set(Path("/tmp").glob("suture-*")), Path("/proc/self/mounts").read_text()) == before
+    assert (set(Path("/tmp").glob("suture-demo-*")), Path("/proc/self/mounts").read_text()) == before
