@@ -249,17 +249,23 @@ def test_one_that_is_refused_keeps_all_out_and_nothing_is_placed(
     assert target.ask() == NEW
 
 
+@pytest.fixture
+def absent(gcc: Callable[..., Path], make_patch: Make, tmp_path: Path) -> PatchFile:
+    """A patch of a library that no process has loaded."""
+    elsewhere = gcc(tmp_path / "libelsewhere.so", HIGH, "-fPIC", "-shared", "-DX")
+    return make_patch(tmp_path, elsewhere, "int high(int x) { return 7; }", {"g": ["high"]}, name="absent")
+
+
 def test_a_binary_that_is_not_loaded_is_named_or_left_out_as_is_asked(
     start: Start,
     built: Built,
     patches: tuple[PatchFile, ...],
+    absent: PatchFile,
     gcc: Callable[..., Path],
     make_patch: Make,
     tmp_path: Path,
 ) -> None:
     low, high, _ = patches
-    elsewhere = gcc(tmp_path / "libelsewhere.so", HIGH, "-fPIC", "-shared", "-DX")
-    absent = make_patch(tmp_path, elsewhere, "int high(int x) { return 7; }", {"g": ["high"]}, name="absent")
     (tmp_path / "v2").mkdir()
     rebuilt = gcc(tmp_path / "v2/libhigh.so", HIGH, "-fPIC", "-shared", "-DY")
     build = make_patch(tmp_path, rebuilt, "int high(int x) { return 7; }", {"g": ["high"]}, name="build")
@@ -307,17 +313,10 @@ def test_a_process_that_computes_all_the_time_never_sees_one_half(
 
 
 def test_a_process_that_is_loading_is_waited_for_before_a_part_is_called_absent(
-    start: Start,
-    built: Built,
-    patches: tuple[PatchFile, ...],
-    gcc: Callable[..., Path],
-    make_patch: Make,
-    tmp_path: Path,
+    start: Start, built: Built, patches: tuple[PatchFile, ...], absent: PatchFile
 ) -> None:
     """The loader's own word for it (r_debug, link.h) is written into the process, as between two libraries."""
     low, high, _ = patches
-    elsewhere = gcc(tmp_path / "libelsewhere.so", HIGH, "-fPIC", "-shared", "-DZ")
-    absent = make_patch(tmp_path, elsewhere, "int high(int x) { return 7; }", {"g": ["high"]}, name="absent")
     target = start(built.program)
     assert target.ask() == OLD
 

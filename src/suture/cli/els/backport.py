@@ -48,13 +48,7 @@ EXIT_CODES = (
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     option.add(parser)
-    parser.add_argument(
-        "--fix",
-        action="append",
-        default=[],
-        metavar="FIX",
-        help="a CVE, or a patch of the newer release's series; may be repeated",
-    )
+    option.add_fix(parser)
     parser.add_argument("--all", action="store_true", help="all fixes that the older release lacks")
     parser.add_argument("--output", type=Path, metavar="DIR", help="where patches are written (default: nowhere)")
 

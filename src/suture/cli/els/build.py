@@ -59,13 +59,7 @@ _MANY = 12  # differences that are printed; --json has them all
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     option.add(parser)
-    parser.add_argument(
-        "--fix",
-        action="append",
-        default=[],
-        metavar="FIX",
-        help="a CVE, or a patch of the newer release's series; may be repeated (default: all that is missing)",
-    )
+    option.add_fix(parser, " (default: all that is missing)")
     parser.add_argument("--with-review", action="store_true", help="put in fixes that a person has to look at, too")
     parser.add_argument("--once", action="store_true", help="do not build a second time to compare the bytes")
     parser.add_argument(

@@ -22,6 +22,12 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--from-version", metavar="VERSION", help=f"the newer release's version {newest}")
 
 
+def add_fix(parser: argparse.ArgumentParser, default: str = "") -> None:
+    """The fixes that are meant; `default` tells which without the option."""
+    told = "a CVE, or a patch of the newer release's series; may be repeated" + default
+    parser.add_argument("--fix", action="append", default=[], metavar="FIX", help=told)
+
+
 def add_releases(parser: argparse.ArgumentParser) -> None:
     """The two releases."""
     parser.add_argument(
