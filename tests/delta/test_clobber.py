@@ -287,3 +287,49 @@ def test_an_old_frame_that_calls_itself_calls_the_new_code(tmp_path: Path) -> No
     section = pre.section(row.section)
     assert section is not None and pre.bytes_of(section)[row.offset - 1] == 0xE8
     assert violations(pre, pre, both, frozenset(), old_frames=True) == ()
+
+
+def test_the_result_register_counts_like_any_other_where_the_old_callee_leaves_it_alone(tmp_path: Path) -> None:
+    source = """
+    extern int counter, data[64];
+    __attribute__((noinline)) static void bump(int x) { FIX counter += x; }
+    __attribute__((noinline)) long work(long a) { long r;
+      asm volatile("lea (%1,%1,2), %0" : "=r"(r) : "r"(a)); bump((int)a); return r; }
+    long run(void) { return work(5); }
+    """
+    fix = '-DFIX=asm volatile("mov $7, %%eax" ::: "eax");'
+    pre = compile_object(tmp_path, source, "pre", "-O2", "-DFIX=")
+    post = compile_object(tmp_path, source, "post", "-O2", fix)
+    assert run_mixed(tmp_path, "bump") == ("15\n", "7\n"), "gcc no longer keeps the sum in rax; make another example"
+    found = violations(pre, post, frozenset({"bump"}), frozenset())
+    assert [(v.caller, v.callee, v.registers) for v in found] == [("work", "bump", ("rax",))]
+
+
+def test_what_a_function_at_the_end_is_given_is_relied_on_until_the_jump_to_it(tmp_path: Path) -> None:
+    source = TRAP.replace(
+        "return a + b * 3 + c * 5 + d * 7; }",
+        "return outside(a, b, c, d); }\n"
+        "__attribute__((noinline)) long outside(long a, long b, long c, long d) { return a + b * 3 + c * 5 + d * 7; }",
+    ).replace("static __attribute__", "long outside(long, long, long, long);\nstatic __attribute__", 1)
+    flags = ("-O2", "-fno-ipa-icf", "-fno-inline")
+    pre, post = (
+        compile_object(tmp_path, source, "pre", *flags),
+        compile_object(tmp_path, source, "post", *flags, "-DFIX"),
+    )
+    right, wrong = run_mixed(tmp_path, "touch")
+    assert right.strip() == str(41 + 2 * 3 + 3 * 5 + 4 * 7) and wrong != right
+    found = violations(pre, post, frozenset({"touch"}), frozenset())
+    assert [(v.caller, v.callee) for v in found] == [("work", "touch")] and "rcx" in found[0].registers
+
+
+def test_new_code_that_uses_vectors_needs_a_stack_that_old_frames_did_not_align(tmp_path: Path) -> None:
+    """It calls nothing; a value of sixteen bytes is stored at an aligned place of its frame."""
+    flags = ("-O2", "-fno-optimize-sibling-calls")
+    pre = compile_object(tmp_path, RECURSIVE, "pre", *flags)
+    vectors = 'if (x > 99) { __asm__ volatile("pxor %%xmm1, %%xmm1" ::: "xmm1"); } if (x > 0)'
+    fixed = compile_object(tmp_path, RECURSIVE.replace("if (x > 0)", vectors), "post", *flags)
+    found = violations(pre, fixed, frozenset({"walk", "f"}), frozenset(), old_frames=True)
+    assert ("walk", "walk", ()) in {(v.caller, v.callee, v.registers) for v in found}
+    scalar = compile_object(tmp_path, RECURSIVE.replace("if (x > 0)", "if (x > 9) turns++; if (x > 0)"), "post", *flags)
+    found = violations(pre, scalar, frozenset({"walk", "f"}), frozenset(), old_frames=True)
+    assert () not in {v.registers for v in found}

@@ -250,6 +250,11 @@ JUMPS = {
     "add %rdx, %rax; jmp *%rax": True,
     "add %rdx, %rax; notrack jmp *%rax": True,
     "add %rax, %rdx; jmp *%rax": False,
+    "add %rax, %rdx; jmp *%rdx": True,
+    "{load} add %rsi, %rdi; jmp *%rdi": True,
+    "add %rax, %rdx; jmp *%rcx": False,
+    "add %r9, %r11; jmp *%r11": True,
+    "add %r9, %r8; jmp *%r11": False,
     "add %r9, %r8; jmp *%r8": True,
     "add %r8, %rax; jmp *%r8": False,
     "add %rdx, %r8; jmp *%rax": False,
@@ -312,3 +317,29 @@ def test_a_table_that_code_names_by_its_address_alone() -> None:
     section = code.functions["f"].spans[0].section
     steps = code.steps("f")
     assert sorted(code.tables["f"]) == [(section, steps[-2].offset), (section, steps[-1].offset)]
+
+
+ITSELF = """
+.section .text.f,"ax"
+.type g,@function
+g: ret
+.size g,.-g
+.type f,@function
+f: nop
+ call f
+ call g
+ nop
+ call f
+ nop; nop
+ call f
+.size f,.-f
+"""
+
+
+def test_calls_of_itself_are_told_from_others_in_the_section_wherever_they_stand() -> None:
+    """The assembler fills all of them in; objdump shows where they are: at 2, 13 and, as the last, at 20."""
+    code = unit(ITSELF, suffix=".s")
+    section = code.functions["f"].spans[0].section
+    assert not code.elf.relocations_by_section.get(section)
+    assert [(t.callee, t.place) for t in code.transfers("f")] == [("f", (section, at)) for at in (3, 14, 21)]
+    assert code.transfers("g") == ()

@@ -186,3 +186,37 @@ def test_strings_are_compared_by_contents() -> None:
     )
     doubles = "double f(double d) { return d * 1.5; } double g(double d) { return d * 2.5; }"
     assert difference(unit(doubles), unit(doubles.replace("2.5", "3.5"))).changed == {"g"}
+
+
+def test_a_reference_counts_by_where_it_leads_and_not_by_the_name_that_it_goes_by() -> None:
+    """Two names of one section; the field of the absolute address of its ninth byte."""
+    text = """
+    .globl first, second, f
+    .section .data.both,"aw"
+    first: .long 1
+    second: .long 2
+    .quad 3
+    .section .text.f,"ax"
+    .type f,@function
+    f: mov $WHERE, %edi
+    ret
+    .size f,.-f
+    """
+    pre = unit(text.replace("WHERE", "second + 4"), suffix=".s")
+    assert difference(pre, unit(text.replace("WHERE", "first + 8"), suffix=".s")).changed == frozenset()
+    for other in ("first + 4", "second", "first", "second + 8"):
+        assert difference(pre, unit(text.replace("WHERE", other), suffix=".s")).changed == {"f"}
+
+
+def test_a_switch_table_that_moves_in_a_section_of_several_is_the_same() -> None:
+    flags = ("-fno-data-sections", "-fPIC")
+    other = SWITCH.replace(
+        "int f(",
+        "int e(int y) { switch (y) { case 0: return o(11); case 1: return o(15); case 2: return o(13); case 3: "
+        "return o(19); case 4: return o(18); case 5: return o(17); case 6: return o(1); } return y; } int f(",
+    )
+    assert difference(unit(SWITCH, *flags), unit(other, *flags)).changed == frozenset()
+    swapped = other.replace("case 0: return o(1)", "case 1: return o(1)").replace(
+        "case 1: return o(5)", "case 0: return o(5)"
+    )
+    assert swapped != other and difference(unit(SWITCH, *flags), unit(swapped, *flags)).changed == {"f"}

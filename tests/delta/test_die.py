@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from elftools.dwarf import enums
 
-from suture.delta.die import At, Tag
+from suture.delta.die import At, Die, Tag
 
 
 def test_numbers_are_those_of_the_standard() -> None:
@@ -31,3 +31,10 @@ def test_numbers_are_those_of_the_standard() -> None:
         t.name: int(t) for t in Tag
     }
     assert {a.name: enums.ENUM_DW_AT["DW_AT_" + a.name.lower()] for a in At} == {a.name: int(a) for a in At}
+
+
+def test_the_unit_of_an_entry_is_the_outermost_one_around_it() -> None:
+    unit = Die(0, Tag.COMPILE_UNIT, {}, None)
+    function = Die(1, Tag.SUBPROGRAM, {}, unit)
+    variable = Die(2, Tag.VARIABLE, {}, function)
+    assert variable.unit is function.unit is unit.unit is unit

@@ -11,6 +11,7 @@ from elftools.elf.elffile import ELFFile
 
 from suture.delta.die import At, Die, Tag, Value
 from suture.delta.dwarf import Dwarf
+from suture.elf.abi import R
 from suture.elf.file import BadElf, ElfFile
 from tests.delta.compiled import object_of
 
@@ -224,3 +225,44 @@ def test_an_entry_without_a_file_is_in_none() -> None:
         "",
         7,
     )
+
+
+BLOCKS = """
+extern void sink(void *);
+int f(int x)
+{
+  struct early { char c; } s = {1};
+  sink(&s);
+  if (x > 5) { int first = x * 3; sink(&first); }
+  if (x < 3) { int second = x * 5; sink(&second); }
+  return s.c;
+}
+int g(int x)
+{
+  if (x > 5) { int third = x * 3; sink(&third); }
+  if (x < 3) { int fourth = x * 5; sink(&fourth); }
+  return x;
+}
+int last;
+"""
+
+
+@pytest.mark.parametrize("version", ["-gdwarf-5", "-gdwarf-4"])
+def test_without_bodies_each_block_that_something_follows_is_left_out(version: str) -> None:
+    """Also behind a type inside of the function, and in the next function."""
+    elf = ElfFile(object_of(BLOCKS, version))
+    whole, some = ({d.name for d in Dwarf(elf, bodies=b).walk()} for b in (True, False))
+    assert {"first", "second", "third", "fourth", "early", "last"} <= whole
+    assert {"early", "c", "s", "f", "g", "x", "last"} <= some and not {"first", "third"} & some
+
+
+def test_a_table_of_symbols_is_no_table_of_relocations_whatever_number_its_header_has() -> None:
+    """Its sh_info counts local symbols (gABI, sh_link and sh_info), and may be the number of any section."""
+    data = bytearray(object_of('__asm__(".globl ten\\n.set ten, 10"); ' + BLOCKS, "-g"))
+    elf = ElfFile(bytes(data))
+    symbols, info = elf.section(".symtab"), elf.section(".debug_info")
+    assert symbols is not None and info is not None and any(s.st_value == R.R_32 for s in elf.symbols)
+    headers = struct.unpack_from("<Q", data, 0x28)[0]
+    struct.pack_into("<I", data, headers + 64 * symbols.index + 44, info.index)
+    wanted = {(o, d.name) for o, d in Dwarf(elf).by_offset.items()}
+    assert {(o, d.name) for o, d in Dwarf(ElfFile(bytes(data))).by_offset.items()} == wanted

@@ -166,6 +166,14 @@ PLAIN = "struct work w = {x}; sink(&w); return w.a;"
             frozenset({"only"}),
             True,
         ),
+        (
+            "",
+            TYPE,
+            "if (x > 5) { int y = x * 3; static struct work w; w.a = y; sink(&w); sink(&y); } "
+            "if (x < 3) { int z = x * 5; sink(&z); } return 1;",
+            frozenset({"only"}),
+            True,
+        ),
         ("", TYPE, "typedef struct work other; static other w; sink(&w); return w.a;", frozenset({"only"}), True),
         ("", TYPE, "typedef struct work other; other w = {x}; sink(&w); return w.a;", frozenset({"only"}), False),
         (TYPE, "", PLAIN, frozenset({"only"}), True),
@@ -281,6 +289,7 @@ def test_callbacks_alone_are_told_from_other_members(tmp_path: Path) -> None:
         ("word count;", "long total;", ()),
         ("const char *name;", "const char *count;", ()),
         ("short x, y;", "short y, x;", ()),
+        ("struct node *next;\n  const char *name;", "struct node *name;\n  const char *label;", ()),
         ("word count;", "word total; word more;", ()),
     ],
 )

@@ -84,3 +84,5 @@ def test_files_of_a_table_of_dwarf_5_in_every_form() -> None:
     assert header_files(table(5, folders + files), 0, told) == ["inc/0xe@5", "/src/0xe@6"]
     files = bytes([1, 1, 0x08, 1]) + b"x.c\0"
     assert header_files(table(5, folders + files), 0, told) == ["/src/x.c"]
+    files = bytes([2, 1, 0x08, 2, 0x1E, 1]) + b"x.c\0" + digest  # sixteen bytes are no number of a folder
+    assert header_files(table(5, folders + files), 0, told) == ["/src/x.c"]

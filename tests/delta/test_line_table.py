@@ -117,9 +117,9 @@ program:
 .byte 0, 9, 2            # set_address
 .quad f
 .byte 3, 9, 1            # advance_line 9: line 10; copy
+.byte 8                  # const_add_pc
 .byte 9                  # fixed_advance_pc
 .short 0x0101
-.byte 8                  # const_add_pc
 .byte 2, 0x81, 1         # advance_pc
 .byte 13 + 3 + 12 + 5    # line 15
 .byte 4, 2, 1            # b.h, copy
@@ -170,3 +170,25 @@ def test_damaged_line_tables_cost_an_error_and_no_more() -> None:
                 except BadElf:
                     refused += 1
         assert refused > 20
+
+
+def test_only_a_function_begins_where_it_is_defined() -> None:
+    """One without a parameter or variable; and a variable between two functions begins nothing."""
+    text = """extern int work(int);
+int alone(void)
+{
+
+  return work(1) + 1;
+}
+int between;
+int next(int x)
+{
+  return work(x) + 2;
+}
+"""
+    elf = ElfFile(object_of(text, "-g"))
+    table = LineTable(elf)
+    (name,) = table.sections
+    told = {n: {elf.sections[s].name for s in table.around(name, n)} for n in range(1, 12)}
+    inside = {**dict.fromkeys(range(2, 7), ".text.alone"), **dict.fromkeys(range(8, 12), ".text.next")}
+    assert {n: s for n, s in told.items() if s} == {n: {s} for n, s in inside.items()}

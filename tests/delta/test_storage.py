@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from suture.delta import storage
+from suture.delta.atom import AtomObject
 from suture.delta.compare import Difference, difference
 from suture.delta.storage import declared_without, folded, is_of_gcc, is_suspect, unstored, with_storage
-from tests.delta.compiled import unit
+from suture.elf.file import ElfFile
+from tests.delta.compiled import object_of, unit
 
 KEPT = "-fno-ipa-reference-addressable"
 WRITES = "static int v = 3, w; int put(int x) { v = x; w = v; return x; } int get(void) { return v + w; }\n"
@@ -64,3 +67,28 @@ def test_a_function_that_is_the_same_in_both_ways_to_compile_is_not_changed() ->
     assert with_storage(of("get", "put"), of("put"), of("put", "noise")) == of("put")
     assert with_storage(of("put"), of("put", "new"), of("new", "put")) == of("new", "put")
     assert with_storage(of("put"), of("put"), of("put", "noise", new="clone")) == of("put", "noise", new="clone")
+
+
+def test_what_another_compiler_made_is_not_of_gcc() -> None:
+    data = object_of(FOLDS, "-g")
+    assert is_of_gcc(AtomObject(ElfFile(data))) and b"GNU C" in data
+    assert not is_of_gcc(AtomObject(ElfFile(data.replace(b"GNU C", b"FOO C"))))
+    # a producer that is no text (its form is one of a number) says nothing
+    assert not is_of_gcc(unit('.section .text.f,"ax"\nf: ret\n', suffix=".s"))
+
+
+WRITERS = """
+extern void take(int *); static int given, stored, compared, loaded, summed;
+void give(void) { take(&given); }
+void store(int x) { stored = x; compared = compared; }
+int look(int x) { return (compared == x) + stored; }
+int load(void) { return loaded; }
+int sum(int x) { return x + summed; }
+"""
+
+
+def test_a_variable_is_written_by_code_that_stores_and_by_whoever_has_its_address() -> None:
+    obj = unit(WRITERS, KEPT)
+    written = {a.label: storage._is_written(obj, a) for a in storage._variables(obj)}
+    assert {n for n, is_written in written.items() if is_written} == {"given", "stored"}
+    assert {"compared", "loaded", "summed"} <= written.keys()

@@ -134,3 +134,34 @@ def test_types_of_cxx_are_named_by_their_full_scope(version: str) -> None:
     take = next(d for d in dwarf.walk() if d.name == "take")
     assert speller.parameters(take) == "struct Derived &, int &, decltype(nullptr)"
     assert speller.parameters(Die(0, Tag.SUBROUTINE_TYPE, {}, None)) == "void"
+
+
+NESTED = """
+typedef struct { short s; struct { int i; char *p; } deep; } inner;
+struct outer { char c; const inner in; long l; union { int u; float f; } either; inner two[2]; inner *far; } v1;
+struct flat { char c; short s; int i; char *p; long l; } v2;
+"""
+
+
+@pytest.mark.parametrize("version", ["-gdwarf-5", "-gdwarf-4"])
+def test_leaves_are_members_at_their_place_in_the_whole_whatever_structures_are_around_them(version: str) -> None:
+    """gcc's offsets: of `in` 8, of `deep` 8 in it, of `l` 32."""
+    dwarf, speller = read(NESTED, version)
+    found = [(n, m.at // 8, m.type) for n, m in speller.leaves(struct_of(dwarf, "outer"))]
+    assert found[:5] == [
+        ("c", 0, "char"),
+        ("s", 8, "short int"),
+        ("i", 16, "int"),
+        ("p", 24, "char *"),
+        ("l", 32, "long int"),
+    ]
+    assert [(n, at) for n, at, _ in found[5:]] == [("either", 40), ("two", 48), ("far", 96)]
+    flat = struct_of(dwarf, "flat")
+    assert speller.leaves(flat) == list(speller.members(flat).items()) and len(speller.leaves(flat)) == 5
+
+
+def test_leaves_of_a_class_with_a_static_member_are_its_members() -> None:
+    text = "struct Inner { int i; }; struct Outer { static int shared; Inner in; long l; }; Outer v;"
+    dwarf, speller = read(text, "-gdwarf-4", "-femit-class-debug-always", suffix=".cc")
+    outer = struct_of(dwarf, "Outer")
+    assert [n for n, _ in speller.leaves(outer)] == ["in", "l"] == list(speller.members(outer))

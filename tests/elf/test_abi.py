@@ -53,7 +53,7 @@ def test_the_file_header_is_that_of_others() -> None:
     assert (abi.ELFMAG, abi.ELFCLASS64, abi.ELFDATA2LSB) == (b"\x7fELF", 2, 1)
     assert enums.ENUM_E_MACHINE["EM_X86_64"] == abi.EM_X86_64
     assert tuple(enums.ENUM_E_TYPE[n] for n in ("ET_REL", "ET_EXEC", "ET_DYN")) == (abi.ET_REL, abi.ET_EXEC, abi.ET_DYN)
-    for name in ("PT_LOAD", "PT_DYNAMIC", "PT_INTERP", "PT_NOTE", "PT_PHDR", "PT_TLS"):
+    for name in ("PT_LOAD", "PT_DYNAMIC", "PT_INTERP", "PT_NOTE", "PT_PHDR", "PT_TLS", "PT_GNU_EH_FRAME"):
         assert getattr(abi, name) == enums.ENUM_P_TYPE_BASE[name]
     assert enums.ENUM_NOTE_N_TYPE["NT_GNU_BUILD_ID"] == abi.NT_GNU_BUILD_ID
 

@@ -7,6 +7,7 @@ import random
 import re
 import struct
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -311,3 +312,63 @@ def test_zeros_behind_the_file_part_of_a_segment_and_nothing_behind_a_truncated_
     headers = bytearray(data[: text.sh_offset + 4])
     with pytest.raises(BadElf):
         ElfFile(bytes(headers)).read_at(text.sh_addr, 16)
+
+
+def test_the_build_id_of_an_object_stands_in_a_section_of_notes_and_in_no_other(files: list[Path]) -> None:
+    """As a kernel module has it, which has no segments."""
+    raw = note(b"GNU\0", b"\xab" * 20, 3)
+    assert ElfFile(write_object([NewSection(".note.gnu.build-id", 2, raw, 4, 7)], [])).build_id == "ab" * 20
+    other = [NewSection(".data", 2, note(b"GNU\0", b"\xcd" * 20, 3), 4)]
+    assert ElfFile(write_object(other, [])).build_id is None
+    assert ElfFile(write_object([*other, NewSection(".n", 2, raw, 4, 7)], [])).build_id == "ab" * 20
+
+
+def test_a_segment_that_is_none_is_not_loaded(files: list[Path]) -> None:
+    """PT_NULL: the entry is unused (gABI, program header)."""
+    data = bytearray(files[1].read_bytes())
+    at, count = struct.unpack_from("<Q", data, 0x20)[0], struct.unpack_from("<H", data, 0x38)[0]
+    last = max(n for n in range(count) if struct.unpack_from("<I", data, at + 56 * n)[0] == 1)
+    address = ElfFile(bytes(data)).segments[last].p_vaddr
+    assert ElfFile(bytes(data)).read_at(address, 1)
+    struct.pack_into("<I", data, at + 56 * last, 0)
+    with pytest.raises(BadElf, match="is not in a loaded segment"):
+        ElfFile(bytes(data)).read_at(address, 1)
+
+
+def with_size(data: bytes, name: str, size: int) -> ElfFile:
+    """The file with another size of one section in its header."""
+    section = ElfFile(data).section(name)
+    assert section is not None
+    headers = struct.unpack_from("<Q", data, 0x28)[0]
+    changed = bytearray(data)
+    struct.pack_into("<Q", changed, headers + 64 * section.index + 32, size)
+    return ElfFile(bytes(changed))
+
+
+@pytest.mark.parametrize("name", [".gnu.version_d", ".gnu.version_r"])
+def test_of_a_table_of_versions_that_is_cut_off_the_whole_entries_are_told(tmp_path: Path, name: str) -> None:
+    (tmp_path / "a.c").write_text(MANY)
+    (tmp_path / "v.map").write_text("V1 { global: one; both; local: *; }; V2 { global: use; both; } V1;\n")
+    argv = ["gcc", "-shared", "-fPIC", "-w", "a.c", "-o", "a.so", "-Wl,--version-script=v.map", "-lm"]
+    subprocess.run(argv, check=True, cwd=tmp_path)
+    data = (tmp_path / "a.so").read_bytes()
+    whole = ElfFile(data)._versions()
+    section = ElfFile(data).section(name)
+    assert section is not None
+    told = []
+    for size in range(section.sh_size + 1):
+        found = with_size(data, name, size)._versions()
+        assert found.keys() == whole.keys() and all(found[n] in (whole[n], ("", whole[n][1])) for n in found)
+        told.append(sum(bool(v) for v, _ in found.values()))
+    assert told == sorted(told) and told[-1] == sum(bool(v) for v, _ in whole.values()) > told[0]
+
+
+def test_an_entry_of_a_table_of_versions_may_end_where_the_table_does() -> None:
+    """Entries may stand in any order behind one another, and one inside the other (LSB, symbol versioning)."""
+    define = struct.pack("<HHHHIII", 1, 0, 5, 1, 0, 12, 0)  # its name is told by its own last words
+    need = struct.pack("<HHIII", 1, 1, 0, 0, 0)  # likewise
+    sections = [NewSection(".d", 2, define, 4, 0x6FFFFFFD), NewSection(".r", 2, need, 4, 0x6FFFFFFE)]
+    elf = ElfFile(write_object(sections, []))
+    defined, needed = (replace(s, sh_info=1, sh_link=len(elf.sections) - 1) for s in elf.sections[1:3])
+    assert [n for n, _ in elf._verdef(defined)] == [5]
+    assert [n for n, _ in elf._verneed(needed)] == [0]

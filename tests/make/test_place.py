@@ -390,3 +390,37 @@ def test_a_thread_local_variable_is_reached_as_the_running_code_reaches_it() -> 
     module.match.book.add(Kind.MODULE_OFFSET, "mine", 16, "the test")
     made, _ = placed(module)
     assert made.resolver.symbols["mine@tls"] == ImportedSymbol(SymbolKind.IMAGE, Vaddr(0x6660))
+
+
+POINTED = f"""
+extern int outside(int);
+{N}static int one(int x) {{ __asm__(""); return outside(x) * 3; }}
+{N}static int two(int x) {{ __asm__(""); return outside(x) * 5; }}
+int f(int x) {{ static int (*const table[])(int) = {{one, two}}; {SWITCH.format("")} return table[x & 1](x) + 1; }}
+"""
+
+
+def test_pointers_in_a_section_of_several_tables_lead_to_what_runs() -> None:
+    """The functions are not in the patch, the section with the table is: beside it lies the new code's switch table."""
+    flags = ("-fno-data-sections", "-fno-pic", "-fno-pie")
+    made, _ = placed(edited((") + 1; }", ") + 2; }"), text=POINTED, flags=flags))
+    named = [r.symbol for r in made.outputs[".rodata"].relocations]
+    assert len(named) == 8 and named.count("f") == 6 and {"one", "two"} <= {*named}
+    assert {made.resolver.symbols[n].kind for n in ("one", "two")} == {SymbolKind.IMAGE}
+
+
+def test_a_detour_lies_directly_behind_what_was_there_before() -> None:
+    flags = ("-fno-pic", "-fno-pie", "-mno-red-zone", "-Os")
+    for more in ("", '__asm__("nop"); '):
+        text = DIRECT.replace("far += 77;", f"{more}far += 77;")
+        made, _ = placed(edited(("x + 1", "x + 2"), text=text, flags=flags))
+        f, through = symbol(made, "f"), symbol(made, "far.through")
+        assert through.st_value == f.st_value + f.st_size
+
+
+def test_strings_lie_as_close_as_they_may() -> None:
+    text = STRINGS.replace('"one"', '"at"')
+    made, _ = placed(edited((") + x;", ") - x;"), text=text))
+    pieces = sorted((s.st_value, s.st_size) for s in made.symbols if s.name.startswith(".str."))
+    assert [size for _, size in pieces] in ([3, 4], [3, 3], [4, 3])
+    assert pieces[1][0] == pieces[0][0] + pieces[0][1]

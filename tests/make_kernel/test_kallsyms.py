@@ -76,9 +76,10 @@ NOISE = random.Random(3).randbytes(4096)
 
 @pytest.mark.parametrize("count", [1001, 1024, 1300, 2561])
 @pytest.mark.parametrize("kind", ["first", "sequences", "last"])
-def test_each_order_is_read(kind: str, count: int) -> None:
+@pytest.mark.parametrize("before", [4096, 4096 - 8])
+def test_each_order_is_read(kind: str, count: int, before: int) -> None:
     symbols = rows(count)
-    raw = NOISE + table(symbols, kind != "last", kind == "sequences") + NOISE
+    raw = NOISE[:before] + table(symbols, kind != "last", kind == "sequences") + NOISE
     found = read(raw, BASE, "vmlinux")
     assert found.rows == tuple(symbols)
 
@@ -104,7 +105,8 @@ def test_what_is_no_table_is_refused() -> None:
     for broken in (good[:end] + bytes(32) + good[end + 32 :], good[: end + 8] + b"\xff" * 8 + good[end + 16 :]):
         assert kallsyms._places(broken, names, 1100) == []
     assert kallsyms._places(b"\0" * 99, 0, 3) == []
-    assert kallsyms._places(good[: names + 9], names, 1100) == []
+    for end in (names, names + 1, names + 2, *range(names + 9, names + 60)):
+        assert kallsyms._places(good[:end], names, 1100) == [], end
 
 
 def test_names_are_found_by_name_and_by_address_in_order() -> None:

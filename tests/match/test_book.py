@@ -40,3 +40,11 @@ def test_what_is_not_known_agrees_with_anything() -> None:
     assert book.agrees(iter([(Kind.ADDRESS, "f", 0x1000), (Kind.ADDRESS, "g", 7), (Kind.CALL, "f", 8)]))
     assert not book.agrees(iter([(Kind.ADDRESS, "g", 7), (Kind.ADDRESS, "f", 0x1001)]))
     assert book.agrees(iter([]))
+
+
+def test_what_is_an_address_of_the_file_is_told_as_one() -> None:
+    book = Book("u.c")
+    book.add(Kind.ADDRESS, "f", 0, "one")
+    book.add(Kind.SLOT, "f", 0x3000, "two")
+    assert (book.address(Kind.ADDRESS, "f"), book.address(Kind.SLOT, "f")) == (0, 0x3000)
+    assert book.address(Kind.CALL, "f") is None and book.address(Kind.ADDRESS, "g") is None

@@ -75,3 +75,23 @@ def test_a_symbol_is_a_sections_own_unless_another_may_take_its_place(compiled: 
     section = text(compiled)
     own = {s.name for s in compiled.elf.symbols if s.name and is_own(s, section)}
     assert {"text", "local", "global"} <= own and not {"weak", "other", "counter"} & own
+
+
+SECTIONS = """
+.section .text.f,"ax"
+f: ret
+.section .text.empty,"ax"
+.section .init.array,"ax",@nobits
+.skip 8
+.section .plain,"a"
+.quad 1
+.section .data.written,"aw"
+.quad 2
+.section .unloaded,"x"
+ret
+"""
+
+
+def test_only_sections_with_code_that_is_loaded_count() -> None:
+    obj = TaggedObject(ElfFile(object_of(SECTIONS, suffix=".s"), "a.o"), "plain")
+    assert [s.name for s in obj.code] == [".text.f"]

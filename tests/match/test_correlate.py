@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import struct
 import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from suture.compile.unit import Variant
 from suture.elf.file import ElfFile
 from suture.match.book import Contradiction
-from suture.match.correlate import correlate
+from suture.match.compiled import TaggedObject
+from suture.match.correlate import _Correlation, correlate
 from suture.match.linker_edit import Kind
 from suture.match.match import Match, NoMatch
-from suture.match.run import Run
+from suture.match.run import Run, Slot, SlotKind
+from suture.number import Vaddr
+from tests.delta.compiled import object_of
 
 UNIT = """
 #include <unistd.h>
@@ -37,9 +42,15 @@ def packaged(package: Any, shape: str = "library", sources: dict[str, str] = SOU
     return package(sources, {}, "entry other", shape)
 
 
-def found(made: Any, binary: Path | None = None, stage: str = "pre", unit: str = "a.c") -> Match:
+def found(
+    made: Any,
+    binary: Path | None = None,
+    stage: str = "pre",
+    unit: str = "a.c",
+    callers: Callable[[str], Vaddr | None] = lambda _: None,
+) -> Match:
     plain, sections = (made.object(stage, unit, v) for v in (Variant.PLAIN, Variant.SECTIONS))
-    return correlate(unit, unit + ".o", plain, sections, Run.read(binary or made.shipped))
+    return correlate(unit, unit + ".o", plain, sections, Run.read(binary or made.shipped), callers)
 
 
 def altered(made: Any, address: int, data: bytes) -> Path:
@@ -148,6 +159,12 @@ def test_a_few_bytes_are_no_proof_unless_an_export_says_whose_they_are(package: 
     made = package(sources, {}, "entry other user")
     with pytest.raises(NoMatch, match="too short"):
         found(made, unit="c.c")
+    here = made.symbols()["tiny"][0]
+    asked = found(made, unit="c.c", callers=lambda name: here if name == "tiny" else None)
+    assert asked.unit.whole and asked.functions["tiny"].address == here
+    for elsewhere in (made.symbols()["user"][0], here + 1, 0):
+        with pytest.raises(NoMatch, match="too short"):
+            found(made, unit="c.c", callers=lambda name, at=elsewhere: Vaddr(at))  # type: ignore[misc]
     shown = package({**sources, "c.c": tiny.replace("hidden", "default")}, {}, "entry other user")
     match = found(shown, unit="c.c")
     assert match.unit.whole and match.functions["tiny"].address == shown.symbols()["tiny"][0]
@@ -273,3 +290,129 @@ def test_a_kept_copy_with_other_code_than_the_dropped_one_is_not_taken_for_it(pa
     match = found(made, unit="b.cc")
     assert "_Z6sharedl" not in match.verified
     assert match.functions["other"].address == made.symbols()["other"][0]
+
+
+BASE = Vaddr(0x10000)
+FIELDS = """
+.section .text.f,"ax"
+.globl f, g, outside, other
+.type f,@function
+.type g,@function
+f: call f
+ call g
+ call outside
+ mov outside@GOTPCREL(%rip), %rax
+ call other
+ lea state(%rip), %rsi
+ ret
+.size f,.-f
+g: ret
+.size g,.-g
+.section .data.state,"aw"
+state: .quad 2
+"""
+
+
+@dataclass
+class Binary:
+    """One piece of code, and what its fields may lead to."""
+
+    code: bytes
+    slots: dict[int, Slot] = field(default_factory=dict)
+    plt: dict[int, int] = field(default_factory=dict)
+    main: Vaddr | None = None
+
+    def code_at(self, address: int, size: int) -> bytes | None:
+        return self.code if (address, size) == (BASE, len(self.code)) else None
+
+
+def placed(*targets: int, slots: dict[int, str], plt: dict[int, int]) -> tuple[_Correlation, TaggedObject, Any]:
+    """The code with its fields filled in as the linker does, and a binary that has it."""
+    obj = TaggedObject(ElfFile(object_of(FIELDS, suffix=".s"), "a.o"), "plain")
+    section = obj.code[0]
+    code = bytearray(obj.elf.bytes_of(section))
+    for row, target in zip(obj.relocations(section), targets, strict=True):
+        struct.pack_into("<i", code, row.r_offset, target - (BASE + row.r_offset + 4))
+    known = {at: Slot(Vaddr(at), SlotKind.SYMBOL, name, "", 0, False, True) for at, name in slots.items()}
+    binary = Binary(bytes(code), known, plt)
+    return _Correlation("a.c", cast(Run, binary), lambda _: None), obj, section
+
+
+def test_fields_that_lead_to_what_they_name_are_proof_like_the_bytes_between_them() -> None:
+    """Four bytes each: calls of the section's own functions, of a name through its slot, and a load of that slot."""
+    g = BASE + 35
+    for slots, wanted in (
+        ({0x30000: "outside", 0x50000: ""}, 16),
+        ({0x30000: "elsewhere", 0x50000: ""}, 8),
+        ({}, 8),
+    ):
+        work, obj, section = placed(BASE, g, 0x1020, 0x30000, 0x20000, 0x50000, slots=slots, plt={0x1020: 0x30000})
+        assert obj.functions[section.index][1].st_value == g - BASE
+        assert work._named(obj, section, BASE) == wanted, slots
+
+
+def test_code_that_calls_itself_lies_where_its_calls_lead() -> None:
+    g = BASE + 35
+    for own, other, fits in ((BASE, g, True), (g, g, False), (BASE, BASE, False), (BASE + 0x100, g, False)):
+        work, obj, section = placed(own, other, 0x1020, 0x30000, 0x20000, 0x50000, slots={}, plt={})
+        assert work._leads_back(obj, section, BASE) is fits, (own, other)
+    work, obj, section = placed(0x1040, g, 0x1020, 0x30000, 0x20000, 0x50000, slots={}, plt={0x1040: 0x30008})
+    assert work._leads_back(obj, section, BASE), "a call through the PLT goes where the loader decides"
+    assert not work._leads_back(obj, section, Vaddr(BASE + 16)), "there is no such code"
+
+
+def test_callers_are_asked_for_a_few_names_and_the_program_for_main() -> None:
+    names = ["a", "b", "c", "main", "d", "e"]
+    text = '.section .text.all,"ax"\n' + "".join(
+        f".globl {n}\n.type {n},@function\n{n}: nop\n.size {n},1\n" for n in names
+    )
+    obj = TaggedObject(ElfFile(object_of(text, suffix=".s"), "a.o"), "plain")
+    asked = []
+
+    def callers(name: str) -> Vaddr | None:
+        asked.append(name)
+        return Vaddr(0x1000) if name == "b" else None
+
+    work = _Correlation("a.c", cast(Run, Binary(b"", main=Vaddr(0x7003))), callers)
+    assert list(work._from_outside(obj, obj.code[0])) == [0x7000, 0xFFF]
+    assert asked == ["a", "b", "c"]
+
+
+TABLE = """
+extern long far1(long) __attribute__((visibility("hidden"))), far2(long) __attribute__((visibility("hidden")));
+extern int getppid(void); extern char *environ[];
+__asm__(".globl ten\\n.set ten, 10");
+struct ops { long number; long (*run)(long); int (*import)(void); };
+static const struct ops table[2] = {{7, far1, getppid}, {9, far2, 0}};
+long entry(long x) { for (long n = 0; n < x; n++) x ^= table[n & 1].number * 77 + n; return table[x & 1].run(x); }
+long other(long x) { return far2(x * 5 + 3) * 11 - 1234567 * x; }
+"""
+FAR = "".join(
+    f'__attribute__((visibility("hidden"))) long far{n}(long x) {{ return x * {n + 6} + 0x1234; }}\n' for n in (1, 2)
+)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_table_of_pointers_names_what_no_code_refers_to(package: Any, shape: str) -> None:
+    made = packaged(package, shape, {"a.c": TABLE, "b.c": FAR})
+    match, nm = found(made), made.symbols()
+    assert match.address_of("table") == nm["table"][0]
+    assert match.book.get(Kind.ADDRESS, "far1") == nm["far1"][0]
+    assert match.book.get(Kind.ADDRESS, "far2") == nm["far2"][0]
+    assert match.address_of("ten") is None, "a number with a name is no variable"
+
+
+def test_a_table_that_differs_from_the_compiled_one_names_nothing(package: Any) -> None:
+    made = packaged(package, "pie", {"a.c": TABLE, "b.c": FAR})
+    at = made.symbols()["table"][0]
+    match = found(made, altered(made, at, struct.pack("<q", 8)))
+    assert match.unit.whole and match.book.get(Kind.ADDRESS, "far1") is None
+
+
+def test_a_pointer_and_a_call_that_contradict_one_another_are_an_error(package: Any) -> None:
+    twice = TABLE.replace("{{7, far1,", "{{7, far2,")
+    made = packaged(package, "fixed", {"a.c": twice, "b.c": FAR})
+    at, nm = made.symbols()["table"][0], made.symbols()
+    assert found(made).book.get(Kind.ADDRESS, "far2") == nm["far2"][0]
+    with pytest.raises(Contradiction, match="address of far2"):
+        found(made, altered(made, at + 8, struct.pack("<q", nm["far1"][0])))

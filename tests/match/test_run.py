@@ -109,7 +109,8 @@ def test_slots_are_those_of_readelf(made: Path, name: str) -> None:
         "IRELATIVE": SlotKind.INDIRECT,
     }
     wanted, known = {}, addresses(made / name)
-    for line in tool("readelf", "-rW", made / name).splitlines():
+    listing = tool("readelf", "-rW", made / name)
+    for line in listing.splitlines():
         row = re.match(r"([0-9a-f]{16})  [0-9a-f]{16} R_X86_64_(\w+) +(.*)$", line)
         if row and row[2] != "COPY":
             last = row[3].split()
@@ -124,6 +125,8 @@ def test_slots_are_those_of_readelf(made: Path, name: str) -> None:
     assert bool(packed) == (name == "relr")
     assert all(s.kind is SlotKind.RELATIVE and not s.got and not s.jump and s.address == a for a, s in packed.items())
     got = {a for a, s in run.slots.items() if s.got}
+    loaded = {int(m[1], 16) for m in re.finditer(r"^(\w{16})  \w{16} R_X86_64_GLOB_DAT", listing, re.MULTILINE)}
+    assert {a for a in got if run.slots[a].kind is not SlotKind.INDIRECT} == loaded
     sections = [s for s in run.elf.sections if s.name.startswith(".got")]
     assert all(any(s.sh_addr <= a < s.sh_addr + s.sh_size for s in sections) for a in got)
 

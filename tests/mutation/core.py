@@ -12,13 +12,13 @@ SOURCE = ROOT / "src" / "suture"
 @dataclass(frozen=True)
 class Part:
     """A module of the core. `functions`: the pure ones of a module that also does things; empty: the whole module.
-    `arguments` for pytest leave out what is slow and decides nothing. `beside`: a test of several modules that is this
+    `arguments` for pytest leave out what is slow and decides nothing. `beside`: tests of several modules that are this
     one's too."""
 
     module: str
     functions: frozenset[str] = frozenset()
     arguments: tuple[str, ...] = ()
-    beside: str = ""
+    beside: tuple[str, ...] = ()
 
     @property
     def path(self) -> Path:
@@ -26,8 +26,8 @@ class Part:
 
     @property
     def tests(self) -> tuple[str, ...]:
-        """The mirrored test and the other one, as far as they are there, relative to the root of the repository."""
-        return tuple(t for t in (mirror(self.module), self.beside) if (ROOT / t).is_file())
+        """The mirrored test and the others, as far as they are there, relative to the root of the repository."""
+        return tuple(t for t in (mirror(self.module), *self.beside) if (ROOT / t).is_file())
 
 
 def mirror(module: str) -> str:
@@ -55,17 +55,18 @@ CORE = [
     *_of("process.stack", "stack frame unwind instruction switching"),
     *_of("process.see", "comparison"),
     *_room("report", "check_in", *_REPORTED.split()),
-    Part("report.check_in", beside="tests/fleet/test_check_in.py"),
-    *(Part(f"report.{name}", beside="tests/report/test_encoding.py") for name in _REPORTED.split()),
+    Part("report.check_in", beside=("tests/fleet/test_check_in.py",)),
+    *(Part(f"report.{name}", beside=("tests/report/test_encoding.py",)) for name in _REPORTED.split()),
     *_of("process.stop", "seccomp interrupted"),
     *_of("make", "entry indirect lead place resolve caller endless eh_frame thread_local relaxed"),
-    *_room("match", "linker_edit", "proof", "reading"),
-    Part("match.proof", beside="tests/patch/test_manifest.py"),
-    Part("match.reading", beside="tests/match/test_correlate.py"),
+    *_room("match", "linker_edit", "proof"),
+    Part("match.proof", beside=("tests/patch/test_manifest.py",)),
     Part("match.linker_edit", arguments=("-k", "not symbols_of_the_link and not compiled_for_a_program")),
     *_room("delta", "form"),
-    Part("delta.form", beside="tests/delta/test_abbreviation.py"),
+    Part("delta.form", beside=("tests/delta/test_abbreviation.py",)),
     *_room("elf"),
     *_of("patch", "manifest record link seal strict_json file finder admission consistency x86_64"),
-    *_of("make_kernel", "select special_section kallsyms change resolve"),
+    *_of("make_kernel", "kallsyms change resolve"),
+    Part("make_kernel.select", beside=("tests/make_kernel/test_special_section.py", "tests/make_kernel/test_early.py")),
+    Part("make_kernel.special_section", beside=("tests/make_kernel/test_select.py",)),
 ]  # fmt: skip

@@ -46,8 +46,8 @@ _INTRODUCTION = """A mutant is a copy of a module in which one operator, number 
 when it fails. A mutant that survives shows a line that the tests do not check, or a change that makes no difference."""
 _RULES = (
     """The operators are those of cosmic-ray. Each mutant runs against the tests of its own module alone
-    (`tests/delta/test_atom.py` for `delta/atom.py`), in a fork, with a limit of processor time. A mutant that exceeds
-    it counts as killed.""",
+    (`tests/delta/test_atom.py` for `delta/atom.py`, and for some modules what `tests/mutation/core.py` names beside
+    it), in a fork, with a limit of processor time. A mutant that exceeds it counts as killed.""",
     """Each place that can be changed gives at most one mutant. A hash of the seed, the line's text and the operator
     chooses it, so that a change elsewhere does not change the choice.""",
     """A mutant that was killed is not tried again while its function stays the same; a survivor is, when the tests

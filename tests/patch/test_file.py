@@ -31,6 +31,8 @@ from suture.patch.manifest import (
     parse_manifest,
 )
 from suture.patch.seal import seal
+from suture.patch.tripwire import SECTION as COUNTERS
+from suture.patch.tripwire import Tripwire
 
 MANIFEST = Manifest(
     "p", Target(BuildId("ab" * 20), "lib.so", "p", "p", "1", "x86_64"), (FixFact("x.patch", ("CVE-2099-1",), "00"),),
@@ -355,3 +357,20 @@ def test_code_is_never_variable() -> None:
         (SectionFlag.WRITE | SectionFlag.EXECINSTR, SectionType.PROGBITS, ""),  # it is not placed
     ):
         assert refusal(with_parts(NewSection(".odd", flags, b"\x90" * 8, 8, kind, 8))) == why
+
+
+def counted(count: int, size: int, align: int = 8, flags: int = SectionFlag.ALLOC | SectionFlag.WRITE) -> str:
+    """What is said of a patch with so many tripwires whose section of counters is as given."""
+    wires = tuple(Tripwire("a.c", n, "f", "x > 1", "return", "x.patch", ("CVE-2099-1",), 8 * n) for n in range(count))
+    section = NewSection(COUNTERS, flags, b"", align, SectionType.NOBITS, size)
+    return refusal(with_parts(section, manifest=replace(MANIFEST, tripwires=wires)))
+
+
+def test_tripwires_count_in_a_section_that_has_their_counters_and_nothing_else() -> None:
+    told = ".suture.tripwire is not what its tripwires count in"
+    assert counted(1, 8) == counted(3, 24) == ""
+    assert counted(3, 16) == counted(3, 32) == counted(3, 25) == counted(3, 0) == told
+    assert counted(3, 24, 4) == counted(3, 24, 16) == counted(3, 24, 1) == told
+    for flags in (SectionFlag.ALLOC, SectionFlag.WRITE, CODE | SectionFlag.WRITE):
+        assert counted(3, 24, flags=flags) != ""
+    assert counted(0, 0) == "its tripwires have no counters of their own"

@@ -240,3 +240,11 @@ def test_an_entry_for_no_code_is_refused(row: tuple[int, int]) -> None:
 
 def test_sizes_are_those_that_patches_in_memory_have() -> None:
     assert (finder.FINDER_SIZE, finder.CONTINUATION_SIZE, finder.ROW.size, finder.HOOK_SIZE) == (128, 64, 16, 14)
+
+
+@pytest.mark.parametrize("code", ["83ec08", "4083ec08", "4483ec08", "4881c400010000", "4883c408", "4801ec", "4829ec"])
+def test_only_a_constant_that_is_taken_from_the_whole_stack_pointer_is_known(code: str) -> None:
+    """What stands behind it is known, so that the refusal is of this instruction."""
+    with pytest.raises(Unmovable, match="unknown instruction"):
+        finder.entry_of(bytes.fromhex(code) + b"\x55" * 40)
+    assert finder.entry_of(bytes.fromhex("4883ec08") + b"\x55" * 40) == (0, 14)

@@ -30,6 +30,8 @@ from suture.patch.manifest import (
 )
 from suture.patch.record import PlacedPart, PlacedUnwinding
 from suture.patch.seal import seal
+from suture.patch.tripwire import SECTION as COUNTERS
+from suture.patch.tripwire import Tripwire
 from suture.patch.x86_64 import PAGE, STUB_SIZE, Stub, decode_stub, encode_stub, jump, jump_target
 
 BASE, BIAS = 0x7F1000000000, 0x7F1000100000
@@ -42,11 +44,15 @@ SYMBOLS = {
 
 
 def patch_of(
-    relocations: list[NewRelocation], data: Sequence[NewRelocation] = (), more: Sequence[NewSection] = ()
+    relocations: list[NewRelocation],
+    data: Sequence[NewRelocation] = (),
+    more: Sequence[NewSection] = (),
+    tripwires: tuple[Tripwire, ...] = (),
 ) -> PatchFile:
     manifest = Manifest(
         "test", Target(BuildId("aa"), "lib.so", "p", "s", "1", "x86_64"), (),
         (Group("g", (ReplacedFunction("f", Vaddr(0x2000), 64, "00", 0, 5, "f", "f.orig"),)),), SYMBOLS,
+        tripwires=tripwires,
     )  # fmt: skip
     sections = [
         NewSection(".text", AX, b"\x90" * 256, 16, relocations=relocations),
@@ -406,7 +412,7 @@ def test_addresses_wrap_at_the_end_of_memory_and_keep_every_bit() -> None:
     patch = patch_of(
         [],
         [
-            NewRelocation(SectionOffset(0), R.R_64, "image", 1),
+            NewRelocation(SectionOffset(0), R.R_64, "image", 2),
             NewRelocation(SectionOffset(16), R.R_64, "image", -0x1235),
         ],
     )
@@ -414,5 +420,16 @@ def test_addresses_wrap_at_the_end_of_memory_and_keep_every_bit() -> None:
     low = replace(PLACE, bias=Bias(-0x1233 % (1 << 64)))
     linked = link(patch, layout, low)
     data = layout.sections[section_number(patch, ".data")] - layout.text_size
-    assert struct.unpack_from("<Q", linked.data, data)[0] == 2
+    assert struct.unpack_from("<Q", linked.data, data)[0] == 3
     assert struct.unpack_from("<Q", linked.data, data + 16)[0] == (1 << 64) - 0x1234
+
+
+def test_the_record_says_where_each_tripwire_counts() -> None:
+    counters = NewSection(COUNTERS, WA, b"", 8, SectionType.NOBITS, 24)
+    wires = tuple(Tripwire("a.c", 9 + n, "f", "x > 1", "return", "x.patch", ("CVE-2099-1",), 8 * n) for n in range(3))
+    patch = patch_of([], more=[counters], tripwires=wires)
+    layout = lay_out(patch)
+    start = BASE + layout.sections[section_number(patch, COUNTERS)]
+    found = link(patch, layout, PLACE).record.tripwires
+    assert [(t.line, t.condition, t.counter) for t in found] == [(9 + n, "x > 1", start + 8 * n) for n in range(3)]
+    assert start % 8 == 0 and BASE + layout.text_size < start < BASE + layout.size - 24

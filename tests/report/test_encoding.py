@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
-from dataclasses import is_dataclass, replace
-from typing import Any
+from collections.abc import Iterator
+from dataclasses import fields, is_dataclass, replace
+from enum import Enum
+from typing import Any, ClassVar, get_args, get_origin, get_type_hints
 
 import jsonschema
 import pytest
@@ -91,8 +93,38 @@ def test_what_is_no_document_at_all(value: Any) -> None:
         decode(value)
 
 
+def named_in(kind: Any) -> Iterator[type]:
+    """All types that an annotation names."""
+    if get_args(kind):
+        for part in get_args(kind):
+            yield from named_in(part)
+    elif isinstance(kind, type):
+        yield kind
+
+
+def vocabulary() -> set[type]:
+    """The classes of documents and of what they hold, with the classes that these extend."""
+    found: set[type] = set()
+    todo: list[type] = [*DOCUMENTS]
+    while todo:
+        kind = todo.pop()
+        if not kind.__module__.startswith("suture.report.") or issubclass(kind, Enum) or kind in found:
+            continue
+        found.add(kind)
+        todo += [part for hint in get_type_hints(kind).values() for part in named_in(hint)]
+        todo += kind.__bases__
+    return found
+
+
+def test_each_class_of_the_vocabulary_is_a_dataclass_of_its_own_with_all_that_it_names() -> None:
+    for kind in vocabulary():
+        assert "__dataclass_params__" in vars(kind), f"{kind} lost its decorator"
+        held = {n for n, hint in get_type_hints(kind).items() if get_origin(hint) is not ClassVar}
+        assert {f.name for f in fields(kind)} == held, kind
+
+
 def test_values_of_a_document_cannot_be_changed() -> None:
-    assert all(is_dataclass(d) and d.__dataclass_params__.frozen for d in DOCUMENTS)  # type: ignore[attr-defined]
+    assert all(is_dataclass(d) and d.__dataclass_params__.frozen for d in vocabulary())  # type: ignore[attr-defined]
     assert replace(ERROR, error="other") != ERROR
     assert {ApplyReport.kind, VerifyReport.kind} == {"apply", "verify"}
 

@@ -25,7 +25,8 @@ def process(*holes: Hole) -> ScannedProcess:
     return ScannedProcess(7, 99, "p", "/p", "", "", HoleState.OPEN, holes, (binary,))
 
 
-def test_a_declaration_counts_on_its_last_day_and_not_after() -> None:
+def test_a_declaration_counts_up_to_its_last_day_and_not_after() -> None:
+    assert declared([DECLARED], date(2026, 11, 30)) == IN_FORCE
     assert (DeclaredMitigation(CVE, "port 80 is closed", "2026-12-31", True),) == IN_FORCE
     assert (DeclaredMitigation(CVE, "port 80 is closed", "2026-12-31", False),) == ENDED
 

@@ -241,7 +241,7 @@ class _Code:
             if step.effect.relative is None:
                 return tables
             place = unit.target(step)
-            return (place,) if place is not None and unit.inside(name, place) else ()
+            return (place,) if place is not None else ()
 
         def leaves(step: FlowStep) -> Leaving | None:
             return self._leaves(unit, name, step)

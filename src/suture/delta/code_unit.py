@@ -154,12 +154,12 @@ class CodeUnit:
         """Fields of calls of a function's beginning in the same section, which the assembler fills in where no other
         definition may take its place."""
         span = function.spans[0]
-        code = self._code(span.section)
-        at = code.find(b"\xe8", span.start, span.end - 4)
+        code, behind = self._code(span.section), max(span.end - 4, 0)
+        at = code.find(b"\xe8", span.start, behind)
         while at >= 0:
             if at + 5 + int.from_bytes(code[at + 1 : at + 5], "little", signed=True) == span.start:
                 yield at + 1
-            at = code.find(b"\xe8", at + 1, span.end - 4)
+            at = code.find(b"\xe8", at + 1, behind)
 
     def steps(self, name: str) -> tuple[FlowStep, ...]:
         """All instructions of a function, cold part included."""

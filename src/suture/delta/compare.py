@@ -143,7 +143,7 @@ class _Side:
         return self.identity.get(target.index, ("new", target.label))
 
     def _merged(self, ref: Reference, target: Atom) -> object:
-        if ref.symbol.startswith(".L") or ref.symbol:
+        if ref.symbol:
             return ("piece", self.obj.string_at(target.index, ref.value), ref.addend)
         start = ref.addend + (4 if is_pc_relative(ref.r_type) else 0)
         return ("piece", self.obj.string_at(target.index, start), 0)

@@ -245,8 +245,9 @@ def live_registers(
 ) -> tuple[dict[Place, int], dict[Place, int]]:
     """Registers live before and behind each step: the least solution of the usual backward equations.
 
-    `successors` gives where control goes within the function other than to the next step; `leaves` is asked for calls
-    and jumps and answers None when control stays inside; `at_return` is live at a return.
+    `successors` gives where control goes other than to the next step, of which places outside of `steps` are passed
+    over; `leaves` is asked for calls and jumps and answers None when control stays inside; `at_return` is live at a
+    return.
     """
     place_of = {(s.section, s.offset): n for n, s in enumerate(steps)}
     count = len(steps)

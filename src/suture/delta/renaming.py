@@ -22,7 +22,7 @@ def is_renaming(texts: Iterable[tuple[str, str]], names: Mapping[str, str]) -> b
     through: then no.
     """
     back = {new: old for old, new in names.items()}
-    word = re.compile(rf"\b({'|'.join(map(re.escape, [*names, *back]))})\b")
+    word = re.compile(rf"\b(?:{'|'.join(map(re.escape, [*names, *back]))})\b")
     kept = {f"#define {old} {old}" for old in names}
     for old, new in texts:
         before = _pieces(old)

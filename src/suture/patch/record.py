@@ -166,9 +166,10 @@ class Record:
 
 
 # written as 16 hex digits always: their values are known only after the record is laid out
-_ADDRESSES = frozenset(
-    {"base", "bias", "code", "text_size", "data_size", "code_size", "old", "new", "orig", "stub", "switch"}
-) | {"finder", "continuation", "rows", "following", "counter"}
+_ADDRESSES = frozenset({
+    "base", "bias", "code", "text_size", "data_size", "code_size", "old", "new", "orig", "stub", "switch",
+    "finder", "continuation", "rows", "following", "counter",
+})  # fmt: skip
 
 
 def _plain(value: Any, key: str = "") -> Any:

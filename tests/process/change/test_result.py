@@ -68,3 +68,9 @@ def test_a_copy_with_a_problem_is_listed_with_it_and_its_state() -> None:
     assert (left.name, left.state, left.functions) == ("g", State.NEVER_APPLIED, ("f",))
     assert (left.why, left.copy, left.reason) == ("pid 1: no room", 0x50000, Reason.NO_ROOM)
     assert whole.exit_code is ExitCode.PARTIAL
+
+
+def test_what_is_not_said_of_a_result_is_the_ordinary_case() -> None:
+    """A binary is loaded once and its groups belong to no copy; what was wanted could be done."""
+    assert (DONE.groups[0].copy, DONE.groups[0].why, DONE.groups[0].reason) == (0, "", None)
+    assert not DONE.never_applied and DONE.companions == () == DONE.earlier

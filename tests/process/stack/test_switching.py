@@ -256,12 +256,19 @@ def test_bytes_inside_another_instruction_are_none_where_the_beginning_of_the_fu
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     code = bytes.fromhex("48b8488b2600000000c3") + b"\x90" * 16  # mov $0x268b48, %rax
-    monkeypatch.setattr(memory, "try_read", lambda pid, at, n: code[at - 0x1000 :][:n])
+    asked = []
+
+    def read(pid: int, at: int, size: int) -> bytes:
+        asked.append((at, size))
+        return code[at - 0x1000 :][:size]
+
+    monkeypatch.setattr(memory, "try_read", read)
     images = switching._Images(7, Maps(b""))
     images.__dict__["_spans"] = [(0x800, 1 << 30, 1), (1 << 30, 1 << 31, 2)]
     images._tables = {1: Table(), 2: None}  # type: ignore[dict-item]
     told = {at: images.is_instruction(at) for at in (0x1000, 0x1002, 0x1003, 0x100A)}
     assert told == {0x1000: True, 0x1002: False, 0x1003: False, 0x100A: True}
+    assert asked == [(0x1000, at + 15) for at in (0, 2, 3, 10)], "no more is read than the longest instruction there"
     # before the first function, too far behind it, without a table, in no image
     assert all(images.is_instruction(at) for at in (0x900, 0x1000 + (1 << 20) + 1, (1 << 30) + 2, 0x10))
     assert (
