@@ -24,7 +24,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from threading import Lock
 from typing import Any
 
 from conversion_page import document
@@ -210,64 +209,88 @@ def main(words: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--resume", action="store_true", help="take what an earlier run has measured")
     parser.add_argument(
-        "--redo-failed", action="store_true", help="with --resume: try those again that could not be made ready"
+        "--redo-failed", action="store_true", help="with --resume: those that were not made ready, again"
     )
     parser.add_argument("--redo", action="append", default=[], metavar="NAME", help="with --resume: this package again")
+    parser.add_argument(
+        "--only",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="with --resume: this package, again if need be, and no other; several runs may work side by side",
+    )
     parser.add_argument("--jobs", type=int, default=1, help="how many updates at a time (1)")
     parser.add_argument(
         "--only-kept", action="store_true", help="write the page from what is measured, and measure nothing"
     )
     args = parser.parse_args(words)
-    place = RESULTS / "conversion.json"
     start = Start.now("conversion", words)
-    known = (
-        Record.read(place).data if place.exists() and (args.resume or args.only_kept) else {"rows": [], "waiting": []}
-    )
     if args.only_kept:
-        record = Record.read(place)
         write_page()
-        return 0 if record else 1
-    rows = [*known["rows"]]
+        return 0
     found = all_arrived(args.release or RELEASES)
     updates = [u for u in found.updates if u[0] not in args.leave_out][: args.count]
-    gone = [list(g) for g in found.gone if g[0] not in args.leave_out]
-    rows = [r for r in rows if [r["source"], r["release"]] not in gone]
-    rows = [r for r in rows if not (args.redo_failed and r["problem"]) and r["source"] not in args.redo]
-    done = {(r["source"], r["release"], r["old"], r["new"]) for r in rows}
-    waiting = [u for u in updates if u not in done]
-    _keep(start, rows, waiting, gone, args)
-    left, lock = list(waiting), Lock()
+    page = Kept(start, updates, tuple(g for g in found.gone if g[0] not in args.leave_out), args.leave_out, args.limit)
+    rows = page.begin(args.resume)
+    again = {*args.redo, *args.only} | {r["source"] for r in rows if args.redo_failed and r["problem"]}
+    done = {key_of(r) for r in rows if r["source"] not in again}
+    to_do = [u for u in updates if u not in done and (not args.only or u[0] in args.only)]
+    left = len(to_do)
 
     def one(update: Pair) -> None:
-        print(f"conversion: {' '.join(update)}; {len(left)} to go", file=sys.stderr, flush=True)
-        row = converted(update, args.limit)
-        with lock:
-            rows.append(row)
-            left.remove(update)
-            _keep(start, rows, left, gone, args)
+        nonlocal left
+        print(f"conversion: {' '.join(update)}; {left} to go", file=sys.stderr, flush=True)
+        page.add(converted(update, args.limit))
+        left -= 1
 
     with ThreadPoolExecutor(args.jobs) as pool:
-        for running in [pool.submit(one, update) for update in waiting]:
+        for running in [pool.submit(one, update) for update in to_do]:
             running.result()
     return 0
 
 
-def _keep(
-    start: Start,
-    rows: Sequence[Mapping[str, Any]],
-    waiting: Sequence[Pair],
-    gone: Sequence[Sequence[str]],
-    args: argparse.Namespace,
-) -> None:
-    facts = {
-        "rows": rows,
-        "waiting": [list(w) for w in waiting],
-        "gone": gone,
-        "left_out": args.leave_out,
-        "limit": args.limit,
-    }
-    start.finish(facts).write(RESULTS)
-    write_page()
+def key_of(row: Mapping[str, Any]) -> Pair:
+    """The update that a row is about."""
+    return row["source"], row["release"], row["old"], row["new"]
+
+
+@dataclass(frozen=True)
+class Kept:
+    """The raw numbers and the page, to which several runs add rows. A row stays until it is measured anew."""
+
+    start: Start
+    updates: Sequence[Pair]
+    gone: Sequence[tuple[str, str]]
+    left_out: Sequence[str]
+    limit: float
+    place: Path = RESULTS
+
+    def begin(self, resume: bool) -> list[Mapping[str, Any]]:
+        """What is measured already, for a run that goes on, of updates that still arrive."""
+        return self._write((), resume)
+
+    def add(self, row: Mapping[str, Any]) -> None:
+        """A row that was measured, in the place of an earlier one."""
+        self._write((row,), True)
+
+    def _write(self, new: Sequence[Mapping[str, Any]], resume: bool) -> list[Mapping[str, Any]]:
+        with cache.locked(cache.root() / "bench" / "conversion.rows"):
+            place = self.place / "conversion.json"
+            known = Record.read(place).data["rows"] if resume and place.exists() else []
+            fresh = {key_of(r) for r in new}
+            rows = [r for r in known if key_of(r) not in fresh and (r["source"], r["release"]) not in self.gone]
+            rows += new
+            done = {key_of(r) for r in rows}
+            facts = {
+                "rows": rows,
+                "waiting": [list(u) for u in self.updates if u not in done],
+                "gone": [list(g) for g in self.gone],
+                "left_out": list(self.left_out),
+                "limit": self.limit,
+            }
+            self.start.finish(facts).write(self.place)
+            write_page()
+        return rows
 
 
 def write_page() -> None:

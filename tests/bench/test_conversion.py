@@ -75,3 +75,27 @@ def test_a_row_names_no_folder_of_the_machine(monkeypatch: pytest.MonkeyPatch, t
     assert conversion._anywhere(row) == {
         "fixes": [{"reasons": ["x.c: not found in $SUTURE_CACHE/binary/x: .text found nowhere"]}]
     }
+
+
+def test_runs_side_by_side_keep_each_others_rows_and_one_stays_until_it_is_measured_anew(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("SUTURE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(conversion, "write_page", lambda: None)
+    updates = [(name, "bookworm", "1-1", "1-2") for name in ("a", "b", "c")]
+
+    def row(name: str, total: float) -> dict[str, Any]:
+        return {"source": name, "release": "bookworm", "old": "1-1", "new": "1-2", "problem": "", "total": total}
+
+    start = conversion.Start.now("conversion", ["--resume"])
+    runs = [conversion.Kept(start, updates, (), (), 60.0, tmp_path) for _ in range(2)]
+    assert runs[0].begin(resume=False) == []
+    runs[0].add(row("a", 1.0))
+    runs[1].begin(resume=True)
+    runs[1].add(row("b", 2.0))
+    runs[0].add(row("a", 3.0))
+    kept = conversion.Record.read(tmp_path / "conversion.json").data
+    assert {r["source"]: r["total"] for r in kept["rows"]} == {"a": 3.0, "b": 2.0}
+    assert kept["waiting"] == [["c", "bookworm", "1-1", "1-2"]]
+    again = conversion.Kept(start, updates, (("b", "bookworm"),), (), 60.0, tmp_path)
+    assert [r["source"] for r in again.begin(resume=True)] == ["a"], "an update that is gone leaves the page"

@@ -58,7 +58,7 @@ class FakeTree:
         self.applied = [f.path for f in fix.files]
         return FakeTree(self.after or self.readers)
 
-    def generated(self, fix: Fix) -> Generated | None:
+    def anew(self, _: Any, fix: Fix) -> Generated | None:
         self.asked = [f.path for f in fix.files]
         return self.makes
 
@@ -71,7 +71,7 @@ def nothing(**given: tuple[str, ...]) -> Generated:
 def ask(tree: FakeTree, *paths: str, text: str = "") -> Affected:
     whole = text or "".join(f"--- a/{p}\n+++ b/{p}\n{HUNK}" for p in paths)
     given: Any = tree
-    return affected(given, [parse(whole, "x.patch")])
+    return affected(given, [parse(whole, "x.patch")], generators=tree.anew)
 
 
 def test_who_reads_a_file_makes_it_code_whatever_it_is_called() -> None:
@@ -157,7 +157,7 @@ def test_a_file_that_is_not_there_is_refused_unless_it_is_a_document() -> None:
 def test_what_only_leaves_out_is_missing_unless_it_is_no_code() -> None:
     fix = parse("".join(f"--- a/{p}\n+++ b/{p}\n{HUNK}" for p in ("a.c", "b.c", "README")), "x").only(["a.c"])
     tree: Any = FakeTree({"a.c": ("a.c",), "b.c": ("b.c",)})
-    found = affected(tree, [fix])
+    found = affected(tree, [fix], generators=tree.anew)
     assert list(found.missing) == ["b.c"] and list(found.no_code) == ["README"]
 
 

@@ -16,7 +16,8 @@ from pathlib import Path
 import pytest
 from elftools.elf.elffile import ELFFile
 
-from suture.compile.tree import Tree, prepare
+from suture.compile.preparation import prepare
+from suture.compile.tree import Tree
 from suture.compile.unit import Variant
 from suture.source.archive import Archive, SourceVersion, archive_for
 from tests.rooms import CASES
@@ -96,7 +97,7 @@ def test_two_makes_at_once_get_the_same_tree_and_objects() -> None:
     spec = "zlib=1:1.2.13.dfsg-1"
     _, _, tree = ready(spec)
     program = (
-        "from suture.source.archive import archive_for; from suture.compile.tree import prepare; from "
+        "from suture.source.archive import archive_for; from suture.compile.preparation import prepare; from "
         "suture.compile.unit import Variant\ntree = prepare(archive_for('zlib', '1:1.2.13.dfsg-1').source('zlib', "
         "'1:1.2.13.dfsg-1'))\nprint(tree.key, [o.path.name for o in tree.compile([(u, Variant.COMPARE) for u in "
         "tree.units[:4]])])\n"

@@ -6,11 +6,12 @@ that no unit reads may be what code is generated or built from.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from suture.command import CommandFailed
 from suture.compile.generate import Generated
+from suture.compile.preparation import anew
 from suture.compile.tree import Tree
 from suture.compile.unit import Unit
 from suture.error import Refused
@@ -59,9 +60,13 @@ class Affected:
         return tuple(found[o] for o in sorted(found))
 
 
-def affected(tree: Tree, fixes: Sequence[Fix], progress: Progress = silent) -> Affected:
+Anew = Callable[[Tree, Fix], Generated | None]
+"""What the generators of a tree make of a fix, as `anew` tells it."""
+
+
+def affected(tree: Tree, fixes: Sequence[Fix], progress: Progress = silent, generators: Anew = anew) -> Affected:
     """Ask for every file that the fixes change. Raises `Refused` for a hunk that does not apply."""
-    return _Search(tree, fixes, progress).result()
+    return _Search(tree, fixes, progress, generators).result()
 
 
 @dataclass
@@ -69,6 +74,7 @@ class _Search:
     tree: Tree
     fixes: Sequence[Fix]
     progress: Progress
+    generators: Anew
     readers: dict[str, tuple[Unit, ...]] = field(default_factory=dict)
     missing: dict[str, Refusal] = field(default_factory=dict)
     same: dict[str, str] = field(default_factory=dict)
@@ -168,7 +174,7 @@ class _Search:
         self.progress(f"configuring and generating anew with {len(inputs)} changed file{'s' * (len(inputs) != 1)}")
         reason, found = "what is generated from it can't be made anew", None
         try:
-            found = self.tree.generated(self._only([*applied, *inputs]))
+            found = self.generators(self.tree, self._only([*applied, *inputs]))
         except (Refused, CommandFailed) as problem:
             reason = f"{reason}: {problem.what.splitlines()[0]}"
         if found is None:

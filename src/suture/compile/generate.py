@@ -45,6 +45,11 @@ class Generated:
     linked: tuple[str, ...]
     commands: tuple[str, ...]
 
+    @property
+    def differs(self) -> bool:
+        """Whether anything comes out differently."""
+        return bool(self.files or self.gone or self.linked or self.commands)
+
 
 def generated(
     key: str,

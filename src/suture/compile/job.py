@@ -68,14 +68,14 @@ class Job:
     ending: tuple[str, ...]
 
     def key(self, state: str) -> str:
-        """What the output depends on, as a hash; `state` names the contents of the room."""
+        """What the output depends on, as a hash; `state` names the contents of all that the unit may read."""
         parts = (state, self.unit.directory, *self.unit.command, *self.flags, *self.ending)
         return hashlib.sha256("\0".join(parts).encode(errors="surrogateescape")).hexdigest()
 
 
 def outputs(
     jobs: Sequence[Job],
-    state: str,
+    state: Callable[[Unit], str],
     enter: Enter,
     env: Mapping[str, str],
     root: str,
@@ -83,11 +83,11 @@ def outputs(
 ) -> list[Path]:
     """The output file of each job, from the cache or made now, all missing ones in one entry of the room.
 
-    `root` is the tree's, whose lines an error may quote. Raises `CompileFailed` for all units of which a job fails; the
-    outputs of the other jobs are kept.
+    `state` names the contents of all that a unit may read. `root` is the tree's, whose lines an error may quote. Raises
+    `CompileFailed` for all units of which a job fails; the outputs of the other jobs are kept.
     """
     store = place or cache.root() / "object"
-    paths = [store / key[:2] / key for key in (job.key(state) for job in jobs)]
+    paths = [store / key[:2] / key for key in (job.key(state(job.unit)) for job in jobs)]
     missing = {path: job for path, job in zip(paths, jobs, strict=True) if not path.exists()}
     if missing:
         with cache.scratch_folder(store) as folder:

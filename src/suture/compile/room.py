@@ -34,7 +34,11 @@ _OVERLAY = "redirect_dir=off,metacopy=off,index=off"
 # What the indexes list and the archive has no more (security updates that a newer one has pushed out) counts as not
 # there.
 _PIN = "Package: /./\nPin: version *{version}\nPin-Priority: -1\n\n"
-_GONE = re.compile(r"^E: Failed to fetch \S+/[^/_\s]+_([^/_\s]+)_[a-z0-9]+\.deb\s+404\b", re.M)
+# All packages of one source then have the same older version, those that the base holds in the newer one among them
+# (apt_preferences(5): above 1000 a package may go back; of several that match a version the first counts).
+_BACK = "Package: src:{source}\nPin: version *\nPin-Priority: 1001\n\n"
+# A package lies in the folder of its source.
+_GONE = re.compile(r"^E: Failed to fetch \S+/([^/_\s]+)/[^/_\s]+_([^/_\s]+)_[a-z0-9]+\.deb\s+404\b", re.M)
 
 # mmdebstrap mounts /proc and /sys into what it makes. It does so in namespaces of its own, which end with us: a killed
 # maker leaves no mount behind into which the next one would walk. `mount` is for hosts that share /; a chroot refuses
@@ -251,9 +255,24 @@ def with_packages(below: Room, packages: Sequence[str], archive: Archive, progre
     return below.with_layer(cache.item(cache.root() / "layer" / f"deb-{key}", make))
 
 
-def _not_arriving(output: str) -> list[str]:
-    """Versions, without epoch, of packages that apt found in the indexes and not in the archive."""
-    return [unquote(v) for v in dict.fromkeys(_GONE.findall(output))]
+@dataclass(frozen=True)
+class NotArriving:
+    """A version, without epoch, of packages that the indexes list and the archive has no more, and their source."""
+
+    source: str
+    version: str
+
+
+def not_arriving(output: str) -> list[NotArriving]:
+    """What apt found in the indexes and not in the archive, as it says."""
+    return [NotArriving(unquote(s), unquote(v)) for s, v in dict.fromkeys(_GONE.findall(output))]
+
+
+def without(gone: Iterable[NotArriving]) -> str:
+    """Stanzas of apt_preferences(5): these versions are not there, and their sources may go back to older ones."""
+    rows = tuple(gone)
+    versions = "".join(_PIN.format(version=v) for v in dict.fromkeys(r.version for r in rows))
+    return versions + "".join(_BACK.format(source=s) for s in dict.fromkeys(r.source for r in rows))
 
 
 def for_source(
@@ -280,26 +299,26 @@ def for_source(
 
     def make(folder: Path) -> None:
         progress(f"installing the build dependencies of {source.name}")
-        pins: dict[str, None] = {}
+        gone: dict[NotArriving, None] = {}
         while True:
             try:
-                return install(folder, pins)
+                return install(folder, gone)
             except CommandFailed as failed:
-                gone = [v for v in _not_arriving(failed.output) if v not in pins]
-                if not gone:
+                more = [x for x in not_arriving(failed.output) if x not in gone]
+                if not more:
                     raise
-                pins.update(dict.fromkeys(gone))
-                progress(f"{source.name}: versions that do not arrive are left out: {', '.join(pins)}")
+                gone.update(dict.fromkeys(more))
+                named = ", ".join(f"{x.source} {x.version}" for x in gone)
+                progress(f"{source.name}: versions that do not arrive are left out: {named}")
                 cache.discard(folder)
 
-    def install(folder: Path, pins: Iterable[str]) -> None:
+    def install(folder: Path, gone: Iterable[NotArriving]) -> None:
         chosen = [f"--build-profiles={','.join(profiles)}"] if profiles else []
-        rows = "".join(_PIN.format(version=v) for v in pins)
         preferences = f"{INSIDE}/preferences"
         options = [f"--option=Dir::Etc::preferences={preferences}", "--allow-downgrades", *chosen]
         options += [] if whole else ["--arch-only"]
         words = [*options, "build-dep", f"{INSIDE}/source.dsc"]
-        before = f"printf %s {shlex.quote(wanted + rows)} >{preferences}"
+        before = f"printf %s {shlex.quote(wanted + without(gone))} >{preferences}"
         room.install(words, archive, folder, [(source.dsc, f"{INSIDE}/source.dsc")], before)
 
     if not source.dsc.exists():

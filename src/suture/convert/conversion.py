@@ -14,8 +14,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
+from suture.compile.inputs import Inputs
 from suture.compile.job import CompileFailed
 from suture.compile.post import apply
+from suture.compile.preparation import anew
 from suture.compile.tree import Tree
 from suture.convert.result import (
     Closing,
@@ -30,6 +32,7 @@ from suture.convert.result import (
 from suture.delta.ledger import Fate
 from suture.elf.file import ElfFile
 from suture.error import Refused, SutureError
+from suture.make.earlier import Earlier
 from suture.make.make import Made, Making, make, write
 from suture.make.request import Ready, Request, ready_for
 from suture.progress import Clock, Progress, silent
@@ -192,6 +195,12 @@ class _Attempt:
     progress: Progress
     is_stand_in: bool = False  # a tree that holds more can be had, so a unit that does not compile ends the attempt
 
+    def __post_init__(self) -> None:
+        # what becomes a patch is proved as it is; of fixes by themselves many are asked about at a time
+        self.inputs = Inputs(anew)
+        self.whole = Earlier(self.inputs.exactly)
+        self.single = replace(self.whole, generators=self.inputs)
+
     @cached_property
     def _paths(self) -> dict[str, frozenset[str]]:
         return {f.name: frozenset(p.path for p in f.files) for f in self.fixes}
@@ -204,7 +213,7 @@ class _Attempt:
             apart = self._inapplicable(going)
             left |= {f.name: self._standing_on(f, left) for f in apart}
             going = [f for f in going if f not in apart]
-            found = self._make(going) if going else None
+            found = self._make(going, self.whole) if going else None
             if isinstance(found, Making):
                 wrong = self._wrong(going, found)
                 if not wrong:
@@ -253,7 +262,7 @@ class _Attempt:
                     apart.append(fix)
         return apart
 
-    def _make(self, fixes: Sequence[Fix]) -> Making | SutureError:
+    def _make(self, fixes: Sequence[Fix], earlier: Earlier) -> Making | SutureError:
         try:
             found = make(
                 self.prepared.tree,
@@ -262,6 +271,7 @@ class _Attempt:
                 self._request(fixes).facts(),
                 self.progress,
                 self.prepared.beside,
+                earlier,
             )
         except (Refused, CompileFailed, SutureError) as problem:
             return problem
@@ -275,7 +285,7 @@ class _Attempt:
 
     def _alone(self, fix: Fix) -> FixResult:
         """What comes of a fix by itself, with no more than the earlier ones that it stands on."""
-        making = self._make([*self._needs(fix), fix])
+        making = self._make([*self._needs(fix), fix], self.single)
         if isinstance(making, SutureError):
             nothing = "changes no code" in making.what or "changes documentation" in making.what
             outcome = ConvertOutcome.NO_CODE if isinstance(making, Refused) and nothing else ConvertOutcome.DISK

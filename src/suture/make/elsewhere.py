@@ -4,7 +4,8 @@ of matched units lead, or in a library that provides it."""
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -14,10 +15,12 @@ from suture.compile.room import Room
 from suture.compile.tree import Tree
 from suture.compile.unit import Binary, Unit, Variant
 from suture.elf.abi import SymbolBind, SymbolType
+from suture.elf.fact import Symbol
 from suture.elf.file import ElfFile
 from suture.error import SutureError
 from suture.make.resolve import FoundSymbol, Unresolvable, unshown
 from suture.match.correlate import correlate
+from suture.match.match import Match
 from suture.match.run import Run
 from suture.number import Vaddr
 
@@ -42,6 +45,8 @@ class OtherUnits:
     run: Run
     beside: Beside = tuple
     _known: dict[str, FoundSymbol | None] = field(default_factory=dict)
+    _led: dict[str, Vaddr | None] = field(default_factory=dict)
+    _matches: dict[str, Match | SutureError] = field(default_factory=dict)
 
     def find(self, name: str) -> FoundSymbol | None:
         """Link-time address of a hidden global and the place that proves it; None where another library may define it.
@@ -58,19 +63,10 @@ class OtherUnits:
 
     def called(self, name: str) -> Vaddr | None:
         """Where units that do not define a name lead under it, for `correlate`; None where none is found that does."""
-        for unit in self._candidates(name):
-            try:
-                plain, sectioned = self.tree.compile([(unit, Variant.PLAIN), (unit, Variant.SECTIONS)])
-                elf = ElfFile.read(sectioned.path)
-                if not any(s.name == name and not s.has_section for s in elf.symbols):
-                    continue
-                match = correlate(unit.source, unit.object, ElfFile.read(plain.path), elf, self.run)
-                address = match.leads_to(name, self.run)
-            except SutureError:
-                continue  # a candidate that does not compile or match proves nothing; the next one may
-            if address is not None:
-                return address
-        return None
+        if name not in self._led:
+            found = (m.leads_to(name, self.run) for _, m in self._matched(name, is_defined=False))
+            self._led[name] = next((address for address in found if address is not None), None)
+        return self._led[name]
 
     def _check_import(self, name: str) -> None:
         """That a library which the binary needs exports a name, or is one that cannot be looked at. Raises
@@ -116,29 +112,43 @@ class OtherUnits:
         return [run for run in programs if not wanted.isdisjoint(run.exports)]
 
     def _search(self, name: str) -> FoundSymbol | None:
-        for unit in self._candidates(name):
-            try:
-                plain, sectioned = self.tree.compile([(unit, Variant.PLAIN), (unit, Variant.SECTIONS)])
-                elf = ElfFile.read(sectioned.path)
-                defined = next(
-                    (s for s in elf.symbols if s.name == name and s.has_section and s.bind != SymbolBind.LOCAL), None
-                )
-                if defined is None:
-                    continue
-                match = correlate(unit.source, unit.object, ElfFile.read(plain.path), elf, self.run)
-            except SutureError:
-                continue  # a candidate that does not compile or match proves nothing; the next one may
+        for symbol, match in self._matched(name, is_defined=True):
             address = match.address_of(name)
             if address is not None:
-                return FoundSymbol(
-                    address, f"{unit.source} defines it and was found", defined.type == SymbolType.GNU_IFUNC
-                )
+                place = f"{match.unit.source} defines it and was found"
+                return FoundSymbol(address, place, symbol.type == SymbolType.GNU_IFUNC)
         address = self.called(name)
         return None if address is None else FoundSymbol(address, f"calls of {name} in units that were found lead there")
 
+    def _matched(self, name: str, is_defined: bool) -> Iterator[tuple[Symbol, Match]]:
+        """The candidates that define a name for others, or that have it from elsewhere, as they were found in the
+        binary. One that does not compile or match proves nothing; the next one may."""
+        for unit in self._candidates(name):
+            with suppress(SutureError):
+                plain, sectioned = self.tree.compile([(unit, Variant.PLAIN), (unit, Variant.SECTIONS)])
+                elf = ElfFile.read(sectioned.path)
+                rows = (s for s in elf.symbols if s.name == name and s.has_section is is_defined)
+                symbol = next((s for s in rows if not is_defined or s.bind != SymbolBind.LOCAL), None)
+                if symbol is not None:
+                    yield symbol, self._match(unit, plain.path, elf)
+
+    def _match(self, unit: Unit, plain: Path, sectioned: ElfFile) -> Match:
+        """What a unit comes to without being told of others; worked out once. Raises what `correlate` does."""
+        if unit.object not in self._matches:
+            try:
+                found = correlate(unit.source, unit.object, ElfFile.read(plain), sectioned, self.run)
+                self._matches[unit.object] = found
+            except SutureError as problem:
+                self._matches[unit.object] = problem
+        known = self._matches[unit.object]
+        if isinstance(known, Match):
+            return known
+        raise known
+
     def _candidates(self, name: str) -> list[Unit]:
         """Units that name the symbol at the start of a line first, as a definition in C usually does."""
-        plain = re.compile(rf"\b{re.escape(name.removeprefix('__GI_'))}\b".encode())
+        word = name.removeprefix("__GI_").encode()
+        plain = re.compile(rb"\b%b\b" % re.escape(word))
         defined = re.compile(rf"^[A-Za-z_].*\b{re.escape(name)}\s*[(=\[;]|^{re.escape(name)}\s*\(".encode(), re.M)
         ranked: list[tuple[int, str, Unit]] = []
         for unit in self.tree.units:
@@ -148,6 +158,8 @@ class OtherUnits:
                 text = (self.tree.files / unit.source).read_bytes()
             except OSError:
                 continue  # a generated source that only the room has
+            if word not in text:
+                continue  # a search for words takes a hundred times as long
             if defined.search(text):
                 ranked.append((0, unit.object, unit))
             elif plain.search(text):

@@ -17,25 +17,23 @@ from pathlib import Path
 from suture import __version__, whole_file
 from suture.compile import lto
 from suture.compile.affected import RECORD_WHOLE, Affected, affected
-from suture.compile.job import CompileFailed, RejectedUnit
-from suture.compile.preprocessed import unchanged
+from suture.compile.job import CompileFailed
 from suture.compile.tree import Tree
-from suture.compile.unit import Binary, Unit, Variant
+from suture.compile.unit import Unit, Variant
 from suture.delta.atom import AtomObject
 from suture.delta.change import NOT_FOUND, UnitChange
-from suture.delta.compare import difference
 from suture.delta.layout import describes_types
 from suture.delta.ledger import Fate
-from suture.delta.outside import outside
 from suture.elf.file import ElfFile
-from suture.error import Refused, Unsupported
+from suture.error import Refused
 from suture.make.account import Books, Compared, others_of
 from suture.make.build import Built, Close, Tell, build
-from suture.make.elsewhere import Beside, OtherUnits
-from suture.make.storage import compared_with_storage
+from suture.make.comparison import compared
+from suture.make.earlier import Earlier
+from suture.make.elsewhere import Beside
+from suture.make.ground import Ground, Shipped
 from suture.make.wiring import Wiring
 from suture.match.book import Contradiction
-from suture.match.correlate import correlate
 from suture.match.match import NoMatch
 from suture.match.run import Run
 from suture.number import BuildId, Vaddr
@@ -46,28 +44,10 @@ from suture.refusal import RESTART, Refusal
 from suture.source.changed_line import ChangedLines, changed_lines
 from suture.source.fix import Fix
 
-_FEW = 12  # units up to which all variants are compiled in one go, since most of them will be needed
-_INCOMPLETE = (
-    "the tree lacks what only a whole build makes: build and record it again, or write a recipe with real = true "
-    "(docs/reference/recipes.md)"
-)
 _NO_TYPES = Refusal(
     "its object has no type information, so a structure that the fix changes would not be seen",
     "let the recorded compiler take -g2: a wrapper or a specs file must not take it away",
 )
-
-
-@dataclass(frozen=True)
-class Shipped:
-    """A shipped file to make a patch for: where it lies here, and what it is called where it is installed."""
-
-    binary: Binary
-    path: Path
-    version: str
-
-    @property
-    def file(self) -> str:
-        return Path(self.binary.file).name
 
 
 @dataclass(frozen=True)
@@ -113,27 +93,28 @@ def make(
     request: Mapping[str, tuple[str, ...]],
     progress: Progress = silent,
     beside: Beside = tuple,
+    earlier: Earlier | None = None,
 ) -> Making:
     """Make the live patches of `fixes` for the `shipped` binaries of a tree; `beside` gives all binaries of its
-    package.
+    package, `earlier` is what other makings from the same tree have found.
 
     Raises `Refused` when nothing of the fix can become a live patch, `CompileFailed`, and what the tree raises.
     """
-    clock = Clock()
+    clock, known = Clock(), earlier or Earlier()
     with clock.step("prepare"):
-        facts = affected(tree, fixes, progress)
+        facts = affected(tree, fixes, progress, known.generators)
         lines = changed_lines(fixes, tree.read, facts.post.read)
     units = facts.units
     progress(f"compiling {len(units)} unit{'s' * (len(units) != 1)} before and after the fix")
     with clock.step("compile"):
-        compared = _compare(tree, facts.post, units, progress)
+        found = compared(tree, facts.post, units, progress, known.compared)
     common = [RefusedFunction("", p, 0, r.reason, r.remedy) for p, r in facts.missing.items()]
     is_code = bool(facts.readers or facts.missing)
     gap = [RefusedFunction("", s.file, 0, tree.gap, RECORD_WHOLE) for s in shipped if tree.gap and is_code]
     made: list[Made] = []
     everything = list(common)
     for item in shipped:
-        one = _Binary(tree, facts, compared, lines, item, fixes, request, clock, progress, beside)
+        one = _Binary(known.ground(tree, item, beside), facts, found, lines, fixes, request, clock, progress)
         if not one.units:
             continue
         built, name = one.build([*common, *gap])
@@ -144,8 +125,8 @@ def make(
         everything += _unsaid(built)
     everything += gap
     if not made and not everything:
-        raise _nothing(tree, facts, compared, shipped, fixes)
-    unmade = tuple(sorted({u.source for u in units if compared[u.object].unmade}))
+        raise _nothing(tree, facts, found, shipped, fixes)
+    unmade = tuple(sorted({u.source for u in units if found[u.object].unmade}))
     return Making(tuple(made), tuple(dict.fromkeys(everything)), clock.seconds, unmade)
 
 
@@ -193,104 +174,26 @@ def write(made: Made, folder: Path) -> Written:
     return Written(path, "" if before == made.data else hashlib.sha256(before).hexdigest()[:16])
 
 
-def _compare(tree: Tree, post: Tree, units: Sequence[Unit], progress: Progress) -> dict[str, Compared]:
-    """What each unit's code or data comes to once line numbers are left out, by object."""
-    found = {o: Compared() for o in unchanged(tree, post, units)} if len(units) > _FEW else {}
-    units = [u for u in units if u.object not in found]
-    assembly = [u for u in units if u.language == "asm"]
-    others = [u for u in units if u.language != "asm"]
-    for unit, (old, new) in _both(tree, post, assembly, Variant.PLAIN, found).items():
-        reason = "the fix changes assembly, which is not compared or replaced yet"
-        same = old.read_bytes() == new.read_bytes()
-        found[unit.object] = Compared() if same else Compared(failure=Refusal(reason, RESTART))
-    failed: dict[str, Compared] = {}
-    pairs = _both(tree, post, others, Variant.COMPARE, failed)
-    # `__LINE__` in a name makes a constant one an error: there the lines count, and more functions than need be are
-    # replaced
-    variants = dict.fromkeys(pairs, Variant.COMPARE)
-    pairs |= _both(tree, post, [u for u in others if u not in pairs], Variant.SECTIONS, found)
-    differing: dict[Unit, Compared] = {}
-    if not pairs and len(others) == 1 and len(units) == 1 and not found[others[0].object].unmade:
-        post.compile([(others[0], Variant.SECTIONS)])  # raises with all that the compiler says
-    for unit, (old, new) in pairs.items():
-        before, after = old.read_bytes(), new.read_bytes()
-        if lto.is_for_later(before, str(old)) or lto.is_for_later(after, str(new)):
-            found[unit.object] = Compared(failure=Refusal(lto.REASON, lto.REMEDY))
-            continue
-        if before == after:
-            found[unit.object] = Compared()
-            continue
-        pre, posted = AtomObject(ElfFile(before, str(old))), AtomObject(ElfFile(after, str(new)))
-        delta = difference(pre, posted)
-        found[unit.object] = Compared(None if delta.is_empty else delta, outside=outside(pre, posted))
-        if not delta.is_empty:
-            progress(f"{unit.source}: {len(delta.changed)} functions differ")
-            differing[unit] = found[unit.object]
-    ways = {u: variants.get(u, Variant.SECTIONS) for u in differing}
-    found.update({u.object: c for u, c in compared_with_storage(tree, post, differing, ways).items()})
-    late = [u for u in units if (f := found[u.object].failure) is not None and f.reason == lto.REASON]
-    if late and len(late) == len(units):
-        raise Unsupported(f"{late[0].source}: {lto.REASON}", lto.REMEDY)
-    return found
-
-
-def _both(
-    tree: Tree, post: Tree, units: Sequence[Unit], variant: Variant, failed: dict[str, Compared]
-) -> dict[Unit, tuple[Path, Path]]:
-    """Objects of one variant before and after, of the units that compile both times. Few units get all variants at
-    once."""
-    extra = tuple(v for v in (Variant.PLAIN, Variant.SECTIONS) if v is not variant) if len(units) <= _FEW else ()
-    before = _compiled(tree, units, (variant, *extra), failed)
-    for unit in (u for u in units if u not in before):
-        failed[unit.object] = _as_shipped(failed[unit.object])
-    after = _compiled(
-        post, [u for u in units if u in before], (variant, *(v for v in extra if v is Variant.SECTIONS)), failed
-    )
-    return {u: (before[u], after[u]) for u in after}
-
-
-def _rejected(unit: RejectedUnit) -> Refusal:
-    lines = unit.output.strip().splitlines()
-    message = next((x for x in lines if "error" in x), lines[0] if lines else "")
-    return Refusal(f"the compiler rejects it: {message}", "correct the fix, or leave it out with --only")
-
-
-def _as_shipped(one: Compared) -> Compared:
-    """The failure of a unit that has no fix yet."""
-    reason = one.failure.reason if one.failure else ""
-    return Compared(failure=Refusal(f"as it was shipped, {reason}", _INCOMPLETE), unmade=True)
-
-
-def _compiled(
-    tree: Tree, units: Sequence[Unit], variants: Sequence[Variant], refused: dict[str, Compared]
-) -> dict[Unit, Path]:
-    """The object of the first variant by unit, all variants compiled. A unit that the compiler rejects is refused."""
-    left = list(units)
-    while left:
-        try:
-            objects = tree.compile([(u, v) for u in left for v in variants])
-        except CompileFailed as failed:
-            refused.update({one.object: Compared(failure=_rejected(one)) for one in failed.rejected})
-            left = [u for u in left if u.object not in refused]
-            continue
-        return {u: objects[n * len(variants)].path for n, u in enumerate(left)}
-    return {}
-
-
 @dataclass(frozen=True)
 class _Binary:
     """One shipped binary and all that its patch is made from."""
 
-    tree: Tree
+    ground: Ground
     facts: Affected
     compared: Mapping[str, Compared]
     lines: Mapping[tuple[int, str], ChangedLines]
-    item: Shipped
     fixes: Sequence[Fix]
     request: Mapping[str, tuple[str, ...]]
     clock: Clock
     progress: Progress
-    beside: Beside
+
+    @property
+    def tree(self) -> Tree:
+        return self.ground.tree
+
+    @property
+    def item(self) -> Shipped:
+        return self.ground.item
 
     @property
     def units(self) -> list[Unit]:
@@ -300,11 +203,10 @@ class _Binary:
 
     def build(self, common: Sequence[RefusedFunction]) -> tuple[Built, str]:
         """The patch and its name; `common` is what is refused whatever the binary."""
-        run = Run.read(self.item.path)
+        run = self.ground.run
         own = [u for u in self.units if self.compared[u.object].difference is not None]
         refused = [*common, *self._failures()]
-        elsewhere = OtherUnits(self.tree, self.item.binary, run, self.beside)
-        changes, failed = self._matched(own, run, elsewhere, refused)
+        changes, failed = self._matched(own, refused)
         books = Books(self.tree, self.facts, self.compared, self.lines, self.item.binary, failed)
         target = Target(
             run.elf.build_id or BuildId(""),
@@ -323,7 +225,16 @@ class _Binary:
             members = partial(books.members, self.fixes) if len(self.fixes) > 1 else None
 
             def again(changes: Sequence[UnitChange], close: Close, tell: Tell | None = None) -> Built:
-                given = (elsewhere.find, toolchain, self.request, tuple(refused), stands, close, members, tell)
+                given = (
+                    self.ground.elsewhere.find,
+                    toolchain,
+                    self.request,
+                    tuple(refused),
+                    stands,
+                    close,
+                    members,
+                    tell,
+                )
                 return build(name, target, changes, run, facts, *given)
 
             built = again(changes, partial(books.close, self.fixes))
@@ -352,7 +263,7 @@ class _Binary:
                     yield RefusedFunction(row.label, unit.source, 0, row.reason, row.remedy)
 
     def _matched(
-        self, own: Sequence[Unit], run: Run, elsewhere: OtherUnits, refused: list[RefusedFunction]
+        self, own: Sequence[Unit], refused: list[RefusedFunction]
     ) -> tuple[list[UnitChange], dict[str, Refusal]]:
         """The units found in the binary, and why others are not."""
         with self.clock.step("compile"):
@@ -369,7 +280,7 @@ class _Binary:
                 after = AtomObject(ElfFile.read(new[n].path))
                 problem: Refusal | None = None
                 try:
-                    match = correlate(unit.source, unit.object, plain, sectioned, run, elsewhere.called)
+                    match = self.ground.match(unit, plain, sectioned)
                 except (NoMatch, Contradiction) as unlike:
                     problem = self._why_unlike(unit, plain) or Refusal(unlike.what, unlike.remedy)
                 if problem is None and not (describes_types(sectioned) and describes_types(after.elf)):

@@ -12,7 +12,8 @@ from suture.compile import derived
 from suture.compile.derived import Way
 from suture.compile.job import CompileFailed
 from suture.compile.recipe import has as has_recipe
-from suture.compile.tree import Output, Tree, prepare
+from suture.compile.preparation import prepare
+from suture.compile.tree import Output, Tree
 from suture.compile.unit import Binary, Unit, Variant
 from suture.elf.file import ElfFile
 from suture.error import NotFound, SutureError

@@ -11,7 +11,7 @@ from suture.compile.host import open_tree
 from suture.compile.tree import Tree
 from suture.error import ExitCode, NotFound, Refused, SutureError
 from suture.make.elsewhere import Beside
-from suture.make.make import Shipped
+from suture.make.ground import Shipped
 from suture.make.pairing import open_source
 from suture.progress import Progress, silent
 from suture.source.archive import Archive, SourceVersion, archive_for

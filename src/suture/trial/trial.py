@@ -26,7 +26,7 @@ from suture.command import CommandFailed
 from suture.compile.room import INSIDE, Room
 from suture.compile.tree import Tree
 from suture.error import ExitCode, SutureError
-from suture.make.make import Shipped
+from suture.make.ground import Shipped
 from suture.match.run import Run
 from suture.patch.file import read_patch
 from suture.progress import Progress, silent
