@@ -17,8 +17,8 @@ from functools import partial
 
 from demo_files import packages
 from suture.compile import recipe, room
-from suture.compile.room import Room
 from suture.compile.preparation import prepare
+from suture.compile.room import Room
 from suture.error import SutureError
 from suture.source.archive import Archive, archive_for
 

@@ -32,7 +32,7 @@ def fix(*paths: str) -> Fix:
     return parse("".join(f"--- a/{p}\n+++ b/{p}\n@@ -1 +1 @@\n-a\n+b\n" for p in paths), " ".join(paths))
 
 
-NAMES = tuple(f"{n:02}.S" for n in range(62)) + ("Makefile", "lib/Makefile")
+NAMES = (*(f"{n:02}.S" for n in range(62)), "Makefile", "lib/Makefile")
 
 
 def test_one_question_answers_for_all_when_nothing_comes_out_differently() -> None:
@@ -51,7 +51,7 @@ def test_two_files_that_matter_among_many_are_found_with_few_questions() -> None
     inputs.exactly(TREE, fix(*NAMES))
     told = {name: inputs(TREE, fix(name)) for name in NAMES}
     assert {name for name, found in told.items() if found is None or found.differs} == {"lib/Makefile", "17.S"}
-    assert len(ask.asked) < 20
+    assert len(ask.asked) < 25
 
 
 def test_a_file_that_matters_is_asked_about_as_it_is_with_the_others_of_its_fix() -> None:

@@ -47,13 +47,16 @@ def test_another_fix_for_the_same_unit_is_compared_and_the_same_one_is_not(
 ) -> None:
     asked: list[int] = []
     real = comparison._compared
-    monkeypatch.setattr(
-        comparison, "_compared", lambda a, b, units, p: asked.append(len(units)) or real(a, b, units, p)
-    )
+
+    def counting(tree: Tree, post: Tree, units: Sequence[Unit], progress: Progress) -> dict[str, Compared]:
+        asked.append(len(units))
+        return real(tree, post, units, progress)
+
+    monkeypatch.setattr(comparison, "_compared", counting)
     known: Known = {}
     assert changed(tree, ONE, known) == {"one.c": {"one"}}
-    assert changed(tree, ONE + TWO, known) == {"one.c": {"one"}, "two.c": {"two"}}
-    assert changed(tree, TWO, known) == {"two.c": {"two"}}
+    assert changed(tree, ONE + TWO, known) == {"one.c": {"one"}, "two.c": {"two", "main"}}
+    assert changed(tree, TWO, known) == {"two.c": {"two", "main"}}
     assert changed(tree, NOTED, known) == {}
     assert asked == [2, 1, 0, 1], "units that are not known yet: all, two.c changed, none, one.c with a comment"
 

@@ -40,7 +40,7 @@ from suture.number import BuildId, Vaddr
 from suture.patch.file import SUFFIX, parse_patch
 from suture.patch.manifest import FixFact, Manifest, RefusedFunction, Suspending, Target
 from suture.progress import Clock, Progress, silent
-from suture.refusal import RESTART, Refusal
+from suture.refusal import Refusal
 from suture.source.changed_line import ChangedLines, changed_lines
 from suture.source.fix import Fix
 

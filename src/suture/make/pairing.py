@@ -11,8 +11,8 @@ from pathlib import Path, PurePosixPath
 from suture.compile import derived
 from suture.compile.derived import Way
 from suture.compile.job import CompileFailed
-from suture.compile.recipe import has as has_recipe
 from suture.compile.preparation import prepare
+from suture.compile.recipe import has as has_recipe
 from suture.compile.tree import Output, Tree
 from suture.compile.unit import Binary, Unit, Variant
 from suture.elf.file import ElfFile
