@@ -32,7 +32,7 @@ from suture.convert.result import (
 from suture.delta.ledger import Fate
 from suture.elf.file import ElfFile
 from suture.error import Refused, SutureError
-from suture.make.earlier import Earlier
+from suture.make.earlier import EarlierMakings
 from suture.make.make import Made, Making, make, write
 from suture.make.request import Ready, Request, ready_for
 from suture.progress import Clock, Progress, silent
@@ -198,7 +198,7 @@ class _Attempt:
     def __post_init__(self) -> None:
         # what becomes a patch is proved as it is; of fixes by themselves many are asked about at a time
         self.inputs = Inputs(anew)
-        self.whole = Earlier(self.inputs.exactly)
+        self.whole = EarlierMakings(self.inputs.exactly)
         self.single = replace(self.whole, generators=self.inputs)
 
     @cached_property
@@ -262,7 +262,7 @@ class _Attempt:
                     apart.append(fix)
         return apart
 
-    def _make(self, fixes: Sequence[Fix], earlier: Earlier) -> Making | SutureError:
+    def _make(self, fixes: Sequence[Fix], earlier: EarlierMakings) -> Making | SutureError:
         try:
             found = make(
                 self.prepared.tree,

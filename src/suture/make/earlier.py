@@ -14,7 +14,7 @@ from suture.make.ground import Ground, Shipped
 
 
 @dataclass
-class Earlier:
+class EarlierMakings:
     """`generators` tells what the generators of the tree make of a fix."""
 
     generators: Anew = anew

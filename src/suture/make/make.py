@@ -29,7 +29,7 @@ from suture.error import Refused
 from suture.make.account import Books, Compared, others_of
 from suture.make.build import Built, Close, Tell, build
 from suture.make.comparison import compared
-from suture.make.earlier import Earlier
+from suture.make.earlier import EarlierMakings
 from suture.make.elsewhere import Beside
 from suture.make.ground import Ground, Shipped
 from suture.make.wiring import Wiring
@@ -93,14 +93,14 @@ def make(
     request: Mapping[str, tuple[str, ...]],
     progress: Progress = silent,
     beside: Beside = tuple,
-    earlier: Earlier | None = None,
+    earlier: EarlierMakings | None = None,
 ) -> Making:
     """Make the live patches of `fixes` for the `shipped` binaries of a tree; `beside` gives all binaries of its
     package, `earlier` is what other makings from the same tree have found.
 
     Raises `Refused` when nothing of the fix can become a live patch, `CompileFailed`, and what the tree raises.
     """
-    clock, known = Clock(), earlier or Earlier()
+    clock, known = Clock(), earlier or EarlierMakings()
     with clock.step("prepare"):
         facts = affected(tree, fixes, progress, known.generators)
         lines = changed_lines(fixes, tree.read, facts.post.read)
