@@ -12,7 +12,7 @@ for place in /usr /etc ${bind-} "$cache"; do
     mkdir --parents "$root$place"
     mount --rbind --options ro "$place" "$root$place"
 done
-mkdir "$root/image" "$root/shared" "$root/proc" "$root/dev" "$root/tmp"
+mkdir --parents "$root/image" "$root/shared" "$root/proc" "$root/dev" "$root/tmp" # a cache below /tmp has made some of them
 mount --bind "$image" "$root/image"
 mount --bind "$shared" "$root/shared"
 mount --rbind /dev "$root/dev"

@@ -120,15 +120,16 @@ LOAD = (
 #include <pthread.h>
 #include <unistd.h>
 #include <sys/wait.h>
-static volatile long stop, wrong, rounds, thrown;
+static volatile long stop, wrong, rounds;  // wrong: the first answer that is neither old nor new, caught's thousandfold
 static thread_local long mine;
 static void *work(void *) {
   while (!stop) {
     for (long x : {3L, 60L, 200L}) {
       long a = caught(x), b = outer(x > 100 ? 60 : x);
       bool fine = x == 3 ? (a == 8 || a == 108 || a == 't') : x == 60 ? (a == 't' || a == 'o') : a == -200;
-      bool also = b == 16 || b == 216 || b == 'm';
-      if (!fine || !also) wrong = wrong + 1;
+      /* outer is in no patch: a switch between its two calls gives one answer of each, 116 */
+      bool also = b == 16 || b == 216 || b == 116 || b == 'm';
+      if (!(fine && also) && !wrong) wrong = 1000 * a + b;
       mine++;
     }
     __sync_fetch_and_add(&rounds, 1);
