@@ -11,7 +11,16 @@ from pathlib import Path
 
 from suture.els.shelf import BuiltShelf
 from suture.report.document import BackportReport
-from suture.report.els import BackportedFile, BackportedFix, BackportFinding, BuiltFile, ElsGrade
+from suture.report.els import (
+    BackportedFile,
+    BackportedFix,
+    BackportFinding,
+    BuiltFile,
+    CarriedBy,
+    ElsGrade,
+    FixState,
+    Objection,
+)
 from tests.els.made_up import report
 from tests.els.repository_made import deb, key
 
@@ -47,6 +56,10 @@ def test_what_needs_a_look_waits_for_a_word_and_what_is_safe_goes_out(tmp_path: 
     assert "Package: aa\n" in listed and "Package: bb\n" not in listed
     assert [p.name for p in (tmp_path / "repository/osv").iterdir()] == ["SUTURE-ELS-aa-1.0-1+deb11u1+suture1.json"]
 
+    assert [p.name for p in (tmp_path / "repository/csaf").iterdir()] == ["suture-els-aa-1_0-1+deb11u1+suture1.json"]
+    assert ">aa</" in (tmp_path / "repository/oval/bullseye-suture.xml").read_text()
+    assert (tmp_path / "repository/bullseye-suture.rss").read_text().count("<item>") == 1
+
     done = publish(tmp_path, "--accept", "bb=1.0-1+deb11u1+suture1")
     assert done.returncode == 0, done.stderr
     assert "URIs: " in done.stdout and "there already" in done.stdout
@@ -60,11 +73,13 @@ def test_status_tells_where_each_hole_stands_from_what_lies_on_disk(tmp_path: Pa
     kept(tmp_path, "aa", ElsGrade.SAFE)
     kept(tmp_path, "bb", ElsGrade.REVIEW)
     shelf = BuiltShelf(tmp_path / "built")
-    missing = BackportFinding("no such file", "b.c", "", "the old release has no such file")
+    missing = BackportFinding(Objection.ABSENT, "b.c", "", "the old release has no such file")
     for name in ("aa", "bb"):
         rows = (
-            BackportedFix(("CVE-2026-1111",), ("p",), "whole", "", (BackportedFile("a.c", "patch"),), (), ()),
-            BackportedFix(("CVE-2026-3333",), ("q",), "handed over", "", (), (missing,), ()),
+            BackportedFix(
+                ("CVE-2026-1111",), ("p",), FixState.WHOLE, "", (BackportedFile("a.c", CarriedBy.PATCH),), (), ()
+            ),
+            BackportedFix(("CVE-2026-3333",), ("q",), FixState.HANDED_OVER, "", (), (missing,), ()),
         )
         shelf.keep_carried(BackportReport("2026-11-28T05:00:00Z", 0, name, "1.0-1+deb11u1", "1.1-1+deb12u1", rows))
 

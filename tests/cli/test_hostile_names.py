@@ -141,6 +141,8 @@ CASES: dict[str, list[Case]] = {
     "els": [
         lambda f, t, p: ["els", "plan", NAME],
         lambda f, t, p: ["els", "backport", "x", "--version", NAME, "--fix", NAME],
+        lambda f, t, p: ["els", "build", "x", "--patch", NAME],
+        lambda f, t, p: ["els", "review", NAME, "--fix", NAME],
     ],
     "fleet": [
         lambda f, t, p: ["fleet", "--database", NAME, "hosts"],

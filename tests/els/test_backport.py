@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from suture.els.backport import Backport, CarriedBy, FileChange, Old, backport
-from suture.els.finding import Objection
+from suture.els.backport import Backport, FileChange, Old, backport
 from suture.els.token import names
+from suture.report.els import CarriedBy, Objection
 
 BASE = """\
 #include "p.h"

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from suture.els.carry import Carrier
-from suture.els.finding import Objection
 from suture.els.need import needs
 from suture.els.patch import text
+from suture.report.els import Objection
 from suture.source.fix import parse
 from tests.els.made_up import package
 

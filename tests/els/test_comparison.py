@@ -45,6 +45,6 @@ def test_files_interface_and_data_are_compared(tmp_path: Path) -> None:
     old = packed(tmp_path / "old", "+")
     new = packed(tmp_path / "new", "+", "int brought(void) { return 7; }", ["-Wl,-soname,libx.so.2"], data="other")
     (new.roots["libx"] / "more").write_text("")
-    kinds = {(r.file, r.kind) for r in compared(old, new, frozenset({"brought"}))}
+    kinds = {(r.file, r.kind.value) for r in compared(old, new, frozenset({"brought"}))}
     assert {("libx.so.1", "symbol"), ("libx.so.1", "function"), ("readme", "data"), ("more", "file")} <= kinds
-    assert {(r.file, r.kind) for r in outside(old, new)} == {("libx.so.1", "symbol"), ("more", "file")}
+    assert {(r.file, r.kind.value) for r in outside(old, new)} == {("libx.so.1", "symbol"), ("more", "file")}

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from suture.els.own_tests import counted, has_run, judged
+from suture.els.own_tests import counted, failing, has_run, judged
 from suture.els.package_build import PackageBuild
 from suture.report.els import TestsOutcome
 
@@ -40,6 +41,28 @@ def test_a_configure_script_that_checks_is_no_test() -> None:
     assert not has_run("   dh_auto_test\n   dh_testroot\n")  # the makefile has no such target
     assert not has_run("   dh_auto_test\n\tmake -j2 check\nmake[1]: Nothing to be done for 'check'.\n")
     assert has_run("   dh_auto_test\n\tmake -j2 check VERBOSE=1\n")
+
+
+@pytest.mark.parametrize(
+    ("log", "names"),
+    [
+        ("PASS: a\nFAIL: net/b\n# FAIL:  1\nXFAIL: c\n", ("net/b",)),
+        ("FAIL: test.sh 3 - it opens a socket\n", ("test.sh 3 - it opens a socket",)),
+        ("The following tests FAILED:\n\t  5 - parse_test (Failed)\n\t  7 - big (Timeout)\n", ("big", "parse_test")),
+        (" 3/12 x:unit / net       FAIL            0.10s   exit status 1\n 4/12 ok   OK  0.1s\n", ("x:unit / net",)),
+        ("TESTFAIL: These test cases failed: 1401 19 \n", ("1401", "19")),
+    ],
+)
+def test_the_tests_that_failed_are_read_by_name(log: str, names: tuple[str, ...]) -> None:
+    assert failing(log) == names
+
+
+def test_another_test_that_fails_is_worse_though_as_many_fail() -> None:
+    before, after = suite(8, 1, False), suite(8, 1, False)
+    one = judged(replace(before, log=f"{before.log}FAIL: a\n"), replace(after, log=f"{after.log}FAIL: a\n"))
+    assert one.outcome is TestsOutcome.AS_BEFORE and one.failing == ("a",)
+    other = judged(replace(before, log=f"{before.log}FAIL: a\n"), replace(after, log=f"{after.log}FAIL: b\n"))
+    assert other.outcome is TestsOutcome.WORSE and other.detail.endswith("failing now: b")
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from suture.els.need import fixed
 from suture.els.package import PackageWish, meant, sort
+from suture.els.patching import difference
+from suture.error import Refused
 from tests.els.made_up import package
 
 OLD = """int f(int n)
@@ -44,3 +48,14 @@ def test_a_fix_that_needs_a_look_stays_out_until_it_is_asked_for(tmp_path: Path)
     both = sort(fixed(newer), PackageWish(old, newer, with_review=True))
     assert [f.need.cves for f in both.inside] == [("CVE-2026-1111",), ("CVE-2026-2222",)]
     assert meant(both.inside) == {"f", "g", "h"}  # h calls f, and may hold a copy of it
+
+
+def test_a_patch_of_a_person_takes_the_place_of_what_would_be_carried(tmp_path: Path) -> None:
+    newer = package(tmp_path, "1.1-1", {"a.c": OLD}, [("CVE-2026-1111.patch", "x", {"a.c": GUARDED})])
+    old = package(tmp_path, "1.0-1", {"a.c": OLD.replace("return n;", "return (n);", 1)})
+    mine = difference("a.c", OLD.replace("return n;", "return (n);", 1), GUARDED)
+    wish = PackageWish(old, newer, by_hand={"CVE-2026-1111": mine})
+    [fix] = sort(fixed(newer), wish).inside
+    assert fix.found.carried[0].after == GUARDED
+    with pytest.raises(Refused, match="CVE-2026-9999"):
+        sort(fixed(newer), PackageWish(old, newer, by_hand={"CVE-2026-9999": mine}))

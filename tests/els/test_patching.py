@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from suture.els.patching import difference, patched
+from suture.source.patch_command import apply_patch
 
 BASE = "".join(f"line {n}\n" for n in range(12))
 THEIRS = BASE.replace("line 6\n", "line six\n")
@@ -20,5 +23,9 @@ def test_a_text_without_a_line_end_and_bytes_of_no_encoding_go_through() -> None
     assert patched(old, old, new, fuzz=0) == new
 
 
-def test_a_new_file_is_made_of_nothing() -> None:
-    assert difference("a.c", "", "x\n", creates=True).startswith("--- /dev/null")
+def test_a_new_file_is_made_of_nothing_and_one_that_is_emptied_becomes_nothing(tmp_path: Path) -> None:
+    text = difference("a.c", "", "x\n", creates=True)
+    assert text.startswith("--- /dev/null")
+    apply_patch(tmp_path, text)
+    assert (tmp_path / "a.c").read_text() == "x\n"
+    assert patched("x\n", "x\n", "", fuzz=0) in ("", None)

@@ -40,6 +40,7 @@ INSTEAD = {
     "cli/els/backport.py": COMMAND + "tests/cli/test_els.py",
     "cli/els/build.py": COMMAND + "tests/cli/test_els.py",
     "cli/els/live.py": COMMAND + "tests/cli/test_els.py",
+    "cli/els/review.py": COMMAND + "tests/cli/test_els.py",
     "cli/els/status.py": COMMAND + "tests/cli/test_els_publish.py",
     "cli/els/watch.py": COMMAND + "tests/cli/test_els.py",
     "cli/els/publish.py": COMMAND + "tests/cli/test_els_publish.py",

@@ -8,16 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from enum import Enum
 from pathlib import PurePosixPath
 
 from patiencediff import PatienceSequenceMatcher
 
-from suture.els.finding import Finding, Objection
+from suture.els.finding import Finding
 from suture.els.merge import Merged, merged
 from suture.els.outline import changed, sections
 from suture.els.patching import patched
 from suture.els.token import bare, code, names
+from suture.report.els import CarriedBy, Objection
 from suture.source.path_kind import PathKind, classify
 
 _LEAST = 8  # tokens that code which is looked for elsewhere has at least
@@ -39,16 +39,6 @@ class FileChange:
     def is_code(self) -> bool:
         """Whether it can change what runs: no document, no test."""
         return classify(self.path) is not PathKind.IGNORED
-
-
-class CarriedBy(Enum):
-    """How a file got its change."""
-
-    PATCH = "patch"
-    MERGE = "merge"
-    TOKENS = "merge of tokens"
-    FUNCTIONS = "merge by function"
-    COPY = "copy"
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 
 from suture.command import run
 from suture.els.backport import Backport, CarriedFile, FileChange, Knows, Old, backport
+from suture.els.by_hand import by_hand
 from suture.els.need import Need
 from suture.els.token import names
 from suture.source import quilt
@@ -35,7 +36,7 @@ class Carrier:
         self.newer = Series.of(newer)
         self._tree = old.tree
         self._texts: dict[str, str | None] = {}
-        self._old = Old(self._read, self._named, _knowing(old.tree))
+        self._old = Old(self.read, self._named, _knowing(old.tree))
         self._newer_tree = newer.tree
 
     def carry(self, need: Need, keep: Callable[[Backport], bool] = lambda found: True) -> Backport:
@@ -52,11 +53,18 @@ class Carrier:
             self._texts = before
         return result
 
+    def take(self, need: Need, text: str) -> Backport:
+        """A person's patch in the place of what `carry` would make of a fix. Raises `Refused`."""
+        found = by_hand(text, f"{need.name}.patch", self.read)
+        self._texts |= {c.path: c.after for c in found.carried}
+        return found
+
     def start_at(self, texts: dict[str, str | None]) -> None:
         """Texts of the older release that are others than in its unpacked tree; None for a file that is not there."""
         self._texts = dict(texts)
 
-    def _read(self, path: str) -> str | None:
+    def read(self, path: str) -> str | None:
+        """The text of a file of the older release as it is now; None for no file."""
         return self._texts[path] if path in self._texts else quilt.read(self._tree / path)
 
     def _newer_has(self, words: frozenset[str], changes: Sequence[FileChange]) -> frozenset[str]:

@@ -12,9 +12,10 @@ from pathlib import Path
 from suture.command import run
 from suture.elf import abi
 from suture.elf.file import ElfFile
+from suture.els.linker_name import in_source, is_one_of
 from suture.els.machine_code import changed_functions
 from suture.error import SutureError
-from suture.report.els import BuiltDifference
+from suture.report.els import BuiltDifference, DifferenceKind
 from suture.source import cache
 
 _ASIDE = re.compile(
@@ -68,13 +69,13 @@ def compared(old: UnpackedPackages, new: UnpackedPackages, meant: frozenset[str]
     for package in sorted({*old.roots, *new.roots}):
         if package not in old.roots or package not in new.roots:
             what = "the package is new" if package in new.roots else "the package is gone"
-            found.append(BuiltDifference(package, "", "file", what, False))
+            found.append(BuiltDifference(package, "", DifferenceKind.FILE, what, False))
             continue
         before, after = old.files(package), new.files(package)
         for name in sorted({*before, *after}):
             if name not in before or name not in after:
                 what = "the file is new" if name in after else "the file is gone"
-                found.append(BuiltDifference(package, name, "file", what, False))
+                found.append(BuiltDifference(package, name, DifferenceKind.FILE, what, False))
                 continue
             found += [
                 BuiltDifference(package, name, kind, what, is_meant)
@@ -94,17 +95,17 @@ def outside(old: UnpackedPackages, new: UnpackedPackages) -> tuple[BuiltDifferen
             if name in before and name in after:
                 rows = _interface(before[name], after[name])
             else:
-                rows = iter([("file", "the file is new" if name in after else "the file is gone")])
+                rows = iter([(DifferenceKind.FILE, "the file is new" if name in after else "the file is gone")])
             found += [BuiltDifference(package, name, kind, what, False) for kind, what in rows]
     return tuple(found)
 
 
 def _of_file(
     before: Path, after: Path, old: UnpackedPackages, new: UnpackedPackages, meant: frozenset[str]
-) -> Iterator[tuple[str, str, bool]]:
+) -> Iterator[tuple[DifferenceKind, str, bool]]:
     if before.is_symlink() or after.is_symlink():
         if (before.is_symlink(), _target(before)) != (after.is_symlink(), _target(after)):
-            yield "file", "the link leads elsewhere", False
+            yield DifferenceKind.FILE, "the link leads elsewhere", False
         return
     if before.read_bytes() == after.read_bytes():
         return
@@ -113,7 +114,11 @@ def _of_file(
         return
     if not _is_elf(before) or not _is_elf(after):
         is_document = _DOCUMENT in before.as_posix()
-        yield "data", "the contents differ (a document)" if is_document else "the contents differ", is_document
+        yield (
+            DifferenceKind.DATA,
+            "the contents differ (a document)" if is_document else "the contents differ",
+            is_document,
+        )
         return
     for kind, what in _interface(before, after):
         yield kind, what, False
@@ -122,32 +127,33 @@ def _of_file(
 
 def _of_code(
     a: ElfFile, b: ElfFile, old: UnpackedPackages, new: UnpackedPackages, meant: frozenset[str]
-) -> Iterator[tuple[str, str, bool]]:
+) -> Iterator[tuple[DifferenceKind, str, bool]]:
     names = old.symbols_of(a), new.symbols_of(b)
     if names[0] is None or names[1] is None:
-        yield "function", "the code differs, and there are no symbols to tell where", False
+        yield DifferenceKind.FUNCTION, "the code differs, and there are no symbols to tell where", False
         return
     changed = changed_functions(a, names[0], b, names[1])
-    for function in changed:
-        said = f"{function} changes" if function in meant else f"{function} changes, which the fixes do not name"
-        yield "function", said, function in meant
+    for function in dict.fromkeys(in_source(changed)):
+        is_meant = is_one_of(function, meant)
+        said = f"{function} changes" if is_meant else f"{function} changes, which the fixes do not name"
+        yield DifferenceKind.FUNCTION, said, is_meant
     if not changed and any(_section(a, n) != _section(b, n) for n in (".rodata", ".data", ".data.rel.ro")):
-        yield "data", "data differs, and no function", False
+        yield DifferenceKind.DATA, "data differs, and no function", False
 
 
 def _of_library(
     before: Path, after: Path, old: UnpackedPackages, new: UnpackedPackages, meant: frozenset[str]
-) -> Iterator[tuple[str, str, bool]]:
+) -> Iterator[tuple[DifferenceKind, str, bool]]:
     """Two static libraries, member by member."""
     with tempfile.TemporaryDirectory(prefix="suture-els-") as folder:
         mine, theirs = _members(before, Path(folder, "before")), _members(after, Path(folder, "after"))
         if list(mine) != list(theirs):
-            yield "data", "the members of the library differ", False
+            yield DifferenceKind.DATA, "the members of the library differ", False
         for name in (n for n in mine if n in theirs and mine[n].read_bytes() != theirs[n].read_bytes()):
             if _is_elf(mine[name]) and _is_elf(theirs[name]):
                 yield from _of_code(ElfFile.read(mine[name]), ElfFile.read(theirs[name]), old, new, meant)
             else:
-                yield "data", f"{name} differs", False
+                yield DifferenceKind.DATA, f"{name} differs", False
 
 
 def _members(library: Path, folder: Path) -> dict[str, Path]:
@@ -161,23 +167,23 @@ def _section(file: ElfFile, name: str) -> bytes:
     return file.bytes_of(found) if found else b""
 
 
-def _interface(before: Path, after: Path) -> Iterator[tuple[str, str]]:
+def _interface(before: Path, after: Path) -> Iterator[tuple[DifferenceKind, str]]:
     """What differs in SONAME, NEEDED and exported symbols of two ELF files."""
     if before.is_symlink() or after.is_symlink() or not _is_elf(before) or not _is_elf(after):
         return
     old, new = _dynamic(before), _dynamic(after)
-    for kind in ("SONAME", "NEEDED"):
+    for kind in (DifferenceKind.SONAME, DifferenceKind.NEEDED):
         if old[kind] != new[kind]:
-            yield kind.lower(), f"{' '.join(sorted(old[kind])) or 'none'} becomes {' '.join(sorted(new[kind]))}"
+            yield kind, f"{' '.join(sorted(old[kind])) or 'none'} becomes {' '.join(sorted(new[kind]))}"
     a, b = _exported(before), _exported(after)
     for name in sorted(a ^ b):
-        yield "symbol", f"{name} is {'exported now' if name in b else 'not exported any more'}"
+        yield DifferenceKind.SYMBOL, f"{name} is {'exported now' if name in b else 'not exported any more'}"
 
 
-def _dynamic(path: Path) -> dict[str, set[str]]:
-    found: dict[str, set[str]] = {"SONAME": set(), "NEEDED": set()}
+def _dynamic(path: Path) -> dict[DifferenceKind, set[str]]:
+    found: dict[DifferenceKind, set[str]] = {DifferenceKind.SONAME: set(), DifferenceKind.NEEDED: set()}
     for kind, name in _DYNAMIC.findall(run(["readelf", "--dynamic", "--wide", str(path)])):
-        found[kind].add(name)
+        found[DifferenceKind(kind.lower())].add(name)
     return found
 
 

@@ -3,20 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import Enum
 
-
-class Objection(Enum):
-    """Why a fix cannot be carried to an older release without a person."""
-
-    CONFLICT = "conflict"
-    DISAGREE = "methods disagree"
-    ELSEWHERE = "another function"
-    REMAINS = "another place"
-    UNKNOWN = "prerequisite missing"
-    ABSENT = "no such file"
-    REMOVED = "file removed"
-    THERE = "there already"
+from suture.report.els import Objection
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,16 @@ _COUNTS = (
     re.compile(r"tests failed out of (?P<count>\d+)(?P<word>)", re.M),
     re.compile(r"^TESTDONE: (?P<count>\d+) tests out of \d+ (?P<word>reported OK)", re.M),
 )
+# The tests that failed: Automake ("FAIL: name"), CTest ("  5 - name (Failed)"), Meson (" 3/12 name  FAIL  0.1s"), curl
+# ("TESTFAIL: These test cases failed: 12 15").
+_FAILING = (
+    re.compile(r"^(?:FAIL|ERROR|XPASS): (\S.*?)\s*$", re.M),
+    re.compile(
+        r"^\s+\d+ - (\S+) \((?:Failed|Timeout|SEGFAULT|Subprocess aborted|Not Run|[^()]*Exception[^()]*)\)", re.M
+    ),
+    re.compile(r"^\s*\d+/\d+ (\S.*?)\s+(?:FAIL|ERROR|TIMEOUT|UNEXPECTEDPASS)\b", re.M),
+)
+_FAILING_NUMBERS = re.compile(r"^TESTFAIL: These test cases failed: ([\d ]+)", re.M)
 
 
 def counted(log: str) -> Mapping[str, int]:
@@ -32,6 +42,12 @@ def counted(log: str) -> Mapping[str, int]:
     return dict(found)
 
 
+def failing(log: str) -> tuple[str, ...]:
+    """The names of tests that failed, sorted; empty where the log names none."""
+    found = {name for pattern in _FAILING for name in pattern.findall(log)}
+    return tuple(sorted({*found, *(n for row in _FAILING_NUMBERS.findall(log) for n in row.split())}))
+
+
 def has_run(log: str) -> bool:
     """Whether the build came to a step that tests."""
     return bool(counted(log)) or (_RUN.search(log) is not None and _NOTHING.search(log) is None)
@@ -39,17 +55,20 @@ def has_run(log: str) -> bool:
 
 def judged(before: PackageBuild, after: PackageBuild) -> PackageTests:
     """The tests of a build with the fixes beside those of one without. Where neither build ended well, what they
-    counted decides."""
+    counted decides, and which failed."""
     old, new = counted(before.log), counted(after.log)
+    was, now = failing(before.log), failing(after.log)
     if not has_run(after.log):
         return PackageTests(TestsOutcome.NONE, old, new, "no step of the build tests anything")
     if after.succeeded and new == old:
         return PackageTests(TestsOutcome.PASSED, old, new, _said(new) or "they count nothing; the build ended well")
     if after.succeeded and all(new.get(k, 0) <= old.get(k, 0) for k in new if _is_bad(k)):
         return PackageTests(TestsOutcome.PASSED, old, new, f"{_said(new)}; without the fixes: {_said(old)}")
-    if not before.succeeded and old and new == old:
-        return PackageTests(TestsOutcome.AS_BEFORE, old, new, _said(new))
-    return PackageTests(TestsOutcome.WORSE, old, new, f"{_said(new) or 'the build ends'}; without: {_said(old) or '-'}")
+    if not before.succeeded and old and new == old and was == now:
+        return PackageTests(TestsOutcome.AS_BEFORE, old, new, _said(new), now)
+    fresh = ", ".join(n for n in now if n not in was)
+    said = f"{_said(new) or 'the build ends'}; without: {_said(old) or '-'}"
+    return PackageTests(TestsOutcome.WORSE, old, new, f"{said}; failing now: {fresh}" if fresh else said, now)
 
 
 def _is_bad(word: str) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from debian.debian_support import version_compare
@@ -39,13 +39,15 @@ MAINTAINER = "Suture backports <backports@suture.invalid>"
 @dataclass(frozen=True)
 class PackageWish:
     """What is to be built: the two sources, and how. `with_review`: fixes that a person has to look at go in too;
-    `twice`: build again and compare the bytes."""
+    `twice`: build again and compare the bytes. `by_hand`: patches that a person made, by a CVE that each is for; they
+    take the place of what would be carried."""
 
     old: SourceVersion
     newer: SourceVersion
     maintainer: str = MAINTAINER
     with_review: bool = False
     twice: bool = True
+    by_hand: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -72,14 +74,26 @@ class BuiltPackage:
 
 
 def sort(wanted: Sequence[Need], wish: PackageWish) -> SortedFixes:
-    """Carry the fixes in their order. One that stays out leaves the source as it was for those after it."""
+    """Carry the fixes in their order. One that stays out leaves the source as it was for those after it. Raises
+    `Refused` for a person's patch that does not fit, or is for no fix that is wanted."""
 
     def goes_in(found: Backport) -> bool:
         return wish.with_review or not doubts(found)
 
+    missing = [cve for cve in wish.by_hand if not any(cve in n.cves for n in wanted)]
+    if missing:
+        raise Refused(
+            f"{wish.old.name} {wish.old.version}: no fix that is wanted is for {', '.join(missing)}",
+            "suture els plan lists what the older release lacks",
+        )
+
     carrier = Carrier(wish.old, wish.newer)
     inside, left_out = [], []
     for need in ordered(wanted, wish.newer):
+        own = next((wish.by_hand[c] for c in need.cves if c in wish.by_hand), None)
+        if own is not None:
+            inside.append(CarriedFix(need, carrier.take(need, own)))
+            continue
         found = carrier.carry(need, goes_in)
         if found.is_whole and goes_in(found):
             inside.append(CarriedFix(need, found))
@@ -140,10 +154,11 @@ def meant(fixes: Sequence[CarriedFix]) -> frozenset[str]:
 
 def _reached(carried: CarriedFile) -> frozenset[str]:
     before, after = carried.before or "", carried.after or ""
-    keys = changed(carried.path, before, after)
-    found = {k.split(" ")[0] for k in keys if not k.startswith(" ")}
-    calls = [(s.key.split(" ")[0], names(s.text)) for s in sections(carried.path, after) if s.is_function]
-    while more := {name for name, used in calls if used & found} - found:
+    keys = set(changed(carried.path, before, after))
+    old, new = (sections(carried.path, text) for text in (before, after))
+    found = {s.name for s in (*old, *new) if s.is_function and s.key in keys}
+    calls = [(s.name, names(s.text)) for s in new if s.is_function]
+    while more := {name for name, used in calls if used & {f.rpartition("::")[2] for f in found}} - found:
         found |= more
     return frozenset(found)
 

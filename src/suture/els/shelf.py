@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from suture import whole_file
@@ -40,7 +40,13 @@ class BuiltShelf:
                 yield found
 
     def keep_carried(self, report: BackportReport) -> None:
-        """Write what came of carrying a package's fixes."""
+        """Write what came of carrying a package's fixes. What is known of other fixes stays, if it is of the same two
+        versions."""
+        known = next(self.carried(report.package), None)
+        if known and (known.version, known.from_version) == (report.version, report.from_version):
+            new = {(f.cves, f.patches) for f in report.fixes}
+            kept = (f for f in known.fixes if (f.cves, f.patches) not in new)
+            report = replace(report, fixes=(*report.fixes, *kept))
         whole_file.replace(self.folder / report.package / CARRIED, _encoded(report))
 
     def carried(self, package: str = "") -> Iterator[BackportReport]:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 
-from suture.els.finding import Objection
 from suture.report.document import BackportReport, ElsBuildReport
-from suture.report.els import BackportedFix, ElsGrade, ElsHole, ElsHoleState, ElsPackage
+from suture.report.els import BackportedFix, ElsGrade, ElsHole, ElsHoleState, ElsPackage, FixState, Objection
 
-_BY_NAMES = frozenset({Objection.ABSENT.value, Objection.UNKNOWN.value})
+_BY_NAMES = frozenset({Objection.ABSENT, Objection.UNKNOWN})
 """What is found by names of files and functions alone."""
 
 
@@ -52,9 +51,9 @@ def _hole(
 def _carried(row: BackportedFix) -> ElsHoleState:
     """Where a fix stands that is in no package."""
     kinds = {f.kind for f in row.findings}
-    if row.state == "whole":
+    if row.state is FixState.WHOLE:
         return ElsHoleState.OPEN
-    if row.state == "there":
+    if row.state is FixState.THERE:
         return ElsHoleState.THERE
     if kinds and kinds <= _BY_NAMES and not row.files:
         return ElsHoleState.NOT_PROVED
@@ -63,4 +62,4 @@ def _carried(row: BackportedFix) -> ElsHoleState:
 
 def _reasons(row: BackportedFix) -> tuple[str, ...]:
     found = tuple(f"{f.path}: {f.reason}{f' ({f.about})' if f.about else ''}" for f in row.findings)
-    return found or (("carried; no package was built with it",) if row.state == "whole" else ())
+    return found or (("carried; no package was built with it",) if row.state is FixState.WHOLE else ())

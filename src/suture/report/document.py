@@ -32,6 +32,7 @@ from suture.report.els import (
     NeededFix,
     PackageTests,
     PublishedPackage,
+    ReviewedFix,
 )
 from suture.report.feed import FeedRole, FetchedPatch, Offer
 from suture.report.fleet import FleetAccount, FleetHole, FleetHost, FleetPatch, FleetRollout
@@ -320,6 +321,21 @@ class ElsBuildReport(Document):
     folder: str
     files: tuple[BuiltFile, ...]
     seconds: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class ElsReviewReport(Document):
+    """What of a package waits for a person: `fixes` that did not fit by their lines, from both sides, and builds that
+    are `waiting` for a word. `drafts` are the files that were written."""
+
+    kind: ClassVar[str] = "els-review"
+
+    package: str
+    version: str
+    from_version: str
+    fixes: tuple[ReviewedFix, ...]
+    waiting: tuple[ElsBuildReport, ...]
+    drafts: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -630,6 +646,7 @@ DOCUMENTS: tuple[type[Document], ...] = (
     ElsPlanReport,
     BackportReport,
     ElsBuildReport,
+    ElsReviewReport,
     ElsPublishReport,
     ElsStatusReport,
     WatchReport,

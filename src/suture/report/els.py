@@ -15,21 +15,52 @@ class NeededFix:
     patches: tuple[str, ...]
 
 
+class CarriedBy(Enum):
+    """How a file got its change; `by hand`: a person wrote it."""
+
+    PATCH = "patch"
+    MERGE = "merge"
+    TOKENS = "merge of tokens"
+    FUNCTIONS = "merge by function"
+    COPY = "copy"
+    HAND = "by hand"
+
+
+class Objection(Enum):
+    """Why a fix cannot be carried to an older release without a person."""
+
+    CONFLICT = "conflict"
+    DISAGREE = "methods disagree"
+    ELSEWHERE = "another function"
+    REMAINS = "another place"
+    UNKNOWN = "prerequisite missing"
+    ABSENT = "no such file"
+    REMOVED = "file removed"
+    THERE = "there already"
+
+
+class FixState(Enum):
+    """What came of carrying a fix. `there`: the older release has it already; `handed over`: to a person."""
+
+    WHOLE = "whole"
+    THERE = "there"
+    HANDED_OVER = "handed over"
+
+
 @dataclass(frozen=True)
 class BackportedFile:
-    """A file of the older release with the change, and the way that made it: patch, merge, merge of tokens, merge by
-    function, or copy."""
+    """A file of the older release with the change, and the way that made it."""
 
     path: str
-    way: str
+    way: CarriedBy
 
 
 @dataclass(frozen=True)
 class BackportFinding:
-    """What speaks against a backport. `kind` names it for programs, `path` is the file of the newer release, `about`
+    """What speaks against a backport. `path` is the file of the newer release, `about`
     the functions, names or code that it concerns (may be empty)."""
 
-    kind: str
+    kind: Objection
     path: str
     about: str
     reason: str
@@ -37,16 +68,45 @@ class BackportFinding:
 
 @dataclass(frozen=True)
 class BackportedFix:
-    """What came of one fix. `state`: `whole`, `there` (the older release has it already) or `handed over` (to a
-    person). `path` is the patch that was written, empty for none; `left_out` are documents and tests."""
+    """What came of one fix. `path` is the patch that was written, empty for none; `left_out` are documents and
+    tests."""
 
     cves: tuple[str, ...]
     patches: tuple[str, ...]
-    state: str
+    state: FixState
     path: str
     files: tuple[BackportedFile, ...]
     findings: tuple[BackportFinding, ...]
     left_out: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ConflictSides:
+    """A place where the older release's text is another than what the fix was made for: that text, the older release's,
+    and what the fix makes of the first."""
+
+    before: str
+    older: str
+    newer: str
+
+
+@dataclass(frozen=True)
+class ReviewedFile:
+    """Both sides of one file: what the fix changes in the newer release and what was made of it in the older one, as
+    unified diffs ("" for nothing), and where they do not fit. `path` is the newer release's."""
+
+    path: str
+    newer: str
+    older: str
+    conflicts: tuple[ConflictSides, ...]
+
+
+@dataclass(frozen=True)
+class ReviewedFix:
+    """A fix for a person to look at: what came of carrying it, and its files from both sides."""
+
+    fix: BackportedFix
+    files: tuple[ReviewedFile, ...]
 
 
 class ElsGrade(Enum):
@@ -70,23 +130,36 @@ class TestsOutcome(Enum):
 @dataclass(frozen=True)
 class PackageTests:
     """The package's own tests. `before` and `after` are what they counted without and with the fixes (by the words that
-    they count in, empty where they count nothing); `detail` is a sentence."""
+    they count in, empty where they count nothing); `detail` is a sentence. `failing` are the tests that fail, as far as
+    the log names them: with the fixes and without them where the outcome is `as before`."""
 
     outcome: TestsOutcome
     before: Mapping[str, int]
     after: Mapping[str, int]
     detail: str
+    failing: tuple[str, ...] = ()
+
+
+class DifferenceKind(Enum):
+    """What of a binary package differs: a function, a file that comes or goes, a library that is needed, the SONAME, an
+    exported symbol, or contents."""
+
+    FUNCTION = "function"
+    FILE = "file"
+    NEEDED = "needed"
+    SONAME = "soname"
+    SYMBOL = "symbol"
+    DATA = "data"
 
 
 @dataclass(frozen=True)
 class BuiltDifference:
     """Something that differs between the packages with the fixes and those without, in the `file` of a binary
-    `package`. `kind`: function, file, needed, soname, symbol, or data. `expected` is whether the fixes mean to change
-    it, or it is a document."""
+    `package`. `expected` is whether the fixes mean to change it, or it is a document."""
 
     package: str
     file: str
-    kind: str
+    kind: DifferenceKind
     what: str
     expected: bool
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import argparse
 from types import ModuleType
 
-from suture.cli.els import backport, build, live, plan, publish, status, watch
+from suture.cli.els import backport, build, live, plan, publish, review, status, watch
 
 HELP = """\
 Carry fixes of a newer release back to a release past its end of life.
 
 `plan` lists the CVEs that the newer release has fixed in a package and the older one has not. `backport` makes the fix
 in the older release's source, or says what a person has to decide. `build` makes a new version of the package with the
-fixes, tests it and compares it; `publish` puts it into a signed apt repository.
+fixes, tests it and compares it; `review` shows what waits for a person; `publish` puts it into a signed apt repository.
 
 `suture els ACTION --help` explains one action."""
 EXAMPLES = (
@@ -29,6 +29,7 @@ ACTIONS: dict[str, ModuleType] = {
     "backport": backport,
     "build": build,
     "live": live,
+    "review": review,
     "publish": publish,
     "status": status,
     "watch": watch,

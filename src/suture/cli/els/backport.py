@@ -10,7 +10,7 @@ from suture.cli.els import option
 from suture.cli.output import print_document, print_table, progress
 from suture.error import ExitCode
 from suture.report.document import BackportReport
-from suture.report.els import BackportedFile, BackportedFix, BackportFinding
+from suture.report.els import BackportedFile, BackportedFix, BackportFinding, FixState, Objection
 from suture.report.moment import now
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def run(args: argparse.Namespace) -> int:
             found = carrier.carry(need)
             path = _write(args.output, need, found, newer) if args.output and found.is_whole else None
             rows.append(fix_row(need, found, path))
-    code = ExitCode.OK if all(r.state == "whole" for r in rows) else ExitCode.PARTIAL
+    code = ExitCode.OK if all(r.state is FixState.WHOLE for r in rows) else ExitCode.PARTIAL
     if args.json:
         print_document(BackportReport(now(), code, args.package, old.version, newer.version, tuple(rows)))
     else:
@@ -80,19 +80,18 @@ def run(args: argparse.Namespace) -> int:
 
 def fix_row(need: Need, found: Backport, path: Path | None) -> BackportedFix:
     """What came of carrying a fix, for a report."""
-    from suture.els.finding import Objection
-
     kinds = {f.kind for f in found.findings}
-    state = (
-        "whole" if found.is_whole else "there" if kinds == {Objection.THERE} and not found.carried else "handed over"
-    )
+    if found.is_whole:
+        state = FixState.WHOLE
+    else:
+        state = FixState.THERE if kinds == {Objection.THERE} and not found.carried else FixState.HANDED_OVER
     return BackportedFix(
         need.cves,
         tuple(f.name for f in need.patches),
         state,
         "" if path is None else str(path),
-        tuple(BackportedFile(c.path, c.way.value) for c in found.carried),
-        tuple(BackportFinding(f.kind.value, f.path, f.about, f.reason) for f in found.findings),
+        tuple(BackportedFile(c.path, c.way) for c in found.carried),
+        tuple(BackportFinding(f.kind, f.path, f.about, f.reason) for f in found.findings),
         found.left_out,
     )
 
@@ -110,9 +109,9 @@ def _print(rows: list[BackportedFix]) -> None:
     table = []
     for row in rows:
         name = " ".join(row.cves) or ", ".join(row.patches)
-        ways = ", ".join(f"{f.path} ({f.way})" for f in row.files)
+        ways = ", ".join(f"{f.path} ({f.way.value})" for f in row.files)
         why = "; ".join(f"{f.path}: {f.reason}{f' ({f.about})' if f.about else ''}" for f in row.findings)
-        table.append((name, row.state, row.path or why or ways))
+        table.append((name, row.state.value, row.path or why or ways))
     print_table(("fix", "state", "patch, or what is left to you"), table)
-    done = sum(r.state == "whole" for r in rows)
+    done = sum(r.state is FixState.WHOLE for r in rows)
     print(f"{done} of {len(rows)} fixes carried; build the package with them and run its tests before you use them")

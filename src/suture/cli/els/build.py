@@ -11,7 +11,7 @@ from suture.cli.els import option
 from suture.cli.els.backport import fix_row
 from suture.cli.output import print_document, print_table, progress
 from suture.error import ExitCode
-from suture.report.document import ElsBuildReport
+from suture.report.document import BackportReport, ElsBuildReport
 from suture.report.els import BuiltDifference, BuiltFile, BuiltFix, ElsGrade
 from suture.report.moment import now
 
@@ -43,6 +43,8 @@ EXAMPLES = (
     "suture els build freetype --output built",
     "# one fix, looked at by you",
     "suture els build curl --fix CVE-2026-3784 --with-review --output built",
+    "# one that you finished by hand",
+    "suture els build expat --fix CVE-2024-8176 --patch CVE-2024-8176=drafts/CVE-2024-8176.patch --output built",
 )
 EXIT_CODES = (
     ExitCode.OK,
@@ -61,6 +63,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     option.add(parser)
     option.add_fix(parser, " (default: all that is missing)")
     parser.add_argument("--with-review", action="store_true", help="put in fixes that a person has to look at, too")
+    parser.add_argument(
+        "--patch",
+        action="append",
+        default=[],
+        metavar="CVE=FILE",
+        help="take this patch of yours for the older source in place of what would be carried; may be repeated",
+    )
     parser.add_argument("--once", action="store_true", help="do not build a second time to compare the bytes")
     parser.add_argument(
         "--maintainer", metavar="NAME <EMAIL>", help="who signs the changelog entry (default: a name without a person)"
@@ -73,15 +82,26 @@ def run(args: argparse.Namespace) -> int:
     from suture.els.package import MAINTAINER, PackageWish
 
     os.umask(0o022)  # package code runs as another user, and reads what is written here
+    own = dict(_by_hand(word) for word in args.patch)
     with progress(args) as step:
         old, newer = option.sources(args, step)
-        wish = PackageWish(old, newer, args.maintainer or MAINTAINER, args.with_review, not args.once)
+        wish = PackageWish(old, newer, args.maintainer or MAINTAINER, args.with_review, not args.once, own)
         report = build(chosen(newer, args.fix) if args.fix else needs(old, newer), wish, args.donor, args.output, step)
     if args.json:
         print_document(report)
     else:
         print_build(report)
     return report.exit_code
+
+
+def _by_hand(word: str) -> tuple[str, str]:
+    """CVE and text of a person's patch."""
+    from suture.error import BadOption
+
+    cve, sign, path = word.partition("=")
+    if not sign or not path:
+        raise BadOption(f"{word!r} is no CVE=FILE", "suture els review --drafts DIR writes such files")
+    return cve, Path(path).read_bytes().decode(errors="surrogateescape")
 
 
 def build(wanted: Sequence[Need], wish: PackageWish, donor: str, output: Path, progress: Progress) -> ElsBuildReport:
@@ -96,12 +116,13 @@ def build(wanted: Sequence[Need], wish: PackageWish, donor: str, output: Path, p
 
     progress(f"carrying {len(wanted)} fixes to {wish.old.name} {wish.old.version}")
     found = sort(wanted, wish)
+    shelf = BuiltShelf(output)
+    shelf.keep_carried(carried_report(wish, found))
     if not found.inside:
         raise Refused(
             f"{wish.old.name} {wish.old.version}: none of {len(wanted)} fixes goes in by itself",
             "suture els backport says why; --with-review puts in those that were carried and need a look",
         )
-    shelf = BuiltShelf(output)
     place = shelf.place(wish.old.name, version.successor(wish.old.version, wish.old.release))
     with cache.scratch_folder(output) as scratch:
         made = make(found.inside, wish, scratch / "package", progress)
@@ -114,6 +135,15 @@ def build(wanted: Sequence[Need], wish: PackageWish, donor: str, output: Path, p
     report = _report(wish, donor, found, made, place)
     shelf.keep(report)
     return report
+
+
+def carried_report(wish: PackageWish, found: SortedFixes) -> BackportReport:
+    """What came of carrying fixes."""
+    rows = (
+        *(fix_row(f.need, f.found, None) for f in found.inside),
+        *(fix_row(need, one, None) for need, one in found.left_out),
+    )
+    return BackportReport(now(), ExitCode.OK, wish.old.name, wish.old.version, wish.newer.version, rows)
 
 
 def _report(wish: PackageWish, donor: str, found: SortedFixes, made: BuiltPackage, place: Path) -> ElsBuildReport:
@@ -167,7 +197,7 @@ def print_build(report: ElsBuildReport) -> None:
     ]
     for left in report.left_out:
         why = "; ".join(f.reason for f in left.findings) or "carried, and a person has to look (--with-review)"
-        rows.append((" ".join(left.cves) or ", ".join(left.patches), f"left out: {left.state}", why))
+        rows.append((" ".join(left.cves) or ", ".join(left.patches), f"left out: {left.state.value}", why))
     print_table(("fix", "grade", "how, or why"), rows)
     print(f"tests: {report.tests.outcome.value} ({report.tests.detail})")
     _print_differences(f"beside {report.version} built without the fixes", report.differences)

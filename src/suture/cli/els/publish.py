@@ -6,7 +6,7 @@ import argparse
 import getpass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from suture.cli.els import option
 from suture.cli.output import print_document, print_table
@@ -16,7 +16,7 @@ from suture.report.els import ElsGrade, PublishedPackage, PublishState
 from suture.report.moment import now
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from suture.els.apt_repository import AptRepository
     from suture.els.shelf import BuiltShelf
@@ -31,8 +31,11 @@ PACKAGE=VERSION; your name and the time are kept beside it. What was published s
 published again with other bytes.
 
 gpg signs with a key of yours. Hosts believe the repository for --days; run the command again before they are over, with
-or without something new. Its index is InRelease, fetched with indexes by their hash. Beside the packages lies an OSV
-document for each, in DIR/osv. The command prints what a host puts into its apt sources.
+or without something new. Its index is InRelease, fetched with indexes by their hash. The command prints what a
+host puts into its apt sources.
+
+Beside the packages lie documents for scanners and readers: OSV and CSAF for each package (DIR/osv, DIR/csaf), OVAL for
+the suite (DIR/oval), and its news as RSS (DIR/SUITE.rss).
 
 The packages of the Debian installer (.udeb) are left out."""
 EXAMPLES = (
@@ -87,6 +90,7 @@ def publish(args: argparse.Namespace, shelf: BuiltShelf) -> ElsPublishReport:
     repository.folder.mkdir(parents=True, exist_ok=True)
     when = datetime.now(UTC)
     rows = tuple(_packages(shelf, repository, args.release))
+    _write_news(shelf, repository, args.release, args.url)
     repository.publish(key, when, args.days)
     code = ExitCode.PARTIAL if any(r.state is PublishState.WAITING for r in rows) else ExitCode.OK
     expires = (when + timedelta(days=args.days)).strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -116,7 +120,6 @@ def _package(report: ElsBuildReport, shelf: BuiltShelf, repository: AptRepositor
         state, files = PublishState.WAITING, tuple[str, ...]()
     else:
         files, why = repository.add(report.package, _files(report)), ()
-        _write_advisory(report, repository)
         state = PublishState.PUBLISHED if files else PublishState.THERE
     return PublishedPackage(report.package, report.made, cves, report.grade, state, files, why)
 
@@ -127,15 +130,48 @@ def _files(report: ElsBuildReport) -> list[Path]:
     return [Path(report.folder) / f.name for f in report.files if f.name.endswith(wanted)]
 
 
-def _write_advisory(report: ElsBuildReport, repository: AptRepository) -> None:
+def _write_news(shelf: BuiltShelf, repository: AptRepository, release: str, address: str) -> None:
+    """What the packages close that are in the repository: OSV and CSAF, one document each, OVAL and RSS, one for the
+    suite. The first two stay as they were published."""
+    from suture import __version__
+    from suture.els.csaf import csaf, file_name
+    from suture.els.news import rss
+    from suture.els.oval_definitions import oval
+
+    published = []
+    for report in shelf.builds():
+        if report.release == release and (report.grade is ElsGrade.SAFE or shelf.is_accepted(report)):
+            time = _osv(report, repository)
+            _keep(repository.folder / "csaf" / file_name(report), csaf(report, time, f"suture {__version__}", address))
+            published.append((report, time))
+    if published:
+        reports = [report for report, _ in published]
+        _replace(repository.folder / "oval" / f"{repository.suite}.xml", oval(reports, __version__, now()))
+    _replace(repository.folder / f"{repository.suite}.rss", rss(published, repository.suite, address))
+
+
+def _osv(report: ElsBuildReport, repository: AptRepository) -> str:
+    """Write a package's OSV document if there is none; the time that it was published."""
     import json
 
-    from suture import whole_file
     from suture.els.advisory import identifier, osv
 
     place = repository.folder / "osv" / f"{identifier(report)}.json"
+    _keep(place, osv(report, now()))
+    return str(json.loads(place.read_text())["published"])
+
+
+def _keep(place: Path, document: Mapping[str, Any]) -> None:
+    import json
+
     if not place.exists():
-        whole_file.replace(place, json.dumps(osv(report, now()), indent=1).encode() + b"\n")
+        _replace(place, json.dumps(document, indent=1) + "\n")
+
+
+def _replace(place: Path, text: str) -> None:
+    from suture import whole_file
+
+    whole_file.replace(place, text.encode())
 
 
 def _print(report: ElsPublishReport) -> None:

@@ -8,16 +8,13 @@ import time
 from typing import TYPE_CHECKING
 
 from suture.cli.els import option
-from suture.cli.els.backport import fix_row
-from suture.cli.els.build import build
+from suture.cli.els.build import build, carried_report
 from suture.cli.els.live import convert, may_go_out
 from suture.cli.els.publish import publish
 from suture.cli.els.status import packages, tell
 from suture.cli.number import seconds
 from suture.cli.output import progress
 from suture.error import BadOption, ExitCode, SutureError
-from suture.report.document import BackportReport
-from suture.report.moment import now
 
 if TYPE_CHECKING:
     from suture.els.need import Need
@@ -103,9 +100,5 @@ def carry(wanted: tuple[Need, ...], wish: PackageWish, shelf: BuiltShelf) -> set
     from suture.els.package import sort
 
     found = sort(wanted, wish)
-    rows = (
-        *(fix_row(f.need, f.found, None) for f in found.inside),
-        *(fix_row(need, one, None) for need, one in found.left_out),
-    )
-    shelf.keep_carried(BackportReport(now(), 0, wish.old.name, wish.old.version, wish.newer.version, rows))
+    shelf.keep_carried(carried_report(wish, found))
     return {f.need.cves for f in found.inside}
