@@ -6,7 +6,7 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-from suture.els.comparison import UnpackedPackages, compared, outside, unpacked
+from suture.els.comparison import MeantChange, UnpackedPackages, compared, outside, unpacked
 
 SOURCE = "int helper(int x) {{ return x {sign} 1; }}\n{more}\nint other(int x) {{ return helper(x) * 3; }}\n"
 
@@ -32,19 +32,19 @@ def packed(folder: Path, sign: str, more: str = "", flags: Sequence[str] = (), d
 
 def test_only_the_function_that_changes_is_named_and_one_that_is_not_meant_is_said(tmp_path: Path) -> None:
     old, new = packed(tmp_path / "old", "+"), packed(tmp_path / "new", "-")
-    rows = compared(old, new, frozenset({"helper"}))
+    rows = compared(old, new, MeantChange(frozenset({"helper"})))
     assert {(r.file, r.what, r.expected) for r in rows} == {
         ("libx.so.1", "helper changes", True),
         ("libx.a", "helper changes", True),
     }
-    assert {r.expected for r in compared(old, new, frozenset({"another"}))} == {False}
-    assert compared(old, old, frozenset()) == ()
+    assert {r.expected for r in compared(old, new, MeantChange(frozenset({"another"})))} == {False}
+    assert compared(old, old, MeantChange()) == ()
 
 
 def test_files_interface_and_data_are_compared(tmp_path: Path) -> None:
     old = packed(tmp_path / "old", "+")
     new = packed(tmp_path / "new", "+", "int brought(void) { return 7; }", ["-Wl,-soname,libx.so.2"], data="other")
     (new.roots["libx"] / "more").write_text("")
-    kinds = {(r.file, r.kind.value) for r in compared(old, new, frozenset({"brought"}))}
+    kinds = {(r.file, r.kind.value) for r in compared(old, new, MeantChange(frozenset({"brought"})))}
     assert {("libx.so.1", "symbol"), ("libx.so.1", "function"), ("readme", "data"), ("more", "file")} <= kinds
     assert {(r.file, r.kind.value) for r in outside(old, new)} == {("libx.so.1", "symbol"), ("more", "file")}

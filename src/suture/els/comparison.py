@@ -13,7 +13,7 @@ from suture.command import run
 from suture.elf import abi
 from suture.elf.file import ElfFile
 from suture.els.linker_name import in_source, is_one_of
-from suture.els.machine_code import changed_functions
+from suture.els.machine_code import MovedLines, changed_functions
 from suture.error import SutureError
 from suture.report.els import BuiltDifference, DifferenceKind
 from suture.source import cache
@@ -62,9 +62,17 @@ def unpacked(debs: tuple[Path, ...], folder: Path) -> UnpackedPackages:
     return UnpackedPackages(roots, tuple(debug))
 
 
-def compared(old: UnpackedPackages, new: UnpackedPackages, meant: frozenset[str]) -> tuple[BuiltDifference, ...]:
-    """What differs. `meant` are the functions that the fixes change: a change of one of them is expected, and whatever
-    else differs is not, but for the contents of documents."""
+@dataclass(frozen=True)
+class MeantChange:
+    """What fixes mean to change: functions by their names in the source, and lines that stand elsewhere then."""
+
+    functions: frozenset[str] = frozenset()
+    moved: MovedLines = frozenset()
+
+
+def compared(old: UnpackedPackages, new: UnpackedPackages, meant: MeantChange) -> tuple[BuiltDifference, ...]:
+    """What differs. A change of a function that is `meant` to change is expected, and one of the numbers of its lines
+    alone; whatever else differs is not, but for the contents of documents."""
     found = []
     for package in sorted({*old.roots, *new.roots}):
         if package not in old.roots or package not in new.roots:
@@ -101,7 +109,7 @@ def outside(old: UnpackedPackages, new: UnpackedPackages) -> tuple[BuiltDifferen
 
 
 def _of_file(
-    before: Path, after: Path, old: UnpackedPackages, new: UnpackedPackages, meant: frozenset[str]
+    before: Path, after: Path, old: UnpackedPackages, new: UnpackedPackages, meant: MeantChange
 ) -> Iterator[tuple[DifferenceKind, str, bool]]:
     if before.is_symlink() or after.is_symlink():
         if (before.is_symlink(), _target(before)) != (after.is_symlink(), _target(after)):
@@ -126,23 +134,29 @@ def _of_file(
 
 
 def _of_code(
-    a: ElfFile, b: ElfFile, old: UnpackedPackages, new: UnpackedPackages, meant: frozenset[str]
+    a: ElfFile, b: ElfFile, old: UnpackedPackages, new: UnpackedPackages, meant: MeantChange
 ) -> Iterator[tuple[DifferenceKind, str, bool]]:
     names = old.symbols_of(a), new.symbols_of(b)
     if names[0] is None or names[1] is None:
         yield DifferenceKind.FUNCTION, "the code differs, and there are no symbols to tell where", False
         return
-    changed = changed_functions(a, names[0], b, names[1])
-    for function in dict.fromkeys(in_source(changed)):
-        is_meant = is_one_of(function, meant)
-        said = f"{function} changes" if is_meant else f"{function} changes, which the fixes do not name"
+    changed = changed_functions(a, names[0], b, names[1], meant.moved)
+    rows: dict[str, bool] = {}
+    for one, function in zip(changed, in_source([c.name for c in changed]), strict=True):
+        if is_one_of(function, meant.functions):
+            rows[f"{function} changes"] = True
+        elif one.by_lines:
+            rows[f"{function} changes in its line numbers alone"] = True
+        else:
+            rows[f"{function} changes, which the fixes do not name"] = False
+    for said, is_meant in rows.items():
         yield DifferenceKind.FUNCTION, said, is_meant
     if not changed and any(_section(a, n) != _section(b, n) for n in (".rodata", ".data", ".data.rel.ro")):
         yield DifferenceKind.DATA, "data differs, and no function", False
 
 
 def _of_library(
-    before: Path, after: Path, old: UnpackedPackages, new: UnpackedPackages, meant: frozenset[str]
+    before: Path, after: Path, old: UnpackedPackages, new: UnpackedPackages, meant: MeantChange
 ) -> Iterator[tuple[DifferenceKind, str, bool]]:
     """Two static libraries, member by member."""
     with tempfile.TemporaryDirectory(prefix="suture-els-") as folder:

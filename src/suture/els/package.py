@@ -6,18 +6,19 @@ The fixes that nobody has to look at go in by themselves; the others only where 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from debian.debian_support import version_compare
+from patiencediff import PatienceSequenceMatcher
 
 from suture.compile.room import Room
 from suture.els import own_tests, source_package, version
 from suture.els.backport import Backport, CarriedFile
 from suture.els.carry import Carrier
-from suture.els.comparison import UnpackedPackages, compared, outside, unpacked
+from suture.els.comparison import MeantChange, UnpackedPackages, compared, outside, unpacked
 from suture.els.grade import doubts, doubts_of_build
 from suture.els.need import Need, ordered
 from suture.els.outline import changed, sections
@@ -146,10 +147,21 @@ def make(fixes: Sequence[CarriedFix], wish: PackageWish, folder: Path, progress:
     return BuiltPackage(made, one, said, tests, differences, shipped, differing, clock.seconds)
 
 
-def meant(fixes: Sequence[CarriedFix]) -> frozenset[str]:
-    """The functions that fixes change, by their names in the source, and those of the same files that call one of them
-    and may hold a copy of it (inlined)."""
-    return frozenset(name for fix in fixes for c in fix.found.carried for name in _reached(c))
+def meant(fixes: Sequence[CarriedFix]) -> MeantChange:
+    """What fixes change: functions by their names in the source, those of the same files that call one of them and may
+    hold a copy of it (inlined), and the lines that move."""
+    carried = [c for fix in fixes for c in fix.found.carried]
+    before = {c.path: c.before or "" for c in reversed(carried)}
+    after = {c.path: c.after or "" for c in carried}
+    moved = frozenset(pair for path in after for pair in _moved(before[path], after[path]))
+    return MeantChange(frozenset(name for c in carried for name in _reached(c)), moved)
+
+
+def _moved(before: str, after: str) -> Iterator[tuple[int, int]]:
+    matcher = PatienceSequenceMatcher(None, before.split("\n"), after.split("\n"))
+    for old, new, length in matcher.get_matching_blocks():
+        if old != new:
+            yield from ((old + n, new + n) for n in range(1, length + 1))
 
 
 def _reached(carried: CarriedFile) -> frozenset[str]:
