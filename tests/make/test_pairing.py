@@ -13,7 +13,7 @@ from suture.compile.tree import Output, Tree
 from suture.compile.unit import Unit
 from suture.error import NotFound
 from suture.make import pairing
-from suture.make.pairing import Pairing, Shape, _with_binaries, by_name, is_most, pair
+from suture.make.pairing import Pairing, Shape, _with_binaries, by_name, is_little, is_most, pair
 from suture.match.run import Run
 from suture.source.archive import SourceVersion
 from suture.source.packages import ShippedFile
@@ -170,3 +170,12 @@ def test_a_unit_that_is_tables_alone_says_nothing_against_a_link(
         pairing, "is_most", lambda *_: True
     )  # a program of so few lines is mostly that of the C library
     assert pairing._holds(tree, Run.read(root / "x"), shipped("usr/bin/y"), output)
+
+
+def test_small_programs_that_cannot_be_told_apart_do_not_take_a_real_build() -> None:
+    programs = [(False, 300)] * 3
+    assert is_little(programs, [False] * 3 + [True], 100_000)
+    assert not is_little(programs, [False] * 2 + [True], 100_000), "a link is missing"
+    assert not is_little([(True, 300)], [False], 100_000), "a library is no program"
+    assert not is_little([*programs, (False, 9000)], [False] * 4, 100_000), "much of the code is of unknown make"
+    assert is_little([], [], 0)

@@ -31,6 +31,7 @@ from suture.source.packages import ShippedFile, shipped_files
 _FORMAT = 4
 _TRIED = 4  # units of an output that are looked for in a file: half of them its largest
 _PROBED = 12  # units that are compiled to see whether a recording brought all that they need
+_LITTLE = 20  # files of unknown make may hold one part in so many of a package's code
 _MOST = 60  # outputs that are tried by their code alone
 
 
@@ -115,7 +116,7 @@ def _derived(source: SourceVersion, archive: Archive, progress: Progress, real: 
         pairs = _paired(tree, files, way, progress)
         if best is None or len(pairs.pairs) > len(best[1].pairs):
             best = tree, pairs
-        if not pairs.left and (not way.is_stand_in or _is_whole(tree, pairs, progress)):
+        if (not pairs.left or _has_links(tree, pairs)) and (not way.is_stand_in or _is_whole(tree, pairs, progress)):
             best = tree, pairs
             break
         if way.is_stand_in:
@@ -124,6 +125,26 @@ def _derived(source: SourceVersion, archive: Archive, progress: Progress, real: 
     paired = {(f.package, f.file): f.path for f, _ in best[1].pairs}
     chosen = _with_binaries(*best)
     return as_built(chosen, [(b, paired[b.package, b.file]) for b in chosen.binaries], archive, progress)
+
+
+def _has_links(tree: Tree, pairs: Pairing) -> bool:
+    """Whether the build's links are all there, though it cannot be told which of them some small files are."""
+    runs = {f: Run.read(f.path) for f in (*(f for f, _ in pairs.pairs), *pairs.left)}
+    taken = {path for _, path in pairs.pairs}
+    free = [o.is_shared for o in tree.outputs if o.path not in taken]
+    left = [(not _is_program(runs[f]), _code_size(runs[f].elf)) for f in pairs.left]
+    return bool(pairs.pairs) and is_little(left, free, sum(_code_size(r.elf) for r in runs.values()))
+
+
+def is_little(left: Sequence[tuple[bool, int]], free: Sequence[bool], whole: int) -> bool:
+    """Whether a real build would bring no more than a recording has: `left` are the files of which it is not known what
+    they were linked from (whether they are shared, bytes of code), `free` the links that are nobody's (whether they are
+    shared), `whole` is the code of all files.
+
+    Programs of a few hundred bytes of code are found in none for certain, by whatever build.
+    """
+    enough = all(sum(s is kind for s, _ in left) <= sum(f is kind for f in free) for kind in (True, False))
+    return enough and _LITTLE * sum(size for _, size in left) <= whole
 
 
 def _wanting(pairs: Pairing) -> str:
