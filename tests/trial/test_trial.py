@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from suture.trial.trial import _Command, _waiting
+from suture.trial.trial import _Command, _loaded, _waiting
 
 
 @pytest.mark.parametrize(("word", "status"), [("true", 0), ("false", 1), ("no-such-program", 127)])
@@ -50,3 +50,17 @@ def test_of_two_trials_at_a_time_each_finds_its_own_process(tmp_path: Path) -> N
         for shell in shells:
             os.killpg(shell.pid, signal.SIGKILL)
             shell.wait()
+
+
+def test_files_that_a_process_has_loaded_are_told_by_their_names() -> None:
+    """Of the patches of an update only those of loaded files are put in: each costs a process of its own."""
+    one = subprocess.Popen(["sleep", "30"])
+    try:
+        end = time.monotonic() + 20
+        while "libc.so.6" not in _loaded(one.pid) and time.monotonic() < end:
+            time.sleep(0.01)
+        assert "libc.so.6" in _loaded(one.pid) and "libssl.so.3" not in _loaded(one.pid)
+    finally:
+        one.kill()
+        one.wait()
+    assert _loaded(one.pid) == frozenset()

@@ -131,10 +131,11 @@ def try_patches(
         raise TypeError("a tree of a user's own has no room to try patches in")
     room = Room((*dict.fromkeys(_root(s) for s in shipped), *tree.room.layers))
     found = []
+    programs = _programs(shipped)
     for one in candidates:
         progress(f"trying the patch of {one.shipped.file}")
         cases = []
-        for command in _commands(one, shipped):
+        for command in _commands(one, programs):
             cases.append(_case(room, command, one, candidates))
         found.append(Trial(one.shipped.file, tuple(cases)))
     return tuple(found)
@@ -145,7 +146,18 @@ def _root(shipped: Shipped) -> Path:
     return shipped.path.parents[len(Path(shipped.binary.file).parts) - 1]
 
 
-def _commands(candidate: Candidate, shipped: Sequence[Shipped]) -> Iterator[_Command]:
+def _programs(shipped: Sequence[Shipped]) -> dict[str, list[Shipped]]:
+    """The shipped programs that need each library, by its SONAME."""
+    found: dict[str, list[Shipped]] = {}
+    for one in shipped:
+        run = Run.read(one.path)
+        if run.elf.section(".interp"):
+            for soname in run.needed:
+                found.setdefault(soname, []).append(one)
+    return found
+
+
+def _commands(candidate: Candidate, programs: Mapping[str, Sequence[Shipped]]) -> Iterator[_Command]:
     """What runs a binary."""
     one = candidate.shipped
     run = Run.read(one.path)
@@ -157,12 +169,7 @@ def _commands(candidate: Candidate, shipped: Sequence[Shipped]) -> Iterator[_Com
     names = exported(run.elf, read_patch(candidate.path).manifest)
     if names:
         yield _Command((*load, *names), "SUTURE_PLACE", False, names)
-    programs = [
-        s
-        for s in shipped
-        if run.soname and run.soname in (other := Run.read(s.path)).needed and other.elf.section(".interp")
-    ]
-    for program in programs[:_MOST_PROGRAMS]:
+    for program in programs.get(run.soname, ())[:_MOST_PROGRAMS]:
         yield _Command((f"/{program.binary.file}", _WAYS[0]), "SUTURE_HOLD", True)
 
 
@@ -251,11 +258,12 @@ def _held(
     pid = _waiting(f"{_OUT}/{place.name}", place.parent.name)
     if pid is None:
         return "no process waits to be patched"
-    others = [c for c in candidates if c is not one and c.shipped.path != one.shipped.path]
+    loaded = _loaded(pid)
+    others = [c for c in candidates if c.shipped.path != one.shipped.path and c.shipped.path.resolve().name in loaded]
     problem = _suture("apply", one.path, pid)
     if not problem:
         for other in others:
-            _suture("apply", other.path, pid)  # those that it has loaded too; the rest are not for it
+            _suture("apply", other.path, pid)
     if not problem and revert:
         problem = _suture("revert", one.path, pid)
     place.with_name(f"{place.name}.go").touch()
@@ -305,6 +313,15 @@ def _waiting(token: str, mark: str) -> int | None:
             ):
                 return int(path.name)
     return None
+
+
+def _loaded(pid: int) -> frozenset[str]:
+    """Names of the files that a process has mapped, without their folders: rooms have them elsewhere."""
+    try:
+        rows = Path(f"/proc/{pid}/maps").read_text(errors="surrogateescape").splitlines()
+    except OSError:  # it has ended
+        return frozenset()
+    return frozenset(row.rpartition("/")[2] for row in rows if "/" in row)
 
 
 def _suture(verb: str, patch: Path, pid: int) -> str:
