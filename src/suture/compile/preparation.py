@@ -27,22 +27,26 @@ from suture.source.fix import Fix
 _FORMAT = 6  # of the facts beside a tree; a change makes trees anew
 
 # What dh does up to and with dh_auto_configure, and what it does then but for the tests, with the flags that it exports
-# unless the package has set them (dh(1)). CMake writes absolute paths of compilers into its build files, where no
-# stand-in would be found.
+# unless the package has set them (dh(1)). It does not name a step that the package overrides with nothing. CMake writes
+# absolute paths of compilers into its build files, where no stand-in would be found.
 _PRELUDE = r"""
 dh_flags() {
   eval "$(dpkg-buildflags --export=sh | sed -E 's/^export ([A-Z_]+)=/[ -n "${\1+x}" ] || export \1=/')"
 }
+dh_steps() {
+  DH_NO_ACT=1 debian/rules build-arch | grep '^   ' | sed '/^ *create-stamp /d'
+}
 dh_configure() {
   dh_flags
-  DH_NO_ACT=1 debian/rules build-arch | grep '^   ' | sed '/dh_auto_configure/q' >"$INSIDE/dh.sh"
+  dh_steps | sed -n '/dh_auto_build/q; p; /dh_auto_configure/q' >"$INSIDE/dh.sh"
   . "$INSIDE/dh.sh"
 }
 dh_build() {
   dh_flags
-  DH_NO_ACT=1 debian/rules build-arch | grep '^   ' >"$INSIDE/dh.sh"
-  if grep -q dh_auto_configure "$INSIDE/dh.sh"; then sed -i '1,/dh_auto_configure/d' "$INSIDE/dh.sh"; fi
-  sed -i '/dh_auto_test/d; /^ *create-stamp /d' "$INSIDE/dh.sh"
+  dh_steps >"$INSIDE/dh.sh"
+  if grep -q dh_auto_configure "$INSIDE/dh.sh"; then sed -i '1,/dh_auto_configure/d' "$INSIDE/dh.sh"
+  elif grep -q dh_auto_build "$INSIDE/dh.sh"; then sed -i '/dh_auto_build/,$!d' "$INSIDE/dh.sh"; fi
+  sed -i '/dh_auto_test/d' "$INSIDE/dh.sh"
   call_by_name
   MAKEFLAGS="-k $MAKEFLAGS"; export MAKEFLAGS; unset MAKELEVEL MFLAGS
   set +e
