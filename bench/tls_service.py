@@ -81,7 +81,9 @@ class Service:
 def nginx_configuration(run: Path, port: int) -> str:
     """nginx with pages of its own; clients may show a certificate. Everything that it writes is in `run`."""
     values = {"certificate": run / "certificate.pem", "key": run / "key.pem", "server": _SERVER.format(run=run)}
-    return NGINX_CONF.read_text().format(run=run, port=port, user="root", http="keepalive_timeout 600s;", **values)
+    return NGINX_CONF.read_text().format(
+        run=run, address="127.0.0.1", port=port, user="root", http="keepalive_timeout 600s;", **values
+    )
 
 
 @contextmanager

@@ -60,11 +60,43 @@ class Keeper:
         self._telling.suture("feed", "publish", "--feed", self.feed, "--keys", self._keys)
         return str(added[0]["patch"])
 
+    def publish_file(self, path: Path) -> str:
+        """Sign and put in force a patch that a person has looked at; its id."""
+        words = ("feed", "add", path, "--feed", self.feed, "--accept", "review", "--channel", "early")
+        (added,) = self._telling.suture(*words)["added"]
+        self._telling.suture("feed", "publish", "--feed", self.feed, "--keys", self._keys)
+        return str(added["patch"])
+
     def withdraw(self, patch: str) -> None:
         """Have all hosts take a patch out."""
         why = ("--revert", "--reason", "the demo shows how a patch is taken back")
         self._telling.suture("feed", "withdraw", patch, "--feed", self.feed, *why)
         self._telling.suture("feed", "publish", "--feed", self.feed, "--keys", self._keys)
+
+
+class ServedFeed:
+    """Serves a feed at an address while entered."""
+
+    def __init__(self, folder: Path, feed: Path, address: str) -> None:
+        self._log, self._feed, self._address = folder / "feed.log", feed, address
+        self._process: subprocess.Popen[bytes] | None = None
+        self.url = ""
+
+    def __enter__(self) -> ServedFeed:
+        words = ("feed", "serve", "--feed", str(self._feed), "--address", self._address, "--port", "0")
+        with open(self._log, "wb") as log:
+            self._process = subprocess.Popen([str(SUTURE), *words], stdout=log, stderr=log)
+        end = time.monotonic() + _START_SECONDS
+        while not (found := re.search(r"^note: (http://\S+)", self._log.read_text(), re.M)):
+            if self._process.poll() is not None or time.monotonic() > end:
+                raise DemoFailed(f"the feed is not served: {self._log.read_text()}")
+            time.sleep(_TURN)
+        self.url = found[1]
+        return self
+
+    def __exit__(self, *what: object) -> None:
+        if self._process is not None:
+            _end(self._process)
 
 
 class Agent:

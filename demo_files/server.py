@@ -7,6 +7,7 @@ import socket
 import subprocess
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -19,6 +20,7 @@ SCRIPT = Path(__file__).with_name("pictures.php")
 USER = "www-data"  # in every Debian system (base-passwd)
 STARTUP_SECONDS = 10.0
 WORKERS = 2  # of php-fpm
+LOCAL = "127.0.0.1"
 
 NGINX_CONF = Path(__file__).with_name("nginx.conf.in")
 _HTTP = "ssl_session_cache off; ssl_session_tickets off;"
@@ -141,20 +143,23 @@ class Server:
         return set(_children(self._programs[0].pid))
 
 
-def nginx_configuration(run: Path, port: int, certificate: Path, key: Path) -> str:
+def nginx_configuration(run: Path, port: int, certificate: Path, key: Path, address: str = LOCAL) -> str:
     """nginx with TLS in front of php-fpm; everything that it writes is in `run`."""
     values = {"run": run, "certificate": certificate, "key": key}
     server = _SERVER.format(**values)
-    return NGINX_CONF.read_text().format(user=USER, port=port, http=_HTTP, server=server, **values)
+    return NGINX_CONF.read_text().format(user=USER, address=address, port=port, http=_HTTP, server=server, **values)
 
 
 def _make_identity(folder: Path) -> tuple[Path, Path]:
     """A key and a self-signed certificate for localhost in `folder`: (certificate, key)."""
+    return make_identity(folder, ("DNS:localhost",))
+
+
+def make_identity(folder: Path, names: Sequence[str]) -> tuple[Path, Path]:
+    """A key and a self-signed certificate for names (as openssl writes them) in `folder`: (certificate, key)."""
     certificate, key = folder / "service.crt", folder / "service.key"
-    request = (
-        "openssl req -x509 -newkey rsa:2048 -noenc -days 2 -subj /CN=localhost -addext subjectAltName=DNS:localhost"
-    )
-    run([*request.split(), "-keyout", str(key), "-out", str(certificate)])
+    request = "openssl req -x509 -newkey rsa:2048 -noenc -days 2 -subj /CN=localhost -addext"
+    run([*request.split(), f"subjectAltName={','.join(names)}", "-keyout", str(key), "-out", str(certificate)])
     return certificate, key
 
 

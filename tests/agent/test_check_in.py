@@ -67,6 +67,7 @@ def test_a_patch_waits_for_the_fleet_goes_in_and_is_taken_back(host: AgentHost, 
         eventually_in(20, lambda: rows() == [(patch, "in force")])
         with database.writing() as session:
             session.get_one(RolloutHostRow, (1, own.id)).state = HostTurn.TAKEN_BACK.value
+            session.get_one(RolloutRow, 1).status = "stopped"
         eventually_in(40, lambda: service.ask("a") == OLD_ANSWER)
         assert "by a rollout of the fleet's server" in host.log("apply-service")
         eventually_in(20, lambda: rows() == [(patch, "waiting")])

@@ -77,6 +77,45 @@ def test_what_an_administrator_types(tmp_path: Path) -> None:
     run("fleet", "restore", tmp_path / "copy", *other, code=ExitCode.NOT_FOUND)
 
 
+def test_a_waiting_host_is_let_in_and_described_from_the_shell(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'fleet.sqlite'}"
+    place = ("--database", url)
+    with serving(url) as server:
+        words = [SUTURE, "agent", "enrol", "--url", server, "--state", tmp_path / "state"]
+        with subprocess.Popen([*map(str, words)], stdout=subprocess.PIPE, text=True) as waits:
+            assert waits.stdout is not None
+            line = waits.stdout.readline()
+            (row,) = run("fleet", "waiting", *place)["waiting"]
+            assert row["fingerprint"] in line and row["address"] == "127.0.0.1"
+            assert row["fingerprint"] in said("fleet", "waiting", *place)
+            run("fleet", "waiting", "--let-in", "0000", *place, code=ExitCode.NOT_FOUND)
+            run("fleet", "waiting", "--group", "web", *place, code=ExitCode.USAGE)
+            assert run("fleet", "waiting", "--let-in", row["fingerprint"], "--group", "web", *place)["waiting"] == []
+            assert waits.stdout.readline().startswith("enrolled as ") and waits.wait(30) == 0
+    (host,) = run("fleet", "hosts", *place)["hosts"]
+    assert (host["group"], host["tags"], host["exposed"]) == ("web", [], None)
+    (host,) = run("fleet", "describe", host["name"], "--tags", "canary", "x", "--exposed", "yes", *place)["hosts"]
+    assert (host["group"], host["tags"], host["exposed"]) == ("web", ["canary", "x"], True)
+    (host,) = run("fleet", "describe", host["id"], "--tags", "--group", "db", *place)["hosts"]
+    assert (host["group"], host["tags"], host["exposed"]) == ("db", [], True)
+    assert "reached from the internet: no" in said("fleet", "describe", host["id"], "--exposed", "no", *place)
+    run("fleet", "describe", host["id"], *place, code=ExitCode.USAGE)
+    run("fleet", "describe", "another", "--tags", "a", *place, code=ExitCode.NOT_FOUND)
+    run("agent", "enrol", "--url", "http://127.0.0.1:1", "--state", tmp_path / "state", code=ExitCode.USAGE)
+
+
+def test_a_key_that_was_turned_away_from_the_shell_stays_out(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'fleet.sqlite'}"
+    with serving(url) as server:
+        words = [SUTURE, "agent", "enrol", "--url", server, "--state", tmp_path / "state"]
+        with subprocess.Popen([*map(str, words)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as waits:
+            assert waits.stdout is not None
+            waits.stdout.readline()
+            (row,) = run("fleet", "waiting", "--database", url)["waiting"]
+            assert run("fleet", "waiting", "--turn-away", row["fingerprint"], "--database", url)["waiting"] == []
+            assert waits.wait(30) == ExitCode.REFUSED
+
+
 def test_a_server_without_a_certificate_says_so(tmp_path: Path) -> None:
     wrong = run("fleet", "serve", "--database", f"sqlite:///{tmp_path / 'f'}", code=ExitCode.USAGE)
     assert "--certificate" in wrong["remedy"]

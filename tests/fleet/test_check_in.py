@@ -8,6 +8,7 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import select
 
+from suture.fleet.check_in import CheckIns
 from suture.fleet.hole import by_state
 from suture.fleet.keeper import sweep
 from suture.fleet.role import Role, Visitor
@@ -76,7 +77,7 @@ def test_a_replay_is_refused_by_a_server_that_was_started_again(fleet: FakeFleet
     data = host.message(state=False)
     assert host.send(data).status_code == 200
     fleet.server.check_ins.flush()
-    fleet.server.check_ins._known.clear()
+    fleet.server.check_ins = CheckIns(fleet.server.database, fleet.server.key, 60)
     assert host.send(data).status_code == 409
 
 

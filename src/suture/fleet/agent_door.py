@@ -68,6 +68,10 @@ def door(server: Server) -> APIRouter:
         server.check_ins.forget(row.id)
         return answer(RotationAnswer(row.id, row.key.hex()), ROTATE)
 
+    def check_in_at_once(data: bytes, signature: bytes) -> Response | None:
+        found = server.check_ins.at_once(data, signature, server.now())
+        return answer(found, CHECK_IN) if found is not None else None
+
     def work_check_in(data: bytes, signature: bytes, address: str) -> Response:
         return answer(server.check_ins.take(data, signature, address, server.now()), CHECK_IN)
 
@@ -97,7 +101,11 @@ def door(server: Server) -> APIRouter:
 
     @router.post(CHECK_IN_PATH)
     async def check_in(request: Request) -> Response:
-        return await run_in_threadpool(work_check_in, await request.body(), _signature(request), address_of(request))
+        data, signature = await request.body(), _signature(request)
+        found = check_in_at_once(data, signature)
+        if found is not None:
+            return found
+        return await run_in_threadpool(work_check_in, data, signature, address_of(request))
 
     return router
 

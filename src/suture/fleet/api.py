@@ -72,8 +72,9 @@ def routes(server: Server) -> APIRouter:
 
     @router.get("/api/v1/deadlines", summary="What is not closed by a rule, the next to run out first")
     def deadlines(who: Known, rule: str = "") -> Response:
+        count = server.open_counts.now()
         with server.database.reading() as session:
-            found = deadline.running(session, who, server.rule(rule), server.now())
+            found = deadline.running(session, who, server.rule(rule), server.now(), count=count)
         return _document(FleetDeadlinesReport(now(), 0, found))
 
     @router.get("/api/v1/rollouts", summary="The last rollouts, and the patches that the feed has signed")

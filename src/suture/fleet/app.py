@@ -34,7 +34,8 @@ def create_app(server: Server) -> App:
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         away = sweeping(server.database, server.settings.away_after)
         keeper = Keeper(server.check_ins, (away, stepping(server.database, server.check_ins)))
-        teller = Keeper(server.check_ins, (telling(server),))  # of its own, as who is told may be slow
+        # Of its own, as a count takes long in a large fleet, and who is told may be slow.
+        teller = Keeper(server.check_ins, (server.open_counts.keep, telling(server)))
         keeper.start()
         teller.start()
         yield

@@ -11,9 +11,11 @@ from sqlalchemy.orm import Session
 
 from suture.fleet import audit
 from suture.fleet.error import Forged, NoSuchThing, TooMany
+from suture.fleet.host import moment
 from suture.fleet.role import Role, Visitor
 from suture.fleet.table import ApplicantRow
 from suture.report.check_in import EnrolmentRequest, fingerprint
+from suture.report.fleet import FleetApplicant
 
 MOST = 500
 _KEPT, _DECLINED = timedelta(minutes=15), timedelta(days=1)
@@ -61,3 +63,8 @@ def turn_away(session: Session, visitor: Visitor, number: str, now: datetime) ->
     row = row_of(session, visitor, number)
     row.declined = now
     audit.note(session, visitor.name, "host turned away", row.name, f"key {row.id}, from {row.address}")
+
+
+def told(row: ApplicantRow) -> FleetApplicant:
+    """As reports have it."""
+    return FleetApplicant(row.id, row.name, row.address, moment(row.asked))

@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 from suture.fleet.table import AuditRow
 from suture.visible import visible
 
+HOST_DESCRIBED = "host described"
 _FIRST = "0" * 64
 _MOST = {"who": 80, "what": 64, "subject": 255, "detail": 4000}
 

@@ -9,17 +9,17 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import bindparam, select, update
 from sqlalchemy.orm import Session
 
-from suture.fleet import audit, rollout_order
+from suture.fleet import audit
 from suture.fleet.database import Database
 from suture.fleet.enrolment import SKEW
 from suture.fleet.error import Forged, Malformed, Replayed
+from suture.fleet.presence import Presence, Presences
 from suture.fleet.record import record
 from suture.fleet.server_key import ServerKey, is_signed
 from suture.fleet.state import Condensed, condensed
@@ -33,19 +33,7 @@ _REMEDY = "update Suture on the host"
 _MOST_OLD_BOOTS = 8
 _MOST_SEQUENCE = 1 << 62
 _HOLE, _PATCH = re.compile(r"[A-Za-z0-9._-]{1,32}"), re.compile(r"[0-9a-f]{16}")
-_STALE = timedelta(seconds=10)  # of what is kept in memory, where several servers share a database
-
-
-@dataclass
-class Presence:
-    """What is kept in memory of a host."""
-
-    key: bytes
-    digest: str
-    boot_id: str
-    sequence: int
-    chosen: rollout_order.HostOrder
-    read: datetime
+_MOST_SHORT = 4096  # bytes of a check-in without a state
 
 
 class CheckIns:
@@ -53,40 +41,61 @@ class CheckIns:
 
     def __init__(self, database: Database, key: ServerKey, every_seconds: int) -> None:
         self._database, self._key, self._every = database, key, every_seconds
-        self._known: dict[str, Presence] = {}
+        self._known = Presences(database)
         self._seen: dict[str, tuple[int, datetime]] = {}
         self._lock = threading.Lock()
-        self._generation = 0
+
+    def at_once(self, data: bytes, signature: bytes, now: datetime) -> CheckInAnswer | None:
+        """The answer to a check-in that says nothing new; None where the database has to be asked (`take`). Raises
+        `Malformed`, `Replayed`."""
+        if len(data) > _MOST_SHORT:
+            return None
+        said = _parsed(data)
+        known = self._known.at_hand(said.id, now)
+        if known is None or said.state is not None or (said.digest, said.boot_id) != (known.digest, known.boot_id):
+            return None
+        if not is_signed(known.key, to_sign(CHECK_IN, self._key.name, data), signature):
+            return None
+        self._count(said, known, now)
+        return self._answer(said, known, False, now)
 
     def take(self, data: bytes, signature: bytes, address: str, now: datetime) -> CheckInAnswer:
         """Raises `Forged`, `Malformed`, `Replayed`."""
         said = _parsed(data)
-        known, message = self._presence(said.id, now), to_sign(CHECK_IN, self._key.name, data)
+        known, message = self._known.of(said.id, now), to_sign(CHECK_IN, self._key.name, data)
         if known is not None and not is_signed(known.key, message, signature):
             self.forget(said.id)  # another server may have its new key
-            known = self._presence(said.id, now)
+            known = self._known.of(said.id, now)
         if known is None or not is_signed(known.key, message, signature):
             raise Forged("check-in: no host of this fleet has signed it", "suture agent enrol")
+        if said.state is None and (said.digest, said.boot_id) != (known.digest, known.boot_id):
+            self.forget(said.id)  # another server may have had what is new
+            known = self._known.of(said.id, now) or known
+        self._count(said, known, now)
+        wants = said.state is None and said.digest != known.digest
+        if said.state is not None:
+            with self._database.writing() as session:
+                self._store(session, said, address, now)
+            self.forget(said.id)
+        if said.boot_id != known.boot_id:
+            with self._database.writing() as session:
+                self._boot(session, said, address, now)
+            self.forget(said.id)
+        return self._answer(said, self._known.of(said.id, now) or known, wants, now)
+
+    def _count(self, said: CheckIn, known: Presence, now: datetime) -> None:
+        """It counts, once. Raises `Malformed`, `Replayed`."""
         _check_time(said, now)
         with self._lock:
             if said.sequence <= known.sequence:
                 raise Replayed(f"check-in: its number {said.sequence} has been", "check in again")
             known.sequence = said.sequence
-        wants = False
-        if said.state is not None:
-            with self._database.writing() as session:
-                self._store(session, said, address, now)
-            self.forget(said.id)
-            known = self._presence(said.id, now) or known
-        elif said.digest != known.digest:
-            wants = True
-        if said.boot_id != known.boot_id:
-            with self._database.writing() as session:
-                self._boot(session, said, address, now)
-            self.forget(said.id)
+
+    def _answer(self, said: CheckIn, known: Presence, wants: bool, now: datetime) -> CheckInAnswer:
+        """The host was heard of."""
         with self._lock:
             self._seen[said.id] = (said.sequence, now)
-        return CheckInAnswer(said.sequence, wants, known.chosen.chosen, known.chosen.taken_back, self._every)
+        return CheckInAnswer(said.sequence, wants, known.order.chosen, known.order.taken_back, self._every)
 
     def flush(self) -> int:
         """Write down who was heard of; how many."""
@@ -105,28 +114,11 @@ class CheckIns:
 
     def forget(self, host: str | None = None) -> None:
         """What is kept of a host, or of all, is read again."""
-        with self._lock:
-            for name in [host] if host else list(self._known):
-                known = self._known.get(name)
-                if known is not None:
-                    known.read = datetime.min.replace(tzinfo=known.read.tzinfo)
+        self._known.forget(host)
 
-    def _presence(self, host: str, now: datetime) -> Presence | None:
-        known = self._known.get(host)
-        if known is not None and now - known.read < _STALE:
-            return known
-        with self._database.reading() as session:
-            row = session.get(HostRow, host)
-            if row is None or row.withdrawn is not None:
-                self._known.pop(host, None)
-                return None
-            digest = "" if row.away_since else row.digest  # who was away says all again
-            orders = rollout_order.for_host(session, row)
-        with self._lock:
-            last = self._known[host].sequence if host in self._known else 0
-            found = Presence(row.key, digest, row.boot_id, max(last, row.sequence), orders, now)
-            self._known[host] = found
-        return found
+    def look(self) -> None:
+        """Notice what other servers and people have written."""
+        self._known.look()
 
     def _store(self, session: Session, said: CheckIn, address: str, now: datetime) -> None:
         row = session.get(HostRow, said.id, with_for_update=True)

@@ -3,13 +3,12 @@ hole of a period, for reports."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import groupby
 
-from sqlalchemy import Text, cast, func, or_, select
+from sqlalchemy import Select, or_, select
 from sqlalchemy.orm import Session
 
 from suture.comply.deadline import judge
@@ -20,10 +19,13 @@ from suture.comply.rule import DeadlineRule
 from suture.fleet.exemption import exemptions
 from suture.fleet.hole import facts
 from suture.fleet.host import moment
+from suture.fleet.open_kind import OpenCount, counted
 from suture.fleet.role import Visitor
 from suture.fleet.table import HoleRow, HostRow, SpanRow
 from suture.report.deadline import Deadline, DeadlineGroup, DeadlineState
 from suture.report.hole import HoleState
+
+_MOST_NAMED = 500
 
 
 @dataclass(frozen=True)
@@ -37,28 +39,28 @@ class Pair:
 
 
 def running(
-    session: Session, visitor: Visitor, rule: DeadlineRule, now: datetime, only: str = ""
+    session: Session,
+    visitor: Visitor,
+    rule: DeadlineRule,
+    now: datetime,
+    only: str = "",
+    count: OpenCount | None = None,
 ) -> tuple[DeadlineGroup, ...]:
     """What is not closed by this rule now, the next to run out first; without a number last. Hosts of one kind (reached
-    from the internet or not, classes) are one row, which counts from the first of them. `only`: of this hole."""
-    ends = [s.value for s in rule.ends]
-    classes = cast(HostRow.classes, Text)
-    statement = (
-        select(SpanRow.cve, HostRow.exposed, classes, func.min(SpanRow.seen), func.count())
-        .join(HostRow, HostRow.id == SpanRow.host)
-        .where(SpanRow.until.is_(None), SpanRow.state.is_not(None), SpanRow.state.not_in(ends))
-        .group_by(SpanRow.cve, HostRow.exposed, classes)
-    )
-    if only:
-        statement = statement.where(SpanRow.cve == only)
-    rows = session.execute(visitor.among(statement, HostRow.group)).all()
-    named = {r[0] for r in rows}
-    known = {h.cve: facts(h) for h in session.scalars(select(HoleRow).where(HoleRow.cve.in_(named)))}
+    from the internet or not, classes) are one row, which counts from the first of them. `only`: of this hole. `count`:
+    what is open, where it was counted before."""
+    rows: dict[tuple[str, bool | None, frozenset[str]], tuple[datetime, int]] = {}
+    for kind in (count or counted(session)).kinds:
+        if kind.state in rule.ends or (only and kind.cve != only) or not visitor.sees(kind.group):
+            continue
+        key = (kind.cve, kind.exposed, kind.classes)
+        seen, hosts = rows.get(key, (kind.seen, 0))
+        rows[key] = (min(seen, kind.seen), hosts + kind.hosts)
+    known = {h.cve: facts(h) for h in session.scalars(_holes({cve for cve, _, _ in rows}))}
     excepted = exemptions(session)
     found = []
-    for cve, exposed, words, seen, hosts in rows:
-        asset = AssetFacts("", exposed, frozenset(json.loads(words)))
-        says = rule.apply(known[cve], asset, seen)
+    for (cve, exposed, classes), (seen, hosts) in rows.items():
+        says = rule.apply(known[cve], AssetFacts("", exposed, classes), seen)
         if says is None:
             continue
         exempt = holding(excepted, "", cve, now)
@@ -68,20 +70,17 @@ def running(
         duties = says.clause.duties or ((says.clause.term.words,) if says.clause.term.words else ())
         found.append(
             DeadlineGroup(
-                rule.id,
-                says.clause.name,
-                cve,
-                exposed,
-                int(hosts),
-                DeadlineState.EXEMPT if exempt else state,
-                says.clock.value,
-                moment(says.start),
-                moment(says.due),
-                duties,
-                says.assumed,
+                rule.id, says.clause.name, cve, exposed, hosts, DeadlineState.EXEMPT if exempt else state,
+                says.clock.value, moment(says.start), moment(says.due), duties, says.assumed,
             )
-        )
+        )  # fmt: skip
     return tuple(sorted(found, key=lambda d: (not d.due, d.state is DeadlineState.EXEMPT, d.due, d.cve)))
+
+
+def _holes(cves: set[str]) -> Select[HoleRow]:
+    """The holes of these numbers; all where they are too many to name."""
+    statement = select(HoleRow)
+    return statement.where(HoleRow.cve.in_(cves)) if len(cves) <= _MOST_NAMED else statement
 
 
 def pairs(session: Session, visitor: Visitor, period: Period, cve: str = "", host: str = "") -> Iterator[Pair]:

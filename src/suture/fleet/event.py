@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from suture.comply.rule import DeadlineRule
 from suture.fleet import deadline
+from suture.fleet.open_kind import OpenCount
 from suture.fleet.role import Role, Visitor
 from suture.fleet.table import EventRow
 from suture.report.deadline import DeadlineState
@@ -38,10 +39,13 @@ def note(session: Session, kind: NoticeKind, subject: str, text: str, same: str,
     return True
 
 
-def note_deadlines(session: Session, rule: DeadlineRule, near: timedelta, now: datetime) -> int:
-    """Tell of deadlines that run out within `near`, and of those that have; how many are new."""
+def note_deadlines(
+    session: Session, rule: DeadlineRule, near: timedelta, now: datetime, count: OpenCount | None = None
+) -> int:
+    """Tell of deadlines that run out within `near`, and of those that have; how many are new. `count`: what is open,
+    where it was counted before."""
     found = 0
-    for row in deadline.running(session, _ALL, rule, now):
+    for row in deadline.running(session, _ALL, rule, now, count=count):
         if not row.due or row.state not in (DeadlineState.RUNNING, DeadlineState.OVERDUE):
             continue
         missed = row.state is DeadlineState.OVERDUE

@@ -33,14 +33,14 @@ class HostFacts:
 @dataclass(frozen=True)
 class RolloutFacts:
     """A rollout as it stands. `stage` is the one that has begun last, -1 for none yet; `since` when. `withdrawn`: the
-    feed has taken the patch back."""
+    feed has taken the patch back. `hosts` counts those that stand alike."""
 
     plan: RolloutPlan
     stage: int
     since: datetime
     approved: bool
     withdrawn: bool
-    hosts: Mapping[str, HostFacts]
+    hosts: Mapping[HostFacts, int]
 
 
 @dataclass(frozen=True)
@@ -57,8 +57,8 @@ def decide(facts: RolloutFacts, now: datetime) -> RolloutMove:
     plan, stage = facts.plan, facts.stage
     if facts.withdrawn:
         return RolloutMove(Move.STOP, stage, "the feed has withdrawn the patch")
-    begun = [f for f in facts.hosts.values() if f.stage <= stage]
-    failed = sum(f.standing in (PatchStanding.FAILED, PatchStanding.HELD) for f in begun)
+    bad = (PatchStanding.FAILED, PatchStanding.HELD)
+    failed = sum(n for f, n in facts.hosts.items() if f.stage <= stage and f.standing in bad)
     if failed > plan.most_failed:
         return RolloutMove(Move.STOP, stage, f"it failed on {failed} hosts, {plan.most_failed} are allowed")
     if plan.approval and not plan.emergency and not facts.approved:
@@ -81,14 +81,15 @@ def decide(facts: RolloutFacts, now: datetime) -> RolloutMove:
 def _gate(facts: RolloutFacts, now: datetime) -> str:
     """What the stage that has begun still lacks, "" for nothing."""
     plan, stage = facts.plan, facts.stage
-    mine = [f for f in facts.hosts.values() if f.stage == stage]
-    done = sum(f.standing is PatchStanding.IN_FORCE for f in mine)
-    needed = -(-len(mine) * plan.quorum // 100)
+    mine = {f: n for f, n in facts.hosts.items() if f.stage == stage}
+    hosts = sum(mine.values())
+    done = sum(n for f, n in mine.items() if f.standing is PatchStanding.IN_FORCE)
+    needed = -(-hosts * plan.quorum // 100)
     name = plan.stages[stage].name
     if done < needed:
-        away = sum(f.away for f in mine)
+        away = sum(n for f, n in mine.items() if f.away)
         more = f"; {away} are away" if away else ""
-        return f"stage {name}: {done} of {len(mine)} hosts have the patch, {needed} are needed{more}"
+        return f"stage {name}: {done} of {hosts} hosts have the patch, {needed} are needed{more}"
     if now < facts.since:
         return f"stage {name}: the clock was set back; it began at {facts.since:%Y-%m-%d %H:%M} UTC"
     left = facts.since + plan.soak(stage) - now
@@ -98,4 +99,4 @@ def _gate(facts: RolloutFacts, now: datetime) -> str:
 
 
 def _count(facts: RolloutFacts, stage: int) -> int:
-    return sum(f.stage == stage for f in facts.hosts.values())
+    return sum(n for f, n in facts.hosts.items() if f.stage == stage)

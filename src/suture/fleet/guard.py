@@ -84,9 +84,9 @@ class _Bounded:
     async def __call__(self) -> Message:
         if self._whole:  # what comes now is that the other side has gone
             return await self._receive()
-        left = self._until - asyncio.get_running_loop().time()
         try:
-            message = await asyncio.wait_for(self._receive(), max(left, 0.001))
+            async with asyncio.timeout_at(self._until):
+                message = await self._receive()
         except TimeoutError as problem:
             raise _Ended from problem
         self.seen += len(message.get("body", b""))

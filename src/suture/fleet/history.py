@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import Any
 
-from sqlalchemy import func, select
-from sqlalchemy.orm import Session
+from sqlalchemy import ColumnElement, Integer, Select, cast, extract, func, literal, select
+from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from suture.fleet.role import Visitor
-from suture.fleet.table import HostRow, SpanRow
+from suture.fleet.table import HostRow, SpanRow, UtcMoment
 from suture.report.hole import HoleState
 
 _STEPS = 60
@@ -35,33 +37,41 @@ class TimeLine:
 
 
 def line(session: Session, visitor: Visitor, cve: str, now: datetime) -> TimeLine:
-    """Counted in the database, one row for each moment and state in which something changed."""
-    changes = Counter[tuple[datetime, str]]()
-    for moment, sign in ((SpanRow.since, 1), (SpanRow.until, -1)):
-        statement = (
-            select(moment, SpanRow.state, func.count())
-            .where(SpanRow.cve == cve, SpanRow.state.is_not(None), moment.is_not(None))
-            .group_by(moment, SpanRow.state)
-        )
-        if visitor.groups:
-            statement = statement.join(HostRow, HostRow.id == SpanRow.host).where(HostRow.group.in_(visitor.groups))
-        for when, state, count in session.execute(statement):
-            assert when is not None
-            changes[(when, str(state))] += sign * int(count)
-    if not changes:
+    """Counted in the database: one row for each step and state."""
+    first = session.scalar(_among(visitor, select(func.min(SpanRow.since)), cve, SpanRow.since))
+    if first is None:
         return TimeLine((), 0)
-    first = min(when for when, _ in changes)
-    step = max(now - first, (now - now.replace(microsecond=0))) / _STEPS
-    moments = [first + step * (n + 1) for n in range(_STEPS)]
-    columns = tuple(_column(at, changes) for at in moments)
-    return TimeLine(columns, max(c.open + c.unknown + c.closed for c in columns))
+    step = max((now - first).total_seconds(), 1.0) / _STEPS
+    changes: list[Counter[HoleState]] = [Counter() for _ in range(_STEPS)]
+    for moment, sign in ((SpanRow.since, 1), (SpanRow.until, -1)):
+        step_number = cast(func.floor(_seconds(session, moment, first) / step), Integer)
+        statement: Any = select(step_number, SpanRow.state, func.count()).group_by(step_number, SpanRow.state)
+        rows: Sequence[Any] = session.execute(_among(visitor, statement, cve, moment)).all()
+        for at, state, count in rows:
+            changes[min(max(at, 0), _STEPS - 1)][HoleState(state)] += sign * count
+    standing, columns = Counter[HoleState](), []
+    for number, change in enumerate(changes):
+        standing.update(change)
+        columns.append(_column(first + timedelta(seconds=step * (number + 1)), standing))
+    return TimeLine(tuple(columns), max(c.open + c.unknown + c.closed for c in columns))
 
 
-def _column(at: datetime, changes: Counter[tuple[datetime, str]]) -> Column:
-    counts = Counter[HoleState]()
-    for (when, state), by in changes.items():
-        if when <= at:
-            counts[HoleState(state)] += by
+def _among(visitor: Visitor, statement: Select[Any], cve: str, moment: InstrumentedAttribute[Any]) -> Select[Any]:
+    statement = statement.where(SpanRow.cve == cve, SpanRow.state.is_not(None), moment.is_not(None))
+    if visitor.groups:
+        statement = statement.join(HostRow, HostRow.id == SpanRow.host).where(HostRow.group.in_(visitor.groups))
+    return statement
+
+
+def _seconds(session: Session, moment: InstrumentedAttribute[Any], first: datetime) -> ColumnElement[Any]:
+    """From `first` to a moment, in the database's own words."""
+    start = literal(first, UtcMoment)
+    if session.get_bind().dialect.name == "sqlite":
+        return (func.julianday(moment) - func.julianday(start)) * 86400.0
+    return extract("epoch", moment - start)
+
+
+def _column(at: datetime, counts: Counter[HoleState]) -> Column:
     closed = sum(n for s, n in counts.items() if s.is_closed)
     unknown = counts[HoleState.UNKNOWN]
     return Column(at, sum(counts.values()) - closed - unknown, unknown, closed)

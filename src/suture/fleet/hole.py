@@ -96,9 +96,13 @@ def spans(session: Session, visitor: Visitor, cve: str, wish: ListWish, only: st
     statement = statement.where(SpanRow.until.is_(None))
     if only == "open":
         statement = statement.where(SpanRow.state.not_in(_CLOSED))
+    counting = None
+    if not visitor.groups:
+        counting = select(func.count()).where(SpanRow.cve == cve, SpanRow.until.is_(None))
+        counting = counting.where(SpanRow.state.not_in(_CLOSED)) if only == "open" else counting
     statement = visitor.among(statement, HostRow.group)
     columns: dict[str, Any] = {"name": HostRow.name, "state": SpanRow.state, "since": SpanRow.since}
-    found = listed(session, statement, wish, columns, (HostRow.name,), "since")  # type: ignore[arg-type]
+    found = listed(session, statement, wish, columns, (HostRow.name,), "since", counting)  # type: ignore[arg-type]
     return Listed(tuple(span(s, name) for s, name in found.rows), found.total, found.wish)
 
 

@@ -148,7 +148,7 @@ def describe(
         record.move(session, row, group)
     row.tags, row.classes, row.exposed = tags, classes, exposed
     audit.note(
-        session, visitor.name, "host described", row.name, f"{before}; now group {group or '-'}, exposed {exposed}"
+        session, visitor.name, audit.HOST_DESCRIBED, row.name, f"{before}; now group {group or '-'}, exposed {exposed}"
     )
 
 

@@ -50,7 +50,7 @@ class Keeper:
 
     def _work(self) -> None:
         while not self._end.wait(self._every):
-            for chore in (self._check_ins.flush, *self._chores):
+            for chore in (self._check_ins.flush, self._check_ins.look, *self._chores):
                 try:
                     chore()
                 except Exception:  # a database that is away comes back; nothing that was not done is lost
@@ -82,8 +82,9 @@ def telling(server: Server) -> Callable[[], object]:
         now = server.now()
         if settings.channels and settings.rules and now - looked >= timedelta(minutes=1):
             looked = now
+            count = server.open_counts.now()
             with server.database.writing() as session:
-                event.note_deadlines(session, settings.rules[0], settings.near, now)
+                event.note_deadlines(session, settings.rules[0], settings.near, now, count)
         outbox.work(server.database, settings.channels, server.now)
 
     return tell

@@ -50,12 +50,16 @@ def listed(
     columns: Mapping[str, ColumnElement[Any]],
     searched: tuple[ColumnElement[Any], ...],
     default: str,
+    counting: Select[Any] | None = None,
 ) -> Listed[Any]:
-    """`columns` are those that may be sorted by, `searched` those that the text is looked for in."""
+    """`columns` are those that may be sorted by, `searched` those that the text is looked for in. `counting` counts the
+    rows where no text is asked for, for less than the statement would."""
     if wish.text:
         pattern = "%" + wish.text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") + "%"
         statement = statement.where(or_(*(c.ilike(pattern, escape="\\") for c in searched)))
-    total = session.scalar(select(func.count()).select_from(statement.order_by(None).subquery())) or 0
+    if wish.text or counting is None:
+        counting = select(func.count()).select_from(statement.order_by(None).subquery())
+    total = session.scalar(counting) or 0
     name = wish.sort.removeprefix("-")
     chosen = wish.sort if name in columns else default
     column = columns[chosen.removeprefix("-")]

@@ -51,7 +51,11 @@ class Visitor:
         """A statement narrowed to the hosts that this one sees, by the column with their group."""
         return statement.where(group.in_(self.groups)) if self.groups else statement
 
+    def sees(self, group: str) -> bool:
+        """Whether this one may see hosts of a group."""
+        return not self.groups or group in self.groups
+
     def see(self, group: str) -> None:
         """Raises `NoSuchThing` for hosts that this one may not see."""
-        if self.groups and group not in self.groups:
+        if not self.sees(group):
             raise NoSuchThing("no such host", "suture fleet hosts lists them")

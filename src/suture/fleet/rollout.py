@@ -127,16 +127,17 @@ def due(session: Session, now: datetime) -> list[int]:
 def facts(session: Session, row: RolloutRow) -> RolloutFacts:
     """How a rollout stands."""
     patch = session.get_one(PatchRow, row.patch)
+    away = HostRow.away_since.is_not(None)
     statement = (
-        select(RolloutHostRow.host, RolloutHostRow.stage, HostPatchRow.state, HostRow.away_since, HostRow.withdrawn)
+        select(RolloutHostRow.stage, HostPatchRow.state, away, func.count())
         .join(HostRow, HostRow.id == RolloutHostRow.host)
         .outerjoin(HostPatchRow, (HostPatchRow.host == RolloutHostRow.host) & (HostPatchRow.patch == row.patch))
-        .where(RolloutHostRow.rollout == row.id)
+        .where(RolloutHostRow.rollout == row.id, HostRow.withdrawn.is_(None))
+        .group_by(RolloutHostRow.stage, HostPatchRow.state, away)
     )
     hosts = {
-        host: HostFacts(stage, PatchStanding(state) if state else None, away is not None)
-        for host, stage, state, away, withdrawn in session.execute(statement)
-        if withdrawn is None
+        HostFacts(stage, PatchStanding(state) if state else None, bool(is_away)): int(count)
+        for stage, state, is_away, count in session.execute(statement)
     }
     return RolloutFacts(
         plan.parse(row.plan), row.stage, row.stage_since, bool(row.approved),

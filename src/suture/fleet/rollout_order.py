@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from suture.fleet.table import HostRow, PatchRow, RolloutHostRow, RolloutRow
+from suture.fleet import audit
+from suture.fleet.table import AuditRow, HostRow, PatchRow, RolloutHostRow, RolloutRow
 from suture.report.feed import OfferState
 from suture.report.fleet import RolloutStatus
 
@@ -30,6 +31,32 @@ class HostOrder:
 
     chosen: tuple[str, ...] = ()
     taken_back: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class OrderVersion:
+    """What all hosts are told depends on this: how the rollouts and their patches stand, and the last thing that a
+    person has said of a host."""
+
+    rollouts: tuple[tuple[int, str, int, str], ...] = ()
+    described: int = 0
+
+
+def version(session: Session) -> OrderVersion:
+    """As it is now. While it stays the same, so does what `for_host` says."""
+    rows = session.execute(
+        select(RolloutRow.id, RolloutRow.status, RolloutRow.stage, PatchRow.state)
+        .join(PatchRow, PatchRow.id == RolloutRow.patch)
+        .order_by(RolloutRow.id)
+    )
+    described = session.scalar(select(func.max(AuditRow.number)).where(AuditRow.what == audit.HOST_DESCRIBED))
+    turns = tuple((int(n), _turn(status), int(stage), str(state)) for n, status, stage, state in rows)
+    return OrderVersion(turns, described or 0)
+
+
+def _turn(status: str) -> str:
+    """Waiting or running, a rollout tells hosts the same."""
+    return RolloutStatus.RUNNING.value if status == RolloutStatus.WAITING.value else status
 
 
 def for_host(session: Session, host: HostRow) -> HostOrder:

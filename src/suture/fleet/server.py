@@ -11,6 +11,7 @@ from suture.fleet.channel import Channel
 from suture.fleet.check_in import CheckIns
 from suture.fleet.database import Database
 from suture.fleet.limit import RateLimit
+from suture.fleet.open_kind import OpenCounts
 from suture.fleet.server_key import ServerKey, server_key
 
 
@@ -36,12 +37,14 @@ class Server:
     settings: ServerSettings
     key: ServerKey = field(init=False)
     check_ins: CheckIns = field(init=False)
+    open_counts: OpenCounts = field(init=False)
     logins: RateLimit = field(default_factory=lambda: RateLimit(10, timedelta(minutes=1)))
     enrolments: RateLimit = field(default_factory=lambda: RateLimit(600, timedelta(minutes=1)))
 
     def __post_init__(self) -> None:
         with self.database.writing() as session:
             self.key = server_key(session)
+        self.open_counts = OpenCounts(self.database)
         self.check_ins = CheckIns(self.database, self.key, self.settings.every_seconds)
 
     def now(self) -> datetime:

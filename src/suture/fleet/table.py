@@ -100,7 +100,7 @@ class HostRow(Base):
     state_time: Mapped[datetime | None]
     away_since: Mapped[datetime | None] = mapped_column(index=True)
     clone_since: Mapped[datetime | None]
-    withdrawn: Mapped[datetime | None]
+    withdrawn: Mapped[datetime | None] = mapped_column(index=True)
     open_holes: Mapped[int] = mapped_column(default=0, index=True)
     problems: Mapped[int] = mapped_column(default=0)
 
@@ -155,7 +155,7 @@ class SpanRow(Base):
 
     __table_args__ = (
         Index("span_of_host", "host", "until", "cve"),
-        Index("span_of_hole", "cve", "until", "state"),
+        Index("span_of_hole", "cve", "until", "since", "state"),
     )
 
 

@@ -35,7 +35,7 @@ from suture.report.els import (
     ReviewedFix,
 )
 from suture.report.feed import FeedRole, FetchedPatch, Offer
-from suture.report.fleet import FleetAccount, FleetHole, FleetHost, FleetPatch, FleetRollout
+from suture.report.fleet import FleetAccount, FleetApplicant, FleetHole, FleetHost, FleetPatch, FleetRollout
 from suture.report.hole import HoleState, HostHole
 from suture.report.host import Host
 from suture.report.kernel import ChangedKernel, KernelPlan, KernelStatus
@@ -515,6 +515,15 @@ class FleetHostsReport(Document):
 
 
 @dataclass(frozen=True)
+class FleetWaitingReport(Document):
+    """Hosts that wait to be let into a fleet, the first first."""
+
+    kind: ClassVar[str] = "fleet-waiting"
+
+    waiting: tuple[FleetApplicant, ...]
+
+
+@dataclass(frozen=True)
 class FleetHolesReport(Document):
     """Holes of a fleet, some of `total`."""
 
@@ -657,6 +666,7 @@ DOCUMENTS: tuple[type[Document], ...] = (
     AttemptReport,
     FleetReport,
     FleetHostsReport,
+    FleetWaitingReport,
     FleetHolesReport,
     FleetDeadlinesReport,
     FleetRolloutsReport,

@@ -8,6 +8,7 @@ import json
 import types
 from collections.abc import Mapping
 from enum import Enum
+from functools import cache
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from suture import __version__
@@ -64,12 +65,18 @@ def of_type(kind: type[T], read: Any, where: str) -> T:
 def _object(cls: type[Any], value: Any, where: str) -> Any:
     if not isinstance(value, dict):
         raise NoDocument(f"{where}: no object")
-    hints = get_type_hints(cls)
-    given = [f.name for f in dataclasses.fields(cls) if f.name in value]
-    missing = [f.name for f in dataclasses.fields(cls) if f.name not in value and not _has_default(f)]
+    hints, needed = _fields(cls)  # type: ignore[arg-type]
+    missing = [name for name in needed if name not in value]
     if missing:
         raise NoDocument(f"{where}: without {missing[0]}")
-    return cls(**{name: _value(hints[name], value[name], f"{where}.{name}") for name in given})
+    return cls(**{n: _value(kind, value[n], f"{where}.{n}") for n, kind in hints.items() if n in value})
+
+
+@cache
+def _fields(cls: type[Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """The types of a class's fields, and those that every document has to have."""
+    hints, fields = get_type_hints(cls), dataclasses.fields(cls)
+    return {f.name: hints[f.name] for f in fields}, tuple(f.name for f in fields if not _has_default(f))
 
 
 def _has_default(field: dataclasses.Field[Any]) -> bool:

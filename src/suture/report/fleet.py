@@ -32,6 +32,16 @@ class FleetHost:
 
 
 @dataclass(frozen=True)
+class FleetApplicant:
+    """A host without a token that waits to be let in. `fingerprint` is that of its key, `asked` when it first asked."""
+
+    fingerprint: str
+    name: str
+    address: str
+    asked: str
+
+
+@dataclass(frozen=True)
 class FleetHole:
     """A CVE in the fleet. `hosts` counts them by state."""
 

@@ -5,7 +5,22 @@ from __future__ import annotations
 import argparse
 from types import ModuleType
 
-from suture.cli.fleet import api_token, audit, backup, holes, hosts, import_, key, restore, rollout, serve, token, user
+from suture.cli.fleet import (
+    api_token,
+    audit,
+    backup,
+    describe,
+    holes,
+    hosts,
+    import_,
+    key,
+    restore,
+    rollout,
+    serve,
+    token,
+    user,
+    waiting,
+)
 
 HELP = """\
 Serve a fleet: a page that shows what is open where and since when, which deadline runs out next, and what runs. Hosts
@@ -27,7 +42,9 @@ ACTIONS: dict[str, ModuleType] = {
     "token": token,
     "api-token": api_token,
     "key": key,
+    "waiting": waiting,
     "hosts": hosts,
+    "describe": describe,
     "holes": holes,
     "rollout": rollout,
     "import": import_,

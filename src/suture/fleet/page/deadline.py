@@ -19,14 +19,15 @@ def pages(frame: PageFrame) -> APIRouter:
     @router.get("/deadlines")
     def page(request: Request, rule: str = "") -> Response:
         visit = frame.visit(request)
-        chosen = frame.server.rule(rule)
+        chosen, count = frame.server.rule(rule), frame.server.open_counts.now()
         with frame.reading() as session:
             return frame.page(
                 visit,
                 "deadlines.html",
                 rule=chosen,
+                counted=count.at,
                 rules=frame.server.settings.rules,
-                deadlines=deadline.running(session, visit.visitor, chosen, visit.now),
+                deadlines=deadline.running(session, visit.visitor, chosen, visit.now, count=count),
                 exemptions=exemption.exemptions(session),
             )
 

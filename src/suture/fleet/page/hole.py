@@ -23,11 +23,12 @@ def pages(frame: PageFrame) -> APIRouter:
     @router.get("/holes/{cve}")
     def one(request: Request, cve: str, q: str = "", sort: str = "", page: int = 1, only: str = "") -> Response:
         visit = frame.visit(request)
+        count = frame.server.open_counts.now()
         with frame.reading() as session:
             row = hole.row_of(session, cve)
             said = hole.one(session, visit.visitor, cve)
             rules = [
-                (rule, deadline.running(session, visit.visitor, rule, visit.now, cve))
+                (rule, deadline.running(session, visit.visitor, rule, visit.now, cve, count))
                 for rule in frame.server.settings.rules
             ]
             return frame.page(
@@ -38,6 +39,7 @@ def pages(frame: PageFrame) -> APIRouter:
                 row=row,
                 found=hole.spans(session, visit.visitor, cve, ListWish.of(q, sort, page), only),
                 rules=rules,
+                counted=count.at,
                 line=history.line(session, visit.visitor, cve, visit.now),
                 only=only,
             )

@@ -21,6 +21,7 @@ def pages(frame: PageFrame) -> APIRouter:
         visit = frame.visit(request)
         rule = frame.server.rule()
         lets_in = visit.visitor.role.may(Role.OPERATOR) and not visit.visitor.groups
+        count = frame.server.open_counts.now()
         with frame.reading() as session:
             return frame.page(
                 visit,
@@ -28,8 +29,9 @@ def pages(frame: PageFrame) -> APIRouter:
                 counts=host.counts(session, visit.visitor),
                 totals=hole.totals(session, visit.visitor),
                 worst=hole.holes(session, visit.visitor, ListWish.of(size=_MOST), "open"),
-                deadlines=deadline.running(session, visit.visitor, rule, visit.now)[:_MOST],
+                deadlines=deadline.running(session, visit.visitor, rule, visit.now, count=count)[:_MOST],
                 rule=rule,
+                counted=count.at,
                 unsent=outbox.unsent(session),
                 sources=hole.sources(session),
                 waiting=len(applicant.waiting(session, visit.now)) if lets_in else 0,
