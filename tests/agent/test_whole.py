@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import re
+import signal
+from pathlib import Path
 
 import pytest
 
-from tests.agent.conftest import NEW_ANSWER, OLD_ANSWER, AgentHost, clients, eventually_in
+from tests.agent.conftest import NEW_ANSWER, OLD_ANSWER, SANDBOXED, AgentHost, clients, eventually_in
 from tests.cli.test_feed import said
 from tests.nobody import FEED, NOBODY, run_as_nobody
-from tests.process.conftest import start
+from tests.process.conftest import gcc, start
 
 __all__ = ["start"]
 
@@ -78,3 +80,34 @@ def test_the_part_that_fetches_needs_no_rights(host: AgentHost) -> None:
     assert f"withdrawn: {patch}" in again.stderr and service.ask("a") == OLD_ANSWER
     assert {p.stat().st_uid for p in host.state.rglob("*")} == {NOBODY}
     assert {p.stat().st_uid for p in host.kept.rglob("*")} == {os.geteuid()}
+
+
+def test_a_service_in_a_sandbox_of_its_own_is_patched_and_the_privileged_part_is_in_one_too(host: AgentHost) -> None:
+    """systemd's SystemCallFilter= and every container engine give services a filter."""
+    library = host.program.with_name("libanswer.so")
+    host.program = gcc(host.folder / "sandboxed", SANDBOXED, str(library), f"-Wl,-rpath,{host.folder}")
+    service = host.service()
+    assert service.ask("a") == OLD_ANSWER and "Seccomp:\t2" in Path(f"/proc/{service.pid}/status").read_text()
+    host.up()
+    part = host.parts["apply-service"].pid
+    assert "Seccomp:\t2" in Path(f"/proc/{part}/status").read_text()
+    host.publish()
+    eventually_in(30, lambda: service.ask("a") == NEW_ANSWER)
+    assert host.service().ask("a") == NEW_ANSWER, "held as it started"
+    assert "refused:" not in host.log("apply-service")
+
+
+def test_the_service_ends_when_what_traces_has_ended_and_does_not_lose_what_it_has(host: AgentHost) -> None:
+    service = host.service()
+    host.up()
+    host.publish()
+    eventually_in(30, lambda: service.ask("a") == NEW_ANSWER)
+    part = host.parts["apply-service"]
+    (hand,) = Path(f"/proc/{part.pid}/task/{part.pid}/children").read_text().split()[:1]
+    os.kill(int(hand), signal.SIGKILL)
+    eventually_in(30, lambda: part.poll() is not None)
+    assert part.returncode == 1 and "what traces processes has ended" in host.log("apply-service")
+    host.parts.pop("apply-service")
+    later = host.service()
+    host.up("apply-service")
+    eventually_in(30, lambda: later.ask("a") == NEW_ANSWER)

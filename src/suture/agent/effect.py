@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from suture.agent.beside import beside
 from suture.agent.decision import Decision
 from suture.agent.guard import StartGuard
+from suture.agent.hand import Hand, HandGone, OwnHand, Patched
 from suture.agent.health import Health
 from suture.agent.hold import facts
 from suture.agent.journal import Journal
@@ -19,10 +20,10 @@ from suture.agent.population import KnownProcesses
 from suture.agent.register import Register
 from suture.agent.starts import LateStarts
 from suture.error import SutureError
-from suture.host import recipient
 from suture.host.recipient import ApplyOptions
 from suture.kernel.livepatch import build_id as kernel_build_id
 from suture.kernel.livepatch import patches as kernel_patches
+from suture.patch.statement import file_name
 from suture.process.see.find import Found, Unread
 from suture.process.tracee import read_status
 from suture.report.agent import AgentVerdict, PatchInForce
@@ -40,17 +41,20 @@ _PASSING = (Reason.BUSY, Reason.GONE)
 
 @dataclass
 class InEffect:
-    """Of the patches in a register. `policy` reads what the administrator wants now, and raises SutureError."""
+    """Of the patches in a register. `policy` reads what the administrator wants now, and raises SutureError. `hand`
+    does what takes tracing, this process itself where none is given."""
 
     register: Register
     journal: Journal
     policy: Callable[[], Policy]
+    hand: Hand | None = None
     known: KnownProcesses = field(default_factory=KnownProcesses)
 
     def __post_init__(self) -> None:
+        self._hand = self.hand or OwnHand(self.register.patches)
         # (pid, start time, patch) of processes that refused a patch, and when they are tried again (monotonic seconds)
         self._refused: dict[tuple[int, int, str], float] = {}
-        self.guard = StartGuard(self.register, self.journal)
+        self.guard = StartGuard(self.register, self.journal, self._hand)
         self._late = LateStarts(self.journal)
         self.health = Health(self.journal)
         self._kernel = KernelLoad(self.register, self.journal)
@@ -144,10 +148,12 @@ class InEffect:
         for other in self._beside(row):
             self.register.put(replace(other, held=False, why=None) if other.held else other)
         found, _ = self.hold_starts(own)
-        target = recipient.of_files([self.register.file(o) for o in offers], owned=True, where_loaded=True)
         options = ApplyOptions(timeout=own.timeout, replace=any(o.replaces for o in offers))
+        target = self._hand.target([file_name(o) for o in offers])
         try:
             report = self._applied(target, offers, own, options, None if anew else found)
+        except HandGone:
+            raise
         except SutureError as problem:
             report = None
             failed: tuple[Cause, ...] = (problem.cause,)
@@ -218,7 +224,7 @@ class InEffect:
 
     def _applied(
         self,
-        target: recipient.Recipient,
+        target: Patched,
         offers: Sequence[Offer],
         own: Policy,
         options: ApplyOptions,
@@ -266,7 +272,7 @@ class InEffect:
         self.register.put(replace(row, held=True, why=why))
         self.hold_beside(row)
         self.hold_starts(own)
-        target = recipient.of_file(self.register.file(row.offer), owned=True)
+        target = self._hand.target([file_name(row.offer)])
         if row.offer.kind is PatchKind.KERNEL:
             return self._take_out_of_kernel(target, row, own, keep=keep)
         report: RevertReport = target.revert([], "", ApplyOptions(timeout=own.timeout))
@@ -279,9 +285,7 @@ class InEffect:
             return Decision(AgentVerdict.WAIT, busy)
         return self._taken_out(row, keep=keep)
 
-    def _take_out_of_kernel(
-        self, target: recipient.Recipient, row: PatchInForce, own: Policy, *, keep: bool
-    ) -> Decision:
+    def _take_out_of_kernel(self, target: Patched, row: PatchInForce, own: Policy, *, keep: bool) -> Decision:
         """One that a sleeping task keeps busy is tried again at the next look."""
         try:
             count = self._kernel.revert(target, row.offer, ApplyOptions(timeout=own.timeout))

@@ -7,9 +7,7 @@ at all processes are what is left, and the state says so.
 
 from __future__ import annotations
 
-import os
 import select
-import signal
 import time
 from collections.abc import Iterable, Sequence, Set
 from contextlib import suppress
@@ -17,10 +15,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from suture.agent import hold, kept
+from suture.agent.hand import Hand, no_holder
 from suture.agent.hold import GuardedBuild, HeldStart, HoldNews, HoldOrder, LineOfJson, WatchedFile
 from suture.agent.journal import Journal
 from suture.agent.policy import Chosen, Policy
 from suture.agent.register import Register
+from suture.error import SutureError
 from suture.patch.statement import file_name
 from suture.process.see.find import Found
 from suture.report.agent import PatchInForce
@@ -45,19 +45,13 @@ class _Child:
     order: HoldOrder
     news: HoldNews | None = None
 
-    def end(self) -> None:
-        with suppress(ProcessLookupError):
-            os.kill(self.pid, signal.SIGKILL)
-        with suppress(ChildProcessError):
-            os.waitpid(self.pid, 0)
-        self.line.socket.close()
-
 
 class StartGuard:
-    """For the folder of a register, which has the patches and remembers the files."""
+    """For the folder of a register, which has the patches and remembers the files. `hand` starts the child and ends
+    it."""
 
-    def __init__(self, register: Register, journal: Journal) -> None:
-        self._register, self._journal = register, journal
+    def __init__(self, register: Register, journal: Journal, hand: Hand) -> None:
+        self._register, self._journal, self._hand = register, journal, hand
         before = read(register.folder)
         self._remembered = {(f.path, f.build_id) for f in before.files} if before else set()
         self._child: _Child | None = None
@@ -118,9 +112,12 @@ class StartGuard:
 
     def _begin(self) -> None:
         try:
-            pid, line = hold.begin(self._register.patches)
+            pid, line = self._hand.begin_holding()
+        except SutureError as problem:
+            self._unable(problem.cause)
+            return
         except OSError as problem:
-            self._unable(Cause(Reason.NO_OPENINGS, f"starts are not held: {problem.strerror}", "look at the memory"))
+            self._unable(no_holder(problem))
             return
         self._child = _Child(pid, LineOfJson(line), self._wanted)
         self._order(self._child)
@@ -229,8 +226,9 @@ class StartGuard:
 
     def _end(self) -> None:
         if self._child is not None:
-            self._child.end()
-            self._child = None
+            child, self._child = self._child, None
+            self._hand.end_holding(child.pid)
+            child.line.socket.close()
 
 
 def read(folder: Path) -> StartsCovered | None:

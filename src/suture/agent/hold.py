@@ -101,7 +101,7 @@ class LineOfJson:
         self.socket = line
         self._came = bytearray()
 
-    def put(self, value: HoldOrder | HoldNews) -> bytes:
+    def put(self, value: object) -> bytes:
         """What is to be sent for a value."""
         return compact(value) + b"\n"
 

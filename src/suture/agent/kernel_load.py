@@ -10,10 +10,11 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
+from suture.agent.hand import HandGone, Patched
 from suture.agent.journal import Journal
 from suture.agent.register import Register
 from suture.error import SutureError
-from suture.host.recipient import ApplyOptions, Recipient
+from suture.host.recipient import ApplyOptions
 from suture.kernel import mark
 from suture.report.agent import PatchInForce
 from suture.report.document import ApplyReport
@@ -41,20 +42,22 @@ class KernelLoad:
                 self._register.put(replace(row, held=True, why=Cause(Reason.AGENT_CRASHED, mark.DIED, remedy)))
                 self._journal.tell("held", mark.DIED, patch)
 
-    def apply(self, target: Recipient, offer: Offer, options: ApplyOptions) -> ApplyReport:
+    def apply(self, target: Patched, offer: Offer, options: ApplyOptions) -> ApplyReport:
         """Load a patch. Raises what the target does, and OSError where the mark cannot be written: nothing is loaded
         then."""
         file = self._register.file(offer)
         mark.begin(file)
         try:
             report = target.apply([], replace(options, replace=False))
+        except HandGone:  # nobody knows how far it came
+            raise
         except SutureError:
             mark.drop(file)  # nothing of it runs
             raise
         self._since[offer.patch] = self._clock()
         return report
 
-    def revert(self, target: Recipient, offer: Offer, options: ApplyOptions) -> int:
+    def revert(self, target: Patched, offer: Offer, options: ApplyOptions) -> int:
         """Take a patch out; how many kernels it was in: 1 or 0. Raises what the target does."""
         try:
             target.revert([], "", options)

@@ -19,6 +19,7 @@ from suture.agent.beside import beside
 from suture.agent.decision import Decision, decide, local_now
 from suture.agent.effect import InEffect
 from suture.agent.evidence import Doubtful, TrustedState
+from suture.agent.hand import Hand
 from suture.agent.journal import Journal
 from suture.agent.listener import HasNews
 from suture.agent.mapped import MappedPackages
@@ -41,17 +42,19 @@ _MOST_PATCH, _MOST_EVIDENCE = 64 << 20, 16 << 20
 
 @dataclass
 class Service:
-    """`policy_file` is root's; `spool` is the other part's folder."""
+    """`policy_file` is root's; `spool` is the other part's folder. `hand` does what takes tracing, this process itself
+    where none is given."""
 
     policy_file: Path
     spool: Path
     register: Register
     journal: Journal
     clock: Callable[[], datetime] = local_now
+    hand: Hand | None = None
 
     def __post_init__(self) -> None:
         self._packages = MappedPackages()
-        self._effect = InEffect(self.register, self.journal, self._policy)
+        self._effect = InEffect(self.register, self.journal, self._policy, self.hand)
 
     def _policy(self) -> Policy:
         return policy.load(self.policy_file, owned=True)

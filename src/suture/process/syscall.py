@@ -1,7 +1,7 @@
 """The one module with raw system calls. Each wrapper is named after its call and raises OSError with the call's errno.
 
 ptrace(2), waitpid(2), process_vm_readv(2), process_vm_writev(2), kcmp(2), pidfd_open(2), timer_create(2), openat2(2),
-perf_event_open(2), futex(2), tgkill(2). Numbers that differ by machine are in `x86_64`.
+perf_event_open(2), futex(2), tgkill(2), capset(2), seccomp(2). Numbers that differ by machine are in `x86_64`.
 """
 
 from __future__ import annotations
@@ -629,6 +629,53 @@ def end_with_parent() -> None:
     """prctl(2), PR_SET_PDEATHSIG: SIGKILL when the thread that forked us ends."""
     if _quick.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0):
         raise _fail("prctl")
+
+
+_PR_SET_NO_NEW_PRIVS = 38
+
+
+def no_new_privileges() -> None:
+    """prctl(2), PR_SET_NO_NEW_PRIVS."""
+    if _quick.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0):
+        raise _fail("prctl")
+
+
+_CAPABILITY_VERSION = 0x20080522  # linux/capability.h, _LINUX_CAPABILITY_VERSION_3
+_CAPABILITIES = struct.Struct("<6I")  # effective, permitted, inheritable of the lower 32 bits, then of the higher
+
+
+def get_capabilities() -> int:
+    """capget(2): the permitted capabilities of this thread, a bit each."""
+    head, data = struct.pack("<Ii", _CAPABILITY_VERSION, 0), ctypes.create_string_buffer(_CAPABILITIES.size)
+    if _syscall(ctypes.c_long(x86_64.SYS_CAPGET), head, data):
+        raise _fail("capget")
+    _, low, _, _, high, _ = _CAPABILITIES.unpack(data.raw)
+    return int(high << 32 | low)
+
+
+def set_capabilities(kept: int) -> None:
+    """capset(2): these are permitted and in effect from now on, and none is inherited."""
+    low, high = kept & 0xFFFFFFFF, kept >> 32
+    head = struct.pack("<Ii", _CAPABILITY_VERSION, 0)
+    if _syscall(ctypes.c_long(x86_64.SYS_CAPSET), head, _CAPABILITIES.pack(low, low, 0, high, high, 0)):
+        raise _fail("capset")
+
+
+_SECCOMP_SET_MODE_FILTER, _SECCOMP_FILTER_FLAG_NEW_LISTENER = 1, 1 << 3  # linux/seccomp.h
+
+
+def seccomp_filter(program: Sequence[tuple[int, int, int, int]], *, listener: bool) -> int:
+    """seccomp(2): a filter (code, jt, jf, k of each row) for this thread and what it forks. With `listener` its
+    descriptor, closed on exec; else -1."""
+    rows = b"".join(struct.pack("<HBBI", *row) for row in program)
+    code = ctypes.create_string_buffer(rows, len(rows))
+    filtering = struct.pack("<H6xQ", len(program), ctypes.addressof(code))  # struct sock_fprog
+    flags = _SECCOMP_FILTER_FLAG_NEW_LISTENER if listener else 0
+    words = [ctypes.c_long(v) for v in (x86_64.SYS_SECCOMP, _SECCOMP_SET_MODE_FILTER, flags)]
+    found: int = _syscall(*words, filtering)
+    if found == -1:
+        raise _fail("seccomp")
+    return found if listener else -1
 
 
 # linux/fanotify.h

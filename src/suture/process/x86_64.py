@@ -40,6 +40,7 @@ SYS_TIMER_DELETE = 226
 SYS_TGKILL = 234
 SYS_PERF_EVENT_OPEN = 298
 SYS_FANOTIFY_INIT, SYS_FANOTIFY_MARK = 300, 301
+SYS_CAPGET, SYS_CAPSET, SYS_SECCOMP = 125, 126, 317
 # What a loader calls between opening a file and mapping its code: mprotect, munmap, brk, getcwd; and on the file
 # itself: read, fstat, pread64, newfstatat, fcntl, statx.
 OF_LOADERS = frozenset({10, 11, 12, 79})
