@@ -28,7 +28,7 @@ def shipped(file: str) -> ShippedFile:
     return ShippedFile("p", file, Path("/nowhere") / file)
 
 
-def never(_: ShippedFile, __: Output) -> bool:
+def never(_: ShippedFile, __: Output) -> float:
     raise AssertionError("the names leave no choice")
 
 
@@ -63,6 +63,16 @@ def test_of_two_builds_of_one_library_the_one_whose_code_is_in_the_file_is_taken
     file = shipped("usr/lib/libx.so.1.0.2")
     found = pair([(file, Shape("libx.so.1.0.2", "libx.so.1", False))], [STATIC, LIBRARY], lambda _, o: o is LIBRARY)
     assert found.pairs == ((file, LIBRARY.path),)
+
+
+def test_of_two_flavours_that_have_functions_in_common_the_one_with_more_in_the_file_is_taken() -> None:
+    """imagemagick builds its modules twice, with pixels of integers and of floats; what registers a module is the
+    same."""
+    file = shipped("usr/lib/libx.so.1.0.2")
+    shares = {STATIC.path: 0.3, LIBRARY.path: 1.0}
+    for order in ([STATIC, LIBRARY], [LIBRARY, STATIC]):
+        shape = Shape("libx.so.1.0.2", "libx.so.1", False)
+        assert pair([(file, shape)], order, lambda _, o: shares[o.path]).pairs == ((file, LIBRARY.path),)
 
 
 def test_two_links_of_the_same_objects_are_one() -> None:
@@ -169,7 +179,7 @@ def test_a_unit_that_is_tables_alone_says_nothing_against_a_link(
     monkeypatch.setattr(
         pairing, "is_most", lambda *_: True
     )  # a program of so few lines is mostly that of the C library
-    assert pairing._holds(tree, Run.read(root / "x"), shipped("usr/bin/y"), output)
+    assert pairing._share(tree, Run.read(root / "x"), shipped("usr/bin/y"), output)
 
 
 def test_small_programs_that_cannot_be_told_apart_do_not_take_a_real_build() -> None:

@@ -28,7 +28,7 @@ from suture.source import cache
 from suture.source.archive import Archive, SourceVersion
 from suture.source.packages import ShippedFile, shipped_files
 
-_FORMAT = 4
+_FORMAT = 5
 _TRIED = 4  # units of an output that are looked for in a file: half of them its largest
 _PROBED = 12  # units that are compiled to see whether a recording brought all that they need
 _LITTLE = 20  # files of unknown make may hold one part in so many of a package's code
@@ -66,10 +66,11 @@ def by_name(shape: Shape, outputs: Iterable[Output]) -> tuple[Output, ...]:
 def pair(
     files: Sequence[tuple[ShippedFile, Shape]],
     outputs: Sequence[Output],
-    holds: Callable[[ShippedFile, Output], bool],
+    share: Callable[[ShippedFile, Output], float],
 ) -> Pairing:
-    """Pair files with outputs; `holds` tells whether a file holds an output's code, asked where names leave a choice or
-    none."""
+    """Pair files with outputs; `share` tells how much of an output's code a file holds, asked where names leave a
+    choice or none. Flavours of one source have functions in common, so among names that are the same the most
+    counts."""
     found: list[tuple[ShippedFile, str]] = []
     left: list[ShippedFile] = []
     named = {file: by_name(shape, outputs) for file, shape in files}
@@ -82,12 +83,23 @@ def pair(
         kind = [o for o in outputs if o.is_shared is not shape.is_program and o.path not in taken]
         # the code of a small program may be part of a large one's
         largest = sorted(rows or kind, key=lambda o: -len(o.objects))
-        chosen = next((o for o in largest[:_MOST] if holds(file, o)), None)
+        chosen = _most((o, share(file, o)) for o in largest[:_MOST])
         if chosen is None:
             left.append(file)
         else:
             found.append((file, chosen.path))
     return Pairing(tuple(found), tuple(left))
+
+
+def _most(shares: Iterable[tuple[Output, float]]) -> Output | None:
+    """The output of which most is there; no more are asked than it takes to find one that is there whole."""
+    best, most = None, 0.0
+    for output, share in shares:
+        if share > most:
+            best, most = output, share
+        if most >= 1:
+            break
+    return best
 
 
 def open_source(source: SourceVersion, archive: Archive, progress: Progress = silent, real: bool = False) -> Tree:
@@ -183,7 +195,7 @@ def _paired(tree: Tree, files: Sequence[ShippedFile], way: Way, progress: Progre
         for file in files:
             run = runs[file.path] = Run.read(file.path)
             shaped.append((file, Shape(PurePosixPath(file.file).name, run.soname, _is_program(run))))
-        found = pair(shaped, tree.outputs, lambda f, o: _holds(tree, runs[f.path], f, o))
+        found = pair(shaped, tree.outputs, lambda f, o: _share(tree, runs[f.path], f, o))
         rows = [[f.package, f.file, output] for f, output in found.pairs]
         path.write_text(json.dumps(rows))
 
@@ -200,25 +212,29 @@ def _is_program(run: Run) -> bool:
     return run.is_program or (run.elf.section(".interp") is not None and not run.soname)
 
 
-def _holds(tree: Tree, run: Run, file: ShippedFile, output: Output) -> bool:
-    """Whether the largest units of an output, and some others, are found in a file."""
+def _share(tree: Tree, run: Run, file: ShippedFile, output: Output) -> float:
+    """How much of the functions of an output's largest units, and of some others, a file holds; 0 where one unit is not
+    found at all, or where they are little of the file's code."""
     binary = Binary(file.package, file.file, output.objects)
     called = OtherUnits(tree, binary, run).called
     rows = list(_largest(tree, output.objects))
     first, others = rows[: _TRIED // 2], rows[_TRIED // 2 :]
     units = [*first, *others[:: max(1, len(others) // (_TRIED - len(first)))][: _TRIED - len(first)]] if first else []
     sizes = []
+    found = whole = 0
     for unit in units:
         try:
             plain, sectioned = tree.compile([(unit, Variant.PLAIN), (unit, Variant.SECTIONS)])
             elf = ElfFile.read(plain.path)
             if not _code_size(elf):
                 continue  # tables alone
-            correlate(unit.source, unit.object, elf, ElfFile.read(sectioned.path), run, called)
+            match = correlate(unit.source, unit.object, elf, ElfFile.read(sectioned.path), run, called)
         except (CompileFailed, NoMatch, Contradiction):
-            return False
+            return 0.0
         sizes.append(_code_size(elf))
-    return is_most(sizes, len(output.objects), _code_size(run.elf))
+        whole += sizes[-1]
+        found += sizes[-1] if match.unit.whole else min(sizes[-1] - 1, sum(f.size for f in match.functions.values()))
+    return found / whole if is_most(sizes, len(output.objects), _code_size(run.elf)) else 0.0
 
 
 def is_most(sizes: Sequence[int], count: int, whole: int) -> bool:
