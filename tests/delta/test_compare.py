@@ -220,3 +220,14 @@ def test_a_switch_table_that_moves_in_a_section_of_several_is_the_same() -> None
         "case 1: return o(5)", "case 0: return o(5)"
     )
     assert swapped != other and difference(unit(SWITCH, *flags), unit(swapped, *flags)).changed == {"f"}
+
+
+def test_a_name_of_a_variable_that_becomes_one_of_a_function_is_a_new_function() -> None:
+    variable, function = (
+        unit("int f = 5; int g(void) { return 1; }"),
+        unit("int f(void) { return 5; } int g(void) { return 1; }"),
+    )
+    found = difference(variable, function)
+    assert (found.changed, found.new, found.gone) == (set(), {"f"}, set())
+    found = difference(function, variable)
+    assert (found.changed, found.new, found.gone) == (set(), set(), {"f"})

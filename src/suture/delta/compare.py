@@ -149,24 +149,16 @@ class _Side:
         return ("piece", self.obj.string_at(target.index, start), 0)
 
     def _pool(self, target: Atom, start: int) -> object:
-        """The part of an unnamed constant section from where a reference points up to where the next one does."""
+        """The part of an unnamed constant section from where a reference points up to where the next one does. What a
+        switch table's entry adds to its target counts from the table's start, wherever that is in the section."""
         low, end = self.obj.piece(target, start)
+        self._open.add(target.index)
         meaning = tuple(
-            (r.offset - low, r.r_type, self._pool_entry(r, target, low))
-            for r in target.references
-            if low <= r.offset < end
+            (r.offset - low, r.r_type, self._meaning(target, r)) for r in target.references if low <= r.offset < end
         )
+        self._open.discard(target.index)
         data = bytearray(target.data[low:end])
         for offset, r_type, _ in meaning:
             width = field_width(r_type)
             data[offset : offset + width] = bytes(width)
         return bytes(data), meaning
-
-    def _pool_entry(self, ref: Reference, pool: Atom, start: int) -> object:
-        """A switch table's entry is its target minus the table's start, whatever the table's place in the section."""
-        if ref.section is not None and ref.section in self.obj.function_of and is_pc_relative(ref.r_type):
-            return (self._name(self.obj.atoms[ref.section]), ref.value + ref.addend - ref.offset + start)
-        self._open.add(pool.index)
-        meaning = self._meaning(pool, ref)
-        self._open.discard(pool.index)
-        return meaning
