@@ -275,6 +275,37 @@ def test_a_jump_label_of_vmlinux_is_copied_and_one_of_a_module_is_refused(tmp_pa
     assert ".klp.sym.vmlinux.key_here,0" in symbols(one)
     ((_, name, reason),) = reasons(change(tmp_path, new, "ext4", BASE + _LABEL))
     assert name == "labelled" and "jump label key_here of the module ext4" in reason
+    module = selected(change(tmp_path, new, "ext4", BASE + _LABEL))
+    assert not any(entry.section == "__jump_table" for _, entry in module.entries)
+
+
+def test_a_tracepoint_of_a_module_stays_silent_in_new_code_and_that_is_told_once(tmp_path: Path) -> None:
+    label = _LABEL.replace("key_here", "__tracepoint_here")
+    inside = label[label.index("\tasm goto") : label.index("\treturn hidden")]
+    label = label.replace(inside, inside + inside.replace("1:", "2:").replace("1b", "2b"))
+    new = (BASE + label).replace("hidden(a) * 3;", "hidden(a) * 4;")
+    chosen = selected(change(tmp_path, new, "xfs", BASE + label))
+    assert not chosen.refused and [r.name for r in chosen.replaced] == ["labelled"]
+    assert chosen.notes == ["labelled: the tracepoint here of the module stays silent in new code"]
+    assert not any(entry.section == "__jump_table" for _, entry in chosen.entries) and not chosen.keys
+
+
+def test_a_refusal_names_the_file_that_the_function_stands_in(tmp_path: Path) -> None:
+    begin = "__attribute__((no_instrument_function)) noinline int quiet"
+    old = BASE.replace(begin, f'#line 7 "include/net/quiet.h"\n{begin}')
+    ((place, name, _),) = reasons(change(tmp_path, old.replace("hidden(a) * 21", "hidden(a) * 22"), old=old))
+    assert (place, name) == ("quiet.h:7", "quiet")
+
+
+def test_a_table_that_something_else_uses_too_is_refused(tmp_path: Path) -> None:
+    text = (
+        _TABLE + "static const struct ops *chosen = &read_only;\nnoinline int ask(int a) { return chosen->run(a++); }\n"
+    )
+    text += "noinline void choose(const struct ops *p) { chosen = p; }\n"
+    base = BASE + text + _ENLIST
+    one = change(tmp_path, base.replace("read_only = { first, 2 };", "read_only = { first, 3 };"), old=base)
+    told = {name: reason for _, name, reason in reasons(one)}
+    assert "the contents of this table change, which chosen uses too" in told["read_only"]
 
 
 _KEYED = """

@@ -9,8 +9,14 @@ from __future__ import annotations
 import struct
 from pathlib import Path
 
+import pytest
+
 from suture.elf.file import ElfFile
+from suture.error import Unsupported
 from suture.make_kernel.emit import emit
+from suture.make_kernel.object import KernelObject
+from suture.make_kernel.special_section import SectionEntry, SpecialSections, meaning
+from tests.delta.compiled import object_of
 from tests.make_kernel.test_select import BASE, change, reasons, selected, symbols
 
 _PREFIX = "noinline int placed(int a)\n{\n"
@@ -336,3 +342,101 @@ def test_flags_of_warnings_that_can_not_be_told_apart_begin_anew(tmp_path: Path)
     plain = _ONCE.replace('__attribute__((section(".data.once")))', "").replace("__already_done", "state_of")
     found = reasons(change(tmp_path, BASE + plain.replace("* 3", "* 5"), old=BASE + plain))
     assert found and all("several variables of the running kernel may be state_of" in r for _, _, r in found)
+
+
+def by_hand(text: str) -> SpecialSections:
+    """Entries of a unit in assembly, with functions f and g of which each has a section of its own."""
+    code = "".join(
+        f'.section .text.{n},"ax"\n.globl {n}\n.type {n},@function\n{n}: nop\n{n}1: nop\n{n}2: nop\n{n}3: ret\n'
+        f".size {n},.-{n}\n"
+        for n in ("f", "g")
+    )
+    return SpecialSections(KernelObject(ElfFile(object_of(code + text, suffix=".s"))))
+
+
+def of(special: SpecialSections, name: str) -> list[SectionEntry]:
+    index = special.obj.functions[name].hot.index
+    return list(special.by_owner.get(index, ()))
+
+
+SIZES = {
+    ".smp_locks": 4, ".retpoline_sites": 4, ".return_sites": 4, ".call_sites": 4, ".ibt_endbr_seal": 4,
+    ".static_call_sites": 8, "__ex_table": 12, "__bug_table": 12, "__jump_table": 16, "__mcount_loc": 8,
+}  # fmt: skip
+"""Bytes of an entry, by the headers of Linux 6.1."""
+
+
+@pytest.mark.parametrize("name", SIZES)
+def test_each_table_has_entries_of_its_own_size(name: str) -> None:
+    size = SIZES[name]
+    field = ".quad f{0}" if name == "__mcount_loc" else ".long f{0} - ."
+    places = [1, 2, 3, 1, 2]
+    entries = "".join(f"{field.format(n)}\n.fill {size - (8 if '.quad' in field else 4)}, 1, {n}\n" for n in places)
+    special = by_hand(f'.section {name},"a"\n{entries}')
+    found = of(special, "f")
+    assert [(e.section, len(e.data), e.references[0].value) for e in found] == [(name, size, n) for n in places]
+    assert all(e.data[8:] == bytes([n]) * (size - 8) for e, n in zip(found, places, strict=True) if size > 8)
+    assert of(special, "g") == []
+
+
+def test_an_entry_that_is_about_no_code_of_the_unit_is_none() -> None:
+    special = by_hand('.section .smp_locks,"a"\n.long 0\n.long f1 - .\n.long elsewhere - .\n.long g2 - .\n.long 0\n')
+    assert [e.references[0].value for e in of(special, "f")] == [1]
+    assert [e.references[0].value for e in of(special, "g")] == [2]
+    assert sum(map(len, special.by_owner.values())) == 2
+
+
+def test_a_table_whose_size_is_none_of_its_entries_is_refused() -> None:
+    for name, size in (("__ex_table", 16), ("__jump_table", 24), ("__mcount_loc", 12), (".smp_locks", 6)):
+        special = by_hand(f'.section {name},"a"\n.long f1 - .\n.skip {size - 4}\n')
+        with pytest.raises(Unsupported, match=f"{name} has {size} bytes"):
+            _ = special.by_owner
+
+
+def test_warnings_without_a_line_have_shorter_entries() -> None:
+    """CONFIG_DEBUG_BUGVERBOSE is off: the place, flags and two bytes behind them (include/asm-generic/bug.h)."""
+    special = by_hand('.section __bug_table,"aw"\n.long f1 - .\n.word 1, 0\n.long f2 - .\n.word 2, 0\n')
+    assert [(e.references[0].value, e.data[4:]) for e in of(special, "f")] == [(1, b"\1\0\0\0"), (2, b"\2\0\0\0")]
+
+
+def test_a_replacement_is_read_where_its_entry_says_and_leads_where_its_code_does() -> None:
+    entry = '.section .altinstructions,"a"\n.long f1 - ., {0} - .\n.word 7\n.byte 5, {1}\n'
+    code = '.section .altinstr_replacement,"ax"\nnop\n1: jmp f3\n2: call outside\n'
+    (found,) = of(by_hand(entry.format("1f", 10) + code), "f")
+    assert len(found.extra) == 10 and found.extra[:1] == b"\xe9" and found.extra[5:6] == b"\xe8"
+    assert found.instructions == range(1, 6)
+    jump, call = found.extra_references
+    assert (jump.offset, jump.value, call.offset, call.symbol) == (1, 3, 6, "outside")
+    (part,) = of(by_hand(entry.format("1f", 5) + code), "f")
+    assert part.extra == found.extra[:5] and [r.offset for r in part.extra_references] == [1]
+    for text in (
+        entry.format("1f", 0) + code,
+        entry.format("outside", 5),
+        entry.replace("{0} - .", "0").format("", 5) + code,
+    ):
+        (none,) = of(by_hand(text), "f")
+        assert (none.extra, none.extra_references) == (b"", ()), text
+
+
+def said(text: str, name: str = "f") -> list[object]:
+    special = by_hand(text)
+    index = special.obj.functions[name].hot.index
+    return meaning(special, index, {f.hot.index: n for n, f in special.obj.functions.items()})
+
+
+def test_what_entries_say_is_where_their_fields_lead() -> None:
+    guarded = '.section __ex_table,"a"\n.long f1 - ., {0} - .\n.long 3\n'
+    first = said(guarded.format("f2"))
+    assert first == said(guarded.format("f2")) and len(first) == 1
+    others = [said(guarded.format(other)) for other in ("f3", "g2", "outside")]
+    assert first not in others and all(others.count(o) == 1 for o in others)
+
+
+def test_where_a_piece_of_data_lies_and_the_line_of_a_warning_are_not_said() -> None:
+    texts = '.section .rodata.str1.1,"aMS",@progbits,1\n.asciz "x"\ntext: .asciz "unit.c"\n'
+    keyed = '.section .static_call_sites,"a"\n.long f1 - ., {0} - .\n' + texts
+    assert said(keyed.format("text")) == said(keyed.format("text + 1"))
+    warning = '.section __bug_table,"aw"\n.long f1 - ., {0} - .\n.word {1}, {2}\n' + texts
+    assert said(warning.format("text", 10, 1)) == said(warning.format("f3", 11, 1))
+    assert said(warning.format("text", 10, 1)) != said(warning.format("text", 10, 3))
+    assert said('.section .smp_locks,"a"\n.long f1 - .\n') == []

@@ -70,3 +70,11 @@ def test_each_patch_is_told_once_with_the_reason_that_it_has() -> None:
     assert told([A], [replace(HAS_A, old_frames="1 thread in f")]) == [Reason.IN_FORCE, Reason.OLD_FRAMES]
     # of what no file is known for, nothing more is said than that
     assert told([B], [replace(HAS_A, doubt="it pretends")]) == [Reason.CLAIMED, Reason.NOT_APPLIED]
+
+
+def test_a_patch_in_force_is_told_with_those_that_it_changed_together_with() -> None:
+    """And one that changed alone without a word of others."""
+    (alone,) = judge([A], [HAS_A]).causes
+    assert (alone.reason, alone.text) == (Reason.IN_FORCE, "fix-a is applied")
+    (joined,) = judge([A], [replace(HAS_A, companions=("fix-b", "fix-c"))]).causes
+    assert joined.text == "fix-a is applied, together with fix-b, fix-c"
