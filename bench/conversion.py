@@ -217,7 +217,8 @@ def main(words: Sequence[str] | None = None) -> int:
         action="append",
         default=[],
         metavar="NAME",
-        help="with --resume: this package, again if need be, and no other; several runs may work side by side",
+        help="with --resume: this package (NAME/RELEASE: there alone), again if need be, and no other; several runs may "
+        "work side by side",
     )
     parser.add_argument("--jobs", type=int, default=1, help="how many updates at a time (1)")
     parser.add_argument(
@@ -233,8 +234,8 @@ def main(words: Sequence[str] | None = None) -> int:
     page = Kept(start, updates, tuple(g for g in found.gone if g[0] not in args.leave_out), args.leave_out, args.limit)
     rows = page.begin(args.resume)
     again = {*args.redo, *args.only} | {r["source"] for r in rows if args.redo_failed and r["problem"]}
-    done = {key_of(r) for r in rows if r["source"] not in again}
-    to_do = [u for u in updates if u not in done and (not args.only or u[0] in args.only)]
+    done = {key_of(r) for r in rows if again.isdisjoint(names_of(key_of(r)))}
+    to_do = [u for u in updates if u not in done and not (args.only and names_of(u).isdisjoint(args.only))]
     left = len(to_do)
 
     def one(update: Pair) -> None:
@@ -247,6 +248,11 @@ def main(words: Sequence[str] | None = None) -> int:
         for running in [pool.submit(one, update) for update in to_do]:
             running.result()
     return 0
+
+
+def names_of(update: Pair) -> set[str]:
+    """What an option may call an update's package."""
+    return {update[0], f"{update[0]}/{update[1]}"}
 
 
 def key_of(row: Mapping[str, Any]) -> Pair:

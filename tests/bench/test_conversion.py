@@ -99,3 +99,7 @@ def test_runs_side_by_side_keep_each_others_rows_and_one_stays_until_it_is_measu
     assert kept["waiting"] == [["c", "bookworm", "1-1", "1-2"]]
     again = conversion.Kept(start, updates, (("b", "bookworm"),), (), 60.0, tmp_path)
     assert [r["source"] for r in again.begin(resume=True)] == ["a"], "an update that is gone leaves the page"
+
+
+def test_an_update_is_named_by_its_package_alone_or_with_its_release() -> None:
+    assert conversion.names_of(("openssl", "bullseye", "1", "2")) == {"openssl", "openssl/bullseye"}
