@@ -217,8 +217,8 @@ def main(words: Sequence[str] | None = None) -> int:
         action="append",
         default=[],
         metavar="NAME",
-        help="with --resume: this package (NAME/RELEASE: there alone), again if need be, and no other; several runs may "
-        "work side by side",
+        help="with --resume: this package (NAME/RELEASE: there alone), again if need be, and no other; several runs "
+        "may work side by side",
     )
     parser.add_argument("--jobs", type=int, default=1, help="how many updates at a time (1)")
     parser.add_argument(
