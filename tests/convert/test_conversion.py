@@ -17,7 +17,9 @@ from suture.convert.result import Closing, Conversion, ConvertOutcome, CveResult
 from suture.convert.store import folder_of, is_done, keep, load
 from suture.delta.ledger import Account, Fate, FileAccount, Ledger
 from suture.error import Refused
+from suture.make import request
 from suture.make.make import Made, Making
+from suture.make.request import Request
 from suture.number import BuildId
 from suture.patch.manifest import FixFact, Manifest, RefusedFunction, Target
 from suture.source.fix import Fix, parse
@@ -166,3 +168,16 @@ def test_a_conversion_is_read_as_it_was_kept(tmp_path: Path) -> None:
     again = load(UPDATE, tmp_path)
     assert again.cves[0].closing is Closing.DISK and again.fixes[0].outcome is ConvertOutcome.DISK
     assert replace(again, fixes=(), cves=(), patches=()) == replace(whole, fixes=(), cves=(), patches=())
+
+
+def test_the_request_of_an_update_makes_its_fixes_again_with_what_they_are_for(folder: Path) -> None:
+    """`suture verify` has nothing but the manifest: prose that a patch of the series begins with is not in it."""
+    prose = "Subject: a: stop the overflow\nBug-Debian: https://example.org/CVE-2025-1111\n---\n"
+    one = parse(prose + fix("one.patch", "a.c").text, "one.patch")
+    two = fix("CVE-2025-2222-1.patch", "b.c")
+    prepared: Any = SimpleNamespace(tree=SimpleNamespace(files=folder, has=lambda p: (folder / p).is_file()))
+    asked = _Attempt(UPDATE, prepared, [one, two], lambda text: None)._request([one, two])
+    kept = Request.from_facts(asked.facts(), "lib.so")
+    again = request._fixes(kept, prepared.tree)
+    assert [(f.cves, f.sha256) for f in again] == [(("CVE-2025-1111",), one.sha256), ((), two.sha256)]
+    assert [n.cve for f in again for n in f.named] == ["CVE-2025-2222"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from suture.source.claim import together
+from suture.source.claim import as_told, together, told
 from suture.source.fix import Fix, parse
 
 DIFF = "--- a/x.c\n+++ b/x.c\n@@ -1 +1 @@\n-old\n+new\n"
@@ -66,3 +66,21 @@ def test_a_patch_that_is_less_than_the_fix_names_it_with_the_reason(text: str, w
     (found,) = together([parse(text + DIFF, "x.patch")])
     assert found.cves == () and [n.cve for n in found.named] == [ONE]
     assert word in found.named[0].reason.lower() and found.named[0].is_part
+
+
+PROSE = f"From: somebody\nSubject: x: fix an overflow\nBug: https://example.org/{ONE}\nSimilar to {TWO}.\n---\n"
+
+
+def test_what_a_patch_says_of_itself_is_kept_beside_its_changes() -> None:
+    """The changes alone do not tell it, so that a patch of them could not be made again with the same bytes."""
+    whole = parse(PROSE + DIFF, "overflow.patch")
+    alone = parse(whole.text, whole.name)
+    assert whole.cves == (ONE,) and [n.cve for n in whole.named] == [TWO] and alone.cves == ()
+    again = as_told(alone, told(whole))
+    assert (again.cves, again.named, again.sha256) == (whole.cves, whole.named, whole.sha256)
+
+
+@pytest.mark.parametrize("text", ["", "7", "[]", "[[],[[1]]]", "[[1],[]]", '[["CVE-2025-1111"],[["a","b","c"]]]', "{}"])
+def test_claims_that_nobody_told_are_no_claims(text: str) -> None:
+    with pytest.raises(ValueError, match=".*"):
+        as_told(parse(DIFF, "x.patch"), text)

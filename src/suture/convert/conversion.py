@@ -37,6 +37,7 @@ from suture.make.make import Made, Making, make, write
 from suture.make.request import Ready, Request, ready_for
 from suture.progress import Clock, Progress, silent
 from suture.source.archive import Archive, SourceVersion, archive_for
+from suture.source.claim import told
 from suture.source.difference import cves_between
 from suture.source.fix import Fix
 from suture.source.plan import plan
@@ -280,8 +281,9 @@ class _Attempt:
         return found
 
     def _request(self, fixes: Sequence[Fix]) -> Request:
-        """What makes the same patch again: the fixes as texts."""
-        return Request(f"{self.update.source}={self.update.old}", fixes=tuple((f.name, f.text) for f in fixes))
+        """What makes the same patch again: the fixes as texts, and what they are for."""
+        texts, claims = tuple((f.name, f.text) for f in fixes), tuple(told(f) for f in fixes)
+        return Request(f"{self.update.source}={self.update.old}", fixes=texts, claims=claims)
 
     def _alone(self, fix: Fix) -> FixResult:
         """What comes of a fix by itself, with no more than the earlier ones that it stands on."""

@@ -15,7 +15,7 @@ from suture.make.ground import Shipped
 from suture.make.pairing import open_source
 from suture.progress import Progress, silent
 from suture.source.archive import Archive, SourceVersion, archive_for
-from suture.source.claim import together
+from suture.source.claim import as_told, together
 from suture.source.difference import between, fixes_between, from_series, siblings
 from suture.source.fix import Fix, parse
 from suture.source.origin import check_binary
@@ -38,7 +38,8 @@ class Request:
     `cves` are those that the person says the fix closes; `relaxed` the reason why old frames may finish in old code, ""
     for strict; `apart` the reason why functions of one fix may switch at different times, "" for together. `tree` and
     `binary` are paths of a tree of one's own and the binary built from it, instead of `source`. With `tripwires` the
-    new code counts what it rejects, but for places `no_tripwire`: (`FILE:LINE`, why not).
+    new code counts what it rejects, but for places `no_tripwire`: (`FILE:LINE`, why not). `claims` is what each of
+    `fixes` is for (`suture.source.claim.told`), where their texts alone do not tell.
     """
 
     source: str
@@ -54,12 +55,14 @@ class Request:
     apart: str = ""
     tripwires: bool = False
     no_tripwire: tuple[tuple[str, str], ...] = ()
+    claims: tuple[str, ...] = ()
 
     def facts(self) -> dict[str, tuple[str, ...]]:
         """As it is kept in a manifest; texts of patches are kept with their names."""
         wires = {"tripwires": ("yes",), "no_tripwire": tuple(x for pair in self.no_tripwire for x in pair)}
         return {
             **(wires if self.tripwires else {}),
+            **({"claims": self.claims} if self.claims else {}),
             "source": (self.source,),
             "fix": tuple(x for pair in self.fixes for x in pair),
             "fix_from": self.fix_from,
@@ -94,6 +97,7 @@ class Request:
             next(iter(facts.get("apart", ())), ""),
             bool(facts.get("tripwires")),
             tuple(zip(unwanted[::2], unwanted[1::2], strict=True)),
+            facts.get("claims", ()),
         )
 
 
@@ -120,7 +124,7 @@ def ready(request: Request, progress: Progress = silent) -> Ready:
     source = archive.source(name, version)
     tree = open_source(source, archive, progress)
     _check_once(request)
-    fixes = [parse(text, label, tree.has) for label, text in request.fixes]
+    fixes = _fixes(request, tree)
     taken: list[tuple[SourceVersion, str]] = []
     for spec in request.fix_from:
         other, _, patch = spec.rpartition(":")  # a version may have an epoch
@@ -128,7 +132,8 @@ def ready(request: Request, progress: Progress = silent) -> Ready:
         series = archive_for(other_name, other_version, progress=progress).source(other_name, other_version)
         fixes.append(from_series(series, patch))
         taken.append((series, patch))
-    fixes = _without_halves(together(fixes), source, taken, progress)
+    if not request.claims:
+        fixes = _without_halves(together(fixes), source, taken, progress)
     if request.to:
         newer = archive_for(name, request.to, progress=progress).source(name, request.to)
         fixes += (between(source, newer, request.only),) if request.only else fixes_between(source, newer)
@@ -138,6 +143,17 @@ def ready(request: Request, progress: Progress = silent) -> Ready:
         raise BadRequest("no fix was given", "give --fix FILE, --fix-from NAME=VERSION:PATCH or --to VERSION")
     shipped = _shipped(tree, archive, version, request.files)
     return Ready(tree, shipped, labelled(fixes, request.cves), lambda: _places(tree, archive, version))
+
+
+def _fixes(request: Request, tree: Tree) -> list[Fix]:
+    """The fixes whose texts a request has."""
+    found = [parse(text, label, tree.has) for label, text in request.fixes]
+    if not request.claims:
+        return found
+    try:
+        return [as_told(fix, claim) for fix, claim in zip(found, request.claims, strict=True)]
+    except ValueError as bad:
+        raise BadRequest("what its fixes are for is not written as Suture writes it", "make the patch anew") from bad
 
 
 def ready_for(source: SourceVersion, archive: Archive, progress: Progress = silent, real: bool = False) -> Ready:

@@ -6,6 +6,7 @@ A part of a fix claims its CVE when all the other parts are there, and then all 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 
@@ -29,6 +30,24 @@ def claiming(fixes: Sequence[Fix], cves: Collection[str]) -> list[Fix]:
         named = tuple(n for n in fix.named if n.cve not in mine)
         found.append(replace(fix, cves=tuple(sorted({*fix.cves, *mine})), named=named))
     return found
+
+
+def told(fix: Fix) -> str:
+    """The CVEs that a fix claims and those that it only names, as text; `as_told` reads it."""
+    return json.dumps([fix.cves, [[n.cve, n.reason, n.is_part] for n in fix.named]], separators=(",", ":"))
+
+
+def as_told(fix: Fix, text: str) -> Fix:
+    """The fix with the claims of another one of the same changes. Raises ValueError for what `told` has not written."""
+    try:
+        cves, named = json.loads(text)
+        rows = [(cve, reason, is_part) for cve, reason, is_part in named]
+    except TypeError as problem:
+        raise ValueError(text) from problem
+    words = [*cves, *(x for row in rows for x in row[:2])]
+    if not (all(isinstance(w, str) for w in words) and all(isinstance(row[2], bool) for row in rows)):
+        raise ValueError(text)
+    return replace(fix, cves=tuple(cves), named=tuple(Named(*row) for row in rows))
 
 
 def _missing(fixes: Sequence[Fix], cve: str) -> str:
