@@ -82,5 +82,5 @@ def test_what_a_patch_says_of_itself_is_kept_beside_its_changes() -> None:
 
 @pytest.mark.parametrize("text", ["", "7", "[]", "[[],[[1]]]", "[[1],[]]", '[["CVE-2025-1111"],[["a","b","c"]]]', "{}"])
 def test_claims_that_nobody_told_are_no_claims(text: str) -> None:
-    with pytest.raises(ValueError, match=".*"):
+    with pytest.raises(ValueError, match=r".*"):
         as_told(parse(DIFF, "x.patch"), text)
