@@ -123,6 +123,8 @@ class Package:
             (self.tree / name).write_text(text)
 
     def compile(self, stage: str, unit: str, extra: Sequence[str] = (), tag: str = "shipped") -> Path:
+        """An object of one version's tree: of the sources as shipped (`pre`) or with the fix (`post`)."""
+        self.write(self.sources if stage == "pre" else {**self.sources, **self.fix})
         out = self.folder / stage / f"{unit}.{tag}.o"
         out.parent.mkdir(exist_ok=True)
         flags = ["-O2", "-g", *self.shape.cflags, *self.cflags, *extra]
@@ -130,13 +132,9 @@ class Package:
         return out
 
     def make(self) -> None:
-        """Compile both versions and link the shipped file and the program that calls it."""
-        self.write(self.sources)
+        """Compile and link the shipped file and the program that calls it."""
         own = [u for u in self.units if u in self.sources]
         objects = [self.compile("pre", u) for u in own]
-        for unit in own:
-            for variant in Variant:
-                self.compile("pre", unit, variant.value, variant.name)
         rows = "".join(f'{{"{c}", {c}}},' for c in self.calls)
         declared = "".join(f"long {c}(long);\n" for c in self.calls)
         (self.tree / "caller.c").write_text(CALLER % {"declared": declared, "rows": rows})
@@ -155,14 +153,10 @@ class Package:
         run(["strip", "-o", str(self.shipped), str(self.unstripped)], check=True)
         if library:
             self.link_host()
-        self.remake_post()
 
     def remake_post(self) -> None:
-        """Compile the fix, again when it is another by now."""
-        self.write({**self.sources, **self.fix})
-        for unit in self.units if self.fix else ():
-            for variant in Variant:
-                self.compile("post", unit, variant.value, variant.name)
+        """The fix is another by now: nothing that was compiled of it is asked again."""
+        shutil.rmtree(self.folder / "post", ignore_errors=True)
 
     def link_host(self) -> None:
         flags = [*self.host_flags, str(self.folder / "caller.o"), str(self.shipped), f"-Wl,-rpath,{self.folder}"]
@@ -174,8 +168,13 @@ class Package:
         rows = [line.split() for line in out.splitlines()]
         return {r[3]: (int(r[0], 16), int(r[1], 16)) for r in rows if len(r) == 4}
 
+    def object_file(self, stage: str, unit: str, variant: Variant) -> Path:
+        """Compiled when it is first asked for: few tests want each variant."""
+        path = self.folder / stage / f"{unit}.{variant.name}.o"
+        return path if path.exists() else self.compile(stage, unit, variant.value, variant.name)
+
     def object(self, stage: str, unit: str, variant: Variant) -> ElfFile:
-        return ElfFile.read(self.folder / stage / f"{unit}.{variant.name}.o")
+        return ElfFile.read(self.object_file(stage, unit, variant))
 
     def atoms(self, stage: str, unit: str, variant: Variant = Variant.SECTIONS) -> AtomObject:
         return AtomObject(self.object(stage, unit, variant))
