@@ -166,7 +166,22 @@ def all_arrived(releases: Sequence[str]) -> Arrived:
 
 
 def converted(update: Pair, limit: float) -> dict[str, Any]:
-    """What came of one update. One that takes longer than the limit, or ends in another way, is a row too."""
+    """What came of one update. One that takes longer than the limit, or ends in another way, is a row too.
+
+    `cold` says that nothing of the package's version was made ready before; `warm` are the seconds of the same once
+    more, where it became patches: what the second and later builders of it wait for.
+    """
+    is_cold = not (cache.root() / "tree" / update[0] / cache.safe(update[2])).exists()
+    row, problem, total = _once(update, limit)
+    known = {**_anywhere(row or _given_up(update, problem)), "total": total, "cold": is_cold}
+    if known["patches"]:
+        again, _, warm = _once(update, limit)
+        known["warm"] = warm if again else None
+    return known
+
+
+def _once(update: Pair, limit: float) -> tuple[dict[str, Any] | None, str, float]:
+    """What came of one conversion in an empty folder, or why nothing did; and its seconds."""
     start = time.monotonic()
     log = cache.root() / "bench" / "conversion" / cache.safe(" ".join(update))
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -178,7 +193,7 @@ def converted(update: Pair, limit: float) -> dict[str, Any]:
             problem = "" if row else f"ended with {done.returncode}"
         except subprocess.TimeoutExpired:
             row, problem = None, f"took longer than {limit / 60:.0f} minutes"
-    return {**_anywhere(row or _given_up(update, problem)), "total": time.monotonic() - start}
+    return row, problem, time.monotonic() - start
 
 
 def _anywhere(row: dict[str, Any]) -> dict[str, Any]:

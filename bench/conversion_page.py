@@ -218,13 +218,20 @@ def _row(row: Mapping[str, Any]) -> Sequence[str]:
 
 
 def _times(rows: Sequence[Mapping[str, Any]]) -> str:
-    ready = [r["total"] for r in rows if r["patches"]]
-    if not ready:
-        return ""
-    return (
-        f"From the update to the patches, cold or as the caches were: median {statistics.median(ready):.0f} s over "
-        f"{len(ready)} updates that became a patch."
+    """How long it took from the update to patches that were tried."""
+    made = [r for r in rows if r["patches"]]
+    kinds = (
+        ("cold (room, tree and all that is compiled made for it)", [r["total"] for r in made if r.get("cold")]),
+        ("warm (the same again)", [r["warm"] for r in made if r.get("warm")]),
+        ("as the caches happened to be", [r["total"] for r in made if not r.get("cold")]),
     )
+    told = [
+        f"{name}: median {statistics.median(seconds):.0f} s over {len(seconds)} update{'s' * (len(seconds) != 1)}, "
+        f"{min(seconds):.0f} to {max(seconds):.0f} s"
+        for name, seconds in kinds
+        if seconds
+    ]
+    return f"From the update to patches that were tried, {'; '.join(told)}." if told else ""
 
 
 def _table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> list[str]:

@@ -103,3 +103,15 @@ def test_runs_side_by_side_keep_each_others_rows_and_one_stays_until_it_is_measu
 
 def test_an_update_is_named_by_its_package_alone_or_with_its_release() -> None:
     assert conversion.names_of(("openssl", "bullseye", "1", "2")) == {"openssl", "openssl/bullseye"}
+
+
+def test_times_are_told_apart_by_what_was_there_before() -> None:
+    rows = [{"patches": [1], "total": 90.0, "cold": True, "warm": 8.0}, {"patches": [1], "total": 40.0}]
+    rows += [
+        {"patches": [1], "total": 110.0, "cold": True, "warm": None},
+        {"patches": [], "total": 900.0, "cold": True},
+    ]
+    told = page._times(rows)
+    assert "cold (room, tree and all that is compiled made for it): median 100 s over 2 updates, 90 to 110 s" in told
+    assert "warm (the same again): median 8 s over 1 update," in told and "happened to be: median 40 s" in told
+    assert page._times([]) == ""
