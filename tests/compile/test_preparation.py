@@ -60,3 +60,30 @@ def test_what_dh_does_is_taken_apart_where_it_configures(
         subprocess.run(["sh", "-euc", script], cwd=tmp_path, check=True)
         assert (tmp_path / "said").read_text().split() == said
         (tmp_path / "said").unlink()
+
+
+@pytest.mark.parametrize("target", ["build-arch", "build", "binary-arch"])
+def test_what_is_compiled_where_it_is_packed_is_recorded_from_there(tmp_path: Path, target: str) -> None:
+    """dnsmasq's build target does nothing; binary-arch compiles twice, between steps that only root may take."""
+    (tmp_path / "debian").mkdir()
+    for folder in ("inside", "log", "bin"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "bin/cc").write_text('#!/bin/sh\necho "$@" >>"$SUTURE_RECORD/calls"\n')
+    (tmp_path / "bin/cc").chmod(0o755)
+    packed = '\ttest root = "`whoami`" && test 0 = `id -u`\n\tcc one.c\n\tchown nobody-of-that-name debian\n'
+    packed += "\tdpkg --build debian ..\n\tcc two.c\n"
+    plain = "\tcc one.c\n\tcc two.c\n"
+    rules = {
+        "build-arch": {"build-arch": plain, "build": "", "binary-arch": packed},
+        "build": {"build": plain, "binary-arch": packed},  # an old package has no build-arch
+        "binary-arch": {"build": "", "build-arch": "", "binary-arch": packed},
+    }[target]
+    text = "#!/usr/bin/make -f\n" + "".join(f"{name}:\n{recipe}" for name, recipe in rules.items())
+    (tmp_path / "debian/rules").write_text(text)
+    (tmp_path / "debian/rules").chmod(0o755)
+    script = (
+        f"{preparation._PRELUDE}\nexport SUTURE_RECORD=$PWD/log\nPATH=$PWD/bin:$PATH INSIDE=$PWD/inside MAKEFLAGS=\n"
+        "(call_rules) || true\n"
+    )
+    subprocess.run(["sh", "-euc", script], cwd=tmp_path, check=True)
+    assert (tmp_path / "log/calls").read_text().split() == ["one.c", "two.c"]

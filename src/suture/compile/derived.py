@@ -25,7 +25,7 @@ class Way(Enum):
     )
     BUILD = '# as above\n[build]\nconfigure = "dh_configure"\nrecord = "dh_build"\nreal = true\n'
     RULES_STAND_IN = '# tests of a configuration are made for real\n[build]\nconfigure = ":"\nrecord = "call_rules"\n'
-    RULES = '[build]\nconfigure = ":"\nreal = true\nrecord = "debian/rules build-arch || debian/rules build"\n'
+    RULES = '[build]\nconfigure = ":"\nreal = true\nrecord = "call_rules"\n'
 
     @property
     def is_stand_in(self) -> bool:
