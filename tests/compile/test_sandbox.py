@@ -114,6 +114,16 @@ def test_what_works_outside_does_not_work_in_a_room(world: World, attack: str) -
         assert "done" in outside.stdout, outside.stderr
 
 
+def test_a_loopback_interface_of_its_own_reaches_itself_and_not_the_host(world: World) -> None:
+    """Tests of packages start servers; the host's are not theirs."""
+    room = Room((Path("/"),))
+    with pytest.raises(CommandFailed):
+        room.enter(world.script("reach the network"), loopback=True)
+    listens = "import socket; s = socket.create_server(('127.0.0.1', 0)); socket.create_connection(s.getsockname())"
+    assert room.enter(f'/usr/bin/python3 -I -S -c "{listens}" && echo done', loopback=True) == "done\n"
+    assert "done" not in outcome(room, f'/usr/bin/python3 -I -S -c "{listens}" && echo done')
+
+
 @pytest.mark.parametrize("attack", sorted(ATTACKS))
 @pytest.mark.parametrize("owner", [0, 61003])
 def test_what_works_outside_does_not_work_for_the_compilers_of_a_tree(world: World, attack: str, owner: int) -> None:

@@ -12,7 +12,7 @@ import os
 import re
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
 from urllib.parse import unquote
@@ -90,13 +90,15 @@ class Room:
         outputs: Sequence[tuple[Path, str]] = (),
         env: Mapping[str, str] | None = None,
         rights: Rights = Rights.BUILD,
+        loopback: bool = False,
     ) -> str:
         """Run a POSIX shell script in the room, in a sandbox (`suture.compile.sandbox`); its standard output.
 
         What it writes goes to the folder `keep` (a new layer; made here), or is thrown away. `binds` are pairs of a
         host path and its place in the room, read-only but for an installation; `outputs` are folders of the host that
-        it may write to, which are given to `BUILDER`. The environment is `env` and nothing else, besides PATH, HOME and
-        locale. Raises `CommandFailed` with the end of the script's output, and `NeedsRoot`.
+        it may write to, which are given to `BUILDER`. With `loopback` it has a loopback interface of its own. The
+        environment is `env` and nothing else, besides PATH, HOME and locale. Raises `CommandFailed` with the end of the
+        script's output, and `NeedsRoot`.
         """
         if os.geteuid() != 0:
             raise NeedsRoot
@@ -114,6 +116,7 @@ class Room:
                 (folder / "work").mkdir()
                 upper, work = str(keep), str(folder / "work")
             order = self._order(scratch, upper, work, [(job, f"{INSIDE}/job"), *binds], outputs, env or {}, rights)
+            order = replace(order, loopback=loopback)
             try:
                 return carry_out(order, script)
             finally:

@@ -15,10 +15,13 @@ library only.
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import json
 import os
 import resource
 import signal
+import socket
+import struct
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
@@ -34,6 +37,7 @@ DEVICES = ("null", "zero", "full", "random", "urandom")
 _LINKS = (("/proc/self/fd", "fd"), ("fd/0", "stdin"), ("fd/1", "stdout"), ("fd/2", "stderr"))
 
 _CLONE_NEWNS, _CLONE_NEWUTS, _CLONE_NEWIPC = 0x00020000, 0x04000000, 0x08000000
+_SIOCSIFFLAGS, _IFF_UP = 0x8914, 1
 _CLONE_NEWUSER, _CLONE_NEWPID, _CLONE_NEWNET = 0x10000000, 0x20000000, 0x40000000
 _MS_RDONLY, _MS_NOSUID, _MS_NODEV, _MS_NOEXEC, _MS_REMOUNT = 1, 2, 4, 8, 32
 _MS_BIND, _MS_REC, _MS_PRIVATE = 4096, 16384, 1 << 18
@@ -72,7 +76,8 @@ class Order:
     `proc TARGET`, `devices TARGET`, `folder TARGET`, `own TARGET` (a folder for the command alone), `bind SOURCE
     TARGET` (read-only), `bind-rw SOURCE TARGET`, `freeze` (all mounts there are become read-only), `alone FOLDER PATHS`
     (an empty folder takes the place of FOLDER, in which only PATHS are, as they were: everybody may pass). Sources of
-    binds are taken before the first step. `root` is the folder that becomes `/`, "" for none.
+    binds are taken before the first step. `root` is the folder that becomes `/`, "" for none. `loopback`: without a
+    network the namespace has its own loopback interface, which leads nowhere else.
     """
 
     steps: tuple[tuple[str, ...], ...]
@@ -84,6 +89,7 @@ class Order:
     capabilities: tuple[int, ...] = ()
     network: bool = False
     sockets: bool = True
+    loopback: bool = False
 
     def argv(self) -> list[str]:
         """The command line that carries it out."""
@@ -223,6 +229,12 @@ def _give_up_rights(order: Order) -> None:
     _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
+def _loopback_up() -> None:
+    """Switch `lo` on in a network namespace of our own (netdevice(7))."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as handle:
+        fcntl.ioctl(handle, _SIOCSIFFLAGS, struct.pack("16sh22x", b"lo", _IFF_UP))
+
+
 def _inside(order: Order) -> None:
     """The first process of the namespace: makes the mounts, gives up its rights and becomes the command."""
     os.setsid()
@@ -231,6 +243,8 @@ def _inside(order: Order) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     os.umask(0o022)
     _carry_out(order.steps, order.uid, order.gid)
+    if order.loopback and not order.network:
+        _loopback_up()
     if order.root:
         os.chroot(order.root)
     os.chdir("/")
