@@ -4,12 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -22,6 +17,7 @@ from suture.els.apt_repository import KEYRING, AptRepository, OtherBytes
 from suture.els.signature import SigningKey
 from suture.source.archive import Archive
 from tests.els.repository_made import deb, key
+from tests.els.served import served
 
 NOW = datetime(2026, 11, 28, 5, 0, tzinfo=UTC)
 SUITE = "bullseye-suture"
@@ -77,17 +73,6 @@ def test_a_published_file_never_gets_other_bytes(tmp_path: Path, own: SigningKey
     made.write_bytes(b"other")
     with pytest.raises(OtherBytes):
         place.add("hello", [made])
-
-
-@contextmanager
-def served(folder: Path) -> Iterator[str]:
-    """The address of a web server on the loopback interface that hands out a folder."""
-    handler = partial(SimpleHTTPRequestHandler, directory=str(folder))
-    handler.log_message = lambda *_: None  # type: ignore[attr-defined]
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
 
 
 def in_chroot(place: AptRepository, address: str, script: str) -> str:

@@ -75,6 +75,8 @@ def test_another_test_that_fails_is_worse_though_as_many_fail() -> None:
         (suite(8, 1, succeeded=False), suite(8, 1, succeeded=False), TestsOutcome.AS_BEFORE),
         (suite(8, 1, succeeded=False), suite(7, 2, succeeded=False), TestsOutcome.WORSE),
         (built("dh_auto_build\n"), built("dh_auto_build\n"), TestsOutcome.NONE),
+        (built("\tmake check\n", False), built("\tmake check\n", False), TestsOutcome.AS_BEFORE),
+        (built("\tmake check\n"), built("\tmake check\n", False), TestsOutcome.WORSE),
     ],
 )
 def test_tests_are_compared_and_not_demanded(before: PackageBuild, after: PackageBuild, outcome: TestsOutcome) -> None:

@@ -64,6 +64,9 @@ def judged(before: PackageBuild, after: PackageBuild) -> PackageTests:
         return PackageTests(TestsOutcome.PASSED, old, new, _said(new) or "they count nothing; the build ended well")
     if after.succeeded and all(new.get(k, 0) <= old.get(k, 0) for k in new if _is_bad(k)):
         return PackageTests(TestsOutcome.PASSED, old, new, f"{_said(new)}; without the fixes: {_said(old)}")
+    if not (before.succeeded or after.succeeded or old or new):
+        said = "they fail without the fixes too, and count nothing that tells which"
+        return PackageTests(TestsOutcome.AS_BEFORE, old, new, said)
     if not before.succeeded and old and new == old and was == now:
         return PackageTests(TestsOutcome.AS_BEFORE, old, new, _said(new), now)
     fresh = ", ".join(n for n in now if n not in was)

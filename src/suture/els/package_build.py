@@ -1,7 +1,7 @@
 """Building a source package whole in its release's clean room: its binary packages, its source package, its log.
 
-Everything runs as a user without rights and without a network; what it needs was installed before. The package's own
-tests run as its rules have it.
+Everything runs as a user without rights and without a network but its own loopback interface; what it needs was
+installed before. The package's own tests run as its rules have it.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def build(where: Room, folder: Path, upstream: str, options: Sequence[str] = ())
     words = " ".join((f"parallel={os.cpu_count() or 1}", *options))
     script = _SCRIPT.format(folder=upstream, options=words, log=LOG)
     try:
-        where.enter(script, outputs=[(folder, "/build")])
+        where.enter(script, outputs=[(folder, "/build")], loopback=True)
         succeeded = True
     except CommandFailed:
         succeeded = False
