@@ -142,6 +142,7 @@ CASES: dict[str, list[Case]] = {
         lambda f, t, p: ["els", "plan", NAME],
         lambda f, t, p: ["els", "backport", "x", "--version", NAME, "--fix", NAME],
         lambda f, t, p: ["els", "build", "x", "--patch", NAME],
+        lambda f, t, p: ["els", "rpm", NAME, "--patch", NAME],
         lambda f, t, p: ["els", "review", NAME, "--fix", NAME],
     ],
     "fleet": [

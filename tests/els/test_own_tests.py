@@ -28,6 +28,7 @@ def suite(passed: int, failed: int, succeeded: bool = True) -> PackageBuild:
         (AUTOMAKE.format(total=3, passed=2, failed=1) * 2, {"TOTAL": 6, "PASS": 4, "FAIL": 2}),
         ("99% tests passed, 1 tests failed out of 150\n", {"failed": 1, "total": 150}),
         ("Ok:                 12  \nFail:               1   \n", {"Ok": 12, "Fail": 1}),
+        ("----- overall results:\n      38 passed\n      2 failed\n", {"passed": 38, "failed": 2}),
         ("TESTDONE: 1283 tests out of 1290 reported OK: 99%\n", {"reported OK": 1283}),
         ("checking whether make sets $(MAKE)... yes\n", {}),
     ],
@@ -41,12 +42,14 @@ def test_a_configure_script_that_checks_is_no_test() -> None:
     assert not has_run("   dh_auto_test\n   dh_testroot\n")  # the makefile has no such target
     assert not has_run("   dh_auto_test\n\tmake -j2 check\nmake[1]: Nothing to be done for 'check'.\n")
     assert has_run("   dh_auto_test\n\tmake -j2 check VERBOSE=1\n")
+    assert has_run("Executing(%check): /bin/sh -e /var/tmp/rpm-tmp.1\n+ make test\n")
 
 
 @pytest.mark.parametrize(
     ("log", "names"),
     [
         ("PASS: a\nFAIL: net/b\n# FAIL:  1\nXFAIL: c\n", ("net/b",)),
+        ("PASS    chmod\nFAIL    daemon\n# FAIL:  1\n", ("daemon",)),
         ("FAIL: test.sh 3 - it opens a socket\n", ("test.sh 3 - it opens a socket",)),
         ("The following tests FAILED:\n\t  5 - parse_test (Failed)\n\t  7 - big (Timeout)\n", ("big", "parse_test")),
         (" 3/12 x:unit / net       FAIL            0.10s   exit status 1\n 4/12 ok   OK  0.1s\n", ("x:unit / net",)),

@@ -44,8 +44,13 @@ def laid_out(folder: Path, step: str, text: str = "text") -> Path:
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root makes chroots")
 def test_a_build_leaves_packages_and_log_and_one_that_fails_its_log(tmp_path: Path) -> None:
     where = room.base(Archive("bullseye"))
-    one = build(where, laid_out(tmp_path / "one", "id --user"), "x-1")
-    assert one.succeeded and [p.name for p in one.debs()] == ["x_1_all.deb"] and "65530" in one.log
+    one = build(where, laid_out(tmp_path / "one", "id --user; whoami"), "x-1")
+    assert (
+        one.succeeded
+        and [p.name for p in one.debs()] == ["x_1_all.deb"]
+        and "65530" in one.log
+        and "\nbuilder\n" in one.log
+    )
     assert {"x_1.dsc", "x_1_amd64.changes"} <= {p.name for p in one.files()} and not (one.folder / "x-1").exists()
     again = build(where, laid_out(tmp_path / "again", "true"), "x-1")
     other = build(where, laid_out(tmp_path / "other", "true", "more"), "x-1")

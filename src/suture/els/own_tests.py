@@ -9,22 +9,26 @@ from collections.abc import Mapping
 from suture.els.package_build import PackageBuild
 from suture.report.els import PackageTests, TestsOutcome
 
-# The command that debhelper prints behind a tab, or that make says it runs; a step without one tests nothing.
-_RUN = re.compile(r"^\t?(?:cd \S+ && )?(?:make\b.*\s(?:check|test|tests)\b|.*\b(?:ctest|meson test|pytest)\b)", re.M)
+# The command that debhelper prints behind a tab, the shell of rpmbuild behind a plus, or that make says it runs; a step
+# without one tests nothing.
+_RUN = re.compile(
+    r"^(?:\t|\+ )?(?:cd \S+ && )?(?:make\b.*\s(?:check|test|tests)\b|.*\b(?:ctest|meson test|pytest)\b)", re.M
+)
 _NOTHING = re.compile(r"^make(?:\[\d+\])?: Nothing to be done for '(?:check|test)'\.$", re.M)
-# Automake ("# PASS:  5"), CTest ("tests passed, 1 tests failed out of 9"), Meson ("Ok:   12"), curl
-# ("TESTDONE: 900 tests out of 950 reported OK").
+# Automake ("# PASS:  5"), rsync ("      28 passed"), CTest ("tests passed, 1 tests failed out of 9"), Meson ("Ok:   12"),
+# curl ("TESTDONE: 900 tests out of 950 reported OK").
 _COUNTS = (
     re.compile(r"^# (?P<word>TOTAL|PASS|FAIL|ERROR|XPASS):\s+(?P<count>\d+)", re.M),
     re.compile(r"^(?P<word>Ok|Fail|Expected Fail|Timeout):\s+(?P<count>\d+)\s*$", re.M),
     re.compile(r"(?P<count>\d+) tests (?P<word>failed) out of", re.M),
     re.compile(r"tests failed out of (?P<count>\d+)(?P<word>)", re.M),
+    re.compile(r"^\s+(?P<count>\d+) (?P<word>passed|failed|missing|skipped)\s*$", re.M),
     re.compile(r"^TESTDONE: (?P<count>\d+) tests out of \d+ (?P<word>reported OK)", re.M),
 )
 # The tests that failed: Automake ("FAIL: name"), CTest ("  5 - name (Failed)"), Meson (" 3/12 name  FAIL  0.1s"), curl
 # ("TESTFAIL: These test cases failed: 12 15").
 _FAILING = (
-    re.compile(r"^(?:FAIL|ERROR|XPASS): (\S.*?)\s*$", re.M),
+    re.compile(r"^(?:FAIL:?|ERROR:|XPASS:) +(\S.*?)\s*$", re.M),
     re.compile(
         r"^\s+\d+ - (\S+) \((?:Failed|Timeout|SEGFAULT|Subprocess aborted|Not Run|[^()]*Exception[^()]*)\)", re.M
     ),

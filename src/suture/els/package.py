@@ -34,7 +34,7 @@ from suture.source.packages import binary_packages
 from suture.source.update import versions
 
 _FAILED = "tests-failed"
-_SETTING = "loopback"  # what tests find beside the room; an older build without it says nothing
+_SETTING = "loopback, a user with a name"  # what tests find beside the room; a build without it says nothing
 MAINTAINER = "Suture backports <backports@suture.invalid>"
 
 

@@ -9,18 +9,20 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from suture.command import CommandFailed
 from suture.compile import room
-from suture.compile.room import Room
+from suture.compile.room import BUILDER, Room
 from suture.progress import Progress, silent
 from suture.source.archive import Archive, SourceVersion
 
 LOG = "build.log"
 _TOOLS = ("fakeroot",)
+_NAME = "builder"
 # The folder's name is upstream's, as in the archive's builds, and the same for all versions of a package.
 _SCRIPT = """\
 cd /build
@@ -63,17 +65,35 @@ def build(where: Room, folder: Path, upstream: str, options: Sequence[str] = ())
     A build that fails is told, not raised."""
     words = " ".join((f"parallel={os.cpu_count() or 1}", *options))
     script = _SCRIPT.format(folder=upstream, options=words, log=LOG)
-    try:
-        where.enter(script, outputs=[(folder, "/build")], loopback=True)
-        succeeded = True
-    except CommandFailed:
-        succeeded = False
+    with tempfile.TemporaryDirectory(prefix="suture-els-") as own:
+        binds = accounts(where, Path(own))
+        try:
+            where.enter(script, binds=binds, outputs=[(folder, "/build")], loopback=True)
+            succeeded = True
+        except CommandFailed:
+            succeeded = False
     log = folder / LOG
     text = log.read_text(errors="replace") if log.is_file() and not log.is_symlink() else ""
     if not text:
         succeeded = False
     shutil.rmtree(folder / "tree", ignore_errors=True)
     return PackageBuild(folder, succeeded, text)
+
+
+def accounts(where: Room, folder: Path) -> list[tuple[Path, str]]:
+    """The files of a room's users and groups with the one that builds, made in `folder`, and their places: tests ask
+    who runs them."""
+    found = []
+    for name, row in (
+        ("passwd", f"{_NAME}:x:{BUILDER}:{BUILDER}::/nonexistent:/bin/sh"),
+        ("group", f"{_NAME}:x:{BUILDER}:"),
+    ):
+        known = next(layer / "etc" / name for layer in where.layers if (layer / "etc" / name).is_file())
+        path = folder / name
+        path.write_text(f"{known.read_text()}{row}\n")
+        path.chmod(0o644)
+        found.append((path, f"/etc/{name}"))
+    return found
 
 
 def varying(one: PackageBuild, other: PackageBuild) -> tuple[str, ...]:

@@ -32,6 +32,10 @@ class SigningKey:
         """The public key, as apt reads it from a file that ends in .asc."""
         return self._gpg("--armor", "--export-options", "export-minimal", "--export", self.fingerprint())
 
+    def secret(self) -> str:
+        """The private key, for a tool that signs by itself."""
+        return self._gpg("--armor", "--export-secret-keys", self.fingerprint())
+
     def clear_signed(self, text: str) -> str:
         """A text with its signature around it, as InRelease is."""
         return self._gpg("--local-user", self.fingerprint(), "--clear-sign", "--output", "-", "-", stdin=text)

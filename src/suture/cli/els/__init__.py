@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from types import ModuleType
 
-from suture.cli.els import backport, build, live, plan, publish, review, status, watch
+from suture.cli.els import backport, build, live, plan, publish, review, rpm, status, watch
 
 HELP = """\
 Carry fixes of a newer release back to a release past its end of life.
@@ -31,6 +31,7 @@ ACTIONS: dict[str, ModuleType] = {
     "live": live,
     "review": review,
     "publish": publish,
+    "rpm": rpm,
     "status": status,
     "watch": watch,
 }

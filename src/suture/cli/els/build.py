@@ -82,7 +82,7 @@ def run(args: argparse.Namespace) -> int:
     from suture.els.package import MAINTAINER, PackageWish
 
     os.umask(0o022)  # package code runs as another user, and reads what is written here
-    own = dict(_by_hand(word) for word in args.patch)
+    own = dict(by_hand_option(word) for word in args.patch)
     with progress(args) as step:
         old, newer = option.sources(args, step)
         wish = PackageWish(old, newer, args.maintainer or MAINTAINER, args.with_review, not args.once, own)
@@ -94,7 +94,7 @@ def run(args: argparse.Namespace) -> int:
     return report.exit_code
 
 
-def _by_hand(word: str) -> tuple[str, str]:
+def by_hand_option(word: str) -> tuple[str, str]:
     """CVE and text of a person's patch."""
     from suture.error import BadOption
 
@@ -190,8 +190,8 @@ def _files(place: Path) -> tuple[BuiltFile, ...]:
     return tuple(BuiltFile(p.name, p.stat().st_size, hashlib.sha256(p.read_bytes()).hexdigest()) for p in paths)
 
 
-def print_build(report: ElsBuildReport) -> None:
-    """A build as text."""
+def print_build(report: ElsBuildReport, publish: str = "") -> None:
+    """A build as text; `publish` is the command that publishes it with a person's word."""
     rows = [
         (" ".join(f.cves) or f.patch, f.grade.value, "; ".join(f.doubts) or ", ".join(f.ways)) for f in report.fixes
     ]
@@ -210,7 +210,8 @@ def print_build(report: ElsBuildReport) -> None:
         print(f"  {doubt}")
     print(f"packages: {report.folder}")
     if report.grade is ElsGrade.REVIEW:
-        print(f"to publish it, say so yourself: suture els publish --accept {report.package}={report.made}")
+        publish = publish or f"suture els publish --accept {report.package}={report.made}"
+        print(f"to publish it, say so yourself: {publish}")
 
 
 def _print_differences(beside: str, found: Sequence[BuiltDifference]) -> None:
