@@ -15,8 +15,8 @@ _RUN = re.compile(
     r"^(?:\t|\+ )?(?:cd \S+ && )?(?:make\b.*\s(?:check|test|tests)\b|.*\b(?:ctest|meson test|pytest)\b)", re.M
 )
 _NOTHING = re.compile(r"^make(?:\[\d+\])?: Nothing to be done for '(?:check|test)'\.$", re.M)
-# Automake ("# PASS:  5"), rsync ("      28 passed"), CTest ("tests passed, 1 tests failed out of 9"), Meson ("Ok:   12"),
-# curl ("TESTDONE: 900 tests out of 950 reported OK").
+# Automake ("# PASS:  5"), rsync ("      28 passed"), CTest ("tests passed, 1 tests failed out of 9"), Meson
+# ("Ok:   12"), curl ("TESTDONE: 900 tests out of 950 reported OK").
 _COUNTS = (
     re.compile(r"^# (?P<word>TOTAL|PASS|FAIL|ERROR|XPASS):\s+(?P<count>\d+)", re.M),
     re.compile(r"^(?P<word>Ok|Fail|Expected Fail|Timeout):\s+(?P<count>\d+)\s*$", re.M),

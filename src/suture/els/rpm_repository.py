@@ -24,7 +24,7 @@ _SIGN = """\
 export GNUPGHOME=$(mktemp --directory)
 gpg --batch --quiet --import /key
 cp /given/* /out/
-rpmsign --define '_gpg_name {key}' --addsign /out/*.rpm >/dev/null
+rpmsign --define '__gpg /usr/bin/gpg' --define '_gpg_name {key}' --addsign /out/*.rpm >/dev/null
 """
 _INDEX = """\
 createrepo_c --quiet --revision {number} /out

@@ -200,8 +200,8 @@ def _update(build: ElsBuildReport, where: Room) -> RpmUpdate:
     from suture.els.updateinfo import RpmFile, RpmUpdate
 
     files = [
-        RpmFile(*facts, file=path.name)
-        for path, facts in queried(Path(build.folder), where).items()
+        RpmFile(name, epoch, version, release, arch, path.name)
+        for path, (name, epoch, version, release, arch) in queried(Path(build.folder), where).items()
         if not path.name.endswith(".src.rpm")
     ]
     cves = tuple(sorted({c for f in build.fixes for c in f.cves}))
