@@ -47,6 +47,12 @@ def test_without_a_package_the_carrying_says_it_and_names_alone_prove_nothing(
     assert hole.state is state and hole.reasons
 
 
+def test_a_fix_without_code_says_so() -> None:
+    found = carried(FixState.HANDED_OVER)
+    [hole] = standing(replace(found, fixes=(replace(found.fixes[0], left_out=("README",)),)), (), (), (), {}).holes
+    assert hole.state is ElsHoleState.HANDED_OVER and hole.reasons == ("no file of it is code: README",)
+
+
 def test_a_package_closes_only_once_it_is_published(tmp_path: Path) -> None:
     safe, doubted = report(tmp_path / "a"), report(tmp_path / "b", ElsGrade.REVIEW)
     found = carried(FixState.WHOLE, files=1)

@@ -62,4 +62,6 @@ def _carried(row: BackportedFix) -> ElsHoleState:
 
 def _reasons(row: BackportedFix) -> tuple[str, ...]:
     found = tuple(f"{f.path}: {f.reason}{f' ({f.about})' if f.about else ''}" for f in row.findings)
+    if not found and not row.files:
+        found = (f"no file of it is code: {', '.join(row.left_out) or 'it changes none'}",)
     return found or (("carried; no package was built with it",) if row.state is FixState.WHOLE else ())

@@ -111,6 +111,8 @@ def _print(rows: list[BackportedFix]) -> None:
         name = " ".join(row.cves) or ", ".join(row.patches)
         ways = ", ".join(f"{f.path} ({f.way.value})" for f in row.files)
         why = "; ".join(f"{f.path}: {f.reason}{f' ({f.about})' if f.about else ''}" for f in row.findings)
+        if not (row.findings or row.files):
+            why = f"no file of it is code: {', '.join(row.left_out) or 'it changes none'}"
         table.append((name, row.state.value, row.path or why or ways))
     print_table(("fix", "state", "patch, or what is left to you"), table)
     done = sum(r.state is FixState.WHOLE for r in rows)
