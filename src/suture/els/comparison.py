@@ -19,7 +19,8 @@ from suture.report.els import BuiltDifference, DifferenceKind
 from suture.source import cache
 
 _ASIDE = re.compile(
-    r"usr/share/doc/[^/]+/(?:NEWS\.Debian|changelog)[^/]*|usr/lib/(?:debug|\.build-id)/.*|usr/share/lintian/overrides/.*"
+    r"usr/share/doc/[^/]+/(?:NEWS\.Debian|changelog)[^/]*|usr/lib/(?:debug|\.build-id)/.*"
+    r"|usr/share/lintian/overrides/.*"
 )
 _DOCUMENT = "/usr/share/doc/"
 _DYNAMIC = re.compile(r"\((NEEDED|SONAME)\)\s+[^\[]*\[([^\]]+)\]")
