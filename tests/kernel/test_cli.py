@@ -63,7 +63,7 @@ def test_uname_prints_the_running_kernel(capsys: pytest.CaptureFixture[str]) -> 
         ("--fix-from", "linux=6.1.1-1:x"),
         ("--file", "vmlinux"),
         ("--binary", "vmlinux"),
-        ("--tripwires", "--try"),
+        ("--try", "--tripwires"),
         ("--no-tripwire", "a.c:1=reason"),
     ],
 )
@@ -112,6 +112,7 @@ def test_every_option_of_make_for_a_kernel_reaches_the_request(
         "--fix": str(tmp_path / "c"), "--to": "6.1.190-1",
         "--only": "net", "--cve": "CVE-2099-0001", "--flavour": "rt-amd64",
         "--reaches": "6.1.191-1", "--callbacks": str(tmp_path / "c"), "--replace": None,
+        "--tripwires": None, "--no-tripwire": "a.c:7=a reason",
     }  # fmt: skip
     words = [w for pair in given.items() for w in pair if w is not None]
     assert (
@@ -121,13 +122,13 @@ def test_every_option_of_make_for_a_kernel_reaches_the_request(
     assert one == request.KernelRequest(
         "linux=6.1.176-1", (("c", "int callback;\n"),), "6.1.190-1", ("net",), ("CVE-2099-0001",), "int callback;\n",
         True,
-        "rt-amd64", "6.1.191-1",
+        "rt-amd64", "6.1.191-1", True, (("a.c:7", "a reason"),),
     )  # fmt: skip
     parser, _ = build_parser("make")
     choices = next(a.choices for a in parser._actions if a.dest == "verb")
     assert isinstance(choices, dict)
     options = {o for a in choices["make"]._actions for o in a.option_strings if o.startswith("--")}
-    refused = {"--relaxed", "--apart", "--fix-from", "--file", "--binary", "--tripwires", "--no-tripwire", "--try"}
+    refused = {"--relaxed", "--apart", "--fix-from", "--file", "--binary", "--try"}
     beside = {
         "--source",
         "--for",

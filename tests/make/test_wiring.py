@@ -93,3 +93,17 @@ def test_members_that_patches_without_tripwires_do_not_have_may_not_be_empty(tre
     assert "tripwires" not in manifest and "without_tripwire" not in manifest
     with pytest.raises(BadPatch, match="empty"):
         parse_manifest(json.dumps({**manifest, "tripwires": []}).encode(), "altered")
+
+
+def test_a_value_that_the_fix_changes_counts_where_it_is_another(tree: Tree) -> None:
+    fix = ("    depth = (int)n;\n", "    depth = (int)(n & 63);\n")
+    manifest = patch(tree.make(fix)).manifest
+    assert [(t.condition, t.kind) for t in manifest.tripwires] == [("(int)(n & 63) != (int)n", "value")]
+
+
+def test_a_test_that_a_macro_makes_harmful_is_left_out(tmp_path: Path) -> None:
+    source = SERVER.replace("static int depth;", "static int depth;\n#define TAKEN (int)(n++)")
+    fix = ("    depth = (int)n;\n", "    depth = TAKEN;\n")
+    manifest = patch(build(tmp_path, source).make(fix, source=source)).manifest
+    assert manifest.tripwires == ()
+    assert [w.reason for w in manifest.without_tripwire] == ["its test would change something"]

@@ -48,6 +48,22 @@ def of_body(old: str, new: str) -> list[tuple[SiteKind, Form, str]]:
         ("return a == 1;", "return a == 1\n&& b;", (SiteKind.OPERAND, Form.WHEN_FALSE, "not (b)")),
         ("switch (a) {\ncase 1: g();\n}", "switch (a) {\ncase 2: return -1;\ncase 1: g();\n}",
          (SiteKind.EXIT, Form.STATEMENT, "case 2: return -1;")),
+        ("if (a > 9)\nreturn -1;", "if (b)\ng();\nif (a > 9)\nreturn -1;", (SiteKind.CASE, Form.STATEMENT, "b")),
+        ("switch (a) {\ncase 1: g();\n}", "switch (a) {\ncase 1: g();\nbreak;\ndefault: h();\nbreak;\n}",
+         (SiteKind.CASE, Form.STATEMENT, "default")),
+        ("a = b + 1;", "a = b + 8;", (SiteKind.VALUE, Form.STATEMENT, "(b + 8) != (b + 1)")),
+        ("return a;", "g();\nreturn b;", (SiteKind.VALUE, Form.VALUE, "b != a")),
+        ("int n = a;", "int n = a & 7;", (SiteKind.VALUE, Form.VALUE, "(a & 7) != a")),
+        ("f(a);", "f(a & 7);", (SiteKind.VALUE, Form.VALUE, "(a & 7) != a")),
+        ("if (a) {\ng();\n}", "if (a) {\np->n = 0;\ng();\n}", (SiteKind.VALUE, Form.STATEMENT, "p->n != 0")),
+        ("g();", "if (p)\np->n = 2;\ng();", (SiteKind.VALUE, Form.STATEMENT, "p->n != 2")),
+        ("p->n = 0;\ng();", "a = p->n;\ng();", (SiteKind.VALUE, Form.STATEMENT, "p->n != 0")),
+        ("if (a) {\ng();\n}", "if (a) {\nfree(p);\ng();\n}", (SiteKind.RELEASE, Form.STATEMENT, "a: free(p)")),
+        ("if (a)\nERR1(b, 2);", "if (a)\nERR2(b, 2);", (SiteKind.OTHER, Form.STATEMENT, "a: ERR2 for ERR1")),
+        ("if (a && f(b))\nc = 1;", "if (a && (d || f(b)))\nc = 1;", (SiteKind.OTHER, Form.WHEN_TRUE, "d")),
+        ("if (a) free_set(p);\nout:\nfree_set(p);",
+         "if (a) {\nfree_set(p);\np = 0;\n}\nout:\nif (p != 0)\nfree_set(p);",
+         (SiteKind.SKIP, Form.WHEN_FALSE, "not (p != 0)")),
     ],
 )  # fmt: skip
 def test_what_a_fix_rejects_is_a_site(old: str, new: str, expected: tuple[SiteKind, Form, str]) -> None:
@@ -57,12 +73,16 @@ def test_what_a_fix_rejects_is_a_site(old: str, new: str, expected: tuple[SiteKi
 @pytest.mark.parametrize(
     ("old", "new"),
     [
-        ("if (a > 9)\nreturn -1;", "if (b)\ng();\nif (a > 9)\nreturn -1;"),
+        ("if (a>b)\nreturn -1;", "if( a > b )\n  return -1;"),
+        ("a = b+1;", "a = b + 1;"),
+        ("a = f(b);", "a = f(b) + 1;"),
+        ("a = b ? 1 : 2;", "a = c++;"),
+        ("while (a) {\ng();\n}", "while (a) {\nfree(p);\ng();\n}"),
+        ("f(a);", "f(7);"),
+        ("void *p = malloc(a);", "void *p = malloc(a);\np->n = 0;"),
         ("if (a > 9) return -1;", "if (a > 9)\n    return -1;"),
         ("if (a > 9)\nreturn -1;\ng();", "g();\nif (a > 9)\nreturn -1;"),
-        ("return a;", "g();\nreturn b;"),
         ("g_free(a);", "if (a) {\n g_free(a);\n}"),
-        ("switch (a) {\ncase 1: g();\n}", "switch (a) {\ncase 2: h();\nbreak;\ncase 1: g();\n}"),
         ("if (a)\nreturn 1;", "if (a && b)\nreturn 1;"),
     ],
 )
@@ -71,14 +91,28 @@ def test_what_only_moved_or_rejects_less_is_none(old: str, new: str) -> None:
 
 
 def test_a_place_without_a_counter_is_told_with_the_reason() -> None:
-    old = "#define C(x) g(x)\nint f(int a)\n{\nreturn a;\n}\n"
-    new = "#define C(x) if (x) return 1; g(x)\nint f(int a)\n{\na = MIN(a, 9);\nreturn a;\n}\n"
-    found, passed = sites(old, new)
+    found, passed = sites("int f(int a)\n{\nreturn a;\n}\n", "int f(int a)\n{\na = MIN(a, 9);\nreturn a;\n}\n")
     assert found == []
-    assert [(p.line, p.reason) for p in passed] == [
-        (1, "it is inside a macro's definition"),
-        (4, "the limit is inside MIN"),
-    ]
+    assert [(p.line, p.reason) for p in passed] == [(3, "the limit is inside MIN")]
+
+
+def test_a_macro_is_read_as_a_function() -> None:
+    """Its comments and continued lines included; the place is that in the file."""
+    old = "int x;\n#define C(x) \\\n  { g(x); /* go */ \\\n    h(x); }\n"
+    new = "int x;\n#define C(x) \\\n  { g(x); /* go */ \\\n    if (x > 9) \\\n      return 1; \\\n    h(x); }\n"
+    found, passed = sites(old, new)
+    assert passed == []
+    assert [(s.line, s.function, s.condition, s.kind) for s in found] == [(4, "C", "x > 9", SiteKind.EXIT)]
+    (one,) = found
+    assert new[one.span.start : one.span.end] == "return 1;"
+
+
+def test_what_one_fix_adds_and_another_takes_away_is_no_old_code_lost() -> None:
+    old = b"int f(int a)\n{\n  expand(a);\n}\n"
+    new = b"int f(int a)\n{\n  r = add(a);\n  if (r < 0) {\n    note(r);\n  } else {\n    expand(a, 2);\n  }\n}\n"
+    own = {n: new.decode().split("\n")[n - 1] for n in range(3, 9)}
+    found, _ = search("a.c", old, new, {3: "  expand(a);"}, own, False, {7})
+    assert [(s.kind, s.condition) for s in found] == [(SiteKind.SKIP, "r < 0")]
 
 
 def test_cxx_has_exceptions_and_conditions_that_declare() -> None:

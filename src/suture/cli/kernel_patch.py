@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from suture.cli.ledger import cve_lines, fix_lines
 from suture.cli.output import print_table
+from suture.cli.tripwires import print_tripwires
 from suture.kernel.manifest import KernelPatch, unsigned
 
 
@@ -33,6 +34,7 @@ def print_kernel_patch(patch: KernelPatch, every_line: bool, proof: bool) -> Non
         ("replaced function", "object", "position", "address", "old bytes", "source"),
         [(f.name, f.object, f.position, f"{f.address:#x}", f.size, f.source) for f in m.functions],
     )
+    print_tripwires(m.tripwires, m.without_tripwire)
     if proof:
         for unit in m.units:
             print()

@@ -10,6 +10,7 @@ from suture.cli.kernel_patch import print_kernel_patch
 from suture.cli.ledger import cve_lines, fix_lines, unsaid
 from suture.cli.make import print_refused
 from suture.cli.output import print_document, print_table
+from suture.cli.tripwires import print_tripwires
 from suture.error import ExitCode
 from suture.host.described import shown
 from suture.host.recipient import read, refuse_for_kernel
@@ -120,22 +121,11 @@ def _print_summary(patch: PatchFile, every_line: bool) -> None:
         for f in g.functions
     ]
     print_table(("replaced function", "address", "old bytes", "new bytes", "group", "consistency"), rows)
-    _print_tripwires(m)
+    print_tripwires(m.tripwires, m.without_tripwire)
     left = unsaid(m.fixes, m.verdict.refused)
     if left:
         print()
         print_refused(left)
-
-
-def _print_tripwires(m: Manifest) -> None:
-    """What counts attempts, and what rejects something uncounted."""
-    if m.tripwires or m.without_tripwire:
-        print()
-        rows = [(f"{t.file}:{t.line}", t.function, t.condition, t.kind, ", ".join(t.cves)) for t in m.tripwires]
-        print_table(("tripwire", "function", "counts when", "kind", "CVEs"), rows)
-    for w in m.without_tripwire:
-        place = f"{w.file}:{w.line}" if w.line else w.file
-        print(f"no tripwire at {place}: {w.condition}{': ' if w.condition else ''}{w.reason}")
 
 
 def _target(target: Target) -> str:

@@ -99,6 +99,11 @@ def _print_kernel(kernel: Kernel, found: KernelStatus) -> None:
         )
     else:
         print("the running kernel has no live patch")
+    for patch in found.patches:
+        for one in patch.tripwires:
+            if one.count:
+                times = f"{one.count} attempt{'s' * (one.count != 1)}"
+                print(f"{patch.name}: {times}: {', '.join(one.wire.cves)} {one.wire.file}:{one.wire.line}")
     for t in found.holding:
         print(f"not changed over: {t.command} (pid {t.pid}, task {t.tid}, {t.state}): {' < '.join(t.stack[:8])}")
     for row in found.at_boot:

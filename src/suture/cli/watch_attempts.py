@@ -14,8 +14,9 @@ from suture.report.document import AttemptReport
 
 HELP = """\
 Tell when somebody tries a hole that a live patch has closed, until you end it with Ctrl-C. It works for patches
-that were made with `suture make --tripwires`: their new code counts, in the patched process itself, how often it
-rejects something. This command reads the counters of all patched processes once a second, and changes nothing.
+that were made with `suture make --tripwires`: their new code counts, in the patched process or kernel itself, how
+often it rejects something. This command reads the counters of all patched processes and of the running kernel once
+a second, and changes nothing.
 
 Each line is an event: the process with its user and its unit or container, the CVE, the place in the source that
 rejected the input, and how often. What is counted in ten seconds for one program and one place is told together,
@@ -75,7 +76,9 @@ def run(args: argparse.Namespace) -> int:
             for event in attempts.look():
                 _print(event, args.json)
             if not number_of_looks:
-                print(f"watching {attempts.processes} processes that have tripwires", file=sys.stderr, flush=True)
+                kernel = " and the running kernel" * attempts.in_kernel
+                said = f"watching {attempts.processes} processes{kernel} that have tripwires"
+                print(said, file=sys.stderr, flush=True)
             number_of_looks += 1
             rest = begun + number_of_looks * args.every - time.monotonic()
             time.sleep(max(0.0, rest))

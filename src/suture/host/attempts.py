@@ -1,5 +1,5 @@
-"""Attempts to use holes that patches of this host have closed: the counters of all patched processes, looked at again
-and again.
+"""Attempts to use holes that patches of this host have closed: the counters of all patched processes and of the running
+kernel, looked at again and again.
 
 A look at what is known reads a few bytes of each process that has tripwires, from a child, since a read may never
 return. Processes that are new are looked at when they are seen; those that had no tripwire when they were seen,
@@ -17,6 +17,8 @@ from suture.error import ExitCode
 from suture.host.facts import this_host
 from suture.host.flood import Flood
 from suture.host.subject import process, user
+from suture.kernel.attempts import counts
+from suture.kernel.livepatch import patches
 from suture.process.see.aside import each
 from suture.process.see.tripwires import WiredProcess, counted, wired
 from suture.process.tracee import list_processes
@@ -30,6 +32,8 @@ APART_SECONDS = 10.0
 MOST_EVENTS = 60
 _WHOLE_SECONDS = 5.0
 _Key = tuple[str, str, str, TrippedWire]
+_THE_KERNEL = Process(0, 0, "kernel", "", "", "")
+_NOBODY = -1
 
 
 @dataclass
@@ -70,6 +74,12 @@ class Attempts:
         self._whole_at = 0.0
         self._begun = False
         self._flood: Flood[_Key, _Fact] = Flood(apart, most)
+        self._kernel: dict[TrippedWire, int] = {}
+
+    @property
+    def in_kernel(self) -> bool:
+        """Whether the running kernel has tripwires."""
+        return bool(self._kernel)
 
     @property
     def processes(self) -> int:
@@ -88,6 +98,8 @@ class Attempts:
                 self._watched.pop(answer.pid, None)  # it is found anew if it has any
             else:
                 self._note(self._watched[answer.pid], answer.result)
+        if not self._only:
+            self._note_kernel(counts(patches()))
         self._begun = True
         return [_report(*row) for row in self._flood.due(moment)]
 
@@ -130,6 +142,19 @@ class Attempts:
             if any(rises.values()):
                 self._tell(one.process.pid, rises, counts)
         one.counts = {c.wire: c.count for c in counts}
+
+    def _note_kernel(self, now_counted: tuple[CountedWire, ...]) -> None:
+        """A module that takes the place of another begins with its counts; one that is loaded again, at nothing."""
+        places: dict[tuple[str, ...], int] = {}
+        for wire, count in self._kernel.items():
+            places[wire.place] = max(count, places.get(wire.place, 0))
+        for one in now_counted if self._begun else ():
+            earlier = self._kernel.get(one.wire, places.get(one.wire.place, 0))
+            rise = one.count - earlier if one.count >= earlier else one.count
+            if rise:
+                fact = _Fact(_THE_KERNEL, "", _NOBODY, one.wire, one.count)
+                self._flood.add((_THE_KERNEL.command, "", "", one.wire), rise, _THE_KERNEL.pid, fact)
+        self._kernel = {c.wire: c.count for c in now_counted}
 
     def _tell(self, pid: int, rises: Mapping[TrippedWire, int], counts: tuple[CountedWire, ...]) -> None:
         subject, (name, uid) = process(pid), user(pid)

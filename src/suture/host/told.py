@@ -108,6 +108,8 @@ def _carried(patch: PatchStatus) -> CarriedPatch:
 
 def loaded(patch: LoadedPatch) -> report.LoadedModule:
     """A livepatch module that the kernel has."""
+    from suture.kernel.attempts import counts
+
     return report.LoadedModule(
         patch.name,
         patch.record.get("patch", "") if patch.is_ours else "",
@@ -118,6 +120,7 @@ def loaded(patch: LoadedPatch) -> report.LoadedModule:
         tuple(report.LivepatchedFunction(*f) for f in patch.functions),
         patch.fixes,
         patch.cves,
+        counts((patch,)),
     )
 
 

@@ -110,12 +110,12 @@ def module_build_ids(names: tuple[str, ...], sys: Path = SYS) -> dict[str, Build
     return found
 
 
-def load(path: Path) -> None:
+def load(path: Path, parameters: str = "") -> None:
     """Load a module. Raises `LoadFailed` with what the kernel says."""
     mark = _log_end()
     with open(path, "rb") as file:
         try:
-            syscall.finit_module(file.fileno())
+            syscall.finit_module(file.fileno(), parameters.encode())
         except OSError as problem:
             said = _log_since(mark)
             number = problem.errno or 0

@@ -16,8 +16,9 @@ from suture.match.proof import MatchedUnit, ProvenSymbol
 from suture.number import BuildId, Vaddr
 from suture.patch.admission import read_bytes
 from suture.patch.field import Reader, members, text
-from suture.patch.manifest import FORMAT, OWN, BadPatch, FixFact, closed, plain, read_manifest, read_request
+from suture.patch.manifest import FORMAT, LATER, OWN, BadPatch, FixFact, closed, plain, read_manifest, read_request
 from suture.patch.seal import check_seal
+from suture.patch.tripwire import Tripwire, WithoutTripwire
 from suture.report.reason import Reason
 
 SECTION = ".suture.manifest"
@@ -55,7 +56,9 @@ class KernelManifest:
     """`module` is the kernel's name of the patch; `keep` why it can't be unloaded after use; `replace` that it takes
     the place of all others.
 
-    `effective` is the version whose fixes are in; `objects` the build-ids of patched modules.
+    `effective` is the version whose fixes are in; `objects` the build-ids of patched modules. `tripwires` count
+    attempts, and `without_tripwire` is what rejects something uncounted; both are empty in a patch that was made
+    without them. The offset of a tripwire is that of its count in the module's parameter, eight bytes each.
     """
 
     module: str
@@ -71,6 +74,8 @@ class KernelManifest:
     symbols: tuple[ProvenSymbol, ...]
     toolchain: dict[str, str] = field(default_factory=dict)
     request: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    tripwires: tuple[Tripwire, ...] = ()
+    without_tripwire: tuple[WithoutTripwire, ...] = ()
 
     @property
     def cves(self) -> tuple[str, ...]:
@@ -84,7 +89,8 @@ class KernelManifest:
 
     def to_json(self) -> bytes:
         """Canonical JSON in ASCII."""
-        top = {"format": FORMAT, "kind": _KIND, **plain(asdict(self))}
+        own = {k: v for k, v in plain(asdict(self)).items() if v or k not in LATER}
+        top = {"format": FORMAT, "kind": _KIND, **own}
         return json.dumps(top, sort_keys=True, separators=(",", ":")).encode()
 
 
@@ -121,7 +127,7 @@ def parse_patch(data: bytes, name: str) -> KernelPatch:
             raise BadPatch(name, "a kernel module, but none that Suture made", reason=Reason.PATCH_FOREIGN)
         check_seal(unsigned(data), name)
         build_id = elf.build_id or ""
-        manifest = read_manifest(elf.bytes_of(section), name, KernelManifest, _READER, kind=_KIND)
+        manifest = read_manifest(elf.bytes_of(section), name, KernelManifest, _READER, kind=_KIND, later=LATER)
         for name_of_section in unfilled(elf, manifest):
             raise BadPatch(
                 name, f"the kernel would never fill in the references of {name_of_section}: make the patch again"

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from suture.error import ExitCode, NotFound, SutureError
 from suture.kernel import livepatch
+from suture.kernel.attempts import carried
 from suture.kernel.check import check, facts
 from suture.kernel.livepatch import LoadedPatch
 from suture.kernel.manifest import KernelPatch
@@ -72,7 +73,7 @@ def apply(path: Path, patch: KernelPatch, timeout: float, accept_loss: bool = Fa
         return TransitionResult(name, KernelOutcome.ALREADY, 0.0, notes)
     if own is not None:
         livepatch.unload(name)  # 6.1 can't enable a disabled patch again; it is loaded anew
-    livepatch.load(path)
+    livepatch.load(path, carried(patch.manifest, here.patches))
     if not _Wait(name, True, timeout).ended():
         raise _taken_back(name, timeout)
     replaced = _sweep(before, name) if patch.manifest.replace else ()

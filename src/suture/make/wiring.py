@@ -18,15 +18,14 @@ from suture.delta.change import UnitChange
 from suture.delta.compare import difference
 from suture.elf.file import ElfFile
 from suture.make.build import Built, Tell, as_patched
+from suture.make.counted_site import CountedSite, SitesOfFixes, in_order, sorted_rows, woven
 from suture.patch.manifest import Manifest
-from suture.patch.tripwire import MOST_TRIPWIRES, SYMBOL, Tripwire, WithoutTripwire
+from suture.patch.tripwire import Tripwire, WithoutTripwire
 from suture.source.changed_line import ChangedLines
 from suture.source.fix import Fix
-from suture.tripwire.search import search
-from suture.tripwire.site import Site, weave
-from suture.tripwire.syntax import is_source
 
 _MOST_ALONE = 32  # counters that are tried one by one when they do not fit together; each is a compile
+_TOO_MANY = "more places than are tried one by one"
 _MOST_SAID = 300
 _ELSEWHERE = "its code is in no function that this patch replaces"
 
@@ -40,33 +39,6 @@ class _Unlike:
 
     reason: str
     functions: frozenset[str] = frozenset()
-
-
-@dataclass(frozen=True)
-class _Candidate:
-    """A site, and the symbol of its counter."""
-
-    path: str
-    site: Site
-    fix: Fix
-    symbol: str
-
-    @property
-    def function(self) -> str:
-        return self.site.function
-
-    @property
-    def count(self) -> str:
-        """One addition in memory that others do not see half done; neither a call nor a branch (Intel SDM, INC)."""
-        return f'__asm__ __volatile__("lock incq {self.symbol}(%%rip)" : : : "cc");'
-
-    def told(self, offset: int) -> Tripwire:
-        cves = tuple(sorted({*self.fix.cves, *(n.cve for n in self.fix.named if n.is_part)}))
-        s = self.site
-        return Tripwire(self.path, s.line, s.function, s.condition, s.kind.value, self.fix.name, cves, offset)
-
-    def left_out(self, reason: str) -> WithoutTripwire:
-        return WithoutTripwire(self.path, self.site.line, self.site.function, self.site.condition, reason)
 
 
 @dataclass
@@ -100,51 +72,52 @@ class Wiring:
             got = rebuild(self.changes, lambda _: ((), self._left_out(())))
         return got
 
-    def _fitting(self, candidates: Sequence[_Candidate], plain: Manifest, rebuild: Rebuild) -> list[_Candidate]:
-        """Those that fit alone."""
-        fitting = []
-        for number, one in enumerate(candidates):
+    def _fitting(self, candidates: Sequence[CountedSite], plain: Manifest, rebuild: Rebuild) -> list[CountedSite]:
+        """Those that fit together, taken one after the other."""
+        fitting: list[CountedSite] = []
+        for number, one in enumerate(sorted(candidates, key=lambda c: not c.site.kind.rejects)):
             few = number < _MOST_ALONE
-            got = self._attempt([one], plain, rebuild) if few else _Unlike("more places than are tried one by one")
+            got = self._attempt([*fitting, one], plain, rebuild) if few else _Unlike(_TOO_MANY)
             if isinstance(got, _Unlike):
                 self.without.append(one.left_out(got.reason))
             else:
                 fitting.append(one)
         return fitting
 
-    def _candidates(self) -> list[_Candidate]:
-        found: list[_Candidate] = []
-        for (number, path), lines in sorted(self.lines.items(), key=lambda row: (row[0][1], row[0][0])):
-            after = self.facts.post.read(path)
-            readers = self.facts.readers.get(path, ())
-            if after is None or not any(u.object in self._objects for u in readers):
-                continue
-            if not is_source(path):
-                self.without.append(WithoutTripwire(path, 0, "", "", "it is no C or C++"))
-                continue
-            is_cxx = any(u.language == "c++" for u in readers)
-            sites, passed = search(path, self.before(path), after, lines.removed, lines.added, is_cxx)
-            self.without += [WithoutTripwire(path, p.line, p.function, p.condition, p.reason) for p in passed]
-            for site in sites:
-                symbol = f"{SYMBOL}{len(found)}"
-                one = _Candidate(path, site, self.fixes[number], symbol)
-                reason = self.unwanted.get(f"{path}:{site.line}", "")
-                if not lines.exact:
-                    reason = "the fix does not apply at the lines that it gives"
-                elif len(found) >= MOST_TRIPWIRES:
-                    reason = f"a patch has {MOST_TRIPWIRES} tripwires at most"
-                if reason:
-                    self.without.append(one.left_out(reason))
-                elif not any((c.path, c.site.span) == (path, site.span) for c in found):  # lines of two fixes in one
-                    found.append(one)
-        return found
+    def _candidates(self) -> list[CountedSite]:
+        readers = self.facts.readers
+        found = SitesOfFixes(self.fixes, self.lines, self.before, self.facts.post.read, self.unwanted)
+        sites = found.found(
+            lambda path: any(u.object in self._objects for u in readers.get(path, ())),
+            lambda path: any(u.language == "c++" for u in readers.get(path, ())),
+        )
+        self.without += found.without
+        return self._harmless(sites)
+
+    def _harmless(self, sites: Sequence[CountedSite]) -> list[CountedSite]:
+        """Those whose tests change nothing, once macros are what they stand for."""
+        if not any(c.site.test for c in sites):
+            return list(sites)
+        tree = self.facts.post.with_texts(woven(sites, self.facts.post.read))
+        try:
+            texts = [path.read_bytes() for path in tree.preprocessed(list(self._objects.values()))]
+        except CompileFailed:
+            texts = []
+        left = []
+        for one in sites:
+            reason = one.why_unsafe(texts)
+            if reason:
+                self.without.append(one.left_out(reason))
+            else:
+                left.append(one)
+        return left
 
     @property
     def _objects(self) -> Mapping[str, Unit]:
         own = {c.object for c in self.changes}
         return {u.object: u for u in self.facts.units if u.object in own}
 
-    def _attempt(self, candidates: Sequence[_Candidate], plain: Manifest, rebuild: Rebuild) -> Built | _Unlike:
+    def _attempt(self, candidates: Sequence[CountedSite], plain: Manifest, rebuild: Rebuild) -> Built | _Unlike:
         """The patch with these counters, or why it would be another patch."""
         changes = self._compiled(candidates)
         if isinstance(changes, _Unlike):
@@ -154,15 +127,11 @@ class Wiring:
             return _Unlike("with its counter the patch would replace other functions, or get another verdict")
         return built
 
-    def _compiled(self, candidates: Sequence[_Candidate]) -> list[UnitChange] | _Unlike:
+    def _compiled(self, candidates: Sequence[CountedSite]) -> list[UnitChange] | _Unlike:
         """The changes with counters in their new code; or why the compiler makes something else of them."""
         if not candidates:
             return list(self.changes)
-        texts = {}
-        for path in sorted({c.path for c in candidates}):
-            text = self.facts.post.read(path)
-            assert text is not None
-            texts[path] = weave(text, [(c.site, c.count) for c in candidates if c.path == path])
+        texts = woven(candidates, self.facts.post.read)
         units = [self._objects[c.object] for c in self.changes]
         try:
             objects = self.facts.post.with_texts(texts).compile([(u, self.variants[u.object]) for u in units])
@@ -178,15 +147,13 @@ class Wiring:
         return found
 
     def _told(
-        self, candidates: Sequence[_Candidate], offsets: Mapping[str, int]
+        self, candidates: Sequence[CountedSite], offsets: Mapping[str, int]
     ) -> tuple[tuple[Tripwire, ...], tuple[WithoutTripwire, ...]]:
-        made = sorted((offsets[c.symbol], c) for c in candidates if c.symbol in offsets)
-        lost = [c.left_out(_ELSEWHERE) for c in candidates if c.symbol not in offsets]
-        return tuple(c.told(offset) for offset, c in made), self._left_out(lost)
+        tripwires, lost = in_order(candidates, offsets, _ELSEWHERE)
+        return tripwires, self._left_out(lost)
 
     def _left_out(self, more: Sequence[WithoutTripwire]) -> tuple[WithoutTripwire, ...]:
-        rows = {*self.without, *more}
-        return tuple(sorted(rows, key=lambda w: (w.file, w.line, w.condition, w.reason)))
+        return sorted_rows((*self.without, *more))
 
 
 def _with_counters(change: UnitChange, post: AtomObject) -> UnitChange | _Unlike:

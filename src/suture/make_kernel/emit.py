@@ -15,7 +15,7 @@ from suture.elf.object_writer import NewRelocation, NewSection, NewSymbol, write
 from suture.make_kernel.change import KernelChange
 from suture.make_kernel.image import VMLINUX
 from suture.make_kernel.object import DEBUG_MESSAGES, PERCPU, KernelReference
-from suture.make_kernel.resolve import Exported, Internal, Livepatched, Overwritten
+from suture.make_kernel.resolve import Counted, Exported, Internal, Livepatched, Overwritten
 from suture.make_kernel.select import KernelSelection
 from suture.make_kernel.special_section import ALTERNATIVES, ORC, ORC_IP, REPLACEMENT, SectionEntry
 from suture.number import SectionOffset
@@ -145,8 +145,8 @@ class _Emission:
         elif isinstance(found, Overwritten):
             return
         else:
-            assert isinstance(found, Exported | Livepatched)
-            symbol = found.name if isinstance(found, Exported) else self._livepatched(unit, found)
+            assert isinstance(found, Exported | Counted | Livepatched)
+            symbol = self._livepatched(unit, found) if isinstance(found, Livepatched) else found.name
             self.symbols.setdefault(symbol, NewSymbol(symbol, None))
             addend = ref.addend if ref.section is None else ref.value - ref.bias
         out.relocations.append(NewRelocation(SectionOffset(offset), ref.r_type, symbol, addend))

@@ -18,6 +18,7 @@ from suture.delta.renaming import is_renaming
 from suture.delta.review import Reviewed, reviews
 from suture.elf.file import ElfFile
 from suture.error import Refused
+from suture.kernel.attempts import WIRE, wire_text
 from suture.kernel.manifest import KernelFunction, KernelManifest, KernelTarget, identity, parse_patch
 from suture.make.account import fact_of
 from suture.make_kernel import account, affected, emit, module, overlay, registration, stub, unit
@@ -33,6 +34,7 @@ from suture.make_kernel.resolve import Exported, Exports, Internal, KernelResolv
 from suture.make_kernel.select import KernelSelection, select
 from suture.make_kernel.special_section import SpecialSections
 from suture.make_kernel.storage import with_storage
+from suture.make_kernel.wiring import NO_COUNTERS, Counters, KernelWiring
 from suture.match.proof import ProvenSymbol
 from suture.number import BuildId, Vaddr
 from suture.patch.manifest import RefusedFunction
@@ -63,6 +65,7 @@ class Considered:
     exports: Exports
     notes: tuple[str, ...]
     ledgers: tuple[Ledger, ...]
+    counters: Counters = NO_COUNTERS
 
     @property
     def functions(self) -> tuple[str, ...]:
@@ -135,7 +138,17 @@ def consider(ready: KernelReady, progress: Progress = silent, clock: Clock | Non
         raise (NoFunctionChanges if is_nothing else KernelRefused)(ready.name, tuple(selection.refused))
     with clock.step("select"):
         ledgers = tuple(account.ledger(f, found.readers, results, rules_same) for f in ready.fixes)
-    return Considered(changes, selection, exports, notes, ledgers)
+    if not ready.wants_tripwires:
+        return Considered(changes, selection, exports, notes, ledgers)
+    progress("putting tripwires into the module")
+    with clock.step("tripwires"):
+
+        def again(wired: tuple[KernelChange, ...]) -> KernelSelection:
+            return select(wired, KernelResolver(wired, exports, images.get), layouts, lines)
+
+        wiring = KernelWiring(tree, ready.fixes, chosen, changes, selection, again, ready.unwanted)
+        wired = wiring.wired()
+    return Considered(wired.changes, wired.selection, exports, notes, ledgers, wired.counters)
 
 
 def _compile_post(ready: KernelReady, chosen: Sequence[unit.KernelUnit], layer: Path, key: str) -> list[Path]:
@@ -343,6 +356,8 @@ def _module(ready: KernelReady, considered: Considered) -> KernelMaking:
         symbols=_proof(changes, selection),
         toolchain={"compiler": ready.compiler, "suture": suture.__version__},
         request=dict(ready.facts),
+        tripwires=considered.counters.tripwires,
+        without_tripwire=considered.counters.without,
     )
     parameters = {
         "patch": manifest.module,
@@ -352,6 +367,7 @@ def _module(ready: KernelReady, considered: Considered) -> KernelMaking:
         "effective": manifest.effective,
         "keep": "yes" if manifest.keep else "",
         "partial": "" if manifest.is_complete else "yes",
+        **{f"{WIRE}{n}": wire_text(t) for n, t in enumerate(manifest.tripwires)},
     }
     callbacks = stub.callbacks_in(ready.callbacks)
     if ready.callbacks and not callbacks:
@@ -361,7 +377,7 @@ def _module(ready: KernelReady, considered: Considered) -> KernelMaking:
             "(docs/how-to/kernel.md)",
         )
     namespaces = sorted({n for n in exported.values() if n})
-    main = stub.main_c(objects, parameters, namespaces, callbacks, ready.replace)
+    main = stub.main_c(objects, parameters, namespaces, callbacks, ready.replace, considered.counters.symbols)
     linked = module.link(ready.tree, manifest.module, main, emit.emit(changes, selection), ready.callbacks)
     allowed = frozenset(n for n, (owner, _) in considered.exports.owners.items() if owner == VMLINUX)
     data = seal(module.finish(linked, manifest.to_json(), allowed))

@@ -10,7 +10,8 @@ from __future__ import annotations
 import difflib
 import hashlib
 import re
-from collections.abc import Collection, Iterator, Sequence
+import shutil
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from suture.compile import post
@@ -43,6 +44,27 @@ def layer(tree: KernelTree, fixes: Sequence[Fix], keep_lines: bool = True) -> tu
         give(folder)
 
     return cache.item(cache.root() / "post" / f"kernel-{key}", make), key
+
+
+def with_texts(tree: KernelTree, plain: Path, key: str, texts: Mapping[str, bytes]) -> tuple[Path, str]:
+    """A layer with other contents of some files, line for line those that the fixes make of them, and its key. `plain`
+    is the layer of the fixes as they are, which `#line` is put into as in `layer`."""
+    words = [key, *(f"{path} {hashlib.sha256(text).hexdigest()}" for path, text in sorted(texts.items()))]
+    own = hashlib.sha256("\0".join(words).encode()).hexdigest()[:32]
+
+    def make(folder: Path) -> None:
+        shutil.copytree(plain, folder, symlinks=True)
+        for path in sorted(p for p in folder.rglob("*.[ch]") if p.is_file()):
+            name = str(path.relative_to(folder / ROOT.lstrip("/")))
+            before, after = tree.files / name, path.read_bytes()
+            text = texts.get(name, after)
+            if before.is_file():
+                old, new, shown = (x.decode(errors="surrogateescape") for x in (before.read_bytes(), after, text))
+                text = kept_lines(old, new, name, shown).encode(errors="surrogateescape")
+            path.write_bytes(text)
+        give(folder)
+
+    return cache.item(cache.root() / "post" / f"kernel-{own}", make), own
 
 
 class Contents:
@@ -80,9 +102,9 @@ def _included(text: bytes) -> list[bytes]:
     return [b"".join(x.split()) for x in text.split(b"\n") if re.match(rb"\s*#\s*include", x)]
 
 
-def kept_lines(old: str, new: str, path: str) -> str:
+def kept_lines(old: str, new: str, path: str, shown: str = "") -> str:
     """`new` with `#line` where its lines stand elsewhere than in `old`, at the first place behind each change where
-    that is safe."""
+    that is safe. `shown` is what stands there in its place, line for line."""
     before, after = old.split("\n"), new.split("\n")
     blocks = [
         (a1, b1, b2)
@@ -99,7 +121,7 @@ def kept_lines(old: str, new: str, path: str) -> str:
             marks[at] = start + (at - first) + 1
             shift = start - first
     out = []
-    for number, line in enumerate(after):
+    for number, line in enumerate(shown.split("\n") if shown else after):
         if number in marks:
             out.append(f'#line {marks[number]} "{path}"')
         out.append(line)

@@ -21,6 +21,7 @@ _MOST_FILES = 300  # C files of a whole difference; each takes some seconds, twi
 class KernelRequest:
     """Options of `suture make` for a kernel. `fixes` are texts of patches by name, `callbacks` the text of a C file.
 
+    With `tripwires` the new code counts what it rejects, but for places `no_tripwire`: (`FILE:LINE`, why not).
     `source` is `linux=` and a version, or a release as `uname -r` prints it; `flavour` as the archive calls it, "" for
     the release's own or amd64. `reaches` is a later version that the fixes are to be all of.
     """
@@ -34,10 +35,14 @@ class KernelRequest:
     replace: bool = False
     flavour: str = ""
     reaches: str = ""
+    tripwires: bool = False
+    no_tripwire: tuple[tuple[str, str], ...] = ()
 
     def facts(self) -> dict[str, tuple[str, ...]]:
         """As it is kept in a manifest."""
+        wires = {"tripwires": ("yes",), "no_tripwire": tuple(x for pair in self.no_tripwire for x in pair)}
         return {
+            **(wires if self.tripwires else {}),
             "source": (self.source,),
             "fix": tuple(x for pair in self.fixes for x in pair),
             "to": (self.to,) if self.to else (),
@@ -52,7 +57,7 @@ class KernelRequest:
     @classmethod
     def from_facts(cls, facts: Mapping[str, Sequence[str]]) -> KernelRequest:
         """The request that a manifest holds."""
-        texts = facts["fix"]
+        texts, unwanted = facts["fix"], facts.get("no_tripwire", ())
         return cls(
             facts["source"][0],
             tuple(zip(texts[::2], texts[1::2], strict=True)),
@@ -63,6 +68,8 @@ class KernelRequest:
             bool(facts["replace"]),
             next(iter(facts.get("flavour", ())), ""),
             next(iter(facts.get("reaches", ())), ""),
+            bool(facts.get("tripwires")),
+            tuple(zip(unwanted[::2], unwanted[1::2], strict=True)),
         )
 
 
@@ -81,6 +88,16 @@ class KernelReady:
     def name(self) -> str:
         """What the patch is called after: its fixes."""
         return "-".join(f.name.removesuffix(".patch") for f in self.fixes[:3]) or "callbacks"
+
+    @property
+    def wants_tripwires(self) -> bool:
+        return bool(self.facts.get("tripwires"))
+
+    @property
+    def unwanted(self) -> dict[str, str]:
+        """Why places are to have no tripwire, by FILE:LINE."""
+        words = self.facts.get("no_tripwire", ())
+        return dict(zip(words[::2], words[1::2], strict=True))
 
     @property
     def compiler(self) -> str:

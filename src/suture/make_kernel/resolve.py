@@ -18,6 +18,7 @@ from suture.elf.abi import R, SymbolBind
 from suture.make_kernel.change import KernelChange
 from suture.make_kernel.image import VMLINUX, KernelImage, module_name
 from suture.make_kernel.object import DEBUG_MESSAGES, LEFT, WRITTEN_OVER, KernelReference, is_weak
+from suture.patch.tripwire import SYMBOL
 from suture.refusal import Refusal
 
 _TELL = "make sure that the fix belongs to this version; a symbol that the running kernel lacks can't be referred to"
@@ -58,7 +59,14 @@ class Overwritten:
     """A field that the loader writes over before the code runs: an alternative for every CPU covers it."""
 
 
-Resolution = Internal | Exported | Livepatched | Overwritten | Refusal
+@dataclass(frozen=True)
+class Counted:
+    """The counter of a tripwire, which the module's own file defines."""
+
+    name: str
+
+
+Resolution = Internal | Exported | Livepatched | Overwritten | Counted | Refusal
 
 
 @dataclass(frozen=True)
@@ -103,6 +111,8 @@ class KernelResolver:
                 return Overwritten()
             if ref.symbol.startswith(LEFT):
                 return Refusal(f"refers to the {ref.symbol}, which has no counterpart in a patch", _TELL)
+            if ref.symbol.startswith(SYMBOL):
+                return Counted(ref.symbol)
             return self._external(unit, ref.symbol)
         target = change.post.atoms[ref.section]
         if target.kind is AtomKind.MERGED:

@@ -18,6 +18,9 @@ _CALLBACKS = {
     "pre_unpatch": "void suture_pre_unpatch(struct klp_object *obj);",
     "post_unpatch": "void suture_post_unpatch(struct klp_object *obj);",
 }
+WIRES = "tripwires"
+"""The parameter with the counts, by commas."""
+_COUNTS = "suture_tripwire_counts"
 PARAMETERS = ("patch", "target", "fixes", "cves", "effective", "keep", "partial")
 
 
@@ -41,8 +44,10 @@ def main_c(
     namespaces: Sequence[str] = (),
     callbacks: Sequence[str] = (),
     replace: bool = False,
+    counters: Sequence[str] = (),
 ) -> str:
-    """The source of the module's own file. `objects` by livepatch's name of the object, `vmlinux` first."""
+    """The source of the module's own file. `objects` by livepatch's name of the object, `vmlinux` first; `counters` are
+    the symbols of tripwires' counters, which new code adds to."""
     lines = [
         "// SPDX-License-Identifier: GPL-2.0",
         "#include <linux/module.h>",
@@ -50,11 +55,18 @@ def main_c(
         "#include <linux/livepatch.h>",
         "",
     ]
-    for name in PARAMETERS:
+    for name in (*PARAMETERS, *(n for n in parameters if n not in PARAMETERS)):
         lines += [
             f"static char *{name} = {json.dumps(parameters.get(name, ''))};",
             f"module_param({name}, charp, 0444);",
         ]
+    if counters:
+        lines += [
+            f"unsigned long {_COUNTS}[{len(counters)}];",
+            f"module_param_array_named({WIRES}, {_COUNTS}, ulong, NULL, 0444);",
+        ]
+        for number, symbol in enumerate(counters):
+            lines.append(f'asm(".globl {symbol}\\n.set {symbol}, {_COUNTS} + {8 * number}");')
     lines += [_CALLBACKS[c] for c in callbacks]
     for rows in objects.values():
         lines += [f"extern void {r.new_symbol}(void);" for r in rows]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import tempfile
 import time
 from dataclasses import asdict, replace
@@ -89,14 +88,12 @@ def _request(wish: Wish, texts: tuple[tuple[str, str], ...], progress: Progress)
     check_cves(wish.cves)
     options = (texts, wish.fix_from, wish.to, wish.only)
     ways: dict[str, Any] = {"cves": wish.cves, "relaxed": wish.relaxed, "apart": wish.apart}
-    ways |= {"tripwires": wish.tripwires, "no_tripwire": tuple(_unwanted(w) for w in wish.no_tripwire)}
+    ways |= {"tripwires": wish.tripwires, "no_tripwire": wish.unwanted}
     if wish.try_out and (not wish.tripwires or wish.tree is not None):
         raise BadRequest(
             "--try runs the programs of a package of the archive, to find tripwires that harmless use reaches",
             "give it with --tripwires, and with --source or --for",
         )
-    if wish.no_tripwire and not wish.tripwires:
-        raise BadRequest("--no-tripwire leaves out one of those that --tripwires makes", "give --tripwires too")
     if wish.tree is not None:
         if wish.binary is None:
             raise BadRequest("--tree needs the binary that was built from it", "give it with --binary FILE")
@@ -130,14 +127,6 @@ def _without_noise(request: Request, everything: Ready, making: Making, progress
     quiet = replace(request, no_tripwire=(*request.no_tripwire, *sorted(noisy.items())))
     again = make(everything.tree, everything.shipped, everything.fixes, quiet.facts(), progress, everything.beside)
     return quiet, again
-
-
-def _unwanted(word: str) -> tuple[str, str]:
-    """FILE:LINE and the reason. Raises `BadRequest`."""
-    place, sign, reason = word.partition("=")
-    if not re.fullmatch(r".+:[1-9]\d*", place) or not (sign and reason):
-        raise BadRequest(f"--no-tripwire {word}: no FILE:LINE=REASON", "suture show PATCH lists files and lines")
-    return place, reason
 
 
 def _trusted(request: Request, path: Path, tree: Path | None, binary: Path | None) -> Request:

@@ -35,6 +35,7 @@ class Kernels:
 
     def make(self, wish: Wish, output: Path, progress: Progress) -> MadePatches:
         _check(wish)
+        unwanted = wish.unwanted
         start = time.monotonic()
         check_folder(output)
         own = wish.kernel
@@ -49,6 +50,8 @@ class Kernels:
             own.replace,
             own.flavour,
             own.reaches,
+            wish.tripwires,
+            unwanted,
         )
         everything = asked.ready(request, progress)
         prepared = time.monotonic() - start
@@ -105,9 +108,7 @@ def _check(wish: Wish) -> None:
             wish.relaxed,
             "leave it out: livepatch changes each task over when it is in none of the old functions",
         ),
-        ("--tripwires", wish.tripwires, "leave it out: new code of a kernel counts no attempts yet"),
-        ("--try", wish.try_out, "leave it out, as --tripwires, which it belongs to"),
-        ("--no-tripwire", wish.no_tripwire, "leave it out, as --tripwires, which it belongs to"),
+        ("--try", wish.try_out, "leave it out: it runs the programs of a package"),
     )
     if bool(wish.kernel.sign_key) != bool(wish.kernel.sign_cert):
         raise BadOption("a signature needs a key and its certificate", "give --sign-key KEY --sign-cert CERT")

@@ -65,8 +65,22 @@ class Wish:
     kernel: KernelWish = KernelWish()
 
     @property
+    def unwanted(self) -> tuple[tuple[str, str], ...]:
+        """FILE:LINE of each place that is to have no tripwire, and the reason. Raises `BadOption`."""
+        if self.no_tripwire and not self.tripwires:
+            raise BadOption("--no-tripwire leaves out one of those that --tripwires makes", "give --tripwires too")
+        return tuple(_unwanted(word) for word in self.no_tripwire)
+
+    @property
     def is_for_kernel(self) -> bool:
         return self.source.partition("=")[0] == "linux"
+
+
+def _unwanted(word: str) -> tuple[str, str]:
+    place, sign, reason = word.partition("=")
+    if not re.fullmatch(r".+:[1-9]\d*", place) or not (sign and reason):
+        raise BadOption(f"--no-tripwire {word}: no FILE:LINE=REASON", "suture show PATCH lists files and lines")
+    return place, reason
 
 
 @dataclass(frozen=True)

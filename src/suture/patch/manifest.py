@@ -249,7 +249,7 @@ class Manifest:
 
     def to_json(self) -> bytes:
         """Canonical JSON: keys sorted, no spaces, ASCII (bytes of a fix that are no UTF-8 are escaped surrogates)."""
-        top = {k: v for k, v in plain(asdict(self)).items() if v or k not in _LATER}
+        top = {k: v for k, v in plain(asdict(self)).items() if v or k not in LATER}
         return json.dumps({"format": FORMAT, **top}, sort_keys=True, separators=(",", ":")).encode()
 
 
@@ -272,7 +272,7 @@ def closed(fixes: Iterable[FixFact]) -> dict[str, tuple[str, ...]]:
 
 def parse_manifest(raw: bytes, name: str) -> Manifest:
     """Raises `BadPatch` for anything that is not a manifest of this format."""
-    return read_manifest(raw, name, Manifest, _READER, later=_LATER)
+    return read_manifest(raw, name, Manifest, _READER, later=LATER)
 
 
 def read_manifest(raw: bytes, name: str, schema: type[T], reader: Reader, later: Iterable[str] = (), **marks: str) -> T:
@@ -329,7 +329,7 @@ OWN: dict[tuple[type, str], Read] = {
 }
 """Readers of fields that are in manifests of both kinds, or in this one."""
 _READER = Reader(OWN)
-_LATER = ("tripwires", "without_tripwire")
+LATER = ("tripwires", "without_tripwire")
 """Members that patches without tripwires do not have, so that they are what they were before there were any."""
 
 

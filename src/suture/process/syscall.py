@@ -511,9 +511,9 @@ def kcmp_memory(pid: int, other: int) -> int | None:
     raise _fail("kcmp")
 
 
-def finit_module(fd: int) -> None:
-    """finit_module(2): load an open kernel module without parameters."""
-    if _syscall_slow(ctypes.c_long(x86_64.SYS_FINIT_MODULE), ctypes.c_long(fd), b"", ctypes.c_long(0)):
+def finit_module(fd: int, parameters: bytes = b"") -> None:
+    """finit_module(2): load an open kernel module."""
+    if _syscall_slow(ctypes.c_long(x86_64.SYS_FINIT_MODULE), ctypes.c_long(fd), parameters, ctypes.c_long(0)):
         raise _fail("finit_module")
 
 

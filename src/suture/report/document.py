@@ -458,7 +458,8 @@ class AgentReport(OfHost):
 class AttemptReport(OfHost):
     """An attempt to use a hole that a live patch has closed. `process` is the last that counted one, run by `user`
     (number `uid`); `count` is how many there were since the last event of this program and tripwire, in `processes` of
-    them; `total` how many this process has counted at that place in all."""
+    them; `total` how many this process has counted at that place in all. What the running kernel counts has the process
+    0, called `kernel`, and no user (number -1)."""
 
     kind: ClassVar[str] = "attempt"
 
@@ -483,10 +484,10 @@ class AttemptReport(OfHost):
         where = "".join(
             f" {name} {value}" for name, value in (("unit", one.unit), ("container", one.container)) if value
         )
+        who = f"pid {one.pid}{more} {one.program or one.command} user {self.user or self.uid}{where} {wire.binary}"
         return (
             f"{self.count} attempt{'s' * (self.count != 1)}: {', '.join(wire.cves) or 'no CVE'} "
-            f"pid {one.pid}{more} {one.program or one.command} user {self.user or self.uid}{where} "
-            f"{wire.binary} {wire.file}:{wire.line} {wire.function}: {wire.condition}"
+            f"{who if one.pid else f'kernel {wire.version}'} {wire.file}:{wire.line} {wire.function}: {wire.condition}"
         )
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
+from suture.report.attempt import CountedWire
+
 
 @dataclass(frozen=True)
 class LivepatchedFunction:
@@ -20,7 +22,7 @@ class LoadedModule:
     """A livepatch module that the kernel has; `id` is "" for another maker's. `enabled` without `transition` means in
     force.
 
-    `is_partial`: part of its fixes is missing.
+    `is_partial`: part of its fixes is missing. `tripwires` count since it was loaded.
     """
 
     name: str
@@ -32,6 +34,7 @@ class LoadedModule:
     functions: tuple[LivepatchedFunction, ...]
     fixes: tuple[str, ...]
     cves: tuple[str, ...]
+    tripwires: tuple[CountedWire, ...]
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
+from suture.tripwire.comparison import Comparison
+
 
 class SiteKind(Enum):
     """How what is rejected leaves."""
@@ -15,6 +17,15 @@ class SiteKind(Enum):
     CLAMP = "clamp"  # a value is brought back into its limits
     SKIP = "skip"  # what a condition guards is not done
     OPERAND = "operand"  # a new part of a condition decides it
+    # nothing is rejected, but the old code would have done something else
+    VALUE = "value"  # it had another value
+    RELEASE = "release"  # it kept what is freed
+    CASE = "case"  # it did not tell this case apart
+    OTHER = "other"  # it called something else, or did not accept this
+
+    @property
+    def rejects(self) -> bool:
+        return self not in (SiteKind.VALUE, SiteKind.RELEASE, SiteKind.CASE, SiteKind.OTHER)
 
 
 class Form(Enum):
@@ -37,8 +48,8 @@ class TextSpan:
 
 @dataclass(frozen=True)
 class Site:
-    """`line` and `condition` (in one line) tell a person what was rejected; `span` is what the counter is put
-    around."""
+    """`line` and `condition` (in one line) tell a person what was rejected; `span` is what the counter is put around.
+    With a `test` it counts only where that is true."""
 
     line: int
     function: str
@@ -46,6 +57,7 @@ class Site:
     kind: SiteKind
     form: Form
     span: TextSpan
+    test: Comparison | None = None
 
 
 @dataclass(frozen=True)

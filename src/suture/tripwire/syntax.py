@@ -42,6 +42,14 @@ def plain(node: Node | None) -> str:
     return " ".join(re.sub(r"//[^\n]*", " ", text).split())
 
 
+def key(node: Node | None) -> str:
+    """What is the same for the same code, however it is laid out: its tokens, comments left out."""
+    if node is None:
+        return ""
+    tokens = (n for n in walk(node) if not n.child_count and n.type not in ("comment", "\n", "\\"))
+    return " ".join((t.text or b"").decode(errors="replace") for t in tokens)
+
+
 def lines(node: Node) -> range:
     """The lines of a node, counted from 1."""
     return range(node.start_point[0] + 1, node.end_point[0] + 2)
