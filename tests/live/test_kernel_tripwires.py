@@ -65,8 +65,8 @@ def test_an_attempt_is_counted_and_goes_on_in_the_next_patch(guest: Guest) -> No
     name, newer = first.manifest.module, second.manifest.module
     assert guest.suture(f"apply {put(guest, first)} --timeout 90").status == 0
     assert wires(guest, name) == [(0, "!perm")]
-    watch = "--json >/mnt/events 2>/mnt/said & echo"
-    guest.suture(f"watch-attempts --seconds 60 {watch}")
+    watch = "--json >/share/events 2>/share/said &"
+    guest.suture(f"watch-attempts --seconds 400 {watch}")
     for _ in range(60):
         if "tripwires" in guest.run("cat /share/said 2>/dev/null; sleep 1").output:
             break
