@@ -216,7 +216,6 @@ INSTEAD = {
     "report/feed.py": FACTS,
     "report/meaning.py": "tests/report/test_page.py",
     "report/process.py": FACTS,
-    "host/attempts.py": COMMAND + "tests/cli/test_watch_attempts.py",
     "patch/tripwire.py": FACTS,
     "process/see/tripwires.py": COMMAND + "tests/cli/test_watch_attempts.py",
     "tripwire/before.py": "tests/tripwire/test_search.py",
