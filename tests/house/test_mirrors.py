@@ -124,7 +124,6 @@ INSTEAD = {
     "fleet/page/account.py": "tests/fleet/test_app.py",
     "fleet/page/audit.py": "tests/fleet/test_app.py",
     "fleet/page/deadline.py": "tests/fleet/test_app.py",
-    "fleet/page/frame.py": "tests/fleet/test_app.py",
     "fleet/page/hole.py": "tests/fleet/test_app.py",
     "fleet/page/host.py": "tests/fleet/test_app.py",
     "fleet/page/login.py": "tests/fleet/test_app.py",

@@ -100,12 +100,16 @@ class DeadlineRule:
     def apply(self, hole: HoleFacts, asset: AssetFacts, seen: datetime) -> Application | None:
         """None where no clause is about this hole. `seen` is when the hole was first seen on the host."""
         for clause in self.clauses:
-            answers = {c.fact: c.holds(hole, asset) for c in clause.conditions}
-            if False in answers.values():
-                continue
-            clock, start = self._start(hole, seen)
-            unknown = tuple(sorted(f for f, a in answers.items() if a is None))
-            return Application(clause, clock, start, clause.term.end(start, hole), unknown)
+            unknown = set()
+            for condition in clause.conditions:
+                answer = condition.holds(hole, asset)
+                if answer is False:
+                    break
+                if answer is None:
+                    unknown.add(condition.fact)
+            else:
+                clock, start = self._start(hole, seen)
+                return Application(clause, clock, start, clause.term.end(start, hole), tuple(sorted(unknown)))
         return None
 
     def _start(self, hole: HoleFacts, seen: datetime) -> tuple[ClockStart, datetime]:

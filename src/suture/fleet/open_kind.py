@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
 
 from sqlalchemy import Text, cast, func, select
 from sqlalchemy.orm import Session
@@ -17,7 +18,7 @@ from suture.fleet.database import Database
 from suture.fleet.table import HostRow, SpanRow
 from suture.report.hole import HoleState
 
-_SHORT_SECONDS = 0.1  # a count that took less is made anew each time
+_SHORT_SECONDS = 0.05  # a count that took less is made anew each time
 _FACTOR, _MOST_SECONDS = 20.0, 60.0
 _IDLE_SECONDS = 600.0  # what nobody has asked for so long is not kept up
 
@@ -55,8 +56,9 @@ def counted(session: Session) -> OpenCount:
         .where(SpanRow.until.is_(None), SpanRow.state.is_not(None))
         .group_by(SpanRow.cve, HostRow.group, HostRow.exposed, classes, SpanRow.state)
     )
+    known = cache(lambda words: frozenset(json.loads(words)))
     kinds = tuple(
-        OpenKind(cve, group, exposed, frozenset(json.loads(words)), HoleState(state), seen, int(hosts))
+        OpenKind(cve, group, exposed, known(words), HoleState(state), seen, int(hosts))
         for cve, group, exposed, words, state, seen, hosts in session.execute(statement)
     )
     return OpenCount(kinds, at)

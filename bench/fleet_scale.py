@@ -1,0 +1,206 @@
+"""A fleet's server on one core with 1 GiB, and hosts that check in once a minute on the other. `bench/fleet_scale`
+calls it."""
+
+from __future__ import annotations
+
+import argparse
+import http.client
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.parse
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import fleet_load
+import psycopg
+from facts import RESULTS, Start
+from fleet_fill import EVERYWHERE, HOLES, fill
+from fleet_page import COLUMNS, document, rows
+from postgresql_server import cluster
+from target import NotMeasured
+
+from suture.cli.output import print_json, print_table
+from suture.fleet import account
+from suture.fleet.database import Database, open_database
+from suture.fleet.role import Role
+from suture.fleet.server_key import server_key
+
+_COMMAND = Path(sys.executable).with_name("suture")
+_SERVER_CORE, _LOAD_CORE = 0, 1
+_MEMORY = 1 << 30
+_PASSWORD = "correct horse battery"
+_MINUTE = 60.0
+_PAGES = {
+    "overview": "/",
+    "hole": f"/holes/{EVERYWHERE}",
+    "holes": "/holes",
+    "hosts": "/hosts",
+    "deadlines": "/deadlines",
+}
+_LOOKS = 7
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="bench/fleet_scale", description="A fleet's server on one core under hosts that check in each minute."
+    )
+    parser.add_argument(
+        "--hosts", type=int, nargs="+", default=[1000, 10000, 100000], metavar="N", help="(1000 10000 100000)"
+    )
+    parser.add_argument("--seconds", type=float, default=20.0, metavar="N", help="of each of two laps (20)")
+    parser.add_argument(
+        "--database", nargs="+", choices=("sqlite", "postgresql", "two"), default=["sqlite", "postgresql", "two"],
+        help="two: two servers on one PostgreSQL",
+    )  # fmt: skip
+    parser.add_argument("--json", action="store_true", help="print the raw numbers")
+    parser.add_argument("--into", type=Path, default=RESULTS, metavar="DIR", help="where the raw numbers are kept")
+    parser.add_argument("--page", type=Path, metavar="FILE", help="write the page too")
+    args = parser.parse_args(words)
+    start = Start.now("fleet_scale", words)
+    os.sched_setaffinity(0, {_LOAD_CORE})
+    runs = []
+    for kind in args.database:
+        for hosts in args.hosts:
+            with _database(kind) as database:
+                runs.append({"database": kind, **_measured(database, hosts, args.seconds, 2 if kind == "two" else 1)})
+            print(json.dumps(runs[-1]), file=sys.stderr, flush=True)
+    record = start.finish({"holes": HOLES, "lap_seconds": args.seconds, "runs": runs})
+    path = record.write(args.into)
+    if args.page:
+        args.page.write_text(document(json.loads(path.read_text())))
+    if args.json:
+        print_json(record.data)
+    else:
+        print_table(COLUMNS, rows(record.data))
+    return 0
+
+
+def _measured(database: Database, hosts: int, seconds: float, servers: int) -> dict[str, Any]:
+    begun, now = time.monotonic(), datetime.now(UTC)
+    fill(database, hosts, now)
+    with database.writing() as session:
+        account.add(session, "bench", "ann", _PASSWORD, Role.ADMIN, [])
+        key = server_key(session).name
+    found: dict[str, Any] = {"hosts": hosts, "fill_seconds": time.monotonic() - begun, "bytes": _size(database)}
+    rate, count = hosts / _MINUTE, max(int(hosts / _MINUTE * seconds), 50)
+    with ExitStack() as ended:
+        running = [ended.enter_context(_served(database.url)) for _ in range(servers)]
+        ports = [port for port, _ in running]
+        for lap in ("first", "again"):
+            cpu = sum(_cpu_seconds(pid) for _, pid in running)
+            lapped = time.monotonic()
+            outcome = fleet_load.run(ports, key, range(count), rate)
+            took = time.monotonic() - lapped
+            found[lap] = {
+                "sent": count, "failed": len(outcome.failed), "why": outcome.failed[:1], "wanted": outcome.wanted,
+                "p50_us": outcome.at(0.5) * 1e6, "p99_us": outcome.at(0.99) * 1e6, "took_seconds": took,
+                "cpu_share": (sum(_cpu_seconds(pid) for _, pid in running) - cpu) / took,
+            }  # fmt: skip
+        found["pages"] = _pages(ports[0])
+        found["memory_bytes"] = max(_peak(pid) for _, pid in running)
+    return found
+
+
+def _pages(port: int) -> dict[str, list[float]]:
+    """Seconds of each look at each page, by who has logged in."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
+    form = urllib.parse.urlencode({"name": "ann", "password": _PASSWORD})
+    connection.request("POST", "/login", form, {"Content-Type": "application/x-www-form-urlencoded"})
+    answer = connection.getresponse()
+    answer.read()
+    cookie = re.match(r"[^;]+", answer.headers["Set-Cookie"])
+    assert cookie
+    found: dict[str, list[float]] = {}
+    for name, place in _PAGES.items():
+        times = []
+        for _ in range(_LOOKS):
+            begin = time.monotonic()
+            connection.request("GET", place, headers={"Cookie": cookie[0]})
+            answer = connection.getresponse()
+            body = answer.read()
+            times.append(time.monotonic() - begin)
+            if answer.status != 200 or b"<main" not in body:
+                raise NotMeasured(f"{place}: status {answer.status}")
+        found[name] = times
+    return found
+
+
+@contextmanager
+def _served(url: str) -> Iterator[tuple[int, int]]:
+    """A server on its core with its memory; its port and its process."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    own = ["taskset", "--cpu-list", str(_SERVER_CORE), "prlimit", f"--data={_MEMORY}", str(_COMMAND)]
+    words = ["fleet", "serve", "--plain", "--insecure-cookies", "--listen", f"127.0.0.1:{port}", "--database", url]
+    with subprocess.Popen([*own, *words], stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            if not process.stdout.readline().startswith("serving at "):
+                raise NotMeasured("the server did not start")
+            _await(port)
+            yield port, process.pid
+        finally:
+            process.terminate()
+
+
+def _await(port: int) -> None:
+    for _ in range(600):
+        try:
+            socket.create_connection(("127.0.0.1", port), 1).close()
+            return
+        except OSError:
+            time.sleep(0.05)
+    raise NotMeasured("the server does not listen")
+
+
+@contextmanager
+def _database(kind: str) -> Iterator[Database]:
+    with ExitStack() as ended:
+        if kind == "sqlite":
+            folder = ended.enter_context(tempfile.TemporaryDirectory(dir="/var/tmp"))
+            url = f"sqlite:///{folder}/fleet.sqlite"
+        else:
+            server = ended.enter_context(cluster(("-c", "max_connections=200", "-c", "shared_buffers=128MB"), print))
+            subprocess.run(
+                ["taskset", "--all-tasks", "--cpu-list", "--pid", str(_SERVER_CORE), str(server.postmaster)],
+                check=True, stdout=subprocess.DEVNULL,
+            )  # fmt: skip
+            address = f"postgresql://postgres@/%s?host={server.talk}"
+            with psycopg.connect(address % "postgres", autocommit=True) as connection:
+                connection.execute("CREATE DATABASE fleet")
+            url = address % "fleet"
+        database = open_database(url)
+        ended.callback(database.engine.dispose)
+        yield database
+
+
+def _size(database: Database) -> int:
+    if database.is_sqlite:
+        place = Path(database.url.removeprefix("sqlite:///"))
+        return sum(p.stat().st_size for p in place.parent.glob("fleet.sqlite*"))
+    with database.engine.connect() as connection:
+        return int(connection.exec_driver_sql("SELECT pg_database_size(current_database())").scalar_one())
+
+
+def _cpu_seconds(pid: int) -> float:
+    words = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(words[11]) + int(words[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def _peak(pid: int) -> int:
+    found = re.search(r"^VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text(), re.M)
+    assert found
+    return int(found[1]) * 1024
+
+
+if __name__ == "__main__":
+    sys.exit(main())
