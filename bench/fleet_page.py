@@ -16,8 +16,8 @@ _GOAL = 0.2
 
 _TEXT = """\
 - *check-ins/s* is a host's check-in each minute, times the hosts. Each is a connection of its own with a signed
-  message, sent at an even pace whether or not the one before was answered. TLS is not in it: the server listens as behind a
-  server that speaks https.
+  message, sent at an even pace whether or not the one before was answered. TLS is not in it: the server listens as
+  behind a server that speaks https.
 - *p50* and *p99* count from the moment at which a host was to begin. Each host has checked in once before with this
   server process.
 - *server's core* is the share of one core that the server's processes had, without PostgreSQL's, which run on the same

@@ -23,6 +23,7 @@ _CONTAINER, _START = (Path(__file__).with_name(name) for name in ("container.sh"
 _CHECKOUT = Path(__file__).resolve().parents[1]
 _SPACES = ("--mount", "--pid", "--ipc", "--uts", "--fork", "--kill-child")
 SERVER_ADDRESS = "10.77.0.1"
+_NAMES = Path("/run/netns")  # ip-netns(8)
 _PORT = 443
 _START_SECONDS = 60.0
 
@@ -70,7 +71,10 @@ def address(number: int) -> str:
 
 
 def prepare_network() -> None:
-    """The server's own address, in the network namespace that this process is in."""
+    """The server's own address, in the network namespace that this process is in; and a place for the names of the
+    hosts' namespaces that this mount namespace alone sees."""
+    _NAMES.mkdir(exist_ok=True)
+    run(["mount", "--types", "tmpfs", "suture-demo", str(_NAMES)])
     _ip("link", "set", "lo", "up")
     _ip("address", "add", f"{SERVER_ADDRESS}/32", "dev", "lo")
 
@@ -100,7 +104,7 @@ class FleetHost:
         around, programs = self._around, self._around.programs
         inside = [str(SUTURE), str(programs.php), str(programs.php_gd), str(programs.nginx), programs.library_path]
         places = [str(p) for p in (self._folder / "root", around.image, self.shared, cache.root().resolve())]
-        command = ["nsenter", f"--net=/run/netns/{self.name}", "unshare", *_SPACES, "sh", str(_CONTAINER), *places]
+        command = ["nsenter", f"--net={_NAMES / self.name}", "unshare", *_SPACES, "sh", str(_CONTAINER), *places]
         command += ["sh", "/shared/start.sh", *inside, around.fleet, around.fleet_key]
         more = " ".join(dict.fromkeys((str(_CHECKOUT), str(Path(sys.prefix).resolve()))))
         with open(self.shared / "start.log", "wb") as log:

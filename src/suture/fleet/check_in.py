@@ -19,6 +19,7 @@ from suture.fleet import audit
 from suture.fleet.database import Database
 from suture.fleet.enrolment import SKEW
 from suture.fleet.error import Forged, Malformed, Replayed
+from suture.fleet.limit import RateLimit
 from suture.fleet.presence import Presence, Presences
 from suture.fleet.record import record
 from suture.fleet.server_key import ServerKey, is_signed
@@ -34,6 +35,8 @@ _MOST_OLD_BOOTS = 8
 _MOST_SEQUENCE = 1 << 62
 _HOLE, _PATCH = re.compile(r"[A-Za-z0-9._-]{1,32}"), re.compile(r"[0-9a-f]{16}")
 _MOST_SHORT = 4096  # bytes of a check-in without a state
+_MOST_STATES, _STATES_WITHIN = 8 * MOST_BYTES, timedelta(minutes=10)  # bytes of states of one host
+_NAME = re.compile(rb'\s*\{\s*"id"\s*:\s*"([0-9a-f]{32})"')  # agents have always written it first
 
 
 class CheckIns:
@@ -42,6 +45,7 @@ class CheckIns:
     def __init__(self, database: Database, key: ServerKey, every_seconds: int) -> None:
         self._database, self._key, self._every = database, key, every_seconds
         self._known = Presences(database)
+        self._states = RateLimit(_MOST_STATES, _STATES_WITHIN, "host")
         self._seen: dict[str, tuple[int, datetime]] = {}
         self._lock = threading.Lock()
 
@@ -60,14 +64,20 @@ class CheckIns:
         return self._answer(said, known, False, now)
 
     def take(self, data: bytes, signature: bytes, address: str, now: datetime) -> CheckInAnswer:
-        """Raises `Forged`, `Malformed`, `Replayed`."""
-        said = _parsed(data)
-        known, message = self._known.of(said.id, now), to_sign(CHECK_IN, self._key.name, data)
+        """Nothing but the host's name is read before its signature is checked. Raises `Forged`, `Malformed`,
+        `Replayed`, `TooMany`."""
+        host, message = _named(data), to_sign(CHECK_IN, self._key.name, data)
+        known = self._known.of(host, now)
         if known is not None and not is_signed(known.key, message, signature):
-            self.forget(said.id)  # another server may have its new key
-            known = self._known.of(said.id, now)
+            self.forget(host)  # another server may have its new key
+            known = self._known.of(host, now)
         if known is None or not is_signed(known.key, message, signature):
             raise Forged("check-in: no host of this fleet has signed it", "suture agent enrol")
+        if len(data) > _MOST_SHORT:
+            self._states.use(host, len(data))
+        said = _parsed(data)
+        if said.id != host:
+            raise Malformed("check-in: it names two hosts", _REMEDY)
         if said.state is None and (said.digest, said.boot_id) != (known.digest, known.boot_id):
             self.forget(said.id)  # another server may have had what is new
             known = self._known.of(said.id, now) or known
@@ -155,6 +165,14 @@ class CheckIns:
             row.old_boots = [*row.old_boots, row.boot_id][-_MOST_OLD_BOOTS:] if row.boot_id else row.old_boots
         if row.clone_since is None or said.boot_id not in row.old_boots:
             row.boot_id = said.boot_id[:64]
+
+
+def _named(data: bytes) -> str:
+    """The host that a check-in says it is from. Raises `Malformed`."""
+    found = _NAME.match(data[:128])
+    if found is None:
+        raise Malformed("check-in: it does not begin with the host's id", _REMEDY)
+    return found[1].decode()
 
 
 def _parsed(data: bytes) -> CheckIn:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import ipaddress
+import resource
 from datetime import timedelta
 from pathlib import Path
 
@@ -73,6 +74,7 @@ def run(args: argparse.Namespace) -> int:
 
     from suture.fleet import channel
     from suture.fleet.app import create_app
+    from suture.fleet.connection import BoundedConnection
     from suture.fleet.server import Server, ServerSettings
 
     address, _, port = args.listen.rpartition(":")
@@ -104,8 +106,12 @@ def run(args: argparse.Namespace) -> int:
         f"serving at {'http' if args.plain else 'https'}://{args.listen}/; the server's key is {server.key.name}",
         flush=True,
     )
+    _, most_files = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most_files, most_files))  # a connection is one
     uvicorn.run(
         create_app(server),
+        http=BoundedConnection,
+        loop="uvloop",
         host=address,
         port=int(port),
         ssl_certfile=args.certificate,
