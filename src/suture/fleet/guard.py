@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
+from contextlib import suppress
 from typing import Any
 
 from suture.report.check_in import CHECK_IN_PATH, MOST_BYTES
@@ -46,9 +47,12 @@ class RequestGuard:
             return
         most = MOST_BYTES if scope["path"] == CHECK_IN_PATH else _MOST_FORM
         started = False
+        bounded = _Bounded(receive, most)
 
         async def sending(message: Message) -> None:
             nonlocal started
+            if bounded.ended and not started:
+                return  # what the application makes of a body that was cut off is not the answer
             if message["type"] == "http.response.start":
                 started = True
                 given = list(message.get("headers", []))
@@ -59,17 +63,16 @@ class RequestGuard:
                 message["headers"] = given
             await send(message)
 
-        bounded = _Bounded(receive, most)
         length = dict(scope["headers"]).get(b"content-length", b"0")
         if not length.isdigit() or int(length) > most:
             await _refuse(sending, 413, b"the request is too long\n")
             return
-        try:
+        with suppress(_Ended):
             await self._app(scope, bounded, sending)
-        except _Ended:
-            if not started:
-                status = 413 if bounded.seen > most else 408
-                await _refuse(sending, status, b"the request is too long, or came too slowly\n")
+        if bounded.ended and not started:
+            bounded.ended = False
+            status = 413 if bounded.seen > most else 408
+            await _refuse(sending, status, b"the request is too long, or came too slowly\n")
 
 
 class _Bounded:
@@ -79,6 +82,7 @@ class _Bounded:
         self._receive, self._most = receive, most
         self._until = asyncio.get_running_loop().time() + BODY_SECONDS
         self._whole = False
+        self.ended = False
         self.seen = 0
 
     async def __call__(self) -> Message:
@@ -88,9 +92,11 @@ class _Bounded:
             async with asyncio.timeout_at(self._until):
                 message = await self._receive()
         except TimeoutError as problem:
+            self.ended = True
             raise _Ended from problem
         self.seen += len(message.get("body", b""))
         if self.seen > self._most:
+            self.ended = True
             raise _Ended
         self._whole = not message.get("more_body", False)
         return message
