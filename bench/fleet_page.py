@@ -1,4 +1,4 @@
-"""docs/results/fleet.md from the raw numbers of `bench/fleet_scale`."""
+"""A page from the raw numbers of `bench/fleet_scale`."""
 
 from __future__ import annotations
 
