@@ -76,7 +76,9 @@ def _group(number: int) -> str:
     return _GROUPS[number % len(_GROUPS)]
 
 
-def _spans(hosts: int, cves: Sequence[str], begin: datetime, tally: Counter[tuple[str, str, str]]) -> Iterator[object]:
+def _spans(
+    hosts: int, cves: Sequence[str], begin: datetime, tally: Counter[tuple[str, str, str]]
+) -> Iterator[tuple[object, ...]]:
     for number in range(hosts):
         host, group = id_of(number), _group(number)
         own = [cves[0], *(cves[1 + (number * 7 + 101 * n) % (HOLES - 1)] for n in range(1, PER_HOST))]
@@ -112,7 +114,7 @@ class _Put:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def rows(self, table: str, columns: Sequence[str], rows: Iterable[object]) -> None:
+    def rows(self, table: str, columns: Sequence[str], rows: Iterable[tuple[object, ...]]) -> None:
         connection = self._database.engine.raw_connection()
         names = ", ".join(f'"{c}"' for c in columns)
         cursor = connection.cursor()
@@ -124,7 +126,7 @@ class _Put:
                 while part := list(islice(left, _AT_A_TIME)):
                     cursor.executemany(statement, part)
             else:
-                with cursor.copy(f'COPY "{table}" ({names}) FROM STDIN') as copy:  # type: ignore[attr-defined]
+                with cursor.copy(f'COPY "{table}" ({names}) FROM STDIN') as copy:
                     for row in rows:
                         copy.write_row(row)
             connection.commit()
