@@ -225,5 +225,6 @@ def recorded(folder: Path) -> Path:
     tarball = next((folder / "srpm-cjson/SOURCES").glob("*.orig.tar.gz"))
     subprocess.run(["tar", "--extract", f"--file={tarball}"], cwd=folder, check=True)
     tree = folder / "cJSON-1.7.15"
-    suture("record", "--tree", str(tree), "--", "make", "shared", "static", cwd=tree)
+    words = [sys.executable, "-m", "suture.cli", "record", "--tree", str(tree), "--", "make", "shared", "static"]
+    subprocess.run(words, cwd=tree, check=True, capture_output=True)
     return tree
