@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -30,6 +31,7 @@ from suture.make.ground import Shipped
 from suture.match.run import Run
 from suture.patch.file import read_patch
 from suture.progress import Progress, silent
+from suture.source import cache
 from suture.trial.calls import counted
 from suture.trial.exported import CALL, Returns, exported
 from suture.trial.result import Case, Seen, Trial, TrialOutcome, judge, judge_calls
@@ -132,13 +134,25 @@ def try_patches(
     room = Room((*dict.fromkeys(_root(s) for s in shipped), *tree.room.layers))
     found = []
     programs = _programs(shipped)
-    for one in candidates:
-        progress(f"trying the patch of {one.shipped.file}")
-        cases = []
-        for command in _commands(one, programs):
-            cases.append(_case(room, command, one, candidates))
-        found.append(Trial(one.shipped.file, tuple(cases)))
+    with tempfile.TemporaryDirectory(prefix="suture-trial-") as name:
+        tools = Path(name)
+        if candidates:
+            _make_tools(room, tools)
+        for one in candidates:
+            progress(f"trying the patch of {one.shipped.file}")
+            cases = [_case(room, tools, command, one, candidates) for command in _commands(one, programs)]
+            found.append(Trial(one.shipped.file, tuple(cases)))
     return tuple(found)
+
+
+def _make_tools(room: Room, tools: Path) -> None:
+    """What holds and loads binaries, compiled in the room. Where that fails, each case says that nothing ran."""
+    tools.chmod(0o755)
+    for source, text in (("hold.c", _HOLD), ("load.c", _LOAD)):
+        (tools / source).write_text(text)
+    script = f"cd {_OUT}\ngcc -shared -fPIC -O1 -o hold.so hold.c\ngcc -O1 -o load load.c -ldl\n"
+    with suppress(SutureError):
+        room.enter(script, outputs=[(tools, _OUT)])
 
 
 def _root(shipped: Shipped) -> Path:
@@ -173,14 +187,16 @@ def _commands(candidate: Candidate, programs: Mapping[str, Sequence[Shipped]]) -
         yield _Command((f"/{program.binary.file}", _WAYS[0]), "SUTURE_HOLD", True)
 
 
-def _case(room: Room, command: _Command, one: Candidate, candidates: Sequence[Candidate]) -> Case:
+def _case(room: Room, tools: Path, command: _Command, one: Candidate, candidates: Sequence[Candidate]) -> Case:
     """A command twice without the patch, once with it, and once with it taken back."""
     with tempfile.TemporaryDirectory(prefix="suture-trial-") as name:
         out = Path(name)
         out.chmod(0o755)
-        for source, text in (("hold.c", _HOLD), ("load.c", _LOAD)):
-            (out / source).write_text(text)
-        script = f"cd {_OUT}\ngcc -shared -fPIC -O1 -o hold.so hold.c\ngcc -O1 -o load load.c -ldl\n" + "".join(
+        for tool in ("hold.so", "load"):
+            if cache.is_plain(tools / tool):  # code of the package could have written it
+                shutil.copy2(tools / tool, out / tool, follow_symlinks=False)
+        missing = "echo what starts programs could not be compiled; exit 1"
+        script = f"cd {_OUT}\n[ -x hold.so ] && [ -x load ] || {{ {missing}; }}\n" + "".join(
             command.line(f"{_OUT}/{step}", step not in _PLAIN, out.name)
             for step in (*_PLAIN, _COUNTED, "patched", "reverted")
         )
