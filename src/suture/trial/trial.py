@@ -31,7 +31,6 @@ from suture.make.ground import Shipped
 from suture.match.run import Run
 from suture.patch.file import read_patch
 from suture.progress import Progress, silent
-from suture.source import cache
 from suture.trial.calls import counted
 from suture.trial.exported import CALL, Returns, exported
 from suture.trial.result import Case, Seen, Trial, TrialOutcome, judge, judge_calls
@@ -192,9 +191,8 @@ def _case(room: Room, tools: Path, command: _Command, one: Candidate, candidates
     with tempfile.TemporaryDirectory(prefix="suture-trial-") as name:
         out = Path(name)
         out.chmod(0o755)
-        for tool in ("hold.so", "load"):
-            if cache.is_plain(tools / tool):  # code of the package could have written it
-                shutil.copy2(tools / tool, out / tool, follow_symlinks=False)
+        for tool in (x for x in (tools / "hold.so", tools / "load") if x.is_file() and not x.is_symlink()):
+            shutil.copy2(tool, out / tool.name)
         missing = "echo what starts programs could not be compiled; exit 1"
         script = f"cd {_OUT}\n[ -x hold.so ] && [ -x load ] || {{ {missing}; }}\n" + "".join(
             command.line(f"{_OUT}/{step}", step not in _PLAIN, out.name)
