@@ -35,8 +35,6 @@ class Tag(IntEnum):
     VARIABLE = 0x34
     VOLATILE = 0x35
     RESTRICT = 0x37
-    NAMESPACE = 0x39
-    UNSPECIFIED_TYPE = 0x3B
     RVALUE_REFERENCE = 0x42
     ATOMIC = 0x47
 
@@ -68,8 +66,6 @@ class At(IntEnum):
     TYPE = 0x49
     DATA_BIT_OFFSET = 0x6B
     LINKAGE_NAME = 0x6E
-    ALIGNMENT = 0x88
-    VIRTUALITY = 0x4C
 
 
 class Die:

@@ -42,7 +42,8 @@ _LWLOCKS = re.compile(
 )
 _REFERENCES = frozenset({"ref", "unref", "incref", "decref", "addref", "upref", "kref", "refcount", "retain", "deref"})
 _REFERENCE_NAMES = re.compile(
-    r"_up_ref$|^Py_(?:Inc|Dec)Ref$|^(?:of_node|dev|sock|fd|net|pid|module)_?(?:get|put|hold)$|(?:^|_)(?:hold|put)_net$|^dev_hold$|^f(?:get|put)$"
+    r"_up_ref$|^Py_(?:Inc|Dec)Ref$|^(?:of_node|dev|sock|fd|net|pid|module)_?(?:get|put|hold)$|"
+    r"(?:^|_)(?:hold|put)_net$|^dev_hold$|^f(?:get|put)$"
 )
 _WAITS = frozenset({
     "sleep", "usleep", "nanosleep", "clock_nanosleep", "poll", "ppoll", "select", "pselect", "epoll_wait",

@@ -28,8 +28,8 @@ _MEMBER = re.compile(r"(?:\.|->)\s*([A-Za-z_]\w*)")
 _CALLBACK = re.compile(r"\(\s*\*\s*(?:const\s+)?(\w+)\s*\)\s*\(")
 _FORWARD = re.compile(r"(?:struct|union|enum)\s+\w+\s*;\s*$")
 _ATTRIBUTES = re.compile(
-    r"__(?:attribute|printf|scanf|aligned|section|acquires|releases|must_hold|alloc_size|malloc|copy|alias|cond_acquires"
-    r"|counted_by|assume_aligned|diagnose_as|typeof)\w*|typeof|if|for|while|switch|return|sizeof"
+    r"__(?:attribute|printf|scanf|aligned|section|acquires|releases|must_hold|alloc_size|malloc|copy|alias|"
+    r"cond_acquires|counted_by|assume_aligned|diagnose_as|typeof)\w*|typeof|if|for|while|switch|return|sizeof"
     r"|int|void|char|short|long|unsigned|signed|bool|struct|union|enum|const|volatile|static|inline|extern"
 )
 

@@ -3,8 +3,8 @@
 Beside `suture.delta.atom`, which takes one section for one atom, sections with an explicit name (`.data.once`,
 `.text.unlikely`, `.data..percpu`) are cut at their symbols, and a field's true target is found by decoding its
 instruction, since an immediate behind a PC-relative field shifts the addend. Code of such a section calls and jumps
-within it without relocations, since the assembler fills these fields in; they are references all the same
-(`KernelReference.is_filled`). Special sections (`suture.make_kernel.special_section`) and discarded ones are no atoms.
+within it without relocations, since the assembler fills these fields in; they are references all the same.
+Special sections (`suture.make_kernel.special_section`) and discarded ones are no atoms.
 """
 
 from __future__ import annotations
@@ -66,11 +66,10 @@ _NOPS = bytes.fromhex("90 66 2e 0f 1f 00 40 44 80 84 cc")  # what one-byte and l
 @dataclass(frozen=True, slots=True)
 class KernelReference(Reference):
     """`value` is where it points to in the target atom; `bias` what lies between the field and the place it counts
-    from. `is_filled`: the object has no relocation for it, but the value itself.
+    from.
     """
 
     bias: int = 0
-    is_filled: bool = False
 
 
 def is_special(name: str) -> bool:
@@ -225,7 +224,7 @@ class KernelObject(AtomObject):
                 r_type = R.PC32 if width == 4 else R.PC8
                 value = target - aimed.section.sh_addr
                 yield KernelReference(
-                    SectionOffset(offset), r_type, aimed.index, aimed.label, SectionOffset(value), -4, width, True
+                    SectionOffset(offset), r_type, aimed.index, aimed.label, SectionOffset(value), -4, width
                 )
 
     def reference(self, row: Relocation, offset: int, bias: int) -> KernelReference:
