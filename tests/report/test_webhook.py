@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from suture.report.webhook import SKEW_SECONDS, is_signed, signature
+from suture.report.webhook import is_signed, signature
 
 SECRET, BODY, NOW = b"the secret", b'{"count":1}', 1764316800
 
@@ -17,12 +17,12 @@ def test_a_signature_is_the_hmac_of_time_and_body_as_openssl_computes_it() -> No
     assert signature(SECRET, NOW, BODY) == f"t={NOW},v1={told.split()[0].decode()}"
 
 
-@pytest.mark.parametrize("late", [0, SKEW_SECONDS, -SKEW_SECONDS])
-def test_what_was_signed_within_the_last_minutes_is_believed(late: int) -> None:
+@pytest.mark.parametrize("late", [0, 300, -300])
+def test_what_was_signed_within_five_minutes_is_believed(late: int) -> None:
     assert is_signed(SECRET, BODY, signature(SECRET, NOW, BODY), NOW + late)
 
 
-@pytest.mark.parametrize("late", [SKEW_SECONDS + 1, -SKEW_SECONDS - 1, 1 << 40])
+@pytest.mark.parametrize("late", [301, -301, 1 << 40])
 def test_what_was_signed_at_another_time_is_not(late: int) -> None:
     assert not is_signed(SECRET, BODY, signature(SECRET, NOW, BODY), NOW + late)
 
