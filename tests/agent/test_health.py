@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from suture.agent import register
+from suture.agent import health, register
+from suture.process.see import tracepoint
 from suture.report.agent import PatchInForce
 from suture.report.reason import Reason
-from tests.agent.conftest import NEW_ANSWER, OLD_ANSWER, AgentHost, eventually_in
+from tests.agent.conftest import NEW_ANSWER, OLD_ANSWER, SERVICE, AgentHost, eventually_in
 from tests.agent.test_service import Both
-from tests.process.conftest import make_patch, start
+from tests.cli.test_feed import said
+from tests.process.conftest import gcc, make_patch, start
 from tests.process.see.test_crash import tracing
 
 __all__ = ["start", "tracing"]
@@ -96,3 +101,107 @@ def test_one_that_is_ended_or_was_never_patched_is_no_reason(host: AgentHost, bo
     time.sleep(0.2)
     row = noticed(both)
     assert not row.held and row.why is None
+
+
+@dataclass
+class Supervised:
+    """A unit as a service manager has it: a control group whose first process was started from outside."""
+
+    host: AgentHost
+    group: Path
+
+    def begin(self, code: int) -> subprocess.Popen[str]:
+        script = f"echo $$ > {self.group}/cgroup.procs && exec {self.host.program} {code}"
+        return subprocess.Popen(["sh", "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def run(self, code: int) -> None:
+        """One run of the service, which answers with the new code and ends itself."""
+        one = self.begin(code)
+        answer, _ = one.communicate("a\n")
+        assert (answer.strip(), one.returncode) == (NEW_ANSWER, code)
+
+
+@pytest.fixture
+def unit(host: AgentHost) -> Iterator[Supervised]:
+    mounts = [line.split() for line in Path("/proc/mounts").read_text().splitlines()]
+    root = next(Path(m[1]) for m in mounts if m[2] == "cgroup2")
+    group = root / f"suture-test/system.slice/own/suture-{os.getpid()}.service"
+    group.mkdir(parents=True, exist_ok=True)
+    exits = SERVICE.replace("int main(void)", "int main(int n, char **v)").replace(
+        "answer(l[0])); }", "answer(l[0])); exit(n > 1 ? atoi(v[1]) : 0); }"
+    )
+    library = host.program.with_name("libanswer.so")
+    gcc(host.program, "#include <stdlib.h>\n" + exits, str(library), f"-Wl,-rpath,{host.folder}")
+    yield Supervised(host, group)
+    for folder in (group, *list(group.parents)[:3]):
+        eventually_in(5, lambda folder=folder: not (folder / "cgroup.procs").read_text())
+        folder.rmdir()
+
+
+def settle(both: Both, unit: Supervised, monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+    """The service runs and is patched, when it has to have run for so many seconds; then it ends well."""
+    monkeypatch.setattr(health, "SETTLED_SECONDS", seconds)
+    one = unit.begin(0)
+    assert one.stdin and one.stdout
+    one.stdin.write("a\n")
+    one.stdin.flush()
+    one.stdout.readline()  # it has loaded all
+    both.host.publish()
+    both.look()
+    one.stdin.close()
+    assert one.wait() == 0
+
+
+def test_a_service_that_ends_with_an_error_again_and_again_is_a_reason(
+    host: AgentHost, both: Both, unit: Supervised, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    running = host.service()
+    settle(both, unit, monkeypatch, 0.0)
+    for code in (3, 143, 143, 143, 0, 0, 0, 4):  # told to end, or well: no errors
+        unit.run(code)
+        noticed(both)
+    assert not noticed(both).held and noticed(both).why is None
+    unit.run(3)
+    eventually_in(10, lambda: noticed(both).held)
+    why = noticed(both).why
+    assert why is not None and why.reason is Reason.AGENT_CRASHED
+    assert f"{unit.group.name} ended 3 times with an error, last with exit code 3" in why.text
+    assert running.ask("a") == OLD_ANSWER, "it is out again"
+
+
+def test_one_that_had_not_run_well_before_is_none(
+    host: AgentHost, both: Both, unit: Supervised, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host.service()
+    settle(both, unit, monkeypatch, 60.0)
+    for _ in range(4):
+        unit.run(3)
+        row = noticed(both)
+    assert not row.held and row.why is None
+
+
+def test_processes_that_are_not_the_first_of_a_service_may_fail(
+    host: AgentHost, both: Both, unit: Supervised, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host.service()
+    settle(both, unit, monkeypatch, 0.0)
+    runs = f"for i in 1 2 3 4 5; do echo a | {host.program} 3; done; exit 0"
+    subprocess.run(["sh", "-c", f"echo $$ > {unit.group}/cgroup.procs; {runs}"], check=True, stdout=subprocess.DEVNULL)
+    row = noticed(both)
+    assert not row.held and row.why is None
+
+
+def test_the_status_says_what_is_not_seen(host: AgentHost, both: Both, monkeypatch: pytest.MonkeyPatch) -> None:
+    host.service()
+    host.publish()
+    both.look()
+    noticed(both)
+    assert "health: crashes of patched processes are seen; services that end" in said("agent", "status", *host.places())
+    monkeypatch.setattr(tracepoint, "_PLACES", (host.folder / "none",))
+    both.begin()
+    both.look()
+    noticed(both)
+    text = said("agent", "status", *host.places())
+    assert "health: no crash is seen: " in text and "mount --types tracefs" in text
+    found = both.status().health
+    assert found is not None and not found.crashes and found.why[0].reason is Reason.NO_TRACEPOINT

@@ -7,11 +7,12 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
+from suture.agent import kept
 from suture.agent.beside import beside
 from suture.agent.decision import Decision
 from suture.agent.guard import StartGuard
 from suture.agent.hand import Hand, HandGone, OwnHand, Patched
-from suture.agent.health import Health
+from suture.agent.health import HEALTH, Health
 from suture.agent.hold import facts
 from suture.agent.journal import Journal
 from suture.agent.kernel_load import KernelLoad
@@ -26,7 +27,7 @@ from suture.kernel.livepatch import patches as kernel_patches
 from suture.patch.statement import file_name
 from suture.process.see.find import Found, Unread
 from suture.process.tracee import read_status
-from suture.report.agent import AgentVerdict, PatchInForce
+from suture.report.agent import AgentVerdict, HealthSeen, PatchInForce
 from suture.report.change import FailedProcess
 from suture.report.document import ApplyReport, RevertReport
 from suture.report.feed import Offer
@@ -57,6 +58,7 @@ class InEffect:
         self.guard = StartGuard(self.register, self.journal, self._hand)
         self._late = LateStarts(self.journal)
         self.health = Health(self.journal)
+        self._health_kept: HealthSeen | None = None
         self._kernel = KernelLoad(self.register, self.journal)
 
     def close(self) -> None:
@@ -101,7 +103,7 @@ class InEffect:
         starts = self.guard.take()
         for start in starts:
             if start.end is StartEnd.PATCHED:
-                self.health.patched([start.pid], start.patches)
+                self.health.patched([start.pid], start.patches, {start.pid: start.service})
         self._late.note(starts, self.guard.state.let_go, self.register.content.in_force)
         try:
             self._suspect(self.policy())
@@ -120,25 +122,32 @@ class InEffect:
         window = own.health.window.total_seconds()
         for found in self.health.suspicions(window):
             for patch in found.patches:
-                row = self.register.row(patch)
-                if row is None or row.held:
-                    continue
-                count = self.health.count(patch, window)
-                what = f"pid {found.crash.pid} died of {found.crash.signal.name}, {found.seconds:.1f} s after patching"
-                self.journal.tell("crashed", what, patch)
-                why = Cause(Reason.AGENT_CRASHED, what, f"find out why; to try it again: suture agent allow {patch}")
-                row = replace(row, why=why, failed=row.failed + 1)
-                if own.health.on_crash is OnFailure.GO_ON or count < own.health.crashes:
-                    self.register.put(row)
-                    continue
-                self.register.disallow(patch)
-                row = replace(row, held=True)
-                self.register.put(row)
-                self.hold_beside(row)
-                self.hold_starts(own)
-                self.journal.tell("held", what, patch)
-                if own.health.on_crash is OnFailure.REVERT:
-                    self.take_out(row, own, keep=True)
+                self._suspect_one(patch, "crashed", found.what, own, self.health.count(patch, window))
+        for found in self.health.loops(window, own.health.exits):
+            for patch in found.patches:
+                self._suspect_one(patch, "fails", found.what, own, own.health.crashes)
+        if self.health.seen != self._health_kept:
+            self._health_kept = self.health.seen
+            kept.write_value(self.register.folder / HEALTH, self._health_kept)
+
+    def _suspect_one(self, patch: str, word: str, what: str, own: Policy, count: int) -> None:
+        row = self.register.row(patch)
+        if row is None or row.held:
+            return
+        self.journal.tell(word, what, patch)
+        why = Cause(Reason.AGENT_CRASHED, what, f"find out why; to try it again: suture agent allow {patch}")
+        row = replace(row, why=why, failed=row.failed + 1)
+        if own.health.on_crash is OnFailure.GO_ON or count < own.health.crashes:
+            self.register.put(row)
+            return
+        self.register.disallow(patch)
+        row = replace(row, held=True)
+        self.register.put(row)
+        self.hold_beside(row)
+        self.hold_starts(own)
+        self.journal.tell("held", what, patch)
+        if own.health.on_crash is OnFailure.REVERT:
+            self.take_out(row, own, keep=True)
 
     def put_in(self, row: PatchInForce, own: Policy, *, anew: bool = False) -> Decision:
         """Into all processes that it is for, or into the kernel; first of all into those that start. The other parts of

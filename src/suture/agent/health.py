@@ -1,29 +1,41 @@
-"""Whether processes live on after they were patched: which died of a defect within the policy's window, and so which
-patches are suspected.
+"""Whether processes live on after they were patched: which died of a defect within the policy's window, which services
+end with an error again and again, and so which patches are suspected.
 
 A process that a patched one has forked counts as patched when that was: it has the patch from it.
 """
 
 from __future__ import annotations
 
+import os
+import signal
 import time
-from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 from suture.agent.journal import Journal
 from suture.error import SutureError
-from suture.process.see.crash import Crash, Crashes
+from suture.host.subject import service
+from suture.process.see.crash import Crash, Crashes, Exit, Exits
 from suture.process.tracee import read_stat
+from suture.report.agent import HealthSeen
+from suture.report.reason import Cause, Reason
 
-_MOST_PATCHED = 1 << 16
+HEALTH = "health.json"
+SETTLED_SECONDS = 60.0
+T = TypeVar("T", Crash, Exit)
+_MOST_PATCHED, _MOST_WAITING = 1 << 16, 4096
+_LATE_SECONDS = 2.0
+_TOLD_TO_END = {128 + s for s in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)}
+_ENABLE = "mount --types tracefs tracefs /sys/kernel/tracing, then restart suture-agent-apply"
 
 
 @dataclass(frozen=True)
 class Suspicion:
-    """A process that died, and what it had been patched with so many seconds before."""
+    """What has happened to which process so many seconds after it was patched, and with which patches."""
 
-    crash: Crash
+    what: str
     patches: tuple[str, ...]
     seconds: float
 
@@ -32,53 +44,118 @@ class Health:
     """Of what was patched since this began. `clock` counts seconds."""
 
     def __init__(self, journal: Journal, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
+        self._clock, self._journal = clock, journal
         self._patched: OrderedDict[int, dict[str, float]] = OrderedDict()  # by pid: patches, and since when
+        self._services: dict[int, str] = {}
         self._deaths: dict[str, list[float]] = {}
+        self._exits: dict[str, list[float]] = {}  # by service
+        self._dead: deque[tuple[float, Crash, int]] = deque(maxlen=_MOST_WAITING)
+        self._ended: deque[tuple[float, Exit, int]] = deque(maxlen=_MOST_WAITING)
+        self._settled: set[str] = set()  # services that had run well when they were patched
         self._crashes: Crashes | None = None
+        self._exited: Exits | None = None
+        why: list[Cause] = []
         try:
             self._crashes = Crashes()
         except (OSError, ValueError) as problem:
-            journal.tell("health", f"it is not seen whether a patched process crashes: {problem}")
+            why.append(Cause(Reason.NO_TRACEPOINT, f"no crash is seen: {problem}", _ENABLE))
+        try:
+            self._exited = Exits()
+        except (OSError, ValueError) as problem:
+            what = f"it is not seen whether a service ends with an error again and again: {problem}"
+            why.append(Cause(Reason.NO_TRACEPOINT, what, _ENABLE))
+        for cause in why:
+            journal.tell("health", cause.text)
+        self._why = tuple(why)
 
     @property
-    def is_seen(self) -> bool:
-        """Whether the kernel tells of crashes."""
-        return self._crashes is not None
+    def seen(self) -> HealthSeen:
+        """What of it can be seen."""
+        lost = sum(e.lost for e in (self._crashes, self._exited) if e)
+        return HealthSeen(self._crashes is not None, self._exited is not None, self._why, lost)
 
     def fileno(self) -> int:
         """What can be read when a process has died of a defect, -1 where nobody tells."""
         return self._crashes.fileno() if self._crashes else -1
 
     def close(self) -> None:
-        if self._crashes is not None:
-            self._crashes.close()
-            self._crashes = None
+        for events in (self._crashes, self._exited):
+            if events is not None:
+                events.close()
+        self._crashes = self._exited = None
 
-    def patched(self, pids: Iterable[int], patches: Iterable[str]) -> None:
-        """These processes have these patches from now on."""
+    def patched(self, pids: Iterable[int], patches: Iterable[str], services: Mapping[int, str] | None = None) -> None:
+        """These processes have these patches from now on. `services`: which are the first of one, for those that are
+        patched as they start."""
         now, given = self._clock(), tuple(patches)
         for pid in pids:
             self._patched.setdefault(pid, {}).update(dict.fromkeys(given, now))
             self._patched.move_to_end(pid)
+            if services is None:
+                self._services[pid] = service(pid)
+                if self._services[pid] and _age(pid) >= SETTLED_SECONDS:
+                    self._settled.add(self._services[pid])
+            else:
+                self._services[pid] = services.get(pid, "")
         while len(self._patched) > _MOST_PATCHED:
-            self._patched.popitem(last=False)
+            self._services.pop(self._patched.popitem(last=False)[0], None)
 
     def suspicions(self, window: float) -> Iterator[Suspicion]:
         """Deaths since the last call, within `window` seconds after patching."""
         now = self._clock()
-        for crash in self._crashes.come() if self._crashes else ():
-            since = self._patched.get(crash.pid) or self._patched.get(_parent(crash.pid), {})
-            recent = {patch: at for patch, at in since.items() if now - at <= window}
-            self._patched.pop(crash.pid, None)
+        for crash, parent in self._come(self._dead, self._crashes.come() if self._crashes else ()):
+            found = self._patched.pop(crash.pid, None) or self._patched.get(parent, {})
+            self._services.pop(crash.pid, None)
+            recent = {patch: at for patch, at in found.items() if now - at <= window}
             if recent:
-                yield Suspicion(crash, tuple(recent), now - max(recent.values()))
+                seconds = now - max(recent.values())
+                what = f"pid {crash.pid} died of {crash.signal.name}, {seconds:.1f} s after patching"
+                yield Suspicion(what, tuple(recent), seconds)
+
+    def loops(self, window: float, most: int) -> Iterator[Suspicion]:
+        """Services that have ended with an error `most` times, each within `window` seconds after patching, since the
+        last call. Only those that had run well for a while when they got their first patch: one that fails anyway is no
+        reason."""
+        now = self._clock()
+        for ended, _ in self._come(self._ended, self._exited.come() if self._exited else ()):
+            found, name = self._patched.pop(ended.pid, {}), self._services.pop(ended.pid, "")
+            recent = {patch: at for patch, at in found.items() if now - at <= window}
+            if ended.code in _TOLD_TO_END or name not in self._settled or not recent:
+                continue
+            self._exits[name] = [at for at in self._exits.get(name, ()) if now - at <= window] + [now]
+            if len(self._exits[name]) >= most:
+                seconds = now - max(recent.values())
+                what = (
+                    f"{name} ended {len(self._exits.pop(name))} times with an error, last with exit code {ended.code}"
+                )
+                yield Suspicion(f"{what}, {seconds:.1f} s after patching", tuple(recent), seconds)
+
+    def _come(self, waiting: deque[tuple[float, T, int]], new: Iterable[T]) -> Iterator[tuple[T, int]]:
+        """Deaths of which it is known now what was patched, with the parent as it was. Who was patched as it started,
+        and died at once, is told of a little later."""
+        now = self._clock()
+        waiting.extend((now, death, _parent(death.pid) if isinstance(death, Crash) else 0) for death in new)
+        for _ in range(len(waiting)):
+            at, death, parent = waiting.popleft()
+            if death.pid in self._patched or parent in self._patched:
+                yield death, parent
+            elif now - at < _LATE_SECONDS:
+                waiting.append((at, death, parent))
 
     def count(self, patch: str, window: float) -> int:
         """One more death under a patch; how many there were within the window."""
         now = self._clock()
         self._deaths[patch] = [at for at in self._deaths.get(patch, ()) if now - at <= window] + [now]
         return len(self._deaths[patch])
+
+
+def _age(pid: int) -> float:
+    """Seconds since it was started; 0 for one that is gone."""
+    try:
+        start = read_stat(pid).start_time
+    except SutureError:
+        return 0.0
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - start / os.sysconf("SC_CLK_TCK")
 
 
 def _parent(pid: int) -> int:

@@ -19,7 +19,7 @@ from suture.agent.policy import Chosen, Policy, ProcessFacts
 from suture.error import SutureError
 from suture.host.recipient import read
 from suture.host.starts import is_build_of_root, openings
-from suture.host.subject import process, user
+from suture.host.subject import process, service, user
 from suture.patch import strict_json
 from suture.patch.file import PatchFile
 from suture.process import syscall
@@ -70,7 +70,8 @@ class HoldOrder:
 
 @dataclass(frozen=True)
 class HeldStart:
-    """What came of one start. `shown`: the guarded file."""
+    """What came of one start. `shown`: the guarded file; `service`: the unit or container that it is the first process
+    of."""
 
     pid: int
     command: str
@@ -78,6 +79,7 @@ class HeldStart:
     patches: tuple[str, ...]
     end: StartEnd
     error: str
+    service: str = ""
 
 
 @dataclass(frozen=True)
@@ -148,6 +150,7 @@ class StartHolder:
         self._number, self._guarded = 0, tuple[int, ...]()
         self._starts: list[HeldStart] = []
         self._untold: Counter[StartEnd] = Counter()
+        self._services: dict[int, str] = {}
         self._let_go = 0
         self._unsent = b""
         self._is_new = False
@@ -163,7 +166,12 @@ class StartHolder:
             self._tell(problem.cause)
 
     def _wants(self, pid: int) -> bool:
-        return not self._chosen.chooses_processes or self._chosen.takes_process(facts(pid))
+        if self._chosen.chooses_processes and not self._chosen.takes_process(facts(pid)):
+            return False
+        if len(self._services) >= _MOST_UNTOLD:
+            self._services.clear()
+        self._services[pid] = service(pid)  # now, as it may end at once when it is let go
+        return True
 
     def _note(self, start: Start) -> None:
         file = self._files.get(start.file)
@@ -174,7 +182,10 @@ class StartHolder:
         if len(self._starts) >= (_MOST_UNTOLD if is_well else 2 * _MOST_UNTOLD):
             self._untold[start.end] += 1
             return
-        self._starts.append(HeldStart(start.pid, start.command, file.shown, build.patches, start.end, start.error))
+        first_of = self._services.get(start.pid, "")
+        self._starts.append(
+            HeldStart(start.pid, start.command, file.shown, build.patches, start.end, start.error, first_of)
+        )
 
     def _go_on(self) -> bool:
         try:

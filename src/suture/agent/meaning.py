@@ -64,7 +64,8 @@ def _fleet(policy: Policy) -> list[str]:
 def _health(policy: Policy) -> str:
     watch = policy.health
     when = f"When {watch.crashes} patched process{'es crash' if watch.crashes > 1 else ' crashes'}"
-    return f"{when} within {_span(watch.window)} after its patch went in, {_CRASH[watch.on_crash]}."
+    loops = f", or a service ends with an error {watch.exits} times,"
+    return f"{when}{loops} within {_span(watch.window)} after the patch went in, {_CRASH[watch.on_crash]}."
 
 
 def _taken(flag: bool) -> str:

@@ -121,11 +121,13 @@ class Freeze:
 
 @dataclass(frozen=True)
 class HealthWatch:
-    """What to do when as many processes as `crashes` have died of a defect within `window` after a patch went in."""
+    """What to do when as many processes as `crashes` have died of a defect within `window` after a patch went in, or a
+    service has ended by itself so many times as `exits`, each with an exit code that is not 0."""
 
     window: timedelta = timedelta(minutes=10)
     crashes: int = 1
     on_crash: OnFailure = OnFailure.REVERT
+    exits: int = 3
 
 
 @dataclass(frozen=True)
@@ -299,11 +301,12 @@ class _PolicyReader:
 
     def _health(self) -> HealthWatch:
         health = self._table("health")
-        self._known("health", health, ("window_minutes", "crashes", "on_crash"))
+        self._known("health", health, ("window_minutes", "crashes", "on_crash", "exits"))
         return HealthWatch(
             timedelta(minutes=self._number("health", health, "window_minutes", 10, 0.1, 60 * 24)),
             int(self._number("health", health, "crashes", 1, 1, 1000)),
             OnFailure(self._choice("health", health, "on_crash", "revert", [o.value for o in OnFailure])),
+            int(self._number("health", health, "exits", 3, 2, 1000)),
         )
 
     def _fleet_server(self) -> str:

@@ -7,12 +7,14 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from suture.agent import guard, register
+from suture.agent import kept as kept_values
+from suture.agent.health import HEALTH
 from suture.agent.loop import read_inventory, read_state
 from suture.agent.policy import Policy
 from suture.error import ExitCode
 from suture.host.facts import this_host
 from suture.patch.statement import moment
-from suture.report.agent import AgentVerdict
+from suture.report.agent import AgentVerdict, HealthSeen
 from suture.report.document import AgentReport
 from suture.report.mitigation import declared
 from suture.report.moment import now
@@ -32,7 +34,7 @@ def standing(own: Policy, state: Path, kept: Path, at: datetime) -> AgentReport:
         now(), int(ExitCode.PARTIAL if problems or failed or asked else ExitCode.OK), this_host(), own.url, own.channel,
         seen.version, seen.fetched, seen.expires, seen.looked, read_inventory(state).rows, rows, seen.waiting,
         tuple(problems), seen.events, declared(own.mitigations, at.date()),
-        guard.read(kept),
+        guard.read(kept), kept_values.read_value(kept / HEALTH, HealthSeen),
     )  # fmt: skip
 
 

@@ -30,6 +30,20 @@ def process(pid: int) -> Process:
     return Process(pid, start, command_name(pid), program[:_MOST], unit, container)
 
 
+def service(pid: int) -> str:
+    """The systemd unit or container that a process is the first of, started by what supervises it; "" for others, and
+    for sessions of users."""
+    own = belongs_to(_control_groups(pid))
+    unit, container = own
+    if own == ("", "") or unit.startswith("session-"):
+        return ""
+    try:
+        parent = read_stat(pid).parent
+    except SutureError:
+        return ""
+    return "" if parent and belongs_to(_control_groups(parent)) == own else container or unit
+
+
 def user(pid: int) -> tuple[str, int]:
     """(name, number) of the user that a process runs as; the name is "" where this host knows none, and the number -1
     for a process that has ended."""

@@ -604,7 +604,7 @@ _PERF_EVENT_IOC_SET_FILTER = 0x40082406
 
 def perf_tracepoint(number: int, cpu: int, only: str) -> int:
     """perf_event_open(2): a descriptor whose ring gets the thread and the record of each event of a tracepoint on a
-    processor that `only` is true of (Documentation/trace/events.rst, event filtering)."""
+    processor that `only` is true of (Documentation/trace/events.rst, event filtering), "" for all."""
     attributes = struct.pack(
         "<IIQQQQQIIQQ",
         *(_PERF_TYPE_TRACEPOINT, _PERF_ATTR_SIZE, number, 1, _PERF_SAMPLE_TID | _PERF_SAMPLE_RAW, 0, 0),
@@ -615,7 +615,8 @@ def perf_tracepoint(number: int, cpu: int, only: str) -> int:
     if fd == -1:
         raise _fail("perf_event_open")
     try:
-        fcntl.ioctl(fd, _PERF_EVENT_IOC_SET_FILTER, only.encode() + b"\0")
+        if only:
+            fcntl.ioctl(fd, _PERF_EVENT_IOC_SET_FILTER, only.encode() + b"\0")
     except OSError:
         os.close(fd)
         raise

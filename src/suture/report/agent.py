@@ -52,6 +52,17 @@ class WaitingPatch:
 
 
 @dataclass(frozen=True)
+class HealthSeen:
+    """What the agent can see of patched processes that fail: `crashes`, and services that end with an error again and
+    again (`exits`); `why` not. `lost` deaths were not seen, because the kernel had no room to tell of more."""
+
+    crashes: bool
+    exits: bool
+    why: tuple[Cause, ...]
+    lost: int
+
+
+@dataclass(frozen=True)
 class AgentEvent:
     """One thing that the agent did or decided. `what` is a word, `patch` an id, "" where it concerns none."""
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from suture.report.agent import AgentEvent, MappedBinary, PatchInForce, WaitingPatch
+from suture.report.agent import AgentEvent, HealthSeen, MappedBinary, PatchInForce, WaitingPatch
 from suture.report.attempt import CountedWire, TrippedWire
 from suture.report.change import ChangedProcess, Event, FailedProcess
 from suture.report.deadline import (
@@ -435,7 +435,8 @@ class AgentReport(OfHost):
     to be believed until `expires`; 0 and "" for none yet. `looked`: when it last looked at processes, and `binaries`
     what it saw mapped then. `problems` are what keeps it from its work now, `waiting` the patches that are not in.
     `events` are the last things that it did, oldest first. `mitigations` are those of the policy. `starts` tells what
-    keeps later starts from the old code, none before the privileged part has run."""
+    keeps later starts from the old code, and `health` what is seen of patched processes that fail; none before the
+    privileged part has run."""
 
     kind: ClassVar[str] = "agent"
 
@@ -452,6 +453,7 @@ class AgentReport(OfHost):
     events: tuple[AgentEvent, ...]
     mitigations: tuple[DeclaredMitigation, ...]
     starts: StartsCovered | None = None
+    health: HealthSeen | None = None
 
 
 @dataclass(frozen=True)

@@ -99,6 +99,7 @@ MEANING: dict[R, str] = {
     R.DENIED_PATCH: "no permission to read the patch file",
     R.DENIED_OPENINGS: "no permission to be asked when files are opened",
     R.NO_OPENINGS: "the kernel cannot ask when files are opened",
+    R.NO_TRACEPOINT: "the kernel does not tell of processes that start, crash or fail (no tracefs)",
     R.NO_SUCH_BUILD: "no file of the build that the patch is for is known here",
     R.TOO_COSTLY: "reading it would take more than any honest process needs",
     R.TOO_MANY_MAPS: "it has too many mappings",

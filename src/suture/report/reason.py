@@ -129,6 +129,7 @@ class Reason(StrEnum):
     STACKS_UNSEARCHABLE = "unsupported.too-much-memory-for-stacks"
     NO_LIVEPATCH = "unsupported.kernel-without-livepatch"
     NO_OPENINGS = "unsupported.openings"
+    NO_TRACEPOINT = "unsupported.tracepoint"
 
     NO_PATCH_FILE = "missing.patch-file"
     NO_KERNEL_PATCH = "missing.kernel-patch"

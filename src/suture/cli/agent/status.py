@@ -9,7 +9,7 @@ from suture.agent import policy
 from suture.cli.agent import option
 from suture.cli.output import print_document, print_table
 from suture.error import ExitCode
-from suture.report.agent import PatchInForce
+from suture.report.agent import HealthSeen, PatchInForce
 from suture.report.document import AgentReport
 from suture.report.start import StartCover, StartsCovered
 
@@ -47,6 +47,8 @@ def _tell(found: AgentReport) -> None:
     print(f"looked last: {found.looked or 'never'}; {len(found.binaries)} binaries are mapped")
     if found.starts is not None:
         print(f"starts: {_covered(found.starts)}")
+    if found.health is not None:
+        print(f"health: {_seen(found.health)}")
     for cause in found.problems:
         print(f"problem: {cause.text}")
         print(f"remedy: {cause.remedy}")
@@ -80,6 +82,17 @@ def _covered(starts: StartsCovered) -> str:
         return f"held at {len({f.path for f in starts.files})} files until they are patched; {counts}"
     why = f": {starts.why.text} ({starts.why.remedy})" if starts.why else ""
     return f"not held, patched at the next look{why}"
+
+
+def _seen(health: HealthSeen) -> str:
+    """What is seen, and what is not."""
+    what = [
+        *(["crashes of patched processes are seen"] if health.crashes else []),
+        *(["services that end with an error again and again are seen"] if health.exits else []),
+        *(f"{cause.text} ({cause.remedy})" for cause in health.why),
+        *([f"{health.lost} deaths were not seen, there were too many at once"] if health.lost else []),
+    ]
+    return "; ".join(what)
 
 
 def _state(row: PatchInForce) -> str:

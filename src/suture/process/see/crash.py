@@ -1,30 +1,21 @@
-"""Processes that die of a signal that tells of a defect, whosoever child they are: the kernel's tracepoint
-signal:signal_deliver, in a ring of each processor that a perf event fills (perf_event_open(2)).
+"""Processes that die of a signal that tells of a defect, and those that end by themselves with an exit code that is not
+0, whosoever child they are: the kernel's tracepoints signal:signal_deliver and syscalls:sys_enter_exit_group.
 
 Only signals without a handler count: who handles SIGSEGV goes on, or raises it again without one.
 """
 
 from __future__ import annotations
 
-import mmap
-import os
-import select
 import signal
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
-from suture.process import syscall
+from suture.process.see.tracepoint import Tracepoint
 
 SIGNALS = (signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGFPE, signal.SIGABRT, signal.SIGTRAP, signal.SIGSYS)
-_EVENT = "events/signal/signal_deliver/id"
-_PLACES = (Path("/sys/kernel/tracing"), Path("/sys/kernel/debug/tracing"))
-_PAGES = 8
-_HEAD, _TAIL = 1024, 1032  # data_head and data_tail of struct perf_event_mmap_page
-_HEADER = struct.Struct("<IHH")  # struct perf_event_header: type, misc, size
-_SAMPLE = 9  # PERF_RECORD_SAMPLE
-_BODY = struct.Struct("<III8xi")  # pid, tid, size of the tracepoint's record, its common fields, sig
+_SIGNAL = struct.Struct("<8xi")  # common fields, sig
+_EXIT = struct.Struct("<8xi4xQ")  # common fields, the call's number, error_code
 
 
 @dataclass(frozen=True)
@@ -35,63 +26,58 @@ class Crash:
     signal: signal.Signals
 
 
+@dataclass(frozen=True)
+class Exit:
+    """A process that has ended itself; `code` is not 0."""
+
+    pid: int
+    code: int
+
+
 class Crashes:
-    """From when it is made. Raises OSError where the kernel does not tell: no tracefs, no right (CAP_PERFMON)."""
+    """From when it is made. Raises as `Tracepoint`."""
 
     def __init__(self) -> None:
-        number = _number()
         wanted = " || ".join(f"sig == {int(s)}" for s in SIGNALS)
-        self._rings: list[tuple[int, mmap.mmap]] = []
-        self._poll = select.epoll()
-        try:
-            for cpu in range(os.cpu_count() or 1):
-                fd = syscall.perf_tracepoint(number, cpu, f"sa_handler == 0 && ({wanted})")
-                self._rings.append((fd, mmap.mmap(fd, (1 + _PAGES) * mmap.PAGESIZE)))
-                self._poll.register(fd, select.EPOLLIN)
-        except OSError:
-            self.close()
-            raise
+        self._events = Tracepoint("signal/signal_deliver", f"sa_handler == 0 && ({wanted})")
+
+    @property
+    def lost(self) -> int:
+        """How many there was no room for."""
+        return self._events.lost
 
     def fileno(self) -> int:
         """What can be read when one has come."""
-        return self._poll.fileno()
+        return self._events.fileno()
 
     def close(self) -> None:
-        self._poll.close()
-        for fd, ring in self._rings:
-            ring.close()
-            os.close(fd)
-        self._rings.clear()
+        self._events.close()
 
     def come(self) -> Iterator[Crash]:
         """Those since the last call."""
-        for _, ring in self._rings:
-            yield from _drain(ring)
+        for pid, record in self._events.come():
+            if len(record) >= _SIGNAL.size:
+                yield Crash(pid, signal.Signals(_SIGNAL.unpack_from(record)[0]))
 
 
-def _drain(ring: mmap.mmap) -> Iterator[Crash]:
-    size = _PAGES * mmap.PAGESIZE
-    (head,), (tail,) = struct.unpack_from("<Q", ring, _HEAD), struct.unpack_from("<Q", ring, _TAIL)
-    if tail == head:
-        return
-    data = ring[mmap.PAGESIZE :]
-    while tail < head:
-        at = tail % size
-        record = data[at:] + data[:at]
-        kind, _, length = _HEADER.unpack_from(record)
-        if kind == _SAMPLE and length >= _HEADER.size + _BODY.size:
-            pid, _, _, number = _BODY.unpack_from(record, _HEADER.size)
-            yield Crash(pid, signal.Signals(number))
-        tail += max(length, _HEADER.size)
-    struct.pack_into("<Q", ring, _TAIL, head)
+class Exits:
+    """From when it is made. Raises as `Tracepoint`. They wake nobody: on a busy host there are many."""
 
+    def __init__(self) -> None:
+        self._events = Tracepoint("syscalls/sys_enter_exit_group", "error_code != 0", wakes=False)
 
-def _number() -> int:
-    """Of the tracepoint."""
-    problem = OSError()
-    for place in _PLACES:
-        try:
-            return int((place / _EVENT).read_text())
-        except OSError as found:
-            problem = found
-    raise problem
+    @property
+    def lost(self) -> int:
+        """How many there was no room for."""
+        return self._events.lost
+
+    def close(self) -> None:
+        self._events.close()
+
+    def come(self) -> Iterator[Exit]:
+        """Those since the last call."""
+        for pid, record in self._events.come():
+            if len(record) >= _EXIT.size:
+                code = _EXIT.unpack_from(record)[1] & 0xFF
+                if code:
+                    yield Exit(pid, code)
