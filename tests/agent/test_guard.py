@@ -13,14 +13,16 @@ import pytest
 
 from suture.agent import guard
 from suture.process import syscall
+from suture.process.see import tracepoint
 from suture.report.reason import Reason
 from suture.report.start import StartCover, StartsCovered
 from tests.agent.conftest import NEW_ANSWER, OLD_ANSWER, AgentHost, eventually_in
 from tests.agent.test_service import Both, both
 from tests.cli.test_feed import said
 from tests.process.conftest import start
+from tests.process.see.test_crash import tracing
 
-__all__ = ["both", "start"]
+__all__ = ["both", "start", "tracing"]
 
 
 def noticed(both: Both) -> guard.StartGuard:
@@ -93,6 +95,32 @@ def test_what_holds_starts_is_begun_anew_when_it_was_killed(
     assert host.service().ask("a") == NEW_ANSWER and state(both).cover is StartCover.HELD
 
 
+def test_where_the_kernel_only_tells_of_starts_they_are_patched_soon_and_need_no_look(
+    host: AgentHost, tracing: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def without() -> NoReturn:
+        raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+
+    monkeypatch.setattr(syscall, "fanotify_init", without)
+    both = Both(host)
+    try:
+        host.service()
+        host.publish()
+        both.look()
+        eventually_in(10, lambda: state(both).cover is StartCover.TOLD)
+        assert "not held, patched about a second after they begin: " in said("agent", "status", *host.places())
+        later = host.service()
+        assert later.ask("a") == OLD_ANSWER
+
+        def is_patched() -> bool:
+            both.service.notice()
+            return later.ask("a") == NEW_ANSWER
+
+        eventually_in(10, is_patched)
+    finally:
+        both.end()
+
+
 def test_where_the_kernel_cannot_hold_starts_the_state_says_so_and_the_next_look_patches(
     host: AgentHost, both: Both, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -100,6 +128,8 @@ def test_where_the_kernel_cannot_hold_starts_the_state_says_so_and_the_next_look
         raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
 
     monkeypatch.setattr(syscall, "fanotify_init", without)
+    monkeypatch.setattr(tracepoint, "_PLACES", ())
+    both.begin()
     host.service()
     host.publish()
     both.look()

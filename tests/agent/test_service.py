@@ -10,6 +10,7 @@ import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -310,6 +311,42 @@ def test_a_full_disk_is_said_and_mends_itself(
         both.look()
         assert "No space left on device" in capfd.readouterr().err and service.ask("a") == OLD_ANSWER
     assert both.look().exit_code == ExitCode.OK and service.ask("a") == NEW_ANSWER
+
+
+@pytest.mark.parametrize("days", [400, -400])
+def test_a_clock_that_jumps_takes_nothing_away_and_mends_itself(host: AgentHost, both: Both, days: int) -> None:
+    service = host.service()
+    patch = host.publish()
+    both.look()
+    assert service.ask("a") == NEW_ANSWER
+
+    def elsewhere() -> datetime:
+        return local_now() + timedelta(days=days)
+
+    both.service.clock = both.loop.clock = elsewhere
+    host.withdraw(patch)
+    both.look()
+    if days > 0:  # all that the feed says has expired by then
+        assert (service.ask("a"), host.service().ask("a")) == (NEW_ANSWER, NEW_ANSWER)
+    both.service.clock = both.loop.clock = local_now
+    both.look()
+    assert (service.ask("a"), host.service().ask("a")) == (OLD_ANSWER, OLD_ANSWER)
+    assert register.read(host.kept).in_force == ()
+
+
+def test_what_a_newer_version_has_kept_is_read_by_an_older_one(host: AgentHost, both: Both) -> None:
+    """As after a downgrade; an upgrade is the same with fields that are not there yet."""
+    service = host.service()
+    host.publish()
+    both.look()
+    place = host.kept / "register.json"
+    kept = json.loads(place.read_text())
+    kept["new_field"] = kept["in_force"][0]["new_field"] = {"a": 1}
+    place.write_text(json.dumps(kept))
+    both.begin()
+    later = host.service()
+    report = both.look()
+    assert (service.ask("a"), later.ask("a")) == (NEW_ANSWER, NEW_ANSWER) and report.exit_code == 0
 
 
 def test_a_wrong_policy_is_told_and_the_last_good_one_holds(host: AgentHost, both: Both) -> None:

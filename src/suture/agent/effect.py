@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from suture.agent import kept
@@ -25,6 +26,7 @@ from suture.host.recipient import ApplyOptions
 from suture.kernel.livepatch import build_id as kernel_build_id
 from suture.kernel.livepatch import patches as kernel_patches
 from suture.patch.statement import file_name
+from suture.process.see.execution import Executions
 from suture.process.see.find import Found, Unread
 from suture.process.tracee import read_status
 from suture.report.agent import AgentVerdict, HealthSeen, PatchInForce
@@ -33,9 +35,9 @@ from suture.report.document import ApplyReport, RevertReport
 from suture.report.feed import Offer
 from suture.report.patch import PatchKind
 from suture.report.reason import Cause, Reason
-from suture.report.start import StartEnd
+from suture.report.start import StartCover, StartEnd
 
-_RETRY_SECONDS = 600.0
+_RETRY_SECONDS, _FOLLOW_SECONDS = 600.0, 0.9
 _MARK = b"memfd:suture:"
 _PASSING = (Reason.BUSY, Reason.GONE)
 
@@ -55,7 +57,12 @@ class InEffect:
         self._hand = self.hand or OwnHand(self.register.patches)
         # (pid, start time, patch) of processes that refused a patch, and when they are tried again (monotonic seconds)
         self._refused: dict[tuple[int, int, str], float] = {}
-        self.guard = StartGuard(self.register, self.journal, self._hand)
+        self._executions: Executions | None = None
+        with suppress(OSError, ValueError):  # what covers starts then is told where it matters
+            self._executions = Executions()
+        self._follow_at = 0.0
+        self._is_settling = False
+        self.guard = StartGuard(self.register, self.journal, self._hand, is_told=self._executions is not None)
         self._late = LateStarts(self.journal)
         self.health = Health(self.journal)
         self._health_kept: HealthSeen | None = None
@@ -66,6 +73,9 @@ class InEffect:
         self.guard.close()
         self.health.close()
         self._kernel.close()
+        if self._executions is not None:
+            self._executions.close()
+            self._executions = None
 
     def begin(self) -> None:
         """Hold starts with what was in force before. Raises SutureError where the policy is wrong, and OSError."""
@@ -109,6 +119,8 @@ class InEffect:
             self._suspect(self.policy())
         except (SutureError, OSError) as problem:
             self.journal.tell_change("problem", str(problem))
+        if self.guard.state.cover is StartCover.TOLD:
+            self._follow()
         for patch in self._late.due():
             row = self.register.row(patch)
             if row is not None and not row.held:
@@ -116,6 +128,24 @@ class InEffect:
                     self.put_in(row, self.policy())
                 except (SutureError, OSError) as problem:  # the next look tries again
                     self.journal.tell_change("problem", str(problem), patch)
+
+    def _follow(self) -> None:
+        """Patch what has started, where it could not be held: at once, and once more when it has loaded all."""
+        now = time.monotonic()
+        if self._executions is None or now < self._follow_at:
+            return
+        have_come = self._executions.have_come()
+        if not have_come and not self._is_settling:
+            return
+        self._follow_at, self._is_settling = now + _FOLLOW_SECONDS, have_come
+        try:
+            own = self.policy()
+            found, _ = self.hold_starts(own)
+            for row in self.register.content.in_force:
+                if row.offer.kind is PatchKind.PROCESS and not row.held and self._without(found, row.offer, own):
+                    self.put_in(row, own)
+        except (SutureError, OSError) as problem:  # the next look tries again
+            self.journal.tell_change("problem", str(problem))
 
     def _suspect(self, own: Policy) -> None:
         """What crashed after it was patched: the patch goes no further, and out again where the policy says so."""

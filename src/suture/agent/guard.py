@@ -48,10 +48,11 @@ class _Child:
 
 class StartGuard:
     """For the folder of a register, which has the patches and remembers the files. `hand` starts the child and ends
-    it."""
+    it. `is_told`: whether starts that cannot be held are told of."""
 
-    def __init__(self, register: Register, journal: Journal, hand: Hand) -> None:
+    def __init__(self, register: Register, journal: Journal, hand: Hand, *, is_told: bool = False) -> None:
         self._register, self._journal, self._hand = register, journal, hand
+        self._instead = StartCover.TOLD if is_told else StartCover.LOOKED_AT
         before = read(register.folder)
         self._remembered = {(f.path, f.build_id) for f in before.files} if before else set()
         self._child: _Child | None = None
@@ -183,7 +184,7 @@ class StartGuard:
         """What came of starts since; begins anew what has ended."""
         if self._child is not None:
             self._hear(self._child)
-        if self._child is None and self.state.cover is StartCover.LOOKED_AT and time.monotonic() >= self._again_at:
+        if self._child is None and self.state.cover is self._instead and time.monotonic() >= self._again_at:
             self._begin()
         if time.monotonic() >= self._kept_at + _KEEP_SECONDS:
             self._keep()
@@ -214,11 +215,11 @@ class StartGuard:
         self._end()
         self._again_at = time.monotonic() + _AGAIN_SECONDS
         what = f"what holds starts is not there: {why}"
-        self._tell(replace(self.state, cover=StartCover.LOOKED_AT, why=Cause(Reason.DEFECT, what, "it begins anew")))
+        self._tell(replace(self.state, cover=self._instead, why=Cause(Reason.DEFECT, what, "it begins anew")))
 
     def _unable(self, cause: Cause) -> None:
         self._again_at = time.monotonic() + _UNABLE_SECONDS
-        self._tell(replace(self.state, cover=StartCover.LOOKED_AT, why=cause))
+        self._tell(replace(self.state, cover=self._instead, why=cause))
 
     def close(self) -> None:
         """Hold no start any more."""

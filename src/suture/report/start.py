@@ -45,6 +45,7 @@ class StartCover(Enum):
     """What keeps a later start from the old code."""
 
     HELD = "held"  # who opens a guarded file waits until it is patched
+    TOLD = "told"  # the kernel tells that programs start: it is found about a second later, and has run until then
     LOOKED_AT = "looked at"  # it is found at the next look, and has run until then
     NOT_NEEDED = "not needed"  # no patch for processes is in force
 

@@ -81,6 +81,8 @@ def _covered(starts: StartsCovered) -> str:
     if starts.cover is StartCover.HELD:
         return f"held at {len({f.path for f in starts.files})} files until they are patched; {counts}"
     why = f": {starts.why.text} ({starts.why.remedy})" if starts.why else ""
+    if starts.cover is StartCover.TOLD:
+        return f"not held, patched about a second after they begin{why}"
     return f"not held, patched at the next look{why}"
 
 
