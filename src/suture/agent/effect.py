@@ -116,7 +116,9 @@ class InEffect:
                 self.health.patched([start.pid], start.patches, {start.pid: start.service})
         self._late.note(starts, self.guard.state.let_go, self.register.content.in_force)
         try:
-            self._suspect(self.policy())
+            if self.health.has_come():
+                self._suspect(self.policy())
+            self._keep_health()
         except (SutureError, OSError) as problem:
             self.journal.tell_change("problem", str(problem))
         if self.guard.state.cover is StartCover.TOLD:
@@ -156,6 +158,9 @@ class InEffect:
         for found in self.health.loops(window, own.health.exits):
             for patch in found.patches:
                 self._suspect_one(patch, "fails", found.what, own, own.health.crashes)
+
+    def _keep_health(self) -> None:
+        """What is seen, for `suture agent status`."""
         if self.health.seen != self._health_kept:
             self._health_kept = self.health.seen
             kept.write_value(self.register.folder / HEALTH, self._health_kept)

@@ -17,14 +17,14 @@ from typing import TypeVar
 from suture.agent.journal import Journal
 from suture.error import SutureError
 from suture.host.subject import service
-from suture.process.see.crash import Crash, Crashes, Exit, Exits
+from suture.process.see.crash import Crash, Crashes, ErrorExit, Exits
 from suture.process.tracee import read_stat
 from suture.report.agent import HealthSeen
 from suture.report.reason import Cause, Reason
 
 HEALTH = "health.json"
 SETTLED_SECONDS = 60.0
-T = TypeVar("T", Crash, Exit)
+T = TypeVar("T", Crash, ErrorExit)
 _MOST_PATCHED, _MOST_WAITING = 1 << 16, 4096
 _LATE_SECONDS = 2.0
 _TOLD_TO_END = {128 + s for s in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)}
@@ -50,7 +50,7 @@ class Health:
         self._deaths: dict[str, list[float]] = {}
         self._exits: dict[str, list[float]] = {}  # by service
         self._dead: deque[tuple[float, Crash, int]] = deque(maxlen=_MOST_WAITING)
-        self._ended: deque[tuple[float, Exit, int]] = deque(maxlen=_MOST_WAITING)
+        self._ended: deque[tuple[float, ErrorExit, int]] = deque(maxlen=_MOST_WAITING)
         self._settled: set[str] = set()  # services that had run well when they were patched
         self._crashes: Crashes | None = None
         self._exited: Exits | None = None
@@ -100,10 +100,21 @@ class Health:
         while len(self._patched) > _MOST_PATCHED:
             self._services.pop(self._patched.popitem(last=False)[0], None)
 
-    def suspicions(self, window: float) -> Iterator[Suspicion]:
-        """Deaths since the last call, within `window` seconds after patching."""
+    def has_come(self) -> bool:
+        """Whether somebody has died of whom it is to be asked what it was patched with."""
         now = self._clock()
-        for crash, parent in self._come(self._dead, self._crashes.come() if self._crashes else ()):
+        self._note(self._dead, now, self._crashes.come() if self._crashes else ())
+        self._note(self._ended, now, self._exited.come() if self._exited else ())
+        return bool(self._dead or self._ended)
+
+    @staticmethod
+    def _note(waiting: deque[tuple[float, T, int]], now: float, new: Iterable[T]) -> None:
+        waiting.extend((now, death, _parent(death.pid) if isinstance(death, Crash) else 0) for death in new)
+
+    def suspicions(self, window: float) -> Iterator[Suspicion]:
+        """Of those that `has_come` has noted, deaths within `window` seconds after patching."""
+        now = self._clock()
+        for crash, parent in self._known(self._dead):
             found = self._patched.pop(crash.pid, None) or self._patched.get(parent, {})
             self._services.pop(crash.pid, None)
             recent = {patch: at for patch, at in found.items() if now - at <= window}
@@ -113,11 +124,11 @@ class Health:
                 yield Suspicion(what, tuple(recent), seconds)
 
     def loops(self, window: float, most: int) -> Iterator[Suspicion]:
-        """Services that have ended with an error `most` times, each within `window` seconds after patching, since the
-        last call. Only those that had run well for a while when they got their first patch: one that fails anyway is no
-        reason."""
+        """Services that have ended with an error `most` times, each within `window` seconds after patching, as
+        `has_come` has noted. Only those that had run well for a while when they got their first patch: one that fails
+        anyway is no reason."""
         now = self._clock()
-        for ended, _ in self._come(self._ended, self._exited.come() if self._exited else ()):
+        for ended, _ in self._known(self._ended):
             found, name = self._patched.pop(ended.pid, {}), self._services.pop(ended.pid, "")
             recent = {patch: at for patch, at in found.items() if now - at <= window}
             if ended.code in _TOLD_TO_END or name not in self._settled or not recent:
@@ -130,11 +141,10 @@ class Health:
                 )
                 yield Suspicion(f"{what}, {seconds:.1f} s after patching", tuple(recent), seconds)
 
-    def _come(self, waiting: deque[tuple[float, T, int]], new: Iterable[T]) -> Iterator[tuple[T, int]]:
+    def _known(self, waiting: deque[tuple[float, T, int]]) -> Iterator[tuple[T, int]]:
         """Deaths of which it is known now what was patched, with the parent as it was. Who was patched as it started,
         and died at once, is told of a little later."""
         now = self._clock()
-        waiting.extend((now, death, _parent(death.pid) if isinstance(death, Crash) else 0) for death in new)
         for _ in range(len(waiting)):
             at, death, parent = waiting.popleft()
             if death.pid in self._patched or parent in self._patched:

@@ -7,7 +7,7 @@ import subprocess
 import pytest
 
 from suture.process.see import tracepoint
-from suture.process.see.crash import Exit, Exits
+from suture.process.see.crash import ErrorExit, Exits
 from suture.process.see.tracepoint import Tracepoint
 from tests.process.see.test_crash import tracing
 
@@ -20,7 +20,7 @@ def test_exits_with_an_error_are_told_and_others_are_not() -> None:
         fails, ends = (subprocess.Popen(["sh", "-c", f"exit {code}"]) for code in (3, 0))
         fails.wait()
         ends.wait()
-        assert [e for e in exits.come() if e.pid in (fails.pid, ends.pid)] == [Exit(fails.pid, 3)]
+        assert [e for e in exits.come() if e.pid in (fails.pid, ends.pid)] == [ErrorExit(fails.pid, 3)]
     finally:
         exits.close()
 

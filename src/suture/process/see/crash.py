@@ -27,7 +27,7 @@ class Crash:
 
 
 @dataclass(frozen=True)
-class Exit:
+class ErrorExit:
     """A process that has ended itself; `code` is not 0."""
 
     pid: int
@@ -74,10 +74,10 @@ class Exits:
     def close(self) -> None:
         self._events.close()
 
-    def come(self) -> Iterator[Exit]:
+    def come(self) -> Iterator[ErrorExit]:
         """Those since the last call."""
         for pid, record in self._events.come():
             if len(record) >= _EXIT.size:
                 code = _EXIT.unpack_from(record)[1] & 0xFF
                 if code:
-                    yield Exit(pid, code)
+                    yield ErrorExit(pid, code)
