@@ -125,7 +125,7 @@ class Supervised:
 def unit(host: AgentHost) -> Iterator[Supervised]:
     mounts = [line.split() for line in Path("/proc/mounts").read_text().splitlines()]
     root = next(Path(m[1]) for m in mounts if m[2] == "cgroup2")
-    group = root / f"suture-test/system.slice/own/suture-{os.getpid()}.service"
+    group = root / f"suture-test-{os.getpid()}/system.slice/own/suture-{os.getpid()}.service"
     group.mkdir(parents=True, exist_ok=True)
     exits = SERVICE.replace("int main(void)", "int main(int n, char **v)").replace(
         "answer(l[0])); }", "answer(l[0])); exit(n > 1 ? atoi(v[1]) : 0); }"
