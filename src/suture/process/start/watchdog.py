@@ -58,7 +58,7 @@ class Watchdog:
         """`in_hand`: the descriptor of the opening that is to be answered next."""
         self._beats += 1
         now = time.monotonic()
-        if now - self._woken > _WAKE_SECONDS:
+        if in_hand >= 0 and now - self._woken > _WAKE_SECONDS:
             self._woken = now
             with suppress(OSError):  # it has ended, or is awake and has not read the last
                 os.write(self._wake, b"!")
