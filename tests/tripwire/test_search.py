@@ -79,6 +79,7 @@ def test_what_a_fix_rejects_is_a_site(old: str, new: str, expected: tuple[SiteKi
         ("a = b ? 1 : 2;", "a = c++;"),
         ("while (a) {\ng();\n}", "while (a) {\nfree(p);\ng();\n}"),
         ("f(a);", "f(7);"),
+        ("put_error(a);", "put_error(b);"),
         ("void *p = malloc(a);", "void *p = malloc(a);\np->n = 0;"),
         ("if (a > 9) return -1;", "if (a > 9)\n    return -1;"),
         ("if (a > 9)\nreturn -1;\ng();", "g();\nif (a > 9)\nreturn -1;"),

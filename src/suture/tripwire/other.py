@@ -170,7 +170,12 @@ class OtherSites:
     def given(self, node: Node) -> None:
         """A call that is given something else than it was."""
         name = key(node.child_by_field_name("function"))
-        if _UPPER.match(name) or _is_asked(node) or not any(n in self.added for n in lines(node)):
+        if (
+            _UPPER.match(name)
+            or is_error_call(name)
+            or _is_asked(node)
+            or not any(n in self.added for n in lines(node))
+        ):
             return
         was = alone(self.before.passed.get((syntax.function(node), name), []))
         new = arguments(node)
