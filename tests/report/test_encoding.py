@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass, replace
 from enum import Enum
 from typing import Any, ClassVar, get_args, get_origin, get_type_hints
@@ -22,6 +22,22 @@ from suture.report.schema import schema
 STRICT, OPEN = (jsonschema.Draft202012Validator(schema(strict=s)) for s in (True, False))
 ERROR = ErrorReport("2026-11-27T17:00:00.000Z", int(ExitCode.REFUSED), "what", "do", Reason.OVERLAP)
 
+
+def tuples(kind: Any) -> st.SearchStrategy[tuple[Any, ...]]:
+    """Of any length, two at most: documents within documents would else have thousands of members."""
+    parts = get_args(kind)
+    if parts[-1] is Ellipsis:
+        return st.lists(st.from_type(parts[0]), max_size=2).map(tuple)
+    return st.tuples(*map(st.from_type, parts))
+
+
+def mappings(kind: Any) -> st.SearchStrategy[dict[Any, Any]]:
+    keys, values = get_args(kind)
+    return st.dictionaries(st.from_type(keys), st.from_type(values), max_size=2)
+
+
+st.register_type_strategy(tuple, tuples)
+st.register_type_strategy(Mapping, mappings)
 st.register_type_strategy(str, st.text(max_size=8))
 st.register_type_strategy(float, st.floats(allow_nan=False, allow_infinity=False))
 

@@ -16,6 +16,7 @@ from suture.report.document import DOCUMENTS, FORMAT, Document
 
 T = TypeVar("T")
 _BY_KIND = {d.kind: d for d in DOCUMENTS}
+_TOOL = {"name": "suture", "version": __version__}
 
 
 class NoDocument(ValueError):
@@ -23,16 +24,17 @@ class NoDocument(ValueError):
 
 
 def encode(document: Document) -> dict[str, Any]:
-    """The document as `json.dumps` takes it."""
-    head: dict[str, Any] = {"format": FORMAT, "kind": document.kind, "tool": {"name": "suture", "version": __version__}}
-    head.update(plain(document))
-    return head
+    """The document as `json.dumps` takes it; one within it says what it is too."""
+    encoded = plain(document)
+    assert isinstance(encoded, dict)
+    return encoded
 
 
 def plain(value: Any) -> Any:
     """A value of this vocabulary for JSON: enums become their values, tuples lists."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        head = {"format": FORMAT, "kind": value.kind, "tool": _TOOL} if isinstance(value, Document) else {}
+        return head | {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
     if isinstance(value, Enum):
         return value.value
     if isinstance(value, Mapping):
