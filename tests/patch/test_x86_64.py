@@ -11,7 +11,17 @@ from hypothesis import strategies as st
 
 from suture.number import Address
 from suture.patch import x86_64
-from suture.patch.x86_64 import REACH, STUB_SIZE, Stub, decode_stub, encode_stub, import_thunk, jump, jump_target
+from suture.patch.x86_64 import (
+    REACH,
+    STUB_SIZE,
+    Stub,
+    decode_stub,
+    encode_stub,
+    import_thunk,
+    jump,
+    jump_target,
+    reaches,
+)
 
 JUDGE = capstone.Cs(capstone.CS_ARCH_X86, capstone.CS_MODE_64)
 AT = 0x5555_5555_0000
@@ -86,3 +96,16 @@ def test_an_import_thunk_goes_through_its_slot() -> None:
 
 def test_a_jump_behind_what_new_code_undoes() -> None:
     assert (x86_64.PAGE, x86_64.MOST_ENTRY) == (4096, 20)
+
+
+def test_a_stub_asks_a_byte_so_far_away_and_no_further() -> None:
+    near = Address(AT)
+    for switch in (AT + 7 - REACH, AT + 7 + REACH - 1):
+        stub = Stub(Address(switch), near, near)
+        assert (
+            reaches(Address(AT), Address(switch)) and decode_stub(Address(AT), encode_stub(Address(AT), stub)) == stub
+        )
+    for switch in (AT + 6 - REACH, AT + 7 + REACH):
+        assert not reaches(Address(AT), Address(switch))
+        with pytest.raises(ValueError, match="does not reach what it needs"):
+            encode_stub(Address(AT), Stub(Address(switch), near, near))
