@@ -91,8 +91,8 @@ def test_what_cannot_be_guarded_is_told(folder: Path, arguments: list[str], code
 def test_who_is_not_root_is_told(folder: Path) -> None:
     os.chmod(folder, 0o755)
     code = (
-        "import os, sys; os.setresgid(65534, 65534, 65534); os.setresuid(65534, 65534, 65534);"
-        "from suture.host.starts import openings; openings()"
+        "import os; from suture.host.starts import openings;"  # first: a checkout may be where only root may read
+        "os.setresgid(65534, 65534, 65534); os.setresuid(65534, 65534, 65534); openings()"
     )
     done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
     assert "NotAllowed" in done.stderr and "may not be held by you" in done.stderr

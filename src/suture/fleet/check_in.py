@@ -36,7 +36,7 @@ _MOST_SEQUENCE = 1 << 62
 _HOLE, _PATCH = re.compile(r"[A-Za-z0-9._-]{1,32}"), re.compile(r"[0-9a-f]{16}")
 _MOST_SHORT = 4096  # bytes of a check-in without a state
 _MOST_STATES, _STATES_WITHIN = 8 * MOST_BYTES, timedelta(minutes=10)  # bytes of states of one host
-_NAME = re.compile(rb'\s*\{\s*"id"\s*:\s*"([0-9a-f]{32})"')  # agents have always written it first
+_NAME = re.compile(rb'\s*\{\s*"id"\s*:\s*"([0-9a-f]{32})?"')  # agents have always written it first
 
 
 class CheckIns:
@@ -168,10 +168,12 @@ class CheckIns:
 
 
 def _named(data: bytes) -> str:
-    """The host that a check-in says it is from. Raises `Malformed`."""
+    """The host that a check-in says it is from. Raises `Forged`, `Malformed`."""
     found = _NAME.match(data[:128])
     if found is None:
         raise Malformed("check-in: it does not begin with the host's id", _REMEDY)
+    if not found[1]:
+        raise Forged("check-in: it names no host", _REMEDY)  # who waits to be let in has no id yet
     return found[1].decode()
 
 
