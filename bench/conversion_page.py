@@ -8,6 +8,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from markdown_table import table
+
 _TEXT = """\
 A *fix* is a patch of the newer version's series, or a single change of what differs beside these: hunks that change one
 function or share a name that comes or goes. *Live* means that all of it is in the patches: *safe* may be applied
@@ -99,17 +101,17 @@ def document(record: Mapping[str, Any], kernel: Mapping[str, Any] | None = None)
         "of the SHA-256 of the packages' names. No package was given a recipe for the purpose.",
         "",
         _TEXT,
-        *_table(("what came of it", "fixes", "CVEs"), list(_outcomes(fixes, cves))),
+        *table(("what came of it", "fixes", "CVEs"), list(_outcomes(fixes, cves))),
         "",
         "## What stands between that and 95%",
         "",
         "Each fix that is not live counts once, under its first reason; names are left out.",
         "",
-        *_table(("reason", "fixes", "packages"), list(_reasons(rows))),
+        *table(("reason", "fixes", "packages"), list(_reasons(rows))),
         "",
         "## Each update",
         "",
-        *_table(_COLUMNS, [_row(r) for r in rows]),
+        *table(_COLUMNS, [_row(r) for r in rows]),
         "",
         _times(rows),
         "",
@@ -121,7 +123,7 @@ def document(record: Mapping[str, Any], kernel: Mapping[str, Any] | None = None)
 def _kernel(rows: Sequence[Mapping[str, Any]]) -> Iterable[str]:
     """What came of updates of the kernel: a module each."""
     yield from ("## The kernel", "", *_KERNEL_TEXT.splitlines(), "")
-    yield from _table(_KERNEL_COLUMNS, [_kernel_row(r) for r in rows])
+    yield from table(_KERNEL_COLUMNS, [_kernel_row(r) for r in rows])
     for row in rows:
         untried, reasons = row["untried"], Counter(row["reasons"]).most_common(6)
         yield from ("", f"{row['old']} to {row['new']}, {row['flavour']}:", "")
@@ -232,8 +234,3 @@ def _times(rows: Sequence[Mapping[str, Any]]) -> str:
         if seconds
     ]
     return f"From the update to patches that were tried, {'; '.join(told)}." if told else ""
-
-
-def _table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> list[str]:
-    rule = "| " + " | ".join("---" for _ in head) + " |"
-    return ["| " + " | ".join(head) + " |", rule, *("| " + " | ".join(line) + " |" for line in lines)]

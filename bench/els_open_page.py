@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from markdown_table import table
+
 COLUMNS = ("state", "packages", "fixes")
 
 _TEXT = """\
@@ -74,7 +76,7 @@ def document(record: Mapping[str, Any]) -> str:
             f"Packages looked at: {len(data['packages'])} of {data['listed']}, whose source does not "
             f"arrive: {len(missing)}, that lack a fix: {len(lacking)}.",
             "",
-            *_table(COLUMNS, counts(data)),
+            *table(COLUMNS, counts(data)),
             "",
             _TEXT,
             "## Published",
@@ -84,7 +86,7 @@ def document(record: Mapping[str, Any]) -> str:
             "## On a host",
             "",
             _HOSTS,
-            *_table(
+            *table(
                 ("package", "tests", "grade", "installed by apt", "live patches", "after apt"),
                 [_on_host(row) for row in data["hosts"]],
             ),
@@ -99,13 +101,9 @@ def document(record: Mapping[str, Any]) -> str:
 
 def _why(reasons: Sequence[str]) -> str:
     more = f" (and {len(reasons) - 1} more)" if len(reasons) > 1 else ""
-    return (reasons[0][:160].replace("|", "\\|") + more) if reasons else "-"
+    return (reasons[0][:160] + more) if reasons else "-"
 
 
 def _list(rows: Sequence[tuple[str, Mapping[str, Any]]], columns: Sequence[str], rest: Any) -> list[str]:
     lines = [[name, " ".join(hole["cves"]) or ", ".join(hole["patches"]), *rest(hole)] for name, hole in rows]
-    return _table(columns, lines) if lines else ["None."]
-
-
-def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    return [f"| {' | '.join(r)} |" for r in (columns, ["---"] * len(columns), *rows)]
+    return table(columns, lines) if lines else ["None."]

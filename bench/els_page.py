@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from markdown_table import table
+
 COLUMNS = ("upstream version", "fixes", "same", "handed over", "different", "share same", "patch(1): same", "different")
 
 _TEXT = """\
@@ -61,19 +63,19 @@ def document(record: Mapping[str, Any]) -> str:
             f"Packages looked at: {len(data['packages'])}, with a fix in both releases: {len(measured)}, "
             f"whose source does not arrive: {len(missing)}.",
             "",
-            *_table(COLUMNS, counts(data)),
+            *table(COLUMNS, counts(data)),
             "",
             _TEXT,
             "## Why fixes were handed over",
             "",
             "A fix may have several reasons.",
             "",
-            *_table(("reason", "fixes"), [[kind, str(n)] for kind, n in why.most_common()]),
+            *table(("reason", "fixes"), [[kind, str(n)] for kind, n in why.most_common()]),
             "",
             "## Different from what the maintainers made",
             "",
             *(
-                _table(
+                table(
                     ("package", "CVE", "way", "patch(1)"),
                     [[n, " ".join(p["cves"]), ", ".join(p["ways"]), p["patch"]] for n, p in wrong],
                 )
@@ -83,7 +85,3 @@ def document(record: Mapping[str, Any]) -> str:
             "",
         ]
     )
-
-
-def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    return [f"| {' | '.join(r)} |" for r in (columns, ["---"] * len(columns), *rows)]

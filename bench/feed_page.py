@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
+
+from markdown_table import table
 
 COLUMNS = ("patches", "add, s", "publish, s", "publish one more, s", "publish with nothing to do, s", "metadata, MB")
 LOOKS = ("patches", "look", "command, s", "of it fetching, s", "files", "KB besides the patches")
@@ -69,17 +71,12 @@ def document(record: Mapping[str, Any]) -> str:
         "",
         "## The keeper",
         "",
-        *_table(COLUMNS, rows(data)),
+        *table(COLUMNS, rows(data)),
         "",
         "## A host",
         "",
-        *_table(LOOKS, looks(data)),
+        *table(LOOKS, looks(data)),
         "",
         _TEXT,
     ]
     return "\n".join(lines).rstrip() + "\n"
-
-
-def _table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> list[str]:
-    rule = "| " + " | ".join("---" for _ in head) + " |"
-    return ["| " + " | ".join(head) + " |", rule, *("| " + " | ".join(line) + " |" for line in lines)]

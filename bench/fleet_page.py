@@ -6,6 +6,8 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from markdown_table import table
+
 COLUMNS = (
     "database", "hosts", "check-ins/s", "served", "failed", "p50, ms", "p99, ms", "server's core", "memory, MB",
     "database, MB",
@@ -87,17 +89,12 @@ def document(record: Mapping[str, Any]) -> str:
         "",
         "## Check-ins",
         "",
-        *_table(COLUMNS, rows(data)),
+        *table(COLUMNS, rows(data)),
         "",
         "## Pages",
         "",
-        *_table(PAGES, pages(data)),
+        *table(PAGES, pages(data)),
         "",
         _TEXT,
     ]
     return "\n".join(lines).rstrip() + "\n"
-
-
-def _table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> list[str]:
-    rule = "| " + " | ".join("---" for _ in head) + " |"
-    return ["| " + " | ".join(head) + " |", rule, *("| " + " | ".join(line) + " |" for line in lines)]

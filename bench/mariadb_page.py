@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
+from markdown_table import table
 from summary import Spread
 
 _WIDTH, _HEIGHT, _LEFT, _BOTTOM, _TOP = 900, 340, 60, 40, 24
@@ -53,7 +54,7 @@ def document(record: Mapping[str, Any]) -> str:
         ),
         "purpose (bench/fixes/mariadb-measure-*.patch): one makes visible which version answers.",
         "",
-        *_table(("what", "value"), rows(data)),
+        *table(("what", "value"), rows(data)),
         "",
         (
             "The first apply and the first replace stop once more, to make the unwind tables known. A stop lasts as "
@@ -66,13 +67,13 @@ def document(record: Mapping[str, Any]) -> str:
         "",
         "Latency of queries in microseconds:",
         "",
-        *_table(("phase", "queries", "p50", "p99", "max"), [_phase(p) for p in data["phases"]]),
+        *table(("phase", "queries", "p50", "p99", "max"), [_phase(p) for p in data["phases"]]),
         "",
         "![latency over time](mariadb-latency.svg)",
         "",
         "## Making",
         "",
-        *_table(
+        *table(
             ("fix", "functions", "groups", "seconds: prepare, compile, match, make"),
             [_made(m) for m in data["made"]],
         ),
@@ -91,10 +92,6 @@ def _phase(one: Mapping[str, Any]) -> tuple[str, ...]:
 def _made(one: Mapping[str, Any]) -> tuple[str, ...]:
     seconds = ", ".join(f"{one['seconds'].get(k, 0):.1f}" for k in ("prepare", "compile", "match", "make"))
     return one["fix"], str(len(one["functions"])), str(one["groups"]), seconds
-
-
-def _table(head: Sequence[str], body: Sequence[Sequence[str]]) -> list[str]:
-    return [f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *body)]
 
 
 def plot(data: Mapping[str, Any]) -> str:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import postgresql
 import postgresql_fixes
 from facts import RESULTS, Record
+from markdown_table import table
 
 _DOCS = Path(__file__).resolve().parent.parent / "docs/results"
 _WIDTH, _HEIGHT, _LEFT, _BOTTOM = 900, 320, 60, 40
@@ -82,7 +83,7 @@ def _fixes(record: Record) -> list[str]:
         "change the outcome of a trigger in the same backend (for the start packet: under the same postmaster). "
         "*Make* is with the tree prepared.",
         "",
-        *_table(postgresql_fixes.COLUMNS, [postgresql_fixes.cells(r) for r in rows]),
+        *table(postgresql_fixes.COLUMNS, [postgresql_fixes.cells(r) for r in rows]),
         "",
         *(f"- {r['fix']}: {r['hole']}." for r in rows),
         "",
@@ -99,11 +100,11 @@ def _load(record: Record) -> list[str]:
         "apply one fix in the whole cluster, replace it by several, revert. Load and commands share the machine's "
         "cores.",
         "",
-        *_table(postgresql.COLUMNS, postgresql.rows(data)),
+        *table(postgresql.COLUMNS, postgresql.rows(data)),
         "",
         "![Latency over time](postgresql.svg)",
         "",
-        *_table(("what", "times", "seconds p50", "processes", "pause p50, µs", "p99", "max"), postgresql.stops(data)),
+        *table(("what", "times", "seconds p50", "processes", "pause p50, µs", "p99", "max"), postgresql.stops(data)),
         "",
         (
             f"{data['transactions']:,} transactions. Failed transactions, lost connections, processes left out: "
@@ -119,11 +120,6 @@ def _made_by(record: Record) -> str:
         f"`{record.command}` on {record.started} (Linux {m.kernel}, {m.cores} cores, load average at the start "
         f"{m.load:.1f})."
     )
-
-
-def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    lines = [columns, ["---"] * len(columns), *rows]
-    return ["| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines]
 
 
 def plot(data: Mapping[str, Any]) -> str:

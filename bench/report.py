@@ -13,6 +13,7 @@ import making
 import pause
 import soak
 from facts import RESULTS, Record
+from markdown_table import table
 from summary import Spread, ratio
 
 _DOCUMENT = Path(__file__).resolve().parent.parent / "docs/results/benchmarks.md"
@@ -73,7 +74,7 @@ def _pause(record: Record) -> list[str]:
         "cores are busy the second is the fair one; *more stops* counts applies and reverts that met a thread "
         "inside and needed another stop.",
         "",
-        *_table(pause.COLUMNS, [pause.row(s) for s in samples]),
+        *table(pause.COLUMNS, [pause.row(s) for s in samples]),
         "",
         *_unmeasured(record),
         *_goals(_pause_goals(samples, record)),
@@ -112,7 +113,7 @@ def _call(record: Record) -> list[str]:
         f"Medians of {blocks} blocks of 200,000 calls in each state, from {record.data['rounds']} processes; the "
         f"loop alone is subtracted. A patched call costs {call.over_unpatched(calls):+.2f} ns.",
         "",
-        *_table(call.COLUMNS, call.rows(calls)),
+        *table(call.COLUMNS, call.rows(calls)),
         "",
     ]
 
@@ -129,7 +130,7 @@ def _soak(record: Record) -> list[str]:
         "end, signals arrive, and the group is switched from version 1 to 2 to 3 and back. *Mixed* are answers of "
         "which one half is of one version and one of another.",
         "",
-        *_table(("what", "value"), soak.rows(data)),
+        *table(("what", "value"), soak.rows(data)),
         "",
         *_goals([
             ("no crash, no wrong or mixed answer, no lost signal, nothing left behind",
@@ -152,7 +153,7 @@ def _making(records: Mapping[str, Record]) -> list[str]:
         "prepared and nothing is compiled (median of 5), with its steps. *Again*: the same fix once more. *Full "
         "build*: dpkg-buildpackage in the same clean room, tests left out.",
         "",
-        *_table(making.COLUMNS, making.rows(data, build.data if build else {})),
+        *table(making.COLUMNS, making.rows(data, build.data if build else {})),
         "",
         *(
             [f"No real fix: {', '.join(stand_ins)} (the archive does not hand out the source of a later version).", ""]
@@ -187,11 +188,6 @@ def _goals(goals: Sequence[tuple[str, bool, str]]) -> list[str]:
         if goals
         else []
     )
-
-
-def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    lines = [columns, ["---"] * len(columns), *rows]
-    return ["| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines]
 
 
 if __name__ == "__main__":

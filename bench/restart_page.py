@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
+
+from markdown_table import table
 
 COLUMNS = (
     "service",
@@ -73,13 +75,8 @@ def document(record: Mapping[str, Any]) -> str:
             "requests a second each."
         ),
         "",
-        *_table(COLUMNS, rows(data)),
+        *table(COLUMNS, rows(data)),
         "",
         _TEXT,
     ]
     return "\n".join(lines).rstrip() + "\n"
-
-
-def _table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> list[str]:
-    rule = "| " + " | ".join("---" for _ in head) + " |"
-    return ["| " + " | ".join(head) + " |", rule, *("| " + " | ".join(line) + " |" for line in lines)]

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from facts import Record
+from markdown_table import table
 from summary import Spread
 
 _SESSION = """\
@@ -76,7 +77,7 @@ def _what_went_in(data: Mapping[str, Any]) -> list[str]:
     lines = [
         "## What went in",
         "",
-        *_table(("binary", "patch", "functions replaced", "groups", "of the fix", "made again"), rows),
+        *table(("binary", "patch", "functions replaced", "groups", "of the fix", "made again"), rows),
         "",
     ]
     lines += [f"Seconds to make them: {seconds}.", *([data["note"]] if "note" in data else []), ""]
@@ -113,7 +114,7 @@ def _load(servers: Sequence[Mapping[str, Any]]) -> list[str]:
             "answer is compared.",
             f"{server['rounds']} rounds of: a patch of part of the files, replaced by the whole, reverted.",
             "",
-            *_table(
+            *table(
                 (
                     "phase",
                     "seconds",
@@ -127,7 +128,7 @@ def _load(servers: Sequence[Mapping[str, Any]]) -> list[str]:
                 [_phase(p) for p in [*server["phases"], {**whole, "seconds": 0.0}]],
             ),
             "",
-            *_table(
+            *table(
                 ("what", "stops", "p50, µs", "p99, µs", "max, µs"),
                 [(what, str(len(us)), *Spread.of(us).cells()) for what, us in server["pauses_us"].items()],
             ),
@@ -169,7 +170,7 @@ def _idle(servers: Sequence[Mapping[str, Any]], reading: Sequence[Mapping[str, A
             "group, which waits as a whole."
         ),
         "",
-        *_table(heads, rows),
+        *table(heads, rows),
         "",
     ]
 
@@ -195,11 +196,3 @@ def _refused(refused: Sequence[Mapping[str, Any]]) -> list[str]:
 def _where(row: Mapping[str, Any]) -> str:
     place = row["file"] + (f":{row['line']}" if row["line"] else "")
     return f"`{row['function']}` ({place})" if row["function"] else f"`{place}`"
-
-
-def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    return [_line(columns), _line(["---"] * len(columns)), *(_line(r) for r in rows)]
-
-
-def _line(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
