@@ -36,14 +36,7 @@ EXAMPLES = (
     "# all that `suture els plan` lists",
     "suture els backport libpng1.6 --all --output patches",
 )
-EXIT_CODES = (
-    ExitCode.OK,
-    ExitCode.USAGE,
-    ExitCode.REFUSED,
-    ExitCode.PARTIAL,
-    ExitCode.NOT_FOUND,
-    ExitCode.COMMAND,
-)
+EXIT_CODES = option.EXIT_CODES
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

@@ -46,16 +46,7 @@ EXAMPLES = (
     "# one that you finished by hand",
     "suture els build expat --fix CVE-2024-8176 --patch CVE-2024-8176=drafts/CVE-2024-8176.patch --output built",
 )
-EXIT_CODES = (
-    ExitCode.OK,
-    ExitCode.USAGE,
-    ExitCode.REFUSED,
-    ExitCode.PARTIAL,
-    ExitCode.NO_PERMISSION,
-    ExitCode.NOT_FOUND,
-    ExitCode.COMMAND,
-    ExitCode.UNSUPPORTED,
-)
+EXIT_CODES = option.BUILD_EXIT_CODES
 _MANY = 12  # differences that are printed; --json has them all
 
 

@@ -8,10 +8,32 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from suture.cli.number import days
+from suture.error import ExitCode
 from suture.progress import Progress
 
 if TYPE_CHECKING:
     from suture.source.archive import SourceVersion
+
+EXIT_CODES = (
+    ExitCode.OK,
+    ExitCode.USAGE,
+    ExitCode.REFUSED,
+    ExitCode.PARTIAL,
+    ExitCode.NOT_FOUND,
+    ExitCode.COMMAND,
+)
+"""Of an action that reads sources and runs other programs."""
+BUILD_EXIT_CODES = (
+    ExitCode.OK,
+    ExitCode.USAGE,
+    ExitCode.REFUSED,
+    ExitCode.PARTIAL,
+    ExitCode.NO_PERMISSION,
+    ExitCode.NOT_FOUND,
+    ExitCode.COMMAND,
+    ExitCode.UNSUPPORTED,
+)
+"""Of an action that builds a package in a room."""
 
 
 def add(parser: argparse.ArgumentParser) -> None:

@@ -47,14 +47,7 @@ EXAMPLES = (
     "suture els publish --output built --repository repository --key els@example.org "
     "--accept curl=7.74.0-1.3+deb11u16+suture1",
 )
-EXIT_CODES = (
-    ExitCode.OK,
-    ExitCode.USAGE,
-    ExitCode.REFUSED,
-    ExitCode.PARTIAL,
-    ExitCode.NOT_FOUND,
-    ExitCode.COMMAND,
-)
+EXIT_CODES = option.EXIT_CODES
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

@@ -36,14 +36,7 @@ EXAMPLES = (
     "suture els review expat --fix CVE-2024-8176 --drafts drafts",
     "suture els build expat --fix CVE-2024-8176 --patch CVE-2024-8176=drafts/CVE-2024-8176.patch --output built",
 )
-EXIT_CODES = (
-    ExitCode.OK,
-    ExitCode.USAGE,
-    ExitCode.REFUSED,
-    ExitCode.PARTIAL,
-    ExitCode.NOT_FOUND,
-    ExitCode.COMMAND,
-)
+EXIT_CODES = option.EXIT_CODES
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

@@ -46,16 +46,7 @@ EXAMPLES = (
     "suture els rpm cjson-1.7.15-1.src.rpm --patch CVE-2023-50471=fix.patch --output built --accept "
     "--repository repository --key els@example.org",
 )
-EXIT_CODES = (
-    ExitCode.OK,
-    ExitCode.USAGE,
-    ExitCode.REFUSED,
-    ExitCode.PARTIAL,
-    ExitCode.NO_PERMISSION,
-    ExitCode.NOT_FOUND,
-    ExitCode.COMMAND,
-    ExitCode.UNSUPPORTED,
-)
+EXIT_CODES = option.BUILD_EXIT_CODES
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
