@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,7 @@ from demo_files.host import Keeper, ServedFeed
 from demo_files.photographer import Photographer
 from demo_files.server import make_identity
 from demo_files.story import hole, make
-from demo_files.telling import DemoFailed, Telling, outcome
-from suture.error import SutureError
+from demo_files.telling import DemoFailed, Telling, finish
 
 CANARIES = (3, 9, 14)  # numbers of hosts
 PAUSE = 0.5  # seconds between two pictures of a client; each host has one
@@ -252,21 +252,19 @@ def prepare(telling: Telling, folder: Path) -> None:
 
 def main() -> int:
     """Show it with as many hosts as the first argument says, pictures into the second; 0 when all went as promised."""
-    telling = Telling()
-    count, pictures = int(sys.argv[1]), Path(sys.argv[2])
-    try:
-        if sys.argv[3:] != [_SECOND_PART]:
-            print(INTRODUCTION.format(count=count), flush=True)
-            folder = private_folder(pictures)
-            prepare(telling, folder)
-            os.environ["SUTURE_DEMO_START"], os.environ["SUTURE_DEMO_FOLDER"] = str(telling.begun), str(folder)
-            own = (sys.executable, "-m", "demo_files.fleet", *sys.argv[1:3], _SECOND_PART)
-            os.execvp("unshare", ["unshare", "--net", *own])
-        outcome(story(telling, Path(os.environ["SUTURE_DEMO_FOLDER"]), count, pictures))
-    except SutureError as error:
-        print(f"error: {error.what}\nremedy: {error.remedy}", file=sys.stderr)
-        return 1
-    return 0
+    return finish(partial(_shown, Telling(), int(sys.argv[1]), Path(sys.argv[2])))
+
+
+def _shown(telling: Telling, count: int, pictures: Path) -> Count:
+    """What the clients met; makes the patches first, and goes on in a network of its own."""
+    if sys.argv[3:] != [_SECOND_PART]:
+        print(INTRODUCTION.format(count=count), flush=True)
+        folder = private_folder(pictures)
+        prepare(telling, folder)
+        os.environ["SUTURE_DEMO_START"], os.environ["SUTURE_DEMO_FOLDER"] = str(telling.begun), str(folder)
+        own = (sys.executable, "-m", "demo_files.fleet", *sys.argv[1:3], _SECOND_PART)
+        os.execvp("unshare", ["unshare", "--net", *own])
+    return story(telling, Path(os.environ["SUTURE_DEMO_FOLDER"]), count, pictures)
 
 
 if __name__ == "__main__":

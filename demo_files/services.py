@@ -16,8 +16,7 @@ from demo_files.enclosure import private_folder
 from demo_files.host import Agent, Keeper
 from demo_files.packages import Programs
 from demo_files.story import APPLY_SECONDS, SETTLE, hole, make
-from demo_files.telling import DemoFailed, Telling, outcome
-from suture.error import SutureError
+from demo_files.telling import DemoFailed, Telling, finish
 
 PAUSE = 0.05  # seconds between two pictures of a client; each service has one
 _PROCESSES = 2  # of a service: php-fpm and its worker
@@ -139,12 +138,7 @@ def main() -> int:
     telling = Telling()
     count = int(sys.argv[1])
     print(INTRODUCTION.format(count=count), flush=True)
-    try:
-        outcome(story(telling, private_folder(), count))
-    except SutureError as error:
-        print(f"error: {error.what}\nremedy: {error.remedy}", file=sys.stderr)
-        return 1
-    return 0
+    return finish(lambda: story(telling, private_folder(), count))
 
 
 if __name__ == "__main__":

@@ -12,8 +12,7 @@ from demo_files.clients import Ask, Count, Load, ask_workers, asker
 from demo_files.enclosure import private_folder
 from demo_files.host import Agent, Keeper
 from demo_files.server import Server
-from demo_files.telling import DemoFailed, Telling, outcome
-from suture.error import SutureError
+from demo_files.telling import DemoFailed, Telling, finish
 
 CALM = 0.2  # seconds between two pictures of a client while the live patch is made
 SETTLE = 1.0  # seconds of load on the patched and on the reverted code
@@ -121,12 +120,7 @@ def main() -> int:
     """Tell the story; 0 when everything went as promised."""
     telling = Telling()
     print(INTRODUCTION, flush=True)
-    try:
-        outcome(story(telling, private_folder()))
-    except SutureError as error:
-        print(f"error: {error.what}\nremedy: {error.remedy}", file=sys.stderr)
-        return 1
-    return 0
+    return finish(lambda: story(telling, private_folder()))
 
 
 if __name__ == "__main__":

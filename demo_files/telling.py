@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -80,3 +81,13 @@ def outcome(count: Count) -> None:
         print(f"    {failure}", flush=True)
     if count.failures or not count.served:
         raise DemoFailed(f"{len(count.failures)} requests failed, {count.served} were served")
+
+
+def finish(show: Callable[[], Count]) -> int:
+    """The exit code of what is shown: 0 when all went as promised; else the error is printed."""
+    try:
+        outcome(show())
+    except SutureError as error:
+        print(f"error: {error.what}\nremedy: {error.remedy}", file=sys.stderr)
+        return 1
+    return 0

@@ -3,14 +3,8 @@ runs the old library, and installed there by apt."""
 
 from __future__ import annotations
 
-import json
 import signal
-import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -18,6 +12,7 @@ from suture.els.apt_repository import KEYRING
 from tests import minimal
 from tests.els.repository_made import key
 from tests.els.served import served
+from tests.live import in_chroot
 
 pytestmark = [pytest.mark.archive, pytest.mark.slow]
 
@@ -39,43 +34,9 @@ input()
 """
 
 
-def suture(*words: str, cwd: Path) -> Any:
-    done = subprocess.run(
-        [sys.executable, "-m", "suture.cli", *words, "--json"], cwd=cwd, capture_output=True, text=True, check=False
-    )
-    assert done.stdout, done.stderr
-    return json.loads(done.stdout)
-
-
-@contextmanager
-def holding(root: Path) -> Iterator[subprocess.Popen[str]]:
-    """A process of the chroot that has loaded the library, and calls it once it is told to."""
-    words = ["chroot", str(root), "python3", "-c", TRIGGER]
-    pipe = subprocess.PIPE
-    with subprocess.Popen(words, stdin=pipe, stdout=pipe, text=True, env=ENVIRONMENT) as process:
-        assert process.stdout is not None and process.stdout.readline() == "ready\n"
-        try:
-            yield process
-        finally:
-            process.kill()
-
-
-def tell(process: subprocess.Popen[str]) -> list[str]:
-    assert process.stdin is not None and process.stdout is not None
-    process.stdin.write("\n")
-    process.stdin.flush()
-    return [process.stdout.readline().strip() for _ in range(2)]
-
-
-def inside(root: Path, *words: str) -> str:
-    done = subprocess.run(["chroot", str(root), *words], capture_output=True, text=True, check=False, env=ENVIRONMENT)
-    assert done.returncode == 0, f"{done.stdout} {done.stderr}"
-    return done.stdout
-
-
 def test_fixes_of_libssh2_are_built_published_live_and_installed(tmp_path: Path) -> None:
     key(tmp_path / "home")
-    built = suture(
+    built = in_chroot.suture(
         *("els", "build", "libssh2", "--version", OLD, "--from-version", "1.10.0-3+deb12u1", "--output", "built"),
         cwd=tmp_path,
     )
@@ -83,22 +44,27 @@ def test_fixes_of_libssh2_are_built_published_live_and_installed(tmp_path: Path)
     assert built["tests"]["outcome"] == "passed" and built["tests"]["after"]["PASS"] == 2
     assert {c for f in built["fixes"] for c in f["cves"]} == CVES
 
-    live = suture("els", "live", "libssh2", "--output", "built", "--patches", "patches", cwd=tmp_path)
+    live = in_chroot.suture("els", "live", "libssh2", "--output", "built", "--patches", "patches", cwd=tmp_path)
     [conversion] = live["conversions"]
     assert {c["cve"] for c in conversion["cves"] if c["closing"] == "closed live"} == CVES, conversion
     [patch] = conversion["patches"]
 
     options = ["--repository", "repository", "--gnupg-home", "home", "--key", "els@test.invalid"]
-    published = suture("els", "publish", "--output", "built", *options, cwd=tmp_path)
+    published = in_chroot.suture("els", "publish", "--output", "built", *options, cwd=tmp_path)
     assert [p["state"] for p in published["packages"]] == ["published"]
 
     with minimal.system("libssh2-1", "python3-minimal", "libpython3-stdlib", release="bullseye") as root:
-        assert inside(root, "dpkg-query", "--show", "--showformat=${Version}", "libssh2-1") == OLD
-        with holding(root) as unpatched, holding(root) as patched:
-            said = suture("apply", patch["path"], str(patched.pid), cwd=tmp_path)
+        assert (
+            in_chroot.inside(root, ENVIRONMENT, "dpkg-query", "--show", "--showformat=${Version}", "libssh2-1") == OLD
+        )
+        with (
+            in_chroot.holding(root, TRIGGER, ENVIRONMENT) as unpatched,
+            in_chroot.holding(root, TRIGGER, ENVIRONMENT) as patched,
+        ):
+            said = in_chroot.suture("apply", patch["path"], str(patched.pid), cwd=tmp_path)
             assert [g["state"] for p in said["processes"] for g in p["groups"]] == ["applied"]
-            assert tell(patched)[0] == "None"
-            assert tell(unpatched) == ["", ""] and unpatched.wait() == -signal.SIGSEGV
+            assert in_chroot.tell(patched, 2)[0] == "None"
+            assert in_chroot.tell(unpatched, 2) == ["", ""] and unpatched.wait() == -signal.SIGSEGV
             assert patched.poll() is None
             repository = tmp_path / "repository"
             with served(repository) as address:
@@ -108,7 +74,10 @@ def test_fixes_of_libssh2_are_built_published_live_and_installed(tmp_path: Path)
                 (root / "etc/apt/sources.list.d/suture-els.sources").write_text(sources)
                 (root / "etc/apt/apt.conf.d/99direct").write_text('Acquire::http::Proxy::127.0.0.1 "DIRECT";\n')
                 only = "--option=Dir::Etc::sourcelist=/dev/null"
-                inside(root, "apt-get", only, "--error-on=any", "update")
-                inside(root, "apt-get", only, "--yes", "install", "libssh2-1")
-            assert inside(root, "dpkg-query", "--show", "--showformat=${Version}", "libssh2-1") == MADE
+                in_chroot.inside(root, ENVIRONMENT, "apt-get", only, "--error-on=any", "update")
+                in_chroot.inside(root, ENVIRONMENT, "apt-get", only, "--yes", "install", "libssh2-1")
+            assert (
+                in_chroot.inside(root, ENVIRONMENT, "dpkg-query", "--show", "--showformat=${Version}", "libssh2-1")
+                == MADE
+            )
             assert patched.poll() is None  # the process runs on, with the patch

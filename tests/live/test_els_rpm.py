@@ -3,13 +3,10 @@ installed by dnf, and live in a process that runs the old library."""
 
 from __future__ import annotations
 
-import json
 import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,6 +20,7 @@ from suture.source.update import newest_that_arrives
 from tests import minimal
 from tests.els.repository_made import key
 from tests.els.served import served
+from tests.live import in_chroot
 
 pytestmark = [pytest.mark.archive, pytest.mark.slow]
 
@@ -118,38 +116,9 @@ def source_rpm(folder: Path, name: str, spec: str) -> Path:
 
 
 def suture(*words: str, cwd: Path) -> Any:
-    done = subprocess.run(
-        [sys.executable, "-m", "suture.cli", *words, "--json"], cwd=cwd, capture_output=True, text=True, check=False
-    )
-    assert done.stdout, done.stderr
-    found = json.loads(done.stdout)
+    found = in_chroot.suture(*words, cwd=cwd)
     assert "error" not in found, found
     return found
-
-
-@contextmanager
-def holding(root: Path) -> Iterator[subprocess.Popen[str]]:
-    words = ["chroot", str(root), "python3", "-c", TRIGGER]
-    pipe = subprocess.PIPE
-    with subprocess.Popen(words, stdin=pipe, stdout=pipe, text=True, env=ENVIRONMENT) as process:
-        assert process.stdout is not None and process.stdout.readline() == "ready\n"
-        try:
-            yield process
-        finally:
-            process.kill()
-
-
-def tell(process: subprocess.Popen[str]) -> str:
-    assert process.stdin is not None and process.stdout is not None
-    process.stdin.write("\n")
-    process.stdin.flush()
-    return process.stdout.readline().strip()
-
-
-def inside(root: Path, *words: str) -> str:
-    done = subprocess.run(["chroot", str(root), *words], capture_output=True, text=True, check=False, env=ENVIRONMENT)
-    assert done.returncode == 0, f"{words}: {done.stdout} {done.stderr}"
-    return done.stdout
 
 
 def test_two_rpm_packages_are_built_published_installed_by_dnf_and_live(tmp_path: Path) -> None:
@@ -177,9 +146,12 @@ def test_two_rpm_packages_are_built_published_installed_by_dnf_and_live(tmp_path
     with minimal.system("dnf", "rpm", "python3-minimal", "libpython3-stdlib", "ca-certificates") as root:
         for name, rpm in plain.items():
             shutil.copy(rpm, root / "root" / f"{name}.rpm")
-            inside(root, "rpm", "--install", "--nodeps", "--nosignature", f"/root/{name}.rpm")
+            in_chroot.inside(root, ENVIRONMENT, "rpm", "--install", "--nodeps", "--nosignature", f"/root/{name}.rpm")
         library = next((root / "usr/lib").glob("libcjson.so.1.7.15"))
-        with holding(root) as unpatched, holding(root) as patched:
+        with (
+            in_chroot.holding(root, TRIGGER, ENVIRONMENT) as unpatched,
+            in_chroot.holding(root, TRIGGER, ENVIRONMENT) as patched,
+        ):
             tree = recorded(tmp_path)
             fix = str(fixes["cjson"][1])
             suture(
@@ -188,8 +160,8 @@ def test_two_rpm_packages_are_built_published_installed_by_dnf_and_live(tmp_path
             [made] = (tmp_path / "live").glob("*.suture.o")
             said = suture("apply", "--accept-partial", str(made), str(patched.pid), cwd=tmp_path)
             assert [g["state"] for p in said["processes"] for g in p["groups"]] == ["applied"]
-            assert tell(patched) == "0"
-            assert tell(unpatched) == "" and unpatched.wait() == -signal.SIGSEGV
+            assert in_chroot.tell(patched, 1) == ["0"]
+            assert in_chroot.tell(unpatched, 1) == [""] and unpatched.wait() == -signal.SIGSEGV
             repository = tmp_path / "repository"
             with served(repository) as address:
                 text = (repository / KEYRING).read_text()
@@ -198,9 +170,9 @@ def test_two_rpm_packages_are_built_published_installed_by_dnf_and_live(tmp_path
                 (root / "etc/yum.repos.d").mkdir(parents=True, exist_ok=True)
                 (root / "etc/yum.repos.d/suture.repo").write_text(f"{repo}gpgkey={address}/{KEYRING}\nproxy=_none_\n")
                 dnf = ["dnf", "--assumeyes", "--releasever=1"]
-                said = inside(root, *dnf, "updateinfo", "list", "--security", "--available")
-                inside(root, *dnf, "upgrade", "cjson", "tinyproxy")
-            assert inside(root, "rpm", "--query", "cjson", "tinyproxy").split() == [
+                said = in_chroot.inside(root, ENVIRONMENT, *dnf, "updateinfo", "list", "--security", "--available")
+                in_chroot.inside(root, ENVIRONMENT, *dnf, "upgrade", "cjson", "tinyproxy")
+            assert in_chroot.inside(root, ENVIRONMENT, "rpm", "--query", "cjson", "tinyproxy").split() == [
                 "cjson-1.7.15-1.suture1.x86_64",
                 "tinyproxy-1.11.1-2.suture1.x86_64",
             ]
