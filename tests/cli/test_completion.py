@@ -24,11 +24,12 @@ ASK_BASH = 'source "$1"; shift; COMP_WORDS=("$@"); COMP_CWORD=$(($#-1)); compopt
 ASK_ZSH = r"""
 zmodload zsh/zpty
 zpty -b z "zsh -f -i"
-zpty -w z "PROMPT='> '; fpath=($1 \$fpath); autoload -U compinit; compinit -u -D; bindkey '^I' complete-word; echo rea''dy"
+zpty -w z "PROMPT='> '; fpath=($1 \$fpath); autoload -U compinit; compinit -u -D; "\
+"bindkey '^I' complete-word; echo rea''dy"
 zpty -r z seen '*ready*'
 zpty -w -n z "$2"$'\t'
 zpty -r z seen "*$3*"
-"""  # noqa: E501
+"""
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,8 @@ FILES = {
     "src/scaled.c": '#include "limit.h"\nlong scaled(long x) { return x > LIMIT ? 0 : x * x + x / 3; }\n',
     "src/main.c": ('#include <stdio.h>\n#include "limit.h"\nint main(int c, char **v) { printf("%ld\\n'
         '", allowed(c) + LIMIT); return 0; }\n'),
-    "src/other.c": '#include <stdio.h>\n#include "limit.h"\nint main(int c, char **v) { return puts(v[0]) + c % LIMIT; }\n',  # noqa: E501
+    "src/other.c": ('#include <stdio.h>\n#include "limit.h"\n'
+        'int main(int c, char **v) { return puts(v[0]) + c % LIMIT; }\n'),
     "src/CMakeLists.txt": "cmake_minimum_required(VERSION 3.10)\nproject(p C)\nset(CMAKE_C_FLAGS \"-O2\")\n"
         "add_library(helper STATIC allowed.c scaled.c)\nadd_executable(prog main.c)\n"
         "target_link_libraries(prog helper)\nadd_executable(other other.c)\n",
@@ -30,15 +31,18 @@ FIX = (
 )
 HELP = "gcc -O2 -c src/allowed.c src/scaled.c; mkdir -p lib; ar rcs lib/libhelp.a allowed.o scaled.o; "
 KINDS = {
-    "compile and link in one call": "gcc -O2 -o prog src/main.c src/allowed.c src/scaled.c; gcc -O2 -o other src/other.c",  # noqa: E501
-    "several sources in one call": f"{HELP} gcc -O2 -c src/main.c src/other.c; gcc -o prog main.o lib/libhelp.a; gcc -o other other.o",  # noqa: E501
-    "a library of -L and -l": f"{HELP} gcc -O2 -o prog src/main.c -L lib -lhelp; gcc -O2 -o other src/other.c -Llib -lhelp",  # noqa: E501
-    "a library within -Wl": (f"{HELP} gcc -O2 -o prog src/main.c -Wl,--whole-archive,lib/libhelp.a,--no-whole-archive; gcc -o other "  # noqa: E501
-        "src/other.c"),
-    "response files that are gone": "echo '-O2 -DX=\"a b\" src/main.c' >r; echo 'src/allowed.c src/scaled.c @r' >s; gcc -o prog @s @r2; rm r s; "  # noqa: E501
+    "compile and link in one call": "gcc -O2 -o prog src/main.c src/allowed.c src/scaled.c; "
         "gcc -O2 -o other src/other.c",
-    "a language that is spoken out": "cp src/scaled.c src/scaled.txt; gcc -O2 -o prog src/main.c src/allowed.c -x c src/scaled.txt; gcc -O2 -o "  # noqa: E501
-        "other src/other.c",
+    "several sources in one call": f"{HELP} gcc -O2 -c src/main.c src/other.c; gcc -o prog main.o lib/libhelp.a; "
+        "gcc -o other other.o",
+    "a library of -L and -l": f"{HELP} gcc -O2 -o prog src/main.c -L lib -lhelp; "
+        "gcc -O2 -o other src/other.c -Llib -lhelp",
+    "a library within -Wl": (f"{HELP} gcc -O2 -o prog src/main.c -Wl,--whole-archive,lib/libhelp.a,--no-whole-archive; "
+        "gcc -o other src/other.c"),
+    "response files that are gone": "echo '-O2 -DX=\"a b\" src/main.c' >r; echo 'src/allowed.c src/scaled.c @r' >s; "
+        "gcc -o prog @s @r2; rm r s; gcc -O2 -o other src/other.c",
+    "a language that is spoken out": "cp src/scaled.c src/scaled.txt; "
+        "gcc -O2 -o prog src/main.c src/allowed.c -x c src/scaled.txt; gcc -O2 -o other src/other.c",
 }  # fmt: skip
 KINDS["response files that are gone"] = KINDS["response files that are gone"].replace(" @r2", "")
 

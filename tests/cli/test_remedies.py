@@ -21,7 +21,10 @@ PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 OPTION = re.compile(r"(?<![\w,=./'\"-])--([a-z][a-z-]*)")
 COMMAND = re.compile(r"(?<![\w/.-])suture ([a-z]+)\b((?: (?!&&|\|)[^\s`;|]+)*)")
 # programs whose options our messages may name
-FOREIGN = re.compile(r"(?:llvm-strip|prlimit|journalctl|diff|sysctl|systemctl|apt-get|apt-cache|apt|dpkg-query|cmake|make|gcc|gpg|git|rpm|mount|unshare|gdb|ld|insmod|modprobe|update-\w+|setpriv|useradd|chroot|chmod|chown)\b[^.;:]*$")  # fmt: skip  # noqa: E501
+FOREIGN = re.compile(
+    r"(?:llvm-strip|prlimit|journalctl|diff|sysctl|systemctl|apt-get|apt-cache|apt|dpkg-query|cmake|make|gcc|gpg|git|"
+    r"rpm|mount|unshare|gdb|ld|insmod|modprobe|update-\w+|setpriv|useradd|chroot|chmod|chown)\b[^.;:]*$"
+)
 
 
 @cache

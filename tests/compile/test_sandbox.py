@@ -35,7 +35,9 @@ ATTACKS = {
     "reach a socket of the host": "import socket; socket.socket(socket.AF_UNIX).connect('{place}/socket')",
     "reach an abstract socket of the host": "import socket; socket.socket(socket.AF_UNIX).connect('\\0{name}')",
     "see a process of the host": "import os; assert open('/proc/{pid}/comm').read() == 'sleep\\n'",
-    "signal a process of the host": "import os; os.kill({pid}, 0); assert open('/proc/{pid}/comm').read() == 'sleep\\n'",  # noqa: E501
+    "signal a process of the host": (
+        "import os; os.kill({pid}, 0); assert open('/proc/{pid}/comm').read() == 'sleep\\n'"
+    ),
     "mount": "import subprocess; subprocess.run(['mount', '-t', 'tmpfs', 'x', '{place}/mount'], check=True);"
     " subprocess.run(['umount', '{place}/mount'], check=True)",
     "mount in a user namespace": "import subprocess; subprocess.run(['unshare', '--user', '--map-root-user', '--mount',"

@@ -125,8 +125,9 @@ WORLD = """
 #include <string.h>
 extern int counter, data[64];
 #ifdef FIX
-#define TRASH asm volatile("mov $77,%%ecx; mov $78,%%edx; mov $79,%%esi; mov $80,%%edi; mov $81,%%r8d; mov $82,%%r9d; mov $83,%%r10d;" \\
- "mov $84,%%r11d; movq %%rcx,%%xmm1; movq %%rcx,%%xmm2; movq %%rdx,%%xmm3; movaps %%xmm2,%%xmm4; movaps %%xmm2,%%xmm5;" \\
+#define TRASH asm volatile("mov $77,%%ecx; mov $78,%%edx; mov $79,%%esi; mov $80,%%edi; mov $81,%%r8d;" \\
+ "mov $82,%%r9d; mov $83,%%r10d; mov $84,%%r11d; movq %%rcx,%%xmm1; movq %%rcx,%%xmm2; movq %%rdx,%%xmm3;" \\
+ "movaps %%xmm2,%%xmm4; movaps %%xmm2,%%xmm5;" \\
  ::: "ecx", "edx", "esi", "edi", "r8", "r9", "r10", "r11", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5");
 #else
 #define TRASH
@@ -167,7 +168,7 @@ long run(void) {
      + c_library(b, "0123456789abcdef" + (i & 7), 8) + b[2] + c_quiet(i);
   return r;
 }
-"""  # noqa: E501
+"""
 CALLEES = ["add", "store", "store_next", "peek", "check", "hash", "half", "tail", "depth", "pick"]
 
 

@@ -255,7 +255,8 @@ def test_variables_that_cannot_be_told_apart_are_refused() -> None:
 
 
 def test_a_variable_with_labels_of_a_changed_function_is_refused() -> None:
-    base = f"""{N}int f(int x) {{ static void *at[2] = {{&&a, &&b}}; at[0] = at[x]; goto *at[x]; a: return x + 1; b: return x * 7; }}"""  # noqa: E501
+    base = f"""{N}int f(int x) {{ static void *at[2] = {{&&a, &&b}}; at[0] = at[x]; goto *at[x]; a: return x + 1;
+      b: return x * 7; }}"""
     assert refused(changed(base, base.replace("x + 1", "x + 2"))) == {
         "f": "the variable at.0 holds addresses of labels inside functions that the fix changes"
     }

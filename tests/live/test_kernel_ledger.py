@@ -45,8 +45,9 @@ def test_a_c_file_is_patched_in_the_unit_that_includes_it_and_in_each_of_two() -
     patch = made({
         "kernel/sched/rt.c": ("if (task->nr_cpus_allowed == 1)", "if (task->nr_cpus_allowed <= 1)"),
         "fs/binfmt_elf.c": ("\tif (elf_ex->e_type != ET_EXEC && elf_ex->e_type != ET_DYN)\n\t\tgoto out;\n\tif "
-            "(!elf_check_arch(elf_ex))", "\tif (elf_ex->e_phnum > 4096)\n\t\tgoto out;\n\tif (elf_ex->e_type != ET_EXEC && elf_ex->e_type != "  # noqa: E501
-                "ET_DYN)\n\t\tgoto out;\n\tif (!elf_check_arch(elf_ex))"),
+            "(!elf_check_arch(elf_ex))", "\tif (elf_ex->e_phnum > 4096)\n\t\tgoto out;\n"
+                "\tif (elf_ex->e_type != ET_EXEC && elf_ex->e_type != ET_DYN)\n"
+                "\t\tgoto out;\n\tif (!elf_check_arch(elf_ex))"),
     })  # fmt: skip
     sources = {f.source for f in patch.manifest.functions}
     assert {"kernel/sched/build_policy.c", "fs/binfmt_elf.c", "fs/compat_binfmt_elf.c"} <= sources

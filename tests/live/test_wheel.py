@@ -29,7 +29,8 @@ WHEEL = f"suture-{__version__}-py3-none-any.whl"
 # A process that uses the archive's zlib, and what the two installations do about it.
 DRIVER = r"""
 import json, subprocess, sys
-ASK = "import ctypes\nz = ctypes.CDLL('libz.so.1')\nz.zlibCompileFlags.restype = ctypes.c_ulong\nprint('ready', flush=True)\n" \
+ASK = "import ctypes\nz = ctypes.CDLL('libz.so.1')\nz.zlibCompileFlags.restype = ctypes.c_ulong\n" \
+    "print('ready', flush=True)\n" \
       "while input() == '': print(z.zlibCompileFlags(), flush=True)\n"
 target = subprocess.Popen(["python3", "-c", ASK], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 assert target.stdout.readline() == "ready\n"
@@ -60,7 +61,7 @@ found["reverted"] = ask()
 found["pid"], found["id"] = target.pid, patch["id"]
 target.kill()
 print("FOUND" + json.dumps(found))
-"""  # noqa: E501
+"""
 
 
 def documented(heading: str) -> list[str]:

@@ -109,12 +109,13 @@ N u frame(u n) { char b[n + 16]; memset(b, (int)n, n + 16); return b[n] + loop("
 N u calls(void) { u a = loop("one"); return a + loop("two") + set(3); }
 unsigned long long selftest(void) {
   u r = 1; hook = sw;
-  for (u i = 0; i < 50; i++) r = r * 31 + set(i) + compare(i) + early(i & 15) + sw(i) + loop("suture") + tail(i) + indirect(i)
+  for (u i = 0; i < 50; i++)
+    r = r * 31 + set(i) + compare(i) + early(i & 15) + sw(i) + loop("suture") + tail(i) + indirect(i)
     + tail_indirect(i) + library("1234") + fp(i) + many(i,2,3,4,5,6,7,8) + tls_like(i) + frame(i) + calls(),
         flag = i & 3;
   return r;
 }
-"""  # noqa: E501
+"""
 
 
 @pytest.mark.parametrize(

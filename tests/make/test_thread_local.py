@@ -21,7 +21,9 @@ NEXT = "movl other(%rip), %eax\n"
 LOCAL_ADDRESS = "leaq x@dtpoff(%rax), %rax\n"
 SEQUENCES = {
     "general": ".byte 0x66\nleaq x@tlsgd(%rip), %rdi\n.value 0x6666\nrex64\ncall __tls_get_addr@PLT\n",
-    "general without PLT": ".byte 0x66\nleaq x@tlsgd(%rip), %rdi\n.byte 0x66\nrex64\ncall *__tls_get_addr@GOTPCREL(%rip)\n",  # noqa: E501
+    "general without PLT": (
+        ".byte 0x66\nleaq x@tlsgd(%rip), %rdi\n.byte 0x66\nrex64\ncall *__tls_get_addr@GOTPCREL(%rip)\n"
+    ),
     "local": "leaq x@tlsld(%rip), %rdi\ncall __tls_get_addr@PLT\n" + LOCAL_ADDRESS,
     "local without PLT": "leaq x@tlsld(%rip), %rdi\ncall *__tls_get_addr@GOTPCREL(%rip)\n" + LOCAL_ADDRESS,
     "initial": "movq x@gottpoff(%rip), %rax\n",

@@ -94,7 +94,9 @@ def test_a_module_that_is_patched_is_not_depended_on(tmp_path: Path) -> None:
 
 
 def test_new_static_data_and_functions_come_along(tmp_path: Path) -> None:
-    new = BASE.replace("noinline int entry", "static int count; noinline static int more(int a) { return a + count++; }\nnoinline int entry").replace("hidden(a) * 13", "hidden(more(a)) * 13")  # fmt: skip  # noqa: E501
+    more = "static int count; noinline static int more(int a) { return a + count++; }\n"
+    new = BASE.replace("noinline int entry", f"{more}noinline int entry")
+    new = new.replace("hidden(a) * 13", "hidden(more(a)) * 13")
     one = change(tmp_path, new)
     made = ElfFile(emit((one,), selected(one)))
     assert {"count", "more"} <= {s.name for s in made.symbols if s.is_defined}
@@ -257,13 +259,14 @@ _LABEL = """
 struct key { long a, b; } key_here;
 noinline int labelled(int a)
 {
-\tasm goto("1: .byte 0x0f,0x1f,0x44,0x00,0x00\\n.pushsection __jump_table,\\"aw\\"\\n.balign 8\\n.long 1b - ., %l[yes] - .\\n"
+\tasm goto("1: .byte 0x0f,0x1f,0x44,0x00,0x00\\n.pushsection __jump_table,\\"aw\\"\\n.balign 8\\n"
+\t\t".long 1b - ., %l[yes] - .\\n"
 \t\t".quad %c0 - .\\n.popsection" : : "i"(&key_here) : : yes);
 \treturn hidden(a) * 3;
 yes:
 \treturn hidden(a) * 5;
 }
-"""  # noqa: E501
+"""
 
 
 def test_a_jump_label_of_vmlinux_is_copied_and_one_of_a_module_is_refused(tmp_path: Path) -> None:
@@ -314,12 +317,13 @@ struct key { long a, b; } key_here;
 #define enabled() (*(volatile long *)&key_here.a != 0)
 #else
 #define enabled() ({ __label__ yes; int on = 0; \
-\tasm goto("1: .byte 0x0f,0x1f,0x44,0x00,0x00\\n.pushsection __jump_table,\\"aw\\"\\n.balign 8\\n.long 1b - ., %l[yes] - .\\n" \
+\tasm goto("1: .byte 0x0f,0x1f,0x44,0x00,0x00\\n.pushsection __jump_table,\\"aw\\"\\n.balign 8\\n" \
+\t\t".long 1b - ., %l[yes] - .\\n" \
 \t\t".quad %c0 - .\\n.popsection" : : "i"(&key_here) : : yes); if (0) { yes: on = 1; } on; })
 #endif
 noinline int keyed(int a) { return enabled() ? hidden(a) * 5 : hidden(a) * 3; }
 noinline int likewise(int a) { return enabled() ? outside(a) * 7 : outside(a) * 11; }
-"""  # noqa: E501
+"""
 
 
 def _reading(tmp_path: Path, old: str, new: str) -> KernelChange:
@@ -355,11 +359,12 @@ _ALTERNATIVE = """
 noinline int patched(int a)
 {
 \tasm volatile("1: nop; nop; nop\\n2:\\n.pushsection .altinstructions,\\"a\\"\\n.long 1b - ., 3f - .\\n.word 7\\n"
-\t\t".byte 2b - 1b, 4f - 3f\\n.popsection\\n.pushsection .altinstr_replacement,\\"ax\\"\\n3: .byte 0x0f,0x01,REPLACED\\n4:\\n"
+\t\t".byte 2b - 1b, 4f - 3f\\n.popsection\\n.pushsection .altinstr_replacement,\\"ax\\"\\n"
+\t\t"3: .byte 0x0f,0x01,REPLACED\\n4:\\n"
 \t\t".popsection");
 \treturn outside(a) + 9;
 }
-"""  # noqa: E501
+"""
 
 
 def test_an_alternative_that_changes_makes_its_function_differ_and_goes_in(tmp_path: Path) -> None:

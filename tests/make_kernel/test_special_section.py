@@ -78,11 +78,12 @@ def test_what_an_exception_does_makes_its_function_differ(tmp_path: Path) -> Non
 _WARNING = (
     _PREFIX
     + """\tif (a > 5)
-\t\tasm volatile("1: ud2\\n.pushsection __bug_table,\\"aw\\"\\n2: .long 1b - ., %c0 - .\\n.word LINE, FLAGS\\n.org 2b+12\\n.popsection"
+\t\tasm volatile("1: ud2\\n.pushsection __bug_table,\\"aw\\"\\n2: .long 1b - ., %c0 - .\\n"
+\t\t\t".word LINE, FLAGS\\n.org 2b+12\\n.popsection"
 \t\t\t: : "i"("unit.c"));
 \treturn outside(a) * 3;
 }
-"""  # noqa: E501
+"""
 )
 
 
@@ -107,12 +108,12 @@ def test_a_warning_goes_in_with_its_line_and_the_name_of_its_file(tmp_path: Path
 
 _PARAVIRT = (
     _PREFIX
-    + """\tasm volatile("771: call *calls+8(%%rip)\\n772:\\n.pushsection .parainstructions,\\"a\\"\\n.balign 8\\n.quad 771b\\n.byte TYPE\\n"
-\t\t".byte 772b-771b\\n.short 0\\n.balign 8\\n.popsection" : : : "memory");
+    + """\tasm volatile("771: call *calls+8(%%rip)\\n772:\\n.pushsection .parainstructions,\\"a\\"\\n.balign 8\\n"
+\t\t".quad 771b\\n.byte TYPE\\n.byte 772b-771b\\n.short 0\\n.balign 8\\n.popsection" : : : "memory");
 \treturn outside(a) * 3;
 }
 void *calls[2] = { &things, &things };
-"""  # noqa: E501
+"""
 )
 
 
@@ -143,11 +144,12 @@ _STATIC_CALL = (
     "struct call_key { void *function; long b; } call_here; extern int trampoline(int);\n"
     + _PREFIX
     + """\tint sum;
-\tasm volatile("1: call hidden\\n.pushsection .static_call_sites,\\"aw\\"\\n.balign 4\\n.long 1b - ., %c1 - .\\n.popsection"
+\tasm volatile("1: call hidden\\n.pushsection .static_call_sites,\\"aw\\"\\n.balign 4\\n"
+\t\t".long 1b - ., %c1 - .\\n.popsection"
 \t\t: "=a"(sum) : "i"(&call_here) : "memory", "rcx", "rdx", "rsi", "rdi", "r8", "r9", "r10", "r11");
 \treturn sum * 3 + a;
 }
-"""  # noqa: E501
+"""
 )
 
 
@@ -167,7 +169,8 @@ _FEATURE = (
     "struct caps { char bits[64]; } caps;\n"
     + _PREFIX
     + """\tasm goto("771: jmp 6f\\n772:\\n.pushsection .altinstructions,\\"a\\"\\n"
-\t\t".long 771b - ., 3f - .\\n.word ALWAYS\\n.byte 5, 5\\n.long 771b - ., 4f - .\\n.word 36\\n.byte 5, 0\\n.popsection\\n"
+\t\t".long 771b - ., 3f - .\\n.word ALWAYS\\n.byte 5, 5\\n.long 771b - ., 4f - .\\n"
+\t\t".word 36\\n.byte 5, 0\\n.popsection\\n"
 \t\t".pushsection .altinstr_replacement,\\"ax\\"\\n3: .byte 0xe9\\n.long %l[no] - . - 4\\n4:\\n.popsection\\n"
 \t\t".pushsection .altinstr_aux,\\"ax\\"\\nFIRST\\n6: testb $2, caps+3(%%rip)\\njnz %l[yes]\\njmp %l[no]\\n.popsection"
 \t\t: : : : yes, no);
@@ -176,7 +179,7 @@ yes:
 no:
 \treturn outside(a) * 4;
 }
-"""  # noqa: E501
+"""
 )
 
 
@@ -225,12 +228,12 @@ def test_a_jump_that_nothing_writes_over_for_certain_is_refused(tmp_path: Path) 
 _ALTERNATIVE_CALL = (
     _PREFIX
     + """\tint sum;
-\tasm volatile("771: call hidden\\n772:\\n.pushsection .altinstructions,\\"a\\"\\n.long 771b - ., 3f - .\\n.word 36\\n.byte 5, 5\\n"
-\t\t".popsection\\n.pushsection .altinstr_replacement,\\"ax\\"\\n3: call outside\\n.popsection"
+\tasm volatile("771: call hidden\\n772:\\n.pushsection .altinstructions,\\"a\\"\\n.long 771b - ., 3f - .\\n"
+\t\t".word 36\\n.byte 5, 5\\n.popsection\\n.pushsection .altinstr_replacement,\\"ax\\"\\n3: call outside\\n.popsection"
 \t\t: "=a"(sum) : "D"(a) : "memory", "rcx", "rdx", "rsi", "r8", "r9", "r10", "r11");
 \treturn sum * 3;
 }
-"""  # noqa: E501
+"""
 )
 
 

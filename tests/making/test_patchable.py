@@ -17,7 +17,10 @@ long h(long x) { return taken(x) + (x > 100 ? g(x) : 0); }
 FIXES = (
     ("* 7 + 2", "* 9 + half(x)"),
     ("x / 2 + n", "x / 2 + n + 1000"),
-    ("long f(long x) {", "__attribute__((noinline)) static long more(long x) { return x * 3 + n; }\nlong f(long x) { n += more(x);"),  # noqa: E501
+    (
+        "long f(long x) {",
+        "__attribute__((noinline)) static long more(long x) { return x * 3 + n; }\nlong f(long x) { n += more(x);",
+    ),
 )  # fmt: skip
 
 

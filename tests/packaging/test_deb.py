@@ -29,7 +29,8 @@ POLICY = '[feed]\nurl = "https://feed.example/"\nroot = "/etc/suture/root.json"\
 # A process with the archive's zlib, and what the command does about it.
 DRIVER = r"""
 import json, subprocess, sys
-ASK = "import ctypes\nz = ctypes.CDLL('libz.so.1')\nz.zlibCompileFlags.restype = ctypes.c_ulong\nprint('ready', flush=True)\n" \
+ASK = "import ctypes\nz = ctypes.CDLL('libz.so.1')\nz.zlibCompileFlags.restype = ctypes.c_ulong\n" \
+    "print('ready', flush=True)\n" \
       "while input() == '': print(z.zlibCompileFlags(), flush=True)\n"
 target = subprocess.Popen([sys.executable, "-c", ASK], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 assert target.stdout.readline() == "ready\n"
@@ -49,7 +50,7 @@ found["revert"] = suture("revert", found["apply"][1]["patch"], pid)
 found["reverted"], found["pid"] = ask(), target.pid
 target.kill()
 print("FOUND" + json.dumps(found))
-"""  # noqa: E501
+"""
 
 # What dpkg and the account tools write of any package.
 OF_THE_TOOLS = re.compile(

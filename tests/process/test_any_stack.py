@@ -31,7 +31,8 @@ PROGRAM = r"""
 #include <unistd.h>
 enum { SIZE = 1 << 16, PAGE = 4096 };
 void hand_switch(void **from, void *to);
-__asm__(".text\n.type hand_switch,@function\nhand_switch: push %rbp; push %rbx; push %r12; push %r13; push %r14; push %r15\n"
+__asm__(".text\n.type hand_switch,@function\n"
+        "hand_switch: push %rbp; push %rbx; push %r12; push %r13; push %r14; push %r15\n"
         "mov %rsp, (%rdi); mov %rsi, %rsp\n"
         "pop %r15; pop %r14; pop %r13; pop %r12; pop %rbx; pop %rbp; ret\n.size hand_switch, .-hand_switch\n");
 static ucontext_t home, co;
@@ -116,7 +117,7 @@ int main(int argc, char **argv) {
   if (argc > 3 && strchr(argv[3], 't')) { pthread_create(&t, 0, start, 0); for (;;) pause(); }
   start(0);
 }
-"""  # noqa: E501
+"""
 NEW = "int f(int x) { return 1000; }"
 STAYS = 'void away(void); int f(int x) { if (x < 0) { away(); __asm__ volatile(""); } return %d; }'
 WAYS = {"ucontext": "u", "hand": "h", "setjmp": "s"}
@@ -235,7 +236,8 @@ CROWD = r"""
 #include <unistd.h>
 enum { SIZE = 1 << 16, EACH = 20 };
 void hand_switch(void **from, void *to);
-__asm__(".text\n.type hand_switch,@function\nhand_switch: push %rbp; push %rbx; push %r12; push %r13; push %r14; push %r15\n"
+__asm__(".text\n.type hand_switch,@function\n"
+        "hand_switch: push %rbp; push %rbx; push %r12; push %r13; push %r14; push %r15\n"
         "mov %rsp, (%rdi); mov %rsi, %rsp\n"
         "pop %r15; pop %r14; pop %r13; pop %r12; pop %rbx; pop %rbp; ret\n.size hand_switch, .-hand_switch\n");
 struct crowd { void *home, *sp[EACH]; int inside[EACH], now; unsigned seed; };
@@ -272,7 +274,7 @@ int main(void) {
   for (long n = 1; n <= 2; n++) pthread_create(&t, 0, crowd, (void *)n);
   while (fgets(line, sizeof line, stdin)) printf("%d %ld %ld\n", version(), mixed, done);
 }
-"""  # noqa: E501
+"""
 NEWER = r"""
 struct crowd; extern volatile long mixed, done; void yield(void);
 __attribute__((noinline)) int version(void) { __asm__ volatile(""); return 2; }

@@ -39,7 +39,8 @@ static volatile int caught;
 extern char gate_start[], gate_end[], back[];
 long gate(long n, long a, long b, long c);
 /* calls from here are let through; with RETURN there is a way back from signals too */
-__asm__(".globl gate\ngate_start:\ngate:\n mov %rdi,%rax\n mov %rsi,%rdi\n mov %rdx,%rsi\n mov %rcx,%rdx\n syscall\n ret\n" RETURN
+__asm__(".globl gate\ngate_start:\ngate:\n mov %rdi,%rax\n mov %rsi,%rdi\n mov %rdx,%rsi\n mov %rcx,%rdx\n"
+        " syscall\n ret\n" RETURN
         "gate_end:\nback:\n mov $15,%eax\n syscall\n");
 static void on(int s) { caught++; }
 struct action { void *handler; unsigned long flags; void *restorer; unsigned long mask; };
@@ -52,7 +53,7 @@ int main(int n, char **v) {
   while (gate(SYS_read, 0, (long)line, sizeof line) > 0) gate(SYS_write,
       1, (long)line, sprintf(line, "%d %d\n", f(7), caught));
 }
-"""  # noqa: E501
+"""
 RETURN = r'" mov $15,%eax\n syscall\n nop\n"'
 
 

@@ -51,12 +51,14 @@ int main(int c, char **v) {
   int lib = open(v[1], O_RDONLY); mkdir("/tmp/\n7f-80 rwxp 0", 0700);
   char *image = mmap(0, 16384, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   mmap(image, 4096, PROT_READ, MAP_PRIVATE | MAP_FIXED, lib, 0);
-  mkdir(v[2], 0700); chdir(v[2]); int odd = open("odd\n00400000-00500000 r-xp 00000000 00:00 0 memfd:suture:5555555555555555 (deleted)", O_RDWR | O_CREAT, 0600);
+  mkdir(v[2], 0700); chdir(v[2]);
+    int odd = open("odd\n00400000-00500000 r-xp 00000000 00:00 0 memfd:suture:5555555555555555 (deleted)",
+    O_RDWR | O_CREAT, 0600);
   ftruncate(odd, 4096); mmap(0, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE, odd, 0);
   for (int i = 0; i < atoi(v[3]); i++) mmap(0, 4096, i & 1 ? PROT_READ : PROT_READ | PROT_WRITE, MAP_PRIVATE, odd, 0);
   puts("up"); fflush(stdout); pause();
 }
-"""  # noqa: E501
+"""
 
 
 @pytest.fixture(params=[3000])
@@ -121,7 +123,7 @@ CHAINS = r"""
 #include <sys/syscall.h>
 #include <unistd.h>
 int answer(int);
-/* the loader's list is 4000 objects, in each of which a chain of 65536 symbols seems to be the one that is looked for */
+/* the loader's list is 4000 objects; in each a chain of 65536 symbols seems to be the one that is looked for */
 int main(void) {
   answer(1);
   unsigned h = 5381; for (const char *s = "getppid"; *s; s++) h = h * 33 + *s;
@@ -147,7 +149,7 @@ int main(void) {
   puts("up"); fflush(stdout);
   for (;;) syscall(SYS_pause);
 }
-"""  # noqa: E501
+"""
 
 
 def test_a_false_list_of_what_is_loaded_costs_a_moment(

@@ -86,9 +86,11 @@ def rounds(target: Any, patch: PatchFile, count: int, old: str = OLD_ANSWER, new
 def test_threads_that_are_born_and_end_all_the_time(start: Start, build: Any) -> None:
     program, patch = build(r"""
     static void *brief(void *a) { check(); return 0; }
-    static void *storm(void *a) { for (;;) { pthread_t t[8]; for (int i = 0; i < 8; i++) if (pthread_create(t + i, 0, brief, 0)) wrong++;
+    static void *storm(void *a) { for (;;) { pthread_t t[8];
+      for (int i = 0; i < 8; i++) if (pthread_create(t + i, 0, brief, 0)) wrong++;
       for (int i = 0; i < 8; i++) pthread_join(t[i], 0); } }
-    int main(void) { pthread_t t; for (int i = 0; i < 3; i++) pthread_create(&t, 0, storm, 0); answer(); }""")  # noqa: E501
+    int main(void) { pthread_t t; for (int i = 0; i < 3; i++) pthread_create(&t, 0, storm, 0);
+      answer(); }""")
     target = start(program)
     rounds(target, patch, 40)
 
@@ -96,8 +98,9 @@ def test_threads_that_are_born_and_end_all_the_time(start: Start, build: Any) ->
 def test_children_of_vfork_share_the_memory_and_are_stopped_too(start: Start, build: Any) -> None:
     program, patch = build(r"""
     static void *spawner(void *a) { char *v[] = {"/bin/true", 0}; for (;;) { pid_t p = vfork();
-      if (!p) { for (int i = 0; i < 2000; i++) check(); execv(v[0], v); _exit(1); } int s; waitpid(p, &s, 0); if (s) wrong++; } }
-    int main(void) { pthread_t t; pthread_create(&t, 0, spawner, 0); answer(); }""")  # noqa: E501
+      if (!p) { for (int i = 0; i < 2000; i++) check(); execv(v[0], v); _exit(1); } int s; waitpid(p, &s, 0);
+        if (s) wrong++; } }
+    int main(void) { pthread_t t; pthread_create(&t, 0, spawner, 0); answer(); }""")
     target = start(program)
     rounds(target, patch, 25)
 
@@ -117,7 +120,8 @@ def test_a_parent_held_in_vfork_means_busy_and_later_works(start: Start, build: 
 def test_a_process_that_shares_the_memory_without_being_a_thread_is_stopped_too(start: Start, build: Any) -> None:
     program, patch = build(r"""
     static int sharer(void *a) { for (;;) { check(); extra = 0; } }
-    int main(void) { char *s = malloc(65536); clone(sharer, s + 65536, CLONE_VM | CLONE_FILES | SIGCHLD, 0); answer(); }""")  # noqa: E501
+    int main(void) { char *s = malloc(65536); clone(sharer, s + 65536, CLONE_VM | CLONE_FILES | SIGCHLD, 0);
+      answer(); }""")
     target = start(program)
     rounds(target, patch, 25)
 
@@ -141,9 +145,10 @@ def test_forked_children_keep_the_state_they_were_born_with(start: Start, build:
 
 def test_forks_while_a_patch_goes_in_and_out(start: Start, build: Any) -> None:
     program, patch = build(r"""
-    static void *forker(void *a) { for (;;) { pid_t p = fork(); if (!p) { int v = f(7), w = f(7); _exit(v != w || (v != 22 && v != 1000)); }
+    static void *forker(void *a) { for (;;) { pid_t p = fork(); if (!p) { int v = f(7), w = f(7);
+      _exit(v != w || (v != 22 && v != 1000)); }
       int s; waitpid(p, &s, 0); if (s) wrong++; } }
-    int main(void) { pthread_t t; pthread_create(&t, 0, forker, 0); answer(); }""")  # noqa: E501
+    int main(void) { pthread_t t; pthread_create(&t, 0, forker, 0); answer(); }""")
     target = start(program)
     rounds(target, patch, 25)
 
@@ -151,12 +156,14 @@ def test_forks_while_a_patch_goes_in_and_out(start: Start, build: Any) -> None:
 def test_no_signal_is_lost_and_none_comes_twice(start: Start, build: Any) -> None:
     program, patch = build(r"""
     static volatile long got, sum;
-    static void handler(int s, siginfo_t *i, void *c) { __atomic_add_fetch(&got, 1, 0); __atomic_add_fetch(&sum, i->si_value.sival_int, 0); }
+    static void handler(int s, siginfo_t *i, void *c) { __atomic_add_fetch(&got, 1, 0);
+      __atomic_add_fetch(&sum, i->si_value.sival_int, 0); }
     static void *worker(void *a) { for (;;) { check(); if (rounds % 16 == 0) usleep(10); } }
-    int main(void) { struct sigaction s = {.sa_sigaction = handler, .sa_flags = SA_SIGINFO | SA_RESTART}; sigaction(SIGRTMIN + 1, &s, 0);
+    int main(void) { struct sigaction s = {.sa_sigaction = handler, .sa_flags = SA_SIGINFO | SA_RESTART};
+      sigaction(SIGRTMIN + 1, &s, 0);
       pthread_t t; for (int i = 0; i < 3; i++) pthread_create(&t, 0, worker, 0);
       char line[64]; setvbuf(stdout, 0, _IOLBF, 0); puts("up");
-      while (fgets(line, 64, stdin)) printf("%ld %ld %ld\n", got, sum, wrong); }""")  # noqa: E501
+      while (fgets(line, 64, stdin)) printf("%ld %ld %ld\n", got, sum, wrong); }""")
     target = start(program)
     assert target.line() == "up"
     sent = 0
@@ -286,13 +293,16 @@ def test_a_traced_process_is_refused_by_the_tracers_name(start: Start, program: 
 def test_seccomp_in_kill_mode(start: Start, build: Any) -> None:
     program, patch = build(r"""
     int main(void) { setvbuf(stdout, 0, _IOLBF, 0); puts("up");
-      int ok[] = {SYS_read, SYS_write, SYS_rt_sigreturn, SYS_exit_group, SYS_newfstatat, SYS_brk}; struct sock_filter p[32]; int n = 0;
+      int ok[] = {SYS_read, SYS_write, SYS_rt_sigreturn, SYS_exit_group, SYS_newfstatat, SYS_brk};
+        struct sock_filter p[32]; int n = 0;
       p[n++] = (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr));
       for (int i = 0; i < 6; i++) { p[n++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, ok[i], 0, 1);
         p[n++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW); }
       p[n++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS);
-      struct sock_fprog g = {n, p}; prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); if (prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &g)) return 1;
-      char c; static char out[64]; while (read(0, &c, 1) == 1) { int k = snprintf(out, 64, "%d 0 0\n", f(7)); write(1, out, k); } }""")  # noqa: E501
+      struct sock_fprog g = {n, p}; prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+        if (prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &g)) return 1;
+      char c; static char out[64]; while (read(0, &c, 1) == 1) { int k = snprintf(out, 64, "%d 0 0\n", f(7));
+        write(1, out, k); } }""")
     target = start(program)
     assert target.line() == "up"
     assert target.ask() == OLD_ANSWER
@@ -313,12 +323,16 @@ def test_seccomp_in_kill_mode(start: Start, build: Any) -> None:
 )
 def test_seccomp_in_kill_mode_with_a_killed_applier(start: Start, build: Any, at: str) -> None:
     program, patch = build(r"""
-    int main(void) { setvbuf(stdout, 0, _IOLBF, 0); puts("up"); if (prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &(struct sock_fprog){8, (struct sock_filter[]){
+    int main(void) { setvbuf(stdout, 0, _IOLBF, 0); puts("up");
+      if (prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &(struct sock_fprog){8, (struct sock_filter[]){
         BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
         BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_read, 4, 0), BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_write, 3, 0),
-        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_rt_sigreturn, 2, 0), BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_exit_group, 1, 0),
-        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS), BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW), BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW)}})) return 1;
-      char c; static char out[64]; while (read(0, &c, 1) == 1) { int k = snprintf(out, 64, "%d 0 0\n", f(7)); write(1, out, k); } }""")  # noqa: E501
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_rt_sigreturn, 2, 0),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_exit_group, 1, 0),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS), BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW)}})) return 1;
+      char c; static char out[64]; while (read(0, &c, 1) == 1) { int k = snprintf(out, 64, "%d 0 0\n", f(7));
+        write(1, out, k); } }""")
     target = start(program)
     assert target.line() == "up"
     child = os.fork()
@@ -333,7 +347,8 @@ def test_seccomp_in_kill_mode_with_a_killed_applier(start: Start, build: Any, at
 
 def test_memory_deny_write_execute(start: Start, build: Any) -> None:
     program, patch = build(r"""
-    int main(void) { if (prctl(65, 1, 0, 0, 0)) return 3; if (mmap(0, 4096, 7, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) != MAP_FAILED) return 4; answer(); }""")  # noqa: E501
+    int main(void) { if (prctl(65, 1, 0, 0, 0)) return 3;
+      if (mmap(0, 4096, 7, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) != MAP_FAILED) return 4; answer(); }""")
     target = start(program)
     rounds(target, patch, 3)
 
@@ -408,9 +423,12 @@ def test_dlclose_and_dlopen_move_the_target(
 ) -> None:
     program = gcc(tmp_path / "loads", HEAD.replace("int f(int", "int unused(int").replace("f(7)", "0") + r"""
     int main(int c, char **v) { char line[64]; setvbuf(stdout, 0, _IOLBF, 0); void *h = dlopen(v[1], RTLD_NOW);
-      while (fgets(line, 64, stdin)) { if (line[0] == 'm') { dlclose(h); mmap(0, 1 << 20, 1, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-          mmap((void *)((long)main & ~0xfffL) - (1 << 24), 4096, 1, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0); h = dlopen(v[1], RTLD_NOW); }
-        if (line[0] == 'c') { dlclose(h); puts("closed"); continue; } int (*a)(int) = dlsym(h, "answer"); printf("%d\n", a(2)); } }""", "-w")  # fmt: skip  # noqa: E501
+      while (fgets(line, 64, stdin)) { if (line[0] == 'm') { dlclose(h);
+        mmap(0, 1 << 20, 1, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+          mmap((void *)((long)main & ~0xfffL) - (1 << 24), 4096, 1, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+            h = dlopen(v[1], RTLD_NOW); }
+        if (line[0] == 'c') { dlclose(h); puts("closed"); continue; } int (*a)(int) = dlsym(h, "answer");
+          printf("%d\n", a(2)); } }""", "-w")  # fmt: skip
     target = start(program, library)
     assert target.ask() == "7"
     apply(target.pid, patch)
@@ -429,7 +447,8 @@ def test_dlclose_and_dlopen_move_the_target(
 def test_execve_during_the_work_leaves_the_new_program_alone(start: Start, build: Any) -> None:
     program, patch = build(r"""
     static void *other(void *a) { usleep(20000); char *v[] = {a, 0}; execv(a, v); return 0; }
-    int main(int c, char **v) { pthread_t t; for (int i = 0; i < 4; i++) pthread_create(&t, 0, other, v[0]); for (;;) { check(); if (wrong) return 1; } }""")  # noqa: E501
+    int main(int c, char **v) { pthread_t t; for (int i = 0; i < 4; i++) pthread_create(&t, 0, other, v[0]);
+      for (;;) { check(); if (wrong) return 1; } }""")
     target = start(program)
     begin = time.monotonic()
     done = 0
@@ -457,7 +476,8 @@ def still_traced(pid: int) -> list[int]:
 
 def test_the_main_thread_may_have_ended(start: Start, build: Any, eventually: Any) -> None:
     program, patch = build(r"""
-    static void *w(void *a) { answer(); exit(0); } int main(void) { pthread_t t; pthread_create(&t, 0, w, 0); pthread_exit(0); }""")  # noqa: E501
+    static void *w(void *a) { answer(); exit(0); } int main(void) { pthread_t t; pthread_create(&t, 0, w, 0);
+      pthread_exit(0); }""")
     target = start(program)
     eventually(lambda: state_of(target.pid) == "Z")
     rounds(target, patch, 3)
@@ -537,12 +557,16 @@ def busy_until_it_has_left(target: Any, patch: PatchFile) -> None:
 def test_a_coroutine_on_its_own_stack_counts_as_inside(start: Start, build: Any) -> None:
     program, patch = build(r"""
     static ucontext_t home, away; static char stack[1 << 16];
-    __attribute__((noinline)) int slow(void) { char c; for (;;) { if (read(0, &c, 1) != 1) exit(0); if (c == 'l') return 1; printf("in\n"); } }
+    __attribute__((noinline)) int slow(void) { char c; for (;;) { if (read(0, &c, 1) != 1) exit(0);
+      if (c == 'l') return 1; printf("in\n"); } }
     __attribute__((noinline)) int h(void) { int v = slow(); __asm__ volatile("" : "+r"(v)); return v + 1; }
-    __attribute__((noinline)) static void scrub(void) { char deep[4096]; memset(deep, 0, sizeof deep); __asm__ volatile("" :: "r"(deep) : "memory"); }
+    __attribute__((noinline)) static void scrub(void) { char deep[4096]; memset(deep, 0, sizeof deep);
+      __asm__ volatile("" :: "r"(deep) : "memory"); }
     static void run(void) { h(); scrub(); swapcontext(&away, &home); }
-    int main(void) { setvbuf(stdout, 0, _IONBF, 0); setvbuf(stdin, 0, _IONBF, 0); getcontext(&away); away.uc_stack.ss_sp = stack; away.uc_stack.ss_size = sizeof stack; makecontext(&away, run, 0);
-      swapcontext(&home, &away); puts("out"); char c; while (read(0, &c, 1) == 1) { if (c == '\n') printf("%d\n", h == 0); } }""",  # noqa: E501
+    int main(void) { setvbuf(stdout, 0, _IONBF, 0); setvbuf(stdin, 0, _IONBF, 0); getcontext(&away);
+      away.uc_stack.ss_sp = stack; away.uc_stack.ss_size = sizeof stack; makecontext(&away, run, 0);
+      swapcontext(&home, &away); puts("out"); char c;
+        while (read(0, &c, 1) == 1) { if (c == '\n') printf("%d\n", h == 0); } }""",
         "int h(void) { return 5; }", {"h": ["h"]})  # fmt: skip
     target = start(program)
     target.process.stdin.write(b"x")
@@ -554,10 +578,12 @@ def test_a_coroutine_on_its_own_stack_counts_as_inside(start: Start, build: Any)
 def test_a_handler_on_the_alternate_stack_does_not_hide_who_is_inside(start: Start, build: Any) -> None:
     program, patch = build(r"""
     static char alt[1 << 16]; static volatile int leave;
-    static void handler(int s) { puts("handler"); while (!leave) { struct timespec t = {0, 1000000}; nanosleep(&t, 0); char c; if (fcntl(0, F_GETFL) >= 0 && read(0, &c, 1) == 1 && c == 'l') leave = 1; } }
+    static void handler(int s) { puts("handler"); while (!leave) { struct timespec t = {0, 1000000}; nanosleep(&t, 0);
+      char c; if (fcntl(0, F_GETFL) >= 0 && read(0, &c, 1) == 1 && c == 'l') leave = 1; } }
     __attribute__((noinline)) int h(void) { kill(getpid(), SIGUSR1); __asm__ volatile(""); return leave; }
-    int main(void) { setvbuf(stdout, 0, _IOLBF, 0); stack_t s = {alt, 0, sizeof alt}; sigaltstack(&s, 0); struct sigaction a = {.sa_handler = handler, .sa_flags = SA_ONSTACK}; sigaction(SIGUSR1, &a, 0);
-      h(); puts("out"); pause(); }""", "int h(void) { return 5; }", {"h": ["h"]})  # fmt: skip  # noqa: E501
+    int main(void) { setvbuf(stdout, 0, _IOLBF, 0); stack_t s = {alt, 0, sizeof alt}; sigaltstack(&s, 0);
+      struct sigaction a = {.sa_handler = handler, .sa_flags = SA_ONSTACK}; sigaction(SIGUSR1, &a, 0);
+      h(); puts("out"); pause(); }""", "int h(void) { return 5; }", {"h": ["h"]})  # fmt: skip
     target = start(program)
     assert target.line() == "handler"
     busy_until_it_has_left(target, patch)
@@ -573,12 +599,16 @@ def test_a_handler_does_not_hide_a_function_that_it_interrupted_further_down(
     """The alternate stack lies above the interrupted frames when it is an array of an outer function's."""
     program, patch = build(r"""
     static volatile int leave;
-    static void handler(int s) { puts("handler"); char c; while (!leave) if (read(0, &c, 1) == 1 && c == 'l') leave = 1; }
+    static void handler(int s) { puts("handler"); char c;
+      while (!leave) if (read(0, &c, 1) == 1 && c == 'l') leave = 1; }
     __attribute__((noinline)) int h(void) { raise(SIGUSR1); __asm__ volatile(""); return leave; }
-    static void *body(void *unused) { PLACE stack_t s = {alt, 0, sizeof alt}; sigaltstack(&s, 0); struct sigaction a = {.sa_handler = handler, .sa_flags = SA_ONSTACK}; sigaction(SIGUSR1, &a, 0);
+    static void *body(void *unused) { PLACE stack_t s = {alt, 0, sizeof alt}; sigaltstack(&s, 0);
+      struct sigaction a = {.sa_handler = handler, .sa_flags = SA_ONSTACK}; sigaction(SIGUSR1, &a, 0);
       __asm__ volatile("" :: "r"(alt) : "memory"); h(); puts("out"); for (;;) pause(); return unused; }
-    int main(void) { setvbuf(stdout, 0, _IOLBF, 0); pthread_t t; if (THREAD) { pthread_create(&t, 0, body, 0); for (;;) pause(); } body(0); }
-    """.replace("PLACE", place).replace("THREAD", str(int(thread))), "int h(void) { return 5; }", {"h": ["h"]})  # fmt: skip  # noqa: E501
+    int main(void) { setvbuf(stdout, 0, _IOLBF, 0); pthread_t t; if (THREAD) { pthread_create(&t, 0, body, 0);
+      for (;;) pause(); } body(0); }
+    """.replace("PLACE", place).replace("THREAD", str(int(thread))),
+        "int h(void) { return 5; }", {"h": ["h"]})  # fmt: skip
     target = start(program)
     assert target.line() == "handler"
     busy_until_it_has_left(target, patch)

@@ -41,8 +41,8 @@ _ENVIRONMENT = {
 }  # where compilers may write; ccache(1) wants its own folder
 # gcc(1), "Environment Variables Affecting GCC"; ld.so(8); locale(7); the wrappers of Nix, ccache and distcc
 _PASSED = re.compile(
-    r"PATH|HOME|LANG|LANGUAGE|LC_\w+|TMPDIR|CPATH|\w*_INCLUDE_PATH|COMPILER_PATH|LIBRARY_PATH|GCC_EXEC_PREFIX|LD_LIBRARY_PATH|"
-    r"SOURCE_DATE_EPOCH|SDKROOT|SYSROOT|NIX_\w+|CCACHE_\w+|DISTCC_\w+"
+    r"PATH|HOME|LANG|LANGUAGE|LC_\w+|TMPDIR|CPATH|\w*_INCLUDE_PATH|COMPILER_PATH|LIBRARY_PATH|GCC_EXEC_PREFIX|"
+    r"LD_LIBRARY_PATH|SOURCE_DATE_EPOCH|SDKROOT|SYSROOT|NIX_\w+|CCACHE_\w+|DISTCC_\w+"
 )
 
 

@@ -25,13 +25,14 @@ _SAID = re.compile(rf"{_VERB}[:\s]+(?:\S+\s+){{0,4}}?[(\[]?$", re.IGNORECASE)
 _ALONE = re.compile(r"^[-*\s]*[(\[]?CVE-[\d-]+(?:(?:,|;|/|\s|and|&)+CVE-[\d-]+)*[)\]]?[.:;,]?\s*$")
 _LISTED = re.compile(r"^(?:\s|,|;|/|&|\(|and\b)*$")
 _ABOUT_ANOTHER = re.compile(
-    r"\b(?:similar|like|unlike|related|introduc\w*|caus\w*|regress\w*|broke\w*|break\w*|since|after|before|see|cf|incomplete|"
-    r"follow[- ]?up|prerequisite|pre-?req\w*|prepar\w*|needed|required|"
+    r"\b(?:similar|like|unlike|related|introduc\w*|caus\w*|regress\w*|broke\w*|break\w*|since|after|before|see|cf|"
+    r"incomplete|follow[- ]?up|prerequisite|pre-?req\w*|prepar\w*|needed|required|"
     r"instead|not|revert\w*|duplicate|compare|depends?)\b",
     re.IGNORECASE,
 )
 _NO_FIX = re.compile(
-    r"[-_.](pre|prereq|tests?|dep|regression|part|partial|mitigations?|hardening|docs?|logging|follow-?up|revert)[-_.]?\d*$",
+    r"[-_.](pre|prereq|tests?|dep|regression|part|partial|mitigations?|hardening|docs?|logging|follow-?up|revert)"
+    r"[-_.]?\d*$",
     re.IGNORECASE,
 )
 # a number or a letter right behind the last CVE, as distributions name the parts of a fix; not a version

@@ -131,8 +131,9 @@ def test_what_stands_in_the_place_of_the_memfd_is_looked_at_without_being_opened
         + r"""
         pthread_t t; pthread_create(&t, 0, quiet, 0); answer(); }
         void *quiet(void *a) { for (;;) pause(); }""",
-        """if (line[0] == 's') { if (other < 0) { other = syscall(SYS_memfd_create, getenv("NAME"), 2); write(other, "theirs", 6); }
-           dup2(other, atoi(line + 1)); }""".replace("\n", ""),  # noqa: E501
+        """if (line[0] == 's') { if (other < 0) { other = syscall(SYS_memfd_create, getenv("NAME"), 2);
+      write(other, "theirs", 6); }
+           dup2(other, atoi(line + 1)); }""".replace("\n", ""),
     )
     target = start(program, tmp_path, env={"NAME": f"suture:{patch.id}"})
     assert target.ask() == "22 0"
@@ -156,11 +157,12 @@ REUSED = r"""
     #define STACK 0x200000000000
     static int first(void *a) { for (;;) { usleep(100); if (access("go", F_OK) == 0) syscall(SYS_exit, 0); } }
     static int second(void *a) { syscall(SYS_arch_prctl, 0x1002, STACK + (1 << 20) - 4096); for (;;) pause(); }
-    int main(int n, char **v) { chdir(v[1]); int flags = CLONE_VM | CLONE_THREAD | CLONE_SIGHAND | CLONE_FS | CLONE_FILES;
+    int main(int n, char **v) { chdir(v[1]);
+      int flags = CLONE_VM | CLONE_THREAD | CLONE_SIGHAND | CLONE_FS | CLONE_FILES;
       char *a = mmap((void *)STACK, 1 << 20, 3,
           MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0), *b = malloc(1 << 20); f(1);
       int one = clone(first, b + (1 << 20) - 4096, flags, 0), two = clone(second, a + (1 << 20) - 65536, flags, 0);
-      printf("%d %d\n", one, two); fflush(stdout); syscall(SYS_exit, 0); }"""  # noqa: E501
+      printf("%d %d\n", one, two); fflush(stdout); syscall(SYS_exit, 0); }"""
 
 
 def test_a_thread_number_that_another_program_bears_by_now_leads_to_nothing_of_that_program(

@@ -193,14 +193,16 @@ int main(int c, char **v) {
   dladdr1(at, &info, (void **)&map, RTLD_DL_LINKMAP);
   uintptr_t base = (map->l_addr - (64 << 20)) & ~4095ul, code = base + 8192, data = base + 12288;
   char bytes[11]; for (int i = 0; i < 5; i++) sprintf(bytes + 2 * i, "%02x", (unsigned char)at[i]);
-  sprintf(group, "{\"name\":\"answer\",\"switch\":\"%#018lx\",\"parts\":[],\"functions\":[{\"name\":\"answer\",\"old\":\"%#018lx\",\"size\":%s,"
-    "\"sha256\":\"%s\",\"entry\":0,\"displaced\":5,\"original\":\"%s\",\"new\":\"%#018lx\",\"new_size\":18,\"orig\":\"%#018lx\",\"orig_size\":16,"
+  sprintf(group, "{\"name\":\"answer\",\"switch\":\"%#018lx\",\"parts\":[],\"functions\":[{\"name\":\"answer\","
+    "\"old\":\"%#018lx\",\"size\":%s,\"sha256\":\"%s\",\"entry\":0,\"displaced\":5,\"original\":\"%s\","
+    "\"new\":\"%#018lx\",\"new_size\":18,\"orig\":\"%#018lx\",\"orig_size\":16,"
     "\"stub\":\"%#018lx\",\"consistency\":\"strict\",\"endless\":false}]}",
         data, (uintptr_t)at, v[5], v[4], bytes, code, code + 32, code + 64);
   if (!strcmp(v[1], "empty")) sprintf(group + strlen(group),
       ",{\"name\":\"e\",\"switch\":\"%#018lx\",\"parts\":[],\"functions\":[]}", data);
-  int n = sprintf(json, "{\"id\":\"%s\",\"name\":\"answer\",\"build_id\":\"%s\",\"file\":\"libanswer.so\",\"package\":\"\",\"version\":\"\",\"fixes\":[],"
-    "\"notes\":[],\"base\":\"%#018lx\",\"text_size\":\"%#018x\",\"data_size\":\"%#018x\",\"code\":\"%#018lx\",\"code_size\":\"%#018x\",\"bias\":\"%#018lx\","
+  int n = sprintf(json, "{\"id\":\"%s\",\"name\":\"answer\",\"build_id\":\"%s\",\"file\":\"libanswer.so\","
+    "\"package\":\"\",\"version\":\"\",\"fixes\":[],\"notes\":[],\"base\":\"%#018lx\",\"text_size\":\"%#018x\","
+    "\"data_size\":\"%#018x\",\"code\":\"%#018lx\",\"code_size\":\"%#018x\",\"bias\":\"%#018lx\","
     "\"groups\":[%s],\"suspends\":[],\"relaxed\":\"\",\"unwinding\":null}",
         v[2], v[3], base, 12288, 4096, code, 256, map->l_addr, group);
   sprintf(name, "suture:%s", v[2]);
@@ -214,7 +216,7 @@ int main(int c, char **v) {
   mprotect(page, 8192, 7); at[0] = 0xe9; memcpy(at + 1, &by, 4); mprotect(page, 8192, 5);
   printf("%d\n", answer(2)); fflush(stdout); pause();
 }
-"""  # noqa: E501
+"""
 
 
 @pytest.mark.parametrize("mode", ["fixed", "empty"])

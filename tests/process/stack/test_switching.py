@@ -39,7 +39,9 @@ NONE = {
         '"r"(a) : "memory"); }'
     ),
     "longjmp": "static jmp_buf b; static void use(int n) { if (!setjmp(b) && n > 5) longjmp(b, 1); }",
-    "copies of odd sizes": "static char x[99], y[99]; static void use(int n) { memcpy(x, y, n & 15); memmove(x + n, y, 7 + (n & 1)); }",  # noqa: E501
+    "copies of odd sizes": (
+        "static char x[99], y[99]; static void use(int n) { memcpy(x, y, n & 15); memmove(x + n, y, 7 + (n & 1)); }"
+    ),
 }
 SOME = {
     "swapcontext": "static ucontext_t a, b; static void use(int n) { if (n > 5) swapcontext(&a, &b); }",
