@@ -16,15 +16,15 @@ SUTURE = Path(sys.executable).with_name("suture")
 SOURCE = """
 #include <string.h>
 static int seen;
-int rec_read(char *to, const char *from, unsigned n) { seen++; memcpy(to, from, n); return seen + to[3]; }
+int rec_read(char *to, const char *s, unsigned n) { seen++; memcpy(to, s, n); return seen + to[3]; }
 """
 FIX = """--- a/rec.c
 +++ b/rec.c
 @@ -2,3 +2,3 @@
  #include <string.h>
  static int seen;
--int rec_read(char *to, const char *from, unsigned n) { seen++; memcpy(to, from, n); return seen + to[3]; }
-+int rec_read(char *to, const char *from, unsigned n) { seen++; if (n > 60) n = 60; memcpy(to, from, n); return seen + to[3]; }
+-int rec_read(char *to, const char *s, unsigned n) { seen++; memcpy(to, s, n); return seen + to[3]; }
++int rec_read(char *to, const char *s, unsigned n) { seen++; if (n > 9) n = 9; memcpy(to, s, n); return seen + to[3]; }
 """
 
 
