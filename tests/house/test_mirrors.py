@@ -60,7 +60,7 @@ INSTEAD = {
     "cli/feed/publish.py": COMMAND + "tests/cli/test_feed.py",
     "cli/feed/serve.py": COMMAND + "tests/cli/test_feed.py",
     "cli/feed/told.py": COMMAND + "tests/cli/test_feed.py",
-    "cli/feed/withdraw.py": COMMAND + "tests/cli/test_feed.py",
+    "cli/feed/withdraw.py": COMMAND + "tests/cli/test_withdraw.py",
     "cli/kernel_patch.py": COMMAND + "tests/kernel/test_cli.py",
     "cli/scan.py": COMMAND + "tests/process/see/test_scan.py",
     "cli/schema.py": COMMAND + "tests/report/test_page.py",

@@ -33,13 +33,15 @@ class AddedPatch:
 
 @dataclass(frozen=True)
 class Withdrawal:
-    """A patch of the feed that is to have another state; OFFERED takes a withdrawal back."""
+    """A patch of the feed that is to have another state; OFFERED takes a withdrawal back. `held_with`: the patch (id)
+    whose withdrawal holds this one too."""
 
     product: Product
     build_id: str
     patch: str
     state: OfferState
     reason: str
+    held_with: str = ""
 
 
 @dataclass(frozen=True)

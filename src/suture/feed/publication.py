@@ -159,7 +159,7 @@ def _withdraw(work: _NextState, said: statement.Statement, one: Withdrawal) -> s
             f"the feed has no patch {one.patch} for {one.build_id}",
             f"take {work.feed.staged}/withdraw-{one.patch}.json away",
         )
-    return statement.withdraw(said, one.patch, one.state, one.reason, stamp(work.now))
+    return statement.withdraw(said, one.patch, one.state, one.reason, stamp(work.now), one.held_with)
 
 
 def _shelf(work: _NextState, product: Product) -> Shelf:

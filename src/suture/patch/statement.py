@@ -119,12 +119,15 @@ def add(statement: Statement, offer: Offer) -> Statement:
     return replace(statement, offers=(*older, replace(offer, replaces=replaces)))
 
 
-def withdraw(statement: Statement, patch: str, state: OfferState, reason: str, since: str) -> Statement:
-    """The statement in which one patch has another state."""
+def withdraw(
+    statement: Statement, patch: str, state: OfferState, reason: str, since: str, held_with: str = ""
+) -> Statement:
+    """The statement in which one patch has another state, and nothing is left of the one before."""
     return replace(
         statement,
         offers=tuple(
-            replace(o, state=state, reason=reason, since=since) if o.patch == patch else o for o in statement.offers
+            replace(o, state=state, reason=reason, since=since, held_with=held_with) if o.patch == patch else o
+            for o in statement.offers
         ),
     )
 

@@ -32,7 +32,8 @@ class Offer:
     """A patch in a feed. `patch` is its id, `build_id` that of the binary or kernel that it is for, `sha256` and
     `bytes` those of its file. `grade` and `trial` are what its maker found (docs/how-to/watch.md), `review` what a
     person should look at. `replaces` are ids of patches of the same binary that it takes the place of. `channels`:
-    from when on each channel has it. `reason` and `since` tell of a withdrawal."""
+    from when on each channel has it. `reason` and `since` tell of a withdrawal, `held_with` the patch (id) that was
+    withdrawn where this one is held as another part of the same fix."""
 
     patch: str
     name: str
@@ -54,6 +55,7 @@ class Offer:
     state: OfferState
     reason: str
     since: str
+    held_with: str = ""
 
 
 @dataclass(frozen=True)
