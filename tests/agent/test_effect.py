@@ -2,11 +2,26 @@
 
 from __future__ import annotations
 
+import os
+import signal
+from typing import Any
+
+import pytest
+
+from suture.agent.effect import InEffect
 from tests.agent.conftest import NEW_ANSWER, AgentHost, eventually_in
 from tests.agent.test_service import Both
-from tests.process.conftest import start
+from tests.process.conftest import gcc, start
 
 __all__ = ["start"]
+EXECUTES = r"""
+#include <signal.h>
+#include <stdio.h>
+#include <unistd.h>
+int answer(int x);
+static void go(int s) { execl("/bin/sleep", "sleep", "60", NULL); }
+int main(void) { signal(SIGUSR1, go); setvbuf(stdout, 0, _IOLBF, 0); puts("up"); for (;;) { pause(); answer(1); } }
+"""
 
 
 def test_a_program_that_is_itself_the_file_is_patched_as_soon_as_it_runs(host_of_program: AgentHost) -> None:
@@ -26,3 +41,33 @@ def test_a_program_that_is_itself_the_file_is_patched_as_soon_as_it_runs(host_of
         eventually_in(10, is_patched)
     finally:
         both.end()
+
+
+def test_a_process_that_executes_another_program_before_its_turn_is_no_failure(
+    host: AgentHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A failure would keep the patch from all others."""
+    host.say('[exclude]\npaths = ["/nowhere"]')  # so that the agent names the processes itself
+    program = gcc(host.folder / "executes", EXECUTES, str(host.program.with_name("libanswer.so")), "-w")
+    running, service = host.start(program), host.service()
+    assert running.line() == "up"
+    found_without = InEffect._without
+
+    def then_it_executes(self: InEffect, *args: Any) -> Any:
+        rows = found_without(self, *args)
+        if any(p.pid == running.pid for p in rows):
+            os.kill(running.pid, signal.SIGUSR1)
+            eventually_in(10, lambda: os.readlink(f"/proc/{running.pid}/exe").endswith("sleep"))
+        return rows
+
+    host.publish()
+    both = Both(host)
+    monkeypatch.setattr(InEffect, "_without", then_it_executes)
+    try:
+        report = both.look()
+    finally:
+        both.end()
+    (row,) = report.in_force
+    assert service.ask("a") == NEW_ANSWER
+    assert (row.held, row.failed, row.why) == (False, 0, None)
+    assert not [e for e in report.events if e.what == "failed"], report.events

@@ -141,6 +141,40 @@ def test_processes_that_start_meanwhile_are_found_by_looking_again(start: Start,
     assert {o.pid for o in run.outcomes} == {t.pid for t in (*first, *late)}
 
 
+@pytest.mark.parametrize("itself", [True, False], ids=["itself", "another"])
+def test_a_process_that_executes_a_program_during_the_work_is_not_taken_for_ended(
+    start: Start, build: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, itself: bool
+) -> None:
+    """What it executes may have loaded the binary too: it is looked at again."""
+    program, patch = build(r"""
+    static char **own;
+    static void go(int s) { if (own[1]) execv("/bin/sleep", (char *[]){"sleep", "60", 0}); execv(own[0], own); }
+    int main(int c, char **v) { own = v; sigset_t all; sigfillset(&all); sigprocmask(SIG_UNBLOCK, &all, 0);
+      signal(SIGUSR1, go); setvbuf(stdout, 0, _IOLBF, 0); puts("up"); answer(); }""")
+    target = start(program, *([] if itself else ["away"]))
+    assert target.line() == "up"
+    mark = tmp_path / "executed"
+
+    def executes_first(pid: int, *args: Any, **more: Any) -> Result:
+        if pid == target.pid and not mark.exists():
+            mark.touch()
+            with Tracee(pid) as tracee:
+                assert tracee.memory >= 0
+                os.kill(pid, signal.SIGUSR1)
+                time.sleep(0.5)
+                tracee.check_same()
+        return apply(pid, *args, **more)
+
+    monkeypatch.setattr(everywhere, "apply", executes_first)
+    run = apply_everywhere(patch, timeout=5, jobs=1)
+    assert mark.exists() and run.ended == ()
+    if itself:
+        assert [type(o) for o in run.outcomes] == [Result] and run.executed == ()
+        assert target.line() == "up" and target.ask() == NEW_ANSWER
+    else:
+        assert run.outcomes == () and run.executed == (target.pid,)
+
+
 def test_children_of_patched_parents_are_told_as_patched_already(start: Start, build: Any) -> None:
     program, patch = build(r"""
     int main(void) { setvbuf(stdout, 0, _IOLBF, 0); char l[64]; while (fgets(l, 64, stdin)) {

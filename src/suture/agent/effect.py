@@ -282,7 +282,7 @@ class InEffect:
         if found is None:
             found, _ = self.known.look()
         pids = sorted({p.pid for offer in offers for p in self._without(found, offer, own)})
-        return target.apply(pids, replace(options, aside=True)) if pids else None
+        return _without_those_that_left(target.apply(pids, replace(options, aside=True))) if pids else None
 
     def _tell_applied(self, offer: Offer, report: ApplyReport) -> None:
         new = [p for p in report.processes if p.changed]
@@ -344,6 +344,14 @@ class InEffect:
         else:
             self.register.drop(row.offer)
         return Decision(AgentVerdict.APPLY)
+
+
+def _without_those_that_left(report: ApplyReport) -> ApplyReport:
+    """Each had the binary when it was chosen. One that has it no more executes another program: that is no failure, and
+    the next look finds what it has loaded then."""
+    left = [f.pid for f in report.failed if f.reason is Reason.BUILD_DIFFERS]
+    failed = tuple(f for f in report.failed if f.pid not in left)
+    return replace(report, failed=failed, executed=(*report.executed, *left))
 
 
 def _count(report: ApplyReport | None, offer: Offer, *, changed: bool = False) -> int:

@@ -46,7 +46,7 @@ class Failure:
     remedy: str
     exit_code: ExitCode
     reason: Reason
-    has_left: bool = False  # the binary is not loaded any more: mostly, another program was executed meanwhile
+    has_left: bool = False  # the binary is not loaded any more, or another program was executed meanwhile
 
 
 Outcome = Result | Failure
@@ -58,8 +58,8 @@ Report = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Everywhere:
-    """What became of all processes that were found. `unread` could not be looked at; before their turn `ended` have
-    ended and `executed` have executed another program.
+    """What became of all processes that were found. `unread` could not be looked at; before their turn was over `ended`
+    have ended and `executed` have executed a program that has not loaded the binary.
 
     `passes` counts the looks at all processes that found a new one; times in seconds: of the first look, and all
     together.
@@ -131,7 +131,7 @@ def apply_everywhere(
 
 
 def _has_ended(outcome: Outcome) -> bool:
-    return isinstance(outcome, Failure) and outcome.exit_code is ExitCode.NO_PROCESS
+    return isinstance(outcome, Failure) and outcome.exit_code is ExitCode.NO_PROCESS and not outcome.has_left
 
 
 def _has_left(outcome: Outcome) -> bool:
@@ -321,7 +321,7 @@ def outcome_of(pid: int, change: Change, seconds: float, population: Population)
     try:
         return change(pid, seconds, population)
     except SutureError as problem:
-        has_left = isinstance(problem, NotLoaded)
+        has_left = isinstance(problem, NotLoaded) or problem.reason is Reason.EXECUTED
         return Failure(
             pid, command_name(pid), problem.what, problem.remedy, problem.exit_code, problem.reason, has_left
         )

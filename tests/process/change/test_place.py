@@ -21,6 +21,7 @@ from suture.process.memory.maps import read_maps
 from suture.process.memory.placed import find_placed
 from suture.process.stop import borrow as borrowing
 from suture.process.tracee import Tracee, read_stat
+from suture.report.reason import Reason
 from tests.process.test_tracee import end, reborn
 
 HEAD = r"""
@@ -219,9 +220,9 @@ def test_memory_that_was_opened_before_another_program_was_executed_is_not_that_
         if step == "borrow: given back" and not executed:
             executed.append(target.ask("e"))
 
-    with pytest.raises(NoProcess, match="another program"):
+    with pytest.raises(NoProcess, match="another program") as raised:
         apply(target.pid, patch, on_step=execute)
-    assert executed == ["again"]
+    assert executed == ["again"] and raised.value.reason is Reason.EXECUTED
     assert target.ask() == "22 0"
 
 

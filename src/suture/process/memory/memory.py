@@ -9,7 +9,7 @@ import os
 from suture.number import Address
 from suture.process import syscall
 from suture.process.allowance import spend
-from suture.process.error import NoPermission, NoProcess, WrongTarget
+from suture.process.error import NoPermission, NoProcess, WrongTarget, executed
 from suture.report.reason import Reason
 
 MOST_AT_ONCE = 64 << 20
@@ -54,7 +54,9 @@ def write(pid: int, mem: int, address: Address, data: bytes) -> None:
     except OSError as problem:
         raise _explain(pid, address, problem) from problem
     if done == 0:
-        raise NoProcess(pid, "ended, or executed another program, during the work", reason=Reason.ENDED_DURING_WORK)
+        if os.path.exists(f"/proc/{pid}/exe"):
+            raise executed(pid)
+        raise NoProcess(pid, "ended during the work", reason=Reason.ENDED_DURING_WORK)
     if done != len(data):
         raise WrongTarget(
             f"pid {pid}: memory at {address + done:#x} cannot be written", _REMEDY, reason=Reason.MEMORY_UNWRITABLE
