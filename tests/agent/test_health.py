@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import time
 from collections.abc import Iterator
@@ -11,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from suture.agent import health, register
+from suture.agent import health, register, suspect
 from suture.process.see import tracepoint
 from suture.report.agent import PatchInForce
 from suture.report.reason import Reason
-from tests.agent.conftest import NEW_ANSWER, OLD_ANSWER, SERVICE, AgentHost, eventually_in
+from tests.agent.conftest import LIBRARY, NEW, NEW_ANSWER, OLD_ANSWER, SERVICE, AgentHost, eventually_in, own
 from tests.agent.test_service import Both
 from tests.cli.test_feed import said
 from tests.process.conftest import gcc, make_patch, start
@@ -101,6 +102,57 @@ def test_one_that_is_ended_or_was_never_patched_is_no_reason(host: AgentHost, bo
     time.sleep(0.2)
     row = noticed(both)
     assert not row.held and row.why is None
+
+
+SECOND_CRASHES = "int second(int x) { if (x == 'c') *(volatile int *)0 = 1; return x * 5 + 2; }"
+
+
+@pytest.fixture
+def two_holes(host: AgentHost, monkeypatch: pytest.MonkeyPatch) -> tuple[str, str]:
+    """Two services run with an older patch, and with a newer one under which a `c2` kills; both patches (ids)."""
+    monkeypatch.setattr(suspect, "SETTLED_SECONDS", 0.5)
+    library = host.program.with_name("libanswer.so")
+    gcc(library, own(LIBRARY + " int second(int x) { return x * 5 + 1; }", host.folder), "-shared", "-fPIC")
+    asks = SERVICE.replace("int answer(int x);", "int answer(int x); int second(int x);").replace(
+        "answer(l[0])", "l[1] == '2' ? second(l[0]) : answer(l[0])"
+    )
+    gcc(host.program, asks, str(library), f"-Wl,-rpath,{host.folder}")
+    older = make_patch(host.folder / "older", library, NEW, {"answer": ["answer"]})
+    newer = make_patch(host.folder / "newer", library, SECOND_CRASHES, {"second": ["second"]}, name="newer")
+    return str(older.object.name), str(newer.object.name)
+
+
+def test_of_two_patches_the_one_that_ran_well_before_the_other_came_stays(
+    host: AgentHost, tracing: None, two_holes: tuple[str, str]
+) -> None:
+    both = Both(host)
+    first, second = host.service(), host.service()
+    first.ask("a"), second.ask("a")
+    ids = []
+    for patch in two_holes:
+        host.patch = Path(patch)
+        ids.append(host.publish())
+        both.look()
+        time.sleep(0.6)
+    assert (second.ask("a"), second.ask("a2")) == (NEW_ANSWER, str(ord("a") * 5 + 2))
+    with pytest.raises((BrokenPipeError, AssertionError)):
+        assert first.ask("c2") != ""
+    rows = both.service.register.row
+
+    def held() -> list[bool]:
+        both.service.notice()
+        return [row is not None and row.held for row in map(rows, ids)]
+
+    eventually_in(10, lambda: held() == [False, True])
+    assert (second.ask("a"), second.ask("a2")) == (NEW_ANSWER, str(ord("a") * 5 + 1))
+    assert [e.what for e in both.service.journal.events if e.patch == ids[0]][-1] == "stays"
+    later = host.service()
+    assert later.ask("a") == NEW_ANSWER, "it goes into later processes too"
+    time.sleep(0.6)
+    second.process.send_signal(signal.SIGSEGV)
+    eventually_in(10, lambda: held() == [True, True])
+    assert later.ask("a") == OLD_ANSWER, "it is its turn when they die on"
+    both.end()
 
 
 @dataclass

@@ -7,13 +7,14 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 
 from suture.agent import kept
 from suture.agent.beside import beside
 from suture.agent.decision import Decision
 from suture.agent.guard import StartGuard
 from suture.agent.hand import Hand, HandGone, OwnHand, Patched
-from suture.agent.health import HEALTH, Health
+from suture.agent.health import HEALTH, Health, Suspicion
 from suture.agent.hold import facts
 from suture.agent.journal import Journal
 from suture.agent.kernel_load import KernelLoad
@@ -80,6 +81,7 @@ class InEffect:
     def begin(self) -> None:
         """Hold starts with what was in force before. Raises SutureError where the policy is wrong, and OSError."""
         self._kernel.begin()
+        self.health.came({r.offer.patch: _seconds_since(r) for r in self.register.content.in_force})
         self.hold_starts(self.policy())
 
     def look(self, own: Policy) -> tuple[Sequence[Found], Sequence[Unread], tuple[str, ...]]:
@@ -155,9 +157,18 @@ class InEffect:
         for found in self.health.suspicions(window):
             for patch in found.patches:
                 self._suspect_one(patch, "crashed", found.what, own, self.health.count(patch, window))
+            self._spare(found)
         for found in self.health.loops(window, own.health.exits):
             for patch in found.patches:
                 self._suspect_one(patch, "fails", found.what, own, own.health.crashes)
+            self._spare(found)
+
+    def _spare(self, found: Suspicion) -> None:
+        """Say of older patches that they stay."""
+        for row in (self.register.row(p) for p in found.spared):
+            if row is not None and not row.held:
+                text = f"{found.what}; {', '.join(found.patches)} came later and is suspected first"
+                self.journal.tell("stays", text, row.offer.patch)
 
     def _keep_health(self) -> None:
         """What is seen, for `suture agent status`."""
@@ -265,6 +276,7 @@ class InEffect:
             if older is not None:
                 self.journal.tell("replaced", f"by {offer.patch}", older.offer.patch)
                 self.register.drop(older.offer)
+                self.health.taken_out(older.offer.patch)
 
     def _applied(
         self,
@@ -339,6 +351,7 @@ class InEffect:
         return self._taken_out(row, keep=keep)
 
     def _taken_out(self, row: PatchInForce, *, keep: bool) -> Decision:
+        self.health.taken_out(row.offer.patch)
         if keep:
             self.register.put(row)
         else:
@@ -352,6 +365,11 @@ def _without_those_that_left(report: ApplyReport) -> ApplyReport:
     left = [f.pid for f in report.failed if f.reason is Reason.BUILD_DIFFERS]
     failed = tuple(f for f in report.failed if f.pid not in left)
     return replace(report, failed=failed, executed=(*report.executed, *left))
+
+
+def _seconds_since(row: PatchInForce) -> float:
+    """Since it came to this host; 0 where the clock was set back meanwhile."""
+    return max((datetime.now(UTC) - datetime.fromisoformat(row.since)).total_seconds(), 0.0)
 
 
 def _count(report: ApplyReport | None, offer: Offer, *, changed: bool = False) -> int:

@@ -9,12 +9,13 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
 from suture.agent.journal import Journal
+from suture.agent.suspect import SETTLED_SECONDS, Carriers
 from suture.error import SutureError
 from suture.host.subject import service
 from suture.process.see.crash import Crash, Crashes, ErrorExit, Exits
@@ -23,9 +24,8 @@ from suture.report.agent import HealthSeen
 from suture.report.reason import Cause, Reason
 
 HEALTH = "health.json"
-SETTLED_SECONDS = 60.0
 T = TypeVar("T", Crash, ErrorExit)
-_MOST_PATCHED, _MOST_WAITING = 1 << 16, 4096
+_MOST_WAITING = 4096
 _LATE_SECONDS = 2.0
 _TOLD_TO_END = {128 + s for s in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)}
 _ENABLE = "mount --types tracefs tracefs /sys/kernel/tracing, then restart suture-agent-apply"
@@ -33,11 +33,11 @@ _ENABLE = "mount --types tracefs tracefs /sys/kernel/tracing, then restart sutur
 
 @dataclass(frozen=True)
 class Suspicion:
-    """What has happened to which process so many seconds after it was patched, and with which patches."""
+    """What has happened to which process, which patches may have done it, and which older ones are `spared`."""
 
     what: str
     patches: tuple[str, ...]
-    seconds: float
+    spared: tuple[str, ...]
 
 
 class Health:
@@ -45,7 +45,7 @@ class Health:
 
     def __init__(self, journal: Journal, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock, self._journal = clock, journal
-        self._patched: OrderedDict[int, dict[str, float]] = OrderedDict()  # by pid: patches, and since when
+        self._carriers = Carriers()
         self._services: dict[int, str] = {}
         self._deaths: dict[str, list[float]] = {}
         self._exits: dict[str, list[float]] = {}  # by service
@@ -84,21 +84,29 @@ class Health:
                 events.close()
         self._crashes = self._exited = None
 
+    def came(self, seconds: Mapping[str, float]) -> None:
+        """How long these patches have been on this host."""
+        now = self._clock()
+        self._carriers.came({patch: now - ago for patch, ago in seconds.items()})
+
     def patched(self, pids: Iterable[int], patches: Iterable[str], services: Mapping[int, str] | None = None) -> None:
         """These processes have these patches from now on. `services`: which are the first of one, for those that are
         patched as they start."""
         now, given = self._clock(), tuple(patches)
         for pid in pids:
-            self._patched.setdefault(pid, {}).update(dict.fromkeys(given, now))
-            self._patched.move_to_end(pid)
+            forgotten = self._carriers.patched(pid, given, now)
             if services is None:
                 self._services[pid] = service(pid)
                 if self._services[pid] and _age(pid) >= SETTLED_SECONDS:
                     self._settled.add(self._services[pid])
             else:
                 self._services[pid] = services.get(pid, "")
-        while len(self._patched) > _MOST_PATCHED:
-            self._services.pop(self._patched.popitem(last=False)[0], None)
+            if forgotten is not None:
+                self._services.pop(forgotten, None)
+
+    def taken_out(self, patch: str) -> None:
+        """No process has it any more."""
+        self._carriers.taken_out(patch, self._clock())
 
     def has_come(self) -> bool:
         """Whether somebody has died of whom it is to be asked what it was patched with."""
@@ -115,13 +123,11 @@ class Health:
         """Of those that `has_come` has noted, deaths within `window` seconds after patching."""
         now = self._clock()
         for crash, parent in self._known(self._dead):
-            found = self._patched.pop(crash.pid, None) or self._patched.get(parent, {})
             self._services.pop(crash.pid, None)
-            recent = {patch: at for patch, at in found.items() if now - at <= window}
-            if recent:
-                seconds = now - max(recent.values())
-                what = f"pid {crash.pid} died of {crash.signal.name}, {seconds:.1f} s after patching"
-                yield Suspicion(what, tuple(recent), seconds)
+            found = self._carriers.suspected(crash.pid, parent, now, window)
+            if found is not None:
+                what = f"pid {crash.pid} died of {crash.signal.name}, {found.seconds:.1f} s after patching"
+                yield Suspicion(what, found.patches, found.spared)
 
     def loops(self, window: float, most: int) -> Iterator[Suspicion]:
         """Services that have ended with an error `most` times, each within `window` seconds after patching, as
@@ -129,17 +135,19 @@ class Health:
         anyway is no reason."""
         now = self._clock()
         for ended, _ in self._known(self._ended):
-            found, name = self._patched.pop(ended.pid, {}), self._services.pop(ended.pid, "")
-            recent = {patch: at for patch, at in found.items() if now - at <= window}
-            if ended.code in _TOLD_TO_END or name not in self._settled or not recent:
+            name = self._services.pop(ended.pid, "")
+            if ended.code in _TOLD_TO_END or name not in self._settled:
+                self._carriers.forget(ended.pid)
+                continue
+            found = self._carriers.suspected(ended.pid, 0, now, window)
+            if found is None:
                 continue
             self._exits[name] = [at for at in self._exits.get(name, ()) if now - at <= window] + [now]
             if len(self._exits[name]) >= most:
-                seconds = now - max(recent.values())
                 what = (
                     f"{name} ended {len(self._exits.pop(name))} times with an error, last with exit code {ended.code}"
                 )
-                yield Suspicion(f"{what}, {seconds:.1f} s after patching", tuple(recent), seconds)
+                yield Suspicion(f"{what}, {found.seconds:.1f} s after patching", found.patches, found.spared)
 
     def _known(self, waiting: deque[tuple[float, T, int]]) -> Iterator[tuple[T, int]]:
         """Deaths of which it is known now what was patched, with the parent as it was. Who was patched as it started,
@@ -147,7 +155,7 @@ class Health:
         now = self._clock()
         for _ in range(len(waiting)):
             at, death, parent = waiting.popleft()
-            if death.pid in self._patched or parent in self._patched:
+            if death.pid in self._carriers or parent in self._carriers:
                 yield death, parent
             elif now - at < _LATE_SECONDS:
                 waiting.append((at, death, parent))
