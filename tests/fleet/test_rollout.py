@@ -116,7 +116,7 @@ def test_a_failure_in_the_canaries_stops_it_and_takes_it_back(base: Session) -> 
     for host in ("host0", "host1"):
         stand(base, host, PatchStanding.FAILED)
     rollout.step(base, number, T)
-    assert status(base, number) == (RolloutStatus.STOPPED, "it failed on 2 hosts, 1 are allowed")
+    assert status(base, number) == (RolloutStatus.STOPPED, "it failed on 2 hosts; 1 may fail")
     back = {h for h in HOSTS if rollout_order.for_host(base, base.get_one(HostRow, h)).taken_back}
     assert chosen(base) == set() and back == {"host0", "host1"}
 
@@ -182,7 +182,10 @@ def test_a_process_that_died_after_it_was_patched_stops_the_rollout(fleet: FakeF
     host.check_in(report(in_force=[replace(IN_FORCE, held=held, why=died)]))
     with fleet.server.database.writing() as session:
         rollout.step(session, 1, datetime.now(UTC))
-        assert status(session, 1) == (RolloutStatus.STOPPED, "it failed on 1 hosts, 0 are allowed")
+        assert status(session, 1) == (RolloutStatus.STOPPED, "it failed on 1 host; none may fail")
+        told = [e.text for e in rollout.events(session, 1)]
+        name = session.scalars(sqlalchemy.select(HostRow.name)).one()
+        assert f"server: it failed on {name}: pid 7 died of SIGSEGV, 1.0 s after patching" in told
     fleet.server.check_ins.forget()
     assert host.check_in()["taken_back"] == [OFFER.patch]
 

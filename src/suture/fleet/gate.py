@@ -11,6 +11,8 @@ from enum import Enum
 from suture.fleet.plan import RolloutPlan
 from suture.fleet.state import PatchStanding
 
+FAILED = (PatchStanding.FAILED, PatchStanding.HELD)
+
 
 class Move(Enum):
     """What is to be done."""
@@ -57,10 +59,10 @@ def decide(facts: RolloutFacts, now: datetime) -> RolloutMove:
     plan, stage = facts.plan, facts.stage
     if facts.withdrawn:
         return RolloutMove(Move.STOP, stage, "the feed has withdrawn the patch")
-    bad = (PatchStanding.FAILED, PatchStanding.HELD)
-    failed = sum(n for f, n in facts.hosts.items() if f.stage <= stage and f.standing in bad)
+    failed = sum(n for f, n in facts.hosts.items() if f.stage <= stage and f.standing in FAILED)
     if failed > plan.most_failed:
-        return RolloutMove(Move.STOP, stage, f"it failed on {failed} hosts, {plan.most_failed} are allowed")
+        on = "1 host" if failed == 1 else f"{failed} hosts"
+        return RolloutMove(Move.STOP, stage, f"it failed on {on}; {plan.most_failed or 'none'} may fail")
     if plan.approval and not plan.emergency and not facts.approved:
         return RolloutMove(Move.WAIT, stage, "nobody else has approved it yet")
     if stage >= 0:

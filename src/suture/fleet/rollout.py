@@ -21,6 +21,8 @@ from suture.report.feed import OfferState
 from suture.report.fleet import FleetPatch, FleetRollout, RolloutStageReport, RolloutStatus
 
 _OVER = (RolloutStatus.STOPPED.value, RolloutStatus.DONE.value)
+_FAILED = tuple(s.value for s in gate.FAILED)
+_MOST_TOLD = 10
 KEEPER = "server"
 
 
@@ -103,6 +105,7 @@ def step(session: Session, number: int, now: datetime) -> RolloutMove | None:
         return None
     found = gate.decide(facts(session, row), now)
     if found.move is Move.STOP:
+        _tell_failed(session, row, now)
         _stop(session, row, KEEPER, found.why, now)
     elif found.move is Move.DONE:
         row.status, row.why, row.ended = RolloutStatus.DONE.value, "", now
@@ -143,6 +146,21 @@ def facts(session: Session, row: RolloutRow) -> RolloutFacts:
         plan.parse(row.plan), row.stage, row.stage_since, bool(row.approved),
         patch.state != OfferState.OFFERED.value, hosts,
     )  # fmt: skip
+
+
+def _tell_failed(session: Session, row: RolloutRow, now: datetime) -> None:
+    """On which hosts it failed, and why."""
+    failed = session.execute(
+        select(HostRow.name, HostPatchRow.why)
+        .join(RolloutHostRow, RolloutHostRow.host == HostRow.id)
+        .join(HostPatchRow, (HostPatchRow.host == HostRow.id) & (HostPatchRow.patch == row.patch))
+        .where(RolloutHostRow.rollout == row.id, RolloutHostRow.stage <= row.stage)
+        .where(HostPatchRow.state.in_(_FAILED), HostRow.withdrawn.is_(None))
+        .order_by(HostRow.name)
+        .limit(_MOST_TOLD)
+    )
+    for name, why in failed:
+        _tell(session, row, KEEPER, f"it failed on {name}: {why}", now)
 
 
 def _stop(session: Session, row: RolloutRow, who: str, why: str, now: datetime) -> None:
@@ -197,14 +215,13 @@ def told(session: Session, row: RolloutRow) -> FleetRollout:
         .where(RolloutHostRow.rollout == row.id)
         .group_by(RolloutHostRow.stage, RolloutHostRow.state, HostPatchRow.state)
     ).all()
-    failed = (PatchStanding.FAILED.value, PatchStanding.HELD.value)
     stages = tuple(
         RolloutStageReport(
             str(stage["name"]),
             sum(n for s, _, _, n in counts if s == number),
             sum(n for s, turn, _, n in counts if s == number and turn == HostTurn.CHOSEN.value),
             sum(n for s, _, state, n in counts if s == number and state == PatchStanding.IN_FORCE.value),
-            sum(n for s, _, state, n in counts if s == number and state in failed),
+            sum(n for s, _, state, n in counts if s == number and state in _FAILED),
         )
         for number, stage in enumerate(row.plan["stages"])
     )
