@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-import pytest
+from collections.abc import Collection
+from dataclasses import replace
 
-from suture.fleet import open_kind
-from suture.fleet.open_kind import OpenCounts
+import pytest
+from sqlalchemy.orm import Session
+
+from suture.comply.catalogue import KevCatalogue
+from suture.fleet import hole, open_kind
+from suture.fleet.open_kind import OpenCount, OpenCounts, counted
 from suture.report.hole import HoleState
-from tests.fleet.conftest import FIXED, FakeFleet
+from tests.fleet.conftest import FIXED, OFFER, WAITS, FakeFleet, report
 
 
 def test_hosts_of_one_kind_are_one_row_from_the_first_of_them(fleet: FakeFleet) -> None:
@@ -31,13 +36,16 @@ def test_a_count_that_takes_long_is_kept_and_made_anew_before_anybody_waits(
     made: list[float] = []
     real = open_kind.counted
 
-    def slow(session: object) -> object:
+    def slow(session: object, before: OpenCount | None) -> object:
         clock[0] += 2.0
         made.append(clock[0])
-        return real(session)  # type: ignore[arg-type]
+        return real(session, before)  # type: ignore[arg-type]
 
     monkeypatch.setattr(open_kind, "counted", slow)
     counts = OpenCounts(fleet.server.database, lambda: clock[0])
+    counts.keep()
+    assert len(made) == 1, "the first is made before anybody asks"
+    made.clear()
     before = counts.now()
     host.check_in(FIXED)
     clock[0] += 10
@@ -53,3 +61,48 @@ def test_a_count_that_takes_long_is_kept_and_made_anew_before_anybody_waits(
     assert len(made) == 2, "nobody has asked for it"
     counts.now()
     assert len(made) == 3
+
+
+def test_only_holes_that_stand_otherwise_are_counted_anew(fleet: FakeFleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = replace(OFFER, patch="fedcba9876543210", cves=("CVE-2026-2",))
+    first, second = fleet.host("a", "web"), fleet.host("b", "web")
+    second.check_in(report("b", waiting=[WAITS, replace(WAITS, offer=other)]))
+    asked: list[object] = []
+    real = open_kind._count
+
+    def count(session: Session, cves: Collection[str] | None) -> object:
+        asked.append(cves)
+        return real(session, cves)
+
+    monkeypatch.setattr(open_kind, "_count", count)
+
+    def follow(before: OpenCount | None) -> OpenCount:
+        with fleet.server.database.reading() as session:
+            found = counted(session, before)
+            assert sorted(found.by_hole.items()) == sorted(real(session, None).items())
+        return found
+
+    count_1 = follow(None)
+    count_2 = follow(count_1)
+    assert asked == [None] and count_2.by_hole == count_1.by_hole and count_2.said is count_1.said
+    first.check_in(FIXED)
+    count_3 = follow(count_2)
+    assert asked[-1] == {"CVE-2026-1"} and count_3.said is not count_2.said
+    person = fleet.person()
+    person.post(f"/hosts/{second.id}", group="db", exposed="yes")
+    count_4 = follow(count_3)
+    assert asked[-1] == {"CVE-2026-1", "CVE-2026-2"}
+    person.post(f"/hosts/{second.id}/withdraw")
+    count_5 = follow(count_4)
+    assert "CVE-2026-2" not in count_5.by_hole and asked[-1] is not None
+
+
+def test_what_was_taken_in_about_holes_counts_at_once(fleet: FakeFleet) -> None:
+    fleet.host()
+    with fleet.server.database.reading() as session:
+        before = counted(session)
+    assert before.facts["CVE-2026-1"].in_kev is None
+    with fleet.server.database.writing() as session:
+        hole.fill_kev(session, KevCatalogue("1", {}), fleet.server.now())
+    with fleet.server.database.reading() as session:
+        assert counted(session, before).facts["CVE-2026-1"].in_kev is False

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from suture.fleet.table import AuditRow
 from suture.visible import visible
 
-HOST_DESCRIBED = "host described"
+HOST_DESCRIBED, HOST_WITHDRAWN = "host described", "host withdrawn"
 _FIRST = "0" * 64
 _MOST = {"who": 80, "what": 64, "subject": 255, "detail": 4000}
 

@@ -159,7 +159,7 @@ def withdraw(session: Session, visitor: Visitor, row: HostRow) -> None:
     for one in session.scalars(select(SpanRow).where(SpanRow.host == row.id, SpanRow.until.is_(None))):
         one.until = now
     row.withdrawn, row.open_holes = now, 0
-    audit.note(session, visitor.name, "host withdrawn", row.name, row.id)
+    audit.note(session, visitor.name, audit.HOST_WITHDRAWN, row.name, row.id)
 
 
 def told(row: HostRow) -> FleetHost:

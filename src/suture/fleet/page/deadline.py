@@ -8,6 +8,7 @@ from fastapi import APIRouter, Request, Response
 
 from suture.fleet import deadline, exemption
 from suture.fleet.error import Malformed
+from suture.fleet.listing import ListWish
 from suture.fleet.page.frame import Form, PageFrame, back, text
 from suture.fleet.role import Role
 
@@ -17,9 +18,10 @@ def pages(frame: PageFrame) -> APIRouter:
     router = APIRouter(include_in_schema=False)
 
     @router.get("/deadlines")
-    def page(request: Request, rule: str = "") -> Response:
+    def page(request: Request, rule: str = "", q: str = "", page: int = 1) -> Response:
         visit = frame.visit(request)
         chosen, count = frame.server.rule(rule), frame.server.open_counts.now()
+        wish = ListWish.of(q, "", page)
         with frame.reading() as session:
             return frame.page(
                 visit,
@@ -27,7 +29,7 @@ def pages(frame: PageFrame) -> APIRouter:
                 rule=chosen,
                 counted=count.at,
                 rules=frame.server.settings.rules,
-                deadlines=deadline.running(session, visit.visitor, chosen, visit.now, count=count),
+                found=deadline.page(session, visit.visitor, chosen, visit.now, wish, count),
                 exemptions=exemption.exemptions(session),
             )
 

@@ -29,7 +29,7 @@ def pages(frame: PageFrame) -> APIRouter:
                 counts=host.counts(session, visit.visitor),
                 totals=hole.totals(session, visit.visitor),
                 worst=hole.holes(session, visit.visitor, ListWish.of(size=_MOST), "open"),
-                deadlines=deadline.running(session, visit.visitor, rule, visit.now, count=count)[:_MOST],
+                deadlines=deadline.running(session, visit.visitor, rule, visit.now, count=count, most=_MOST),
                 rule=rule,
                 counted=count.at,
                 unsent=outbox.unsent(session),
