@@ -30,32 +30,32 @@ class Outcome:
         return rows[min(int(len(rows) * share), len(rows) - 1)] if rows else 0.0
 
 
-def run(ports: Sequence[int], server: str, numbers: range, rate: float) -> Outcome:
-    """Each of these hosts checks in once, `rate` of them a second."""
+def run(ports: Sequence[int], messages: Sequence[bytes], rate: float) -> Outcome:
+    """Hosts send these, `rate` of them a second."""
     found = Outcome()
-    asyncio.run(_all(ports, server, numbers, rate, found))
+    asyncio.run(_all(ports, messages, rate, found))
     return found
 
 
-async def _all(ports: Sequence[int], server: str, numbers: range, rate: float, found: Outcome) -> None:
+async def _all(ports: Sequence[int], messages: Sequence[bytes], rate: float, found: Outcome) -> None:
     begin = time.monotonic()
     tasks = set()
-    for count, number in enumerate(numbers):
+    for count, message in enumerate(messages):
         due = begin + count / rate
         if (left := due - time.monotonic()) > 0.001:
             await asyncio.sleep(left)
         elif count % 20 == 0:
             await asyncio.sleep(0)
-        task = asyncio.create_task(_one(ports[count % len(ports)], server, number, due, found))
+        task = asyncio.create_task(_one(ports[count % len(ports)], message, due, found))
         tasks.add(task)
         task.add_done_callback(tasks.discard)
     await asyncio.gather(*tasks)
 
 
-async def _one(port: int, server: str, number: int, due: float, found: Outcome) -> None:
+async def _one(port: int, message: bytes, due: float, found: Outcome) -> None:
     try:
         async with asyncio.timeout(_SECONDS):
-            answer = await _say(port, message(server, number))
+            answer = await _say(port, message)
     except (OSError, TimeoutError) as problem:
         found.failed.append(f"{type(problem).__name__}: {problem}")
         return

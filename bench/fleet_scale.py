@@ -14,8 +14,9 @@ import sys
 import tempfile
 import time
 import urllib.parse
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,8 @@ import psycopg
 from facts import RESULTS, Start
 from fleet_fill import EVERYWHERE, HOLES, fill
 from fleet_page import COLUMNS, document, rows
-from postgresql_server import cluster
+from memory_group import MemoryGroup, forget_cached
+from postgresql_server import Server, cluster
 from target import NotMeasured
 
 from suture.cli.output import print_json, print_table
@@ -70,8 +72,8 @@ def main(words: Sequence[str] | None = None) -> int:
     runs = []
     for kind in args.database:
         for hosts in args.hosts:
-            with _database(kind) as database:
-                runs.append({"database": kind, **_measured(database, hosts, args.seconds, 2 if kind == "two" else 1)})
+            with _database(kind) as place:
+                runs.append({"database": kind, **_measured(place, hosts, args.seconds, 2 if kind == "two" else 1)})
             print(json.dumps(runs[-1]), file=sys.stderr, flush=True)
     record = start.finish({"holes": HOLES, "lap_seconds": args.seconds, "runs": runs})
     path = record.write(args.into)
@@ -84,62 +86,92 @@ def main(words: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _measured(database: Database, hosts: int, seconds: float, servers: int) -> dict[str, Any]:
-    begun, now = time.monotonic(), datetime.now(UTC)
+@dataclass(frozen=True)
+class Place:
+    """A database, the folder with its files, and the processes of its own server."""
+
+    database: Database
+    folder: Path
+    pids: Callable[[], Sequence[int]]
+
+
+def _measured(place: Place, hosts: int, seconds: float, servers: int) -> dict[str, Any]:
+    begun, now, database = time.monotonic(), datetime.now(UTC), place.database
     fill(database, hosts, now)
     with database.writing() as session:
         account.add(session, "bench", "ann", _PASSWORD, Role.ADMIN, [])
         key = server_key(session).name
     found: dict[str, Any] = {"hosts": hosts, "fill_seconds": time.monotonic() - begun, "bytes": _size(database)}
     rate, count = hosts / _MINUTE, max(int(hosts / _MINUTE * seconds), 50)
-    with ExitStack() as ended:
-        running = [ended.enter_context(_served(database.url)) for _ in range(servers)]
+    database.engine.dispose()
+    with MemoryGroup(_MEMORY) as group, ExitStack() as ended:
+        forget_cached(place.folder)
+        for pid in place.pids():
+            group.take(pid)
+        running = [ended.enter_context(_served(group, database.url)) for _ in range(servers)]
         ports = [port for port, _ in running]
+        found["first_count_seconds"] = _first_look(ports)
         for lap in ("first", "again"):
+            messages = [fleet_load.message(key, number) for number in range(count)]
             cpu = sum(_cpu_seconds(pid) for _, pid in running)
-            lapped = time.monotonic()
-            outcome = fleet_load.run(ports, key, range(count), rate)
+            lapped, own = time.monotonic(), time.process_time()
+            outcome = fleet_load.run(ports, messages, rate)
             took = time.monotonic() - lapped
             found[lap] = {
                 "sent": count, "failed": len(outcome.failed), "why": outcome.failed[:1], "wanted": outcome.wanted,
                 "p50_us": outcome.at(0.5) * 1e6, "p99_us": outcome.at(0.99) * 1e6, "took_seconds": took,
                 "cpu_share": (sum(_cpu_seconds(pid) for _, pid in running) - cpu) / took,
+                "load_cpu_share": (time.process_time() - own) / took,
             }  # fmt: skip
         found["pages"] = _pages(ports[0])
         found["memory_bytes"] = max(_peak(pid) for _, pid in running)
+        found["group_bytes"] = group.peak
     return found
 
 
-def _pages(port: int) -> dict[str, list[float]]:
-    """Seconds of each look at each page, by who has logged in."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
+def _first_look(ports: Sequence[int]) -> float:
+    """Until every server has counted what is open, which it does as it starts: seconds."""
+    begin = time.monotonic()
+    for port in ports:
+        _person(port)
+    return time.monotonic() - begin
+
+
+def _person(port: int) -> tuple[http.client.HTTPConnection, str]:
+    """Somebody who has logged in and seen the overview: a connection and the cookie."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=300)
     form = urllib.parse.urlencode({"name": "ann", "password": _PASSWORD})
     connection.request("POST", "/login", form, {"Content-Type": "application/x-www-form-urlencoded"})
     answer = connection.getresponse()
     answer.read()
     cookie = re.match(r"[^;]+", answer.headers["Set-Cookie"])
     assert cookie
-    found: dict[str, list[float]] = {}
-    for name, place in _PAGES.items():
-        times = []
-        for _ in range(_LOOKS):
-            begin = time.monotonic()
-            connection.request("GET", place, headers={"Cookie": cookie[0]})
-            answer = connection.getresponse()
-            body = answer.read()
-            times.append(time.monotonic() - begin)
-            if answer.status != 200 or b"<main" not in body:
-                raise NotMeasured(f"{place}: status {answer.status}")
-        found[name] = times
-    return found
+    _look(connection, cookie[0], "/")
+    return connection, cookie[0]
+
+
+def _look(connection: http.client.HTTPConnection, cookie: str, place: str) -> float:
+    begin = time.monotonic()
+    connection.request("GET", place, headers={"Cookie": cookie})
+    answer = connection.getresponse()
+    body = answer.read()
+    if answer.status != 200 or b"<main" not in body:
+        raise NotMeasured(f"{place}: status {answer.status}")
+    return time.monotonic() - begin
+
+
+def _pages(port: int) -> dict[str, list[float]]:
+    """Seconds of each look at each page, by who has logged in."""
+    connection, cookie = _person(port)
+    return {name: [_look(connection, cookie, place) for _ in range(_LOOKS)] for name, place in _PAGES.items()}
 
 
 @contextmanager
-def _served(url: str) -> Iterator[tuple[int, int]]:
-    """A server on its core with its memory; its port and its process."""
+def _served(group: MemoryGroup, url: str) -> Iterator[tuple[int, int]]:
+    """A server on its core and in its group; its port and its process."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
-    own = ["taskset", "--cpu-list", str(_SERVER_CORE), "prlimit", f"--data={_MEMORY}", str(_COMMAND)]
+    own = group.command("taskset", "--cpu-list", str(_SERVER_CORE), str(_COMMAND))
     words = ["fleet", "serve", "--plain", "--insecure-cookies", "--listen", f"127.0.0.1:{port}", "--database", url]
     with subprocess.Popen([*own, *words], stdout=subprocess.PIPE, text=True) as process:
         try:
@@ -163,11 +195,11 @@ def _await(port: int) -> None:
 
 
 @contextmanager
-def _database(kind: str) -> Iterator[Database]:
+def _database(kind: str) -> Iterator[Place]:
     with ExitStack() as ended:
         if kind == "sqlite":
             folder = ended.enter_context(tempfile.TemporaryDirectory(dir="/var/tmp"))
-            url = f"sqlite:///{folder}/fleet.sqlite"
+            url, files, pids = f"sqlite:///{folder}/fleet.sqlite", Path(folder), list[int]
         else:
             server = ended.enter_context(cluster(("-c", "max_connections=200", "-c", "shared_buffers=128MB"), print))
             subprocess.run(
@@ -177,10 +209,14 @@ def _database(kind: str) -> Iterator[Database]:
             address = f"postgresql://postgres@/%s?host={server.talk}"
             with psycopg.connect(address % "postgres", autocommit=True) as connection:
                 connection.execute("CREATE DATABASE fleet")
-            url = address % "fleet"
+            url, files, pids = address % "fleet", Path(f"/proc/{server.first}/root/data/cluster"), _pids_of(server)
         database = open_database(url)
         ended.callback(database.engine.dispose)
-        yield database
+        yield Place(database, files, pids)
+
+
+def _pids_of(server: Server) -> Callable[[], Sequence[int]]:
+    return lambda: server.pids
 
 
 def _size(database: Database) -> int:
