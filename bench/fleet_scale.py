@@ -196,10 +196,11 @@ def _await(port: int) -> None:
 
 @contextmanager
 def _database(kind: str) -> Iterator[Place]:
+    pids: Callable[[], Sequence[int]]
     with ExitStack() as ended:
         if kind == "sqlite":
             folder = ended.enter_context(tempfile.TemporaryDirectory(dir="/var/tmp"))
-            url, files, pids = f"sqlite:///{folder}/fleet.sqlite", Path(folder), list[int]
+            url, files, pids = f"sqlite:///{folder}/fleet.sqlite", Path(folder), _no_pids
         else:
             server = ended.enter_context(cluster(("-c", "max_connections=200", "-c", "shared_buffers=128MB"), print))
             subprocess.run(
@@ -213,6 +214,10 @@ def _database(kind: str) -> Iterator[Place]:
         database = open_database(url)
         ended.callback(database.engine.dispose)
         yield Place(database, files, pids)
+
+
+def _no_pids() -> Sequence[int]:
+    return ()
 
 
 def _pids_of(server: Server) -> Callable[[], Sequence[int]]:
