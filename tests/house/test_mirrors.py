@@ -98,7 +98,6 @@ INSTEAD = {
     "fleet/applicant.py": "tests/fleet/test_enrolment.py",
     "fleet/rotation.py": "tests/fleet/test_enrolment.py",
     "fleet/agent_door.py": "tests/fleet/test_check_in.py",
-    "fleet/deadline.py": "tests/fleet/test_app.py",
     "fleet/error.py": FACTS,
     "fleet/exemption.py": "tests/fleet/test_app.py",
     "fleet/history.py": "tests/fleet/test_app.py",

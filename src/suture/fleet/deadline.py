@@ -40,7 +40,7 @@ class Pair:
 
 
 @dataclass(frozen=True)
-class Standing:
+class RuleStanding:
     """What a rule says of a hole on hosts of one kind, whatever the time is."""
 
     cve: str
@@ -75,12 +75,12 @@ def page(
     return Listed(tuple(_group(rule, row, exempt, now) for row, exempt in shown), len(rows), wish)
 
 
-def _standings(count: OpenCount, visitor: Visitor, rule: DeadlineRule, only: str) -> Sequence[Standing]:
+def _standings(count: OpenCount, visitor: Visitor, rule: DeadlineRule, only: str) -> Sequence[RuleStanding]:
     """In the order in which they run out. Those of all holes are computed once for each count."""
     if only:
         return _applied(count.by_hole.get(only, ()), count.facts, visitor, rule)
     key = (rule.id, tuple(visitor.groups))
-    found: Sequence[Standing] | None = count.said.get(key)
+    found: Sequence[RuleStanding] | None = count.said.get(key)
     if found is None:
         found = count.said[key] = _applied(count.kinds, count.facts, visitor, rule)
     return found
@@ -88,7 +88,7 @@ def _standings(count: OpenCount, visitor: Visitor, rule: DeadlineRule, only: str
 
 def _applied(
     kinds: Iterable[OpenKind], known: Mapping[str, HoleFacts], visitor: Visitor, rule: DeadlineRule
-) -> Sequence[Standing]:
+) -> Sequence[RuleStanding]:
     rows: dict[tuple[str, bool | None, frozenset[str]], tuple[datetime, int]] = {}
     for kind in kinds:
         if kind.state in rule.ends or not visitor.sees(kind.group):
@@ -100,11 +100,11 @@ def _applied(
     for (cve, exposed, classes), (seen, hosts) in rows.items():
         says = rule.apply(known[cve], AssetFacts("", exposed, classes), seen)
         if says is not None:
-            found.append(Standing(cve, exposed, hosts, says))
+            found.append(RuleStanding(cve, exposed, hosts, says))
     return sorted(found, key=lambda row: (row.says.due is None, row.says.due or _NEVER, row.cve))
 
 
-def _ordered(session: Session, rows: Iterable[Standing], now: datetime) -> list[tuple[Standing, bool]]:
+def _ordered(session: Session, rows: Iterable[RuleStanding], now: datetime) -> list[tuple[RuleStanding, bool]]:
     """With whether an exception holds; these come after the others."""
     excepted = exemptions(session)
     named = {e.cve for e in excepted}
@@ -112,7 +112,7 @@ def _ordered(session: Session, rows: Iterable[Standing], now: datetime) -> list[
     return sorted(found, key=lambda r: (r[0].says.due is None, r[1])) if named else found
 
 
-def _group(rule: DeadlineRule, row: Standing, exempt: bool, now: datetime) -> DeadlineGroup:
+def _group(rule: DeadlineRule, row: RuleStanding, exempt: bool, now: datetime) -> DeadlineGroup:
     says = row.says
     state = DeadlineState.NO_DATE if says.due is None else DeadlineState.RUNNING
     if says.due is not None and says.due < now:
