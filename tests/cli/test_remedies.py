@@ -46,6 +46,20 @@ def options_of(verb: str) -> frozenset[str]:
 
 
 @cache
+def actions_of(verb: str) -> dict[str, argparse.ArgumentParser]:
+    """Of a verb that has some, and theirs by two words."""
+    found: dict[str, argparse.ArgumentParser] = {}
+    for action in parser_of(verb)._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for name, parser in action.choices.items():
+                found[name] = parser
+                for inner in parser._actions:
+                    if isinstance(inner, argparse._SubParsersAction):
+                        found |= {f"{name} {word}": p for word, p in inner.choices.items()}
+    return found
+
+
+@cache
 def all_options() -> frozenset[str]:
     return frozenset().union(*(options_of(v.name) for v in VERBS), {"--version"})
 
@@ -74,9 +88,45 @@ def wrong_commands(text: str) -> Iterator[str]:
         yield from (f"suture {verb} {w}" for w in named if w not in options_of(verb))
 
 
+def wrong_actions(text: str) -> Iterator[str]:
+    """Commands of verbs with actions that name none, or options that belong to another one. Only what stands as a
+    command: behind a colon or a backquote, or at the begin of a line."""
+    for match in COMMAND.finditer(text):
+        verb, words = match[1], [w.rstrip(",.):") for w in match[2].split()]
+        before = text[: match.start()]
+        is_command = re.search(r"(?:^|[:`\n(] *|run |with )$", before) is not None
+        if not any(v.name == verb for v in VERBS) or not actions_of(verb) or not is_command:
+            continue
+        if not words or words[0].startswith(("-", "X", "{", "<", "[")) or not words[0].islower():
+            continue
+        parser = actions_of(verb).get(" ".join(words[:2])) or actions_of(verb).get(words[0])
+        if parser is None:
+            yield f"suture {verb} {words[0]}"
+            continue
+        known = {o for p in (parser, *_inner(parser)) for o in p._option_string_actions} | {"--json", "--debug"}
+        named = [w.split("=")[0] for w in words if re.match(r"--[a-z]", w)]
+        yield from (f"suture {verb} {words[0]} {w}" for w in named if w not in known)
+
+
+def _inner(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            yield from action.choices.values()
+
+
 def test_every_command_in_the_sources_has_options_that_exist() -> None:
     wrong = [f"{p.relative_to(ROOT)}:{n}: {w}" for p in SOURCES for n, text in texts(p) for w in wrong_commands(text)]
     assert wrong == []
+
+
+def test_every_command_in_the_sources_has_an_action_that_exists_with_options_of_its_own() -> None:
+    wrong = [f"{p.relative_to(ROOT)}:{n}: {w}" for p in SOURCES for n, text in texts(p) for w in wrong_actions(text)]
+    assert wrong == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def test_every_command_in_the_documents_has_an_action_that_exists(page: Path) -> None:
+    assert [w for w in wrong_actions(page.read_text().replace("\\\n", " "))] == []
 
 
 def test_every_bare_option_in_a_message_exists() -> None:
@@ -114,3 +164,10 @@ def test_a_wrong_option_would_be_found() -> None:
     assert list(wrong_commands("run `suture make --keep` and `suture apply --timeout 3 P`")) == ["suture make --keep"]
     assert list(wrong_commands("suture nothing --x")) == ["suture nothing"]
     assert list(wrong_commands("suture record -- make --always-make")) == []
+
+
+def test_a_wrong_action_would_be_found() -> None:
+    assert list(wrong_actions("look at it: suture feed look --list")) == ["suture feed look"]
+    assert list(wrong_actions("look at it: suture feed publish --list")) == ["suture feed publish --list"]
+    assert list(wrong_actions("it comes with: suture feed publish")) == []
+    assert list(wrong_actions("all that suture feed hands out is signed")) == []
