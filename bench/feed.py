@@ -93,8 +93,9 @@ def _measured(folder: Path, count: int, mapped: int) -> dict[str, Any]:
 def _patches(folder: Path, count: int) -> list[Path]:
     """Patches for so many binaries."""
     library = Library.compile(folder)
-    data = library.patch(2).read_bytes()
-    own = read_patch(folder / f"work-2{SUFFIX}").manifest.target.build_id.encode()
+    patch = library.patch(2)
+    data = patch.read_bytes()
+    own = read_patch(patch).manifest.target.build_id.encode()
     place = folder / "patches"
     place.mkdir()
     found = []

@@ -118,7 +118,7 @@ def main(words: Sequence[str] | None = None) -> int:
     try:
         with tempfile.TemporaryDirectory() as name:
             library = Library.compile(Path(name))
-            programs = library.program("threads"), _floor_program(Path(name))
+            programs = library.program("threads"), floor_program(Path(name))
             patch = library.patch(2)
             for load, threads in lines:
                 print(f"{threads} threads, {load}", file=sys.stderr, flush=True)
@@ -145,7 +145,8 @@ def _aligned(cells: Sequence[str]) -> str:
     return "  ".join(f"{cell:>{max(len(name), 6)}}" for name, cell in zip(COLUMNS, cells, strict=True))
 
 
-def _floor_program(folder: Path) -> Path:
+def floor_program(folder: Path) -> Path:
+    """The floor, compiled into the folder."""
     out = folder / "floor"
     run(["gcc", "-O2", "-o", str(out), "floor.c"], cwd=Path(__file__).resolve().parent / "programs")
     return out

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import call
+import joint
 import making
 import pause
 import soak
@@ -21,7 +22,7 @@ _MOST_TIMES_FLOOR = 1.5
 _FROM_THREADS = 32
 _MOST_PAUSE_US = 1000.0
 _IDLE_LOAD = 0.5
-_RECORDS = ("pause", "call", "soak", "making", "build")
+_RECORDS = ("pause", "joint", "call", "soak", "making", "build")
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -46,7 +47,7 @@ def document(records: Mapping[str, Record]) -> str:
         "Written by `bench/report` from the raw numbers in `bench/results`. Not edited by hand.",
         "",
     ]
-    empty = {"pause": _pause, "call": _call, "soak": _soak}
+    empty = {"pause": _pause, "joint": _joint, "call": _call, "soak": _soak}
     for name, section in empty.items():
         lines += section(records[name]) if name in records else _nothing(name)
     lines += _making(records) if records.keys() & {"making", "build"} else _nothing("making")
@@ -100,6 +101,22 @@ def _pause_goals(samples: Sequence[Mapping[str, Any]], record: Record) -> list[t
             note = f"{middle:.0f} us" + ("" if record.machine.load < _IDLE_LOAD else ", on a machine that was not idle")
             goals.append((f"under 1 ms at {_FROM_THREADS} threads", middle < _MOST_PAUSE_US, note))
     return goals
+
+
+def _joint(record: Record) -> list[str]:
+    samples = record.data["samples"]
+    return [
+        "## One stop for two binaries",
+        "",
+        *_made_by(record),
+        "",
+        f"{record.data['rounds']} rounds for each line, by turns, of threads that wait; microseconds. *One binary*: "
+        "its patch goes in and out. *Both*: the patches of two libraries go in, and out, in one stop and by one "
+        "change. The *floor* is that of the pause above.",
+        "",
+        *table(joint.COLUMNS, [joint.row(s) for s in samples]),
+        "",
+    ]
 
 
 def _call(record: Record) -> list[str]:

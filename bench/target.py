@@ -49,21 +49,22 @@ class NotMeasured(SutureError):
 
 @dataclass(frozen=True)
 class Library:
-    """The library as it ships, and where."""
+    """The library as it ships, and where. Two of different names are two binaries of the same functions."""
 
     folder: Path
+    name: str = _LIBRARY
 
     @classmethod
-    def compile(cls, folder: Path) -> Library:
-        out = folder / _LIBRARY
-        soname = f"-Wl,-soname,{_LIBRARY}"
+    def compile(cls, folder: Path, name: str = _LIBRARY) -> Library:
+        out = folder / name
+        soname = f"-Wl,-soname,{name}"
         run(["gcc", *_FLAGS, "-shared", "-Wl,--build-id", soname, "-o", str(out), "work.c"], cwd=PROGRAMS)
         run(["strip", str(out)])
-        return cls(folder)
+        return cls(folder, name)
 
     @property
     def path(self) -> Path:
-        return self.folder / _LIBRARY
+        return self.folder / self.name
 
     def program(self, name: str) -> Path:
         """A program of the folder `programs`, linked with the library."""
@@ -81,7 +82,7 @@ class Library:
         sectioned = ElfFile.read(pre)
         match = correlate("work.c", "work.o", ElfFile.read(plain), sectioned, shipped)
         change = UnitChange("work.c", "work.o", AtomObject(sectioned), AtomObject(ElfFile.read(post)), delta, match)
-        target = Target(shipped.elf.build_id or BuildId(""), _LIBRARY, "work", "work", "1", "x86_64")
+        target = Target(shipped.elf.build_id or BuildId(""), self.name, "work", "work", "1", "x86_64")
         digest = hashlib.sha256((PROGRAMS / "work.c").read_bytes()).hexdigest()
         ledger = Ledger((FileAccount("work.c", (Account(Fate.PATCHED),)),))
         fix = FixFact(f"version {version}", (), digest, ledger)
@@ -90,7 +91,7 @@ class Library:
         built = build(f"work-version-{version}", target, [change], shipped, [fix], lambda name: None, toolchain, {})
         if built.data is None or built.refused:
             raise NotMeasured(f"version {version} of work.c became no whole patch: {[r.reason for r in built.refused]}")
-        out = self.folder / f"work-{version}{SUFFIX}"
+        out = self.folder / f"{self.name}-{version}{SUFFIX}"
         out.write_bytes(built.data)
         return out
 

@@ -57,6 +57,12 @@ def test_an_interrupted_run_keeps_the_lines_that_it_has_printed(tmp_path: Path) 
     assert [s["threads"] for s in data["samples"]] == [1] and data["planned"] == 3
 
 
+def test_two_binaries_change_in_one_stop_beside_one_alone(tmp_path: Path) -> None:
+    (sample,) = bench("joint", tmp_path, "--rounds", "3", "--threads", "8")["data"]["samples"]
+    assert len(sample["one"]) == len(sample["both"]) == 2 * len(sample["floor"]) == 6
+    assert min(sample["floor"]) > 0 and min(sample["both"]) > 0
+
+
 def test_a_call_is_timed_in_each_state_of_the_patch(tmp_path: Path) -> None:
     data = bench("call", tmp_path, "--rounds", "1", "--blocks", "5")["data"]
     assert {state: len(rows) for state, rows in data["nanoseconds"].items()} == {
