@@ -19,7 +19,7 @@ from suture.agent import request
 from suture.agent.request import AgentAnswer, AgentRequest, Work
 from suture.elf.file import ElfFile
 from tests.cli.test_feed import run, served
-from tests.cli.test_make import SUTURE
+from tests.command import SUTURE
 from tests.process.conftest import Running, Start, gcc, make_patch
 
 LIBRARY = "int answer(int x) { return x * 3 + 1; }"

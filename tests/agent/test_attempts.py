@@ -21,7 +21,8 @@ from suture.report.document import AttemptReport
 from suture.report.encoding import decode
 from suture.report.process import Process
 from suture.report.webhook import HEADER, signature
-from tests.tripwire.conftest import LIMIT, SUTURE, build
+from tests.command import SUTURE, suture
+from tests.tripwire.conftest import LIMIT, build
 
 WIRE = TrippedWire("0123", "libx.so.1", "libx1", "1-1", "x.c", 12, "f", "n > 9", ("CVE-2099-0001",))
 
@@ -103,7 +104,7 @@ def test_an_attempt_goes_all_the_way_to_the_webhook(tmp_path: Path, receiver: Re
     server = subprocess.Popen([tree.program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert server.stdin is not None and server.stdout is not None
     pid = int(server.stdout.readline())
-    subprocess.run([SUTURE, "apply", made["path"], str(pid)], check=True, capture_output=True)
+    suture("apply", made["path"], str(pid), check=True)
     url = f"http://127.0.0.1:{receiver.server_port}/events"
     words = (
         ["agent", "attempts", "--log", str(log), "--every", "0.1"],

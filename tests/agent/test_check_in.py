@@ -20,7 +20,7 @@ from suture.report.moment import now as moment_text
 from tests.agent.conftest import NEW_ANSWER, OLD_ANSWER, AgentHost, eventually_in
 from tests.cli.test_feed import run, said
 from tests.cli.test_fleet import serving
-from tests.cli.test_make import SUTURE
+from tests.command import SUTURE
 from tests.process.conftest import start
 
 __all__ = ["start"]

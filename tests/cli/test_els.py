@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from suture.source.archive import archive_for
+from tests.command import suture
 
 pytestmark = pytest.mark.archive
 
-SUTURE = Path(sys.executable).with_name("suture")
 OLD = "2.2.10-2+deb11u5"
 VERSIONS = ("expat", "--version", OLD, "--from-version", "2.5.0-1+deb12u2")
 
 
 def els(action: str, *words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([SUTURE, "els", action, *VERSIONS, *words], capture_output=True, text=True, check=False)
+    return suture("els", action, *VERSIONS, *words)
 
 
 def test_a_plan_lists_what_the_old_release_lacks() -> None:

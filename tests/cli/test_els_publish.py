@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,10 +20,9 @@ from suture.report.els import (
     FixState,
     Objection,
 )
+from tests.command import suture
 from tests.els.made_up import report
 from tests.els.repository_made import deb, key
-
-SUTURE = Path(sys.executable).with_name("suture")
 
 
 def kept(folder: Path, package: str, grade: ElsGrade) -> None:
@@ -40,8 +38,7 @@ def kept(folder: Path, package: str, grade: ElsGrade) -> None:
 
 def publish(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
     options = ["--output", "built", "--repository", "repository", "--gnupg-home", "home"]
-    argv: list[str | Path] = [SUTURE, "els", "publish", *options, "--key", "els@test.invalid", *words]
-    return subprocess.run(argv, cwd=folder, capture_output=True, text=True, check=False)
+    return suture("els", "publish", *options, "--key", "els@test.invalid", *words, cwd=folder)
 
 
 def test_what_needs_a_look_waits_for_a_word_and_what_is_safe_goes_out(tmp_path: Path) -> None:
@@ -84,8 +81,7 @@ def test_status_tells_where_each_hole_stands_from_what_lies_on_disk(tmp_path: Pa
         shelf.keep_carried(BackportReport("2026-11-28T05:00:00Z", 0, name, "1.0-1+deb11u1", "1.1-1+deb12u1", rows))
 
     def states() -> list[str]:
-        argv: list[str | Path] = [SUTURE, "els", "status", "--json", "--output", "built", "--repository", "repository"]
-        done = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, check=False)
+        done = suture("els", "status", "--json", "--output", "built", "--repository", "repository", cwd=tmp_path)
         assert done.returncode == 5, done.stderr
         return [h["state"] for p in json.loads(done.stdout)["packages"] for h in p["holes"]]
 
@@ -97,8 +93,7 @@ def test_status_tells_where_each_hole_stands_from_what_lies_on_disk(tmp_path: Pa
 
 def test_a_package_that_needs_a_look_is_not_made_live_either(tmp_path: Path) -> None:
     kept(tmp_path, "bb", ElsGrade.REVIEW)
-    argv: list[str | Path] = [SUTURE, "els", "live", "bb", "--output", "built"]
-    done = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, check=False)
+    done = suture("els", "live", "bb", "--output", "built", cwd=tmp_path)
     assert done.returncode == 3 and "--accept bb=1.0-1+deb11u1+suture1" in done.stderr
     assert not (tmp_path / "patches").exists()
 

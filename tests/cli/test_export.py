@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.cli.test_make import SUTURE
+from tests.command import suture
 from tests.process.conftest import Running, gcc, make_patch, start
 
 __all__ = ["start"]
@@ -34,7 +33,7 @@ def patches(running: Running, tmp_path: Path) -> Path:
 
 
 def export(*words: str | Path) -> tuple[int, str]:
-    done = subprocess.run([SUTURE, "export", *words], capture_output=True, text=True, check=False)
+    done = suture("export", *words)
     return done.returncode, done.stdout
 
 
@@ -42,7 +41,7 @@ def test_a_hole_is_open_in_every_format_until_it_is_patched(running: Running, pa
     scan = tmp_path / "scan.json"
 
     def look() -> tuple[str, int, str, bool]:
-        done = subprocess.run([SUTURE, "scan", "--json", "--patches", patches], capture_output=True, check=False)
+        done = suture("scan", "--json", "--patches", patches)
         found = json.loads(done.stdout)
         # of this machine the process alone: others may be open too, or may not be read
         (own,) = [p for p in found["processes"] if p["pid"] == running.pid]
@@ -57,7 +56,7 @@ def test_a_hole_is_open_in_every_format_until_it_is_patched(running: Running, pa
 
     status, code, line, listed = look()
     assert (status, code, listed) == ("affected", 2, True) and "CVE-2099-0001" in line
-    subprocess.run([SUTURE, "apply", patches / "answer.suture.o", str(running.pid)], check=True, capture_output=True)
+    suture("apply", patches / "answer.suture.o", str(running.pid), check=True)
     status, code, line, listed = look()
     assert (status, code, listed) == ("fixed", 1, False) and "lost at the next start" in line
 
@@ -84,9 +83,7 @@ def test_the_monitoring_hears_unknown_and_not_an_exit_code_of_ours(tmp_path: Pat
 def test_a_file_that_is_no_report_is_refused(text: str | None, code: int, word: str, tmp_path: Path) -> None:
     if text is not None:
         (tmp_path / "scan.json").write_text(text)
-    done = subprocess.run(
-        [SUTURE, "export", "oval", "--scan", tmp_path / "scan.json"], capture_output=True, text=True, check=False
-    )
+    done = suture("export", "oval", "--scan", tmp_path / "scan.json")
     assert done.returncode == code and word in done.stderr and "suture scan --json" in done.stderr
 
 

@@ -14,7 +14,8 @@ from typing import Any
 import suture
 from suture.cli.extra import EXTRA_OF, missing
 from suture.error import ExitCode
-from tests.cli.test_make import SUTURE, ask, difference, running
+from tests import command
+from tests.cli.test_make import ask, difference, running
 
 ROOT = Path(__file__).resolve().parents[2]
 # The interpreter without any package but ours; what it has imported in the end is told on stderr.
@@ -51,9 +52,9 @@ def ready_patch(folder: Path) -> tuple[Path, Path]:
     source.write_text(PROGRAM)
     (folder / "Makefile").write_text("answer: answer.c\n\tgcc -O2 -o answer answer.c\n")
     fix.write_bytes(difference("answer.c", PROGRAM.encode(), PROGRAM.replace("x * 3 + 1", "x * 3 + 2").encode()))
-    subprocess.run([SUTURE, "record", "--", "make"], cwd=folder, check=True, capture_output=True)
+    command.suture("record", "--", "make", cwd=folder, check=True)
     words: list[str | Path] = ["make", "--tree", folder, "--binary", program, "--fix", fix, "--output", folder / "out"]
-    subprocess.run([SUTURE, *words], check=True, capture_output=True)
+    command.suture(*words, check=True)
     (patch,) = (folder / "out").glob("*.suture.o")
     return program, patch
 

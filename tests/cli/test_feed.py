@@ -24,8 +24,9 @@ from suture.kernel.manifest import SECTION
 from suture.patch.manifest import FixFact
 from suture.patch.seal import seal
 from suture.report.schema import schema
-from tests.cli.test_make import SUTURE, ask, running
+from tests.cli.test_make import ask, running
 from tests.cli.test_make import run as run_command
+from tests.command import SUTURE, suture
 from tests.kernel.conftest import BUILD_ID, RELEASE, WHOLE
 from tests.kernel.conftest import manifest as kernel_manifest
 from tests.process.conftest import gcc, make_patch
@@ -49,7 +50,7 @@ def run(*words: object, code: int = 0) -> Any:
 
 def said(*words: object, code: int = 0) -> str:
     """As text."""
-    done = subprocess.run([SUTURE, *map(str, words)], capture_output=True, text=True, check=False)
+    done = suture(*map(str, words))
     assert done.returncode == code, done.stdout + done.stderr
     return done.stdout
 
@@ -116,10 +117,7 @@ def test_a_patch_goes_from_a_file_into_a_running_process_and_is_withdrawn(
         unknown = run(*fetch, "--host", code=ExitCode.USAGE)
         assert "--root FILE" in unknown["remedy"]
         codes = (ExitCode.OK, ExitCode.PARTIAL)  # partial: a process that may not be looked at
-        done = subprocess.run(
-            [str(w) for w in (SUTURE, *fetch, "--host", "--root", folder / "root.json", "--json")],
-            stdout=subprocess.PIPE, check=False,
-        )  # fmt: skip
+        done = suture(*fetch, "--host", "--root", folder / "root.json", "--json")
         assert done.returncode in codes
         fetched = json.loads(done.stdout)
         STRICT.validate(fetched)

@@ -20,7 +20,7 @@ from suture.error import ExitCode
 from suture.fleet.database import open_database
 from suture.fleet.table import AuditRow, HoleRow, HostRow, SpanRow
 from tests.cli.test_feed import run, said
-from tests.cli.test_make import SUTURE
+from tests.command import SUTURE
 from tests.comply.test_catalogue import KEV
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +14,8 @@ from suture.delta.ledger import Account, Fate, FileAccount, Ledger, Lines
 from suture.error import ExitCode
 from suture.patch.file import read_patch
 from suture.patch.manifest import FixFact
+from tests.command import suture
 
-SUTURE = Path(sys.executable).with_name("suture")
 LIBRARY = """#include "shape.h"
 #include <stdio.h>
 int limit = 1000;
@@ -62,7 +61,7 @@ class Project:
         self.root.mkdir()
         for name, text in FILES.items():
             (self.root / name).write_text(text)
-        subprocess.run([SUTURE, "record", "--", "make"], cwd=self.root, check=True, capture_output=True)
+        suture("record", "--", "make", cwd=self.root, check=True)
         subprocess.run(["strip", "-o", self.shipped, self.root / "libl.so"], check=True)
 
     def fix(self, name: str, *changes: tuple[str, str, str], prose: str = "") -> Path:
@@ -87,8 +86,8 @@ class Project:
     def make(self, code: int, *fixes: Path, words: tuple[str, ...] = ()) -> Any:
         given = [x for fix in fixes for x in ("--fix", str(fix))]
         out = self.root.parent / "out"
-        command = [SUTURE, "make", "--tree", self.root, "--binary", self.shipped, "--output", out, *given, *words]
-        done = subprocess.run([*map(str, command), "--json"], capture_output=True, text=True, check=False)
+        command = ["make", "--tree", self.root, "--binary", self.shipped, "--output", out, *given, *words]
+        done = suture(*command, "--json")
         assert done.returncode == code, done.stdout + done.stderr
         return json.loads(done.stdout)
 
@@ -154,7 +153,7 @@ def test_a_part_that_is_refused_is_missing_and_its_cve_is_not_closed(project: Pr
         not patch["complete"] and not patch["safe"] and patch["cves"] == [] and patch["named_cves"] == ["CVE-2099-0001"]
     )
     assert sorted(accounts(patch)["l.c"]) == [("missing", "-3 +3", []), ("patched", "-11 +11", ["guard"])]
-    shown = subprocess.run([SUTURE, "show", patch["path"]], capture_output=True, text=True, check=True).stdout
+    shown = suture("show", patch["path"], check=True).stdout
     assert "PARTIAL" in shown and "CVE-2099-0001: not closed" in shown and "initial value" in shown
 
 
@@ -204,7 +203,7 @@ def test_two_halves_of_one_fix_close_its_cve_together_or_not_at_all(project: Pro
     assert patch["cves"] == [] and patch["named_cves"] == ["CVE-2099-0001"]
     (patch,) = project.make(ExitCode.OK, one)["patches"]
     assert patch["cves"] == [] and patch["named_cves"] == ["CVE-2099-0001"] and patch["complete"]
-    shown = subprocess.run([SUTURE, "show", patch["path"]], capture_output=True, text=True, check=True).stdout
+    shown = suture("show", patch["path"], check=True).stdout
     assert "\ntarget    libl.so (project, x86_64)\n" in shown, "no package and no version: no blanks for them"
     (line,) = [x for x in shown.splitlines() if x.startswith("CVEs")]
     assert "CVE-2099-0001: named, not claimed: CVE-2099-0001-1.patch is part 1" in line and "--cve" in line
@@ -260,9 +259,8 @@ def test_functions_of_one_fix_switch_apart_for_a_reason_and_verify_makes_the_sam
     fix = project.fix("CVE-2099-0001.patch", ("own.c", "own %d", "owns %d"))
     (patch,) = project.make(ExitCode.OK, fix, words=("--apart", "each stands alone"))["patches"]
     assert groups(patch) == [["again"], ["own"]]
-    command = [SUTURE, "verify", patch["path"], "--tree", project.root, "--binary", project.shipped]
-    assert subprocess.run(command, capture_output=True, check=False).returncode == 0
-    shown = subprocess.run([SUTURE, "show", patch["path"]], capture_output=True, text=True, check=True).stdout
+    suture("verify", patch["path"], "--tree", project.root, "--binary", project.shipped, check=True)
+    shown = suture("show", patch["path"], check=True).stdout
     assert "each stands alone" in shown
     (together,) = project.make(ExitCode.OK, fix)["patches"]
     assert groups(together) == [["again", "own"]] and together["path"] != patch["path"]
@@ -336,8 +334,7 @@ def test_two_fixes_never_get_one_file_name_and_the_same_fix_gets_the_same(projec
 def test_made_again_it_has_the_same_ledger(project: Project) -> None:
     fix = project.fix("CVE-2099-0001.patch", ("l.c", "guard old", "guard new"), ("other.c", "1;", "2;"))
     (patch,) = project.make(ExitCode.PARTIAL, fix)["patches"]
-    command = [SUTURE, "verify", patch["path"], "--tree", project.root, "--binary", project.shipped]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = suture("verify", patch["path"], "--tree", project.root, "--binary", project.shipped)
     assert done.returncode == 0 and f"again from {project.root}," in done.stdout, done.stdout + done.stderr
 
 

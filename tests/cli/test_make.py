@@ -8,7 +8,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
@@ -17,13 +16,12 @@ import pytest
 
 from suture.error import ExitCode
 from suture.source.archive import archive_for
-
-SUTURE = Path(sys.executable).with_name("suture")
+from tests.command import suture
 
 
 def run(*argv: object, cwd: Path | None = None, code: int = 0) -> Any:
     """The answer of a verb as JSON; it must end with `code`."""
-    done = subprocess.run([SUTURE, *map(str, argv), "--json"], cwd=cwd, capture_output=True, text=True, check=False)
+    done = suture(*map(str, argv), "--json", cwd=cwd)
     assert done.returncode == code, done.stdout + done.stderr
     return json.loads(done.stdout)
 
@@ -67,7 +65,7 @@ def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (root / "server.c").write_bytes(SERVER.encode("latin-1"))
     (root / "limit.h").write_text("#define LIMIT 1000\n")
     (root / "Makefile").write_text("server: server.o\n\tgcc -o server server.o\n%.o: %.c\n\tgcc -O2 -c $< -o $@\n")
-    subprocess.run([SUTURE, "record", "--", "make"], cwd=root, check=True, capture_output=True)
+    suture("record", "--", "make", cwd=root, check=True)
     subprocess.run(["strip", "-o", tmp_path / "shipped", root / "server"], check=True)
     return root
 
@@ -276,9 +274,7 @@ def test_verify_of_a_tree_that_lies_elsewhere_says_so(tree: Path, tmp_path: Path
     fix, shipped, copy = tmp_path / "limit.patch", tmp_path / "shipped", tmp_path / "copy"
     fix.write_bytes(difference("limit.h", b"#define LIMIT 1000\n", b"#define LIMIT 10\n"))
     (patch,) = run("make", "--tree", tree, "--binary", shipped, "--fix", fix, "--output", tmp_path)["patches"]
-    shown = subprocess.run(
-        [SUTURE, "show", patch["path"], "--disassemble"], capture_output=True, text=True, check=False
-    )
+    shown = suture("show", patch["path"], "--disassemble")
     assert shown.returncode == ExitCode.NOT_FOUND and "with --binary FILE" in shown.stderr
     shutil.copytree(tree, copy)
     database = copy / "compile_commands.json"

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from suture.error import ExitCode
+from tests.command import suture
 
-SUTURE = Path(sys.executable).with_name("suture")
 SOURCE = """
 #include <string.h>
 static int seen;
@@ -44,13 +43,13 @@ def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def built(root: Path, cflags: str = "-O2 -fPIC", ldflags: str = "-Wl,--build-id") -> None:
     command = ["make", "--always-make", f"CFLAGS={cflags}", f"LDFLAGS={ldflags}"]
-    subprocess.run([SUTURE, "record", "--", *command], cwd=root, check=True, capture_output=True)
+    suture("record", "--", *command, cwd=root, check=True)
     subprocess.run(["strip", "librec.so"], cwd=root, check=True)
 
 
 def make(root: Path, code: ExitCode) -> Any:
     words = ["--tree", ".", "--binary", "librec.so", "--fix", "../fix.patch", "--output", "../out", "--json"]
-    done = subprocess.run([SUTURE, "make", *words], cwd=root, capture_output=True, text=True, check=False)
+    done = suture("make", *words, cwd=root)
     assert done.returncode == code, done.stdout + done.stderr
     assert code is ExitCode.OK or not list((root.parent / "out").glob("*"))
     return json.loads(done.stdout)

@@ -7,7 +7,6 @@ import difflib
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,8 +16,8 @@ import pytest
 
 from suture.source import cache
 from suture.source.archive import archive_for
+from tests.command import SUTURE, suture
 
-SUTURE = Path(sys.executable).with_name("suture")
 ZLIB = "1:1.2.13.dfsg-1"
 UNITS = 6
 UNIT = "long f%(n)d(long x) { long r = 1; while (x-- > 0) r = r * 31 + %(n)d * x; return r; }\n"
@@ -107,7 +106,7 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Making:
     )
     objects = " ".join(f"{n}.o" for n in [*names, "main"])
     (root / "Makefile").write_text(f"prog: {objects}\n\tgcc -o prog {objects}\n%.o: %.c\n\tgcc -O2 -g -c $< -o $@\n")
-    subprocess.run([SUTURE, "record", "--", "make"], cwd=root, check=True, capture_output=True)
+    suture("record", "--", "make", cwd=root, check=True)
     fix = tmp_path / "k.patch"
     fix.write_text("--- a/k.h\n+++ b/k.h\n@@ -1 +1 @@\n-#define K 31\n+#define K 37\n")
     words = ("--tree", str(root), "--binary", str(root / "prog"), "--fix", str(fix))

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from suture.error import ExitCode
+from tests.command import suture
 
-SUTURE = Path(sys.executable).with_name("suture")
 SOURCE = """#include <stdio.h>
 static int limit = 10;
 int set_limit(int x)
@@ -45,13 +43,13 @@ def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "fix.patch").write_text(FIX)
     make = "liba.so: a.o\n\tgcc -shared -Wl,--build-id -o $@ a.o\na.o: a.c\n\tgcc -O2 -fPIC -c a.c -o a.o\n"
     (root / "Makefile").write_text(make)
-    subprocess.run([SUTURE, "record", "--", "make"], cwd=root, check=True, capture_output=True)
+    suture("record", "--", "make", cwd=root, check=True)
     return root
 
 
 def make(root: Path) -> tuple[int, Any]:
     words = ["--tree", ".", "--binary", "liba.so", "--fix", "../fix.patch", "--output", "../out", "--json"]
-    done = subprocess.run([SUTURE, "make", *words], cwd=root, capture_output=True, text=True, check=False)
+    done = suture("make", *words, cwd=root)
     return done.returncode, json.loads(done.stdout)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +14,8 @@ from suture.compile.unit import Variant
 from suture.delta.layout import describes_types
 from suture.elf.file import ElfFile
 from suture.error import ExitCode
+from tests.command import suture
 
-SUTURE = Path(sys.executable).with_name("suture")
 HEADER = "struct rec { unsigned len; char data[60]; };\nint rec_read(struct rec *r, const char *from, unsigned len);\n"
 SOURCE = """
 #include <string.h>
@@ -47,14 +46,14 @@ def project(root: Path, flags: str, compiler: str = "gcc") -> Path:
         f"rec.o: rec.c rec.h\n\t{compiler} -O2 -fPIC {flags} -c rec.c -o rec.o\n"
     )
     (root.parent / "grown.patch").write_text(GROWN)
-    subprocess.run([SUTURE, "record", "--", "make"], cwd=root, check=True, capture_output=True)
+    suture("record", "--", "make", cwd=root, check=True)
     subprocess.run(["strip", "librec.so"], cwd=root, check=True)
     return root
 
 
 def made(root: Path) -> Any:
     words = ["--tree", ".", "--binary", "librec.so", "--fix", "../grown.patch", "--output", "../out", "--json"]
-    done = subprocess.run([SUTURE, "make", *words], cwd=root, capture_output=True, text=True, check=False)
+    done = suture("make", *words, cwd=root)
     assert done.returncode == ExitCode.REFUSED, done.stdout + done.stderr
     assert not list((root.parent / "out").glob("*"))
     return json.loads(done.stdout)

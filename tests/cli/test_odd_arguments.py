@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from suture.error import ExitCode
+from tests.command import suture
 
-SUTURE = Path(sys.executable).with_name("suture")
 MAKE = ["make", "--tree", ".", "--binary", "prog"]
 FIX = (
     "--- a/prog.c\n+++ b/prog.c\n@@ -1 +1 @@\n-int limit(int x) { return x + 1; }\n"
@@ -59,12 +57,10 @@ def test_it_is_an_error_with_a_remedy(kind: str, tmp_path: Path) -> None:
     )
     if words[-1] == "fix":
         compiler = ["gcc", "-O2", "-fpic", "-mcmodel=large", "-o", "prog", "prog.c"]
-        subprocess.run([SUTURE, "record", "--", *compiler], cwd=tree, check=True)
+        suture("record", "--", *compiler, cwd=tree, check=True)
     environment = {**os.environ, "SUTURE_CACHE": str(tmp_path / "cache")}
-    done = subprocess.run(
-        [SUTURE, *words, "--json"] if words[0] != "record" else [SUTURE, "--json", *words],
-        cwd=tree, env=environment, capture_output=True, text=True, check=False, timeout=60,
-    )  # fmt: skip
+    argv = [*words, "--json"] if words[0] != "record" else ["--json", *words]
+    done = suture(*argv, cwd=tree, env=environment)
     told = json.loads(done.stdout)
     assert done.returncode == told["exit_code"] == code, done.stdout + done.stderr
     assert said in told["error"] + told["remedy"] and "unforeseen" not in told["error"]

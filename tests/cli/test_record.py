@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from suture.error import ExitCode
+from tests.command import suture
 
-SUTURE = Path(sys.executable).with_name("suture")
 FILES = {
     "src/limit.h": "#define LIMIT 1000\nlong allowed(long x);\nlong scaled(long x);\n",
     "src/allowed.c": '#include "limit.h"\nlong allowed(long x) { return x <= LIMIT ? scaled(x) * 3 + x % 7 : -1; }\n',
@@ -59,9 +58,7 @@ def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def record(root: Path, *command: str, code: ExitCode = ExitCode.OK) -> Any:
-    done = subprocess.run(
-        [SUTURE, "record", "--json", "--", *command], cwd=root, capture_output=True, text=True, check=False
-    )
+    done = suture("record", "--json", "--", *command, cwd=root)
     assert done.returncode == code, done.stdout + done.stderr
     return json.loads(done.stdout)
 
@@ -80,7 +77,7 @@ def made(root: Path, binary: Path, tree: Path | None = None, fix: str = "fix.pat
         root.parent / "out",
         "--json",
     ]
-    done = subprocess.run([SUTURE, "make", *words], cwd=root.parent, capture_output=True, text=True, check=False)
+    done = suture("make", *words, cwd=root.parent)
     said = json.loads(done.stdout)
     assert done.returncode == ExitCode.OK and not said["refused"], done.stdout + done.stderr
     return said
@@ -164,7 +161,7 @@ def assert_claims_nothing(root: Path, missing: list[str]) -> None:
         "--output",
         root.parent,
     ]
-    done = subprocess.run([SUTURE, "make", *words, "--json"], capture_output=True, text=True, check=False)
+    done = suture("make", *words, "--json")
     said = json.loads(done.stdout)
     assert done.returncode == ExitCode.PARTIAL, done.stdout + done.stderr
     (refused,) = said["refused"]

@@ -14,7 +14,8 @@ import pytest
 
 from suture.report.document import AttemptReport
 from suture.report.encoding import decode
-from tests.tripwire.conftest import BOUND, LIMIT, SUTURE, Tree, build
+from tests.command import SUTURE, suture
+from tests.tripwire.conftest import BOUND, LIMIT, Tree, build
 
 
 @pytest.fixture(scope="module")
@@ -61,13 +62,13 @@ def watching(server: Server, *options: str) -> Iterator[subprocess.Popen[str]]:
 
 def put(tree: Tree, server: Server, *changes: tuple[str, str], options: tuple[str, ...] = ()) -> str:
     made = tree.make(*changes)["patches"][0]
-    subprocess.run([SUTURE, "apply", made["path"], str(server.pid), *options], check=True, capture_output=True)
+    suture("apply", made["path"], str(server.pid), *options, check=True)
     return str(made["id"])
 
 
 def counted(pid: int) -> dict[tuple[str, int], int]:
     """Counts by patch and line, as `suture status` tells."""
-    said = subprocess.run([SUTURE, "status", str(pid), "--json"], capture_output=True, text=True, check=True).stdout
+    said = suture("status", str(pid), "--json", check=True).stdout
     rows: Any = json.loads(said)["processes"][0]["tripwires"]
     return {(r["wire"]["patch"], r["wire"]["line"]): r["count"] for r in rows}
 
@@ -130,7 +131,7 @@ def test_an_event_is_one_line_for_people(tree: Tree, server: Server) -> None:
         line = watch.stdout.readline()
     assert f"1 attempt: CVE-2099-1000 pid {server.pid} {tree.program} user root" in line
     assert line.endswith("server server.c:9 put: n > 64\n")
-    said = subprocess.run([SUTURE, "status", str(server.pid)], capture_output=True, text=True, check=True).stdout
+    said = suture("status", str(server.pid), check=True).stdout
     assert f"{server.pid} server: 1 attempt: CVE-2099-1000 server.c:9" in said
 
 

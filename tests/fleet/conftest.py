@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import argon2
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from httpx2 import Response
@@ -198,6 +200,23 @@ def make_server(url: str) -> Server:
     return Server(open_database(url), ServerSettings(60, timedelta(minutes=15), False, rules))
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _quick_passwords() -> None:
+    """argon2id with the least that it allows; what is shipped is tested in test_account.py."""
+    account._HASHER = argon2.PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
+
+
+@pytest.fixture(scope="session")
+def _sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database with the schema of now."""
+    place = tmp_path_factory.mktemp("template") / "fleet.sqlite"
+    database = open_database(f"sqlite:///{place}")
+    with database.engine.connect() as connection:
+        connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+    database.engine.dispose()
+    return place
+
+
 @pytest.fixture(scope="session")
 def postgresql() -> Iterator[Postgresql]:
     with started() as found:
@@ -208,6 +227,7 @@ def postgresql() -> Iterator[Postgresql]:
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """The address of a database of this test's own, of each kind."""
     if request.param == "sqlite":
+        shutil.copy(request.getfixturevalue("_sqlite_template"), tmp_path / "fleet.sqlite")
         return f"sqlite:///{tmp_path / 'fleet.sqlite'}"
     found: Postgresql = request.getfixturevalue("postgresql")
     return found.new()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +21,9 @@ from suture.report.patch import PatchState
 from suture.report.reason import Reason
 from suture.report.schema import schema
 from suture.report.standing import Memory
+from tests.command import suture
 from tests.process.conftest import Start, make_patch
 
-SUTURE = Path(sys.executable).with_name("suture")
 SCHEMA = jsonschema.Draft202012Validator(schema(strict=True))
 OPTIONS = ApplyOptions()
 
@@ -98,7 +97,7 @@ def test_what_fails_in_one_of_several_is_told_with_its_reason(start: Start, prog
 
 def printed(*words: object) -> dict[str, Any]:
     """One document, as the command prints it; it fits the schema and is read back as what it was."""
-    done = subprocess.run([SUTURE, *map(str, words), "--json"], capture_output=True, text=True, check=False)
+    done = suture(*map(str, words), "--json")
     found: dict[str, Any] = json.loads(done.stdout)
     SCHEMA.validate(found)
     assert encode(decode(found)) == found and found["exit_code"] == done.returncode and not done.stderr

@@ -92,7 +92,6 @@ INSTEAD = {
     "cli/fleet/user.py": COMMAND + "tests/cli/test_fleet.py",
     "comply/fact.py": "tests/comply/test_rule.py",
     "report/deadline.py": FACTS,
-    "fleet/account.py": "tests/fleet/test_app.py",
     "fleet/channel.py": "tests/fleet/test_outbox.py",
     "fleet/event.py": "tests/fleet/test_outbox.py",
     "fleet/applicant.py": "tests/fleet/test_enrolment.py",

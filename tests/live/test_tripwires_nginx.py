@@ -16,11 +16,11 @@ import pytest
 
 from demo_files import packages
 from suture.source.archive import archive_for
+from tests.command import SUTURE, suture
 from tests.live.test_feed_nginx import AROUND
 
 pytestmark = [pytest.mark.archive, pytest.mark.slow]
 
-SUTURE = Path(sys.executable).with_name("suture")
 VERSION = "1.22.1-9+deb12u9"
 SERVER, CLIENT = "10.99.7.1", "10.99.7.2"
 # a rewrite that has not found its new location yet leaves a URI that may be shorter than the alias that is cut off
@@ -112,7 +112,7 @@ def test_an_attempt_from_another_machine_is_named_within_a_second_and_nginx_goes
     (tmp_path / "alias-after-rewrite.patch").write_text(FIX)
     words = ["--source", f"nginx={VERSION}", "--fix", "alias-after-rewrite.patch", "--cve", "CVE-2026-15176"]
     words = [*words, "--file", "nginx", "--tripwires", "--json"]
-    said = subprocess.run([SUTURE, "make", *words], cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+    said = suture("make", *words, cwd=tmp_path, check=True).stdout
     patch = tmp_path / json.loads(said)["patches"][0]["path"]
     with namespaces() as (server, client), nginx(tmp_path / "run", server, client) as master:
         (before,) = workers(master)
@@ -122,7 +122,7 @@ def test_an_attempt_from_another_machine_is_named_within_a_second_and_nginx_goes
             time.sleep(0.1)
         (worker,) = workers(master)
         assert worker != before
-        subprocess.run([SUTURE, "apply", patch, str(master), str(worker)], check=True, capture_output=True)
+        suture("apply", patch, str(master), str(worker), check=True)
         watch = subprocess.Popen([SUTURE, "watch-attempts", "--json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         try:
             assert watch.stdout is not None and watch.stderr is not None

@@ -12,7 +12,8 @@ from suture.patch.file import PatchFile, parse_patch, read_patch
 from suture.patch.manifest import BadPatch, Manifest, parse_manifest
 from suture.patch.seal import seal
 from suture.patch.tripwire import SECTION
-from tests.tripwire.conftest import BOUND, LIMIT, SERVER, SUTURE, Tree, build
+from tests.command import suture
+from tests.tripwire.conftest import BOUND, LIMIT, SERVER, Tree, build
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +48,7 @@ def test_the_patch_is_the_same_but_for_its_counters(tree: Tree) -> None:
 def test_making_it_again_gives_the_same_bytes(tree: Tree) -> None:
     path = tree.make(LIMIT)["patches"][0]["path"]
     words = ["verify", path, "--tree", ".", "--binary", "server"]
-    assert subprocess.run([SUTURE, *words], cwd=tree.root, capture_output=True, check=False).returncode == 0
+    assert suture(*words, cwd=tree.root).returncode == 0
 
 
 def test_a_counter_is_one_instruction(tree: Tree) -> None:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from suture.patch.file import read_patch
+from tests.command import suture
 
-SUTURE = Path(sys.executable).with_name("suture")
 # every program of libxml2 asks for its version first; the second check is one that nobody fails
 FIX = """\
 --- a/parserInternals.c
@@ -37,7 +35,7 @@ def test_a_tripwire_that_harmless_use_reaches_is_left_out(tmp_path: Path) -> Non
     words = ["make", "--source", source, "--fix", "noise.patch", "--file", "libxml2.so.2", "--tripwires", "--json"]
     found = {}
     for more in ((), ("--try",)):
-        done = subprocess.run([SUTURE, *words, *more], cwd=tmp_path, capture_output=True, text=True, check=False)
+        done = suture(*words, *more, cwd=tmp_path)
         path = json.loads(done.stdout)["patches"][0]["path"]
         found[more] = read_patch(tmp_path / path).manifest
     assert len(found[()].tripwires) == 2

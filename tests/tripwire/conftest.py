@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-SUTURE = Path(sys.executable).with_name("suture")
+from tests.command import suture
+
 SERVER = """\
 #include <stdio.h>
 #include <stdlib.h>
@@ -90,7 +90,7 @@ class Tree:
             str(self.root.parent / "out"),
             "--json",
         ]
-        done = subprocess.run([SUTURE, *words, *options], cwd=self.root, capture_output=True, text=True, check=False)
+        done = suture(*words, *options, cwd=self.root)
         return json.loads(done.stdout)
 
 
@@ -102,6 +102,6 @@ def build(folder: Path, source: str = SERVER, flags: str = "-O2") -> Tree:
     (root / "Makefile").write_text(
         f"server: server.o\n\tgcc -Wl,--build-id -o server server.o\nserver.o: server.c\n\tgcc {flags} -c server.c\n"
     )
-    subprocess.run([SUTURE, "record", "--", "make"], cwd=root, check=True, capture_output=True)
+    suture("record", "--", "make", cwd=root, check=True)
     subprocess.run(["strip", "server"], cwd=root, check=True)
     return Tree(root)

@@ -7,8 +7,6 @@ import os
 import shutil
 import signal
 import struct
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -37,12 +35,12 @@ from suture.process.see.scan import scan
 from suture.process.see.status import status, status_of_all
 from suture.report.row import Row
 from suture.report.standing import Disk, Memory
+from tests.command import suture
 
 Start = Callable[..., Any]
 Compile = Callable[..., Path]
 Make = Callable[..., PatchFile]
 Eventually = Callable[..., None]
-SUTURE = Path(sys.executable).with_name("suture")
 
 LOADS_AGAIN = r"""
 #define _GNU_SOURCE
@@ -170,9 +168,9 @@ def test_a_process_whose_first_thread_has_ended_is_seen_by_all(
     (row,) = rows_of(target.pid, patch)
     assert row.standing.memory is Memory.FIXED and row.standing.disk is Disk.OPEN
     assert target.pid in {p.pid for p in status_of_all()[0]}
-    done = subprocess.run([SUTURE, "revert", patch.id], capture_output=True, text=True, check=False)
+    done = suture("revert", patch.id)
     assert done.returncode in (ExitCode.OK, ExitCode.PARTIAL) and target.ask() == "7", done.stderr
-    done = subprocess.run([SUTURE, "revert", "0123456789abcdef"], capture_output=True, text=True, check=False)
+    done = suture("revert", "0123456789abcdef")
     assert done.returncode == ExitCode.NO_PROCESS and "no process carries the patch" in done.stdout
 
 
