@@ -92,7 +92,8 @@ def test_a_stripped_program_of_ones_own_is_fixed_while_it_runs(tree: Path, tmp_p
     assert patch["functions"] == ["allowed"] and patch["cves"] == ["CVE-2099-0001"] and patch["safe"]
     assert (tree / "server.c").read_bytes() == old
     assert run("show", patch["path"])["patch"]["id"] == patch["id"]
-    assert run("verify", patch["path"], "--tree", ".", "--binary", shipped, cwd=tree)["id"] == patch["id"]
+    verified = run("verify", patch["path"], "--tree", ".", "--binary", shipped, cwd=tree)
+    assert (verified["id"], verified["source"]) == (patch["id"], str(tree))
     with running(shipped) as server:
         assert ask(server, "-5") == "990"
         run("apply", patch["path"], server.pid)

@@ -58,7 +58,10 @@ def _total(ledger: Ledger) -> str:
         Fate.NO_CODE: "no code",
     }
     lines, files = sum(a.lines for a in ledger.accounts), len(ledger.files)
-    parts = [f"{ledger.lines(f)} {said[f]}" for f in _ORDER if any(a.fate is f for a in ledger.accounts)]
+    there = [f for f in _ORDER if any(a.fate is f for a in ledger.accounts)]
+    parts = [f"{ledger.lines(f)} {said[f]}" for f in there if f is not Fate.MISSING or ledger.lines(f)]
+    if Fate.MISSING in there and not ledger.lines(Fate.MISSING):
+        parts.append("and more than lines is missing")
     return f"{_count(lines, 'changed line')} in {_count(files, 'file')}: {', '.join(parts) or 'not accounted for'}"
 
 
@@ -93,7 +96,8 @@ def _by_reason(rows: Sequence[tuple[str, Account]]) -> Iterator[str]:
         for path, accounts in files.items():
             names = plain_names(sorted({f for a in accounts for f in a.functions}))
             of = f": {_few(names, _NAMED)}" if names else ""
-            named.append(f"{path} ({_count(sum(a.lines for a in accounts), 'line')}{of})")
+            lines = sum(a.lines for a in accounts)
+            named.append(f"{path} ({_count(lines, 'line')}{of})" if lines or of else path)
         yield f"  {_few(named, _LISTED)}: {reason}"
         yield f"    remedy: {remedy}"
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import signal
+from pathlib import Path
 
 import pytest
 
@@ -145,3 +147,15 @@ def test_a_thread_that_is_gone_has_no_filter_and_is_left_as_it_is(thread: Thread
     thread.status = None
     assert not has_filter(7)
     assert not thread.repeated(status=signal.SIGUSR1 << 8 | 0x7F)
+
+
+def test_the_page_and_the_code_name_the_same_calls() -> None:
+    """The kernel's own header has the numbers."""
+    header = Path("/usr/include/x86_64-linux-gnu/asm/unistd_64.h").read_text()
+    numbers = {name: int(n) for name, n in re.findall(r"#define __NR_(\w+) (\d+)", header)}
+    page = (Path(__file__).parents[3] / "docs/reference/interrupted-calls.md").read_text()
+    rows = page.partition("## Made again by Suture")[2].partition("\n## ")[0]
+    cells = [line.split("|")[1] for line in rows.splitlines() if line.startswith("| ") and " ioctl " not in line]
+    named = {w for c in cells[1:] for w in re.findall(r"[a-z_0-9]+", re.split(r" on | of |\(", c)[0])}
+    assert named <= numbers.keys()
+    assert {numbers[w] for w in named} == x86_64.REPEATED_AFTER_EINTR
