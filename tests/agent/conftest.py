@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import threading
@@ -18,7 +19,8 @@ import pytest
 from suture.agent import request
 from suture.agent.request import AgentAnswer, AgentRequest, Work
 from suture.elf.file import ElfFile
-from tests.cli.test_feed import run, served
+from suture.feed.server import server
+from tests.cli.test_feed import run
 from tests.command import SUTURE
 from tests.process.conftest import Running, Start, gcc, make_patch
 
@@ -162,13 +164,35 @@ def clients(service: Running) -> Iterator[list[str]]:
         thread.join()
 
 
-@pytest.fixture
-def feed(tmp_path: Path) -> tuple[str | Path, ...]:
-    folder, keys = tmp_path / "feed", tmp_path / "keys"
+@pytest.fixture(scope="session")
+def first_feed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a feed that holds nothing yet, and its keys."""
+    place = tmp_path_factory.mktemp("first")
+    folder, keys = place / "feed", place / "keys"
     run("feed", "init", "--feed", folder, "--keys", keys, "--root-keys", keys)
-    options: tuple[str | Path, ...] = ("--feed", folder, "--keys", keys)
-    run("feed", "publish", *options)
-    return options
+    run("feed", "publish", "--feed", folder, "--keys", keys)
+    return place
+
+
+@pytest.fixture
+def feed(first_feed: Path, tmp_path: Path) -> tuple[str | Path, ...]:
+    """A new feed of this test's own, as options."""
+    for name in ("feed", "keys"):
+        shutil.copytree(first_feed / name, tmp_path / name, symlinks=True)
+    return "--feed", tmp_path / "feed", "--keys", tmp_path / "keys"
+
+
+@contextlib.contextmanager
+def served(folder: Path) -> Iterator[str]:
+    """The address of a feed's files; `suture feed serve` itself is tested in tests/cli/test_feed.py."""
+    with server(folder / "public", "127.0.0.1", 0) as own:
+        thread = threading.Thread(target=own.serve_forever, kwargs={"poll_interval": 0.05})
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{own.server_address[1]}/"
+        finally:
+            own.shutdown()
+            thread.join()
 
 
 @contextlib.contextmanager

@@ -32,6 +32,7 @@ from suture.report.agent import AgentVerdict
 from suture.report.document import AgentReport
 from suture.report.reason import Reason
 from tests.agent.conftest import NEW_ANSWER, OLD_ANSWER, AgentHost, own
+from tests.cli.test_feed import run
 from tests.killed import killed_after
 from tests.process.conftest import Running, gcc, make_patch, start
 
@@ -432,7 +433,8 @@ def publish_both(host: AgentHost, second: Path) -> tuple[str, str]:
     return one, other
 
 
-def test_the_parts_of_one_fix_go_in_and_out_in_one_stop(host: AgentHost, both: Both) -> None:
+@pytest.mark.parametrize("feed_knows", [True, False])
+def test_the_parts_of_one_fix_go_in_and_out_in_one_stop(host: AgentHost, both: Both, feed_knows: bool) -> None:
     second = with_a_second_library(host)
     service = host.service()
     assert service.ask("a") == OLD_PAIR
@@ -451,10 +453,14 @@ def test_the_parts_of_one_fix_go_in_and_out_in_one_stop(host: AgentHost, both: B
     later = host.service()
     both.look()
     assert later.ask("a") == NEW_PAIR
-    host.withdraw(ids[1])
+    run("feed", "withdraw", ids[1], *host.feed[:2], "--revert", "--reason", "it fails")
+    if not feed_knows:  # a feed of an older version, which says nothing of the other part
+        (Path(host.feed[1]) / "staged" / f"withdraw-{ids[0]}.json").unlink()
+    run("feed", "publish", *host.feed)
     (row,) = both.look().in_force
     assert service.ask("a") == later.ask("a") == OLD_PAIR
-    assert (row.offer.patch, row.held) == (ids[0], True) and row.why and row.why.reason is Reason.APPLIED_TOGETHER
+    assert (row.offer.patch, row.held) == (ids[0], True) and row.why
+    assert row.why.reason is (Reason.WITHDRAWN if feed_knows else Reason.APPLIED_TOGETHER)
     assert host.service().ask("a") == OLD_PAIR
 
 
