@@ -37,6 +37,21 @@ def run(ports: Sequence[int], messages: Sequence[bytes], rate: float) -> Outcome
     return found
 
 
+def flood(ports: Sequence[int], messages: Sequence[bytes], at_a_time: int) -> tuple[Outcome, float]:
+    """All of these, always so many at a time; and the seconds that it took."""
+    found, left, begin = Outcome(), iter(enumerate(messages)), time.monotonic()
+
+    async def one() -> None:
+        for count, message in left:
+            await _one(ports[count % len(ports)], message, time.monotonic(), found)
+
+    async def all_of_them() -> None:
+        await asyncio.gather(*(one() for _ in range(at_a_time)))
+
+    asyncio.run(all_of_them())
+    return found, time.monotonic() - begin
+
+
 async def _all(ports: Sequence[int], messages: Sequence[bytes], rate: float, found: Outcome) -> None:
     begin = time.monotonic()
     tasks = set()

@@ -49,6 +49,7 @@ _PAGES = {
     "deadlines": "/deadlines",
 }
 _LOOKS = 7
+_FLOOD, _AT_A_TIME = 10_000, 32
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -63,6 +64,7 @@ def main(words: Sequence[str] | None = None) -> int:
         "--database", nargs="+", choices=("sqlite", "postgresql", "two"), default=["sqlite", "postgresql", "two"],
         help="two: two servers on one PostgreSQL",
     )  # fmt: skip
+    parser.add_argument("--beside", default="", metavar="TEXT", help="what else ran on the machine, for the page")
     parser.add_argument("--json", action="store_true", help="print the raw numbers")
     parser.add_argument("--into", type=Path, default=RESULTS, metavar="DIR", help="where the raw numbers are kept")
     parser.add_argument("--page", type=Path, metavar="FILE", help="write the page too")
@@ -75,7 +77,8 @@ def main(words: Sequence[str] | None = None) -> int:
             with _database(kind) as place:
                 runs.append({"database": kind, **_measured(place, hosts, args.seconds, 2 if kind == "two" else 1)})
             print(json.dumps(runs[-1]), file=sys.stderr, flush=True)
-    record = start.finish({"holes": HOLES, "lap_seconds": args.seconds, "runs": runs})
+    found = {"holes": HOLES, "lap_seconds": args.seconds, "beside": args.beside, "runs": runs}
+    record = start.finish(found)
     path = record.write(args.into)
     if args.page:
         args.page.write_text(document(json.loads(path.read_text())))
@@ -113,7 +116,7 @@ def _measured(place: Place, hosts: int, seconds: float, servers: int) -> dict[st
         found["first_count_seconds"] = _first_look(ports)
         for lap in ("first", "again"):
             messages = [fleet_load.message(key, number) for number in range(count)]
-            cpu = sum(_cpu_seconds(pid) for _, pid in running)
+            cpu, busy = sum(_cpu_seconds(pid) for _, pid in running), _busy_seconds(_SERVER_CORE)
             lapped, own = time.monotonic(), time.process_time()
             outcome = fleet_load.run(ports, messages, rate)
             took = time.monotonic() - lapped
@@ -121,8 +124,17 @@ def _measured(place: Place, hosts: int, seconds: float, servers: int) -> dict[st
                 "sent": count, "failed": len(outcome.failed), "why": outcome.failed[:1], "wanted": outcome.wanted,
                 "p50_us": outcome.at(0.5) * 1e6, "p99_us": outcome.at(0.99) * 1e6, "took_seconds": took,
                 "cpu_share": (sum(_cpu_seconds(pid) for _, pid in running) - cpu) / took,
+                "core_share": (_busy_seconds(_SERVER_CORE) - busy) / took,
                 "load_cpu_share": (time.process_time() - own) / took,
             }  # fmt: skip
+        messages = [fleet_load.message(key, number) for number in range(min(hosts, _FLOOD))]
+        cpu, busy = sum(_cpu_seconds(pid) for _, pid in running), _busy_seconds(_SERVER_CORE)
+        outcome, took = fleet_load.flood(ports, messages, _AT_A_TIME)
+        found["most"] = {
+            "sent": len(messages), "failed": len(outcome.failed), "took_seconds": took, "p50_us": outcome.at(0.5) * 1e6,
+            "cpu_share": (sum(_cpu_seconds(pid) for _, pid in running) - cpu) / took,
+            "core_share": (_busy_seconds(_SERVER_CORE) - busy) / took,
+        }  # fmt: skip
         found["pages"] = _pages(ports[0])
         found["memory_bytes"] = max(_peak(pid) for _, pid in running)
         found["group_bytes"] = group.peak
@@ -235,6 +247,13 @@ def _size(database: Database) -> int:
 def _cpu_seconds(pid: int) -> float:
     words = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(words[11]) + int(words[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def _busy_seconds(core: int) -> float:
+    """How long a core has worked, for whomever (proc_stat(5))."""
+    line = next(x for x in Path("/proc/stat").read_text().splitlines() if x.startswith(f"cpu{core} "))
+    user, nice, system, _, _, irq, softirq, steal, *_ = (int(x) for x in line.split()[1:])
+    return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
 
 
 def _peak(pid: int) -> int:

@@ -119,8 +119,8 @@ def begin(fleet: Fleet, patch: str, name: str) -> int:
     return int(row["id"])
 
 
-def good(fleet: Fleet, store: Path) -> None:
-    """The fix goes out: canaries, a quarter, all."""
+def good(fleet: Fleet, store: Path) -> str:
+    """The fix goes out: canaries, a quarter, all. The patch's id."""
     telling, server = fleet.telling, fleet.server
     patch = fleet.keeper.publish(store)
     telling.mark("signed and published in the feed")
@@ -128,6 +128,7 @@ def good(fleet: Fleet, store: Path) -> None:
     offered(fleet, patch)
     telling.mark("every host has fetched it, and waits")
     fleet.photographer.take("/", "overview-before")
+    fleet.photographer.take("/", "overview-before-dark", dark=True)
     fleet.photographer.take("/holes", "holes-before")
     number = begin(fleet, patch, f"{packages.SOURCE} {packages.CVE}")
     total = 0
@@ -138,6 +139,7 @@ def good(fleet: Fleet, store: Path) -> None:
     telling.mark("the rollout is done")
     telling.say(holes(fleet.hosts, expect_open=False))
     fleet.photographer.take(f"/holes/{packages.CVE}", "hole-after")
+    return patch
 
 
 def _one_stage(fleet: Fleet, number: int, stage: int, name: str, before: int) -> int:
@@ -152,8 +154,8 @@ def _one_stage(fleet: Fleet, number: int, stage: int, name: str, before: int) ->
     return int(row["hosts"])
 
 
-def bad(fleet: Fleet, made: Path) -> None:
-    """A patch that kills its target goes to the canaries, and no further."""
+def bad(fleet: Fleet, made: Path, fix: str) -> None:
+    """A patch that kills its target goes to the canaries, and no further; `fix`, which came before it, stays in."""
     telling, server, hosts = fleet.telling, fleet.server, fleet.hosts
     patch = fleet.keeper.publish_file(made)
     telling.mark("the bad patch is signed and published")
@@ -180,6 +182,9 @@ def bad(fleet: Fleet, made: Path) -> None:
     if taken != [h.name for h in others]:
         raise DemoFailed(f"of the other canaries {taken} have taken it back by the server's order")
     telling.say(f"{victim.name} took it out after the crash, {' and '.join(taken)} by the server's order.")
+    if f"stays: {fix}" not in victim.log():
+        raise DemoFailed(f"{victim.name} does not say that the fix stays in")
+    telling.say(f"It suspects the newer of its two patches: the fix {fix}, which ran well before, stays in.")
     touched = [h.name for h in hosts if f"applied: {patch}" in h.log()]
     if touched != [hosts[n - 1].name for n in CANARIES]:
         raise DemoFailed(f"the bad patch went into {touched}, not into the canaries alone")
@@ -192,6 +197,7 @@ def bad(fleet: Fleet, made: Path) -> None:
     canary = next(h for h in server.ask("operator", "hosts")["hosts"] if h["name"] == victim.name)
     fleet.photographer.take(f"/hosts/{canary['id']}", "canary-after")
     fleet.photographer.take("/", "overview-after")
+    fleet.photographer.take("/", "overview-after-dark", dark=True)
     fleet.photographer.take("/audit", "audit")
 
 
@@ -202,9 +208,9 @@ def story(telling: Telling, folder: Path, count: int, pictures: Path) -> Count:
         fleet = start(ended, telling, folder, count, pictures)
         telling.say(f"{count} hosts have enrolled; clients send each of them pictures. Canaries: {_names(fleet)}.")
         telling.say(holes(fleet.hosts, expect_open=True))
-        good(fleet, folder / "patches")
+        fix = good(fleet, folder / "patches")
         telling.time_line("Time line of the fix, seconds:")
-        bad(fleet, made)
+        bad(fleet, made, fix)
         telling.time_line("Time line of the bad patch, seconds:")
         telling.say(f"{len(fleet.photographer.taken)} pictures of the pages are in {pictures}.")
         met = fleet.count()

@@ -68,9 +68,10 @@ class Photographer:
     ) -> None:
         self._ended.close()
 
-    def take(self, place: str, name: str) -> str:
-        """A picture of a whole page; its text."""
+    def take(self, place: str, name: str, *, dark: bool = False) -> str:
+        """A picture of a whole page, as a browser shows it that asks for dark colours with `dark`; its text."""
         assert self._page is not None
+        self._page.emulate_media(color_scheme="dark" if dark else "light")
         self._page.goto(self._url + place)
         path = self._folder / f"{len(self.taken) + 1:02}-{name}.png"
         self._page.screenshot(path=path, full_page=True)

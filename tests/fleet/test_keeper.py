@@ -20,11 +20,12 @@ from sqlalchemy import select
 
 from suture.fleet import audit, rollout, rollout_order
 from suture.fleet.database import Database, open_database
+from suture.fleet.keeper import sweeping
 from suture.fleet.plan import PlannedStage, RolloutPlan
 from suture.fleet.role import Role, Visitor
 from suture.fleet.table import HostPatchRow, HostRow, PatchRow, RolloutEventRow, RolloutHostRow, RolloutRow
 from suture.report.encoding import plain
-from tests.fleet.conftest import OFFER
+from tests.fleet.conftest import OFFER, FakeFleet
 from tests.fleet.postgresql import Postgresql
 
 pytestmark = pytest.mark.archive
@@ -163,3 +164,18 @@ def test_of_two_servers_that_are_killed_again_and_again_each_step_is_done_once(d
 def _is_over(database: Database) -> bool:
     with database.reading() as session:
         return session.get_one(RolloutRow, 1).status == "done"
+
+
+def test_a_server_that_was_itself_away_gives_hosts_time_to_report(fleet: FakeFleet) -> None:
+    host, base = fleet.host(), fleet.server.database
+    with base.writing() as session:
+        session.get_one(HostRow, host.id).last_seen = datetime.now(UTC) - timedelta(hours=1)
+
+    def is_away() -> bool:
+        with base.reading() as session:
+            return session.get_one(HostRow, host.id).away_since is not None
+
+    sweeping(base, timedelta(minutes=15), timedelta(minutes=3))()
+    assert not is_away()
+    sweeping(base, timedelta(minutes=15))()
+    assert is_away()

@@ -118,7 +118,6 @@ INSTEAD = {
     "fleet/migrations/versions/m0004.py": "tests/fleet/test_database.py",
     "fleet/migrations/versions/m0003.py": "tests/fleet/test_database.py",
     "fleet/migrations/versions/m0002.py": "tests/fleet/test_database.py",
-    "fleet/presence.py": "tests/fleet/test_check_in.py",
     "fleet/page/account.py": "tests/fleet/test_app.py",
     "fleet/page/audit.py": "tests/fleet/test_app.py",
     "fleet/page/deadline.py": "tests/fleet/test_app.py",

@@ -31,8 +31,6 @@ from suture.report.check_in import (
     EnrolmentRequest,
     RotationAnswer,
     RotationRequest,
-    encoded,
-    to_sign,
 )
 from suture.report.document import AttemptReport
 from suture.report.encoding import NoDocument, decode, of_type
@@ -48,8 +46,7 @@ def door(server: Server) -> APIRouter:
     router = APIRouter(include_in_schema=False)
 
     def answer(message: EnrolmentAnswer | CheckInAnswer | RotationAnswer, what: str) -> Response:
-        data = encoded(message)
-        signature = server.key.sign(to_sign(f"{what}-answer", server.key.name, data)).hex()
+        data, signature = server.signed(message, what)
         return Response(data, media_type="application/json", headers={SIGNATURE_HEADER: signature})
 
     def work_enrol(data: bytes, signature: bytes, address: str) -> Response:
@@ -67,10 +64,6 @@ def door(server: Server) -> APIRouter:
             row = rotate(session, server.key, asked, data, signature, server.now())
         server.check_ins.forget(row.id)
         return answer(RotationAnswer(row.id, row.key.hex()), ROTATE)
-
-    def check_in_at_once(data: bytes, signature: bytes) -> Response | None:
-        found = server.check_ins.at_once(data, signature, server.now())
-        return answer(found, CHECK_IN) if found is not None else None
 
     def work_check_in(data: bytes, signature: bytes, address: str) -> Response:
         return answer(server.check_ins.take(data, signature, address, server.now()), CHECK_IN)
@@ -102,9 +95,6 @@ def door(server: Server) -> APIRouter:
     @router.post(CHECK_IN_PATH)
     async def check_in(request: Request) -> Response:
         data, signature = await request.body(), _signature(request)
-        found = check_in_at_once(data, signature)
-        if found is not None:
-            return found
         return await run_in_threadpool(work_check_in, data, signature, address_of(request))
 
     return router

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from importlib.resources import files
 
 from fastapi import FastAPI, Request, Response
@@ -23,7 +24,9 @@ from suture.fleet.keeper import Keeper, stepping, sweeping, telling
 from suture.fleet.page import PAGES
 from suture.fleet.page.frame import NeedsLogin, PageFrame
 from suture.fleet.server import Server
+from suture.fleet.short_way import ShortWay
 
+_GRACE = 3  # check-ins of a host, before it can be away
 _STATUS = {ExitCode.USAGE: 422, ExitCode.NOT_FOUND: 404, ExitCode.NO_PERMISSION: 403, ExitCode.REFUSED: 409}
 
 
@@ -32,10 +35,11 @@ def create_app(server: Server) -> App:
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        away = sweeping(server.database, server.settings.away_after)
+        grace = timedelta(seconds=_GRACE * server.settings.every_seconds)
+        away = sweeping(server.database, server.settings.away_after, grace)
         keeper = Keeper(server.check_ins, (away, stepping(server.database, server.check_ins)))
         # Of its own, as a count takes long in a large fleet, and who is told may be slow.
-        teller = Keeper(server.check_ins, (server.open_counts.keep, telling(server)))
+        teller = Keeper(server.check_ins, (server.check_ins.read_all, server.open_counts.keep, telling(server)))
         keeper.start()
         teller.start()
         yield
@@ -83,4 +87,4 @@ def create_app(server: Server) -> App:
     app.add_exception_handler(RequestValidationError, no_form)
     app.add_exception_handler(DataError, no_form)  # what no column takes
     app.add_exception_handler(Exception, refused)
-    return RequestGuard(app)
+    return RequestGuard(ShortWay(app, server))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from sqlalchemy import bindparam, select, update
@@ -35,6 +35,7 @@ _MOST_OLD_BOOTS = 8
 _MOST_SEQUENCE = 1 << 62
 _HOLE, _PATCH = re.compile(r"[A-Za-z0-9._-]{1,32}"), re.compile(r"[0-9a-f]{16}")
 _MOST_SHORT = 4096  # bytes of a check-in without a state
+_MOST_AWAY = 100  # at a time, as nobody else can write meanwhile
 _MOST_STATES, _STATES_WITHIN = 8 * MOST_BYTES, timedelta(minutes=10)  # bytes of states of one host
 _NAME = re.compile(rb'\s*\{\s*"id"\s*:\s*"([0-9a-f]{32})?"')  # agents have always written it first
 
@@ -125,6 +126,10 @@ class CheckIns:
     def forget(self, host: str | None = None) -> None:
         """What is kept of a host, or of all, is read again."""
         self._known.forget(host)
+
+    def read_all(self) -> None:
+        """Read what is to be known of all hosts, when it is time. A chore."""
+        self._known.read_all(datetime.now(UTC))
 
     def look(self) -> None:
         """Notice what other servers and people have written."""
@@ -228,6 +233,6 @@ def hosts_away(session: Session, now: datetime, after: timedelta) -> list[HostRo
         session.scalars(
             select(HostRow)
             .where(HostRow.last_seen < now - after, HostRow.away_since.is_(None), HostRow.withdrawn.is_(None))
-            .limit(1000)
+            .limit(_MOST_AWAY)
         )
     )

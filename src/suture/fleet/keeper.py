@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
@@ -90,6 +91,7 @@ def telling(server: Server) -> Callable[[], object]:
     return tell
 
 
-def sweeping(database: Database, after: timedelta) -> Callable[[], object]:
-    """The sweep as a chore."""
-    return lambda: sweep(database, datetime.now(UTC), after)
+def sweeping(database: Database, after: timedelta, grace: timedelta = timedelta()) -> Callable[[], object]:
+    """The sweep as a chore; not before `grace` is over, in which hosts can report to a server that was itself away."""
+    begin = time.monotonic() + grace.total_seconds()
+    return lambda: sweep(database, datetime.now(UTC), after) if time.monotonic() >= begin else None

@@ -6,7 +6,7 @@ from __future__ import annotations
 import threading
 import time
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
@@ -17,6 +17,12 @@ from suture.fleet.table import HostRow
 
 LOOK_SECONDS = 2.0
 _STALE = timedelta(minutes=10)  # of what no look notices: that another server has heard of another boot
+_WHOLE = timedelta(minutes=5)
+_AGAIN = datetime.min.replace(tzinfo=UTC)
+_AT_A_TIME = 200
+_COLUMNS = (
+    HostRow.id, HostRow.group, HostRow.key, HostRow.digest, HostRow.boot_id, HostRow.sequence, HostRow.away_since,
+)  # fmt: skip
 
 
 @dataclass(slots=True)
@@ -41,6 +47,7 @@ class Presences:
         self._known: dict[str, Presence] = {}
         self._odd: frozenset[str] = frozenset()
         self._version = rollout_order.OrderVersion()
+        self._whole: tuple[rollout_order.OrderVersion, datetime] | None = None
         self._looked = 0.0
         self._lock = threading.Lock()
 
@@ -77,7 +84,30 @@ class Presences:
                 self._looked = 0.0
             elif host in self._known:
                 known = self._known[host]
-                known.read = datetime.min.replace(tzinfo=known.read.tzinfo)
+                known.read = _AGAIN
+
+    def read_all(self, now: datetime) -> None:
+        """All hosts at once, as one after the other takes a large fleet's database longer than the hosts wait: after
+        the start, when rollouts tell hosts something else, and now and then. What was read of a host meanwhile, or is
+        to be read again, is newer."""
+        self.look()
+        version = self._version
+        if self._whole is not None and self._whole[0] == version and now - self._whole[1] < _WHOLE:
+            return
+        with self._database.reading() as session:
+            orders = rollout_order.Orders(session)
+            rows = session.execute(select(*_COLUMNS).where(HostRow.withdrawn.is_(None))).all()
+            for number, (host, group, key, digest, boot, sequence, away) in enumerate(rows):
+                if number % _AT_A_TIME == 0:
+                    time.sleep(0)  # others have their turn
+                order = orders.of(host, group)
+                with self._lock:
+                    known = self._known.get(host)
+                    if known is not None and (known.read >= now or known.read == _AGAIN):
+                        continue
+                    last = max(known.sequence if known is not None else 0, sequence)
+                    self._known[host] = Presence(key, "" if away else digest, boot, last, order, version, now)
+        self._whole = version, now
 
     def _read(self, host: str, now: datetime) -> Presence | None:
         version = self._version

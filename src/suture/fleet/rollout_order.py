@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -62,23 +63,39 @@ def _turn(status: str) -> str:
 def for_host(session: Session, host: HostRow) -> HostOrder:
     """What a host is told now. The last rollout of a patch counts. Where it is done, the patch is for every host of the
     groups that it was for, those that came later too. A patch that the feed has withdrawn is never among the chosen."""
-    rows: Sequence[Any] = session.execute(
-        select(RolloutRow.patch, RolloutRow.status, RolloutRow.plan, RolloutHostRow.state, PatchRow.state)
-        .join(PatchRow, PatchRow.id == RolloutRow.patch)
-        .outerjoin(RolloutHostRow, (RolloutHostRow.rollout == RolloutRow.id) & (RolloutHostRow.host == host.id))
-        .order_by(RolloutRow.id)
-    ).all()
-    chosen: set[str] = set()
-    back: set[str] = set()
-    for patch, status, plan, turn, state in rows:
-        groups = plan.get("groups") or [host.group]
-        is_for_all = status == RolloutStatus.DONE.value and host.group in groups
-        if turn is None and not is_for_all:
-            continue
-        chosen.discard(patch)
-        back.discard(patch)
-        if turn == HostTurn.TAKEN_BACK.value:
-            back.add(patch)
-        elif (turn == HostTurn.CHOSEN.value or is_for_all) and state == OfferState.OFFERED.value:
-            chosen.add(patch)
-    return HostOrder(tuple(sorted(chosen)), tuple(sorted(back)))
+    return Orders(session, host.id).of(host.id, host.group)
+
+
+class Orders:
+    """What hosts are told, read for all of them at once; `only` for one."""
+
+    def __init__(self, session: Session, only: str = "") -> None:
+        self._rollouts: Sequence[Any] = session.execute(
+            select(RolloutRow.id, RolloutRow.patch, RolloutRow.status, RolloutRow.plan, PatchRow.state)
+            .join(PatchRow, PatchRow.id == RolloutRow.patch)
+            .order_by(RolloutRow.id)
+        ).all()
+        turns = select(RolloutHostRow.host, RolloutHostRow.rollout, RolloutHostRow.state)
+        if only:
+            turns = turns.where(RolloutHostRow.host == only)
+        self._turns: dict[str, dict[int, str]] = {}
+        for host, rollout, turn in session.execute(turns):
+            self._turns.setdefault(host, {})[rollout] = sys.intern(turn)
+
+    def of(self, host: str, group: str) -> HostOrder:
+        chosen: set[str] = set()
+        back: set[str] = set()
+        turns = self._turns.get(host, {})
+        for number, patch, status, plan, state in self._rollouts:
+            turn = turns.get(number)
+            groups = plan.get("groups") or [group]
+            is_for_all = status == RolloutStatus.DONE.value and group in groups
+            if turn is None and not is_for_all:
+                continue
+            chosen.discard(patch)
+            back.discard(patch)
+            if turn == HostTurn.TAKEN_BACK.value:
+                back.add(patch)
+            elif (turn == HostTurn.CHOSEN.value or is_for_all) and state == OfferState.OFFERED.value:
+                chosen.add(patch)
+        return HostOrder(tuple(sorted(chosen)), tuple(sorted(back)))

@@ -13,6 +13,7 @@ from suture.fleet.database import Database
 from suture.fleet.limit import RateLimit
 from suture.fleet.open_kind import OpenCounts
 from suture.fleet.server_key import ServerKey, server_key
+from suture.report.check_in import CheckInAnswer, EnrolmentAnswer, RotationAnswer, encoded, to_sign
 
 
 @dataclass
@@ -49,6 +50,11 @@ class Server:
 
     def now(self) -> datetime:
         return datetime.now(UTC)
+
+    def signed(self, message: EnrolmentAnswer | CheckInAnswer | RotationAnswer, what: str) -> tuple[bytes, str]:
+        """An answer as it is sent, and the server's signature of it in hex digits."""
+        data = encoded(message)
+        return data, self.key.sign(to_sign(f"{what}-answer", self.key.name, data)).hex()
 
     def rule(self, name: str = "") -> DeadlineRule:
         """A rule by its id; the first one where there is none of that name."""
