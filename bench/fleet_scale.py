@@ -71,15 +71,15 @@ def main(words: Sequence[str] | None = None) -> int:
     args = parser.parse_args(words)
     start = Start.now("fleet_scale", words)
     os.sched_setaffinity(0, {_LOAD_CORE})
-    runs = []
+    runs: list[dict[str, Any]] = []
     for kind in args.database:
         for hosts in args.hosts:
             with _database(kind) as place:
                 runs.append({"database": kind, **_measured(place, hosts, args.seconds, 2 if kind == "two" else 1)})
             print(json.dumps(runs[-1]), file=sys.stderr, flush=True)
-    found = {"holes": HOLES, "lap_seconds": args.seconds, "beside": args.beside, "runs": runs}
-    record = start.finish(found)
-    path = record.write(args.into)
+            found = {"holes": HOLES, "lap_seconds": args.seconds, "beside": args.beside, "runs": runs}
+            record = start.finish(found)
+            path = record.write(args.into)  # what was measured so far
     if args.page:
         args.page.write_text(document(json.loads(path.read_text())))
     if args.json:

@@ -155,6 +155,31 @@ def test_of_two_patches_the_one_that_ran_well_before_the_other_came_stays(
     both.end()
 
 
+def test_the_patch_that_one_had_replaced_comes_back_when_that_one_is_out(
+    host: AgentHost, both: Both, tmp_path: Path
+) -> None:
+    library = host.program.with_name("libanswer.so")
+    crashes, older = host.patch, make_patch(tmp_path / "older", library, NEW, {"answer": ["answer"]})
+    first, second = host.service(), host.service()
+    host.patch = Path(older.object.name)
+    older_id = host.publish()
+    both.look()
+    assert (first.ask("a"), second.ask("a")) == (NEW_ANSWER, NEW_ANSWER)
+    host.patch = crashes
+    newer_id = host.publish()
+    both.look()
+    assert both.service.register.row(older_id) is None, "the newer one has all of its fixes"
+    crash(first)
+    eventually_in(10, lambda: noticed(both).held)
+    assert second.ask("a") == OLD_ANSWER
+    both.look()
+    assert second.ask("a") == NEW_ANSWER and host.service().ask("a") == NEW_ANSWER
+    register.allow(host.kept, newer_id)
+    both.look()
+    assert [r.offer.patch for r in both.service.register.content.in_force if not r.held] == [newer_id]
+    crash(second)
+
+
 @dataclass
 class Supervised:
     """A unit as a service manager has it: a control group whose first process was started from outside."""

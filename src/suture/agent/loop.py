@@ -21,7 +21,7 @@ from suture.agent.beside import beside
 from suture.agent.decision import Decision, decide
 from suture.agent.evidence import Evidence
 from suture.agent.journal import Journal
-from suture.agent.policy import Mode, Policy
+from suture.agent.policy import Mode, OnFailure, Policy
 from suture.agent.request import MOST_COMPANIONS, AgentAnswer, AgentRequest, Work
 from suture.agent.spool import EVIDENCE
 from suture.error import SutureError
@@ -81,6 +81,7 @@ class Loop:
         self._state = state
         self._said: tuple[Statement, ...] = ()
         self._asked: frozenset[str] = frozenset()
+        self._failed: set[str] = set()  # patches (ids) under which processes died here
         self._next_fetch = 0.0
         self._inventory = read_inventory(self.folder)
         self._policy: Policy | None = None
@@ -132,6 +133,11 @@ class Loop:
             return
         build_ids = frozenset(b.build_id for b in found.binaries)
         rows = {r.offer.patch: r for r in found.in_force}
+        failed = {i for i, r in rows.items() if r.held and r.why is not None and r.why.reason is Reason.AGENT_CRASHED}
+        if own.health.on_crash is not OnFailure.REVERT:
+            failed.clear()  # they are still in processes
+        if failed != self._failed:  # what they had replaced is wanted again
+            self._failed, self._next_fetch = failed, 0.0
         self._fetch(own, build_ids | {r.offer.build_id for r in found.in_force})
         self._state = _with(self._state, looked=moment_text())
         self._keep_inventory(MappedBinaries(found.binaries))
@@ -199,7 +205,7 @@ class Loop:
         now = self.clock()
         return tuple(
             o
-            for o in current(said, own.channel, now)
+            for o in self._current(said, own)
             if decide(o, own, now, self.allowed()).verdict is not AgentVerdict.REFUSE
         )
 
@@ -209,7 +215,7 @@ class Loop:
         waiting: list[WaitingPatch] = []
         taken: list[str] = []
         for said in self._said:
-            due = {o.patch for o in current(said, own.channel, now)}
+            due = {o.patch for o in self._current(said, own)} - self._failed
             replaced = {r for o in said.offers if o.patch in due for r in o.replaces}
             for offer in said.offers:
                 row = rows.get(offer.patch)
@@ -239,6 +245,9 @@ class Loop:
         self._state = _with(self._state, waiting=tuple(waiting))
         return taken
 
+    def _current(self, said: Statement, own: Policy) -> tuple[Offer, ...]:
+        return current(said, own.channel, self.clock(), self._failed)
+
     def _decided(self, offer: Offer, own: Policy, now: datetime) -> Decision:
         found = decide(offer, own, now, self.allowed())
         if found.verdict is not AgentVerdict.APPLY or own.mode is not Mode.FLEET:
@@ -252,8 +261,8 @@ class Loop:
     def _beside(self, offer: Offer, own: Policy, rows: Mapping[str, PatchInForce]) -> list[Offer]:
         """The other parts of its fix that are to go in now, as it is."""
         now = self.clock()
-        due = [o for said in self._said for o in current(said, own.channel, now) if o.state is OfferState.OFFERED]
-        replaced = {r for o in due for r in o.replaces}
+        due = [o for said in self._said for o in self._current(said, own) if o.state is OfferState.OFFERED]
+        replaced = {r for o in due if o.patch not in self._failed for r in o.replaces}
         new = [o for o in due if o.patch not in rows and o.patch not in replaced]
         found = beside(offer, [o for o in new if self._decided(o, own, now).verdict is AgentVerdict.APPLY])
         return found[:MOST_COMPANIONS]

@@ -132,11 +132,11 @@ def withdraw(
     )
 
 
-def current(statement: Statement, channel: str, now: datetime) -> tuple[Offer, ...]:
+def current(statement: Statement, channel: str, now: datetime, without: Collection[str] = ()) -> tuple[Offer, ...]:
     """The patches that a host on this channel puts in now, oldest first: offered, their time come, and not replaced by
-    another such."""
+    another such. Those `without` take the place of none: the host has had them, and they did not do there."""
     due = [o for o in statement.offers if o.state is OfferState.OFFERED and is_due(o, channel, now)]
-    gone = {r for o in due for r in o.replaces}
+    gone = {r for o in due for r in o.replaces if o.patch not in without}
     return tuple(o for o in due if o.patch not in gone)
 
 
