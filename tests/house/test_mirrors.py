@@ -17,7 +17,6 @@ INSTEAD = {
     "cli/__main__.py": COMMAND + "tests/cli/test_main.py",
     "cli/apply.py": COMMAND + "tests/host/test_verbs.py",
     "agent/journal.py": PROCESS + "tests/agent/test_whole.py",
-    "agent/loop.py": PROCESS + "tests/agent/test_whole.py",
     "agent/register.py": PROCESS + "tests/agent/test_service.py",
     "agent/standing.py": PROCESS + "tests/agent/test_whole.py",
     "cli/agent/allow.py": COMMAND + "tests/agent/test_whole.py",

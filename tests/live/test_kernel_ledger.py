@@ -10,6 +10,7 @@ import pytest
 
 from suture.compile.job import CompileFailed
 from suture.delta.ledger import Fate
+from suture.error import Refused
 from suture.make_kernel.make import KernelMaking, make
 from suture.make_kernel.prepare import prepare
 from suture.make_kernel.request import KernelRequest, ready
@@ -57,6 +58,16 @@ def test_a_c_file_is_patched_in_the_unit_that_includes_it_and_in_each_of_two() -
 def test_all_users_of_an_anonymous_enum_are_patched() -> None:
     patch = made({"net/bridge/br_private.h": ("BR_GROUPFWD_LACP\t= BIT(2),", "BR_GROUPFWD_LACP\t= BIT(2) | BIT(3),")})
     assert {f.source for f in patch.manifest.functions} == {"net/bridge/br_netlink.c", "net/bridge/br_sysfs_br.c"}
+
+
+def test_users_of_a_header_in_another_folder_are_found_and_named_when_they_cannot_be_patched() -> None:
+    """A trace event of another folder reads the macro; the tracer does not enter it."""
+    old = "#define ITEM_TYPE(i)\t(*(unsigned short *)(i)->ri_buf[0].i_addr)"
+    new = old.replace("(*(", "((i)->ri_buf ? *(").replace("i_addr)", "i_addr : 0)")
+    with pytest.raises(Refused) as raised:
+        made({"fs/xfs/libxfs/xfs_log_recover.h": (old, new)})
+    said = raised.value.what
+    assert "perf_trace_xfs_log_recover_item_class" in said and "notrace" in said
 
 
 def test_a_new_module_parameter_is_missing_and_a_list_of_people_is_no_code() -> None:

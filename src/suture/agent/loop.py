@@ -236,6 +236,8 @@ class Loop:
                         continue  # with another part of its fix
                     decision = self._decided(offer, own, now)
                     if decision.verdict is AgentVerdict.APPLY:
+                        decision = self._held_up(offer, own, rows) or decision
+                    if decision.verdict is AgentVerdict.APPLY:
                         others = self._beside(offer, own, rows)
                         if self._request_apply(offer, waiting, others):
                             taken += [offer.patch, *(o.patch for o in others)]
@@ -257,6 +259,24 @@ class Loop:
         what = "no rollout of the fleet has let it in yet" if self.fleet else "this host is in no fleet"
         remedy = "suture fleet rollout start" if self.fleet else "suture agent enrol"
         return Decision(AgentVerdict.WAIT, Cause(Reason.POLICY_FLEET, what, remedy))
+
+    def _held_up(self, offer: Offer, own: Policy, rows: Mapping[str, PatchInForce]) -> Decision | None:
+        """Why it waits for another part of its fix, which the policy does not let in now, or which is held."""
+        now = self.clock()
+        replaced = {r for said in self._said for o in current(said, own.channel, now) for r in o.replaces}
+        offered = [o for said in self._said for o in said.offers if o.state is OfferState.OFFERED]
+        for part in beside(offer, [o for o in offered if o.patch not in replaced]):
+            row = rows.get(part.patch)
+            if row is None:
+                found = decide(part, own, now, self.allowed())
+            elif row.held and row.why is not None and row.why.reason is not Reason.APPLIED_TOGETHER:
+                found = Decision(AgentVerdict.WAIT, row.why)
+            else:
+                continue
+            if found.why is not None:
+                text = f"{part.patch} ({part.binary}) has a part of the same fix and does not go in: {found.why.text}"
+                return Decision(found.verdict, Cause(Reason.APPLIED_TOGETHER, text, found.why.remedy))
+        return None
 
     def _beside(self, offer: Offer, own: Policy, rows: Mapping[str, PatchInForce]) -> list[Offer]:
         """The other parts of its fix that are to go in now, as it is."""
