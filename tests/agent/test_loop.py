@@ -78,6 +78,12 @@ def test_a_part_waits_for_one_that_is_held(tmp_path: Path) -> None:
     assert names == [] and "nginx crashed" in why[SECOND.patch].text and why[SECOND.patch].remedy == crashed.remedy
 
 
+def test_a_part_waits_for_one_that_was_withdrawn(tmp_path: Path) -> None:
+    gone = replace(FIRST, state=OfferState.REVERT, reason="it fails")
+    names, why = asked(tmp_path, POLICY, gone, SECOND)
+    assert names == [] and "it fails" in why[SECOND.patch].text
+
+
 def test_what_is_in_force_or_was_replaced_or_withdrawn_holds_nothing_up(tmp_path: Path) -> None:
     assert asked(tmp_path, POLICY, FIRST, SECOND, rows=(PatchInForce(FIRST, "", 1, 0, False, None),))[0] == [
         {SECOND.patch}

@@ -118,7 +118,7 @@ def test_a_binary_without_section_headers_is_told_so(tree: Path) -> None:
 @pytest.mark.parametrize(
     ("flag", "what"),
     [("-Wl,--build-id=none", "no build-id"), ("-Wl,--build-id=0x0000000000000000",
-    "others may have too"), ("-Wl,--build-id=0xabcdef", "3 bytes")],
+    "others may have too"), ("-Wl,--build-id=0xabcdef", "3 bytes"), ("-Wl,--build-id=0x" + "ab" * 120, "120 bytes")],
 )  # fmt: skip
 def test_a_binary_without_a_usable_build_id_gets_no_patch(tree: Path, flag: str, what: str) -> None:
     built(tree, ldflags=flag)

@@ -261,11 +261,18 @@ class Loop:
         return Decision(AgentVerdict.WAIT, Cause(Reason.POLICY_FLEET, what, remedy))
 
     def _held_up(self, offer: Offer, own: Policy, rows: Mapping[str, PatchInForce]) -> Decision | None:
-        """Why it waits for another part of its fix, which the policy does not let in now, or which is held."""
+        """Why it waits for another part of its fix, which the policy does not let in now, or which is held or was
+        withdrawn."""
         now = self.clock()
-        replaced = {r for said in self._said for o in current(said, own.channel, now) for r in o.replaces}
-        offered = [o for said in self._said for o in said.offers if o.state is OfferState.OFFERED]
-        for part in beside(offer, [o for o in offered if o.patch not in replaced]):
+        due = [o for said in self._said for o in current(said, own.channel, now)]
+        replaced = {r for o in due for r in o.replaces}
+        parts = [
+            o
+            for said in self._said
+            for o in said.offers
+            if o.patch not in replaced and (o.state is OfferState.OFFERED or not _has_part_of(o, due))
+        ]
+        for part in beside(offer, parts):
             row = rows.get(part.patch)
             if row is None:
                 found = decide(part, own, now, self.allowed())
@@ -334,6 +341,11 @@ def read_state(folder: Path) -> AgentState:
 def read_inventory(folder: Path) -> MappedBinaries:
     """What was kept; empty where there is nothing."""
     return kept.read_value(folder / INVENTORY, MappedBinaries) or MappedBinaries()
+
+
+def _has_part_of(gone: Offer, offers: Sequence[Offer]) -> bool:
+    """Whether another patch of the binary brings what one that was withdrawn had."""
+    return any(o.build_id == gone.build_id and set(gone.fixes) & set(o.fixes) for o in offers)
 
 
 def _with(state: AgentState, **changes: object) -> AgentState:

@@ -369,6 +369,29 @@ def test_program_headers_may_lie_behind_the_first_page_of_a_file(
     assert row.standing.memory is Memory.FIXED and row.standing.disk is Disk.OPEN
 
 
+@pytest.mark.parametrize(
+    ("offset", "form", "value"),
+    [(40, "<Q", 0), (40, "<Q", 1 << 63), (60, "<H", 0xFFFF), (62, "<H", 0xFFFF)],
+    ids=["none", "far away", "too many", "names of none"],
+)
+def test_section_headers_of_rubbish_concern_no_process(
+    start: Start, gcc: Compile, make_patch: Make, tmp_path: Path, offset: int, form: str, value: int
+) -> None:
+    """The loader does not read them."""
+    source = 'int f(int x) { __asm__ volatile(""); return x * 3 + 1; }'
+    library = gcc(tmp_path / "libone.so", source, "-fPIC", "-shared")
+    patch = make_patch(tmp_path / "p", library, "int f(int x) { return x * 5; }", {"f": ["f"]})
+    program = gcc(tmp_path / "asks", ASKS, str(library), f"-Wl,-rpath,{tmp_path}")
+    data = bytearray(library.read_bytes())
+    struct.pack_into(form, data, offset, value)  # e_shoff, e_shnum, e_shstrndx
+    library.write_bytes(data)
+    target = start(program)
+    assert target.ask() == "7"
+    assert apply(target.pid, patch).exit_code is ExitCode.OK and target.ask() == "10"
+    (row,) = rows_of(target.pid, patch)
+    assert row.standing.memory is Memory.FIXED and row.standing.disk is Disk.OPEN
+
+
 def test_a_build_id_that_is_not_in_memory_is_the_reason_that_is_given(
     start: Start, gcc: Compile, library: Path, patch: PatchFile, tmp_path: Path
 ) -> None:
