@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 
 from suture.agent.effect import InEffect
+from suture.agent.request import Work
+from suture.process.see.status import status
 from tests.agent.conftest import NEW_ANSWER, AgentHost, eventually_in
-from tests.agent.test_service import Both
+from tests.agent.test_service import NEW_PAIR, OLD_PAIR, Both, publish_both, with_a_second_library
 from tests.process.conftest import gcc, start
 
 __all__ = ["start"]
@@ -41,6 +43,28 @@ def test_a_program_that_is_itself_the_file_is_patched_as_soon_as_it_runs(host_of
         eventually_in(10, is_patched)
     finally:
         both.end()
+
+
+def test_a_part_that_the_feed_offers_again_comes_back_in_the_stop_of_the_other(host: AgentHost) -> None:
+    second = with_a_second_library(host)
+    service = host.service()
+    both = Both(host)
+    try:
+        ids = publish_both(host, second)
+        both.look()
+        assert service.ask("a") == NEW_PAIR
+        host.withdraw(ids[1])
+        both.look()
+        assert service.ask("a") == OLD_PAIR
+        both.asked.clear()
+        host.withdraw(ids[1], "--again")
+        both.look()
+    finally:
+        both.end()
+    assert service.ask("a") == NEW_PAIR
+    (request,) = [r for r, _ in both.asked if r.work is Work.APPLY]
+    assert {n.partition(".")[0] for n in (request.name, *request.companions)} == set(ids)
+    assert {p.id: p.companions for p in status(service.pid).patches} == {ids[0]: ids[1:], ids[1]: ids[:1]}
 
 
 def test_a_process_that_executes_another_program_before_its_turn_is_no_failure(

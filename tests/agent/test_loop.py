@@ -22,7 +22,12 @@ APART = replace(OFFER, patch="3" * 16, build_id="cc", binary="libapart.so", fixe
 
 
 def asked(
-    folder: Path, own: Policy, *offers: Offer, rows: tuple[PatchInForce, ...] = (), allowed: tuple[str, ...] = ()
+    folder: Path,
+    own: Policy,
+    *offers: Offer,
+    rows: tuple[PatchInForce, ...] = (),
+    allowed: tuple[str, ...] = (),
+    failed: tuple[str, ...] = (),
 ) -> tuple[list[set[str]], dict[str, Cause]]:
     """The patches that are asked for together, and why others wait."""
     requests: list[AgentRequest] = []
@@ -32,6 +37,7 @@ def asked(
         return AgentAnswer(AgentVerdict.APPLY, None, ())
 
     loop = Loop(folder / "policy", folder, answer, lambda: frozenset(allowed), lambda: NOW)
+    loop._failed = set(failed)
     loop._said = tuple(Statement(Product.LIBRARIES, o.build_id, (o,)) for o in offers)
     loop._each(own, {r.offer.patch: r for r in rows})
     names = [{n.partition(".")[0] for n in (r.name, *r.companions)} for r in requests if r.work is Work.APPLY]
@@ -82,6 +88,25 @@ def test_a_part_waits_for_one_that_was_withdrawn(tmp_path: Path) -> None:
     gone = replace(FIRST, state=OfferState.REVERT, reason="it fails")
     names, why = asked(tmp_path, POLICY, gone, SECOND)
     assert names == [] and "it fails" in why[SECOND.patch].text
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_part_that_is_offered_again_comes_back_with_the_other(tmp_path: Path, order: int) -> None:
+    held = PatchInForce(SECOND, "", 1, 0, True, Cause(Reason.WITHDRAWN, "the feed holds it back", ""))
+    names, why = asked(tmp_path, POLICY, *[FIRST, SECOND][::order], rows=(held,))
+    assert names == [{FIRST.patch, SECOND.patch}] and why == {}
+    names, why = asked(tmp_path, POLICY, *[replace(FIRST, grade="review"), SECOND][::order], rows=(held,))
+    assert names == [] and why[SECOND.patch].reason is Reason.APPLIED_TOGETHER
+    assert asked(tmp_path, POLICY, SECOND, rows=(held,))[0] == [{SECOND.patch}]
+
+
+def test_the_older_patch_of_a_binary_has_the_part_of_one_that_crashed(tmp_path: Path) -> None:
+    newer = replace(FIRST, patch="4" * 16, replaces=(FIRST.patch,))
+    rows = (
+        PatchInForce(newer, "", 1, 1, True, Cause(Reason.AGENT_CRASHED, "nginx crashed", "")),
+        PatchInForce(FIRST, "", 1, 0, False, None),
+    )
+    assert asked(tmp_path, POLICY, newer, FIRST, SECOND, rows=rows, failed=(newer.patch,))[0] == [{SECOND.patch}]
 
 
 def test_what_is_in_force_or_was_replaced_or_withdrawn_holds_nothing_up(tmp_path: Path) -> None:

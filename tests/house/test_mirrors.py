@@ -193,7 +193,6 @@ INSTEAD = {
     "process/memory/memory.py": PROCESS + "tests/process/see/test_aside.py",
     "process/proc.py": PROCESS + "tests/process/see/test_scan.py",
     "process/see/disk.py": PROCESS + "tests/process/see/test_scan.py",
-    "process/see/find.py": PROCESS + "tests/process/see/test_scan.py",
     "process/see/population.py": PROCESS + "tests/process/test_every_process.py",
     "process/see/reexec.py": PROCESS + "tests/process/see/test_scan.py",
     "process/see/status.py": PROCESS + "tests/process/test_several.py",

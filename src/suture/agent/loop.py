@@ -224,8 +224,13 @@ class Loop:
                         self._request(AgentRequest(Work.REVERT, patch=offer.patch), offer, waiting)
                 elif row is not None and self._is_taken_back(offer, own):
                     self._request(AgentRequest(Work.REVERT, patch=offer.patch), offer, waiting)
-                elif row is not None and row.held and row.why and row.why.reason is Reason.WITHDRAWN:
-                    if self._request_apply(offer, waiting):
+                elif row is not None and _is_back(row):
+                    if offer.patch in taken or any(o.patch not in rows for o in self._beside(offer, own, rows)):
+                        continue  # with another part of its fix, which is new
+                    decision = self._held_up(offer, own, rows)
+                    if decision is not None and decision.why is not None:
+                        waiting.append(WaitingPatch(offer, decision.verdict, decision.why))
+                    elif self._request_apply(offer, waiting):
                         taken.append(offer.patch)
                 elif row is not None and row.held:
                     is_crash = row.why is not None and row.why.reason is Reason.AGENT_CRASHED
@@ -261,36 +266,36 @@ class Loop:
         return Decision(AgentVerdict.WAIT, Cause(Reason.POLICY_FLEET, what, remedy))
 
     def _held_up(self, offer: Offer, own: Policy, rows: Mapping[str, PatchInForce]) -> Decision | None:
-        """Why it waits for another part of its fix, which the policy does not let in now, or which is held or was
-        withdrawn."""
-        now = self.clock()
-        due = [o for said in self._said for o in current(said, own.channel, now)]
-        replaced = {r for o in due for r in o.replaces}
-        parts = [
-            o
-            for said in self._said
-            for o in said.offers
-            if o.patch not in replaced and (o.state is OfferState.OFFERED or not _has_part_of(o, due))
-        ]
-        for part in beside(offer, parts):
-            row = rows.get(part.patch)
-            if row is None:
-                found = decide(part, own, now, self.allowed())
-            elif row.held and row.why is not None and row.why.reason is not Reason.APPLIED_TOGETHER:
-                found = Decision(AgentVerdict.WAIT, row.why)
-            else:
+        """Why it waits for another part of its fix that does not go in, where no other patch of that one's binary has
+        the part."""
+        due = [o for said in self._said for o in self._current(said, own)]
+        replaced = {r for o in due if o.patch not in self._failed for r in o.replaces}
+        parts = beside(offer, [o for said in self._said for o in said.offers if o.patch not in replaced])
+        held = {p.patch: self._why_not(p, own, rows) for p in parts}
+        for part in parts:
+            found = held[part.patch]
+            if found is None or found.why is None:
                 continue
-            if found.why is not None:
+            if not any(o.build_id == part.build_id and not held[o.patch] and {*o.fixes} & {*part.fixes} for o in parts):
                 text = f"{part.patch} ({part.binary}) has a part of the same fix and does not go in: {found.why.text}"
                 return Decision(found.verdict, Cause(Reason.APPLIED_TOGETHER, text, found.why.remedy))
         return None
+
+    def _why_not(self, part: Offer, own: Policy, rows: Mapping[str, PatchInForce]) -> Decision | None:
+        """None for a part that is in, or goes in as well."""
+        row = rows.get(part.patch)
+        if row is not None and part.state is OfferState.OFFERED:
+            is_free = not row.held or row.why is None or row.why.reason in (Reason.APPLIED_TOGETHER, Reason.WITHDRAWN)
+            return None if is_free else Decision(AgentVerdict.WAIT, row.why)
+        found = decide(part, own, self.clock(), self.allowed())
+        return None if found.verdict is AgentVerdict.APPLY else found
 
     def _beside(self, offer: Offer, own: Policy, rows: Mapping[str, PatchInForce]) -> list[Offer]:
         """The other parts of its fix that are to go in now, as it is."""
         now = self.clock()
         due = [o for said in self._said for o in self._current(said, own) if o.state is OfferState.OFFERED]
         replaced = {r for o in due if o.patch not in self._failed for r in o.replaces}
-        new = [o for o in due if o.patch not in rows and o.patch not in replaced]
+        new = [o for o in due if o.patch not in replaced and (o.patch not in rows or _is_back(rows[o.patch]))]
         found = beside(offer, [o for o in new if self._decided(o, own, now).verdict is AgentVerdict.APPLY])
         return found[:MOST_COMPANIONS]
 
@@ -343,9 +348,9 @@ def read_inventory(folder: Path) -> MappedBinaries:
     return kept.read_value(folder / INVENTORY, MappedBinaries) or MappedBinaries()
 
 
-def _has_part_of(gone: Offer, offers: Sequence[Offer]) -> bool:
-    """Whether another patch of the binary brings what one that was withdrawn had."""
-    return any(o.build_id == gone.build_id and set(gone.fixes) & set(o.fixes) for o in offers)
+def _is_back(row: PatchInForce) -> bool:
+    """Whether only the feed held it; for one that it offers again."""
+    return row.held and row.why is not None and row.why.reason is Reason.WITHDRAWN
 
 
 def _with(state: AgentState, **changes: object) -> AgentState:

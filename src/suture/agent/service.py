@@ -125,9 +125,12 @@ class Service:
     def _take_all(self, request: AgentRequest, own: Policy) -> Decision:
         """A patch that is new here, with the parts of its fix that are new too: all are kept and applied, or none."""
         taken: list[tuple[Offer, bytes]] = []
+        again: list[PatchInForce] = []
         for name in (request.name, *request.companions):
             row = self.register.row(name.partition(".")[0])
             if name != request.name and row is not None:
+                if row.held and row.why and row.why.reason is Reason.WITHDRAWN and self._is_offered_again(row, own):
+                    again.append(row)
                 continue
             offer, data = self._believed_file(name, request.sha256 if name == request.name else "", own)
             decision = decide(offer, own, self.clock(), self.register.allowed)
@@ -136,6 +139,8 @@ class Service:
             taken.append((offer, data))
         if len(beside(taken[0][0], [o for o, _ in taken[1:]])) != len(taken) - 1:
             raise Doubtful(f"{request.name}: what is to be taken with it are no parts of its fix")
+        for row in again:
+            self.register.put(replace(row, held=False, why=None))
         for offer, data in taken:
             whole_file.replace_durably(self.register.file(offer), data)
         for offer, _ in taken:

@@ -22,7 +22,7 @@ from suture.process.tracee import Tracee, command_name, list_processes, list_thr
 from suture.process.urgency import Urgency
 from suture.report.reason import Reason
 
-_URGENT_SECONDS = 0.5
+URGENT_SECONDS = 1.0
 _TRIES = 5
 T = TypeVar("T")
 
@@ -99,18 +99,18 @@ def every_process(known: Set[tuple[int, int]] = frozenset()) -> tuple[list[Found
 
 
 def hurried(rows: Iterable[T]) -> Iterator[T]:
-    """These rows. Until the last is done with, or half a second has gone by, the caller has real-time priority where
-    that is allowed.
+    """These rows. Until the last is done with, or the caller has used a second of the processor (a thousand processes
+    take half of that), it has real-time priority where that is allowed.
 
     Children do not inherit it: who looks and who takes the answers each have their own.
     """
     urgency = Urgency()
     urgency.begin()
-    until = time.monotonic() + _URGENT_SECONDS
+    until = time.thread_time() + URGENT_SECONDS
     try:
         for row in rows:
             yield row
-            if time.monotonic() > until:
+            if time.thread_time() > until:
                 urgency.end()
     finally:
         urgency.end()
