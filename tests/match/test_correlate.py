@@ -148,6 +148,19 @@ def test_an_export_tells_two_copies_apart(package: Any) -> None:
         assert found(made, unit=unit).unit.agreed_symbols == (name,)
 
 
+def test_a_copy_is_not_taken_for_a_function_that_the_library_exports_with_other_code(package: Any) -> None:
+    sources = {
+        **SOURCES,
+        "c.c": (HIDDEN % 1).replace("hidden", "default"),
+        "d.c": (HIDDEN % 2).replace("hidden", "default"),
+    }
+    made = package(sources, {}, "entry other")
+    changed = altered(made, made.symbols()["default_1"][0], b"\x0f\x0b")
+    assert found(made, changed, unit="d.c").functions["default_2"].address == made.symbols()["default_2"][0]
+    with pytest.raises(NoMatch, match="found nowhere"):
+        found(made, changed, unit="c.c")
+
+
 def test_a_few_bytes_are_no_proof_unless_an_export_says_whose_they_are(package: Any) -> None:
     """The code is there once; so short, it may be anything's."""
     tiny = '__attribute__((visibility("hidden"))) long tiny(long x) { return x * 0x1234; }\n'

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import difflib
 import shutil
+from collections.abc import Collection
 from pathlib import Path
 
 import pytest
 
 from suture.error import Refused
 from suture.source.archive import SourceVersion
+from suture.source.fix import parse
 from suture.source.plan import plan
+from suture.source.witness import Witness
 
 CODE = "int first(int a)\n{\n  return a + 1;\n}\n\n\n\n\nint second(int a)\n{\n  return a - 1;\n}\n"
 FIXED = CODE.replace("a + 1", "a + 2")
@@ -52,6 +55,26 @@ def test_what_differs_beside_the_series_is_single_changes_that_may_close_what_no
     found = plan(old, new)
     assert found.patches == () and len(found.rest) == 2
     assert found.candidates == {"CVE-2026-2222": tuple(f.name for f in found.rest)}
+
+
+def test_what_another_version_shows_to_be_for_a_cve_is_a_fix_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    both = FIXED.replace("a - 1", "a - 2")
+    old = source(tmp_path, "1-1", CODE, {})
+    new = source(tmp_path, "2-1", both, {}, "fixes CVE-2026-1111 and CVE-2026-2222")
+    asked: list[str] = []
+
+    def known(cves: Collection[str]) -> list[Witness]:
+        asked.extend(cves)
+        return [Witness("CVE-2026-1111", "0-1", (parse(PATCH, "fix.patch"),))]
+
+    found = plan(old, new, (), known)
+    assert asked == ["CVE-2026-1111", "CVE-2026-2222"] and "1 that other releases' patches" in found.text
+    assert [f.cves for f in found.fixes] == [("CVE-2026-1111",), ()] and "a + 2" in found.fixes[0].text
+    assert found.candidates == {"CVE-2026-2222": (found.rest[0].name,)}
+    monkeypatch.setattr("suture.source.plan.MOST_SINGLE", 0)
+    assert found.fixes == found.shown and found.candidates == {"CVE-2026-2222": ()}
 
 
 def test_a_patch_that_was_only_renamed_brings_nothing(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ left out is then tried by itself, so that its reasons are its own.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -40,8 +40,9 @@ from suture.source.archive import Archive, SourceVersion, archive_for
 from suture.source.claim import told
 from suture.source.difference import cves_between
 from suture.source.fix import Fix
-from suture.source.plan import plan
+from suture.source.plan import Witnesses, plan
 from suture.source.update import Update
+from suture.source.witness import Witness, witnesses
 from suture.trial.result import TrialOutcome
 from suture.trial.trial import Candidate, try_patches
 
@@ -73,8 +74,8 @@ def convert(
             old = archive.source(update.source, update.old)
             new = archive_for(update.source, update.new, progress).source(update.source, update.new)
         with clock.step("plan"):
-            found = plan(old, new, known)
-            progress(f"{update.source}: {len(found.patches)} patches and {len(found.rest)} other changes")
+            found = plan(old, new, known, _elsewhere(update, progress))
+            progress(f"{update.source}: {found.text}")
     except SutureError as problem:
         return _untried(update, problem, clock.seconds)
     return convert_fixes(update, old, found, folder, clock, progress, with_trial)
@@ -162,10 +163,19 @@ def planned(update: Update, progress: Progress = silent, known: Sequence[str] = 
     with clock.step("plan"):
         old = archive_for(update.source, update.old, progress).source(update.source, update.old)
         new = archive_for(update.source, update.new, progress).source(update.source, update.new)
-        found = plan(old, new, known)
+        found = plan(old, new, known, _elsewhere(update, progress))
     fixes = tuple(FixResult(f.name, f.cves, ConvertOutcome.UNTRIED) for f in found.fixes)
     cves = close(found.cves, found.candidates, fixes)
     return Conversion(update.source, update.release, update.old, update.new, "", fixes, cves, (), clock.seconds)
+
+
+def _elsewhere(update: Update, progress: Progress) -> Witnesses:
+    """What other releases of the archive have for a CVE of the package."""
+
+    def find(cves: Collection[str]) -> tuple[Witness, ...]:
+        return witnesses(update, cves, progress)
+
+    return find
 
 
 def unfinished(update: Update, problem: str) -> Conversion:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,12 +16,21 @@ from suture.source.difference import cves_between, from_series, series, tree_dif
 from suture.source.fix import Fix
 from suture.source.patch_command import apply_patch
 from suture.source.split import single_changes
+from suture.source.witness import Witness, shown
+
+MOST_SINGLE = 1000
+"""Single changes that are tried one by one."""
+
+Witnesses = Callable[[Collection[str]], Sequence[Witness]]
+"""Patches of other versions for some CVEs."""
 
 
 @dataclass(frozen=True)
 class Plan:
     """The fixes in the order in which they apply. `patches` are those that come from a patch of the newer series,
-    `rest` the single changes of what differs beside them (a new upstream version, a patch that was rewritten).
+    `rest` the single changes of what differs beside them (a new upstream version, a patch that was rewritten); `shown`
+    are those of them that are for a CVE as another version's patch tells (`suture.source.witness`), one fix for each.
+    Where `rest` holds more than `MOST_SINGLE`, as after a reformatting, it is no candidate for anything.
 
     `cves` are all that the newer changelog names and the older does not, and those that others say are fixed.
     """
@@ -31,26 +40,38 @@ class Plan:
     patches: tuple[Fix, ...]
     rest: tuple[Fix, ...]
     cves: tuple[str, ...]
+    shown: tuple[Fix, ...] = ()
 
     @property
     def fixes(self) -> tuple[Fix, ...]:
-        return (*self.patches, *self.rest)
+        return (*self.patches, *self.shown, *(self.rest if len(self.rest) <= MOST_SINGLE else ()))
+
+    @property
+    def text(self) -> str:
+        """What it holds, for progress."""
+        told = f"{len(self.patches)} patches and {len(self.rest)} other changes"
+        return (
+            f"{told}, beside {len(self.shown)} that other releases' patches show to be for a CVE"
+            if self.shown
+            else told
+        )
 
     @property
     def candidates(self) -> dict[str, tuple[str, ...]]:
         """For each CVE that no fix claims the names of those that may be for it: what names it without a claim, and
-        what claims no CVE at all."""
+        what claims no CVE at all. None where more differs than is tried one by one: any of it may be for it."""
+        few = len(self.rest) <= MOST_SINGLE
         claimed = {c for f in self.fixes for c in f.cves}
         return {
-            cve: tuple(f.name for f in self.fixes if not f.cves or any(n.cve == cve for n in f.named))
+            cve: tuple(f.name for f in self.fixes if few and (not f.cves or any(n.cve == cve for n in f.named)))
             for cve in self.cves
             if cve not in claimed
         }
 
 
-def plan(old: SourceVersion, new: SourceVersion, cves: Iterable[str] = ()) -> Plan:
+def plan(old: SourceVersion, new: SourceVersion, cves: Iterable[str] = (), known: Witnesses = lambda cves: ()) -> Plan:
     """The plan from one version to another; `cves` are fixed between them as others say, beside those of the changelog.
-    Raises `Refused` when nothing differs."""
+    `known` is asked for what no patch of the newer version is for. Raises `Refused` when nothing differs."""
     name = f"{old.name}-{old.version}-to-{new.version}"
     try:
         paths = _paths(tree_difference(old.tree, new.tree, name))
@@ -69,7 +90,10 @@ def plan(old: SourceVersion, new: SourceVersion, cves: Iterable[str] = ()) -> Pl
             rest: tuple[Fix, ...] = ()
         else:
             rest = single_changes(whole, reader(before.place), reader(after.place))
-    return Plan(old, new, patches, rest, tuple(sorted({*cves_between(old, new), *cves})))
+    named = tuple(sorted({*cves_between(old, new), *cves}))
+    open_ = [c for c in named if not any(c in f.cves for f in patches)]
+    own, rest = shown(rest, known(open_)) if rest and open_ else ((), rest)
+    return Plan(old, new, patches, rest, named, own)
 
 
 @dataclass

@@ -58,6 +58,26 @@ def single_changes(
     return tuple(found)
 
 
+def as_one(changes: Sequence[Fix], name: str) -> Fix:
+    """Some of a difference's single changes as one fix of a name, which names no CVE."""
+    files: dict[str, list[FilePatch]] = {}
+    for part in (f for c in changes for f in c.files):
+        files.setdefault(part.path, []).append(part)
+    return replace(changes[0], name=name, files=tuple(_merged(parts) for parts in files.values()), cves=(), named=())
+
+
+def _merged(parts: Sequence[FilePatch]) -> FilePatch:
+    """The parts of one file's change, their hunks in the order of the file."""
+    bodies = [_body(p.text) for p in parts]
+    hunks = []
+    for body in bodies:
+        starts = [(int(m[1]), m.start()) for m in _HUNK.finditer(body)]
+        ends = [at for _, at in starts[1:]] + [len(body)]
+        hunks += [(line, body[at:end]) for (line, at), end in zip(starts, ends, strict=True)]
+    head = parts[0].text[: len(parts[0].text) - len(bodies[0])]
+    return replace(parts[0], text=head + "".join(h for _, h in sorted(hunks, key=lambda h: h[0])))
+
+
 def placed(changes: Sequence[Fix]) -> tuple[Fix, ...]:
     """Some of a difference's single changes, to be applied one after another: their hunks begin where those before them
     have moved their lines to, so that none is looked for elsewhere."""
