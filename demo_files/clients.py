@@ -31,13 +31,13 @@ Ask = Callable[[bytes], Answer]
 """Sends one picture. Raises `OSError`, `ValueError` or `http.client.HTTPException` without a proper answer."""
 
 
-def asker(port: int, certificate: Path, host: str = "localhost") -> Ask:
-    """Sends each picture over a new connection with a full TLS handshake."""
+def asker(port: int, certificate: Path, host: str = "localhost", timeout: float = TIMEOUT) -> Ask:
+    """Sends each picture over a new connection with a full TLS handshake. `timeout` in seconds, for each step."""
 
     def ask(gif: bytes) -> Answer:
         context = ssl.create_default_context(cafile=str(certificate))
         start = time.monotonic()
-        connection = http.client.HTTPSConnection(host, port, timeout=TIMEOUT, context=context)
+        connection = http.client.HTTPSConnection(host, port, timeout=timeout, context=context)
         try:
             connection.request("POST", "/", body=gif, headers={"Content-Type": "image/gif"})
             response = connection.getresponse()
