@@ -126,8 +126,8 @@ def document(record: Mapping[str, Any]) -> str:
         "bench/results/fleet_scale.json.",
         "",
         "The server, and PostgreSQL with it, has one core (`taskset`) and 1 GiB (a control group for memory). Hosts "
-        f"check in from the other core. There are {data['holes']:,} holes and no rollout. Each lap lasts "
-        f"{data['lap_seconds']:.0f} s, so of the largest fleets a part of the hosts checks in.",
+        f"check in from the other core. There are {data['holes']:,} holes and no rollout. Of large fleets a part "
+        "of the hosts checks in, at the pace of all.",
         "",
         *([f"Beside it ran {data['beside']}.", ""] if data.get("beside") else []),
         f"- Goal {'met' if not lost else 'not met'}: no check-in fails{' (' + '; '.join(lost) + ')' if lost else ''}.",

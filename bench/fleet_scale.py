@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 import urllib.parse
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -49,6 +49,7 @@ _PAGES = {
     "deadlines": "/deadlines",
 }
 _LOOKS = 7
+_KINDS = ("sqlite", "postgresql", "two")
 _FLOOD, _AT_A_TIME = 10_000, 32
 
 
@@ -61,9 +62,10 @@ def main(words: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--seconds", type=float, default=20.0, metavar="N", help="of each of two laps (20)")
     parser.add_argument(
-        "--database", nargs="+", choices=("sqlite", "postgresql", "two"), default=["sqlite", "postgresql", "two"],
+        "--database", nargs="+", choices=_KINDS, default=_KINDS,
         help="two: two servers on one PostgreSQL",
     )  # fmt: skip
+    parser.add_argument("--add", action="store_true", help="to the runs that are kept; the same ones are made anew")
     parser.add_argument("--beside", default="", metavar="TEXT", help="what else ran on the machine, for the page")
     parser.add_argument("--json", action="store_true", help="print the raw numbers")
     parser.add_argument("--into", type=Path, default=RESULTS, metavar="DIR", help="where the raw numbers are kept")
@@ -72,12 +74,15 @@ def main(words: Sequence[str] | None = None) -> int:
     start = Start.now("fleet_scale", words)
     os.sched_setaffinity(0, {_LOAD_CORE})
     runs: list[dict[str, Any]] = []
+    if args.add:
+        runs = json.loads((args.into / "fleet_scale.json").read_text())["data"]["runs"]
     for kind in args.database:
         for hosts in args.hosts:
             with _database(kind) as place:
-                runs.append({"database": kind, **_measured(place, hosts, args.seconds, 2 if kind == "two" else 1)})
-            print(json.dumps(runs[-1]), file=sys.stderr, flush=True)
-            found = {"holes": HOLES, "lap_seconds": args.seconds, "beside": args.beside, "runs": runs}
+                one = {"database": kind, **_measured(place, hosts, args.seconds, 2 if kind == "two" else 1)}
+            runs = sorted([r for r in runs if _key(r) != _key(one)] + [one], key=_key)
+            print(json.dumps(one), file=sys.stderr, flush=True)
+            found = {"holes": HOLES, "beside": args.beside, "runs": runs}
             record = start.finish(found)
             path = record.write(args.into)  # what was measured so far
     if args.page:
@@ -87,6 +92,10 @@ def main(words: Sequence[str] | None = None) -> int:
     else:
         print_table(COLUMNS, rows(record.data))
     return 0
+
+
+def _key(run: Mapping[str, Any]) -> tuple[int, int]:
+    return _KINDS.index(run["database"]), int(run["hosts"])
 
 
 @dataclass(frozen=True)

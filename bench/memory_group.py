@@ -30,6 +30,9 @@ class MemoryGroup:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         end = time.monotonic() + _SECONDS
+        for pid in (self.folder / "cgroup.procs").read_text().split():
+            with suppress(OSError):  # it has just ended
+                (self.folder.parent / "cgroup.procs").write_text(pid)
         while self.folder.exists() and time.monotonic() < end:
             with suppress(OSError):  # a process of it is just ending
                 self.folder.rmdir()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -34,6 +34,23 @@ class TimeLine:
 
     columns: tuple[Column, ...]
     most: int
+
+    @property
+    def lasts(self) -> timedelta:
+        """How long it looks the same if nothing changes."""
+        if len(self.columns) < 2:
+            return timedelta()
+        return min((self.columns[1].moment - self.columns[0].moment) / 4, timedelta(minutes=1))
+
+
+def kept_line(session: Session, visitor: Visitor, cve: str, now: datetime, said: dict[Hashable, Any]) -> TimeLine:
+    """As `line`; what is `said` since the last change is taken as long as nobody sees a difference."""
+    key = ("line", cve, tuple(visitor.groups))
+    made, found = said.get(key, (now, None))
+    if found is None or now - made > found.lasts:
+        made, found = now, line(session, visitor, cve, now)
+        said[key] = made, found
+    return found
 
 
 def line(session: Session, visitor: Visitor, cve: str, now: datetime) -> TimeLine:

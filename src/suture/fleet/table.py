@@ -104,6 +104,8 @@ class HostRow(Base):
     open_holes: Mapped[int] = mapped_column(default=0, index=True)
     problems: Mapped[int] = mapped_column(default=0)
 
+    __table_args__ = (Index("host_counted", "withdrawn", "group", "away_since", "clone_since", "open_holes"),)
+
 
 class HostStateRow(Base):
     """The whole state that a host has sent last."""

@@ -40,7 +40,7 @@ def pages(frame: PageFrame) -> APIRouter:
                 found=hole.spans(session, visit.visitor, cve, ListWish.of(q, sort, page), only),
                 rules=rules,
                 counted=count.at,
-                line=history.line(session, visit.visitor, cve, visit.now),
+                line=history.kept_line(session, visit.visitor, cve, visit.now, count.said),
                 only=only,
             )
 
