@@ -92,7 +92,6 @@ INSTEAD = {
     "comply/fact.py": "tests/comply/test_rule.py",
     "report/deadline.py": FACTS,
     "fleet/channel.py": "tests/fleet/test_outbox.py",
-    "fleet/event.py": "tests/fleet/test_outbox.py",
     "fleet/applicant.py": "tests/fleet/test_enrolment.py",
     "fleet/rotation.py": "tests/fleet/test_enrolment.py",
     "fleet/agent_door.py": "tests/fleet/test_check_in.py",

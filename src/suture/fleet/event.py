@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum
 
@@ -13,9 +14,10 @@ from suture.comply.rule import DeadlineRule
 from suture.fleet import deadline
 from suture.fleet.open_kind import OpenCount
 from suture.fleet.role import Role, Visitor
-from suture.fleet.table import EventRow
+from suture.fleet.table import EventRow, HostRow
 from suture.report.deadline import DeadlineState
 
+_MOST_READ, _MOST_SHOWN = 500, 50
 _ALL = Visitor("server", Role.VIEWER)
 
 
@@ -29,6 +31,16 @@ class NoticeKind(Enum):
     ATTEMPT_SEEN = "attempt-seen"
 
 
+@dataclass(frozen=True)
+class SeenAttempt:
+    """What a host has told of: `count` as it was told, `host` by its name."""
+
+    time: datetime
+    host: str
+    count: str
+    text: str
+
+
 def note(session: Session, kind: NoticeKind, subject: str, text: str, same: str, now: datetime) -> bool:
     """Tell it, unless what is the `same` of this kind was told already; whether it is new."""
     key = hashlib.sha256(f"{kind.value} {same}".encode(errors="replace")).hexdigest()
@@ -37,6 +49,29 @@ def note(session: Session, kind: NoticeKind, subject: str, text: str, same: str,
     session.add(EventRow(key=key, time=now, kind=kind.value, subject=subject, text=text))
     session.flush()
     return True
+
+
+def attempts(session: Session, visitor: Visitor, cve: str) -> tuple[SeenAttempt, ...]:
+    """The last attempts to use a hole that hosts have told of, the newest first; on hosts that a visitor sees."""
+    statement = (
+        select(EventRow)
+        .where(EventRow.kind == NoticeKind.ATTEMPT_SEEN.value, EventRow.subject.contains(cve, autoescape=True))
+        .order_by(EventRow.id.desc())
+        .limit(_MOST_READ)
+    )
+    found = []
+    for row in session.scalars(statement):
+        cves, _, rest = row.subject.partition(":")
+        count, _, name = rest.strip().partition(" attempts on ")
+        if cve in cves.split(", "):
+            found.append(SeenAttempt(row.time, name, count, row.text))
+    if visitor.groups:
+        names = {a.host for a in found}
+        seen = select(HostRow.name).where(HostRow.name.in_(names), HostRow.group.in_(visitor.groups))
+        others = select(HostRow.name).where(HostRow.name.in_(names), HostRow.group.not_in(visitor.groups))
+        visible = set(session.scalars(seen)) - set(session.scalars(others))  # a name that two hosts have names neither
+        found = [a for a in found if a.host in visible]
+    return tuple(found[:_MOST_SHOWN])
 
 
 def note_deadlines(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Request, Response
 
-from suture.fleet import deadline, history, hole
+from suture.fleet import deadline, event, history, hole
 from suture.fleet.listing import ListWish
 from suture.fleet.page.frame import PageFrame
 
@@ -41,6 +41,7 @@ def pages(frame: PageFrame) -> APIRouter:
                 rules=rules,
                 counted=count.at,
                 line=history.kept_line(session, visit.visitor, cve, visit.now, count.said),
+                attempts=event.attempts(session, visit.visitor, cve),
                 only=only,
             )
 
