@@ -149,6 +149,7 @@ CASES: dict[str, list[Case]] = {
         lambda f, t, p: ["fleet", "--database", NAME, "hosts"],
         lambda f, t, p: ["fleet", "hosts", "--database", NAME],
         lambda f, t, p: ["fleet", "restore", NAME],
+        lambda f, t, p: ["fleet", "vex", NAME, "--publisher", NAME, "--database", f"sqlite:///{f.parent}/fleet.sqlite"],
         lambda f, t, p: ["fleet", "waiting", "--let-in", NAME, "--database", f"sqlite:///{f.parent}/fleet.sqlite"],
         lambda f, t, p: ["fleet", "describe", NAME, "--tags", NAME, "--database", f"sqlite:///{f.parent}/fleet.sqlite"],
     ],

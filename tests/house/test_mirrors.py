@@ -86,6 +86,7 @@ INSTEAD = {
     "fleet/metric.py": "tests/fleet/test_api.py",
     "cli/fleet/serve.py": COMMAND + "tests/cli/test_fleet.py",
     "cli/fleet/describe.py": COMMAND + "tests/cli/test_fleet.py",
+    "cli/fleet/vex.py": COMMAND + "tests/fleet/test_vex.py",
     "cli/fleet/waiting.py": COMMAND + "tests/cli/test_fleet.py",
     "cli/fleet/token.py": COMMAND + "tests/cli/test_fleet.py",
     "cli/fleet/user.py": COMMAND + "tests/cli/test_fleet.py",

@@ -10,7 +10,8 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel, Field
 from starlette.responses import JSONResponse, PlainTextResponse
 
-from suture.fleet import account, deadline, hole, host, metric, plan, rollout
+from suture import __version__
+from suture.fleet import account, deadline, hole, host, metric, plan, rollout, vex
 from suture.fleet.error import Forged
 from suture.fleet.listing import ListWish
 from suture.fleet.role import Role, Visitor
@@ -76,6 +77,12 @@ def routes(server: Server) -> APIRouter:
         with server.database.reading() as session:
             found = deadline.running(session, who, server.rule(rule), server.now(), count=count)
         return _document(FleetDeadlinesReport(now(), 0, found))
+
+    @router.get("/api/v1/vex", summary="How holes stand on hosts, as CSAF 2.0, profile VEX")
+    def vex_(who: Known, request: Request) -> Response:
+        with server.database.reading() as session:
+            address = str(request.base_url).rstrip("/")
+            return JSONResponse(vex.vex(session, who, server.now(), f"suture {__version__}", address))
 
     @router.get("/api/v1/rollouts", summary="The last rollouts, and the patches that the feed has signed")
     def rollouts(who: Known) -> Response:

@@ -19,6 +19,7 @@ from suture.cli.fleet import (
     serve,
     token,
     user,
+    vex,
     waiting,
 )
 
@@ -46,6 +47,7 @@ ACTIONS: dict[str, ModuleType] = {
     "hosts": hosts,
     "describe": describe,
     "holes": holes,
+    "vex": vex,
     "rollout": rollout,
     "import": import_,
     "audit": audit,
