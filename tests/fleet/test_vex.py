@@ -14,7 +14,7 @@ import pytest
 from suture.cli.main import main
 from suture.fleet.role import Role, Visitor
 from suture.fleet.table import HoleRow, HostRow, SpanRow
-from suture.fleet.vex import STATUS, NothingToState, vex
+from suture.fleet.vex import STATUS, NoHoleInFleet, vex
 from suture.report.hole import HoleState
 from tests.fleet.conftest import FIXED, OFFER, WAITS, FakeFleet, report
 
@@ -78,7 +78,7 @@ def test_head_and_revision_are_as_the_standard_has_them(fleet: FakeFleet) -> Non
 
 
 def test_where_nothing_is_to_be_stated_there_is_no_document(fleet: FakeFleet) -> None:
-    with pytest.raises(NothingToState):
+    with pytest.raises(NoHoleInFleet):
         made(fleet)
 
 

@@ -32,7 +32,7 @@ _LOST = "On these hosts the file on disk is not fixed; install the fixed package
 _NOTE = "What processes and kernels of the hosts run, as their agents have told the fleet's server."
 
 
-class NothingToState(SutureError):
+class NoHoleInFleet(SutureError):
     """No host has a hole, and the profile has no document without one."""
 
     exit_code = ExitCode.NOT_FOUND
@@ -40,7 +40,7 @@ class NothingToState(SutureError):
 
 def vex(session: Session, visitor: Visitor, now: datetime, tool: str, publisher: str) -> Mapping[str, Any]:
     """The document, of the hosts that a visitor sees. `tool` is our name and version, `publisher` a URI of who keeps
-    the fleet. Raises `NothingToState`."""
+    the fleet. Raises `NoHoleInFleet`."""
     statement = (
         select(SpanRow.cve, SpanRow.state, SpanRow.host, HostRow.name)
         .join(HostRow, HostRow.id == SpanRow.host)
@@ -49,7 +49,7 @@ def vex(session: Session, visitor: Visitor, now: datetime, tool: str, publisher:
     )
     rows = session.execute(visitor.among(statement, HostRow.group)).all()
     if not rows:
-        raise NothingToState("no host has a hole that could be stated", "suture fleet holes lists them")
+        raise NoHoleInFleet("no host has a hole that could be stated", "suture fleet holes lists them")
     hosts = dict(sorted({host: name for _, _, host, name in rows}.items()))
     time = now.isoformat(timespec="seconds")
     return {
