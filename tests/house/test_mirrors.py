@@ -112,6 +112,7 @@ INSTEAD = {
     "fleet/migrations/env.py": "tests/fleet/test_database.py",
     "fleet/migrations/versions/m0001.py": "tests/fleet/test_database.py",
     "fleet/migrations/versions/m0006.py": "tests/fleet/test_database.py",
+    "fleet/migrations/versions/m0007.py": "tests/fleet/test_database.py",
     "fleet/migrations/versions/m0005.py": "tests/fleet/test_database.py",
     "fleet/migrations/versions/m0004.py": "tests/fleet/test_database.py",
     "fleet/migrations/versions/m0003.py": "tests/fleet/test_database.py",
