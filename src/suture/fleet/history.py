@@ -46,11 +46,10 @@ class TimeLine:
 def kept_line(session: Session, visitor: Visitor, cve: str, now: datetime, said: dict[Hashable, Any]) -> TimeLine:
     """As `line`; what is `said` since the last change is taken as long as nobody sees a difference."""
     key = ("line", cve, tuple(visitor.groups))
-    made, found = said.get(key, (now, None))
-    if found is None or now - made > found.lasts:
-        made, found = now, line(session, visitor, cve, now)
-        said[key] = made, found
-    return found
+    kept: tuple[datetime, TimeLine] | None = said.get(key)
+    if kept is None or now - kept[0] > kept[1].lasts:
+        kept = said[key] = now, line(session, visitor, cve, now)
+    return kept[1]
 
 
 def line(session: Session, visitor: Visitor, cve: str, now: datetime) -> TimeLine:
