@@ -114,7 +114,8 @@ def _measured(place: Place, hosts: int, seconds: float, servers: int) -> dict[st
         account.add(session, "bench", "ann", _PASSWORD, Role.ADMIN, [])
         key = server_key(session).name
     found: dict[str, Any] = {"hosts": hosts, "fill_seconds": time.monotonic() - begun, "bytes": _size(database)}
-    rate, count = hosts / _MINUTE, max(int(hosts / _MINUTE * seconds), 50)
+    count = max(int(hosts / _MINUTE * seconds), 50)
+    rate = count / seconds
     database.engine.dispose()
     with MemoryGroup(_MEMORY) as group, ExitStack() as ended:
         forget_cached(place.folder)

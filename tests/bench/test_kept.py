@@ -89,6 +89,7 @@ PAGES = {
     "whole-way": ("whole_way", "whole_way_page", False),
     "coverage-kernel": ("kernel_coverage", "kernel_page", False),
     "els": ("els", "els_page", True),
+    "fleet": ("fleet_scale", "fleet_page", True),
     "els-open": ("els_open", "els_open_page", True),
 }
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -90,16 +90,30 @@ def one(session: Session, visitor: Visitor, cve: str) -> FleetHole:
     return told(row, by_state(session, visitor, [cve]).get(cve, {}))
 
 
-def spans(session: Session, visitor: Visitor, cve: str, wish: ListWish, only: str = "") -> Listed[HoleSpan]:
-    """The hosts that have or had it; `only`: `open`."""
+def spans(
+    session: Session,
+    visitor: Visitor,
+    cve: str,
+    wish: ListWish,
+    only: str = "",
+    said: dict[Hashable, Any] | None = None,
+) -> Listed[HoleSpan]:
+    """The hosts that have or had it; `only`: `open`. `said`: what was counted since the last change."""
     statement: Any = select(SpanRow, HostRow.name).join(HostRow, HostRow.id == SpanRow.host).where(SpanRow.cve == cve)
     statement = statement.where(SpanRow.until.is_(None))
     if only == "open":
         statement = statement.where(SpanRow.state.not_in(_CLOSED))
-    counting = None
-    if not visitor.groups:
-        counting = select(func.count()).where(SpanRow.cve == cve, SpanRow.until.is_(None))
-        counting = counting.where(SpanRow.state.not_in(_CLOSED)) if only == "open" else counting
+
+    def count() -> int:
+        kept = said if said is not None else {}
+        key = ("hosts", cve, only)
+        if key not in kept:
+            rows = select(func.count()).where(SpanRow.cve == cve, SpanRow.until.is_(None))
+            rows = rows.where(SpanRow.state.not_in(_CLOSED)) if only == "open" else rows
+            kept[key] = session.scalar(rows) or 0
+        return int(kept[key])
+
+    counting = None if visitor.groups else count
     statement = visitor.among(statement, HostRow.group)
     columns: dict[str, Any] = {"name": HostRow.name, "state": SpanRow.state, "since": SpanRow.since}
     found = listed(session, statement, wish, columns, (HostRow.name,), "since", counting)  # type: ignore[arg-type]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -50,7 +50,7 @@ def listed(
     columns: Mapping[str, ColumnElement[Any]],
     searched: tuple[ColumnElement[Any], ...],
     default: str,
-    counting: Select[Any] | None = None,
+    counting: Callable[[], int] | None = None,
 ) -> Listed[Any]:
     """`columns` are those that may be sorted by, `searched` those that the text is looked for in. `counting` counts the
     rows where no text is asked for, for less than the statement would."""
@@ -58,8 +58,9 @@ def listed(
         pattern = "%" + wish.text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") + "%"
         statement = statement.where(or_(*(c.ilike(pattern, escape="\\") for c in searched)))
     if wish.text or counting is None:
-        counting = select(func.count()).select_from(statement.order_by(None).subquery())
-    total = session.scalar(counting) or 0
+        total = session.scalar(select(func.count()).select_from(statement.order_by(None).subquery())) or 0
+    else:
+        total = counting()
     name = wish.sort.removeprefix("-")
     chosen = wish.sort if name in columns else default
     column = columns[chosen.removeprefix("-")]

@@ -37,7 +37,7 @@ def pages(frame: PageFrame) -> APIRouter:
                 hole=said,
                 facts=hole.facts(row),
                 row=row,
-                found=hole.spans(session, visit.visitor, cve, ListWish.of(q, sort, page), only),
+                found=hole.spans(session, visit.visitor, cve, ListWish.of(q, sort, page), only, count.said),
                 rules=rules,
                 counted=count.at,
                 line=history.kept_line(session, visit.visitor, cve, visit.now, count.said),
