@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from suture.agent.check_in import Fleet
 from suture.agent.loop import Loop
 from suture.agent.policy import Chosen, Mode, Policy
 from suture.agent.request import AgentAnswer, AgentRequest, Work
@@ -28,6 +29,7 @@ def asked(
     rows: tuple[PatchInForce, ...] = (),
     allowed: tuple[str, ...] = (),
     failed: tuple[str, ...] = (),
+    fleet: Fleet | None = None,
 ) -> tuple[list[set[str]], dict[str, Cause]]:
     """The patches that are asked for together, and why others wait."""
     requests: list[AgentRequest] = []
@@ -38,6 +40,7 @@ def asked(
 
     loop = Loop(folder / "policy", folder, answer, lambda: frozenset(allowed), lambda: NOW)
     loop._failed = set(failed)
+    loop.fleet = fleet
     loop._said = tuple(Statement(Product.LIBRARIES, o.build_id, (o,)) for o in offers)
     loop._each(own, {r.offer.patch: r for r in rows})
     names = [{n.partition(".")[0] for n in (r.name, *r.companions)} for r in requests if r.work is Work.APPLY]
@@ -68,6 +71,18 @@ def test_a_part_waits_for_one_that_the_policy_does_not_let_in(
     assert why[FIRST.patch].reason is Reason.APPLIED_TOGETHER
     assert other.patch in why[FIRST.patch].text and reason in why[FIRST.patch].text
     assert why[other.patch].reason is not Reason.APPLIED_TOGETHER
+
+
+def test_a_rollout_of_one_part_is_one_of_the_fix_and_none_where_the_other_was_taken_back(tmp_path: Path) -> None:
+    own = replace(POLICY, mode=Mode.FLEET)
+    lets_in = Fleet(tmp_path, tmp_path)
+    lets_in.chosen = frozenset({SECOND.patch})
+    names, why = asked(tmp_path, own, FIRST, SECOND, APART, fleet=lets_in)
+    assert names == [{FIRST.patch, SECOND.patch}] and why[APART.patch].reason is Reason.POLICY_FLEET
+    lets_in.taken_back = frozenset({FIRST.patch})
+    names, why = asked(tmp_path, own, FIRST, SECOND, fleet=lets_in)
+    assert names == [] and why[SECOND.patch].reason is Reason.APPLIED_TOGETHER and FIRST.patch in why[SECOND.patch].text
+    assert asked(tmp_path, own, FIRST, SECOND)[0] == []
 
 
 def test_where_the_policy_asks_both_are_to_be_allowed(tmp_path: Path) -> None:

@@ -259,11 +259,18 @@ class Loop:
         found = decide(offer, own, now, self.allowed())
         if found.verdict is not AgentVerdict.APPLY or own.mode is not Mode.FLEET:
             return found
-        if self.fleet is not None and offer.patch in self.fleet.chosen:
+        if self._is_chosen(offer):
             return found
         what = "no rollout of the fleet has let it in yet" if self.fleet else "this host is in no fleet"
         remedy = "suture fleet rollout start" if self.fleet else "suture agent enrol"
         return Decision(AgentVerdict.WAIT, Cause(Reason.POLICY_FLEET, what, remedy))
+
+    def _is_chosen(self, offer: Offer) -> bool:
+        """Whether a rollout has let it in, or another part of its fix: half a fix is none."""
+        if self.fleet is None or offer.patch in self.fleet.taken_back:
+            return False
+        parts = beside(offer, [o for said in self._said for o in said.offers])
+        return any(o.patch in self.fleet.chosen for o in (offer, *parts))
 
     def _held_up(self, offer: Offer, own: Policy, rows: Mapping[str, PatchInForce]) -> Decision | None:
         """Why it waits for another part of its fix that does not go in, where no other patch of that one's binary has
@@ -287,7 +294,7 @@ class Loop:
         if row is not None and part.state is OfferState.OFFERED:
             is_free = not row.held or row.why is None or row.why.reason in (Reason.APPLIED_TOGETHER, Reason.WITHDRAWN)
             return None if is_free else Decision(AgentVerdict.WAIT, row.why)
-        found = decide(part, own, self.clock(), self.allowed())
+        found = self._decided(part, own, self.clock())
         return None if found.verdict is AgentVerdict.APPLY else found
 
     def _beside(self, offer: Offer, own: Policy, rows: Mapping[str, PatchInForce]) -> list[Offer]:
