@@ -16,7 +16,7 @@ from suture.convert.conversion import _Attempt
 from suture.convert.result import Closing, Conversion, ConvertOutcome, CveResult, FixResult, PatchResult
 from suture.convert.store import folder_of, is_done, keep, load
 from suture.delta.ledger import Account, Fate, FileAccount, Ledger
-from suture.error import Refused
+from suture.error import NotFound, Refused
 from suture.make import request
 from suture.make.make import Made, Making
 from suture.make.request import Request
@@ -181,3 +181,12 @@ def test_the_request_of_an_update_makes_its_fixes_again_with_what_they_are_for(f
     again = request._fixes(kept, prepared.tree)
     assert [(f.cves, f.sha256) for f in again] == [(("CVE-2025-1111",), one.sha256), ((), two.sha256)]
     assert [n.cve for f in again for n in f.named] == ["CVE-2025-2222"]
+
+
+def test_a_plan_tells_of_a_source_that_does_not_arrive_and_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    def gone(name: str, version: str, progress: object) -> None:
+        raise NotFound(f"source package {name} {version} does not arrive", "choose another")
+
+    monkeypatch.setattr(conversion, "archive_for", gone)
+    found = conversion.planned(Update("x", "bookworm", "1-1", "1-2"))
+    assert found.problem == "source package x 1-1 does not arrive" and (found.fixes, found.cves) == ((), ())

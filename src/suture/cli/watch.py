@@ -222,7 +222,7 @@ def _print(args: argparse.Namespace, found: Sequence[Conversion]) -> int:
     from suture.convert.store import as_json
 
     is_whole = all(not c.problem and all(f.outcome is not ConvertOutcome.DISK for f in c.fixes) for c in found)
-    code = ExitCode.OK if is_whole or args.plan else ExitCode.PARTIAL
+    code = ExitCode.OK if is_whole else ExitCode.PARTIAL
     if args.json:
         print_document(WatchReport(now(), int(code), tuple(as_json(c) for c in found)))
     elif not found:

@@ -158,12 +158,15 @@ def _tried(prepared: Ready, patches: Sequence[PatchResult], progress: Progress) 
 
 
 def planned(update: Update, progress: Progress = silent, known: Sequence[str] = ()) -> Conversion:
-    """An update taken apart, with nothing tried."""
+    """An update taken apart, with nothing tried. What does not arrive is told as its problem."""
     clock = Clock()
-    with clock.step("plan"):
-        old = archive_for(update.source, update.old, progress).source(update.source, update.old)
-        new = archive_for(update.source, update.new, progress).source(update.source, update.new)
-        found = plan(old, new, known, _elsewhere(update, progress))
+    try:
+        with clock.step("plan"):
+            old = archive_for(update.source, update.old, progress).source(update.source, update.old)
+            new = archive_for(update.source, update.new, progress).source(update.source, update.new)
+            found = plan(old, new, known, _elsewhere(update, progress))
+    except SutureError as problem:
+        return _untried(update, problem, clock.seconds)
     fixes = tuple(FixResult(f.name, f.cves, ConvertOutcome.UNTRIED) for f in found.fixes)
     cves = close(found.cves, found.candidates, fixes)
     return Conversion(update.source, update.release, update.old, update.new, "", fixes, cves, (), clock.seconds)
