@@ -244,7 +244,7 @@ class InEffect:
     def _beside(self, row: PatchInForce) -> list[PatchInForce]:
         """The other parts of its fix that are here, but those held for a reason of their own, and those replaced."""
         all_of_them = self.register.content.in_force
-        replaced = {i for r in (row, *(r for r in all_of_them if not _crashed(r))) for i in r.offer.replaces}
+        replaced = {i for r in (row, *(r for r in all_of_them if not r.has_crashed)) for i in r.offer.replaces}
         here = [r for r in all_of_them if r.offer.patch not in replaced and (not r.held or _only_beside(r))]
         rows = {r.offer.patch: r for r in here}
         return [rows[o.patch] for o in beside(row.offer, [r.offer for r in here])]
@@ -376,10 +376,6 @@ def _count(report: ApplyReport | None, offer: Offer, *, changed: bool = False) -
     """The processes that have it now; only those that it was put into, with `changed`. The kernel has none."""
     rows = report.processes if report else ()
     return len([p for p in rows if p.patch == offer.patch and (p.changed or not changed)])
-
-
-def _crashed(row: PatchInForce) -> bool:
-    return row.held and row.why is not None and row.why.reason is Reason.AGENT_CRASHED
 
 
 def _only_beside(row: PatchInForce) -> bool:

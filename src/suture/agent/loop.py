@@ -133,7 +133,7 @@ class Loop:
             return
         build_ids = frozenset(b.build_id for b in found.binaries)
         rows = {r.offer.patch: r for r in found.in_force}
-        failed = {i for i, r in rows.items() if r.held and r.why is not None and r.why.reason is Reason.AGENT_CRASHED}
+        failed = {i for i, r in rows.items() if r.has_crashed}
         if own.health.on_crash is not OnFailure.REVERT:
             failed.clear()  # they are still in processes
         if failed != self._failed:  # what they had replaced is wanted again
@@ -233,8 +233,7 @@ class Loop:
                     elif self._request_apply(offer, waiting):
                         taken.append(offer.patch)
                 elif row is not None and row.held:
-                    is_crash = row.why is not None and row.why.reason is Reason.AGENT_CRASHED
-                    if is_crash and offer.patch in self.allowed() and self._request_apply(offer, waiting):
+                    if row.has_crashed and offer.patch in self.allowed() and self._request_apply(offer, waiting):
                         taken.append(offer.patch)
                 elif row is None and offer.patch not in replaced:
                     if offer.patch in taken:
@@ -255,6 +254,14 @@ class Loop:
     def _current(self, said: Statement, own: Policy) -> tuple[Offer, ...]:
         return current(said, own.channel, self.clock(), self._failed)
 
+    def _due(self, own: Policy) -> list[Offer]:
+        """What the channel has now, of all binaries."""
+        return [o for said in self._said for o in self._current(said, own)]
+
+    def _replaced(self, due: Sequence[Offer]) -> set[str]:
+        """The patches (ids) whose place others take, but those under which processes died."""
+        return {r for o in due if o.patch not in self._failed for r in o.replaces}
+
     def _decided(self, offer: Offer, own: Policy, now: datetime) -> Decision:
         found = decide(offer, own, now, self.allowed())
         if found.verdict is not AgentVerdict.APPLY or own.mode is not Mode.FLEET:
@@ -269,14 +276,15 @@ class Loop:
         """Whether a rollout has let it in, or another part of its fix: half a fix is none."""
         if self.fleet is None or offer.patch in self.fleet.taken_back:
             return False
-        parts = beside(offer, [o for said in self._said for o in said.offers])
-        return any(o.patch in self.fleet.chosen for o in (offer, *parts))
+        chosen = self.fleet.chosen
+        if offer.patch in chosen:
+            return True
+        return any(o.patch in chosen for o in beside(offer, [o for said in self._said for o in said.offers]))
 
     def _held_up(self, offer: Offer, own: Policy, rows: Mapping[str, PatchInForce]) -> Decision | None:
         """Why it waits for another part of its fix that does not go in, where no other patch of that one's binary has
         the part."""
-        due = [o for said in self._said for o in self._current(said, own)]
-        replaced = {r for o in due if o.patch not in self._failed for r in o.replaces}
+        replaced = self._replaced(self._due(own))
         parts = beside(offer, [o for said in self._said for o in said.offers if o.patch not in replaced])
         held = {p.patch: self._why_not(p, own, rows) for p in parts}
         for part in parts:
@@ -300,8 +308,8 @@ class Loop:
     def _beside(self, offer: Offer, own: Policy, rows: Mapping[str, PatchInForce]) -> list[Offer]:
         """The other parts of its fix that are to go in now, as it is."""
         now = self.clock()
-        due = [o for said in self._said for o in self._current(said, own) if o.state is OfferState.OFFERED]
-        replaced = {r for o in due if o.patch not in self._failed for r in o.replaces}
+        due = self._due(own)
+        replaced = self._replaced(due)
         new = [o for o in due if o.patch not in replaced and (o.patch not in rows or _is_back(rows[o.patch]))]
         found = beside(offer, [o for o in new if self._decided(o, own, now).verdict is AgentVerdict.APPLY])
         return found[:MOST_COMPANIONS]

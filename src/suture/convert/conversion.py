@@ -8,9 +8,9 @@ left out is then tried by itself, so that its reasons are its own.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Protocol
 
@@ -40,9 +40,9 @@ from suture.source.archive import Archive, SourceVersion, archive_for
 from suture.source.claim import told
 from suture.source.difference import cves_between
 from suture.source.fix import Fix
-from suture.source.plan import Witnesses, plan
+from suture.source.plan import plan
 from suture.source.update import Update
-from suture.source.witness import Witness, witnesses
+from suture.source.witness import witnesses
 from suture.trial.result import TrialOutcome
 from suture.trial.trial import Candidate, try_patches
 
@@ -70,11 +70,9 @@ def convert(
     clock = Clock()
     try:
         with clock.step("fetch"):
-            archive = archive_for(update.source, update.old, progress)
-            old = archive.source(update.source, update.old)
-            new = archive_for(update.source, update.new, progress).source(update.source, update.new)
+            old, new = _sources(update, progress)
         with clock.step("plan"):
-            found = plan(old, new, known, _elsewhere(update, progress))
+            found = plan(old, new, known, partial(witnesses, update, progress=progress))
             progress(f"{update.source}: {found.text}")
     except SutureError as problem:
         return _untried(update, problem, clock.seconds)
@@ -162,9 +160,8 @@ def planned(update: Update, progress: Progress = silent, known: Sequence[str] = 
     clock = Clock()
     try:
         with clock.step("plan"):
-            old = archive_for(update.source, update.old, progress).source(update.source, update.old)
-            new = archive_for(update.source, update.new, progress).source(update.source, update.new)
-            found = plan(old, new, known, _elsewhere(update, progress))
+            old, new = _sources(update, progress)
+            found = plan(old, new, known, partial(witnesses, update, progress=progress))
     except SutureError as problem:
         return _untried(update, problem, clock.seconds)
     fixes = tuple(FixResult(f.name, f.cves, ConvertOutcome.UNTRIED) for f in found.fixes)
@@ -172,19 +169,15 @@ def planned(update: Update, progress: Progress = silent, known: Sequence[str] = 
     return Conversion(update.source, update.release, update.old, update.new, "", fixes, cves, (), clock.seconds)
 
 
-def _elsewhere(update: Update, progress: Progress) -> Witnesses:
-    """What other releases of the archive have for a CVE of the package."""
-
-    def find(cves: Collection[str]) -> tuple[Witness, ...]:
-        return witnesses(update, cves, progress)
-
-    return find
+def _sources(update: Update, progress: Progress = silent) -> tuple[SourceVersion, SourceVersion]:
+    """The older and the newer source. Raises `NotFound`."""
+    old = archive_for(update.source, update.old, progress).source(update.source, update.old)
+    return old, archive_for(update.source, update.new, progress).source(update.source, update.new)
 
 
 def unfinished(update: Update, problem: str) -> Conversion:
     """An update that was given up, with the CVEs that its changelog names. Raises `NotFound` without its sources."""
-    old = archive_for(update.source, update.old).source(update.source, update.old)
-    new = archive_for(update.source, update.new).source(update.source, update.new)
+    old, new = _sources(update)
     cves = tuple(CveResult(c, Closing.UNTRIED, (), (problem,)) for c in cves_between(old, new))
     return Conversion(update.source, update.release, update.old, update.new, "", (), cves, (), {}, problem)
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from suture.report.feed import Offer
-from suture.report.reason import Cause
+from suture.report.reason import Cause, Reason
 
 
 class AgentVerdict(Enum):
@@ -40,6 +40,11 @@ class PatchInForce:
     failed: int
     held: bool
     why: Cause | None
+
+    @property
+    def has_crashed(self) -> bool:
+        """Whether it is held because processes died under it."""
+        return self.held and self.why is not None and self.why.reason is Reason.AGENT_CRASHED
 
 
 @dataclass(frozen=True)

@@ -44,7 +44,12 @@ class Plan:
 
     @property
     def fixes(self) -> tuple[Fix, ...]:
-        return (*self.patches, *self.shown, *(self.rest if len(self.rest) <= MOST_SINGLE else ()))
+        return (*self.patches, *self.shown, *(self.rest if self._is_told_apart else ()))
+
+    @property
+    def _is_told_apart(self) -> bool:
+        """Whether the other changes are few enough to be tried one by one."""
+        return len(self.rest) <= MOST_SINGLE
 
     @property
     def text(self) -> str:
@@ -60,10 +65,10 @@ class Plan:
     def candidates(self) -> dict[str, tuple[str, ...]]:
         """For each CVE that no fix claims the names of those that may be for it: what names it without a claim, and
         what claims no CVE at all. None where more differs than is tried one by one: any of it may be for it."""
-        few = len(self.rest) <= MOST_SINGLE
+        may_be = self.fixes if self._is_told_apart else ()
         claimed = {c for f in self.fixes for c in f.cves}
         return {
-            cve: tuple(f.name for f in self.fixes if few and (not f.cves or any(n.cve == cve for n in f.named)))
+            cve: tuple(f.name for f in may_be if not f.cves or any(n.cve == cve for n in f.named))
             for cve in self.cves
             if cve not in claimed
         }

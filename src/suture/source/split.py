@@ -68,14 +68,8 @@ def as_one(changes: Sequence[Fix], name: str) -> Fix:
 
 def _merged(parts: Sequence[FilePatch]) -> FilePatch:
     """The parts of one file's change, their hunks in the order of the file."""
-    bodies = [_body(p.text) for p in parts]
-    hunks = []
-    for body in bodies:
-        starts = [(int(m[1]), m.start()) for m in _HUNK.finditer(body)]
-        ends = [at for _, at in starts[1:]] + [len(body)]
-        hunks += [(line, body[at:end]) for (line, at), end in zip(starts, ends, strict=True)]
-    head = parts[0].text[: len(parts[0].text) - len(bodies[0])]
-    return replace(parts[0], text=head + "".join(h for _, h in sorted(hunks, key=lambda h: h[0])))
+    hunks = sorted((h for p in parts for h in _hunks(_body(p.text))), key=_first_line)
+    return replace(parts[0], text=_head(parts[0].text) + "".join(hunks))
 
 
 def placed(changes: Sequence[Fix]) -> tuple[Fix, ...]:
@@ -109,10 +103,8 @@ def _fix(whole: Fix, pieces: Sequence[_Piece]) -> Fix:
     files: dict[str, FilePatch] = {}
     for piece in pieces:
         known = files.get(piece.file.path)
-        head = piece.file.text[: len(piece.file.text) - len(_body(piece.file.text))]
-        files[piece.file.path] = (
-            replace(piece.file, text=known.text + piece.hunk) if known else replace(piece.file, text=head + piece.hunk)
-        )
+        before = known.text if known else _head(piece.file.text)
+        files[piece.file.path] = replace(known or piece.file, text=before + piece.hunk)
     first = pieces[0]
     line = _HUNK.match(first.hunk)
     more = f" and {len(files) - 1} more files" if len(files) > 2 else f" and {list(files)[1]}" if len(files) > 1 else ""
@@ -125,16 +117,31 @@ def _body(text: str) -> str:
     return text[found.start() :] if found else ""
 
 
+def _head(text: str) -> str:
+    """What stands before the first hunk."""
+    return text[: len(text) - len(_body(text))]
+
+
+def _hunks(body: str) -> list[str]:
+    starts = [m.start() for m in _HUNK.finditer(body)]
+    return [body[a:b] for a, b in zip(starts, [*starts[1:], len(body)], strict=True)] if starts else []
+
+
+def _first_line(hunk: str) -> int:
+    """Where a hunk begins in the older file; 0 for what is no hunk, and for a new file's."""
+    found = _HUNK.match(hunk)
+    return int(found[1]) if found else 0
+
+
 def _pieces(file: FilePatch, old: str, moving: frozenset[str]) -> Iterator[_Piece]:
     """A file's hunks; a file that comes, goes or moves is one piece."""
     body = _body(file.text)
-    starts = [m.start() for m in _HUNK.finditer(body)]
-    if not starts or file.creates or file.deletes or file.source:
+    hunks = _hunks(body)
+    if not hunks or file.creates or file.deletes or file.source:
         yield _Piece(file, body, frozenset({f"file {file.path}"}) | (_changed_words(body) & moving))
         return
     functions = _functions(old.split("\n"))
-    for a, b in zip(starts, [*starts[1:], len(body)], strict=True):
-        hunk = body[a:b]
+    for hunk in hunks:
         own = {f"{file.path} {x}" for x in touched(hunk, functions)}
         yield _Piece(file, hunk, frozenset(own) | (_changed_words(hunk) & moving))
 
