@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,19 +10,24 @@ import pytest
 from suture.error import NotFound
 from suture.source import update
 from suture.source.archive import SourceEntry
-from suture.source.update import Update, Wanted, newest_that_arrives, ordered, updates
+from suture.source.update import Update, Wanted, arriving, newest_that_arrives, ordered, updates
 
 
 class Listing:
     """An archive that lists versions."""
 
     versions = ("1.2-1~deb12u2", "1.2-1~deb12u10", "1.2-1~deb12u1")
+    there = ("1.2-1~deb12u1", "1.2-1~deb12u2")
 
     def __init__(self, release: str, progress: object) -> None:
         self.release, self.progress = release, progress
 
     def sources(self, name: str) -> tuple[SourceEntry, ...]:
         return tuple(SourceEntry(name, v, "pool") for v in self.versions) if name == "x" else ()
+
+    def source(self, name: str, version: str) -> None:
+        if version not in self.there:
+            raise NotFound(f"{name} {version} does not arrive", "")
 
 
 @pytest.fixture(autouse=True)
@@ -76,6 +82,15 @@ def test_where_no_version_arrives_the_oldest_is_told_of() -> None:
     archive: Any = Listing("bookworm", print)
     with pytest.raises(NotFound, match=r"no 1\.2-1~deb12u1$"):
         newest_that_arrives("x", archive, get)
+
+
+def test_an_update_to_a_version_that_does_not_arrive_becomes_one_to_the_newest_that_does() -> None:
+    said: list[str] = []
+    to_newest = Update("x", "bookworm", "1.2-1~deb12u1", "1.2-1~deb12u10")
+    assert arriving(to_newest, said.append) == replace(to_newest, new="1.2-1~deb12u2")
+    assert len(said) == 1 and said[0].startswith("x 1.2-1~deb12u10 does not arrive")
+    without = replace(to_newest, old="1.2-1~deb12u2")  # the older one arrives, and is no update
+    assert arriving(without) == without
 
 
 INSTALLED = """\

@@ -134,6 +134,7 @@ def run(args: argparse.Namespace) -> int:
     from suture.convert.queue import builder
     from suture.make.request import BadRequest
     from suture.maker.maker import check_folder
+    from suture.source.update import arriving
 
     if not args.package and not args.installed:
         raise BadRequest("no package to watch", "give --package NAME, or --installed")
@@ -142,7 +143,8 @@ def run(args: argparse.Namespace) -> int:
     known = _tracker(args.tracker)
     if args.plan:
         with progress(args) as step:
-            return _print(args, [_planned(u, step, _cves(known, u)) for u in _updates(args, step)])
+            arrived = dict.fromkeys(arriving(u, step) for u in _updates(args, step))
+            return _print(args, [_planned(u, step, _cves(known, u)) for u in arrived])
     with progress(args) as step, builder(_place(args), args.name, args.jobs, step) as own:
         while True:
             found, failed = _pass(args, own, step)
@@ -188,10 +190,19 @@ def _pass(args: argparse.Namespace, own: Builder, step: Progress) -> tuple[list[
     from suture.convert.store import is_done, load
 
     scope = KernelScope(tuple(args.only), args.limit, args.with_review)
-    updates = [u for u in _updates(args, step) if args.again or not is_done(u, args.output)]
+    updates = [u for u in _to_convert(args, step) if args.again or not is_done(u, args.output)]
     own.put(updates, not args.no_trial, args.again, str(args.tracker.absolute()) if args.tracker else "", scope)
     own.wait(step)
     return [load(u, args.output) for u in updates if is_done(u, args.output)], own.failed()
+
+
+def _to_convert(args: argparse.Namespace, step: Progress) -> Iterable[Update]:
+    """The updates to the newest versions that arrive; what is converted already is not asked for again."""
+    from suture.convert.store import is_done
+    from suture.source.update import arriving
+
+    found = _updates(args, step)
+    return dict.fromkeys(u if is_done(u, args.output) else arriving(u, step) for u in found)
 
 
 def _updates(args: argparse.Namespace, step: Progress) -> Iterable[Update]:

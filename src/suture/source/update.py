@@ -5,14 +5,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cmp_to_key
 from typing import TypeVar
 
 from debian.debian_support import version_compare
 
 from suture.command import CommandFailed, run
-from suture.error import NotFound
+from suture.error import NotFound, SutureError
 from suture.progress import Progress, silent
 from suture.source.archive import Archive
 
@@ -75,10 +75,11 @@ def versions(name: str, archive: Archive) -> list[str]:
     return listed
 
 
-def newest_that_arrives(name: str, archive: Archive, get: Callable[[str], T]) -> T:
+def newest_that_arrives(name: str, archive: Archive, get: Callable[[str], T], after: str = "") -> T:
     """What `get` gives for the newest version of a source package for which it does not raise `NotFound`; that of the
-    oldest is raised."""
-    for version in reversed(versions(name, archive)):
+    oldest is raised. With `after` only versions newer than that are asked for, of which the release lists one."""
+    listed = [v for v in versions(name, archive) if not after or version_compare(v, after) > 0]
+    for version in reversed(listed):
         try:
             return get(version)
         except NotFound as gone:
@@ -87,6 +88,21 @@ def newest_that_arrives(name: str, archive: Archive, get: Callable[[str], T]) ->
             )
             last = gone
     raise last
+
+
+def arriving(update: Update, progress: Progress = silent) -> Update:
+    """The update to the newest version whose source arrives from the release: an archive lists versions whose files it
+    does not have yet, or any more. Where none arrives it stays as it is, and the conversion says why."""
+    archive = Archive(update.release, progress)
+
+    def get(version: str) -> str:
+        archive.source(update.source, version)
+        return version
+
+    try:
+        return replace(update, new=newest_that_arrives(update.source, archive, get, update.old))
+    except SutureError:
+        return update
 
 
 def ordered(versions: Iterable[str]) -> list[str]:
