@@ -16,8 +16,10 @@ from suture.compile.room import Rights
 from suture.els.apt_repository import KEYRING, AptRepository, OtherBytes
 from suture.els.signature import SigningKey
 from suture.source.archive import Archive
+from tests import minimal
 from tests.els.repository_made import deb, key
 from tests.els.served import served
+from tests.live import in_chroot
 
 NOW = datetime(2026, 11, 28, 5, 0, tzinfo=UTC)
 SUITE = "bullseye-suture"
@@ -75,7 +77,7 @@ def test_a_published_file_never_gets_other_bytes(tmp_path: Path, own: SigningKey
         place.add("hello", [made])
 
 
-def in_chroot(place: AptRepository, address: str, script: str) -> str:
+def in_bare_chroot(place: AptRepository, address: str, script: str) -> str:
     """Run a script in a bare chroot of Debian 11 whose apt knows the repository alone."""
     sources = place.folder.parent / "suture-els.sources"
     sources.write_text(place.sources(address))
@@ -100,7 +102,7 @@ def test_apt_of_a_bare_bullseye_installs_from_it_and_refuses_what_is_expired_for
     place.publish(own, datetime.now(UTC), 14)
     install = "apt-get --quiet --yes install suture-hello\ncat /usr/share/suture-hello"
     with served(place.folder) as address:
-        assert in_chroot(place, address, install).endswith("it is here")
+        assert in_bare_chroot(place, address, install).endswith("it is here")
         kept = (place.folder / "dists" / SUITE / "InRelease").read_text()
 
         place.publish(own, datetime.now(UTC) - timedelta(days=20), 14)
@@ -118,12 +120,49 @@ def test_apt_of_a_bare_bullseye_installs_from_it_and_refuses_what_is_expired_for
         pool = next(place.folder.glob("pool/**/*.deb"))
         pool.write_bytes(pool.read_bytes()[:-1] + b"x")
         with pytest.raises(CommandFailed, match=r"(?i)hash sum mismatch|unexpected size"):
-            in_chroot(place, address, install)
+            in_bare_chroot(place, address, install)
+
+
+@pytest.mark.slow
+@pytest.mark.archive
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root makes chroots")
+def test_apt_keeps_what_it_knows_when_an_older_release_is_replayed(tmp_path: Path, own: SigningKey) -> None:
+    """The older one is signed and not expired, so that nothing but its date speaks against it."""
+    place = repository(tmp_path / "repository")
+    now = datetime.now(UTC)
+    for days, version in ((2, "1"), (1, "2")):
+        place.add("suture-hello", [deb(tmp_path, "suture-hello", version, {"usr/share/hello": version})])
+        place.publish(own, now - timedelta(days=days), 14)
+    older, newer = sorted(place.folder.glob(".dists-*"), key=lambda p: int(p.name.rpartition("-")[2]))
+    with minimal.system(release="bullseye") as root, served(place.folder) as address:
+        (root / "etc/apt/sources.list").unlink(missing_ok=True)
+        (root / "etc/apt/keyrings").mkdir(parents=True, exist_ok=True)
+        (root / "etc/apt/keyrings" / KEYRING).write_text((place.folder / KEYRING).read_text())
+        (root / "etc/apt/sources.list.d/suture-els.sources").write_text(place.sources(address))
+        (root / "etc/apt/apt.conf.d/99direct").write_text('Acquire::http::Proxy::127.0.0.1 "DIRECT";\n')
+
+        times = [int(now.timestamp())]
+
+        def offered(state: Path) -> list[str]:
+            link = tmp_path / "link"
+            link.symlink_to(state.name)
+            link.replace(place.folder / "dists")
+            times.append(times[-1] + 60)  # else the web server says itself that nothing is new
+            os.utime(state / SUITE / "InRelease", (times[-1], times[-1]))
+            check = ["--option=Acquire::Check-Valid-Until=true", "--option=Acquire::Check-Date=true"]
+            environment = {"PATH": minimal.PATH}
+            in_chroot.inside(root, environment, "apt-get", "--quiet", "--error-on=any", *check, "update")
+            said = in_chroot.inside(root, environment, "apt-cache", "madison", "suture-hello")
+            return [row.split("|")[1].strip() for row in said.splitlines() if row.rstrip().endswith("Packages")]
+
+        assert offered(older) == ["1"]
+        assert offered(newer) == ["2", "1"]
+        assert offered(older) == ["2", "1"]
 
 
 def refused(place: AptRepository, address: str) -> str:
     with pytest.raises(CommandFailed) as raised:
-        in_chroot(place, address, "")
+        in_bare_chroot(place, address, "")
     return raised.value.output
 
 

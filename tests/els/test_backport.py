@@ -99,6 +99,25 @@ def test_a_fix_that_is_there_already_is_said_to_be() -> None:
     assert not found.carried and [f.kind for f in found.findings] == [Objection.THERE]
 
 
+def test_a_fix_that_the_old_release_has_at_another_line_is_not_made_twice() -> None:
+    """Its maintainers took the same check in another patch, a few lines above."""
+    check = "    if (n > LIMIT)\n        return -1;\n"
+    longer = "    copy_start(into);\n    copy_more(into);\n    copy_less(into);\n    copy_next(into);\n"
+    base = BASE.replace("    copy_bytes(into, s, n);\n", f"{longer}    copy_bytes(into, s, n);\n")
+    fixed = base.replace("    copy_bytes(into, s, n);\n", CHECK)
+    ours = base.replace("    copy_start", f"{check}    copy_start")
+    found = carry(base, fixed, old(ours))
+    assert [(f.kind, f.about) for f in found.findings] == [(Objection.THERE, "read_one")] and not found.is_whole
+    assert carry(base, fixed, old(base)).is_whole
+
+
+def test_a_fix_that_the_old_release_has_under_another_name_is_said_to_be_there() -> None:
+    """Beside it, the old release differs from the newer one in the same function."""
+    ours = FIXED.replace("size_of(s)", "size_of(s, 0)").replace("copy_two(into, s, n)", "copy_two(into, n)")
+    found = carry(BASE, FIXED, old(ours))
+    assert not found.carried and [f.kind for f in found.findings] == [Objection.THERE]
+
+
 def test_a_file_that_the_old_release_has_not_is_said_to_be_absent() -> None:
     assert [f.kind for f in carry(BASE, FIXED, {"x.c": FIXED}, more="").findings] == [Objection.ABSENT]
 

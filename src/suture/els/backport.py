@@ -21,6 +21,7 @@ from suture.report.els import CarriedBy, Objection
 from suture.source.path_kind import PathKind, classify
 
 _LEAST = 8  # tokens that code which is looked for elsewhere has at least
+_LEAST_IN_FUNCTION = 6  # and code that is looked for in the same function: `if (!p) return;` has 7
 
 
 Knows = Callable[[frozenset[str]], frozenset[str]]
@@ -156,8 +157,8 @@ def _by_function(path: str, base: str, ours: str, theirs: str) -> str | None:
 
 
 def _against(change: FileChange, one: CarriedFile) -> list[Finding]:
-    """What speaks against a text that was reached: other functions change than the fix means to, or what it removes
-    stands elsewhere too."""
+    """What speaks against a text that was reached: other functions change than the fix means to, what it removes stands
+    elsewhere too, or what it adds was there before."""
     base, theirs, ours, made = change.before or "", change.after or "", one.before or "", one.after or ""
     meant, done = changed(change.path, base, theirs), changed(change.path, ours, made)
     found = []
@@ -169,7 +170,24 @@ def _against(change: FileChange, one: CarriedFile) -> list[Finding]:
         if _count(after, gone) > _count(expected, gone):
             shown = " ".join(gone[:12])
             found.append(Finding(Objection.REMAINS, change.path, shown, "code that the fix replaces stays elsewhere"))
+    twice = [k for k in done if _has_already(k, change, ours)]
+    if twice:
+        found.append(
+            Finding(Objection.THERE, change.path, ", ".join(twice), "the old release has code that the fix adds")
+        )
     return found
+
+
+def _has_already(key: str, change: FileChange, ours: str) -> bool:
+    """Whether a section of the old release has more often than the newer release's before the fix what the fix adds to
+    it: the same fix, made under another name and at another line."""
+    base, theirs, own = (
+        next((s.text for s in sections(change.path, text) if s.key == key), "")
+        for text in (change.before or "", change.after or "", ours)
+    )
+    added = (code("\n".join(new)) for _, new in _runs(base, theirs))
+    mine, before = code(own), code(base)
+    return any(len(r) >= _LEAST_IN_FUNCTION and _count(mine, r) > _count(before, r) for r in added)
 
 
 def _removed(base: str, theirs: str) -> list[tuple[str, ...]]:

@@ -375,6 +375,18 @@ class WatchReport(Document):
 
 
 @dataclass(frozen=True)
+class ElsLiveReport(Document):
+    """The fixes of a built package as live patches. A conversion has a format of its own. `added` are the patches that
+    were staged for a feed, `left_out` why others were not."""
+
+    kind: ClassVar[str] = "els-live"
+
+    conversions: tuple[Mapping[str, Any], ...]
+    added: tuple[Offer, ...]
+    left_out: tuple[Cause, ...]
+
+
+@dataclass(frozen=True)
 class FeedReport(Document):
     """What an `action` of `suture feed` did in `folder`, for the one who keeps the feed. `version` is that of the
     state that is published, `roles` how the keys stand, `signed` the roles that were signed anew. `added` and
@@ -661,6 +673,7 @@ DOCUMENTS: tuple[type[Document], ...] = (
     ElsReviewReport,
     ElsPublishReport,
     ElsStatusReport,
+    ElsLiveReport,
     WatchReport,
     FeedReport,
     FetchReport,

@@ -10,21 +10,26 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from suture.cli.els import option
+from suture.cli.feed import add
+from suture.cli.feed.option import repository
+from suture.cli.feed.told import print_causes, print_offers
 from suture.cli.output import print_document, progress
 from suture.cli.watch import print_conversion
 from suture.error import ExitCode
 from suture.progress import Clock
-from suture.report.document import WatchReport
+from suture.report.document import ElsLiveReport
 from suture.report.els import ElsGrade
 from suture.report.moment import now
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from suture.convert.result import Conversion
     from suture.els.shelf import BuiltShelf
     from suture.progress import Progress
     from suture.report.document import ElsBuildReport
+    from suture.report.feed import Offer
+    from suture.report.reason import Cause
     from suture.source.fix import Fix
     from suture.source.update import Update
 
@@ -34,14 +39,17 @@ Make live patches of the fixes that `suture els build` has put into a package, f
 were built on: what hosts of the release run now.
 
 The same is done as by `suture watch` with an update of the archive. Each patch is proved against the shipped binary,
-and tried on it in a sandbox before it is kept. Patches and facts lie in --patches, as `suture watch` keeps them, so
-`suture feed add --store DIR` takes them into a feed.
+and tried on it in a sandbox before it is kept. Patches and facts lie in --patches, as `suture watch` keeps them.
+
+With --feed they are staged for a feed as `suture feed add` does it: what is graded safe and has passed its trial. The
+rest is listed. `suture feed publish` brings them to the hosts.
 
 Only packages that are graded safe or that a person has accepted are converted."""
 EXAMPLES = (
     "suture els live freetype --output built --patches patches",
-    "# from there into a feed",
-    "suture feed add --feed feed --store patches",
+    "# and into a feed",
+    "suture els live freetype --output built --patches patches --feed feed",
+    "suture feed publish --feed feed --keys keys",
 )
 EXIT_CODES = (
     ExitCode.OK,
@@ -67,16 +75,18 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("package", metavar="PACKAGE", help="a source package that suture els build has built")
     option.add_shelf(parser)
     option.add_patches(parser)
+    option.add_feed(parser)
     option.add_accept(parser)
     parser.add_argument("--again", action="store_true", help="convert a package again that was converted before")
 
 
 def run(args: argparse.Namespace) -> int:
-    from suture.convert.store import as_json
+    from suture.convert.store import as_json, folder_of
     from suture.els.shelf import BuiltShelf
     from suture.error import NotFound, Refused
 
     os.umask(0o022)
+    feed = repository(args) if args.feed else None
     shelf = BuiltShelf(args.output)
     for word in args.accept:
         shelf.accept(word, getpass.getuser())
@@ -89,15 +99,23 @@ def run(args: argparse.Namespace) -> int:
             f"{args.package} {builds[-1].made} needs a person's look: {'; '.join(builds[-1].doubts)}",
             f"look at it, and give --accept {args.package}={builds[-1].made}",
         )
+    offers: tuple[Offer, ...] = ()
+    left: Sequence[Cause] = ()
     with progress(args) as step:
         found = [convert(b, args.patches, step, args.again) for b in allowed]
-    whole = all(c.patches and not c.problem for c in found)
+        if feed:
+            offers, left = add.stage_kept(feed, [folder_of(update_of(b), args.patches) for b in allowed], step)
+    whole = all(c.patches and not c.problem for c in found) and not left
     code = ExitCode.OK if whole else ExitCode.PARTIAL
     if args.json:
-        print_document(WatchReport(now(), int(code), tuple(as_json(c) for c in found)))
-    else:
-        for conversion in found:
-            print_conversion(conversion)
+        print_document(ElsLiveReport(now(), int(code), tuple(as_json(c) for c in found), offers, tuple(left)))
+        return code
+    for conversion in found:
+        print_conversion(conversion)
+    if feed:
+        print(add.said(offers))
+        print_offers(offers)
+        print_causes("left out", left)
     return code
 
 

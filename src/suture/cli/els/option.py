@@ -104,6 +104,16 @@ def add_patches(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_feed(parser: argparse.ArgumentParser) -> None:
+    """The feed that patches are staged for."""
+    parser.add_argument(
+        "--feed",
+        type=Path,
+        metavar="DIR",
+        help="stage the live patches for this feed too, as suture feed add does (default: no feed)",
+    )
+
+
 def add_accept(parser: argparse.ArgumentParser) -> None:
     """A person's word for a package."""
     parser.add_argument(

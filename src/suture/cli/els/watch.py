@@ -9,24 +9,30 @@ from typing import TYPE_CHECKING
 
 from suture.cli.els import option
 from suture.cli.els.build import build, carried_report
-from suture.cli.els.live import convert, may_go_out
+from suture.cli.els.live import convert, may_go_out, update_of
 from suture.cli.els.publish import publish
 from suture.cli.els.status import packages, tell
+from suture.cli.feed import add
+from suture.cli.feed.option import repository
 from suture.cli.number import seconds
 from suture.cli.output import progress
 from suture.error import BadOption, ExitCode, SutureError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from suture.els.need import Need
     from suture.els.package import PackageWish
     from suture.els.shelf import BuiltShelf
+    from suture.feed.repository import Repository
     from suture.progress import Progress
     from suture.report.reason import Cause
 
 SUMMARY = "do all of it for new fixes, without a person"
 HELP = """\
 Look at packages, and do for each what can be done without a person: compare both releases, carry the fixes, build a new
-version of the package and compare it, make live patches, and publish what is graded safe.
+version of the package and compare it, make live patches, stage them for a feed (--feed), and publish what is graded
+safe.
 
 What needs a look waits: `suture els status` lists it with the reason. A package that was built with the same fixes
 before is not built again. One that fails does not keep the others. Kill it at any moment: what lies in the folders is
@@ -48,6 +54,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     option.add_shelf(parser)
     option.add_patches(parser)
     option.add_repository(parser)
+    option.add_feed(parser)
     parser.add_argument("--no-live", action="store_true", help="make no live patches")
     parser.add_argument(
         "--interval", type=seconds, default=86400.0, metavar="SECONDS", help="time between passes (default: 86400)"
@@ -62,13 +69,16 @@ def run(args: argparse.Namespace) -> int:
         raise BadOption("no package to watch", "give --package NAME")
     os.umask(0o022)
     SigningKey(args.key, args.gnupg_home).fingerprint()  # before hours are spent
+    feed = repository(args) if args.feed else None
     shelf = BuiltShelf(args.output)
     while True:
         problems: dict[str, Cause] = {}
         with progress(args) as step:
             for name in dict.fromkeys(args.package):
                 try:
-                    _package(args, name, shelf, step)
+                    left = _package(args, name, shelf, feed, step)
+                    if left:
+                        problems[name] = left[0]
                 except SutureError as problem:
                     step(f"{name}: {problem.what}")
                     problems[name] = problem.cause
@@ -79,7 +89,11 @@ def run(args: argparse.Namespace) -> int:
         time.sleep(args.interval)
 
 
-def _package(args: argparse.Namespace, name: str, shelf: BuiltShelf, step: Progress) -> None:
+def _package(
+    args: argparse.Namespace, name: str, shelf: BuiltShelf, feed: Repository | None, step: Progress
+) -> Sequence[Cause]:
+    """What of its live patches a feed does not take by itself."""
+    from suture.convert.store import folder_of
     from suture.els.need import needs
     from suture.els.package import PackageWish
 
@@ -90,9 +104,14 @@ def _package(args: argparse.Namespace, name: str, shelf: BuiltShelf, step: Progr
     own = [b for b in shelf.builds(name) if b.version == old.version and {f.cves for f in b.fixes} >= inside]
     if inside and not own:
         own = [build(wanted, wish, args.donor, args.output, step)]
-    for report in own if not args.no_live else ():
-        if may_go_out(report, shelf):
-            convert(report, args.patches, step)
+    live = [b for b in own if may_go_out(b, shelf)] if not args.no_live else []
+    for report in live:
+        convert(report, args.patches, step)
+    if not feed:
+        return ()
+    offers, left = add.stage_kept(feed, [folder_of(update_of(b), args.patches) for b in live], step)
+    step(add.said(offers))
+    return left
 
 
 def carry(wanted: tuple[Need, ...], wish: PackageWish, shelf: BuiltShelf) -> set[tuple[str, ...]]:

@@ -18,10 +18,14 @@ from suture.report.patch import PatchKind
 from suture.report.reason import Reason
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from suture.feed.change import AddedPatch
     from suture.feed.repository import Published, Repository
     from suture.feed.settings import Settings
+    from suture.progress import Progress
     from suture.report.feed import Offer
+    from suture.report.reason import Cause
 
 SUMMARY = "stage patches for the next publication"
 HELP = """\
@@ -51,6 +55,17 @@ class _Given:
     review: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class AddWish:
+    """How patches are offered: `product` None as feed.toml has it, `channel` "" each after its delay; `accept` is up to
+    which grade a person takes them, None for those alone that need nobody."""
+
+    product: Product | None = None
+    channel: str = ""
+    accept: str | None = None
+    replaces: tuple[str, ...] = ()
+
+
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("patch", type=Path, nargs="*", metavar="PATCH", help="live patch files")
     option.add_feed(parser)
@@ -71,41 +86,58 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from suture.feed.change import stage_patch
-
     feed = option.repository(args)
-    settings = feed.settings()
     if not args.patch and not args.store:
         raise BadOption("no patch to add", "name patch files, or give --store DIR")
-    if args.channel and args.channel not in settings.channels:
+    wish = AddWish(Product(args.product) if args.product else None, args.channel, args.accept, tuple(args.replaces))
+    with progress(args) as step:
+        offers, left = _staged(feed, args.patch, [args.store] if args.store else [], wish, step)
+    code = ExitCode.PARTIAL if left else ExitCode.OK
+    return tell(args, report("add", args.feed, code, added=offers, left_out=left), said(offers))
+
+
+def said(offers: Sequence[Offer]) -> str:
+    """A line that tells what was staged."""
+    return f"staged {count(len(offers), 'patch', 'es')}; they come into force with: suture feed publish"
+
+
+def stage_kept(feed: Repository, folders: Sequence[Path], progress: Progress) -> tuple[tuple[Offer, ...], list[Cause]]:
+    """Stage what is new in folders of a store of `suture watch`; the offers, and what was left out."""
+    return _staged(feed, (), folders, AddWish(), progress)
+
+
+def _staged(
+    feed: Repository, files: Sequence[Path], stores: Sequence[Path], wish: AddWish, progress: Progress
+) -> tuple[tuple[Offer, ...], list[Cause]]:
+    """Raises `BadOption` for a channel that the feed has not, and without a store what is wrong with a file."""
+    from suture.feed.change import stage_patch
+
+    settings = feed.settings()
+    if wish.channel and wish.channel not in settings.channels:
         raise BadOption(
-            f"no channel {args.channel}", f"give one of {', '.join(settings.channels)}, as feed.toml has them"
+            f"no channel {wish.channel}", f"give one of {', '.join(settings.channels)}, as feed.toml has them"
         )
     state = feed.published()
     taken: list[tuple[AddedPatch, Path]] = []
     left = []
-    with progress(args) as step:
-        given = [_Given(p) for p in args.patch] + (_kept(args.store) if args.store else [])
-        for n, one in enumerate(given):
-            if n % _SAID == 0:
-                step(f"reading patches, {n} of {len(given)} done")
-            try:
-                added = _offer(args, one, settings)
-                if not (args.store and _is_known(feed, state, added.offer)):
-                    _admit(args, state, added.offer)
-                    taken.append((added, one.path))
-            except SutureError as problem:
-                if not args.store:
-                    raise
-                left.append(problem.cause)
-        step(f"staging {count(len(taken), 'patch', 'es')}")
-        with feed.locked():
-            for added, path in taken:
-                stage_patch(feed, added, _again(path, added.offer))
-    code = ExitCode.PARTIAL if left else ExitCode.OK
-    offers = tuple(a.offer for a, _ in taken)
-    said = f"staged {count(len(taken), 'patch', 'es')}; they come into force with: suture feed publish"
-    return tell(args, report("add", args.feed, code, added=offers, left_out=left), said)
+    given = [_Given(p) for p in files] + [one for store in stores for one in _kept(store)]
+    for n, one in enumerate(given):
+        if n % _SAID == 0:
+            progress(f"reading patches, {n} of {len(given)} done")
+        try:
+            added = _offer(wish, one, settings)
+            if not (stores and _is_known(feed, state, added.offer)):
+                _admit(wish, state, added.offer)
+                taken.append((added, one.path))
+        except SutureError as problem:
+            if not stores:
+                raise
+            left.append(problem.cause)
+    progress(f"staging {count(len(taken), 'patch', 'es')}")
+    with feed.locked():
+        for added, path in taken:
+            stage_patch(feed, added, _again(path, added.offer))
+    return tuple(a.offer for a, _ in taken), left
 
 
 def _kept(store: Path) -> list[_Given]:
@@ -129,7 +161,7 @@ def _kept(store: Path) -> list[_Given]:
     return found
 
 
-def _offer(args: argparse.Namespace, given: _Given, settings: Settings) -> AddedPatch:
+def _offer(wish: AddWish, given: _Given, settings: Settings) -> AddedPatch:
     """Raises `BadPatch` and as reading a file does."""
     from suture.feed.change import AddedPatch
     from suture.feed.offer import offer_of
@@ -145,14 +177,14 @@ def _offer(args: argparse.Namespace, given: _Given, settings: Settings) -> Added
     else:
         data, alone = patch.object.data, False
         grade = patch.manifest.grade.value
-    product = Product(args.product) if args.product else settings.product(about.kind, about.source, about.file)
+    product = wish.product or settings.product(about.kind, about.source, about.file)
     if (product is Product.KERNEL) != (about.kind is PatchKind.KERNEL):
         raise BadOption(
             f"{given.path}: --product {product.value} is not for a patch of a {about.kind.value}",
             "leave --product out, and the patch itself says it",
         )
-    offer = offer_of(about, data, product, grade=grade, trial=given.trial, review=given.review, replaces=args.replaces)
-    return AddedPatch(offer, args.channel, alone)
+    offer = offer_of(about, data, product, grade=grade, trial=given.trial, review=given.review, replaces=wish.replaces)
+    return AddedPatch(offer, wish.channel, alone)
 
 
 def _again(path: Path, offer: Offer) -> bytes:
@@ -178,13 +210,13 @@ def _published(state: Published | None, offer: Offer) -> Offer | None:
     return next((o for o in said.offers if o.patch == offer.patch), None) if said else None
 
 
-def _admit(args: argparse.Namespace, state: Published | None, offer: Offer) -> None:
+def _admit(wish: AddWish, state: Published | None, offer: Offer) -> None:
     """Raises `Refused`."""
     from suture.feed.offer import doubt
 
     why = doubt(offer)
     needed = "refused" if offer.grade == "refused" else "review"
-    if why and args.accept not in (needed, "refused"):
+    if why and wish.accept not in (needed, "refused"):
         raise Refused(
             f"{offer.patch} {offer.name} ({offer.binary}): {why}",
             f"look at it with suture show; to publish it all the same, name its file and add --accept {needed}",
