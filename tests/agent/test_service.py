@@ -381,18 +381,19 @@ def test_a_newer_patch_takes_the_place_of_an_older_one(host: AgentHost, both: Bo
 
 def test_the_inventory_has_what_runs_with_its_package(host: AgentHost, both: Both) -> None:
     first, second = host.service(), host.service()
-    found = {b.path: b for b in both.look().binaries}
-    own = found[str(host.program.with_name("libanswer.so"))]
-    assert (own.build_id, own.processes, own.package) == (host.build_id, 2, "")
+    found = {b.build_id: b for b in both.look().binaries}
+    own = found[host.build_id]
+    assert (own.path, own.processes, own.package) == (str(host.program.with_name("libanswer.so")), 2, "")
     maps = Path("/proc/self/maps").read_text().split()
-    libc = found[next(word for word in maps if word.endswith("/libc.so.6"))]
+    path = Path(next(word for word in maps if word.endswith("/libc.so.6")))
+    libc = found[ElfFile.read(path).build_id or ""]
     asked = ["dpkg-query", "--show", "--showformat=${Version}", "libc6"]
     version = subprocess.run(asked, capture_output=True, text=True, check=True).stdout
     assert (libc.package, libc.version) == ("libc6", version) and libc.processes >= 3
     before = (host.state / "inventory.json").stat().st_ino
     both.look()
     assert first.alive() and second.alive()
-    again = {b.path for b in both.status().binaries}
+    again = {b.build_id for b in both.status().binaries}
     assert again == set(found) or (host.state / "inventory.json").stat().st_ino != before
 
 

@@ -3,39 +3,78 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from functools import cache
 
 from suture.process.see.find import Found
 from suture.process.see.package import InstalledPackage, package_of
 from suture.process.see.rooted import open_root
 from suture.report.agent import MappedBinary
 
+_MOST_ASKED = 8
+_Root = tuple[int, int]
+"""Device and inode of a process's root."""
+
 
 class MappedPackages:
-    """The package of a build-id is asked for once."""
+    """The package of a build-id, asked for once. The first process that has it may be one of a container without dpkg,
+    or end before it is asked: so others are asked until one knows, each root once, eight of them in a look."""
 
     def __init__(self) -> None:
-        self._packages: dict[str, InstalledPackage] = {}
+        self._known: dict[str, InstalledPackage] = {}
+        self._unknown: set[tuple[str, _Root]] = set()
 
     def binaries(self, found: Sequence[Found]) -> list[MappedBinary]:
         """What these processes have mapped, by build-id."""
-        counts = Counter(b for p in found for b in {i.build_id for i in p.images})
-        first = {i.build_id: (p.pid, i.path) for p in reversed(found) for i in p.images}
-        self._packages = {b: self._packages.get(b) or _installed(*first[b]) for b in counts if b}
-        return [
-            MappedBinary(b, first[b][1], n, self._packages[b].name, self._packages[b].version)
-            for b, n in sorted(counts.items())
-            if b
-        ]
+        holders: dict[str, dict[int, str]] = defaultdict(dict)
+        for process in found:
+            for image in process.images:
+                if image.build_id:
+                    holders[image.build_id].setdefault(process.pid, image.path)
+        self._known = {b: p for b, p in self._known.items() if b in holders}
+        self._unknown = {(b, root) for b, root in self._unknown if b in holders}
+        self._ask({b: paths for b, paths in holders.items() if b not in self._known})
+        return [self._binary(b, paths) for b, paths in sorted(holders.items())]
+
+    def _binary(self, build_id: str, paths: Mapping[int, str]) -> MappedBinary:
+        package = self._known.get(build_id, InstalledPackage())
+        return MappedBinary(build_id, next(iter(paths.values())), len(paths), package.name, package.version)
+
+    def _ask(self, holders: Mapping[str, Mapping[int, str]]) -> None:
+        root_of = cache(_root_of)
+        for build_id, paths in holders.items():
+            left = _MOST_ASKED
+            for pid, path in paths.items():
+                root = root_of(pid)
+                if root is None or (build_id, root) in self._unknown:
+                    continue
+                package = _installed(pid, path)
+                if package is not None and package.name:
+                    self._known[build_id] = package
+                    break
+                if package is not None:
+                    self._unknown.add((build_id, root))
+                left -= 1
+                if not left:
+                    break
 
 
-def _installed(pid: int, path: str) -> InstalledPackage:
-    """The package of a file as a process sees it."""
+def _root_of(pid: int) -> _Root | None:
+    """None for a process that has ended."""
+    try:
+        facts = os.stat(f"/proc/{pid}/root")
+    except OSError:
+        return None
+    return facts.st_dev, facts.st_ino
+
+
+def _installed(pid: int, path: str) -> InstalledPackage | None:
+    """The package of a file as a process sees it; None where the process has ended."""
     try:
         top = open_root(f"/proc/{pid}/root")
     except OSError:
-        return InstalledPackage()
+        return None
     try:
         return package_of(top, path)
     except OSError:
