@@ -57,6 +57,19 @@ def test_a_fix_that_is_handed_over_changes_nothing_for_the_next(tmp_path: Path) 
     assert second.is_whole and second.carried[0].after == A.replace("return n;\n}\n", "return n + 1;\n}\n")
 
 
+def test_a_fix_may_use_what_a_fix_before_it_brings(tmp_path: Path) -> None:
+    helper = A.replace(
+        "int z(int n)", "static int bounded(int n)\n{\n    if (n)\n        use(n);\n    return n;\n}\n\nint z(int n)"
+    )
+    user = helper.replace("int a(int n)\n{\n    use(n);", "int a(int n)\n{\n    use(bounded(n));")
+    patches = [("CVE-2026-1111.patch", "fix", {"a.c": helper}), ("CVE-2026-2222.patch", "fix", {"a.c": user})]
+    newer, old = package(tmp_path, "2-1", {"a.c": A}, patches), package(tmp_path, "1-1", {"a.c": A})
+    carrier = Carrier(old, newer)
+    assert [carrier.carry(n).is_whole for n in needs(old, newer)] == [True, True]
+    alone = Carrier(old, newer).carry(needs(old, newer)[1])
+    assert [(f.kind, f.about) for f in alone.findings][-1:] == [(Objection.UNKNOWN, "bounded")]
+
+
 @pytest.mark.parametrize(("changelog", "left"), [("Fix CVE-2026-1111", 0), ("Other", 1)])
 def test_what_the_old_changelog_names_is_no_need(tmp_path: Path, changelog: str, left: int) -> None:
     newer = package(tmp_path, "2-1", {"a.c": A}, [("CVE-2026-1111.patch", "fix", {"a.c": FIRST})])

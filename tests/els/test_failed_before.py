@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -87,7 +87,9 @@ binary binary-arch binary-indep: build
 """
 
 
-def source(root: Path, version: str, program: str, patches: list[tuple[str, str, Mapping[str, str]]]) -> SourceVersion:
+def source(
+    root: Path, version: str, program: str, patches: Sequence[tuple[str, str, Mapping[str, str]]]
+) -> SourceVersion:
     """The package in a version, as the archive hands it out."""
     found = made_up.package(root, version, {"x.c": program, "check.sh": CHECK.format()}, patches)
     debian = found.tree / "debian"
@@ -166,6 +168,28 @@ def test_a_fix_with_which_another_test_fails_is_refused(tmp_path: Path) -> None:
     with pytest.raises(Refused, match="failing now: a"):
         verb.build(needs(old, newer), PackageWish(old, newer), "bookworm", tmp_path / "built", silent)
     assert not list((tmp_path / "built").glob("x/*/build.json"))
+
+
+def test_a_fix_with_which_the_old_release_does_not_compile_stays_out_and_the_others_go_on(tmp_path: Path) -> None:
+    """The newer release's table has a member that the old one's has not; its name stands elsewhere in the old one."""
+    record = "static struct { int most; } limits = {15};\n"
+    program = PROGRAM.replace("static int table[16];\n", f"static int table[16];\n{record}")
+    negative = NEGATIVE.replace("static int table[16];\n", f"static int table[16];\n{record}")
+    checked = negative.replace(
+        "    return n / 2;\n", "    if (n > limits.most)\n        return 0;\n    return n / 2;\n"
+    )
+    other = "static struct { int least; } limits = {0};\nenum { most = 1 };\n"
+    ours = PROGRAM.replace("static int table[16];\n", f"static int table[16];\n{other}")
+    old = source(tmp_path / "old", OLD, ours, [])
+    patches = [("CVE-2026-1111.patch", "x", {"x.c": negative}), ("CVE-2026-2222.patch", "x", {"x.c": checked})]
+    newer = source(tmp_path / "newer", "1.1-1+deb12u1", program, patches)
+    built = verb.build(needs(old, newer), PackageWish(old, newer), "bookworm", tmp_path / "built", silent)
+    assert [f.cves for f in built.fixes] == [("CVE-2026-1111",)] and built.grade is ElsGrade.SAFE
+    [left] = built.left_out
+    assert left.cves == ("CVE-2026-2222",)
+    assert [f.reason for f in left.findings] == [
+        "the old release does not compile with it: \u2018struct <anonymous>\u2019 has no member named \u2018most\u2019"
+    ]
 
 
 def halved(program: str) -> str:

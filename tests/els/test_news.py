@@ -19,5 +19,5 @@ def test_the_newest_package_comes_first_with_its_cves(tmp_path: Path) -> None:
         "y & z 1.0-1+deb11u1+suture1: CVE-2026-1111",
         "x 1.0-1+deb11u1+suture1: CVE-2026-1111",
     ]
-    assert items[1].findtext("link") == "https://e.org/r/osv/SUTURE-ELS-x-1.0-1+deb11u1+suture1.json"
+    assert items[1].findtext("link") == "https://e.org/r/csaf/suture-els-x-1_0-1+deb11u1+suture1.json"
     assert items[1].findtext("pubDate") == "Sat, 28 Nov 2026 05:00:00 +0000"

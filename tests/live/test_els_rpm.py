@@ -3,6 +3,7 @@ installed by dnf, and live in a process that runs the old library."""
 
 from __future__ import annotations
 
+import json
 import shutil
 import signal
 import subprocess
@@ -142,11 +143,20 @@ def test_two_rpm_packages_are_built_published_installed_by_dnf_and_live(tmp_path
     for one in built.values():
         assert one["differences"] and all(d["expected"] for d in one["differences"]), one["differences"]
 
+    found = advisories(tmp_path / "repository")
+    assert {purl: [v["cve"] for v in one["vulnerabilities"]] for purl, one in found.items()} == {
+        "pkg:rpm/cjson@1.7.15-1.suture1?arch=src": ["CVE-2023-50471"],
+        "pkg:rpm/tinyproxy@1.11.1-2.suture1?arch=src": ["CVE-2023-49606"],
+    }
     plain = {name: suture_free(tmp_path, name, srpms[name]) for name in fixes}
-    with minimal.system("dnf", "rpm", "python3-minimal", "libpython3-stdlib", "ca-certificates") as root:
+    more = ("python3-minimal", "libpython3-stdlib", "ca-certificates", "openscap-scanner")
+    with minimal.system("dnf", "rpm", *more) as root:
         for name, rpm in plain.items():
             shutil.copy(rpm, root / "root" / f"{name}.rpm")
             in_chroot.inside(root, ENVIRONMENT, "rpm", "--install", "--nodeps", "--nosignature", f"/root/{name}.rpm")
+        shutil.copy(tmp_path / "repository/oval/suture.xml", root / "root/els.xml")
+        minimal.on(root, "/root", "oscap", "oval", "validate", "els.xml")
+        assert older_by_scanner(root) == ["true", "true"]
         library = next((root / "usr/lib").glob("libcjson.so.1.7.15"))
         with (
             in_chroot.holding(root, TRIGGER, ENVIRONMENT) as unpatched,
@@ -177,7 +187,26 @@ def test_two_rpm_packages_are_built_published_installed_by_dnf_and_live(tmp_path
                 "tinyproxy-1.11.1-2.suture1.x86_64",
             ]
             assert "SUTURE-ELS-cjson-1.7.15-1.suture1" in said
+            assert older_by_scanner(root) == ["false", "false"]
             assert patched.poll() is None
+
+
+def older_by_scanner(root: Path) -> list[str]:
+    """What `oscap` says of each definition: whether a package is older than the published one."""
+    said, _ = minimal.on(root, "/root", "oscap", "oval", "eval", "els.xml")
+    return [row.rpartition(" ")[2] for row in said.splitlines() if "oval:suture.els:def" in row]
+
+
+def advisories(folder: Path) -> dict[str, Any]:
+    """The CSAF documents of a repository by their purl, each of which keeps to the standard's schema."""
+    found = {}
+    for path in (folder / "csaf").iterdir():
+        words = [sys.executable, "-m", "csaf", "validate", "--spec-version", "v20", "--no-network", str(path)]
+        subprocess.run(words, check=True, capture_output=True)
+        document = json.loads(path.read_text())
+        product = document["product_tree"]["branches"][0]["branches"][0]["branches"][1]["product"]
+        found[product["product_identification_helper"]["purl"]] = document
+    return found
 
 
 def suture_free(folder: Path, name: str, srpm: Path) -> Path:

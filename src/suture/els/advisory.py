@@ -17,9 +17,18 @@ def identifier(report: ElsBuildReport) -> str:
     return f"SUTURE-ELS-{report.package}-{report.made}".replace(":", "_")
 
 
+def cves_of(report: ElsBuildReport) -> tuple[str, ...]:
+    """The CVEs that a package closes, sorted."""
+    return tuple(sorted({c for f in report.fixes for c in f.cves}))
+
+
+def is_rpm(report: ElsBuildReport) -> bool:
+    """Whether a package is one of an rpm distribution; its release is then the name of the repository."""
+    return any(f.name.endswith(".rpm") for f in report.files)
+
+
 def osv(report: ElsBuildReport, published: str) -> Mapping[str, Any]:
     """The document; `published` is a time (RFC 3339)."""
-    cves = sorted({c for f in report.fixes for c in f.cves})
     fixes = "\n".join(f"- {' '.join(f.cves) or f.patch}: from {f.origin}" for f in report.fixes)
     ecosystem = f"Debian:{RELEASES[report.release]}"
     events = [{"introduced": "0"}, {"fixed": report.made}]
@@ -28,7 +37,7 @@ def osv(report: ElsBuildReport, published: str) -> Mapping[str, Any]:
         "id": identifier(report),
         "published": published,
         "modified": published,
-        "upstream": cves,
+        "upstream": list(cves_of(report)),
         "summary": f"{report.package}: fixes of {report.from_release} backported to {report.release}",
         "details": f"{fixes}\nTests of the package: {report.tests.outcome.value}. Grade: {report.grade.value}.",
         "affected": [

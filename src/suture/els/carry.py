@@ -36,7 +36,8 @@ class Carrier:
         self.newer = Series.of(newer)
         self._tree = old.tree
         self._texts: dict[str, str | None] = {}
-        self._old = Old(self.read, self._named, _knowing(old.tree))
+        self._tree_knows = _knowing(old.tree)
+        self._old = Old(self.read, self._named, self._knows)
         self._newer_tree = newer.tree
 
     def carry(self, need: Need, keep: Callable[[Backport], bool] = lambda found: True) -> Backport:
@@ -66,6 +67,12 @@ class Carrier:
     def read(self, path: str) -> str | None:
         """The text of a file of the older release as it is now; None for no file."""
         return self._texts[path] if path in self._texts else quilt.read(self._tree / path)
+
+    def _knows(self, words: frozenset[str]) -> frozenset[str]:
+        """Which words stand in the older release's tree, or in what fixes before have brought."""
+        known = self._tree_knows(words)
+        brought = {w for text in self._texts.values() for w in names(text or "")} if known != words else set()
+        return known | (words & brought)
 
     def _newer_has(self, words: frozenset[str], changes: Sequence[FileChange]) -> frozenset[str]:
         """Which words stand in the newer release before a fix: in files that it does not change, or in what those that

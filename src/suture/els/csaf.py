@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
-from suture.els.advisory import identifier
+from suture.els.advisory import identifier, is_rpm
 from suture.report.document import ElsBuildReport
 from suture.source.mirror import RELEASES
 
@@ -23,14 +23,20 @@ def file_name(report: ElsBuildReport) -> str:
 
 def csaf(report: ElsBuildReport, published: str, tool: str, address: str) -> Mapping[str, Any]:
     """The document. `published` is a time (RFC 3339), `tool` our name and version, `address` the repository's."""
-    release = f"Debian {RELEASES[report.release]} ({report.release})"
-    title = f"{report.package}: fixes of {report.from_release} backported to {report.release}"
+    if is_rpm(report):
+        vendor, release = "rpm", f"the rpm repository {report.release}"
+        title = f"{report.package}: fixes in {release}"
+    else:
+        vendor, release = "Debian", f"Debian {RELEASES[report.release]} ({report.release})"
+        title = f"{report.package}: fixes of {report.from_release} backported to {report.release}"
+    place = f"{address.rstrip('/')}/csaf/{quote(file_name(report), safe='+')}"
     return {
         "document": {
             "category": "csaf_security_advisory",
             "csaf_version": "2.0",
             "lang": "en",
             "publisher": {"category": "other", "name": "keeper of the repository", "namespace": address},
+            "references": [{"category": "self", "summary": "this advisory", "url": place}],
             "title": title,
             "tracking": {
                 "id": identifier(report),
@@ -46,7 +52,7 @@ def csaf(report: ElsBuildReport, published: str, tool: str, address: str) -> Map
             "branches": [
                 {
                     "category": "vendor",
-                    "name": "Debian",
+                    "name": vendor,
                     "branches": [
                         {
                             "category": "product_name",
@@ -77,7 +83,10 @@ def csaf(report: ElsBuildReport, published: str, tool: str, address: str) -> Map
 
 
 def _branch(report: ElsBuildReport, version: str, identity: str) -> Mapping[str, Any]:
-    purl = f"pkg:deb/debian/{report.package}@{quote(version, safe='')}?arch=source&distro={report.release}"
+    if is_rpm(report):
+        purl = f"pkg:rpm/{report.package}@{quote(version, safe='')}?arch=src"
+    else:
+        purl = f"pkg:deb/debian/{report.package}@{quote(version, safe='')}?arch=source&distro={report.release}"
     name = f"{report.package} {version}"
     helper = {"purl": purl}
     product = {"name": name, "product_id": identity, "product_identification_helper": helper}

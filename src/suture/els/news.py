@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 from email.utils import format_datetime
+from urllib.parse import quote
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
-from suture.els.advisory import identifier
+from suture.els.advisory import cves_of, identifier
+from suture.els.csaf import file_name
 from suture.report.document import ElsBuildReport
 
 _MOST = 100
@@ -22,10 +24,9 @@ def rss(published: Sequence[tuple[ElsBuildReport, str]], suite: str, address: st
     SubElement(channel, "description").text = f"Fixes backported and published in {suite}"
     newest = sorted(published, key=lambda pair: (pair[1], identifier(pair[0])), reverse=True)
     for report, time in newest[:_MOST]:
-        cves = sorted({c for f in report.fixes for c in f.cves})
         item = SubElement(channel, "item")
-        SubElement(item, "title").text = f"{report.package} {report.made}: {', '.join(cves)}"
-        SubElement(item, "link").text = f"{address.rstrip('/')}/osv/{identifier(report)}.json"
+        SubElement(item, "title").text = f"{report.package} {report.made}: {', '.join(cves_of(report))}"
+        SubElement(item, "link").text = f"{address.rstrip('/')}/csaf/{quote(file_name(report), safe='+')}"
         SubElement(item, "guid", isPermaLink="false").text = identifier(report)
         SubElement(item, "pubDate").text = format_datetime(datetime.fromisoformat(time))
         tests = f"Tests of the package: {report.tests.outcome.value}. Grade: {report.grade.value}."

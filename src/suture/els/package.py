@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from debian.debian_support import version_compare
@@ -19,6 +19,8 @@ from suture.els import own_tests, source_package, version
 from suture.els.backport import Backport, CarriedFile
 from suture.els.carry import Carrier
 from suture.els.comparison import MeantChange, UnpackedPackages, compared, outside, unpacked
+from suture.els.compiler import NotCompiled, refused_by_compiler
+from suture.els.finding import Finding
 from suture.els.grade import doubts, doubts_of_build
 from suture.els.need import Need, ordered
 from suture.els.outline import changed, sections
@@ -27,7 +29,7 @@ from suture.els.source_package import CarriedFix
 from suture.els.token import names
 from suture.error import NotFound, Refused
 from suture.progress import Clock, Progress, silent
-from suture.report.els import BuiltDifference, PackageTests, TestsOutcome
+from suture.report.els import BuiltDifference, Objection, PackageTests, TestsOutcome
 from suture.source import cache
 from suture.source.archive import Archive, SourceVersion
 from suture.source.packages import binary_packages
@@ -42,7 +44,8 @@ MAINTAINER = "Suture backports <backports@suture.invalid>"
 class PackageWish:
     """What is to be built: the two sources, and how. `with_review`: fixes that a person has to look at go in too;
     `twice`: build again and compare the bytes. `by_hand`: patches that a person made, by a CVE that each is for; they
-    take the place of what would be carried."""
+    take the place of what would be carried. `broken`: fixes that stay out, by their names, with what a compiler said of
+    them."""
 
     old: SourceVersion
     newer: SourceVersion
@@ -50,6 +53,7 @@ class PackageWish:
     with_review: bool = False
     twice: bool = True
     by_hand: Mapping[str, str] = field(default_factory=dict)
+    broken: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -96,6 +100,9 @@ def sort(wanted: Sequence[Need], wish: PackageWish) -> SortedFixes:
         if own is not None:
             inside.append(CarriedFix(need, carrier.take(need, own)))
             continue
+        if need.name in wish.broken:
+            left_out.append((need, _not_compiled(carrier.carry(need, lambda _: False), wish.broken[need.name])))
+            continue
         found = carrier.carry(need, goes_in)
         if found.is_whole and goes_in(found):
             inside.append(CarriedFix(need, found))
@@ -104,9 +111,16 @@ def sort(wanted: Sequence[Need], wish: PackageWish) -> SortedFixes:
     return SortedFixes(tuple(inside), tuple(left_out))
 
 
+def _not_compiled(found: Backport, said: str) -> Backport:
+    path = found.carried[0].path if found.carried else ""
+    finding = Finding(Objection.UNKNOWN, path, "", f"the old release does not compile with it: {said}")
+    return replace(found, findings=(*found.findings, finding))
+
+
 def make(fixes: Sequence[CarriedFix], wish: PackageWish, folder: Path, progress: Progress = silent) -> BuiltPackage:
-    """Build the package with the fixes in `folder`, which is made. Raises `Refused` where it does not build, or its
-    tests fail that did not fail before; `Unsupported` for another source format."""
+    """Build the package with the fixes in `folder`, which is made. Raises `NotCompiled` where a compiler refuses what a
+    fix changes, `Refused` where it does not build otherwise or tests fail that did not fail before, and `Unsupported`
+    for another source format."""
     old = wish.old
     source_package.check_format(old)
     made = version.successor(old.version, old.release)
@@ -127,6 +141,8 @@ def make(fixes: Sequence[CarriedFix], wish: PackageWish, folder: Path, progress:
         if tests.outcome is TestsOutcome.AS_BEFORE and not one.succeeded:
             progress(f"building {old.name} {made} without its tests, which fail here without the fixes too")
             one = _built(lay_out, where, folder, old, "nocheck")
+    if not one.succeeded and (broken := refused_by_compiler(one.log, fixes)):
+        raise NotCompiled(old, broken, _end(one.log))
     if tests.outcome is TestsOutcome.WORSE or not one.succeeded:
         raise Refused(
             f"{old.name} {made}: it builds without the fixes, and not with them: {tests.detail}\n{_end(one.log)}",

@@ -29,13 +29,18 @@ class RpmUpdate:
     cves: tuple[str, ...]
     files: tuple[RpmFile, ...]
 
+    @property
+    def identity(self) -> str:
+        """The same for a version of a package everywhere."""
+        return f"SUTURE-ELS-{self.source}-{self.made}".replace(":", "_")
+
 
 def updateinfo(updates: Sequence[RpmUpdate], suite: str) -> str:
     """The document; `suite` is the repository's name."""
     root = Element("updates")
     for one in updates:
         update = SubElement(root, "update", {"from": "suture", "status": "final", "type": "security", "version": "1"})
-        SubElement(update, "id").text = f"SUTURE-ELS-{one.source}-{one.made}"
+        SubElement(update, "id").text = one.identity
         SubElement(update, "title").text = f"{one.source} {one.made}: {', '.join(one.cves)}"
         SubElement(update, "severity").text = "None"
         SubElement(update, "issued", date=one.time.replace("T", " ").removesuffix("Z"))

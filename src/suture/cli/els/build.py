@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -37,7 +38,8 @@ come out the same.
 
 A package is graded safe if all fixes fit by their lines, its tests say what they said before, and no other function
 changes than the fixes name. Else its grade is review, and `suture els publish` takes it only with a person's word.
-Fixes that need review stay out unless you say --with-review."""
+Fixes that need review stay out unless you say --with-review, and so does one that the older release does not compile
+with: it is told, and the others go on."""
 EXAMPLES = (
     "# all fixes that need nobody to look",
     "suture els build freetype --output built",
@@ -96,27 +98,37 @@ def by_hand_option(word: str) -> tuple[str, str]:
 
 
 def build(wanted: Sequence[Need], wish: PackageWish, donor: str, output: Path, progress: Progress) -> ElsBuildReport:
-    """Build a package and keep it in `output`. Raises `Refused` where no fix goes in, and what `package.make`
-    raises."""
+    """Build a package and keep it in `output`. A fix that does not compile in the older release stays out. Raises
+    `Refused` where no fix goes in, and what `package.make` raises."""
     from suture import whole_file
     from suture.els import patch, version
+    from suture.els.compiler import NotCompiled
     from suture.els.package import make, sort
     from suture.els.shelf import PATCHES, BuiltShelf
     from suture.error import Refused
     from suture.source import cache
 
     progress(f"carrying {len(wanted)} fixes to {wish.old.name} {wish.old.version}")
-    found = sort(wanted, wish)
     shelf = BuiltShelf(output)
-    shelf.keep_carried(carried_report(wish, found))
-    if not found.inside:
-        raise Refused(
-            f"{wish.old.name} {wish.old.version}: none of {len(wanted)} fixes goes in by itself",
-            "suture els backport says why; --with-review puts in those that were carried and need a look",
-        )
     place = shelf.place(wish.old.name, version.successor(wish.old.version, wish.old.release))
     with cache.scratch_folder(output) as scratch:
-        made = make(found.inside, wish, scratch / "package", progress)
+        while True:
+            found = sort(wanted, wish)
+            shelf.keep_carried(carried_report(wish, found))
+            if not found.inside:
+                raise Refused(
+                    f"{wish.old.name} {wish.old.version}: none of {len(wanted)} fixes goes in by itself",
+                    "suture els backport says why; --with-review puts in those that were carried and need a look",
+                )
+            try:
+                made = make(found.inside, wish, scratch / "package", progress)
+                break
+            except NotCompiled as refused:
+                if any(c in wish.by_hand for f in found.inside if f.need.name in refused.broken for c in f.need.cves):
+                    raise
+                for name, said in refused.broken.items():
+                    progress(f"{name} stays out, it does not compile: {said}")
+                wish = replace(wish, broken={**wish.broken, **refused.broken})
         cache.discard(place)
         place.parent.mkdir(parents=True, exist_ok=True)
         made.build.folder.rename(place)

@@ -6,7 +6,7 @@ import argparse
 import getpass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from suture.cli.els import option
 from suture.cli.output import print_document, print_table
@@ -16,7 +16,7 @@ from suture.report.els import ElsGrade, PublishedPackage, PublishState
 from suture.report.moment import now
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
     from suture.els.apt_repository import AptRepository
     from suture.els.shelf import BuiltShelf
@@ -83,7 +83,7 @@ def publish(args: argparse.Namespace, shelf: BuiltShelf) -> ElsPublishReport:
     repository.folder.mkdir(parents=True, exist_ok=True)
     when = datetime.now(UTC)
     rows = tuple(_packages(shelf, repository, args.release))
-    _write_news(shelf, repository, args.release, args.url)
+    _announce(shelf, repository, args.release, args.url)
     repository.publish(key, when, args.days)
     code = ExitCode.PARTIAL if any(r.state is PublishState.WAITING for r in rows) else ExitCode.OK
     expires = (when + timedelta(days=args.days)).strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -107,14 +107,15 @@ def _packages(shelf: BuiltShelf, repository: AptRepository, release: str) -> Ite
 
 
 def _package(report: ElsBuildReport, shelf: BuiltShelf, repository: AptRepository) -> PublishedPackage:
-    cves = tuple(sorted({c for f in report.fixes for c in f.cves}))
+    from suture.els.advisory import cves_of
+
     if report.grade is not ElsGrade.SAFE and not shelf.is_accepted(report):
         why = (*report.doubts, *(d for f in report.fixes for d in f.doubts))
         state, files = PublishState.WAITING, tuple[str, ...]()
     else:
         files, why = repository.add(report.package, _files(report)), ()
         state = PublishState.PUBLISHED if files else PublishState.THERE
-    return PublishedPackage(report.package, report.made, cves, report.grade, state, files, why)
+    return PublishedPackage(report.package, report.made, cves_of(report), report.grade, state, files, why)
 
 
 def _files(report: ElsBuildReport) -> list[Path]:
@@ -123,48 +124,18 @@ def _files(report: ElsBuildReport) -> list[Path]:
     return [Path(report.folder) / f.name for f in report.files if f.name.endswith(wanted)]
 
 
-def _write_news(shelf: BuiltShelf, repository: AptRepository, release: str, address: str) -> None:
-    """What the packages close that are in the repository: OSV and CSAF, one document each, OVAL and RSS, one for the
-    suite. The first two stay as they were published."""
+def _announce(shelf: BuiltShelf, repository: AptRepository, release: str, address: str) -> None:
+    """What the packages close that are in the repository."""
     from suture import __version__
-    from suture.els.csaf import csaf, file_name
-    from suture.els.news import rss
-    from suture.els.oval_definitions import oval
+    from suture.els.announcement import Announcement, announce
+    from suture.els.oval_definitions import of_debian
 
-    published = []
-    for report in shelf.builds():
-        if report.release == release and (report.grade is ElsGrade.SAFE or shelf.is_accepted(report)):
-            time = _osv(report, repository)
-            _keep(repository.folder / "csaf" / file_name(report), csaf(report, time, f"suture {__version__}", address))
-            published.append((report, time))
-    if published:
-        reports = [report for report, _ in published]
-        _replace(repository.folder / "oval" / f"{repository.suite}.xml", oval(reports, __version__, now()))
-    _replace(repository.folder / f"{repository.suite}.rss", rss(published, repository.suite, address))
-
-
-def _osv(report: ElsBuildReport, repository: AptRepository) -> str:
-    """Write a package's OSV document if there is none; the time that it was published."""
-    import json
-
-    from suture.els.advisory import identifier, osv
-
-    place = repository.folder / "osv" / f"{identifier(report)}.json"
-    _keep(place, osv(report, now()))
-    return str(json.loads(place.read_text())["published"])
-
-
-def _keep(place: Path, document: Mapping[str, Any]) -> None:
-    import json
-
-    if not place.exists():
-        _replace(place, json.dumps(document, indent=1) + "\n")
-
-
-def _replace(place: Path, text: str) -> None:
-    from suture import whole_file
-
-    whole_file.replace(place, text.encode())
+    published = [
+        Announcement(report, of_debian(report))
+        for report in shelf.builds()
+        if report.release == release and (report.grade is ElsGrade.SAFE or shelf.is_accepted(report))
+    ]
+    announce(repository.folder, repository.suite, address, published, __version__)
 
 
 def _print(report: ElsPublishReport) -> None:

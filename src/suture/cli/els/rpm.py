@@ -38,7 +38,8 @@ package that needs libraries of its release is built on a machine of that releas
 --room-package.
 
 A patch is a person's, so the grade is always review. With --repository the package is signed and published if you
-accept it; dnf reads the CVEs from updateinfo.xml."""
+accept it; dnf reads the CVEs from updateinfo.xml. Beside the packages lie CSAF for each (DIR/csaf), OVAL for scanners
+(DIR/oval) and the news as RSS."""
 EXAMPLES = (
     "# build it, and look at what comes of it",
     "suture els rpm cjson-1.7.15-1.src.rpm --patch CVE-2023-50471=fix.patch --output built",
@@ -172,21 +173,28 @@ def _files(place: Path) -> tuple[BuiltFile, ...]:
 
 def _publish(args: argparse.Namespace, where: Room, shelf: BuiltShelf) -> None:
     """Publish all rpms of the shelf that a person has accepted."""
+    from suture import __version__
+    from suture.els.announcement import Announcement, announce
+    from suture.els.oval_definitions import of_rpm
     from suture.els.rpm_repository import RpmRepository
     from suture.els.signature import SigningKey
 
     key = SigningKey(args.key, args.gnupg_home)
     args.repository.mkdir(parents=True, exist_ok=True)
     repository = RpmRepository(args.repository.absolute(), args.name, where)
-    updates = []
+    published = []
     for build in shelf.builds():
         if build.release == args.name and shelf.is_accepted(build):
             repository.add(build.package, [Path(build.folder) / f.name for f in build.files], key)
-            updates.append(_update(build, repository.where))
-    repository.publish(key, updates)
+            published.append((build, _update(build, repository.where)))
+    platform = f"hosts of the repository {args.name}"
+    said = [Announcement(build, of_rpm(update, platform)) for build, update in published]
+    announce(repository.folder, args.name, args.url, said, __version__)
+    repository.publish(key, [update for _, update in published])
 
 
 def _update(build: ElsBuildReport, where: Room) -> RpmUpdate:
+    from suture.els.advisory import cves_of
     from suture.els.rpm_package import queried
     from suture.els.updateinfo import RpmFile, RpmUpdate
 
@@ -195,5 +203,4 @@ def _update(build: ElsBuildReport, where: Room) -> RpmUpdate:
         for path, (name, epoch, version, release, arch) in queried(Path(build.folder), where).items()
         if not path.name.endswith(".src.rpm")
     ]
-    cves = tuple(sorted({c for f in build.fixes for c in f.cves}))
-    return RpmUpdate(build.package, build.made, build.time, cves, tuple(files))
+    return RpmUpdate(build.package, build.made, build.time, cves_of(build), tuple(files))
