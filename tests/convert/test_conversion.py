@@ -115,6 +115,23 @@ def test_when_the_maker_refuses_all_at_once_each_is_tried_by_itself(
     assert results["bad"].reasons == ("the compiler rejects it",)
 
 
+def test_what_goes_in_whole_is_made_again_with_tripwires(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    world, asked = World(monkeypatch, folder, ["two"]), []
+
+    def make(tree: Any, shipped: Any, fixes: Sequence[Fix], facts: Any, *rest: Any) -> Making:
+        asked.append({k: facts[k] for k in ("tripwires", "no_tripwire") if k in facts})
+        return world.make(tree, shipped, fixes, facts, *rest)
+
+    monkeypatch.setattr(conversion, "make", make)
+    prepared: Any = SimpleNamespace(tree=world.tree, shipped=(), beside=tuple)
+    attempt = _Attempt(UPDATE, prepared, (fix("one", "a.c"), fix("two", "b.c")), lambda text: None)
+    attempt.run()
+    assert not any(asked)
+    attempt.wired({"a.c:7": "noisy: x --version reaches it"})
+    assert world.rounds[-1] == ["one"]
+    assert asked[-1] == {"tripwires": ("yes",), "no_tripwire": ("a.c:7", "noisy: x --version reaches it")}
+
+
 def test_what_is_refused_without_a_patch_to_say_so_counts(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
     world = World(monkeypatch, folder)
     refused = Making((), (RefusedFunction("", "a.c", 0, "assembly changes", "restart"),), {})
@@ -143,8 +160,8 @@ def test_a_unit_that_recorded_commands_do_not_make_has_the_package_built_for_rea
     monkeypatch.setattr(conversion, "make", make)
     monkeypatch.setattr(conversion, "ready_for", ready_for)
     fixes: Any = (UPDATE, recorded, None, (fix("one", "a.c"),), lambda text: None)
-    prepared, (making, results) = conversion._made(*fixes)
-    assert prepared is built and asked == [True] and making is not None
+    attempt, (making, results) = conversion._made(*fixes)
+    assert attempt.prepared is built and asked == [True] and making is not None
     assert results[0].outcome is ConvertOutcome.LIVE and len(world.rounds) == 2
 
 

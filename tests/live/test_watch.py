@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from suture.patch.file import read_patch
+
 pytestmark = [pytest.mark.archive, pytest.mark.slow]
 
 
@@ -28,4 +30,6 @@ def test_an_update_becomes_a_tried_patch_once(tmp_path: Path) -> None:
     (patch,) = found["patches"]
     assert patch["trial"] == "passed" and Path(patch["path"]).is_file()
     assert any("bsdtar" in command for command in patch["tried"])
+    wires = read_patch(Path(patch["path"])).manifest.tripwires
+    assert patch["tripwires"] == len(wires) > 0 and (patch["noisy"], patch["unwired"]) == ({}, "")
     assert watch(tmp_path, "--package=libarchive=3.6.2-1+deb12u4")["conversions"] == []

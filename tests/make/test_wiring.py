@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from suture.make.make import make
+from suture.make.request import Request, ready
+from suture.make.wiring import UNWIRED, Wiring
 from suture.patch.file import PatchFile, parse_patch, read_patch
 from suture.patch.manifest import BadPatch, Manifest, parse_manifest
 from suture.patch.seal import seal
@@ -108,3 +111,18 @@ def test_a_test_that_a_macro_makes_harmful_is_left_out(tmp_path: Path) -> None:
     manifest = patch(build(tmp_path, source).make(fix, source=source)).manifest
     assert manifest.tripwires == ()
     assert [w.reason for w in manifest.without_tripwire] == ["its test would change something"]
+
+
+def test_a_patch_is_not_lost_where_counters_cannot_be_put_in(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object) -> None:
+        raise RecursionError("maximum recursion depth exceeded")
+
+    plain = patch(tree.make(LIMIT, options=())).manifest
+    asked = Request.from_facts(patch(tree.make(LIMIT)).manifest.request, "server")
+    everything = ready(asked)
+    monkeypatch.setattr(Wiring, "wired", fails)
+    (made,) = make(everything.tree, everything.shipped, everything.fixes, asked.facts()).patches
+    assert nature(made.manifest) == nature(plain) and made.manifest.tripwires == ()
+    (left,) = made.manifest.without_tripwire
+    assert (left.file, left.line, left.reason) == ("server.c", 0, f"{UNWIRED} (RecursionError)")
+    assert parse_patch(made.data, "made").manifest == made.manifest

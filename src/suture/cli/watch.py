@@ -35,6 +35,9 @@ fixes that can be applied whole. A package needs no recipe.
 Suture tries each patch before it keeps it. It starts the shipped binary in a sandbox and runs it patched, and
 then patched and reverted. The binary must do what it does without the patch.
 
+The patches have tripwires (see suture watch-attempts). One that fires in the trial is left out, and the pass names
+what fired it. Where tripwires cannot be put in, or a trial fails with them, the patch is made without any.
+
 A new version of the kernel (package linux) becomes one livepatch module for each kernel that the archive built of
 the old one: amd64, cloud-amd64, rt-amd64. It holds every change that is safe by itself and together with the others,
 and takes the place of an older one. A test machine boots that kernel, applies the module and reverts it. A stable
@@ -105,6 +108,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--plan", action="store_true", help="print the updates and their fixes, and make nothing")
     parser.add_argument(
         "--no-trial", action="store_true", help="do not try the patches on running binaries before they are kept"
+    )
+    parser.add_argument(
+        "--no-tripwires", action="store_true", help="make patches that do not count how often they reject something"
     )
     kernel = parser.add_argument_group("kernels")
     kernel.add_argument(
@@ -191,7 +197,8 @@ def _pass(args: argparse.Namespace, own: Builder, step: Progress) -> tuple[list[
 
     scope = KernelScope(tuple(args.only), args.limit, args.with_review)
     updates = [u for u in _to_convert(args, step) if args.again or not is_done(u, args.output)]
-    own.put(updates, not args.no_trial, args.again, str(args.tracker.absolute()) if args.tracker else "", scope)
+    tracker = str(args.tracker.absolute()) if args.tracker else ""
+    own.put(updates, not args.no_trial, args.again, tracker, scope, not args.no_tripwires)
     own.wait(step)
     return [load(u, args.output) for u in updates if is_done(u, args.output)], own.failed()
 
@@ -266,7 +273,13 @@ def print_conversion(c: Conversion) -> None:
         trial = f", trial {patch.trial}" + (f" ({patch.detail})" if patch.detail else "") if patch.trial else ""
         kept = patch.path if patch.trial != "failed" else "not kept"
         reaches = f", reaches {patch.effective}" if patch.effective else ""
-        print(f"patch {patch.id} of {patch.binary}, {patch.functions} functions, {patch.grade}{reaches}{trial}: {kept}")
+        wires = f", {patch.tripwires} tripwires" if patch.tripwires else ""
+        facts = f"{patch.functions} functions, {patch.grade}{wires}{reaches}{trial}"
+        print(f"patch {patch.id} of {patch.binary}, {facts}: {kept}")
+        for place, why in patch.noisy.items():
+            print(f"  no tripwire at {place}: {why}")
+        if patch.unwired:
+            print(f"  made without tripwires: {patch.unwired}")
         if patch.calls:
             print("  calls in the trial: " + ", ".join(f"{name} {count}" for name, count in patch.calls.items()))
     print("seconds: " + ", ".join(f"{name} {value:.2f}" for name, value in c.seconds.items()))

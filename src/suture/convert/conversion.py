@@ -19,6 +19,7 @@ from suture.compile.job import CompileFailed
 from suture.compile.post import apply
 from suture.compile.preparation import anew
 from suture.compile.tree import Tree
+from suture.convert.offered import PatchesToOffer
 from suture.convert.result import (
     Closing,
     Conversion,
@@ -30,10 +31,9 @@ from suture.convert.result import (
     close,
 )
 from suture.delta.ledger import Fate
-from suture.elf.file import ElfFile
 from suture.error import Refused, SutureError
 from suture.make.earlier import EarlierMakings
-from suture.make.make import Made, Making, make, write
+from suture.make.make import Making, make
 from suture.make.request import Ready, Request, ready_for
 from suture.progress import Clock, Progress, silent
 from suture.source.archive import Archive, SourceVersion, archive_for
@@ -43,8 +43,6 @@ from suture.source.fix import Fix
 from suture.source.plan import plan
 from suture.source.update import Update
 from suture.source.witness import witnesses
-from suture.trial.result import TrialOutcome
-from suture.trial.trial import Candidate, try_patches
 
 
 class FixesToConvert(Protocol):
@@ -62,11 +60,16 @@ class FixesToConvert(Protocol):
 
 
 def convert(
-    update: Update, folder: Path, progress: Progress = silent, with_trial: bool = True, known: Sequence[str] = ()
+    update: Update,
+    folder: Path,
+    progress: Progress = silent,
+    with_trial: bool = True,
+    known: Sequence[str] = (),
+    with_tripwires: bool = True,
 ) -> Conversion:
-    """Convert one update; patches go to `folder`, each tried before it stays there. What fails is part of the result:
-    nothing is raised for one package but what is a fault of this host (no root, no space). `known` are CVEs that it
-    fixes, beside those that the changelog names."""
+    """Convert one update; patches go to `folder`, each with tripwires and tried before it stays there. What fails is
+    part of the result: nothing is raised for one package but what is a fault of this host (no root, no space). `known`
+    are CVEs that it fixes, beside those that the changelog names."""
     clock = Clock()
     try:
         with clock.step("fetch"):
@@ -76,7 +79,7 @@ def convert(
             progress(f"{update.source}: {found.text}")
     except SutureError as problem:
         return _untried(update, problem, clock.seconds)
-    return convert_fixes(update, old, found, folder, clock, progress, with_trial)
+    return convert_fixes(update, old, found, folder, clock, progress, with_trial, with_tripwires)
 
 
 def convert_fixes(
@@ -87,6 +90,7 @@ def convert_fixes(
     clock: Clock,
     progress: Progress = silent,
     with_trial: bool = True,
+    with_tripwires: bool = True,
 ) -> Conversion:
     """Convert fixes to the version that hosts run, as `convert` does with those of an update; wherever they are
     from."""
@@ -97,11 +101,12 @@ def convert_fixes(
     except SutureError as problem:
         return _untried(update, problem, clock.seconds, found)
     with clock.step("make"):
-        prepared, (making, results) = _made(update, prepared, archive, found.fixes, progress)
-    patches = tuple(_written(m, folder) for m in making.patches) if making else ()
-    if with_trial and patches:
-        with clock.step("trial"):
-            patches = _tried(prepared, patches, progress)
+        attempt, (making, results) = _made(update, prepared, archive, found.fixes, progress)
+    prepared, patches = attempt.prepared, tuple[PatchResult, ...]()
+    if making and making.patches:
+        remake = attempt.wired if with_tripwires else None
+        offer = PatchesToOffer(prepared, making, remake, folder, clock, progress)
+        patches = offer.tried() if with_trial else offer.made()
         results = tuple(after_trial(f, patches) for f in results)
     cves = close(found.cves, found.candidates, results)
     way = prepared.tree.recipe.way if prepared.tree.recipe else ""
@@ -117,13 +122,13 @@ class _Unmade(Exception):
 
 def _made(
     update: Update, prepared: Ready, archive: Archive, fixes: Sequence[Fix], progress: Progress
-) -> tuple[Ready, _Results]:
-    """What came of all fixes, and of which tree: where recorded commands did not bring all that a unit needs, of one
-    that was built once for real."""
+) -> tuple[_Attempt, _Results]:
+    """What came of all fixes, and of which attempt: where recorded commands did not bring all that a unit needs, with a
+    tree that was built once for real."""
     recipe, source = prepared.tree.recipe, prepared.tree.source
-    is_stand_in = recipe is not None and recipe.is_stand_in
+    attempt = _Attempt(update, prepared, fixes, progress, recipe is not None and recipe.is_stand_in)
     try:
-        return prepared, _Attempt(update, prepared, fixes, progress, is_stand_in).run()
+        return attempt, attempt.run()
     except _Unmade as unmade:
         progress(f"{update.source}: {unmade} does not compile from the recorded commands; building it once for real")
     try:
@@ -131,28 +136,8 @@ def _made(
         prepared = ready_for(source, archive, progress, real=True)
     except SutureError as problem:
         progress(f"{update.source}: {problem.what}")
-    return prepared, _Attempt(update, prepared, fixes, progress).run()
-
-
-def _written(made: Made, folder: Path) -> PatchResult:
-    written, target = write(made, folder), made.manifest.target
-    functions, grade = len(made.manifest.functions), made.manifest.grade.value
-    return PatchResult(made.id, made.file_name, str(written.path), target.file, target.build_id, functions, grade)
-
-
-def _tried(prepared: Ready, patches: Sequence[PatchResult], progress: Progress) -> tuple[PatchResult, ...]:
-    """The patches with what their trial came to; one that fails is taken away."""
-    by_build_id = {ElfFile.read(s.path).build_id or "": s for s in prepared.shipped}
-    candidates = [Candidate(Path(p.path), by_build_id[p.build_id]) for p in patches]
-    found = []
-    trials = try_patches(prepared.tree, prepared.shipped, candidates, progress)
-    for patch, trial in zip(patches, trials, strict=True):
-        ran = tuple(c.command for c in trial.cases if c.outcome is TrialOutcome.PASSED)
-        tried = replace(patch, trial=trial.outcome.value, tried=ran, detail=trial.detail)
-        found.append(replace(tried, calls=trial.calls, looks=trial.looks))
-        if trial.outcome is TrialOutcome.FAILED:
-            Path(patch.path).unlink()
-    return tuple(found)
+    attempt = _Attempt(update, prepared, fixes, progress)
+    return attempt, attempt.run()
 
 
 def planned(update: Update, progress: Progress = silent, known: Sequence[str] = ()) -> Conversion:
@@ -201,6 +186,7 @@ class _Attempt:
     fixes: Sequence[Fix]
     progress: Progress
     is_stand_in: bool = False  # a tree that holds more can be had, so a unit that does not compile ends the attempt
+    whole_fixes: Sequence[Fix] = ()  # those of which nothing is missing when it has run
 
     def __post_init__(self) -> None:
         # what becomes a patch is proved as it is; of fixes by themselves many are asked about at a time
@@ -225,6 +211,7 @@ class _Attempt:
                 wrong = self._wrong(going, found)
                 if not wrong:
                     inside = {f.name: self._inside(found, f) for f in going}
+                    self.whole_fixes = going
                     return found, tuple(inside.get(f.name) or left[f.name] for f in self.fixes)
             else:  # it cannot be told whose fault it is, so each is judged by itself
                 each = {f.name: self._alone(f) for f in going}
@@ -271,20 +258,22 @@ class _Attempt:
 
     def _make(self, fixes: Sequence[Fix], earlier: EarlierMakings) -> Making | SutureError:
         try:
-            found = make(
-                self.prepared.tree,
-                self.prepared.shipped,
-                fixes,
-                self._request(fixes).facts(),
-                self.progress,
-                self.prepared.beside,
-                earlier,
-            )
+            found = self._makes(fixes, self._request(fixes), earlier)
         except (Refused, CompileFailed, SutureError) as problem:
             return problem
         if found.unmade and self.is_stand_in:
             raise _Unmade(found.unmade[0])
         return found
+
+    def _makes(self, fixes: Sequence[Fix], request: Request, earlier: EarlierMakings) -> Making:
+        ready = self.prepared
+        return make(ready.tree, ready.shipped, fixes, request.facts(), self.progress, ready.beside, earlier)
+
+    def wired(self, unwanted: Mapping[str, str]) -> Making:
+        """What `run` made, again with tripwires; `unwanted` are places (FILE:LINE) that are to have none, and why.
+        Raises what `make` does."""
+        request = replace(self._request(self.whole_fixes), tripwires=True, no_tripwire=tuple(sorted(unwanted.items())))
+        return self._makes(self.whole_fixes, request, self.whole)
 
     def _request(self, fixes: Sequence[Fix]) -> Request:
         """What makes the same patch again: the fixes as texts, and what they are for."""

@@ -188,6 +188,7 @@ class Builder:
         again: bool = False,
         tracker: str = "",
         scope: KernelScope | None = None,
+        tripwires: bool = True,
     ) -> None:
         """Queue updates. One that is queued or done already stays as it is, unless it is to be done `again`; one that
         waits to be done again, from a pass that was killed, is not queued twice. `scope` is for kernels."""
@@ -205,6 +206,7 @@ class Builder:
                 only=scope.only,
                 limit=scope.seconds,
                 review=scope.review,
+                tripwires=tripwires,
             )
             name = update.name + (f"{_AGAIN}{time.time():.3f}" if again else "")
             with SetWorkflowID(name):

@@ -64,7 +64,9 @@ class PatchResult:
     """One patch file of the update. `trial` is what its trial came to (`suture.trial`), `tried` the commands that ran
     it, `detail` what the trial says of one that did not pass. `effective` is the version that the kernel has reached
     with it, "" where some of that version is left out; `calls` how often the trial's commands call each function that
-    the patch replaces; `looks` what a person should look at in what they showed."""
+    the patch replaces; `looks` what a person should look at in what they showed. `tripwires` is how many it has;
+    `noisy` are those that were left out (FILE:LINE), each with the command that reached it; `unwired` tells why it has
+    none though it should."""
 
     id: str
     file: str
@@ -79,6 +81,9 @@ class PatchResult:
     effective: str = ""
     calls: Mapping[str, int] = field(default_factory=dict)
     looks: tuple[str, ...] = ()
+    tripwires: int = 0
+    noisy: Mapping[str, str] = field(default_factory=dict)
+    unwired: str = ""
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from suture.source.update import Update
 class ToConvert:
     """An update to be converted, as the queue keeps it. `again` says that it was converted before and is to be once
     more, `tracker` where the security tracker's data is, "" for nowhere; `only`, `limit` and `review` are the scope of
-    a kernel (`KernelScope`)."""
+    a kernel (`KernelScope`); without `tripwires` the patches count nothing."""
 
     source: str
     release: str
@@ -35,6 +35,7 @@ class ToConvert:
     only: tuple[str, ...] = ()
     limit: float = 0.0
     review: bool = False
+    tripwires: bool = True
 
     @property
     def update(self) -> Update:
@@ -60,7 +61,7 @@ def _cves(order: ToConvert) -> tuple[str, ...]:
 def _converted(order: ToConvert, folder: Path) -> Conversion:
     if order.flavour:
         return convert_kernel(order.update, folder, order.scope, _say, order.with_trial, _cves(order))
-    return convert(order.update, folder, _say, order.with_trial, _cves(order))
+    return convert(order.update, folder, _say, order.with_trial, _cves(order), order.tripwires)
 
 
 def _say(text: str) -> None:

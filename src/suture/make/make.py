@@ -32,13 +32,14 @@ from suture.make.comparison import compared
 from suture.make.earlier import EarlierMakings
 from suture.make.elsewhere import Beside
 from suture.make.ground import Ground, Shipped
-from suture.make.wiring import Wiring
+from suture.make.wiring import UNWIRED, Rebuild, Wiring
 from suture.match.book import Contradiction
 from suture.match.match import NoMatch
 from suture.match.run import Run
 from suture.number import BuildId, Vaddr
 from suture.patch.file import SUFFIX, parse_patch
 from suture.patch.manifest import FixFact, Manifest, RefusedFunction, Suspending, Target
+from suture.patch.tripwire import WithoutTripwire
 from suture.progress import Clock, Progress, silent
 from suture.refusal import Refusal
 from suture.source.changed_line import ChangedLines, changed_lines
@@ -242,10 +243,23 @@ class _Binary:
         if self.request.get("tripwires") and manifest is not None:
             with self.clock.step("tripwires"):
                 self.progress(f"putting tripwires into the patch of {self.item.file}")
-                variants = {c.object: self.compared[c.object].variant for c in changes}
-                wiring = Wiring(self.facts, self.tree.read, self.lines, self.fixes, changes, variants, self._unwanted)
-                built = wiring.wired(built, lambda wired, tell: again(wired, lambda *_: manifest.fixes, tell))
+                built = self._counting(
+                    built, changes, lambda wired, tell: again(wired, lambda *_: manifest.fixes, tell)
+                )
         return built, name
+
+    def _counting(self, plain: Built, changes: Sequence[UnitChange], rebuild: Rebuild) -> Built:
+        """The patch with tripwires; without any where they can't be put in, for whatever reason."""
+        variants = {c.object: self.compared[c.object].variant for c in changes}
+        try:
+            wiring = Wiring(self.facts, self.tree.read, self.lines, self.fixes, changes, variants, self._unwanted)
+            return wiring.wired(plain, rebuild)
+        except Exception as problem:  # a defect, or a file that no parser takes; the fix must not be lost for that
+            self.progress(f"no tripwires in the patch of {self.item.file}: {problem}")
+            why = f"{UNWIRED} ({type(problem).__name__})"  # what it says may be another each time
+            files = sorted({path for _, path in self.lines})
+            rows = tuple(WithoutTripwire(path, 0, "", "", why) for path in files)
+            return rebuild(changes, lambda _: ((), rows))
 
     @property
     def _unwanted(self) -> dict[str, str]:

@@ -27,6 +27,8 @@ from suture.source.fix import Fix
 _MOST_ALONE = 32  # counters that are tried one by one when they do not fit together; each is a compile
 _TOO_MANY = "more places than are tried one by one"
 _MOST_SAID = 300
+UNWIRED = "counters could not be put in"
+"""Why a patch has no tripwire at all, where the work on them failed; what failed follows."""
 _ELSEWHERE = "its code is in no function that this patch replaces"
 
 Rebuild = Callable[[Sequence[UnitChange], Tell], Built]
@@ -123,7 +125,7 @@ class Wiring:
         if isinstance(changes, _Unlike):
             return changes
         built = rebuild(changes, lambda offsets: self._told(candidates, offsets))
-        if built.manifest is None or _nature(built.manifest) != _nature(plain):
+        if built.manifest is None or nature(built.manifest) != nature(plain):
             return _Unlike("with its counter the patch would replace other functions, or get another verdict")
         return built
 
@@ -170,7 +172,7 @@ def _with_counters(change: UnitChange, post: AtomObject) -> UnitChange | _Unlike
     return replace(change, post=post, difference=replace(own, new=(own.new - made.gone) | made.new))
 
 
-def _nature(manifest: Manifest) -> object:
+def nature(manifest: Manifest) -> object:
     """What a patch is, whatever its new code counts."""
     functions = [
         (g.name, [(f.name, f.address, f.entry, f.displaced) for f in g.functions], g.parts) for g in manifest.groups

@@ -20,6 +20,7 @@ from suture.patch.manifest import plain
 from suture.progress import Progress
 from suture.report.document import MadePatch, MakeReport, RefusedPart, ReviewedPart, VerifyReport
 from suture.report.moment import now
+from suture.trial.result import reached_by
 from suture.trial.trial import Candidate, try_patches
 
 
@@ -121,7 +122,7 @@ def _without_noise(request: Request, everything: Ready, making: Making, progress
             if made.manifest.tripwires
         ]
         trials = try_patches(everything.tree, programs, candidates, progress)
-    noisy = {place: f"noisy: {command} reaches it" for trial in trials for place, command in trial.noisy.items()}
+    noisy = {place: reached_by(command) for trial in trials for place, command in trial.noisy.items()}
     if not noisy:
         return request, making
     quiet = replace(request, no_tripwire=(*request.no_tripwire, *sorted(noisy.items())))

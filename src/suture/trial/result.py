@@ -9,6 +9,14 @@ from enum import Enum
 
 from suture.trial.exported import lost
 
+NOISY = "noisy: "
+"""What the reason why a place has no tripwire begins with, where harmless use reaches it."""
+
+
+def reached_by(command: str) -> str:
+    """That reason."""
+    return f"{NOISY}{command} reaches it"
+
 
 class TrialOutcome(Enum):
     PASSED = "passed"
