@@ -144,6 +144,7 @@ CASES: dict[str, list[Case]] = {
         lambda f, t, p: ["els", "build", "x", "--patch", NAME],
         lambda f, t, p: ["els", "rpm", NAME, "--patch", NAME],
         lambda f, t, p: ["els", "review", NAME, "--fix", NAME],
+        lambda f, t, p: ["els", "page", "--output", NAME, "--drafts", NAME, "--port", "99999999"],
     ],
     "fleet": [
         lambda f, t, p: ["fleet", "--database", NAME, "hosts"],

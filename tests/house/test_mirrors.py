@@ -39,6 +39,7 @@ INSTEAD = {
     "cli/els/backport.py": COMMAND + "tests/cli/test_els.py",
     "cli/els/build.py": COMMAND + "tests/cli/test_els.py",
     "cli/els/live.py": COMMAND + "tests/cli/test_els_live.py",
+    "cli/els/page.py": COMMAND + "tests/cli/test_els_page.py",
     "cli/els/review.py": COMMAND + "tests/cli/test_els.py",
     "cli/els/rpm.py": COMMAND + "tests/live/test_els_rpm.py",
     "els/rpm_package.py": COMMAND + "tests/live/test_els_rpm.py",

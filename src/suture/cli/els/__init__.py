@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from types import ModuleType
 
-from suture.cli.els import backport, build, live, plan, publish, review, rpm, status, watch
+from suture.cli.els import backport, build, live, page, plan, publish, review, rpm, status, watch
 
 HELP = """\
 Carry fixes of a newer release back to a release past its end of life.
@@ -30,6 +30,7 @@ ACTIONS: dict[str, ModuleType] = {
     "build": build,
     "live": live,
     "review": review,
+    "page": page,
     "publish": publish,
     "rpm": rpm,
     "status": status,
