@@ -99,7 +99,6 @@ INSTEAD = {
     "fleet/agent_door.py": "tests/fleet/test_check_in.py",
     "fleet/error.py": FACTS,
     "fleet/exemption.py": "tests/fleet/test_app.py",
-    "fleet/hole.py": "tests/fleet/test_check_in.py",
     "fleet/host.py": "tests/fleet/test_app.py",
     "fleet/limit.py": "tests/fleet/test_app.py",
     "fleet/listing.py": "tests/fleet/test_app.py",

@@ -116,7 +116,9 @@ def spans(
     counting = None if visitor.groups else count
     statement = visitor.among(statement, HostRow.group)
     columns: dict[str, Any] = {"name": HostRow.name, "state": SpanRow.state, "since": SpanRow.since}
-    found = listed(session, statement, wish, columns, (HostRow.name,), "since", counting)  # type: ignore[arg-type]
+    # without a word on `until` PostgreSQL sorts all rows of a hole by themselves
+    first: Any = (SpanRow.until,)
+    found = listed(session, statement, wish, columns, (HostRow.name,), "since", counting, first)  # type: ignore[arg-type]
     return Listed(tuple(span(s, name) for s, name in found.rows), found.total, found.wish)
 
 

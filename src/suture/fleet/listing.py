@@ -51,9 +51,11 @@ def listed(
     searched: tuple[ColumnElement[Any], ...],
     default: str,
     counting: Callable[[], int] | None = None,
+    before: tuple[ColumnElement[Any], ...] = (),
 ) -> Listed[Any]:
     """`columns` are those that may be sorted by, `searched` those that the text is looked for in. `counting` counts the
-    rows where no text is asked for, for less than the statement would."""
+    rows where no text is asked for, for less than the statement would. Where rows are sorted by the default, `before`
+    are columns that have one value in all of them and stand before it in an index, which then gives the order."""
     if wish.text:
         pattern = "%" + wish.text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") + "%"
         statement = statement.where(or_(*(c.ilike(pattern, escape="\\") for c in searched)))
@@ -63,8 +65,9 @@ def listed(
         total = counting()
     name = wish.sort.removeprefix("-")
     chosen = wish.sort if name in columns else default
-    column = columns[chosen.removeprefix("-")]
-    statement = statement.order_by(column.desc() if chosen.startswith("-") else column.asc())
+    by = chosen.removeprefix("-")
+    keys = (*(before if by == default.removeprefix("-") else ()), columns[by])
+    statement = statement.order_by(*(k.desc() if chosen.startswith("-") else k.asc() for k in keys))
     statement = statement.offset((wish.page - 1) * wish.size).limit(wish.size)
     found = session.execute(statement).all()
     return Listed(
