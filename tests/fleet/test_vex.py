@@ -16,6 +16,7 @@ from suture.fleet.role import Role, Visitor
 from suture.fleet.table import HoleRow, HostRow, SpanRow
 from suture.fleet.vex import STATUS, NoHoleInFleet, vex
 from suture.report.hole import HoleState
+from tests.csaf_validator import is_valid, validated
 from tests.fleet.conftest import FIXED, OFFER, WAITS, FakeFleet, report
 
 ANN = Visitor("ann", Role.ADMIN)
@@ -28,19 +29,23 @@ def made(fleet: FakeFleet, visitor: Visitor = ANN) -> Any:
         return json.loads(json.dumps(vex(session, visitor, NOW, "suture 0", "https://example.org")))
 
 
-def test_each_state_has_its_status_and_what_the_profile_wants_with_it(fleet: FakeFleet) -> None:
+def test_each_state_has_its_status_and_what_the_profile_wants_with_it(fleet: FakeFleet, tmp_path: Path) -> None:
     with fleet.server.database.writing() as session:
-        session.add(HoleRow(cve="CVE-2026-1", first_seen=NOW))
+        session.add(HoleRow(cve="CVE-2026-1111", first_seen=NOW))
         session.add_all(
             HostRow(id=i, name="h", group="", tags=[], classes=[], key=b"", old_boots=[], enrolled=NOW, last_seen=NOW)
             for i in EVERY.values()
         )
         session.flush()
         session.add_all(
-            SpanRow(host=host, cve="CVE-2026-1", state=state.value, seen=NOW, since=NOW)
+            SpanRow(host=host, cve="CVE-2026-1111", state=state.value, seen=NOW, since=NOW)
             for state, host in EVERY.items()
         )
     document = made(fleet)
+    path = tmp_path / "vex.json"
+    path.write_text(json.dumps(document))
+    said = validated(path)
+    assert is_valid(said), said
     assert {p["product_id"] for p in document["product_tree"]["full_product_names"]} == set(EVERY.values())
     (hole,) = document["vulnerabilities"]
     status = hole["product_status"]

@@ -19,6 +19,7 @@ from suture.els.rpm_package import rpm_room
 from suture.source.archive import Archive, SourceVersion
 from suture.source.update import newest_that_arrives
 from tests import minimal
+from tests.csaf_validator import is_valid, validated
 from tests.els.repository_made import key
 from tests.els.served import served
 from tests.live import in_chroot
@@ -191,6 +192,27 @@ def test_two_rpm_packages_are_built_published_installed_by_dnf_and_live(tmp_path
             assert patched.poll() is None
 
 
+AS_BEFORE = "make test\necho '# PASS:  1'\necho '# FAIL:  1'\necho 'FAIL: network'\nexit 1"
+WORSE = (
+    "grep --quiet 'newitem == NULL' cJSON.c && { echo 'FAIL: guard'; echo '# FAIL:  1'; exit 1; }\necho '# PASS:  1'"
+)
+
+
+def test_what_a_check_says_without_the_patch_is_compared_and_not_demanded(tmp_path: Path) -> None:
+    patch = source("cjson").tree / "debian/patches/0001-add-null-checkings.patch"
+
+    def built(folder: Path, check: str) -> Any:
+        folder.mkdir()
+        srpm = source_rpm(folder, "cjson", CJSON.replace("%check\nmake test", f"%check\n{check}"))
+        return in_chroot.suture("els", "rpm", str(srpm), "--patch", f"CVE-2023-50471={patch}", cwd=folder)
+
+    found = built(tmp_path / "before", AS_BEFORE)
+    assert (found["tests"]["outcome"], found["tests"]["failing"]) == ("as before", ["network"])
+    refused = built(tmp_path / "worse", WORSE)
+    assert refused["reason"].startswith("refused") and "failing now: guard" in refused["error"]
+    assert not list(tmp_path.glob("worse/built/cjson/*/build.json"))
+
+
 def older_by_scanner(root: Path) -> list[str]:
     """What `oscap` says of each definition: whether a package is older than the published one."""
     said, _ = minimal.on(root, "/root", "oscap", "oval", "eval", "els.xml")
@@ -201,8 +223,8 @@ def advisories(folder: Path) -> dict[str, Any]:
     """The CSAF documents of a repository by their purl, each of which keeps to the standard's schema."""
     found = {}
     for path in (folder / "csaf").iterdir():
-        words = [sys.executable, "-m", "csaf", "validate", "--spec-version", "v20", "--no-network", str(path)]
-        subprocess.run(words, check=True, capture_output=True)
+        said = validated(path)
+        assert is_valid(said), said
         document = json.loads(path.read_text())
         product = document["product_tree"]["branches"][0]["branches"][0]["branches"][1]["product"]
         found[product["product_identification_helper"]["purl"]] = document

@@ -14,7 +14,7 @@ from suture.cli.els.build import by_hand_option, print_build
 from suture.cli.output import print_document, progress
 from suture.error import ExitCode
 from suture.report.document import ElsBuildReport
-from suture.report.els import BuiltFile, BuiltFix, ElsGrade
+from suture.report.els import BuiltFile, BuiltFix, ElsGrade, TestsOutcome
 from suture.report.moment import now
 
 if TYPE_CHECKING:
@@ -30,8 +30,9 @@ HELP = """\
 Build a source rpm with patches of yours, and put it into a signed dnf repository.
 
 Each patch gets a tag in the spec and is applied after the spec's own; the release gets `.suture1` at its end, and the
-changelog an entry. rpmbuild runs in a clean room, without the patches and with them, and %check runs in both. Suture
-compares files, what code needs and offers, and each function.
+changelog an entry. rpmbuild runs in a clean room, without the patches and with them, and %check runs in both: what
+fails without the patches too is compared, not demanded. Suture compares files, what code needs and offers, and each
+function.
 
 The room is a Debian release with rpm's tools: no archive of an rpm release was reachable where this was made. So a
 package that needs libraries of its release is built on a machine of that release; name what Debian has of it with
@@ -112,6 +113,7 @@ def _build(
     from suture.els.comparison import compared
     from suture.els.grade import doubts_of_build
     from suture.els.package import meant
+    from suture.error import Refused
     from suture.source import cache
 
     with cache.scratch_folder(args.output) as scratch:
@@ -124,10 +126,15 @@ def _build(
         step(f"building {name} with {len(fixes)} patches")
         made = rpm_package.build(args.srpm, scratch / "made", where, texts, _entry(args.maintainer, list(patches)))
         _, new = _names(made)
+        tests = own_tests.judged(plain.build, made.build)
+        if tests.outcome is TestsOutcome.WORSE:
+            raise Refused(
+                f"{name} {new}: its tests pass without the patches, and not with them: {tests.detail}",
+                "mend the patch; what fails without it too is not demanded",
+            )
         before = rpm_package.unpacked_rpms(plain, scratch / "before", where)
         after = rpm_package.unpacked_rpms(made, scratch / "after", where)
         differences = compared(before, after, meant([fix for _, fix in fixes]))
-        tests = own_tests.judged(plain.build, made.build)
         place = shelf.place(name, new)
         cache.discard(place)
         place.mkdir(parents=True)
