@@ -74,6 +74,8 @@ def test_another_test_that_fails_is_worse_though_as_many_fail() -> None:
         (suite(9, 0), suite(9, 0), TestsOutcome.PASSED),
         (suite(9, 1), suite(10, 0), TestsOutcome.PASSED),
         (suite(9, 0), suite(8, 1), TestsOutcome.WORSE),
+        (suite(9, 0), suite(8, 0), TestsOutcome.WORSE),  # one does not run any more
+        (suite(0, 0), suite(0, 0), TestsOutcome.NONE),
         (suite(9, 0), suite(9, 0, succeeded=False), TestsOutcome.WORSE),
         (suite(8, 1, succeeded=False), suite(8, 1, succeeded=False), TestsOutcome.AS_BEFORE),
         (suite(8, 1, succeeded=False), suite(7, 2, succeeded=False), TestsOutcome.WORSE),

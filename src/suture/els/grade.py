@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from suture.els.backport import Backport
+from suture.els.own_tests import GOOD
 from suture.report.els import BuiltDifference, CarriedBy, ElsGrade, PackageTests, TestsOutcome
 
 _BY_ITSELF = frozenset({CarriedBy.PATCH, CarriedBy.MERGE, CarriedBy.COPY})
 """Ways to carry a file that need nobody to look: lines fit as they are. Merges of tokens were what the maintainers made
 in 6 of 8 cases (docs/results/els.md)."""
-
-_GOOD = frozenset({"PASS", "Ok", "passed", "reported OK"})
-"""Words that suites count tests in that passed."""
 
 
 def doubts(found: Backport) -> tuple[str, ...]:
@@ -39,7 +37,7 @@ def doubts_of_build(tests: PackageTests, differences: Sequence[BuiltDifference])
 def _is_compared(tests: PackageTests) -> bool:
     """Whether tests that fail without the fixes too still say that the fixes broke nothing: each that fails is named,
     and more pass than fail."""
-    good = sum(n for word, n in tests.after.items() if word in _GOOD)
+    good = sum(n for word, n in tests.after.items() if word in GOOD)
     if "total" in tests.after:  # CTest counts all, and those that failed
         good += tests.after["total"] - tests.after.get("failed", 0)
     return 0 < len(tests.failing) < good

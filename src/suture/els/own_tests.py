@@ -36,6 +36,9 @@ _FAILING = (
 )
 _FAILING_NUMBERS = re.compile(r"^TESTFAIL: These test cases failed: ([\d ]+)", re.M)
 
+GOOD = frozenset({"PASS", "Ok", "passed", "reported OK"})
+"""Words that suites count tests in that passed."""
+
 
 def counted(log: str) -> Mapping[str, int]:
     """What the tests counted, by the words that they count in; all suites of a build together."""
@@ -64,9 +67,12 @@ def judged(before: PackageBuild, after: PackageBuild) -> PackageTests:
     was, now = failing(before.log), failing(after.log)
     if not has_run(after.log):
         return PackageTests(TestsOutcome.NONE, old, new, "no step of the build tests anything")
+    if new and not any(new.values()):
+        return PackageTests(TestsOutcome.NONE, old, new, f"the build looks for tests and finds none ({_said(new)})")
     if after.succeeded and new == old:
         return PackageTests(TestsOutcome.PASSED, old, new, _said(new) or "they count nothing; the build ended well")
-    if after.succeeded and all(new.get(k, 0) <= old.get(k, 0) for k in new if _is_bad(k)):
+    no_more_fail = all(new.get(k, 0) <= old.get(k, 0) for k in new if _is_bad(k))
+    if after.succeeded and no_more_fail and all(new.get(k, 0) >= old[k] for k in GOOD.intersection(old)):
         return PackageTests(TestsOutcome.PASSED, old, new, f"{_said(new)}; without the fixes: {_said(old)}")
     if not (before.succeeded or after.succeeded or old or new):
         said = "they fail without the fixes too, and count nothing that tells which"
