@@ -24,6 +24,14 @@ int answer(int x);
 static void go(int s) { execl("/bin/sleep", "sleep", "60", NULL); }
 int main(void) { signal(SIGUSR1, go); setvbuf(stdout, 0, _IOLBF, 0); puts("up"); for (;;) { pause(); answer(1); } }
 """
+FORKS = r"""
+#include <signal.h>
+#include <stdio.h>
+#include <unistd.h>
+int answer(int x);
+static void go(int s) { int pid = fork(); if (pid) printf("%d\n", pid); }
+int main(void) { signal(SIGUSR1, go); setvbuf(stdout, 0, _IOLBF, 0); puts("up"); for (;;) { pause(); answer(1); } }
+"""
 
 
 def test_a_program_that_is_itself_the_file_is_patched_as_soon_as_it_runs(host_of_program: AgentHost) -> None:
@@ -95,3 +103,34 @@ def test_a_process_that_executes_another_program_before_its_turn_is_no_failure(
     assert service.ask("a") == NEW_ANSWER
     assert (row.held, row.failed, row.why) == (False, 0, None)
     assert not [e for e in report.events if e.what == "failed"], report.events
+
+
+def test_a_child_that_is_born_while_its_parent_waits_for_its_turn_is_patched_in_the_same_look(
+    host: AgentHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host.say('[exclude]\npaths = ["/nowhere"]')  # so that the agent names the processes itself
+    program = gcc(host.folder / "forks", FORKS, str(host.program.with_name("libanswer.so")), "-w")
+    running = host.start(program)
+    assert running.line() == "up"
+    found_without = InEffect._without
+    children: list[int] = []
+
+    def then_it_forks(self: InEffect, *args: Any) -> Any:
+        rows = found_without(self, *args)
+        if not children:
+            os.kill(running.pid, signal.SIGUSR1)
+            children.append(int(running.line()))
+        return rows
+
+    patch = host.publish()
+    both = Both(host)
+    monkeypatch.setattr(InEffect, "_without", then_it_forks)
+    try:
+        report = both.look()
+        carried = {pid: [p.id for p in status(pid).patches] for pid in (running.pid, *children)}
+    finally:
+        both.end()
+        for pid in children:
+            os.kill(pid, signal.SIGKILL)
+    assert carried == {pid: [patch] for pid in (running.pid, *children)}
+    assert [r.processes for r in report.in_force] == [2]

@@ -40,6 +40,7 @@ from suture.report.start import StartCover, StartEnd
 
 _RETRY_SECONDS, _FOLLOW_SECONDS = 600.0, 0.9
 _MARK = b"memfd:suture:"
+_MOST_PASSES = 8
 _PASSING = (Reason.BUSY, Reason.GONE)
 
 
@@ -286,15 +287,33 @@ class InEffect:
         options: ApplyOptions,
         found: Sequence[Found] | None,
     ) -> ApplyReport | None:
-        """Into all of `found` that should have it, all there are without that. None where no process is to have it."""
+        """Into all of `found` that should have it, all there are without that, and into those that are born of them
+        meanwhile. None where no process is to have it."""
         if offers[0].kind is PatchKind.KERNEL:
             return self._kernel.apply(target, offers[0], options)
         if found is None and not own.chooses_processes:
             return target.apply([], options)  # static programs with a copy of the old code too
         if found is None:
             found, _ = self.known.look()
-        pids = sorted({p.pid for offer in offers for p in self._without(found, offer, own)})
-        return _without_those_that_left(target.apply(pids, replace(options, aside=True))) if pids else None
+        report: ApplyReport | None = None
+        done: set[tuple[int, int]] = set()
+        for _ in range(_MOST_PASSES):
+            lacking = {(p.pid, p.start_time) for offer in offers for p in self._without(found, offer, own)} - done
+            if not lacking:
+                break
+            pids = sorted(pid for pid, _ in lacking)
+            try:
+                latest = _without_those_that_left(target.apply(pids, replace(options, aside=True)))
+            except HandGone:
+                raise
+            except SutureError:
+                if report is None:
+                    raise
+                break  # what the first pass did is told; the next look tries again
+            report = _together(report, latest) if report else latest
+            done |= {(pid, start) for pid, start in lacking if pid not in latest.executed}
+            found, _ = self.known.look()
+        return report
 
     def _tell_applied(self, offer: Offer, report: ApplyReport) -> None:
         new = [p for p in report.processes if p.changed]
@@ -365,6 +384,19 @@ def _without_those_that_left(report: ApplyReport) -> ApplyReport:
     left = [f.pid for f in report.failed if f.reason is Reason.BUILD_DIFFERS]
     failed = tuple(f for f in report.failed if f.pid not in left)
     return replace(report, failed=failed, executed=(*report.executed, *left))
+
+
+def _together(first: ApplyReport, then: ApplyReport) -> ApplyReport:
+    """One report of two passes over processes that were named."""
+    return replace(
+        first,
+        processes=first.processes + then.processes,
+        failed=first.failed + then.failed,
+        ended=first.ended + then.ended,
+        executed=first.executed + then.executed,
+        notes=tuple(dict.fromkeys(first.notes + then.notes)),
+        events=first.events + then.events,
+    )
 
 
 def _seconds_since(row: PatchInForce) -> float:
