@@ -17,7 +17,7 @@ from typing import Any
 from call import timed
 from facts import RESULTS, Start
 from target import PROGRAMS, NotMeasured, started
-from tripwires_page import document
+from tripwires_page import DOCUMENT, document
 
 from suture.command import run
 from suture.error import SutureError
@@ -31,7 +31,6 @@ from fix import Fix, load_fixes  # noqa: E402
 from row import Declined, suture  # noqa: E402
 from subject import Files, NoAnswer, Subject, compile_trigger, fetch, mappings  # noqa: E402
 
-DOCUMENT = ROOT / "docs" / "results" / "tripwires.md"
 _ANSWER = """\
 #include "work.h"
 __attribute__((noipa)) long answer(long x)

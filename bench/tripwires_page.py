@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import statistics
+from pathlib import Path
 from typing import Any
 
-from facts import Record
+from facts import RESULTS, Record
+
+DOCUMENT = Path(__file__).resolve().parent.parent / "docs" / "results" / "tripwires.md"
+_KERNEL = RESULTS / "tripwires_kernel.json"
+_NOISE = RESULTS / "tripwires_noise.json"
 
 
 def document(record: Record) -> str:
@@ -41,7 +46,8 @@ def document(record: Record) -> str:
         for reason in {_general(x) for x in r["reasons"]}:
             counts[reason] = counts.get(reason, 0) + 1
     lines += [f"| {_cell(reason)} | {n} |" for reason, n in sorted(counts.items(), key=lambda x: (-x[1], x[0]))]
-    lines += ["", *_calls(data)]
+    lines += ["", *(_noise(Record.read(_NOISE)) if _NOISE.is_file() else ())]
+    lines += [*(_kernel(Record.read(_KERNEL)) if _KERNEL.is_file() else ()), *_calls(data)]
     return "\n".join(lines)
 
 
@@ -60,6 +66,66 @@ def _calls(data: Any) -> list[str]:
         *(f"| {state} | {value:.2f} | {value - base:+.2f} |" for state, value in rows),
         "",
     ]
+
+
+def _noise(record: Record) -> list[str]:
+    rows: list[dict[str, Any]] = record.data["rows"]
+    programs = [(r["package"], p) for r in rows for p in r["programs"]]
+    ran = [(package, p) for package, p in programs if not p["note"]]
+    wires = sum(r["tripwires"] for r in rows)
+    raised = sorted({(package, place) for package, p in ran for place in p["raised"]})
+    left = [(r["package"], n) for r in rows for n in r["noisy"]]
+    lines = [
+        "## What harmless use raises",
+        "",
+        f"Written by `{record.command}` on {record.started}. All fixes of a package together are one patch for each "
+        "binary, made with `--tripwires --try`: what the trial reaches is left out. Then the package's own tests, its "
+        "commands and commands of the release run with these patches from before `main`.",
+        "",
+        f"{wires} tripwires stay on, {len(left)} were left out after the trial. {len(ran)} of {len(programs)} programs "
+        f"ran, and raised {len(raised)} of those that stay on.",
+        "",
+        "| package | tripwire | harmless use that raises it | stays on |",
+        "|---|---|---|---|",
+    ]
+    for package, text in left:
+        place, _, command = text.rpartition(": ")
+        lines.append(f"| {package} | {_cell(place)} | {_cell(command)} | no |")
+    for package, place in raised:
+        own = [p["program"] for name, p in ran if name == package and place in p["raised"]]
+        more = f" and {len(own) - 2} more" if len(own) > 2 else ""
+        lines.append(f"| {package} | {_cell(place)} | {_cell(', '.join(own[:2]))}{more} | yes |")
+    if not left and not raised:
+        lines.append("| none | | | |")
+    lines += ["", "| package | program | exit status | patches in it | raised | note |", "|---|---|---|---|---|---|"]
+    for package, p in programs:
+        cells = (package, p["program"], p["status"], p.get("patches", ""), len(p["raised"]), p["note"])
+        lines.append("| " + " | ".join(_cell(str(c)) for c in cells) + " |")
+    return [*lines, ""]
+
+
+def _kernel(record: Record) -> list[str]:
+    rows: list[dict[str, Any]] = record.data["rows"]
+    made = [r for r in rows if r["made"]]
+    raised, noisy = [r for r in made if r["fired"]], [r for r in made if r["noisy"]]
+    lines = [
+        "## Kernel",
+        "",
+        f"Written by `{record.command}` on {record.started}. Fixes between linux {record.data['version']} and "
+        f"{record.data['to']} whose effect a probe shows in the guest ([coverage-kernel.md](coverage-kernel.md)).",
+        f"{len(made)} of {len(rows)} became a module with tripwires or without; the probe raises one in {len(raised)}. "
+        f"Modules in which something fired before the probe: {len(noisy)}.",
+        "",
+        "| fix | probe | tripwires | places without | raised | fired before | note |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for r in rows:
+        cells = (
+            r["name"], r["what"], r["tripwires"], r["without"], "; ".join(r["fired"]) or "none",
+            "; ".join(r["noisy"]) or "none", r["note"] or "; ".join(r["reasons"]),
+        )  # fmt: skip
+        lines.append("| " + " | ".join(_cell(str(c)) for c in cells) + " |")
+    return [*lines, ""]
 
 
 def _share(part: int, whole: int) -> str:

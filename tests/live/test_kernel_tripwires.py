@@ -10,10 +10,12 @@ from typing import Any
 
 import pytest
 
+from suture.error import ExitCode
 from suture.machine.vm import Guest
 from suture.make_kernel.make import KernelMaking, make
 from suture.make_kernel.request import KernelRequest, ready
 from suture.make_kernel.target import find
+from tests.command import suture
 
 pytestmark = [pytest.mark.archive, pytest.mark.slow]
 VERSION = "6.1.176-1"
@@ -58,6 +60,17 @@ def test_the_module_is_the_same_but_for_its_counters_and_made_again_to_the_byte(
     assert made().data == wired.data
     left = made(unwanted=((f"{wire.file}:{wire.line}", "fires in a test"),)).manifest
     assert left.tripwires == () and [w.reason for w in left.without_tripwire] == ["fires in a test"]
+
+
+def test_verify_makes_a_module_with_tripwires_again_and_sees_another(tmp_path: Path) -> None:
+    words = ["make", "--source", f"linux={VERSION}", "--fix", str(_FIX), "--tripwires"]
+    suture(*words, "--output", str(tmp_path), check=True)
+    (path,) = tmp_path.glob("*.ko")
+    assert "made again from" in suture("verify", str(path), check=True).stdout
+    data = path.read_bytes()
+    assert data.count(b"!perm") > 0
+    path.write_bytes(data.replace(b"!perm", b"!pern"))
+    assert suture("verify", str(path)).returncode == ExitCode.BAD_PATCH
 
 
 def test_an_attempt_is_counted_and_goes_on_in_the_next_patch(guest: Guest) -> None:

@@ -36,13 +36,16 @@ from suture.trial.exported import CALL, Returns, exported
 from suture.trial.result import Case, Seen, Trial, TrialOutcome, judge, judge_calls
 
 _SECONDS = 20.0  # for one command, and for each wait
+_HELD = 120.0  # seconds that a process waits to be patched, which takes long on a machine that has much to do
 _MOST_PROGRAMS = 4  # of the package's programs that need a library
 _WAYS = ("--version", "--help")
 _PLAIN, _COUNTED, _PATCHED, _REVERTED = ("plain", "again"), "counted", "patched", "patched and reverted"
 _OUT = f"{INSIDE}/trial"
 _MARK = "SUTURE_TRIAL"
 
-_HOLD = r"""
+HOLD = (
+    f"enum {{ HELD = {_HELD * 100:.0f} }};"
+    + r"""
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -52,7 +55,7 @@ void hold(const char *place) {
   snprintf(name, sizeof name, "%s.ready", place);
   close(open(name, O_CREAT | O_WRONLY, 0644));
   snprintf(name, sizeof name, "%s.go", place);
-  for (int n = 0; n < 3000 && access(name, F_OK) != 0; n++) usleep(10000);
+  for (int n = 0; n < HELD && access(name, F_OK) != 0; n++) usleep(10000);
 }
 static char copy[4096];
 __attribute__((destructor)) static void end(void) {
@@ -72,8 +75,10 @@ __attribute__((constructor)) static void begin(void) {
   hold(copy);
 }
 """
+)
 _LOAD = (
-    CALL
+    f"enum {{ HELD = {_HELD * 100:.0f} }};"
+    + CALL
     + r"""
 int main(int argc, char **argv) {
   const char *place = getenv("SUTURE_PLACE");
@@ -86,7 +91,7 @@ int main(int argc, char **argv) {
     snprintf(name, sizeof name, "%s.%s", place, step ? "done" : "ready");
     close(open(name, O_CREAT | O_WRONLY, 0644));
     snprintf(name, sizeof name, "%s.%s", place, step ? "over" : "go");
-    for (int n = 0; n < (step ? 500 : 3000) && access(name, F_OK) != 0; n++) usleep(10000);
+    for (int n = 0; n < (step ? 500 : HELD) && access(name, F_OK) != 0; n++) usleep(10000);
   }
   fflush(stdout);
   return argc == 2 && dlclose(library) != 0;
@@ -120,7 +125,8 @@ class _Command:
         those of other trials, in which everything has the same names."""
         env = [f"{self.variable}={place}", f"{_MARK}={mark}"] if held else []
         env += [f"LD_PRELOAD={_OUT}/hold.so"] if held and self.preload else []
-        words = shlex.join(["timeout", f"{_SECONDS + 10:.0f}", "env", *env, *self.words])
+        limit = _SECONDS + 10 + (_HELD if held else 0)
+        words = shlex.join(["timeout", f"{limit:.0f}", "env", *env, *self.words])
         return f"s=0; {words} </dev/null >{place}.out 2>&1 || s=$?; echo $s >{place}.status\n"
 
 
@@ -147,7 +153,7 @@ def try_patches(
 def _make_tools(room: Room, tools: Path) -> None:
     """What holds and loads binaries, compiled in the room. Where that fails, each case says that nothing ran."""
     tools.chmod(0o755)
-    for source, text in (("hold.c", _HOLD), ("load.c", _LOAD)):
+    for source, text in (("hold.c", HOLD), ("load.c", _LOAD)):
         (tools / source).write_text(text)
     script = f"cd {_OUT}\ngcc -shared -fPIC -O1 -o hold.so hold.c\ngcc -O1 -o load load.c -ldl\n"
     with suppress(SutureError):
