@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
+import time
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -59,3 +63,38 @@ def test_a_build_leaves_packages_and_log_and_one_that_fails_its_log(tmp_path: Pa
     assert not failed.succeeded and "no luck" in (failed.folder / LOG).read_text()
     asked = build(where, laid_out(tmp_path / "asked", "echo $(DEB_BUILD_OPTIONS)"), "x-1", ("nocheck",))
     assert "nocheck" in asked.log
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root makes chroots")
+def test_a_build_that_is_killed_leaves_no_process_behind_and_the_next_one_ends(tmp_path: Path) -> None:
+    where = room.base(Archive("bullseye"))
+    mark = f"{os.getpid()}.5"  # seconds that nobody else sleeps
+    folder = laid_out(tmp_path / "one", f"sleep 9{mark}")
+    child = os.fork()
+    if child == 0:
+        try:
+            build(where, folder, "x-1")
+        finally:
+            os._exit(0)
+    wait(lambda: sleeping(mark), 120)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    wait(lambda: not sleeping(mark), 20)
+    assert build(where, laid_out(tmp_path / "again", "true"), "x-1").succeeded
+
+
+def sleeping(mark: str) -> bool:
+    """Whether a process of the build is there."""
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):  # it ended meanwhile
+            if path.read_bytes() == f"sleep\0009{mark}\0".encode():
+                return True
+    return False
+
+
+def wait(holds: Callable[[], bool], seconds: float) -> None:
+    end = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.2)

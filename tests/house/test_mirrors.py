@@ -45,7 +45,7 @@ INSTEAD = {
     "els/rpm_package.py": COMMAND + "tests/live/test_els_rpm.py",
     "els/rpm_repository.py": COMMAND + "tests/live/test_els_rpm.py",
     "cli/els/status.py": COMMAND + "tests/cli/test_els_publish.py",
-    "cli/els/watch.py": COMMAND + "tests/cli/test_els.py",
+    "cli/els/watch.py": COMMAND + "tests/cli/test_els_watch.py",
     "cli/els/publish.py": COMMAND + "tests/cli/test_els_publish.py",
     "cli/els/option.py": COMMAND + "tests/cli/test_els.py",
     "cli/els/plan.py": COMMAND + "tests/cli/test_els.py",
