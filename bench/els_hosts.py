@@ -100,6 +100,7 @@ def on_a_host(builds: Sequence[ElsBuildReport], repository: AptRepository, patch
             "cves": sorted({c for f in b.fixes for c in f.cves}),
             "grade": b.grade.value,
             "tests": b.tests.detail,
+            "outcome": b.tests.outcome.value,
             "before": {n: before[n] for n in _installable(b)},
             "installed": {n: after[n] for n in _installable(b) if after[n] == b.made},
             "live": rows.get(b.package, []),
