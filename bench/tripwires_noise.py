@@ -27,6 +27,7 @@ from tripwires_page import DOCUMENT, document
 from suture.command import CommandFailed, run
 from suture.error import SutureError
 from suture.patch.file import PatchFile, read_patch
+from suture.patch.tripwire import NOISY
 from suture.process.change.apply import apply
 from suture.process.see.aside import named
 from suture.process.see.tripwires import counted, wired
@@ -43,7 +44,6 @@ from subject import Files, fetch, mappings  # noqa: E402
 
 _SECONDS = 300.0  # for one program
 _COMMANDS = {"openssl": ("openssl",), "libxml2": ("libxml2-utils",), "glibc": ("libc-bin",)}
-_NOISY = "noisy: "
 
 
 @dataclass(frozen=True)
@@ -89,12 +89,12 @@ def _row(package: Package, fixes: Sequence[Fix], programs: Sequence[Harmless], f
     output.mkdir()
     made = suture("make", *_together(package, fixes), "--tripwires", "--try", f"--output={output}")
     patches = [read_patch(Path(p["path"])) for p in made["patches"]]
-    left = [w for p in patches for w in p.manifest.without_tripwire if w.reason.startswith(_NOISY)]
+    left = [w for p in patches for w in p.manifest.without_tripwire if w.reason.startswith(NOISY)]
     row = {
         "package": package.source,
         "tripwires": sum(len(p.manifest.tripwires) for p in patches),
         "refused": len(made["refused"]),
-        "noisy": [f"{w.file}:{w.line} {w.condition}: {w.reason.removeprefix(_NOISY)}" for w in left],
+        "noisy": [f"{w.file}:{w.line} {w.condition}: {w.reason.removeprefix(NOISY)}" for w in left],
         "programs": [],
     }
     print({k: v for k, v in row.items() if k != "programs"}, flush=True)

@@ -36,8 +36,11 @@ def test_a_tripwire_that_harmless_use_reaches_is_left_out(tmp_path: Path) -> Non
     found = {}
     for more in ((), ("--try",)):
         done = suture(*words, *more, cwd=tmp_path)
-        path = json.loads(done.stdout)["patches"][0]["path"]
+        (said,) = json.loads(done.stdout)["patches"]
+        path = said["path"]
         found[more] = read_patch(tmp_path / path).manifest
+        assert said["tripwires"] == len(found[more].tripwires)
+        assert len(said["untripped"]) == len(found[more].without_tripwire)
     assert len(found[()].tripwires) == 2
     (left,) = found["--try",].tripwires
     assert left.condition == "version < 0"

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from suture.cli.demangle import plain_names
 from suture.cli.output import print_document, print_table, progress
 from suture.error import ExitCode
+from suture.patch.tripwire import NOISY
 
 if TYPE_CHECKING:
     from suture.maker.maker import MadePatches
@@ -212,6 +213,8 @@ def _print(made: MadePatches, whole: bool) -> None:
             print(line)
         for note in patch.notes:
             print(f"note: {note}")
+        for line in _tripwires(patch):
+            print(line)
         for row in patch.review:
             print(f"review: {row.file}: {row.function} {row.what} ({row.kind})")
     left = unsaid([f for fixes in made.fixes for f in fixes], made.refused)
@@ -231,6 +234,16 @@ def _row(patch: MadePatch) -> tuple[object, ...]:
         ", ".join((*patch.cves, *(f"({c})" for c in patch.shared_cves))) or "-",
         patch.path,
     )
+
+
+def _tripwires(patch: MadePatch) -> Iterator[str]:
+    """How many tripwires a patch has, and what is named for a person of those that it has not."""
+    if patch.tripwires or patch.untripped:
+        without = f", {len(patch.untripped)} places have none" if patch.untripped else ""
+        yield f"{patch.tripwires} tripwire{'s' * (patch.tripwires != 1)}{without}: suture show lists them"
+    for one in patch.untripped:
+        if one.reason.startswith(NOISY):
+            yield f"no tripwire at {one.file}:{one.line}: {one.reason}"
 
 
 def print_refused(refused: Sequence[RefusedFunction]) -> None:

@@ -15,8 +15,9 @@ from suture.error import SutureError
 from suture.make.make import Making, write
 from suture.make.request import Ready
 from suture.make.wiring import UNWIRED, nature
+from suture.patch.tripwire import NOISY
 from suture.progress import Clock, Progress
-from suture.trial.result import NOISY, Trial, TrialOutcome, reached_by
+from suture.trial.result import Trial, TrialOutcome, reached_by
 from suture.trial.trial import Candidate, try_patches
 
 _MOST_ROUNDS = 3  # of leaving out what fires: what is left out in one can't be what fires in the next

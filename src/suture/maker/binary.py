@@ -18,7 +18,7 @@ from suture.match.run import Run
 from suture.patch.file import read_patch
 from suture.patch.manifest import plain
 from suture.progress import Progress
-from suture.report.document import MadePatch, MakeReport, RefusedPart, ReviewedPart, VerifyReport
+from suture.report.document import MadePatch, MakeReport, RefusedPart, ReviewedPart, UntrippedPlace, VerifyReport
 from suture.report.moment import now
 from suture.trial.result import reached_by
 from suture.trial.trial import Candidate, try_patches
@@ -55,6 +55,8 @@ class Binaries:
                 review=tuple(ReviewedPart(r.file, r.function, r.kind, r.what) for r in made.manifest.verdict.review),
                 notes=made.manifest.verdict.notes,
                 ledgers=tuple(plain(asdict(f.ledger)) for f in made.manifest.fixes),
+                tripwires=len(made.manifest.tripwires),
+                untripped=tuple(UntrippedPlace(w.file, w.line, w.reason) for w in made.manifest.without_tripwire),
             )
             for made, one in zip(making.patches, written, strict=True)
         )

@@ -26,7 +26,7 @@ from suture.maker.maker import (
 )
 from suture.patch.manifest import plain
 from suture.progress import Progress
-from suture.report.document import MadePatch, MakeReport, RefusedPart, VerifyReport
+from suture.report.document import MadePatch, MakeReport, RefusedPart, UntrippedPlace, VerifyReport
 from suture.report.moment import now
 
 
@@ -77,6 +77,8 @@ class Kernels:
             review=(),
             notes=(*manifest.notes, *manifest.keep),
             ledgers=tuple(plain(asdict(f.ledger)) for f in manifest.fixes),
+            tripwires=len(manifest.tripwires),
+            untripped=tuple(UntrippedPlace(w.file, w.line, w.reason) for w in manifest.without_tripwire),
         )
         code = ExitCode.OK if manifest.is_complete else ExitCode.PARTIAL
         return MadePatches(MakeReport(now(), int(code), (patch,), (), seconds), (manifest.fixes,), ())

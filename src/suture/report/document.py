@@ -211,10 +211,19 @@ class ReviewedPart:
 
 
 @dataclass(frozen=True)
+class UntrippedPlace:
+    """A place of the new code that rejects something, or may, and has no tripwire. `line` is 0 for a whole file."""
+
+    file: str
+    line: int
+    reason: str
+
+
+@dataclass(frozen=True)
 class MadePatch(Patch):
     """A patch that was written to `path`. `replaced` is the id of the one that was there before. `safe`: nothing was
     refused; `grade` says whether a person should look at it. `ledgers` tell what became of each changed line of each
-    fix (docs/reference/patch-format.md)."""
+    fix (docs/reference/patch-format.md). `tripwires` is how many it has, `untripped` the places that have none."""
 
     path: str
     replaced: str
@@ -223,6 +232,8 @@ class MadePatch(Patch):
     review: tuple[ReviewedPart, ...]
     notes: tuple[str, ...]
     ledgers: tuple[Mapping[str, Any], ...]
+    tripwires: int
+    untripped: tuple[UntrippedPlace, ...]
 
 
 @dataclass(frozen=True)

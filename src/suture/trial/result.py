@@ -7,10 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
 
+from suture.patch.tripwire import NOISY
 from suture.trial.exported import lost
-
-NOISY = "noisy: "
-"""What the reason why a place has no tripwire begins with, where harmless use reaches it."""
 
 
 def reached_by(command: str) -> str:
