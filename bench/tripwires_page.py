@@ -114,8 +114,8 @@ def _kernel(record: Record) -> list[str]:
         f"Written by `{record.command}` on {record.started}. Fixes between linux {record.data['version']} and "
         f"{record.data['to']} whose effect a probe shows in the guest ([coverage-kernel.md](coverage-kernel.md)).",
         f"{len(made)} of {len(rows)} became a module, {sum(bool(r['tripwires']) for r in made)} of them with "
-        f"tripwires; the probe raises one in {len(raised)}: {_share(len(raised), len(made))}. What a counter has before "
-        f"the probe, harmless use of the guest has raised: {len(noisy)} of the modules have any.",
+        f"tripwires; the probe raises one in {len(raised)}: {_share(len(raised), len(made))}. What a counter has "
+        f"before the probe, harmless use of the guest has raised: {len(noisy)} of the modules have any.",
         "",
         "| fix | probe | tripwires | places without | raised | fired before | note |",
         "|---|---|---|---|---|---|---|",
