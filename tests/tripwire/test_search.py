@@ -125,3 +125,43 @@ def test_cxx_has_exceptions_and_conditions_that_declare() -> None:
     found, passed = sites(old, new, "a.cc")
     assert [(s.line, s.function, s.condition) for s in found] == [(2, "f", "a > 9"), (4, "f", "(int b = g(a))")]
     assert [p.reason for p in passed] == ["it may be evaluated by the compiler (constexpr)"]
+
+
+RENAMED = """    struct entry *it = 0;
+    if (p->depth > 9)
+        return -1;
+    it = p;
+    while (it) {
+        if (it->type == 1) {
+            if (it->p == 0)
+                fetch(it);
+            if (it->p != 0) {
+                if (resolve(it->p)) {
+                    p->depth--;
+                    return 1;
+                }
+            }
+        }
+        it = it->next;
+    }
+    p->depth--;"""
+PLAIN = """    while (p) {
+        if (p->type == 1) {
+            if (p->p == 0)
+                fetch(p);
+            if (p->p != 0) {
+                if (resolve(p->p))
+                    return 1;
+            }
+        }
+        p = p->next;
+    }"""
+
+
+def test_what_only_has_another_name_is_not_new() -> None:
+    assert of_body(PLAIN, RENAMED) == [(SiteKind.EXIT, Form.STATEMENT, "p->depth > 9")]
+
+
+def test_a_variable_with_a_value_of_its_own_is_no_other_name() -> None:
+    found = of_body(PLAIN, RENAMED.replace("it = p;", "it = first(p);"))
+    assert len(found) > 1 and (SiteKind.EXIT, Form.STATEMENT, "p->depth > 9") in found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from suture.tripwire import syntax
@@ -21,8 +21,10 @@ _Key = tuple[str, str, str]
 class Before:
     """`values` are the right sides of assignments, declarations and returns, by function, kind and left side; `lost`
     are whole assignments by function, with their lines in the file. `callees` are what is called as a statement, by
-    function and arguments, and `passed` all calls by function and what they call."""
+    function and arguments, and `passed` all calls by function and what they call. `renamed` are variables that new ones
+    stand for, and these, by function (`renamings`): what only has another name is the same."""
 
+    renamed: Mapping[str, Sequence[tuple[str, str]]] = field(default_factory=dict)
     conditions: set[str] = field(default_factory=set)
     operands: set[str] = field(default_factory=set)
     exits: set[tuple[str, str]] = field(default_factory=set)
@@ -43,25 +45,32 @@ class Before:
                 self._note(node, own, fragment.rows)
         self.operands |= self.conditions
 
+    def keys(self, node: Node | None) -> set[str]:
+        """The key of a node of the old file, and those that it has with variables that stand for others now."""
+        return self._named(key(node), node) if node is not None else {""}
+
+    def _named(self, text: str, node: Node) -> set[str]:
+        return {text, *(_with(text, old, new) for old, new in self.renamed.get(syntax.function(node), ()))}
+
     def _note(self, node: Node, removed: Mapping[int, str], rows: int) -> None:
         if node.type in CONDITIONAL:
             condition = bare(node.child_by_field_name("condition"))
             if condition is not None and any(n in removed for n in lines(condition)):
-                self.conditions.add(key(condition))
+                self.conditions |= self.keys(condition)
         if node.type == "binary_expression":
-            self.operands |= {key(bare(o)) for sign in ("&&", "||") for o in operands(node, sign)}
+            self.operands |= {k for sign in ("&&", "||") for o in operands(node, sign) for k in self.keys(bare(o))}
         if node.type in EXITS:
-            self.exits.add((key(node), governing(node)))
+            self.exits |= {(k, g) for k in self.keys(node) for g in self._named(governing(node), node)}
         if node.type == "call_expression":
             self.calls.add(key(node.child_by_field_name("function")))
             self.passed[syntax.function(node), key(node.child_by_field_name("function"))].append(node)
         if node.type == "case_statement":
             self.cases.add((syntax.function(node), case(node)))
         if node.type.endswith("_expression") or node.type in ("identifier", "number_literal"):
-            self.expressions.add(key(bare(node)))
+            self.expressions |= self.keys(bare(node))
         if node.type == "expression_statement":
             name = syntax.function(node)
-            self.statements.add((name, key(node)))
+            self.statements |= {(name, k) for k in self.keys(node)}
             inner = node.named_children[0] if node.named_children else None
             if inner is not None and is_plain_assignment(inner):
                 self.lost[name].append((lines(node)[0] + rows, inner))
@@ -72,6 +81,36 @@ class Before:
         place, value = value_of(node)
         if place is not None and value is not None:
             self.values[place].append(value)
+
+
+def renamings(root: Node, added: Collection[int]) -> Iterator[tuple[str, str, str]]:
+    """The function, the old name and the new one of variables that the fix declares and sets to an old one as it is."""
+    declared: set[tuple[str, str]] = set()
+    for node in syntax.walk(root):
+        if node.type == "declaration" and lines(node)[0] in added:
+            declared |= {(syntax.function(node), _declared(d)) for d in node.children_by_field_name("declarator")}
+    for node in syntax.walk(root):
+        if lines(node)[0] not in added or not (node.type == "init_declarator" or is_plain_assignment(node)):
+            continue
+        sides = ("declarator", "value") if node.type == "init_declarator" else ("left", "right")
+        to, what = (node.child_by_field_name(side) for side in sides)
+        name = _declared(to) if to is not None else ""
+        if what is not None and what.type == "identifier" and (syntax.function(node), name) in declared:
+            yield syntax.function(node), plain(what), name
+
+
+def _declared(declarator: Node) -> str:
+    """The name of a variable that is declared."""
+    while (inner := declarator.child_by_field_name("declarator")) is not None:
+        declarator = inner
+    return plain(declarator)
+
+
+def _with(text: str, old: str, new: str) -> str:
+    """A key with another variable; members of that name stay."""
+    tokens = text.split(" ")
+    before = ["", *tokens]
+    return " ".join(new if t == old and b not in ("->", ".") else t for b, t in zip(before, tokens, strict=False))
 
 
 def value_of(node: Node) -> tuple[_Key | None, Node | None]:

@@ -161,7 +161,7 @@ class OtherSites:
         was, inner = alone(old), bare(new)
         if inner is None or inner.type == "conditional_expression":  # which of its sides is new is asked elsewhere
             return
-        if was is None or key(inner) in {key(bare(o)) for o in old}:
+        if was is None or any(key(inner) in self.before.keys(bare(o)) for o in old):
             return
         test = comparison.of_values(was, new)
         if test is not None:
@@ -183,7 +183,13 @@ class OtherSites:
         if len(old) != len(new):
             return
         for a, b in zip(old, new, strict=True):
-            if key(a) != key(b) and b.type not in ("number_literal", "char_literal", "null", "true", "false"):
+            if key(b) not in self.before.keys(a) and b.type not in (
+                "number_literal",
+                "char_literal",
+                "null",
+                "true",
+                "false",
+            ):
                 self._value(b, Form.VALUE, [a], b)
 
     def new_case(self, node: Node) -> None:

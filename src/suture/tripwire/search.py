@@ -13,7 +13,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from suture.tripwire import syntax
-from suture.tripwire.before import BODIES, LOOPS, Before, case, governing
+from suture.tripwire.before import BODIES, LOOPS, Before, case, governing, renamings
 from suture.tripwire.comparison import Comparison
 from suture.tripwire.departure import (
     EXITS,
@@ -46,14 +46,19 @@ def search(
 ) -> tuple[list[Site], list[Passed]]:
     """Sites of a file in the order of its text, and lines that get no counter. `removed` and `added` are texts by line
     number, of the file before and after the fix; `beside` are lines of `after` that other fixes add."""
-    old = Before()
+    filled = {n: text for n, text in added.items() if text.strip()}
+    now = list(fragments(path, after, filled, is_cxx))
+    names: dict[str, list[tuple[str, str]]] = {}
+    for fragment in now:
+        for function, was, name in renamings(fragment.root, fragment.own_lines(filled)):
+            names.setdefault(function, []).append((was, name))
+    old = Before(names)
     for fragment in fragments(path, before, removed, is_cxx) if before else ():
         old.take(fragment, removed)
-    filled = {n: text for n, text in added.items() if text.strip()}
     gaps = Gaps(removed, {*added, *beside})
     sites: list[Site] = []
     passed: list[Passed] = []
-    for fragment in fragments(path, after, filled, is_cxx):
+    for fragment in now:
         found = _SiteSearch(old, frozenset(fragment.own_lines(filled)), fragment, gaps)
         found.visit(fragment.root, None)
         sites += found.sites
