@@ -4,7 +4,9 @@ is whole."""
 from __future__ import annotations
 
 import os
+import shutil
 import signal
+import subprocess
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -16,10 +18,11 @@ from debian.deb822 import Deb822, Release
 
 from suture.cli.els import build as verb
 from suture.els import package
-from suture.els.apt_repository import AptRepository
+from suture.els.apt_repository import KEYRING, AptRepository
 from suture.els.need import fixed
 from suture.els.package import BuiltPackage, PackageWish
 from suture.els.package_build import PackageBuild
+from suture.els.rpm_repository import RpmRepository
 from suture.els.shelf import BuiltShelf
 from suture.progress import silent
 from suture.report.els import PackageTests, TestsOutcome
@@ -87,6 +90,57 @@ def listed(place: AptRepository) -> tuple[str, ...]:
     blocks = list(Deb822.iter_paragraphs((suite / "main/binary-amd64/Packages").read_text()))
     assert all((place.folder / b["Filename"]).stat().st_size == int(b["Size"]) for b in blocks)
     return tuple(sorted(b["Version"] for b in blocks))
+
+
+class _Tools:
+    """rpm's tools as a room has them: what is signed is a copy, the index is a list of the packages."""
+
+    def enter(self, script: str, *, binds: list[tuple[Path, str]], outputs: list[tuple[Path, str]]) -> str:
+        [(out, _)] = outputs
+        if "rpmsign" in script:
+            for path in binds[0][0].iterdir():
+                shutil.copy(path, out)
+        else:
+            (out / "repodata").mkdir()
+            (out / "repodata/repomd.xml").write_text(" ".join(sorted(p.name for p in out.glob("*.rpm"))))
+        return ""
+
+
+def test_a_dnf_repository_is_the_one_before_or_the_new_one(tmp_path: Path) -> None:
+    own = key(tmp_path / "home")
+    first, second = tmp_path / "x-1.rpm", tmp_path / "x-2.rpm"
+    first.write_bytes(b"1")
+    second.write_bytes(b"2")
+
+    def publish(place: RpmRepository, made: Path) -> None:
+        place.add("x", [made], own)
+        place.publish(own, [])
+
+    number, seen = 1, set()
+    while True:
+        place = RpmRepository(tmp_path / f"repository-{number}", "r", _Tools())  # type: ignore[arg-type]
+        place.folder.mkdir()
+        publish(place, first)
+        killed = killed_before(number, lambda place=place: publish(place, second))  # type: ignore[misc]
+        seen.add(offered(place))
+        publish(place, second)
+        assert offered(place) == "x-1.rpm x-2.rpm"
+        if not killed:
+            break
+        number += 2
+    assert number > 10 and seen == {"x-1.rpm", "x-1.rpm x-2.rpm"}
+
+
+def offered(place: RpmRepository) -> str:
+    """The packages that the signed index names; each is there."""
+    current = place.folder / "r"
+    index = current / "repodata/repomd.xml"
+    verify = ["gpgv", "--keyring", str(place.folder / "ring.gpg"), f"{index}.asc", str(index)]
+    dearmor = ["gpg", "--batch", "--yes", "--dearmor", "--output", str(place.folder / "ring.gpg")]
+    subprocess.run([*dearmor, str(place.folder / KEYRING)], check=True, capture_output=True)
+    subprocess.run(verify, check=True, capture_output=True)
+    assert all((current / name).is_file() for name in index.read_text().split())
+    return index.read_text()
 
 
 def test_a_build_that_is_killed_is_no_build_and_the_next_one_is_whole(
