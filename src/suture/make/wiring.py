@@ -75,15 +75,22 @@ class Wiring:
         return got
 
     def _fitting(self, candidates: Sequence[CountedSite], plain: Manifest, rebuild: Rebuild) -> list[CountedSite]:
-        """Those that fit together, taken one after the other."""
+        """Those that fit together: all of a file where they do, else one after the other."""
         fitting: list[CountedSite] = []
-        for number, one in enumerate(sorted(candidates, key=lambda c: not c.site.kind.rejects)):
-            few = number < _MOST_ALONE
-            got = self._attempt([*fitting, one], plain, rebuild) if few else _Unlike(_TOO_MANY)
-            if isinstance(got, _Unlike):
-                self.without.append(one.left_out(got.reason))
-            else:
-                fitting.append(one)
+        alone = 0
+        for path in sorted({c.path for c in candidates}):
+            own = sorted((c for c in candidates if c.path == path), key=lambda c: not c.site.kind.rejects)
+            if len(own) > 1 and isinstance(self._attempt([*fitting, *own], plain, rebuild), Built):
+                fitting += own
+                continue
+            for one in own:
+                few = alone < _MOST_ALONE
+                alone += 1
+                got = self._attempt([*fitting, one], plain, rebuild) if few else _Unlike(_TOO_MANY)
+                if isinstance(got, _Unlike):
+                    self.without.append(one.left_out(got.reason))
+                else:
+                    fitting.append(one)
         return fitting
 
     def _candidates(self) -> list[CountedSite]:
