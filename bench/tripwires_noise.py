@@ -17,6 +17,7 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from shutil import which
 from typing import Any
@@ -66,6 +67,7 @@ class Harmless:
 def main(words: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="bench/tripwires_noise", description="Tripwires that harmless use raises.")
     parser.add_argument("packages", nargs="*", metavar="PACKAGE", help="openssl, libxml2 or glibc, printed only")
+    parser.add_argument("--keep", action="store_true", help="take these packages' rows into the kept numbers")
     args = parser.parse_args(words)
     start = Start.now("tripwires_noise", words)
     table = tomllib.loads((HERE / "tripwires_noise.toml").read_text())["program"]
@@ -77,7 +79,10 @@ def main(words: Sequence[str] | None = None) -> int:
             if not args.packages or package.source in args.packages:
                 own = [p for p in programs if p.package == package.source]
                 rows.append(_row(package, [f for f in fixes if f.package == package], own, Path(name)))
-    if not args.packages:
+    if args.keep:
+        kept = Record.read(RESULTS / "tripwires_noise.json").data["rows"]
+        rows = [next((r for r in rows if r["package"] == k["package"]), k) for k in kept]
+    if args.keep or not args.packages:
         start.finish({"rows": rows}).write(RESULTS)
         DOCUMENT.write_text(document(Record.read(RESULTS / "tripwires.json")))
     return 0
@@ -92,6 +97,7 @@ def _row(package: Package, fixes: Sequence[Fix], programs: Sequence[Harmless], f
     left = [w for p in patches for w in p.manifest.without_tripwire if w.reason.startswith(NOISY)]
     row = {
         "package": package.source,
+        "measured": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "tripwires": sum(len(p.manifest.tripwires) for p in patches),
         "refused": len(made["refused"]),
         "noisy": [f"{w.file}:{w.line} {w.condition}: {w.reason.removeprefix(NOISY)}" for w in left],

@@ -54,6 +54,8 @@ def of_body(old: str, new: str) -> list[tuple[SiteKind, Form, str]]:
         ("a = b + 1;", "a = b + 8;", (SiteKind.VALUE, Form.STATEMENT, "(b + 8) != (b + 1)")),
         ("return a;", "g();\nreturn b;", (SiteKind.VALUE, Form.VALUE, "b != a")),
         ("int n = a;", "int n = a & 7;", (SiteKind.VALUE, Form.VALUE, "(a & 7) != a")),
+        ("return a && g(b, 1);", "return a && g(b, a & 7);",
+         (SiteKind.OPERAND, Form.WHEN_FALSE, "not (g(b, a & 7))")),
         ("f(a);", "f(a & 7);", (SiteKind.VALUE, Form.VALUE, "(a & 7) != a")),
         ("if (a) {\ng();\n}", "if (a) {\np->n = 0;\ng();\n}", (SiteKind.VALUE, Form.STATEMENT, "p->n != 0")),
         ("g();", "if (p)\np->n = 2;\ng();", (SiteKind.VALUE, Form.STATEMENT, "p->n != 2")),

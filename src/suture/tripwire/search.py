@@ -108,10 +108,17 @@ class _SiteSearch:
             self.other.statement(node, governor)
             self._within(node, governor)
         elif kind == "call_expression":
-            self.other.given(node)
+            if not self._is_decided(node):
+                self.other.given(node)
             self._within(node, governor)
         else:
             self._within(node, governor)
+
+    def _is_decided(self, node: Node) -> bool:
+        """Whether a part of a chain that a node is in has a counter: what comes out counts, not what was given."""
+        start, end = node.start_byte + self.fragment.bytes, node.end_byte + self.fragment.bytes
+        parts = (s.span for s in self.sites if s.form in (Form.WHEN_FALSE, Form.WHEN_TRUE))
+        return any(p.start <= start and end <= p.end for p in parts)
 
     def _within(self, node: Node, governor: Governor | None) -> None:
         for child in node.named_children:
