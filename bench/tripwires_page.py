@@ -89,6 +89,9 @@ def _noise(record: Record) -> list[str]:
         "| package | tripwire | harmless use that raises it | stays on |",
         "|---|---|---|---|",
     ]
+    later = [f"{r['package']} {r['measured']}" for r in rows if "measured" in r]
+    if len(later) < len(rows):
+        lines[2:3] = [lines[2], "", f"Measured again since: {', '.join(later)}."] if later else lines[2:3]
     for package, text in left:
         place, _, command = text.rpartition(": ")
         lines.append(f"| {package} | {_cell(place)} | {_cell(command)} | no |")
