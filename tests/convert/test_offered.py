@@ -15,10 +15,9 @@ from suture.convert.offered import PatchesToOffer
 from suture.convert.result import PatchResult
 from suture.error import NotFound
 from suture.make.make import Made, Making
-from suture.make.wiring import UNWIRED
 from suture.number import BuildId
 from suture.patch.manifest import Manifest, Target, Verdict
-from suture.patch.tripwire import Tripwire, WithoutTripwire
+from suture.patch.tripwire import UNWIRED, Tripwire, WithoutTripwire
 from suture.progress import Clock
 from suture.trial.result import Case, Trial, TrialOutcome
 

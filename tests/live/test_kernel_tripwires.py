@@ -15,6 +15,8 @@ from suture.machine.vm import Guest
 from suture.make_kernel.make import KernelMaking, make
 from suture.make_kernel.request import KernelRequest, ready
 from suture.make_kernel.target import find
+from suture.make_kernel.wiring import KernelWiring
+from suture.patch.tripwire import UNWIRED
 from tests.command import suture
 
 pytestmark = [pytest.mark.archive, pytest.mark.slow]
@@ -60,6 +62,18 @@ def test_the_module_is_the_same_but_for_its_counters_and_made_again_to_the_byte(
     assert made().data == wired.data
     left = made(unwanted=((f"{wire.file}:{wire.line}", "fires in a test"),)).manifest
     assert left.tripwires == () and [w.reason for w in left.without_tripwire] == ["fires in a test"]
+
+
+def test_a_module_is_not_lost_where_counters_cannot_be_put_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(_: object) -> None:
+        raise RecursionError("maximum recursion depth exceeded")
+
+    plain = made(tripwires=False).manifest
+    monkeypatch.setattr(KernelWiring, "wired", fails)
+    bare = made().manifest
+    assert bare.functions == plain.functions and bare.fixes == plain.fixes and bare.tripwires == ()
+    (left,) = bare.without_tripwire
+    assert (left.file, left.reason) == ("drivers/tty/vt/vt_ioctl.c", f"{UNWIRED} (RecursionError)")
 
 
 def test_verify_makes_a_module_with_tripwires_again_and_sees_another(tmp_path: Path) -> None:

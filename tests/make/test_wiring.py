@@ -10,11 +10,11 @@ import pytest
 
 from suture.make.make import make
 from suture.make.request import Request, ready
-from suture.make.wiring import UNWIRED, Wiring
+from suture.make.wiring import Wiring
 from suture.patch.file import PatchFile, parse_patch, read_patch
 from suture.patch.manifest import BadPatch, Manifest, parse_manifest
 from suture.patch.seal import seal
-from suture.patch.tripwire import SECTION
+from suture.patch.tripwire import SECTION, UNWIRED
 from tests.command import suture
 from tests.tripwire.conftest import BOUND, LIMIT, SERVER, Tree, build
 

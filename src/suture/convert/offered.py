@@ -14,8 +14,8 @@ from suture.elf.file import ElfFile
 from suture.error import SutureError
 from suture.make.make import Making, write
 from suture.make.request import Ready
-from suture.make.wiring import UNWIRED, nature
-from suture.patch.tripwire import NOISY
+from suture.make.wiring import nature
+from suture.patch.tripwire import NOISY, UNWIRED
 from suture.progress import Clock, Progress
 from suture.trial.result import Trial, TrialOutcome, reached_by
 from suture.trial.trial import Candidate, try_patches

@@ -32,14 +32,14 @@ from suture.make.comparison import compared
 from suture.make.earlier import EarlierMakings
 from suture.make.elsewhere import Beside
 from suture.make.ground import Ground, Shipped
-from suture.make.wiring import UNWIRED, Rebuild, Wiring
+from suture.make.wiring import Rebuild, Wiring
 from suture.match.book import Contradiction
 from suture.match.match import NoMatch
 from suture.match.run import Run
 from suture.number import BuildId, Vaddr
 from suture.patch.file import SUFFIX, parse_patch
 from suture.patch.manifest import FixFact, Manifest, RefusedFunction, Suspending, Target
-from suture.patch.tripwire import WithoutTripwire
+from suture.patch.tripwire import UNWIRED, WithoutTripwire
 from suture.progress import Clock, Progress, silent
 from suture.refusal import Refusal
 from suture.source.changed_line import ChangedLines, changed_lines

@@ -27,8 +27,6 @@ from suture.source.fix import Fix
 _MOST_ALONE = 32  # counters that are tried one by one when they do not fit together; each is a compile
 _TOO_MANY = "more places than are tried one by one"
 _MOST_SAID = 300
-UNWIRED = "counters could not be put in"
-"""Why a patch has no tripwire at all, where the work on them failed; what failed follows."""
 _ELSEWHERE = "its code is in no function that this patch replaces"
 
 Rebuild = Callable[[Sequence[UnitChange], Tell], Built]

@@ -34,11 +34,12 @@ from suture.make_kernel.resolve import Exported, Exports, Internal, KernelResolv
 from suture.make_kernel.select import KernelSelection, select
 from suture.make_kernel.special_section import SpecialSections
 from suture.make_kernel.storage import with_storage
-from suture.make_kernel.wiring import NO_COUNTERS, Counters, KernelWiring
+from suture.make_kernel.wiring import NO_COUNTERS, Counters, KernelWiring, WiredKernel
 from suture.match.proof import ProvenSymbol
 from suture.number import BuildId, Vaddr
 from suture.patch.manifest import RefusedFunction
 from suture.patch.seal import seal
+from suture.patch.tripwire import UNWIRED, WithoutTripwire
 from suture.progress import Clock, Progress, silent
 from suture.refusal import RESTART_KERNEL
 
@@ -146,8 +147,14 @@ def consider(ready: KernelReady, progress: Progress = silent, clock: Clock | Non
         def again(wired: tuple[KernelChange, ...]) -> KernelSelection:
             return select(wired, KernelResolver(wired, exports, images.get), layouts, lines)
 
-        wiring = KernelWiring(tree, ready.fixes, chosen, changes, selection, again, ready.unwanted)
-        wired = wiring.wired()
+        try:
+            wired = KernelWiring(tree, ready.fixes, chosen, changes, selection, again, ready.unwanted).wired()
+        except Exception as problem:  # a defect, or a file that no parser takes; the fix must not be lost for that
+            progress(f"no tripwires in the module: {problem}")
+            paths = sorted({p.path for f in ready.fixes for p in f.files})
+            why = f"{UNWIRED} ({type(problem).__name__})"
+            none = Counters(without=tuple(WithoutTripwire(path, 0, "", "", why) for path in paths))
+            wired = WiredKernel(changes, selection, none)
     return Considered(wired.changes, wired.selection, exports, notes, ledgers, wired.counters)
 
 

@@ -13,6 +13,8 @@ COUNTER_SIZE = 8
 MOST_TRIPWIRES = 256
 SYMBOL = "suture_tripwire_"
 """What a counter's symbol begins with, in objects and in the patch; its number follows."""
+UNWIRED = "counters could not be put in"
+"""Why a patch has no tripwire at all, where the work on them failed; what failed follows."""
 NOISY = "noisy: "
 """What the reason why a place has no tripwire begins with, where harmless use reaches it."""
 
