@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from pathlib import Path
 
@@ -178,3 +179,24 @@ def test_an_object_of_several_such_programs_is_compiled_once_until_the_build_com
     assert (root / "made").read_text() == "7\n7\n8\n"
     compiled = [line for line in (tmp_path / "calls").read_text().splitlines() if "part.c" in line]
     assert len(compiled) == 2
+
+
+def test_links_to_a_place_in_the_room_lead_there_from_the_host_and_others_stay(tmp_path: Path) -> None:
+    """As dnsmasq's rules link each source into the folder that they build in."""
+    files, folder = tmp_path / "files", tmp_path / "files/debian/build"
+    folder.mkdir(parents=True)
+    (files / "src").mkdir()
+    (files / "src/a.c").write_text("int a;")
+    targets = {
+        "a.c": "/build/x-1/src/a.c",
+        "src": "/build/x-1/src",
+        "away": "/etc/passwd",
+        "out": "/build/x-1/../../etc/passwd",
+        "near": "../../src/a.c",
+    }
+    for name, target in targets.items():
+        (folder / name).symlink_to(target)
+    record.relink(files, "/build/x-1")
+    found = {name: os.readlink(folder / name) for name in targets}
+    assert found == targets | {"a.c": "../../src/a.c", "src": "../../src"}
+    assert (folder / "a.c").read_text() == "int a;"

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.house.parsed import nodes
+
 SOURCE = Path(__file__).resolve().parents[2] / "src" / "suture"
 
 EVERYWHERE = {"error", "number", "refusal", "visible", "whole_file"}
@@ -77,7 +79,7 @@ ALL = modules()
 def imported(path: Path) -> set[str]:
     """The modules of ours that a file imports, by their dotted name below `suture`; those for annotations alone too."""
     found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in nodes(path):
         names = []
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("suture"):
             names = [f"{node.module}.{a.name}" for a in node.names]
@@ -139,7 +141,7 @@ def test_what_runs_as_root_uses_ctypes_in_one_module() -> None:
         path.relative_to(SOURCE).as_posix()
         for root in roots
         for path in root.rglob("*.py")
-        for node in ast.walk(ast.parse(path.read_text()))
+        for node in nodes(path)
         if (isinstance(node, ast.Import) and any(a.name.partition(".")[0] == "ctypes" for a in node.names))
         or (isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "ctypes")
     }

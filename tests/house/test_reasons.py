@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from suture.report.reason import Reason
+from tests.house.parsed import nodes
 
 SOURCE = Path(__file__).resolve().parents[2] / "src" / "suture"
 ROOMS = ("process", "kernel", "patch")
@@ -20,7 +21,7 @@ def error_classes() -> set[str]:
     """Names of all classes that derive from SutureError, wherever they are."""
     bases: dict[str, set[str]] = {}
     for path in SOURCE.rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in nodes(path):
             if isinstance(node, ast.ClassDef):
                 bases.setdefault(node.name, set()).update(b.id for b in node.bases if isinstance(b, ast.Name))
     found = {"SutureError"}
@@ -35,8 +36,7 @@ def without_identifier() -> list[str]:
         f"{path.relative_to(SOURCE)}:{node.lineno} {node.func.id}"
         for room in ROOMS
         for path in sorted((SOURCE / room).rglob("*.py"))
-        for tree in [ast.parse(path.read_text())]
-        for node in ast.walk(tree)
+        for node in nodes(path)
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in errors
         if not any(k.arg == "reason" for k in node.keywords)
     ]

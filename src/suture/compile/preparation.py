@@ -168,6 +168,7 @@ def _record(
     outputs = [(log, f"{INSIDE}/log"), (outcome, f"{INSIDE}/outcome")]
     _step(own, folder, root, settings, tolerant, upper, [(tools, f"{INSIDE}/tools")], outputs)
     files = upper / root.lstrip("/")
+    record.relink(files, root)
     recording = record.read(log, root, files)
     record.clean(recording, files)
     for place in (tools, log):

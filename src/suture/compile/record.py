@@ -7,6 +7,7 @@ before the call that names it.
 
 from __future__ import annotations
 
+import os
 import posixpath
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -148,6 +149,18 @@ def clean(recording: Recording, files: Path) -> None:
             with path.open("rb") as handle:
                 if handle.read(len(MARK)) in {MARK, b"", EMPTY, PROGRAM[: len(MARK)]}:
                     path.unlink()
+
+
+def relink(files: Path, root: str) -> None:
+    """Make symbolic links that name a place below `root` by its path in the room relative ones, so that they lead there
+    from the host too."""
+    for place, folders, names in os.walk(files):
+        for link in (Path(place, n) for n in (*folders, *names)):
+            if link.is_symlink() and (target := os.readlink(link)).startswith(f"{root}/"):
+                inside = files / posixpath.normpath(target).removeprefix(f"{root}/")
+                if inside.is_relative_to(files):
+                    link.unlink()
+                    link.symlink_to(os.path.relpath(inside, place))
 
 
 def _first_name(name: str, root: str, files: Path | None) -> str:
