@@ -51,7 +51,7 @@ def documents(kind: type[Document]) -> st.SearchStrategy[Document]:
     given_fields: dict[str, st.SearchStrategy[Any]] = {}
     if kind.kind == "show":
         given_fields["manifest"] = anything
-    if kind.kind == "watch":
+    if kind.kind in {"watch", "els-live"}:
         given_fields["conversions"] = st.tuples(anything)
     if kind.kind == "make":
         given_fields["patches"] = st.tuples(st.builds(MadePatch, ledgers=st.tuples(anything)))
