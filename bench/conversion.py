@@ -315,10 +315,12 @@ class Kept:
 
 
 def write_page() -> None:
-    """The page from what is kept, with the kernel's part where it was measured."""
-    kernel = RESULTS / "kernel_conversion.json"
-    record = json.loads((RESULTS / "conversion.json").read_text())
-    PAGE.write_text(document(record, json.loads(kernel.read_text()) if kernel.exists() else None))
+    """The page from what is kept, with the kernel's part and full rebuilds where they were measured."""
+    kernel, rebuild = (
+        json.loads(path.read_text()) if path.exists() else None
+        for path in (RESULTS / "kernel_conversion.json", RESULTS / "rebuild.json")
+    )
+    PAGE.write_text(document(json.loads((RESULTS / "conversion.json").read_text()), kernel, rebuild))
 
 
 if __name__ == "__main__":

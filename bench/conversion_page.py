@@ -46,11 +46,21 @@ _KERNEL_COLUMNS = (
     "update", "flavour", "changes", "live", "no code", "on disk only", "untried", "functions", "reaches",
     "CVEs", "closed live", "need none", "on disk only", "not tried", "unknown", "s",
 )  # fmt: skip
+_REBUILD_TEXT = """\
+Seconds from the update to patches that were tried, and seconds to build the new version whole, in the same run. Both
+begin with the release's base room: the build dependencies are installed in either. *Warm* is the conversion once more.
+"""
+_REBUILD_COLUMNS = (
+    "package", "release", "version", "cold", "warm", "dependencies", "rebuild with tests", "rebuild without",
+    "cold / rebuild without",
+)  # fmt: skip
 _CLOSINGS = ("closed live", "needs no live patch", "closed on disk only", "not tried", "unknown")
 
 
-def document(record: Mapping[str, Any], kernel: Mapping[str, Any] | None = None) -> str:
-    """The whole page, with that of the kernel where it was measured."""
+def document(
+    record: Mapping[str, Any], kernel: Mapping[str, Any] | None = None, rebuild: Mapping[str, Any] | None = None
+) -> str:
+    """The whole page, with that of the kernel and full rebuilds where they were measured."""
     data, machine = record["data"], record["machine"]
     rows = sorted(data["rows"], key=lambda r: (r["source"], r["release"], r["old"]))
     gone = data.get("gone", [])
@@ -115,9 +125,41 @@ def document(record: Mapping[str, Any], kernel: Mapping[str, Any] | None = None)
         "",
         _times(rows),
         "",
+        *(_rebuild(rebuild) if rebuild else []),
         *(_kernel(kernel["data"]["rows"]) if kernel else []),
     ]
     return "\n".join(lines).rstrip() + "\n"
+
+
+def _rebuild(record: Mapping[str, Any]) -> Iterable[str]:
+    """Seconds of conversions beside those of full rebuilds."""
+    machine, rows = record["machine"], record["data"]["rows"]
+    yield from ("## Beside a full rebuild", "")
+    yield f"`{record['command']}` on {record['started']} ({machine['cores']} cores, load {machine['load']} before it)."
+    yield from ("", *_REBUILD_TEXT.splitlines(), "")
+    yield from table(_REBUILD_COLUMNS, [_rebuild_row(r) for r in rows])
+    cold, warm = [r["cold"] for r in rows], [r["warm"] for r in rows if r["warm"]]
+    yield ""
+    yield f"Median: {statistics.median(cold):.0f} s cold" + (
+        f", {statistics.median(warm):.0f} s warm." if warm else "."
+    )
+    yield ""
+
+
+def _rebuild_row(row: Mapping[str, Any]) -> Sequence[str]:
+    rebuild = row["rebuild"]
+    dependencies, built = rebuild["dependencies"], [rebuild[name] for name in ("with tests", "without tests")]
+    totals = ["fails" if s is None else f"{dependencies + s:.0f}" for s in built]
+    return (
+        row["source"],
+        row["release"],
+        row["new"],
+        f"{row['cold']:.0f}",
+        f"{row['warm']:.0f}" if row["warm"] else "-",
+        f"{dependencies:.0f}",
+        *totals,
+        "-" if built[1] is None else f"{row['cold'] / (dependencies + built[1]):.2f}",
+    )
 
 
 def _kernel(rows: Sequence[Mapping[str, Any]]) -> Iterable[str]:

@@ -22,6 +22,7 @@ facts: Any = importlib.import_module("facts")
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
     lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=20,
 )
 
 
@@ -72,7 +73,10 @@ def _page(name: str) -> tuple[Path, str]:
         records = [facts.Record.read(facts.RESULTS / f"{bench}.json") for bench in ("postgresql_fixes", "postgresql")]
         return DOCS / "postgresql.md", importlib.import_module("postgresql_page").document(*records)
     if name == "conversion":
-        records = [asdict(facts.Record.read(facts.RESULTS / f"{bench}.json")) for bench in (name, "kernel_conversion")]
+        records = [
+            asdict(facts.Record.read(facts.RESULTS / f"{bench}.json"))
+            for bench in (name, "kernel_conversion", "rebuild")
+        ]
         return DOCS / f"{name}.md", importlib.import_module("conversion_page").document(*records)
     bench, page, as_dict = PAGES[name]
     record = facts.Record.read(facts.RESULTS / f"{bench}.json")
