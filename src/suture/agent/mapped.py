@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
+from itertools import islice
 
 from suture.process.see.find import Found
 from suture.process.see.package import InstalledPackage, package_of
@@ -34,30 +35,26 @@ class MappedPackages:
                     holders[image.build_id].setdefault(process.pid, image.path)
         self._known = {b: p for b, p in self._known.items() if b in holders}
         self._unknown = {(b, root) for b, root in self._unknown if b in holders}
-        self._ask({b: paths for b, paths in holders.items() if b not in self._known})
+        root_of = cache(_root_of)
+        for build_id in holders.keys() - self._known.keys():
+            self._ask(build_id, holders[build_id], root_of)
         return [self._binary(b, paths) for b, paths in sorted(holders.items())]
 
     def _binary(self, build_id: str, paths: Mapping[int, str]) -> MappedBinary:
         package = self._known.get(build_id, InstalledPackage())
         return MappedBinary(build_id, next(iter(paths.values())), len(paths), package.name, package.version)
 
-    def _ask(self, holders: Mapping[str, Mapping[int, str]]) -> None:
-        root_of = cache(_root_of)
-        for build_id, paths in holders.items():
-            left = _MOST_ASKED
-            for pid, path in paths.items():
-                root = root_of(pid)
-                if root is None or (build_id, root) in self._unknown:
-                    continue
-                package = _installed(pid, path)
-                if package is not None and package.name:
-                    self._known[build_id] = package
-                    break
-                if package is not None:
-                    self._unknown.add((build_id, root))
-                left -= 1
-                if not left:
-                    break
+    def _ask(self, build_id: str, paths: Mapping[int, str], root_of: Callable[[int], _Root | None]) -> None:
+        roots = ((root_of(pid), pid, path) for pid, path in paths.items())
+        new = (row for row in roots if row[0] is not None and (build_id, row[0]) not in self._unknown)
+        for root, pid, path in islice(new, _MOST_ASKED):
+            package = _installed(pid, path)
+            if package is None or root is None:
+                continue
+            if package.name:
+                self._known[build_id] = package
+                return
+            self._unknown.add((build_id, root))
 
 
 def _root_of(pid: int) -> _Root | None:

@@ -14,7 +14,12 @@ _SCHEMA = "1.7.0"
 
 def identifier(report: ElsBuildReport) -> str:
     """The same for a version of a package everywhere."""
-    return f"SUTURE-ELS-{report.package}-{report.made}".replace(":", "_")
+    return identifier_of(report.package, report.made)
+
+
+def identifier_of(source: str, made: str) -> str:
+    """That of a source package's version, of whatever distribution."""
+    return f"SUTURE-ELS-{source}-{made}".replace(":", "_")
 
 
 def cves_of(report: ElsBuildReport) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from suture.els.review import reviewed
 from suture.els.shelf import BuiltShelf
 from suture.error import NotFound
 from suture.report.document import BackportReport, ElsBuildReport
-from suture.report.els import BackportedFix, ElsGrade, ElsPackage, ReviewedFix
+from suture.report.els import BackportedFix, ElsGrade, ElsHole, ElsPackage, ReviewedFix
 from suture.source.archive import SourceVersion
 
 Sources = Callable[[BackportReport], tuple[SourceVersion, SourceVersion]]
@@ -91,6 +91,6 @@ class ReviewDesk:
         return row, need, carrier
 
 
-def name_of(fix: BackportedFix) -> str:
-    """What a fix is called by: its first CVE, or its first patch."""
+def name_of(fix: BackportedFix | ElsHole) -> str:
+    """What a fix, or where it stands, is called by: its first CVE, or its first patch."""
     return (fix.cves or fix.patches)[0]

@@ -23,7 +23,7 @@ from starlette.routing import Route
 
 from suture.els.desk import ReviewDesk, name_of
 from suture.error import NotFound, SutureError
-from suture.report.els import ElsHole, ElsHoleState
+from suture.report.els import ElsHoleState
 from suture.visible import visible
 
 COOKIE = "suture-els"
@@ -58,7 +58,7 @@ class _Pages:
             finalize=_harmless,
         )
         self._templates.filters.update(lines=_lines)
-        self._templates.globals.update(name_of=name_of, hole_name=_hole_name, closed=_CLOSED)
+        self._templates.globals.update(name_of=name_of, closed=_CLOSED)
 
     def app(self) -> Starlette:
         place = "/packages/{package}"
@@ -162,10 +162,6 @@ class _Pages:
     def _page(self, name: str, code: int = 200, /, **values: Any) -> Response:
         text = self._templates.get_template(name).render({"who": self._desk.who, **values})
         return HTMLResponse(text, code, headers=_SAFE)
-
-
-def _hole_name(hole: ElsHole) -> str:
-    return (hole.cves or hole.patches)[0]
 
 
 def _lines(text: str) -> list[tuple[str, str]]:

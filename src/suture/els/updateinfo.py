@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
+from suture.els.advisory import identifier_of
+
 
 @dataclass(frozen=True)
 class RpmFile:
@@ -32,7 +34,7 @@ class RpmUpdate:
     @property
     def identity(self) -> str:
         """The same for a version of a package everywhere."""
-        return f"SUTURE-ELS-{self.source}-{self.made}".replace(":", "_")
+        return identifier_of(self.source, self.made)
 
 
 def updateinfo(updates: Sequence[RpmUpdate], suite: str) -> str:

@@ -12,7 +12,7 @@ from suture.trial.exported import lost
 
 
 def reached_by(command: str) -> str:
-    """That reason."""
+    """The reason why a place has no tripwire, where a harmless command reaches it."""
     return f"{NOISY}{command} reaches it"
 
 

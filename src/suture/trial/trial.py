@@ -43,8 +43,9 @@ _PLAIN, _COUNTED, _PATCHED, _REVERTED = ("plain", "again"), "counted", "patched"
 _OUT = f"{INSIDE}/trial"
 _MARK = "SUTURE_TRIAL"
 
+_LIMIT = f"enum {{ HELD = {_HELD * 100:.0f} }};"  # hundredths of a second
 HOLD = (
-    f"enum {{ HELD = {_HELD * 100:.0f} }};"
+    _LIMIT
     + r"""
 #include <fcntl.h>
 #include <stdio.h>
@@ -77,7 +78,7 @@ __attribute__((constructor)) static void begin(void) {
 """
 )
 _LOAD = (
-    f"enum {{ HELD = {_HELD * 100:.0f} }};"
+    _LIMIT
     + CALL
     + r"""
 int main(int argc, char **argv) {
